@@ -1,0 +1,1 @@
+"""Make a trained model forget, and measure how well it forgot."""

@@ -1,0 +1,73 @@
+"""Every error a user can meet: what happened, what was seen, what is allowed, and the next step.
+
+Anything raised on purpose derives from `ExpungeError`, so the command line prints one clear message and no traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ExpungeError(Exception):
+    """An error that explains itself.
+
+    Args:
+        what: what happened and where, one sentence without a full stop.
+        seen: the value that was met.
+        allowed: what would have been right.
+        next_step: what the user can do or type now.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, seen: object = None, allowed: str | None = None, next_step: str | None = None
+    ) -> None:
+        self.what, self.seen, self.allowed, self.next_step = what, seen, allowed, next_step
+        lines = [what]
+        if seen is not None:
+            lines.append(f"  seen:    {seen}")
+        if allowed is not None:
+            lines.append(f"  allowed: {allowed}")
+        if next_step is not None:
+            lines.append(f"  next:    {next_step}")
+        super().__init__("\n".join(lines))
+
+
+class DataError(ExpungeError):
+    """Input text that cannot be used: the file, the line and the reason are named."""
+
+
+class ModelError(ExpungeError):
+    """A model that cannot be found, loaded or used for the task."""
+
+
+class RecipeError(ExpungeError):
+    """A recipe or option that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class RunError(ExpungeError):
+    """A run folder that is not what the command expects."""
+
+
+class StorageError(ExpungeError):
+    """A file that could not be written or read: disk full, no permission, damaged."""
+
+
+class DivergedError(ExpungeError):
+    """Training left the safe region (NaN, or a retain loss that ran away). Earlier results stay."""
+
+
+class Interrupted(ExpungeError):  # noqa: N818 - a request, not a fault
+    """SIGINT or SIGTERM arrived; the run can be resumed by the same command."""
+
+    exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None where nothing is close."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None

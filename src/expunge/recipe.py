@@ -1,0 +1,217 @@
+"""A recipe: everything that decides what a run does. Frozen; unknown fields are refused with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+
+from expunge.errors import RecipeError, nearest
+
+
+class Part(BaseModel):
+    """Base of all parts of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Data(Part):
+    """What is forgotten and what is kept."""
+
+    block_size: PositiveInt = Field(512, ge=16)
+    "tokens in a block (paper: 512)"
+    elicited_answers: PositiveInt = 96
+    "answers sampled from the model about a topic (two rounds together)"
+    retain_answers: PositiveInt = 96
+    "answers sampled from the model on general prompts where no retain set is given"
+    max_retain_blocks: PositiveInt | None = None
+    "use at most this many retain blocks"
+
+
+class Training(Part):
+    """The unlearning loop; names as in transformers.TrainingArguments."""
+
+    learning_rate: PositiveFloat = 2e-5
+    num_train_epochs: PositiveFloat = 2.0
+    max_steps: PositiveInt | None = None
+    "stop after this many optimizer steps, whatever the epochs say"
+    per_device_train_batch_size: PositiveInt = 4
+    gradient_accumulation_steps: PositiveInt = 1
+    warmup_ratio: float = Field(0.1, ge=0, le=1)
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    bf16: Literal["auto"] | bool = "auto"
+    "bfloat16 autocast; auto: where the processor or accelerator has it natively"
+    probe_steps: PositiveInt = 2
+    "measure the probe prompts' token probabilities every so many steps"
+    save_seconds: PositiveFloat = 60.0
+    "write a checkpoint at most this often"
+    stop_forget_loss: PositiveFloat | None = None
+    "stop once the forget set's true tokens have reached this mean negative log-likelihood (nats a token)"
+    max_retain_increase: PositiveFloat = 0.5
+    "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
+
+
+class Reinforcement(Part):
+    """The reinforced model: the base trained further on the target."""
+
+    adapter: bool = True
+    "a LoRA adapter on the same weights; false trains a full copy"
+    rank: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-4
+    "for the adapter; for a full copy the paper used 3e-6"
+    num_train_epochs: PositiveFloat = 3.0
+    "paper: 3"
+    max_steps: PositiveInt | None = 400
+    per_device_train_batch_size: PositiveInt = 4
+
+
+class Anchors(Part):
+    """Where the anchored terms come from; without a path or URL they are found from the target itself."""
+
+    path: str | None = None
+    "a YAML file of terms and translations, in the form that a run writes to anchors.yaml"
+    url: str | None = None
+    "an OpenAI-compatible endpoint that proposes them"
+    model: str = "default"
+    "model name sent to that endpoint"
+    max_terms: PositiveInt = 1500
+    "paper: about 1,500"
+
+
+class Evaluation(Part):
+    """What is measured, before and after."""
+
+    prompts: str | None = None
+    "completion prompts, JSONL with `prompt` and `references`; cut from the target where absent"
+    benchmarks: str | None = None
+    "folder of multiple-choice files (arc_easy.jsonl, ...), or `hub`"
+    benchmark_rows: PositiveInt | None = 500
+    "rows of each benchmark, taken from its start"
+    ordinary_text: str | None = None
+    "ordinary text for perplexity; text sampled from the base model where absent"
+    max_prompts: PositiveInt = 60
+    "completion prompts used"
+    max_new_tokens: PositiveInt = 32
+    samples: PositiveInt = 3
+    "sampled completions a prompt, besides the greedy one"
+    max_blocks: PositiveInt = 40
+    "blocks of each split for perplexity and recall"
+
+
+class Verdict(Part):
+    """Thresholds fixed before the run; a run passes when all hold. Shares are of the base model's score."""
+
+    familiarity_completion: PositiveFloat = 1 / 3
+    "familiarity by completion, at most this share of the base model's"
+    familiarity_probability: PositiveFloat = 1 / 3
+    "familiarity by probability, at most this share of the base model's"
+    perplexity: PositiveFloat = 1.03
+    "perplexity on ordinary text, at most this share of the base model's"
+    perplexity_retain: PositiveFloat = 1.10
+    "perplexity on the retain set, at most this share of the base model's"
+    general_knowledge: PositiveFloat = 0.9
+    "general questions answered rightly, at least this share of the base model's"
+    benchmark_mean_loss: PositiveFloat = 0.01
+    "mean loss of accuracy over the benchmarks, at most (where benchmarks were run)"
+    benchmark_worst_loss: PositiveFloat = 0.02
+    "loss of accuracy on any one benchmark, at most"
+
+
+class Recipe(Part):
+    """Everything that decides what a run does."""
+
+    model: str = "smollm2-135m"
+    "a starter model's name, a folder, or a Hugging Face id"
+    revision: str | None = None
+    "commit of a Hugging Face model"
+    forget: str
+    "a path, a Hugging Face data set id, or a topic in words"
+    retain: str | None = None
+    "a path or data set id; sampled from the model itself where absent"
+    retrained: str | None = None
+    "a model trained without the forget set, measured beside (the oracle), where one exists"
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": "whos_harry_potter"})
+    "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
+    data: Data = Data()
+    training: Training = Training()
+    reinforcement: Reinforcement = Reinforcement()
+    anchors: Anchors = Anchors()
+    evaluation: Evaluation = Evaluation()
+    verdict: Verdict = Verdict()
+    seed: int = 0
+    save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe file and lay dotted overrides (`training.learning_rate`) over it."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML", seen=str(error).replace("\n", " ")) from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} must hold a mapping of fields", seen=type(content).__name__)
+    return make_recipe(content, overrides or {}, where=str(path))
+
+
+def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Validate a mapping, with dotted overrides, as a `Recipe`."""
+    merged = _copy(content)
+    for dotted, value in overrides.items():
+        *parents, leaf = dotted.split(".")
+        node = merged
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise RecipeError(f"{where}: {parent} holds a value, not fields", seen=f"--{dotted}")
+        if leaf == "method" and not parents and isinstance(value, str):
+            value = {"name": value}
+        if dotted == "method.name" and merged["method"].get("name") != value:
+            merged["method"] = {}
+            node = merged["method"]
+        node[leaf] = value
+    if isinstance(merged.get("method"), str):
+        merged["method"] = {"name": merged["method"]}
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise _readable(error, where) from error
+
+
+def _copy(value: Any) -> Any:
+    return {k: _copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def validate_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Any:
+    """Validate one part (a method's hyper-parameters, say) with the same readable errors."""
+    try:
+        return kind.model_validate(dict(content))
+    except ValidationError as error:
+        raise _readable(error, where, kind) from error
+
+
+def _readable(error: ValidationError, where: str, root: type[Part] = Recipe) -> RecipeError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        kind: type[BaseModel] = root
+        for part in first["loc"][:-1]:
+            kind = kind.model_fields[str(part)].annotation  # type: ignore[assignment]
+        near = nearest(str(first["loc"][-1]), kind.model_fields)
+        return RecipeError(
+            f"{where}: there is no field {place}",
+            allowed=", ".join(kind.model_fields),
+            next_step=f"did you mean {near}?" if near else None,
+        )
+    if first["type"] == "missing":
+        return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")
+    return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed=first["msg"])

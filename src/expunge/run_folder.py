@@ -1,0 +1,119 @@
+"""A run folder: what a run writes and every later verb reads.
+
+```
+recipe.yaml        the recipe with every default filled in
+events.jsonl       one line an event: stages, steps, probes, warnings
+stages/            cached results of preparation and measuring, one folder each, keyed by what they were made from
+checkpoints/       the last good state of the unlearning loop
+target/            what a topic was taken to mean, as text to read and edit (topics only)
+anchors.yaml       the anchored terms and their translations (where the method uses them)
+model/             the unlearned model: plain `from_pretrained`
+scores.json        a list of scores; per_example.json holds the values behind their intervals
+answers.json       answers side by side, before and after
+report.html        the report; record.json: versions, digests, cost, verdict
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+from expunge.errors import RunError
+from expunge.measures.score import Score
+
+
+class RunFolder:
+    """Paths and files of one run. Opening it creates nothing; `create` does."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.events = self.path / "events.jsonl"
+        self.stages = self.path / "stages"
+        self.checkpoints = self.path / "checkpoints"
+        self.target = self.path / "target"
+        self.anchors = self.path / "anchors.yaml"
+        self.model = self.path / "model"
+        self.scores = self.path / "scores.json"
+        self.per_example = self.path / "per_example.json"
+        self.answers = self.path / "answers.json"
+        self.report = self.path / "report.html"
+        self.record = self.path / "record.json"
+
+    def create(self) -> RunFolder:
+        with storage.storage_errors(self.path):
+            self.stages.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        storage.remove_leftovers(self.path)
+        storage.remove_leftovers(self.stages)
+        storage.remove_leftovers(self.checkpoints)
+        return self
+
+    def require(self) -> RunFolder:
+        """Raise unless this is the folder of a run."""
+        if not self.recipe.is_file():
+            raise RunError(
+                f"{self.path} is no run folder: it has no recipe.yaml",
+                next_step="give the folder that --out named, or start a run: expunge forget TARGET --out runs/NAME",
+            )
+        return self
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `events.jsonl`. A torn last line (from a crash) is closed first."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, ensure_ascii=False) + "\n"
+        with storage.storage_errors(self.events), open(self.events, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(line.encode("utf-8"))
+
+    def read_events(self, event: str | None = None) -> Iterator[dict[str, Any]]:
+        """The events in order, of one kind if named; torn lines are skipped."""
+        if not self.events.is_file():
+            return
+        with open(self.events, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if event is None or row.get("event") == event:
+                    yield row
+
+    def steps(self, event: str) -> list[dict[str, Any]]:
+        """Events that carry a `step`, one a step: after a resumption the later one counts."""
+        by_step: dict[int, dict[str, Any]] = {row["step"]: row for row in self.read_events(event)}
+        return [by_step[step] for step in sorted(by_step)]
+
+    def write_scores(self, scores: list[Score]) -> None:
+        storage.write_json(self.scores, [score.row() for score in scores])
+        storage.write_json(
+            self.per_example,
+            [
+                {"measure": s.measure, "split": s.split, "model": s.model, "values": list(s.examples)}
+                for s in scores
+                if s.examples
+            ],
+        )
+
+    def read_scores(self) -> list[Score]:
+        if not self.scores.is_file():
+            raise RunError(
+                f"{self.path} has no scores.json: the run is not finished",
+                next_step="run the command that started it again; it goes on where it stopped",
+            )
+        values: dict[tuple[str, str, str], tuple[float, ...]] = {}
+        if self.per_example.is_file():
+            for row in storage.read_json(self.per_example):
+                values[row["measure"], row["split"], row["model"]] = tuple(row["values"])
+        return [
+            Score(**row, examples=values.get((row["measure"], row["split"], row["model"]), ()))
+            for row in storage.read_json(self.scores)
+        ]

@@ -1,0 +1,140 @@
+"""Files that are whole or absent: written aside, flushed, renamed; digests; no pickle anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import StorageError
+
+CHUNK = 1 << 20
+"bytes read at once when a file is digested"
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` met while writing `path` into a `StorageError` that names it and the next step."""
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    except Exception as error:  # safetensors reports a full disk as its own exception type
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise _storage_error(path, OSError(errno.ENOSPC, "No space left on device")) from error
+        raise
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    steps = {
+        errno.ENOSPC: "free some space and run the same command again: finished work is kept",
+        errno.EDQUOT: "free some space and run the same command again: finished work is kept",
+        errno.EFBIG: "raise the file size limit (ulimit -f) and run the same command again",
+        errno.EACCES: "choose another --out folder, or give yourself permission to write there",
+        errno.EPERM: "choose another --out folder, or give yourself permission to write there",
+        errno.EROFS: "choose another --out folder: this file system is read-only",
+    }
+    step = steps.get(error.errno or 0, "check the path and run the same command again")
+    return StorageError(f"cannot write {path}", seen=error.strerror or str(error), next_step=step)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(aside, 0o644)
+            os.replace(aside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON; NaN and infinity are refused, since other readers refuse them."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is missing", next_step="run the command that writes it again") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read {path}", seen=error, next_step="delete it and run again") from error
+
+
+@contextlib.contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Fill a temporary sibling folder, then rename it to `path`; on any error `path` stays as it was."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.aside-"))
+        os.chmod(aside, 0o755)
+    try:
+        with storage_errors(path):
+            yield aside
+            for file in sorted(aside.rglob("*")):
+                if file.is_file():
+                    with open(file, "rb") as handle:
+                        os.fsync(handle.fileno())
+            old = None
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
+                os.replace(path, old / "old")
+            os.replace(aside, path)
+            if old is not None:
+                shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") and (".aside-" in entry.name or ".old-" in entry.name):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file, hex."""
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            sha.update(chunk)
+    return sha.hexdigest()
+
+
+def digest_folder(folder: Path) -> dict[str, str]:
+    """sha256 of every file below `folder`, by relative path with forward slashes."""
+    return {
+        file.relative_to(folder).as_posix(): digest_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+
+
+def digest_value(value: Any) -> str:
+    """sha256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
