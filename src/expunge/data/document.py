@@ -1,0 +1,49 @@
+"""The unit in which text travels: a passage, or a question with its answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A passage of plain text, or one question and its answer.
+
+    A long passage comes as several documents in a row; joined, the `text` of the pieces is the whole passage.
+    """
+
+    text: str
+    "the passage, or the answer where there is a `prompt`"
+    prompt: str | None
+    "the question; None for plain text"
+    source: str
+    "where it stands: `file:line` (first line is 1), for Parquet and data sets `name:row` (first row is 1)"
+    continues: bool = False
+    "whether this piece goes on where the document before it stopped"
+
+
+def digest_documents(documents: Iterable[Document]) -> str:
+    """sha256 (hex) of what the documents say, in order.
+
+    Neither a file's name nor where a passage was cut into pieces changes it, so text that was moved keeps its digest.
+    """
+    whole = hashlib.sha256()
+    passage = None
+    for document in documents:
+        if not document.continues:
+            if passage is not None:
+                whole.update(passage.digest())
+            passage = hashlib.sha256()
+            # A digest is of fixed length, so no text can be mistaken for the border between question and answer.
+            if document.prompt is None:
+                whole.update(b"text")
+            else:
+                whole.update(b"question" + hashlib.sha256(document.prompt.encode("utf-8")).digest())
+        if passage is None:
+            passage = hashlib.sha256()
+        passage.update(document.text.encode("utf-8"))
+    if passage is not None:
+        whole.update(passage.digest())
+    return whole.hexdigest()

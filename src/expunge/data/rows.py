@@ -1,0 +1,207 @@
+"""Rows with `text`, or `question` and `answer`: JSON lines, Parquet, Hugging Face data sets. All of them streamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.data.document import Document
+from expunge.data.text_files import bad_utf8, documents_of, normalise_newlines, open_file, refuse_binary
+from expunge.errors import DataError
+
+MAX_ROW = 1 << 24
+"most bytes in one line of JSON: a row is held whole"
+PARQUET_BATCH = 256
+"rows decoded at once"
+_STRINGS = ("string", "large_string")
+FIELDS = "a string field `text`, or two string fields `question` and `answer`"
+
+
+def read_json_lines(path: Path) -> Iterator[Document]:
+    """One object a line; empty lines are passed over.
+
+    Raises:
+        DataError: with file and line, for a line that is no UTF-8, no JSON, no object, too long, or without fields.
+    """
+    with open_file(path) as file:
+        offset, number, first = 0, 0, True
+        while line := file.readline(MAX_ROW + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if number == 1:
+                refuse_binary(path, line)
+            if len(line) > MAX_ROW:
+                raise DataError(
+                    f"{where} is too long for one row",
+                    allowed=f"at most {MAX_ROW:,} bytes a line",
+                    next_step="put long passages into text files, or split the row",
+                )
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise bad_utf8(path, error, offset, number) from error
+            offset += len(line)
+            text = text.removeprefix("\ufeff") if number == 1 else text
+            if text.strip():
+                yield from row_documents(_parse(text, where, first), where)
+                first = False
+
+
+def _parse(text: str, where: str, first: bool) -> Mapping[str, Any]:
+    if first and text.lstrip().startswith("["):
+        raise DataError(
+            f"{where} starts a JSON list",
+            allowed="one JSON object a line",
+            next_step="convert it: jq -c '.[]' FILE.json > FILE.jsonl",
+        )
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        step = "convert it: jq -c . FILE.json > FILE.jsonl" if text.strip() == "{" else "repair or remove the line"
+        raise DataError(
+            f"{where} is not valid JSON", seen=_shown(text, error), allowed="one JSON object a line", next_step=step
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is no JSON object", seen=_shown(text), allowed=f"an object with {FIELDS}")
+    return row
+
+
+def _shown(text: str, error: Exception | None = None) -> str:
+    start = text.strip()[:60]
+    return repr(start) if error is None else f"{start!r} ({error})"
+
+
+def row_documents(row: Mapping[str, Any], where: str) -> Iterator[Document]:
+    """The documents of one row; where it has all three fields, `text` counts.
+
+    Raises:
+        DataError: `where` and the fields seen, for a row without usable fields.
+    """
+    if "text" in row:
+        yield from documents_of([_field(row, "text", where)], where, None)
+    elif "question" in row and "answer" in row:
+        yield Document(_field(row, "answer", where), _field(row, "question", where), where)
+    else:
+        raise DataError(
+            f"{where} has no text to read",
+            seen=f"fields {', '.join(map(str, row)) or '(none)'}",
+            allowed=FIELDS,
+            next_step="rename the fields, or remove the row",
+        )
+
+
+def _field(row: Mapping[str, Any], name: str, where: str) -> str:
+    value = row[name]
+    if not isinstance(value, str):
+        raise DataError(f"{where}: the field `{name}` is no string", seen=f"{type(value).__name__}", allowed=FIELDS)
+    if not value.strip():
+        raise DataError(
+            f"{where}: the field `{name}` is empty", seen=repr(value), next_step="fill it or remove the row"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where}: the field `{name}` holds half a character",
+            seen=f"\\u{ord(value[error.start]):04x} without its other half, at character {error.start}",
+            next_step="repair or remove the row",
+        ) from error
+    return normalise_newlines(value)
+
+
+def read_parquet(path: Path) -> Iterator[Document]:
+    """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`.
+
+    Raises:
+        DataError: pyarrow is not installed, a damaged file, no usable column, an empty cell (row named).
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(
+            f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
+        ) from error
+    with open_file(path) as file:
+        try:
+            table = pq.ParquetFile(file, pre_buffer=False)
+            columns = _usable_columns({field.name: str(field.type) for field in table.schema_arrow}, path)
+            number = 0
+            for batch in table.iter_batches(PARQUET_BATCH, columns=columns, use_threads=False):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield from row_documents(row, f"{path}:{number}")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{path} is no Parquet file that can be read",
+                seen=str(error).splitlines()[0],
+                next_step="write it again, or give JSON lines",
+            ) from error
+
+
+def _usable_columns(types: Mapping[str, str], path: Path) -> list[str]:
+    strings = {name for name, kind in types.items() if kind.removeprefix("dictionary<values=").startswith(_STRINGS)}
+    for wanted in (["text"], ["question", "answer"]):
+        if strings.issuperset(wanted):
+            return wanted
+    raise DataError(
+        f"{path} has no usable column",
+        seen=", ".join(f"{name} ({kind})" for name, kind in types.items()) or "no columns",
+        allowed="a string column `text`, or two string columns `question` and `answer`",
+        next_step="rename the columns",
+    )
+
+
+def read_dataset(name: str) -> Iterator[Document]:
+    """Rows of a Hugging Face data set, streamed: `owner/name` or `owner/name:configuration`.
+
+    The split `train` is read, or the only one there is.
+
+    Raises:
+        DataError: `datasets` is not installed, no network, no such data set, no split to choose, unusable rows.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            f"reading the data set {name} needs the library datasets",
+            next_step='install the extra: pip install "expunge[datasets]"; '
+            "for a file or folder check the path, for a topic use words with a space",
+        ) from error
+    identifier, _, configuration = name.partition(":")
+    try:
+        splits = datasets.load_dataset(identifier, configuration or None, streaming=True)
+        split = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
+        if split is None:
+            raise DataError(
+                f"the data set {name} has no split `train`",
+                seen=", ".join(splits),
+                next_step="download the split you mean and give its file",
+            )
+        for number, row in enumerate(splits[split], 1):
+            yield from row_documents(row, f"{name}:{number}")
+    except DataError:
+        raise
+    except Exception as error:  # every loader and transport below `datasets` has exceptions of its own
+        raise _dataset_error(name, error) from error
+
+
+def _dataset_error(name: str, error: BaseException) -> DataError:
+    chain, cause = "", error
+    while cause is not None:
+        chain += f" {type(cause).__name__}"
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    unreachable = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0") or any(
+        word in chain for word in ("Connect", "Timeout", "Offline", "gaierror")
+    )
+    what = f"the data set {name} cannot be reached" if unreachable else f"the data set {name} cannot be read"
+    step = (
+        "connect to the network, or download the data set elsewhere and give the path of its files"
+        if unreachable
+        else "check the id (owner/name or owner/name:configuration); for a topic use words with a space"
+    )
+    told = str(error).strip().splitlines()
+    return DataError(what, seen=f"{type(error).__name__}: {told[0] if told else ''}", next_step=step)

@@ -1,0 +1,144 @@
+"""What a TARGET is: a path, a Hugging Face data set, or a topic in words; and which files a folder offers."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from expunge.data.text_files import reason_not_text
+from expunge.errors import DataError, nearest
+
+TargetKind = Literal["path", "dataset", "topic"]
+
+FILE_SUFFIXES = (
+    *(".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".html", ".htm", ".xml", ".csv", ".tsv", ".log"),
+    *(".json", ".jsonl", ".ndjson", ".parquet", ".yaml", ".yml"),
+    *(".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub", ".mobi", ".zip", ".gz", ".bz2", ".xz", ".zst", ".tar"),
+)
+"endings that make words a file name; files with those of the last row are refused when read, with the reason"
+
+_DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An entry of a folder that is not read, and why."""
+
+    path: Path
+    reason: str
+
+
+def looks_like_path(target: str) -> bool:
+    """Whether the words can only be meant as a path: its place in a folder, or an ending such as `.txt`, says so."""
+    if target.startswith(("./", "../", "~", "/")) or target.endswith("/"):
+        return True
+    if " " not in target and (target.startswith(".") or target.count("/") > 1):
+        return True
+    if target.lower().endswith(FILE_SUFFIXES):
+        return True
+    return "/" in target and os.path.isdir(target.partition("/")[0])
+
+
+def classify_target(target: str) -> TargetKind:
+    """What the target is.
+
+    - An existing file or folder is a `path`.
+    - What looks like a path and does not exist is an error that names the nearest existing name.
+    - `owner/name` (or `owner/name:configuration`) without spaces is a Hugging Face `dataset`.
+    - Anything else is a `topic` in words.
+
+    Raises:
+        DataError: an empty target, a missing path, a link that leads nowhere.
+    """
+    if not target.strip():
+        raise DataError(
+            "the target is empty", seen=repr(target), allowed="a path, a Hugging Face data set id, or a topic in words"
+        )
+    place = os.path.expanduser(target)
+    if os.path.exists(place):
+        return "path"
+    if os.path.lexists(place):
+        raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
+    if looks_like_path(target):
+        raise _missing(target)
+    return "dataset" if _DATASET_ID.fullmatch(target) else "topic"
+
+
+def _missing(target: str) -> DataError:
+    path = Path(os.path.expanduser(target))
+    child, parent = path, path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        child, parent = parent, parent.parent
+    try:
+        names = sorted(entry.name for entry in parent.iterdir())
+    except OSError:
+        names = []
+    near = nearest(child.name, names)
+    if near is not None:
+        step = f"did you mean {parent / near}?"
+    else:
+        step = f"{parent} holds: {', '.join(names[:8])}" if names else f"{parent} is empty or cannot be listed"
+    return DataError(
+        f"there is no file or folder {target}",
+        seen=f"{child.name!r} is missing in {parent}" if child != path else None,
+        allowed="an existing path, a Hugging Face data set id (owner/name), or a topic in words",
+        next_step=step,
+    )
+
+
+def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
+    """The files below a folder that can be read as text or rows, sorted, and the entries left out with the reason.
+
+    Hidden entries, links (whether they lead outside or to what is read anyway), devices, empty and binary files are
+    left out: what a folder seems to hold is what is read.
+
+    Raises:
+        DataError: a folder or file that may not be read, or a folder in which nothing can be read.
+    """
+    root = folder.resolve()
+    files: list[Path] = []
+    skipped: list[Skipped] = []
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"cannot list the folder {error.filename}",
+            seen=error.strerror,
+            next_step=f"give yourself permission: chmod u+rx {error.filename}",
+        ) from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        hidden = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders) - set(hidden))
+        for path in [Path(parent, name) for name in {*names, *links, *hidden}]:
+            reason = _reason_to_skip(path, root)
+            if reason is None:
+                files.append(path)
+            else:
+                skipped.append(Skipped(path, reason))
+    files.sort(key=lambda path: path.relative_to(folder).parts)
+    skipped.sort(key=lambda entry: entry.path)
+    if not files:
+        told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
+        raise DataError(
+            f"the folder {folder} holds no text that can be read",
+            seen=told or "an empty folder",
+            allowed="text files (.txt, .md, ...), .jsonl, .parquet",
+            next_step="name a folder with text in it, or a single file",
+        )
+    return files, skipped
+
+
+def _reason_to_skip(path: Path, root: Path) -> str | None:
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_symlink():
+        inside = path.resolve().is_relative_to(root)
+        return "a link to what is read under its own name" if inside else "a link that leads out of the folder"
+    if not stat.S_ISREG(path.stat().st_mode):
+        return "no regular file"
+    return None if path.suffix.lower() == ".parquet" else reason_not_text(path)
