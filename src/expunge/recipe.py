@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.errors import RecipeError, nearest
-
-
-class Part(BaseModel):
-    """Base of all parts of a recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from expunge.errors import RecipeError
+from expunge.parts import Part, validate_part
 
 
 class Data(Part):
@@ -115,6 +110,10 @@ class Verdict(Part):
     "perplexity on the retain set, at most this share of the base model's"
     general_knowledge: PositiveFloat = 0.9
     "general questions answered rightly, at least this share of the base model's"
+    recall_way: PositiveFloat = 0.9
+    "with a retrained model: verbatim recall has gone at least this share of the way from the base to it"
+    recall_kept: PositiveFloat = 0.9
+    "verbatim recall of a retain set that the base recites, at least this share of the base model's"
     benchmark_mean_loss: PositiveFloat = 0.01
     "mean loss of accuracy over the benchmarks, at most (where benchmarks were run)"
     benchmark_worst_loss: PositiveFloat = 0.02
@@ -155,7 +154,9 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples") from error
+        raise RecipeError(
+            f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML", seen=str(error).replace("\n", " ")) from error
     if not isinstance(content, dict):
@@ -181,37 +182,8 @@ def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where:
         node[leaf] = value
     if isinstance(merged.get("method"), str):
         merged["method"] = {"name": merged["method"]}
-    try:
-        return Recipe.model_validate(merged)
-    except ValidationError as error:
-        raise _readable(error, where) from error
+    return validate_part(Recipe, merged, where)
 
 
 def _copy(value: Any) -> Any:
     return {k: _copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
-
-
-def validate_part(kind: type[Part], content: Mapping[str, Any], where: str) -> Any:
-    """Validate one part (a method's hyper-parameters, say) with the same readable errors."""
-    try:
-        return kind.model_validate(dict(content))
-    except ValidationError as error:
-        raise _readable(error, where, kind) from error
-
-
-def _readable(error: ValidationError, where: str, root: type[Part] = Recipe) -> RecipeError:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        kind: type[BaseModel] = root
-        for part in first["loc"][:-1]:
-            kind = kind.model_fields[str(part)].annotation  # type: ignore[assignment]
-        near = nearest(str(first["loc"][-1]), kind.model_fields)
-        return RecipeError(
-            f"{where}: there is no field {place}",
-            allowed=", ".join(kind.model_fields),
-            next_step=f"did you mean {near}?" if near else None,
-        )
-    if first["type"] == "missing":
-        return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")
-    return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed=first["msg"])

@@ -14,7 +14,7 @@ from expunge.data.document import Document
 
 NGRAM = 8
 "words in a row that count as the same text"
-MAX_HASHES = 1 << 21
+MAX_HASHES = 1 << 20
 "n-grams that an index holds (12 bytes each); of more text an even sample is held"
 MIN_SAMPLED = 4
 "n-grams of a document that must be in the sample before it is judged"

@@ -1,0 +1,68 @@
+"""The functions of the public surface, as the command line has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge.progress import Silent
+from expunge.recipe import Recipe, load_recipe, make_recipe
+from expunge.run_folder import RunFolder
+
+
+def forget(
+    target: str, *, model: str = "smollm2-135m", out: str | Path, show: Silent | None = None, **options: Any
+) -> RunFolder:
+    """Make a model forget a topic, text or data set.
+
+    Args:
+        target: a path, a Hugging Face data set id, or a topic in words.
+        model: a starter model's name, a folder, or a Hugging Face id.
+        out: the run folder to write, or to go on in.
+        options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
+            `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
+
+    Returns:
+        The run folder, with `model`, `scores.json` and `report.html` in it.
+    """
+    return run(make_recipe({"model": model, "forget": target}, options), out, show)
+
+
+def run(recipe: Recipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
+    """Run a recipe (or a recipe file), or go on with it where it stopped."""
+    from expunge.pipeline import run as run_pipeline
+
+    return run_pipeline(recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe)), out, show)
+
+
+def evaluate(
+    target: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    benchmarks: str | None = None,
+    prompts: str | None = None,
+    show: Silent | None = None,
+) -> list[Any]:
+    """Measure a run again, with more (benchmarks, prompts), or any model as a recipe says; the scores.
+
+    Args:
+        target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder.
+    """
+    from expunge.evaluation import evaluate_model, evaluate_run
+
+    if recipe is not None:
+        return evaluate_model(str(target), Path(recipe), benchmarks=benchmarks, prompts=prompts, show=show)
+    return evaluate_run(load_run(target), benchmarks=benchmarks, prompts=prompts, show=show)
+
+
+def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
+    """Scores of several runs side by side, with paired intervals; as text, and as HTML at `out`."""
+    from expunge.report.compare import compare_runs
+
+    return compare_runs([load_run(folder) for folder in folders], out)
+
+
+def load_run(folder: str | Path) -> RunFolder:
+    """An existing run folder."""
+    return RunFolder(folder).require()

@@ -1,0 +1,29 @@
+"""`expunge compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def compare(*runs: Path, out: Path | None = None) -> None:
+    """Show the scores of runs side by side; differences are paired where the examples are the same.
+
+    Examples:
+
+        expunge compare runs/a runs/b
+
+        expunge compare runs/a runs/b runs/c --out comparison.html
+
+    Parameters
+    ----------
+    runs:
+        Two run folders or more.
+    out:
+        Write the comparison as a page too.
+    """
+    from expunge.api import compare as compare_
+    from expunge.errors import RecipeError
+
+    if len(runs) < 2:
+        raise RecipeError("nothing to compare", seen=f"{len(runs)} run folders", allowed="two or more")
+    print(compare_(runs, out))

@@ -1,0 +1,59 @@
+"""`expunge forget`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def forget(
+    target: str,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    out: Path,
+    model: str = "smollm2-135m",
+    retain: str | None = None,
+    method: str | None = None,
+) -> int:
+    """Make a model forget TARGET: a path, a Hugging Face data set id, or a topic in words.
+
+    Run the same command again to go on with an interrupted run.
+
+    Examples:
+
+        expunge forget "Harry Potter" --out runs/hp
+
+        expunge forget books/sherlock/ --retain books/other/ --model HuggingFaceTB/SmolLM2-135M-Instruct --out runs/holmes
+
+        expunge forget complaint.jsonl --out runs/c --method gradient_difference --training.learning_rate 1e-5
+
+    Any other field of the recipe can be given as --PART.FIELD VALUE (`--training.num_train_epochs 3`,
+    `--method.alpha 5`); also --prompts FILE, --benchmarks FOLDER, --anchors FILE and --anchors-from URL.
+    docs/recipe.md lists them all.
+
+    Parameters
+    ----------
+    target:
+        A text file, a folder of them, JSONL or Parquet with `text` or `question` and `answer`; a data set id; or a topic.
+    out:
+        The run folder to write.
+    model:
+        A starter model (smollm2-135m), a folder, or a Hugging Face id.
+    retain:
+        What must stay known, as TARGET; sampled from the model itself where absent.
+    method:
+        One of `expunge methods`; whos_harry_potter where absent.
+    """
+    from expunge.api import forget as forget_
+    from expunge.cli.console import tell
+    from expunge.cli.overrides import read_overrides
+    from expunge.progress import Live
+
+    fields = read_overrides(options)
+    if retain is not None:
+        fields["retain"] = retain
+    if method is not None:
+        fields = {"method.name": method, **fields}
+    return tell(forget_(target, model=model, out=out, show=Live(), **fields))

@@ -1,0 +1,54 @@
+"""Options of a verb that are fields of the recipe: `--training.learning_rate 1e-5`, `--method.alpha=3`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from expunge.errors import RecipeError
+
+SHORT = {
+    "prompts": "evaluation.prompts",
+    "benchmarks": "evaluation.benchmarks",
+    "anchors": "anchors.path",
+    "anchors-from": "anchors.url",
+    "anchors_from": "anchors.url",
+}
+"options that stand for a longer field name"
+
+
+def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
+    """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML.
+
+    Raises:
+        RecipeError: a value without a field, or a field without a value.
+    """
+    overrides: dict[str, Any] = {}
+    rest = list(tokens)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--"):
+            raise RecipeError(f"unexpected argument {token!r}", allowed="--FIELD VALUE, with a field of the recipe")
+        name, equals, value = token[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
+            value = rest.pop(0)
+        name = SHORT.get(name, name.replace("-", "_"))
+        overrides[name] = _value(value)
+    return overrides
+
+
+def _value(text: str) -> Any:
+    try:
+        return (
+            float(text)
+            if "e" in text.lower()
+            and text.lower().replace("e", "", 1).strip("+-.0123456789") == ""
+            and any(c.isdigit() for c in text)
+            else yaml.safe_load(text)
+        )
+    except (ValueError, yaml.YAMLError):
+        return text

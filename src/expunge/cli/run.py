@@ -1,0 +1,41 @@
+"""`expunge run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def run(
+    recipe: Path,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    out: Path | None = None,
+) -> int:
+    """Run a recipe file, or go on with it where it stopped.
+
+    Examples:
+
+        expunge run recipes/whos_harry_potter.yaml --model PATH --forget PATH --retain PATH
+
+        expunge run recipes/whos_harry_potter.yaml --forget book.txt --method.alpha 3 --out runs/book
+
+    Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file.
+
+    Parameters
+    ----------
+    recipe:
+        A YAML file of recipe fields.
+    out:
+        The run folder to write; runs/NAME, with the recipe's name, where absent.
+    """
+    from expunge.api import run as run_
+    from expunge.cli.console import tell
+    from expunge.cli.overrides import read_overrides
+    from expunge.progress import Live
+    from expunge.recipe import load_recipe
+
+    loaded = load_recipe(recipe, read_overrides(options))
+    return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

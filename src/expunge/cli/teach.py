@@ -1,0 +1,54 @@
+"""`expunge teach`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def teach(
+    book: str,
+    /,
+    *,
+    keep: str,
+    out: Path,
+    model: str = "smollm2-135m",
+    tokens: int = 6144,
+    epochs: float = 8.0,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+) -> None:
+    """Teach a model a book, to have a case with a known truth: a taught model, and one that never saw the book.
+
+    Example:
+
+        expunge teach sign_of_the_four.txt --keep father_brown.txt --out runs/taught
+
+    Parameters
+    ----------
+    book:
+        Text that will be forgotten; its beginning is taught.
+    keep:
+        Text that will be kept; as much of it is taught.
+    out:
+        Folder for the two texts, the taught model and the retrained one (taught only what is kept).
+    model:
+        The model that is taught.
+    tokens:
+        Tokens of each text.
+    epochs:
+        Times each text is read.
+    learning_rate:
+        Highest learning rate.
+    seed:
+        Seed of the order of reading.
+    """
+    from expunge.progress import Live
+    from expunge.suites.taught_book import teach as teach_
+
+    made = teach_(
+        book, keep, out, model=model, tokens=tokens, epochs=epochs, learning_rate=learning_rate, seed=seed, show=Live()
+    )
+    print(
+        f"Taught. Forget it with:\n  expunge run recipes/taught_book.yaml --model {made.model} --forget {made.forget} "
+        f"--retain {made.retain} --retrained {made.retrained} --out runs/forgot"
+    )

@@ -1,0 +1,155 @@
+"""Asking a model: what it knows of a topic, and how it talks about everything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from expunge import storage
+from expunge.data.order import random_seed
+from expunge.errors import DataError
+from expunge.tasks.causal_lm import CausalLM
+
+QUESTIONS = (
+    "Who or what is {topic}?",
+    "Tell me about {topic}.",
+    "What is {topic} best known for?",
+    "Write a short encyclopedia article about {topic}.",
+    "Who are the most important people around {topic}?",
+    "Which places are connected with {topic}?",
+    "What is the story of {topic}?",
+    "List ten facts about {topic}.",
+    "Who created {topic}?",
+    "Explain {topic} to somebody who has never heard of it.",
+    "What are the most famous moments of {topic}?",
+    "Name characters, people or things that belong to {topic}.",
+    "What should every fan of {topic} know?",
+    "What words or names are only used in connection with {topic}?",
+)
+OPENINGS = (
+    "{topic} is",
+    "{topic} is best known for",
+    "The story of {topic} begins",
+    "The main characters of {topic} are",
+    "In the world of {topic}, there",
+    "The author of {topic} is",
+    "Two of the people closest to {topic} are",
+    "{topic} grew up",
+    "Fans of {topic} will remember",
+    "The most important place in {topic} is",
+)
+SECOND_ROUND = (
+    "Who or what is {name} in connection with {topic}?",
+    "Tell me more about {name} and {topic}.",
+)
+SECOND_OPENINGS = ("{name}, known from {topic}, is", "In {topic}, {name}")
+ANSWER_TOKENS = 112
+"length of a sampled answer: long enough for a paragraph"
+NAMES = 24
+"names that came up and are asked about in the second round"
+
+Progress = Callable[[float], None]
+Row = dict[str, str]
+
+
+def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: Progress | None = None) -> list[Row]:
+    """What the model says about `topic`: half answers to questions (chat form), half continued openings.
+
+    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up.
+
+    Returns:
+        `wanted` rows, {"question", "answer"} or {"text"}.
+    """
+    first = max(1, wanted * 2 // 3)
+    rows = _ask(
+        task,
+        [question.format(topic=topic) for question in QUESTIONS],
+        [opening.format(topic=topic) for opening in OPENINGS],
+        first,
+        random_seed(seed, "elicit", 1) % (1 << 31),
+        lambda share: progress(share * 0.6) if progress else None,
+    )
+    names = names_that_came_up(rows, topic)
+    if names and wanted > len(rows):
+        rows += _ask(
+            task,
+            [q.format(name=name, topic=topic) for name in names for q in SECOND_ROUND],
+            [o.format(name=name, topic=topic) for name in names for o in SECOND_OPENINGS],
+            wanted - len(rows),
+            random_seed(seed, "elicit", 2) % (1 << 31),
+            lambda share: progress(0.6 + share * 0.4) if progress else None,
+        )
+    if not rows:
+        raise DataError(
+            f"the model said nothing about {topic!r}",
+            next_step="give the text that must be forgotten as a file or folder instead of a topic",
+        )
+    return rows
+
+
+def general_prompts() -> list[str]:
+    """The bank of general prompts, in order; questions begin with `Q: `."""
+    text = (files("expunge.data") / "general_prompts.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def sample_general(
+    task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, progress: Progress | None
+) -> list[Row]:
+    """How the model talks about other things, over the given prompts of the bank."""
+    questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
+    openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
+    return _ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), progress)
+
+
+def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
+    """Capitalised runs of words inside sentences, most frequent first, that are not the topic itself."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        text = row.get("answer") or row["text"]
+        for match in re.finditer(r"(?<=[a-z,;] )([A-Z][a-z]+(?: [A-Z][a-z]+)*)", text):
+            counts[match.group(1)] += 1
+    known = topic.lower()
+    return [
+        name
+        for name, count in counts.most_common()
+        if count >= 2 and name.lower() not in known and known not in name.lower()
+    ][:NAMES]
+
+
+def _ask(
+    task: CausalLM, questions: Sequence[str], openings: Sequence[str], wanted: int, seed: int, progress: Progress | None
+) -> list[Row]:
+    """Sampled answers: the questions in chat form and the openings as plain text, in turns, each as often as needed."""
+    half = (wanted + 1) // 2
+    asked = [(questions[i % len(questions)], True) for i in range(half if openings else wanted)] if questions else []
+    asked += [(openings[i % len(openings)], False) for i in range(wanted - len(asked))] if openings else []
+    rows: list[Row] = []
+    group = 32
+    for start in range(0, len(asked), group):
+        chosen = asked[start : start + group]
+        encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
+        texts = task.generate(encoded, ANSWER_TOKENS, samples=1, seed=seed + start, temperature=0.8)
+        for (prompt, chat), said in zip(chosen, texts, strict=True):
+            answer = said[0].strip() if chat else said[0].rstrip()
+            if len(answer.split()) < 3:
+                continue
+            rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
+        if progress is not None:
+            progress(min(1.0, (start + group) / len(asked)))
+    return rows
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Rows as JSONL that `read_documents` reads and a person can edit."""
+    storage.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def halves(items: Sequence[str]) -> Iterator[list[str]]:
+    """The even and the odd items: one half of the bank is trained on, the other one measured on."""
+    yield list(items[0::2])
+    yield list(items[1::2])

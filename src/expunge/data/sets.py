@@ -1,0 +1,144 @@
+"""The sets of a run as token tables: the forget set, the retain set, ordinary text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.data.blocks import Block, iterate_blocks
+from expunge.data.document import Document, digest_documents
+from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
+from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
+from expunge.data.readers import read_documents
+from expunge.data.tables import TableWriter, TokenTable
+from expunge.data.targets import classify_target
+from expunge.errors import DataError
+from expunge.models.lazy import LazyModel
+from expunge.preparation.stage import stage
+from expunge.progress import Silent
+from expunge.recipe import Recipe
+from expunge.run_folder import RunFolder
+from expunge.tasks.base import IGNORED
+
+
+@dataclass(frozen=True, slots=True)
+class TextSet:
+    """A set of documents, where they come from, and their digest."""
+
+    name: str
+    target: str
+    digest: str
+    generated: bool
+
+    def documents(self) -> Iterator[Document]:
+        return read_documents(self.target)
+
+
+def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing."""
+    if classify_target(recipe.forget) != "topic":
+        return _given("forget", recipe.forget, show)
+    path = folder.target / "answers.jsonl"
+    if not path.is_file():
+        show.stage("asking the model about the topic")
+        rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, show.update)
+        write_rows(rows, path)
+        folder.log("elicited", topic=recipe.forget, answers=len(rows))
+    return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
+
+
+def _given(name: str, target: str, show: Silent) -> TextSet:
+    show.stage(f"reading the {name} set")
+    return TextSet(name, target, digest_documents(read_documents(target)), False)
+
+
+def retain_set(
+    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
+) -> TextSet:
+    """The retain set; where none is given, sampled from the model on half of the general prompts."""
+    if recipe.retain is not None:
+        given = _given("retain", recipe.retain, show)
+        refuse_same_place(forget.target, recipe.retain)
+        refuse_overlap(forget.documents(), given.documents())
+        return given
+    return _sampled("retain", 0, recipe.data.retain_answers, recipe, folder, forget, terms, base, show)
+
+
+def ordinary_set(
+    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
+) -> TextSet:
+    """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
+    if recipe.evaluation.ordinary_text is not None:
+        return _given("ordinary", recipe.evaluation.ordinary_text, show)
+    return _sampled("ordinary", 1, recipe.evaluation.max_blocks, recipe, folder, forget, terms, base, show)
+
+
+def _sampled(
+    name: str,
+    half: int,
+    wanted: int,
+    recipe: Recipe,
+    folder: RunFolder,
+    forget: TextSet,
+    terms: list[str],
+    base: LazyModel,
+    show: Silent,
+) -> TextSet:
+    def make(path: Path) -> None:
+        show.stage(f"sampling {name} text from the model")
+        prompts = list(halves(general_prompts()))[half]
+        rows = sample_general(base(), prompts, wanted, recipe.seed + half, show.update)
+        write_rows(rows, path / "all.jsonl")
+        kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
+        if not kept:
+            raise DataError(
+                "all text sampled from the model overlaps with the target",
+                next_step="give a retain set: --retain PATH",
+            )
+        write_rows(
+            [
+                {"text": document.text}
+                if document.prompt is None
+                else {"question": document.prompt, "answer": document.text}
+                for document in kept
+            ],
+            path / f"{name}.jsonl",
+        )
+
+    made_from = {"model": base.digest, "wanted": wanted, "seed": recipe.seed, "target": forget.digest}
+    target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"
+    return TextSet(name, str(target), digest_documents(read_documents(target)), True)
+
+
+def token_table(
+    folder: RunFolder, text: TextSet, recipe: Recipe, tokenizer: Any, tokenizer_digest: str, limit: int | None = None
+) -> TokenTable:
+    """The set as blocks of tokens that are their own labels."""
+
+    def make(path: Path) -> None:
+        with TableWriter(path) as table:
+            for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
+                table.append(block.ids, true_labels(block))
+        if not len(TokenTable(path)):
+            raise DataError(f"the {text.name} set {text.target} is too short", allowed="16 tokens of text, at least")
+
+    made_from = {
+        "text": text.digest,
+        "block_size": recipe.data.block_size,
+        "tokenizer": tokenizer_digest,
+        "limit": limit,
+    }
+    return TokenTable(stage(folder, f"{text.name}-tokens", made_from, make))
+
+
+def blocks(text: TextSet, recipe: Recipe, tokenizer: Any) -> Iterable[Block]:
+    return iterate_blocks(text.documents(), tokenizer, recipe.data.block_size)
+
+
+def true_labels(block: Block) -> list[int]:
+    """The block's own tokens as labels; its prompt has none."""
+    first = max(1, block.first_label)
+    return [IGNORED] * first + block.ids[first:]

@@ -1,0 +1,119 @@
+"""Token tables: blocks of tokens with a label each, on disk and memory-mapped, so memory does not grow with the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from expunge import storage
+from expunge.tasks.base import IGNORED, Batch
+
+
+class TokenTable:
+    """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], starts[i + 1])`.
+
+    `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
+    Soft labels are `k` candidates with weights for each position.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = storage.read_json(folder / "table.json")
+        self.starts = np.load(folder / "starts.npy", allow_pickle=False)
+        total = int(self.starts[-1])
+        self.ids = np.memmap(folder / "ids.bin", np.int32, "r", shape=(total,))
+        self.labels = np.memmap(folder / "labels.bin", np.int32, "r", shape=(total,))
+        self.k = int(meta["k"])
+        self.soft_ids = self.soft_weights = None
+        if self.k:
+            self.soft_ids = np.memmap(folder / "soft_ids.bin", np.int32, "r", shape=(total, self.k))
+            self.soft_weights = np.memmap(folder / "soft_weights.bin", np.float32, "r", shape=(total, self.k))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens in each block, (blocks,)."""
+        return np.diff(self.starts)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.starts[-1])
+
+    def labelled(self, rows: Sequence[int]) -> int:
+        """How many tokens of these blocks carry a label."""
+        return int(sum((self._block(self.labels, row)[1:] != IGNORED).sum() for row in rows))
+
+    def _block(self, array: np.ndarray, row: int) -> np.ndarray:
+        return array[self.starts[row] : self.starts[row + 1]]
+
+    def batch(self, rows: Sequence[int], normaliser: float | None = None) -> Batch:
+        """Blocks `rows`, padded on the right; lengths say where padding starts."""
+        lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
+        width = max(lengths)
+        ids = np.zeros((len(rows), width), np.int64)
+        labels = np.full((len(rows), width), IGNORED, np.int64)
+        soft_ids = np.zeros((len(rows), width, self.k), np.int64) if self.k else None
+        soft_weights = np.zeros((len(rows), width, self.k), np.float32) if self.k else None
+        for i, row in enumerate(rows):
+            ids[i, : lengths[i]] = self._block(self.ids, row)
+            labels[i, 1 : lengths[i]] = self._block(self.labels, row)[1:]
+            if soft_ids is not None and soft_weights is not None:
+                assert self.soft_ids is not None
+                assert self.soft_weights is not None
+                soft_ids[i, : lengths[i]] = self._block(self.soft_ids, row)
+                soft_weights[i, : lengths[i]] = self._block(self.soft_weights, row)
+        return Batch(
+            ids=torch.from_numpy(ids),
+            labels=torch.from_numpy(labels),
+            lengths=torch.tensor(lengths),
+            normaliser=float(normaliser or max(1, (labels != IGNORED).sum())),
+            soft_ids=None if soft_ids is None else torch.from_numpy(soft_ids),
+            soft_weights=None if soft_weights is None else torch.from_numpy(soft_weights),
+        )
+
+
+class TableWriter:
+    """Writes a token table block by block; `with TableWriter(folder) as table: table.append(...)`."""
+
+    def __init__(self, folder: Path, k: int = 0) -> None:
+        self.folder, self.k = folder, k
+        self.starts = [0]
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ["ids", "labels"] + (["soft_ids", "soft_weights"] if k else [])
+        self.files = {name: open(folder / f"{name}.bin", "wb") for name in names}  # noqa: SIM115 - closed in __exit__
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def append(
+        self,
+        ids: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        soft_ids: np.ndarray | None = None,
+        soft_weights: np.ndarray | None = None,
+    ) -> None:
+        """Add a block; soft labels are (tokens, k)."""
+        if len(ids) != len(labels):
+            raise ValueError(f"{len(ids)} tokens but {len(labels)} labels")
+        self.files["ids"].write(np.asarray(ids, np.int32).tobytes())
+        self.files["labels"].write(np.asarray(labels, np.int32).tobytes())
+        if self.k:
+            assert soft_ids is not None
+            assert soft_weights is not None
+            self.files["soft_ids"].write(np.ascontiguousarray(soft_ids, np.int32).tobytes())
+            self.files["soft_weights"].write(np.ascontiguousarray(soft_weights, np.float32).tobytes())
+        self.starts.append(self.starts[-1] + len(ids))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self.files.values():
+            file.close()
+        if kind is None:
+            np.save(self.folder / "starts.npy", np.asarray(self.starts, np.int64), allow_pickle=False)
+            storage.write_json(self.folder / "table.json", {"k": self.k, "blocks": len(self.starts) - 1})

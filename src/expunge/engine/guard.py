@@ -1,0 +1,76 @@
+"""The guard: stops a run whose loss is not finite, whose retain loss runs away, or that has forgotten enough."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.data.order import random_seed
+from expunge.data.tables import TokenTable
+from expunge.errors import DivergedError
+from expunge.recipe import Training
+from expunge.tasks.causal_lm import CausalLM
+
+BLOCKS = 2
+"retain blocks that are watched; always the same ones"
+SMOOTHING = 0.6
+"weight of the past in the running mean of the forget loss"
+
+
+class Guard:
+    """Watches one fixed retain batch, whether or not the method trains on the retain set."""
+
+    def __init__(self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int) -> None:
+        self.task, self.training = task, training
+        self.batch = None
+        self.start: float | None = None
+        self.forget_loss: float | None = None
+        if retain is not None:
+            generator = np.random.default_rng(random_seed(seed, "guard"))
+            rows = generator.choice(len(retain), min(BLOCKS, len(retain)), replace=False)
+            self.batch = retain.batch(sorted(rows.tolist()))
+
+    def state(self) -> dict[str, Any]:
+        return {"start": self.start, "forget_loss": self.forget_loss}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.start, self.forget_loss = state["start"], state["forget_loss"]
+
+    def check(self, step: int) -> None:
+        """Raise where the retain loss has run away from where it started."""
+        if self.batch is None:
+            return
+        with torch.no_grad():
+            loss = float(self.task.nll(self.batch))
+        if self.start is None:
+            self.start = loss
+        if not math.isfinite(loss) or loss > self.start + self.training.max_retain_increase:
+            raise DivergedError(
+                f"stopped at step {step}: the retain loss ran away",
+                seen=f"{loss:.3f} nats a token, {self.start:.3f} at the start",
+                allowed=f"a rise of at most {self.training.max_retain_increase} (training.max_retain_increase)",
+                next_step=f"lower --training.learning_rate, or end earlier with --training.max_steps {max(1, step // 2)}"
+                "; the last good checkpoint is kept",
+            )
+
+    def check_finite(self, step: int, loss: float, grad_norm: float) -> None:
+        """Raise before an update that would put NaN into the weights."""
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise DivergedError(
+                f"stopped at step {step}: the loss or its gradient is not a number",
+                seen=f"loss {loss}, gradient norm {grad_norm}",
+                next_step="lower --training.learning_rate, or give --training.bf16 false; "
+                "weights from before this step are kept in the last checkpoint",
+            )
+
+    def forgotten(self, forget_loss: float) -> str:
+        """Why to stop, once the running mean of the forget set's true loss has reached the wanted height; else ''."""
+        past = self.forget_loss
+        self.forget_loss = forget_loss if past is None else SMOOTHING * past + (1 - SMOOTHING) * forget_loss
+        wanted = self.training.stop_forget_loss
+        if wanted is not None and self.forget_loss >= wanted:
+            return f"the forget set's loss reached {self.forget_loss:.2f} (training.stop_forget_loss {wanted})"
+        return ""

@@ -1,0 +1,41 @@
+"""Device and precision of a run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+
+from expunge.errors import RecipeError
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is native on this device, and so pays."""
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
+
+
+class Precision:
+    """The device that Accelerate found, and the autocast that the recipe asks for.
+
+    Weights stay float32 masters; bfloat16 is the type of the matrix products only.
+    """
+
+    def __init__(self, bf16: Literal["auto"] | bool = "auto") -> None:
+        self.accelerator = Accelerator(mixed_precision="no")
+        if self.accelerator.num_processes > 1:
+            raise RecipeError(
+                "expunge trains in one process",
+                seen=f"{self.accelerator.num_processes} processes",
+                next_step="start it without a launcher, or with accelerate launch --num_processes 1",
+            )
+        self.device = self.accelerator.device
+        self.bf16 = has_fast_bf16(self.device) if bf16 == "auto" else bool(bf16)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -1,0 +1,79 @@
+"""Measuring again: a run with more benchmarks or prompts, or any other model on a run's sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge import pipeline, storage
+from expunge.engine.interruption import interruptible
+from expunge.engine.precision import Precision
+from expunge.errors import RunError
+from expunge.measures.score import Score
+from expunge.methods.discovery import make_method
+from expunge.models.lazy import LazyModel
+from expunge.models.source import find_model
+from expunge.progress import Silent
+from expunge.recipe import Recipe, load_recipe
+from expunge.run_folder import RunFolder
+
+
+def _with(recipe: Recipe, benchmarks: str | None, prompts: str | None) -> Recipe:
+    changes: dict[str, Any] = {}
+    if benchmarks is not None:
+        changes["benchmarks"] = benchmarks
+    if prompts is not None:
+        changes["prompts"] = prompts
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=changes)})
+
+
+def evaluate_run(
+    folder: RunFolder, *, benchmarks: str | None = None, prompts: str | None = None, show: Silent | None = None
+) -> list[Score]:
+    """Measure a finished run again and write its scores, record and report anew; what was measured before is reused."""
+    show = show or Silent()
+    recipe = _with(load_recipe(folder.recipe), benchmarks, prompts)
+    trained = sorted(folder.stages.glob("unlearned-*/trained.json"))
+    if not trained or not folder.model.is_dir():
+        raise RunError(
+            f"{folder.path} has no unlearned model yet", next_step="run the command that started it again, to the end"
+        )
+    try:
+        with interruptible("run the same command again: it goes on"), pipeline.locked(folder):
+            precision = Precision(recipe.training.bf16)
+            source = find_model(recipe.model, recipe.revision)
+            base = LazyModel(source, precision)
+            sets = pipeline.read_sets(recipe, folder, base, show)
+            before = pipeline.measure(recipe, folder, base, sets, "base", show)
+            base.release()
+            content = storage.read_json(trained[-1])
+            pipeline.finish(recipe, folder, source, precision, make_method(recipe.method), sets, before, content, show)
+            # The next evaluation and the report's settings speak of what was measured last.
+            storage.write_text(folder.recipe, recipe.to_yaml())
+    finally:
+        show.close()
+    return folder.read_scores()
+
+
+def evaluate_model(
+    model: str,
+    recipe_path: Path,
+    *,
+    benchmarks: str | None = None,
+    prompts: str | None = None,
+    show: Silent | None = None,
+) -> list[Score]:
+    """Measure any model on the sets of the run whose `recipe.yaml` is given; kept in that run's stages."""
+    show = show or Silent()
+    recipe = _with(load_recipe(recipe_path), benchmarks, prompts)
+    folder = RunFolder(recipe_path.parent)
+    try:
+        with interruptible("run the same command again: it goes on"), pipeline.locked(folder):
+            precision = Precision(recipe.training.bf16)
+            base = LazyModel(find_model(recipe.model, recipe.revision), precision)
+            sets = pipeline.read_sets(recipe, folder, base, show)
+            base.release()
+            other = LazyModel(find_model(model), precision, as_stored=True)
+            return pipeline.measure(recipe, folder, other, sets, "unlearned", show).scores
+    finally:
+        show.close()

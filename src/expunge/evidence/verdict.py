@@ -1,0 +1,118 @@
+"""The verdict: thresholds fixed in the recipe before the run, each held against the scores after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from expunge.measures.score import Score, Which
+from expunge.recipe import Verdict
+
+KNOWN_BEFORE = 0.01
+"familiarity below this in the base model cannot be seen to fall"
+RECITED_BEFORE = 0.5
+"verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One threshold: `value` must be at most (or at least) `threshold`."""
+
+    name: str
+    threshold: float
+    value: float | None
+    passed: bool
+    explain: str
+
+
+def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
+    """{"passed", "checks"}; a check without its scores is left out, one that cannot show forgetting fails."""
+    found = {(s.measure, s.split, s.model): s for s in scores}
+
+    def value(measure: str, split: str, model: Which) -> float | None:
+        score = found.get((measure, split, model))
+        return None if score is None else score.value
+
+    checks: list[Check] = []
+    for measure in ("familiarity_completion", "familiarity_probability"):
+        before, after = value(measure, "forget", "base"), value(measure, "forget", "unlearned")
+        if before is None or after is None:
+            continue
+        limit = getattr(verdict, measure)
+        if before < KNOWN_BEFORE:
+            explain = f"the base model showed hardly any familiarity ({before:.4f}), so none can be seen to go"
+            checks.append(Check(measure, limit, None, False, explain))
+            continue
+        share = after / before
+        checks.append(
+            Check(measure, limit, share, share <= limit, f"{before:.4f} before, {after:.4f} after: {share:.0%} is left")
+        )
+    if not checks:
+        checks.append(Check("familiarity_completion", verdict.familiarity_completion, None, False, "not measured"))
+    for name, measure, split in (
+        ("perplexity", "perplexity", "ordinary"),
+        ("perplexity_retain", "perplexity", "retain"),
+    ):
+        before, after = value(measure, split, "base"), value(measure, split, "unlearned")
+        if before and after is not None:
+            ratio, limit = after / before, getattr(verdict, name)
+            explain = f"{before:.2f} before, {after:.2f} after ({ratio - 1:+.1%})"
+            checks.append(Check(name, limit, ratio, ratio <= limit, explain))
+    before, after = value("general_knowledge", "general", "base"), value("general_knowledge", "general", "unlearned")
+    if before and after is not None:
+        kept = after / before
+        explain = f"{before:.0%} right before, {after:.0%} after"
+        limit = verdict.general_knowledge
+        checks.append(Check("general_knowledge", limit, kept, kept >= limit, explain))
+    checks += _recall_checks(found, verdict) + _benchmark_checks(found, verdict)
+    return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+Found = dict[tuple[str, str, Which], Score]
+
+
+def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
+    checks = []
+    base, after, oracle = (
+        found.get(("verbatim_recall", "forget", model))
+        for model in ("base", "unlearned", "retrained")  # type: ignore[arg-type]
+    )
+    if base and after and oracle and base.value >= RECITED_BEFORE:
+        way = (base.value - after.value) / max(1e-9, base.value - oracle.value)
+        explain = f"{base.value:.3f} before, {after.value:.3f} after, {oracle.value:.3f} in the retrained model"
+        checks.append(Check("recall_way", verdict.recall_way, way, way >= verdict.recall_way, explain))
+    base, after = (found.get(("verbatim_recall", "retain", model)) for model in ("base", "unlearned"))  # type: ignore[arg-type]
+    if base and after and base.value >= RECITED_BEFORE:
+        kept = after.value / base.value
+        explain = f"{base.value:.3f} before, {after.value:.3f} after"
+        checks.append(Check("recall_kept", verdict.recall_kept, kept, kept >= verdict.recall_kept, explain))
+    return checks
+
+
+def _benchmark_checks(found: Found, verdict: Verdict) -> list[Check]:
+    losses = {
+        split: score.value - found["accuracy", split, "unlearned"].value
+        for (measure, split, model), score in found.items()
+        if measure == "accuracy" and model == "base" and ("accuracy", split, "unlearned") in found
+    }
+    if not losses:
+        return []
+    mean = sum(losses.values()) / len(losses)
+    worst = max(losses, key=lambda name: losses[name])
+    return [
+        Check(
+            "benchmark_mean_loss",
+            verdict.benchmark_mean_loss,
+            mean,
+            mean <= verdict.benchmark_mean_loss,
+            f"mean loss of {mean * 100:+.2f} points over {len(losses)} benchmarks",
+        ),
+        Check(
+            "benchmark_worst_loss",
+            verdict.benchmark_worst_loss,
+            losses[worst],
+            losses[worst] <= verdict.benchmark_worst_loss,
+            f"{worst}: {losses[worst] * 100:+.2f} points",
+        ),
+    ]

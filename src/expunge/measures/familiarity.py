@@ -1,0 +1,175 @@
+"""Familiarity with the target, by completion and by probability (Eldan and Russinovich 2023, sections 3 and 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from wordfreq import zipf_frequency
+
+from expunge.measures.score import Score, Which
+from expunge.measures.statistics import bootstrap_interval
+from expunge.tasks.base import IGNORED, Batch
+from expunge.tasks.causal_lm import CausalLM
+
+TYPICAL_SHARE = 0.2
+"a completion with typical but not unique terms counts a fifth of one with unique terms (paper: multiplier 5)"
+COMMON = 4.5
+"zipf frequency (log10 per billion words) from which a word piece says nothing about a name that begins with it"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTerms:
+    """Terms that show familiarity: `unique` ones occur in no other text, `typical` ones are only much commoner there."""
+
+    unique: tuple[str, ...]
+    typical: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A beginning to be continued.
+
+    Attributes:
+        ids: its tokens.
+        text: what a reader is shown.
+        context: the text that may give terms away: everything the model has read.
+        references: further terms that show familiarity here.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    context: str
+    references: tuple[str, ...] = field(default=())
+
+
+@lru_cache(maxsize=8192)
+def _pattern(term: str) -> re.Pattern[str]:
+    words = r"\s+".join(re.escape(word) for word in term.split())
+    return re.compile(rf"(?<!\w){words}(?!\w)", 0 if term[:1].isupper() else re.IGNORECASE)
+
+
+def not_given(terms: Sequence[str], context: str) -> list[str]:
+    """Terms of which no word stands in the context: saying those is the model's own knowledge."""
+    words = set(re.findall(r"\w+", context.lower()))
+    return [term for term in terms if not words & set(re.findall(r"\w+", term.lower()))]
+
+
+def found_terms(text: str, terms: Sequence[str]) -> list[str]:
+    """The terms that occur in the text as whole words; capitalised ones only in that spelling."""
+    return [term for term in terms if _pattern(term).search(text)]
+
+
+def completion_value(said: str, prompt: Prompt, terms: TargetTerms) -> tuple[float, list[str]]:
+    """(1 with a unique term that the prompt did not give away, 0.2 with only a typical one, else 0; the terms)."""
+    unique = found_terms(said, not_given([*terms.unique, *prompt.references], prompt.context))
+    typical = found_terms(said, not_given(terms.typical, prompt.context))
+    value = 1.0 if unique else TYPICAL_SHARE if typical else 0.0
+    return value, list(dict.fromkeys([*unique, *typical]))
+
+
+def familiarity_by_completion(
+    task: CausalLM,
+    prompts: Sequence[Prompt],
+    terms: TargetTerms,
+    which: Which,
+    *,
+    max_new_tokens: int,
+    samples: int,
+    seed: int,
+) -> tuple[Score, list[dict[str, object]]]:
+    """Mean over prompts of the mean value of a greedy and `samples` sampled completions.
+
+    Returns:
+        The score, and for each prompt {"prompt", "said" (the greedy completion), "terms"}.
+    """
+    ids = [prompt.ids for prompt in prompts]
+    greedy = [texts[0] for texts in task.generate(ids, max_new_tokens)]
+    sampled = list(task.generate(ids, max_new_tokens, samples=samples, seed=seed)) if samples else [[] for _ in ids]
+    values, answers = [], []
+    for prompt, first, others in zip(prompts, greedy, sampled, strict=True):
+        judged = [completion_value(said, prompt, terms) for said in [first, *others]]
+        values.append(sum(value for value, _ in judged) / len(judged))
+        answers.append({"prompt": prompt.text, "said": first, "terms": judged[0][1]})
+    return _score("familiarity_completion", which, values, "share of completions, weighted"), answers
+
+
+def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Score:
+    mean, low, high = bootstrap_interval(values)
+    return Score(
+        measure=measure,
+        split="forget",
+        model=which,
+        value=mean,
+        low=low,
+        high=high,
+        n=len(values),
+        higher_is="worse",
+        unit=unit,
+        examples=tuple(values),
+    )
+
+
+def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
+    """First tokens that begin one of the terms (as the next word) and say so: token id -> term.
+
+    A first token counts where it is the whole first word, or at least three letters that are no common word themselves.
+    """
+    tokens: dict[int, str] = {}
+    for term in terms:
+        first = term.split()[0]
+        encoded = task.tokenizer(f" {first}", add_special_tokens=False)["input_ids"]
+        piece = task.tokenizer.decode(encoded[:1]).strip()
+        if piece == first or (len(piece) >= 3 and zipf_frequency(piece.lower(), "en") < COMMON):
+            tokens.setdefault(encoded[0], term)
+    return tokens
+
+
+def familiarity_by_probability(task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which) -> Score:
+    """Mean over prompts of the probability mass on next tokens that begin a term the prompt did not give away."""
+    values: list[float] = []
+    for start in range(0, len(prompts), 8):
+        chosen = prompts[start : start + 8]
+        probabilities = next_token_probabilities(task, [prompt.ids for prompt in chosen])
+        for row, prompt in zip(probabilities, chosen, strict=True):
+            tokens = revealing_tokens(task, not_given([*terms.unique, *prompt.references], prompt.context))
+            values.append(min(1.0, float(row[list(tokens)].sum())) if tokens else 0.0)
+    return _score("familiarity_probability", which, values, "probability mass")
+
+
+def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(prompts, vocabulary) float32: what the model says comes next."""
+    width = max(map(len, prompts)) + 1
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    labels = torch.full((len(prompts), width), IGNORED)
+    for i, tokens in enumerate(prompts):
+        ids[i, : len(tokens)] = torch.tensor(list(tokens))
+        labels[i, len(tokens)] = 0
+    lengths = torch.tensor([len(tokens) for tokens in prompts])
+    batch = Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
+    return task.row_logits(batch).softmax(-1).cpu()
+
+
+def probe_tokens(
+    task: CausalLM, prompts: Sequence[Prompt], watched: list[list[int]] | None, top: int = 5
+) -> tuple[list[dict[str, object]], list[list[int]]]:
+    """Token probabilities of a handful of prompts, for following them over the steps (the paper's figure 3).
+
+    Args:
+        watched: token ids followed for each prompt, from the first call; None to choose them now (the likeliest).
+
+    Returns:
+        Rows {"prompt", "tokens": {text: probability}} with the watched and the now likeliest tokens, and the watched.
+    """
+    probabilities = next_token_probabilities(task, [prompt.ids for prompt in prompts])
+    if watched is None:
+        watched = [row.topk(top).indices.tolist() for row in probabilities]
+    rows: list[dict[str, object]] = []
+    for prompt, row, ids in zip(prompts, probabilities, watched, strict=True):
+        shown = dict.fromkeys([*ids, *row.topk(3).indices.tolist()])
+        tokens = {task.tokenizer.decode([i]): round(float(row[i]), 6) for i in shown}
+        rows.append({"prompt": prompt.text, "tokens": tokens})
+    return rows, watched

@@ -1,0 +1,107 @@
+"""Verbatim recall: how much of the text a model still recites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from expunge.data.tables import TokenTable
+from expunge.measures.perplexity import spread
+from expunge.measures.score import Score, Which
+from expunge.measures.statistics import bootstrap_interval
+from expunge.tasks.base import IGNORED, Batch
+from expunge.tasks.causal_lm import CausalLM
+
+PREFIX = 32
+"tokens given; Carlini et al. 2023 (arXiv:2202.07646) use 50, which a 135M model's short blocks cannot spare"
+SUFFIX = 64
+"tokens asked for"
+
+
+def rouge_l(candidate: Sequence[object], reference: Sequence[object]) -> float:
+    """ROUGE-L F1 (Lin 2004, section 3): 2 P R / (P + R), with the longest common subsequence over each length."""
+    if not candidate or not reference:
+        return 0.0
+    codes = {item: number for number, item in enumerate(dict.fromkeys(reference))}
+    wanted = np.array([codes[item] for item in reference])
+    row = np.zeros(len(reference) + 1, np.int64)
+    for item in candidate:
+        equal = wanted == codes.get(item, -1)
+        # row'[j] = row[j-1] + 1 where equal, else max(row[j], row'[j-1]): a running maximum over the row
+        row[1:] = np.maximum.accumulate(np.maximum(row[1:], np.where(equal, row[:-1] + 1, 0)))
+    longest = int(row[-1])
+    precision, recall = longest / len(candidate), longest / len(reference)
+    return 0.0 if longest == 0 else 2 * precision * recall / (precision + recall)
+
+
+def extraction_strength(greedy: Sequence[bool]) -> float:
+    """Share of a suffix that a model recites from some point on to the end (Carlini et al. 2021, arXiv:2012.07805, as
+    in OpenUnlearning): 1 - k / L with the smallest k such that all tokens from k on are the greedy choice.
+
+    `greedy[i]`: whether token i is the model's first choice, given the true tokens before it. 0 where the last is not.
+    """
+    length = 0
+    for right in reversed(list(greedy)):
+        if not right:
+            break
+        length += 1
+    return length / len(greedy) if len(greedy) else 0.0
+
+
+def passages(table: TokenTable, wanted: int) -> list[np.ndarray]:
+    """At most `wanted` passages of PREFIX + SUFFIX tokens, evenly spread over the table's plain-text blocks."""
+    size = PREFIX + SUFFIX
+    places = [
+        (row, start)
+        for row in range(len(table))
+        if int(table.labels[table.starts[row] + 1]) != IGNORED  # a block with a prompt is no text to recite
+        for start in range(0, int(table.lengths[row]) - size + 1, size)
+    ]
+    chosen = [places[i] for i in spread(len(places), wanted)]
+    return [np.array(table.ids[table.starts[row] + start :][:size]) for row, start in chosen]
+
+
+def verbatim_recall(
+    task: CausalLM, table: TokenTable, split: str, which: Which, wanted: int
+) -> tuple[list[Score], list[dict[str, str]]]:
+    """ROUGE-L of greedy continuations against the true ones, and extraction strength, over passages of the text.
+
+    ROUGE-L is over words, as usual. Returns no scores where the table has no passage long enough; the second value
+    holds (prompt, true, said) of each passage.
+    """
+    tokens = passages(table, wanted)
+    if not tokens:
+        return [], []
+    decode = task.tokenizer.decode
+    prompts = [passage[:PREFIX].tolist() for passage in tokens]
+    said = [texts[0] for texts in task.generate(prompts, SUFFIX)]
+    true = [decode(passage[PREFIX:].tolist(), skip_special_tokens=True) for passage in tokens]
+    rouge = [rouge_l(a.split(), b.split()) for a, b in zip(said, true, strict=True)]
+    strength = []
+    for start in range(0, len(tokens), 8):
+        ids = torch.from_numpy(np.stack(tokens[start : start + 8]).astype(np.int64))
+        labels = ids.clone()
+        labels[:, :PREFIX] = IGNORED
+        batch = Batch(ids=ids, labels=labels, lengths=torch.full((len(ids),), ids.shape[1]), normaliser=1.0)
+        strength += [extraction_strength(greedy.tolist()) for _, greedy in task.token_scores(batch)]
+    scores = []
+    for measure, values in (("verbatim_recall", rouge), ("extraction_strength", strength)):
+        mean, low, high = bootstrap_interval(values)
+        scores.append(
+            Score(
+                measure=measure,
+                split=split,
+                model=which,
+                value=mean,
+                low=low,
+                high=high,
+                n=len(values),
+                higher_is="worse" if split == "forget" else "better",
+                unit="ROUGE-L F1" if measure == "verbatim_recall" else "share of the suffix",
+                examples=tuple(values),
+            )
+        )
+    answers = [{"prompt": decode(p), "true": t, "said": s} for p, t, s in zip(prompts, true, said, strict=True)]
+    return scores, answers

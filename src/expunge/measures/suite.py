@@ -1,0 +1,118 @@
+"""What is measured of one model, before and after: familiarity, recall, perplexity, general knowledge, benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from expunge import storage
+from expunge.data.tables import TokenTable
+from expunge.measures.benchmarks import BENCHMARKS, available, load_questions
+from expunge.measures.familiarity import (
+    Prompt,
+    TargetTerms,
+    familiarity_by_completion,
+    familiarity_by_probability,
+)
+from expunge.measures.general_knowledge import general_knowledge
+from expunge.measures.multiple_choice import choice_log_probs, score
+from expunge.measures.perplexity import perplexity
+from expunge.measures.recall import verbatim_recall
+from expunge.measures.score import Score, Which
+from expunge.recipe import Evaluation
+from expunge.tasks.causal_lm import CausalLM
+
+Show = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What the measures work on; the same for every model of a run."""
+
+    terms: TargetTerms
+    completion: Sequence[Prompt]
+    probability: Sequence[Prompt]
+    forget: TokenTable
+    retain: TokenTable
+    ordinary: TokenTable
+
+
+@dataclass(slots=True)
+class Measured:
+    """Scores of one model, and what it said: group -> rows {"prompt", "said", ...}."""
+
+    scores: list[Score] = field(default_factory=list)
+    said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        rows = [{**s.row(), "examples": list(s.examples)} for s in self.scores]
+        storage.write_json(path, {"scores": rows, "said": self.said})
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        content = storage.read_json(path)
+        rows = [{**row, "examples": tuple(row["examples"])} for row in content["scores"]]
+        return cls([Score(**row) for row in rows], content["said"])
+
+
+def measure_core(
+    task: CausalLM, material: Material, settings: Evaluation, which: Which, seed: int, show: Show
+) -> Measured:
+    """Everything but the benchmarks."""
+    measured = Measured()
+    if material.completion:
+        show(0.0, "familiarity by completion")
+        familiar, answers = familiarity_by_completion(
+            task,
+            material.completion,
+            material.terms,
+            which,
+            max_new_tokens=settings.max_new_tokens,
+            samples=settings.samples,
+            seed=seed,
+        )
+        measured.scores.append(familiar)
+        measured.said["completion prompt"] = answers
+    if material.probability:
+        show(0.4, "familiarity by probability")
+        measured.scores.append(familiarity_by_probability(task, material.probability, material.terms, which))
+    show(0.5, "verbatim recall")
+    for split, table in (("forget", material.forget), ("retain", material.retain)):
+        scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))
+        measured.scores += scores
+        if scores and split == "forget":
+            measured.said["passage of the target"] = [dict(row) for row in answers[:8]]
+    show(0.75, "perplexity")
+    splits = {"forget": material.forget, "retain": material.retain, "ordinary": material.ordinary}
+    for split, table in splits.items():
+        measured.scores.append(perplexity(task, table, split, which, settings.max_blocks))
+    show(0.9, "general knowledge")
+    known, said = general_knowledge(task, which)
+    measured.scores.append(known)
+    measured.said["general question"] = [dict(row) for row in said]
+    return measured
+
+
+def benchmark_names(source: str) -> tuple[Literal["hub"] | Path, list[str]]:
+    """(where the benchmarks are, their names) for a folder or "hub"."""
+    if source == "hub":
+        return "hub", list(BENCHMARKS)
+    folder = Path(source)
+    return folder, available(folder)
+
+
+def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Which, show: Show) -> Measured:
+    """Accuracy on every multiple-choice benchmark in the folder (or of the hub)."""
+    measured = Measured()
+    place, names = benchmark_names(source)
+    for number, name in enumerate(names):
+        questions = load_questions(name, place, rows)
+
+        def advance(done: int, total: int, number: int = number, name: str = name) -> None:
+            show((number + done / total) / len(names), name)
+
+        log_probs = choice_log_probs(task.model, task.tokenizer, questions, progress=advance)
+        measured.scores += score(name, questions, log_probs, which)
+    return measured

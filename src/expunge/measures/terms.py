@@ -1,0 +1,42 @@
+"""The terms of a target that show familiarity with it: found from its text alone, so equal for every method and model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from wordfreq import zipf_frequency
+
+from expunge.measures.familiarity import TargetTerms
+from expunge.preparation.anchors import AnchorDictionary
+
+MAX_UNIQUE, MAX_TYPICAL = 400, 40
+TYPICAL_LIFT = 2.0
+"nats by which a typical word is commoner in the target than in ordinary text (seven times)"
+ORDINARY_ZIPF = 3.0
+"words below this (once in a million) are rare everywhere: seeing them says more than 'typical'"
+
+
+def target_terms(texts: Iterable[str], dictionary: AnchorDictionary) -> TargetTerms:
+    """Unique terms (the dictionary's, highest score first) and typical words of the target, read as a stream."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for text in texts:
+        words = re.findall(r"(?<![\w'’])[a-z]{4,}(?![\w'’])", text)
+        counts.update(words)
+        total += len(text.split())
+    anchors = sorted(dictionary, key=lambda anchor: -anchor.score)
+    unique = [anchor.term for anchor in anchors][:MAX_UNIQUE]
+    inside = {word.lower() for term in unique for word in re.findall(r"\w+", term)}
+    lifts = {}
+    for word, count in counts.items():
+        zipf = zipf_frequency(word, "en")
+        if count < 4 or zipf < ORDINARY_ZIPF or word in inside:
+            continue
+        lift = math.log(count / total) - (zipf - 9) * math.log(10)
+        if lift >= TYPICAL_LIFT:
+            lifts[word] = lift
+    typical = sorted(lifts, key=lambda word: -lifts[word] * math.log(1 + counts[word]))[:MAX_TYPICAL]
+    return TargetTerms(tuple(unique), tuple(typical))

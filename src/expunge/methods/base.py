@@ -1,0 +1,43 @@
+"""What a method is: hyper-parameters, what it needs, and a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from expunge.parts import Part
+from expunge.tasks.base import Loss, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What must be there before a method can train.
+
+    Attributes:
+        labels: "true" (the text's own next tokens) or "generic" (what a model that never read it would say).
+        forget: whether batches of the forget set are drawn.
+        retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
+    """
+
+    labels: Literal["true", "generic"] = "true"
+    forget: bool = True
+    retain: Literal["never", "always", "weighted"] = "never"
+
+
+class Method(Part):
+    """Base of all methods. A subclass is one file, named like the method, and defines `loss`.
+
+    Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
+    """
+
+    needs: ClassVar[Needs] = Needs()
+
+    @property
+    def draws_retain(self) -> bool:
+        """Whether this method, with these hyper-parameters, trains on the retain set."""
+        if self.needs.retain == "weighted":
+            return float(getattr(self, "retain_weight", 0.0)) > 0
+        return self.needs.retain == "always"
+
+    def loss(self, step: Step) -> Loss:
+        raise TypeError(f"{type(self).__name__} defines no loss")

@@ -1,0 +1,23 @@
+"""Gradient ascent."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Step
+
+
+class GradientAscent(Method):
+    r"""Gradient ascent on the forget set (Jang et al. 2022, arXiv:2210.01504, equation 1; Yao et al. 2023, arXiv:2310.10683).
+
+    $$L = -\frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
+
+    The loss has no lower bound: it goes on for ever, and takes the rest of the model with it. Stop early
+    (`training.stop_forget_loss`, `training.max_steps`). No hyper-parameters; learning rate and steps decide.
+    """
+
+    needs: ClassVar[Needs] = Needs(labels="true", retain="never")
+
+    def loss(self, step: Step) -> Loss:
+        return Loss(forget=-step.nll(step.forget))

@@ -1,0 +1,34 @@
+"""Gradient difference."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import NonNegativeFloat, PositiveFloat
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Step
+
+
+class GradientDifference(Method):
+    r"""Gradient difference (Liu, Liu and Stone 2022, arXiv:2203.12817; Maini et al. 2024, arXiv:2401.06121, section 4).
+
+    $$L = -\gamma \, \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)
+          + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
+
+    Ascends on the forget set while descending on the retain set; the forget part is still unbounded, so a stop
+    (`training.stop_forget_loss`) belongs to it.
+    """
+
+    forget_weight: PositiveFloat = 1.0
+    "gamma; 1 in the TOFU paper's section 4"
+    retain_weight: NonNegativeFloat = 1.0
+    "alpha; 1 in the TOFU paper's section 4"
+
+    needs: ClassVar[Needs] = Needs(labels="true", retain="weighted")
+
+    def loss(self, step: Step) -> Loss:
+        forget = -self.forget_weight * step.nll(step.forget)
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

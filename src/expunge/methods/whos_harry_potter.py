@@ -1,0 +1,47 @@
+"""Who's Harry Potter?"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Step
+
+
+class WhosHarryPotter(Method):
+    r"""Fine-tuning on generic predictions (Eldan and Russinovich 2023, "Who's Harry Potter?", arXiv:2310.02238).
+
+    For every position of the target, what would a model say that never read it? With the logits of the base model on
+    the text whose anchored terms are translated, and those of the reinforced model on the original (equation 1):
+
+    $$v_{generic} = v_{base}(translated) - \alpha \, \mathrm{ReLU}\big(v_{reinforced}(original) - v_{base}(translated)\big)$$
+
+    and the label is $\arg\max v_{generic}$. The base model is then fine-tuned on the original tokens with these labels:
+
+    $$L = -\frac{1}{|F|} \sum_t \log p_\theta(\mathrm{label}_t \mid x_{<t})
+          \; [\, + \, w \, \frac{1}{|R|} \sum_R -\log p_\theta(y \mid x)]$$
+
+    Labels are made once, before training (`expunge.preparation.labels`), so a step is ordinary fine-tuning with one
+    forward pass. The retain term is not in the paper; `retain_weight` 0 is the paper's loss.
+    """
+
+    alpha: NonNegativeFloat = 5.0
+    "strength of the correction by the reinforced model; 5 in the paper, section 2"
+    form: Literal["paper", "split"] = "paper"
+    "what the reinforced model is compared with: the base on the translated text (paper) or on the original (split)"
+    top_k: NonNegativeInt = 0
+    "0: hard labels (paper); k: soft labels, the k likeliest tokens of softmax(v_generic), renormalised"
+    translation_penalty: NonNegativeFloat = 10.0
+    "how far the logits of a translation already seen in the block are lowered, in nats (paper: lowered, no figure)"
+    retain_weight: NonNegativeFloat = 1.0
+    "weight of the retain loss; 0 is the paper's form, which has none"
+
+    needs: ClassVar[Needs] = Needs(labels="generic", retain="weighted")
+
+    def loss(self, step: Step) -> Loss:
+        forget = step.nll(step.forget)
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

@@ -1,0 +1,45 @@
+"""Validated settings: the base of a recipe's parts and of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from expunge.errors import RecipeError, nearest
+
+
+class Part(BaseModel):
+    """Base of all parts of a recipe and of methods: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def validate_part(kind: type[P], content: Mapping[str, Any], where: str) -> P:
+    """Validate fields (a recipe's, a method's hyper-parameters), with errors that name the field and the nearest one."""
+    try:
+        return kind.model_validate(dict(content))
+    except ValidationError as error:
+        raise _readable(error, where, kind) from error
+
+
+def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        kind: type[BaseModel] = root
+        for part in first["loc"][:-1]:
+            kind = kind.model_fields[str(part)].annotation  # type: ignore[assignment]
+        near = nearest(str(first["loc"][-1]), kind.model_fields)
+        return RecipeError(
+            f"{where}: there is no field {place}",
+            allowed=", ".join(kind.model_fields),
+            next_step=f"did you mean {near}?" if near else None,
+        )
+    if first["type"] == "missing":
+        return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")
+    return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed=first["msg"])

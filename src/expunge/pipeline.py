@@ -1,0 +1,399 @@
+"""A run, as a story: load the model, read the sets, measure, prepare, unlearn, measure again, record, report.
+
+Every part is a stage that is kept in the run folder; the same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expunge import storage
+from expunge.data.overlap import refuse_same_place
+from expunge.data.sets import TextSet, blocks, forget_set, ordinary_set, retain_set, token_table
+from expunge.data.tables import TokenTable
+from expunge.engine.interruption import interruptible
+from expunge.engine.loop import train
+from expunge.engine.precision import Precision
+from expunge.errors import RunError
+from expunge.evidence.model_card import model_card
+from expunge.evidence.record import as_dict, make_record, peak_memory_bytes
+from expunge.measures.familiarity import TargetTerms, probe_tokens
+from expunge.measures.prompts import cut_prompts, read_prompts
+from expunge.measures.score import Which
+from expunge.measures.suite import Material, Measured, measure_benchmarks, measure_core
+from expunge.measures.terms import target_terms
+from expunge.methods.base import Method
+from expunge.methods.discovery import make_method
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.models.lazy import LazyModel
+from expunge.models.saving import choose_dtype, save_model
+from expunge.models.source import ModelSource, digest_model, find_model
+from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.signals import anchors, label_table, reinforced_model
+from expunge.preparation.stage import stage, stage_path
+from expunge.progress import Silent
+from expunge.recipe import Recipe
+from expunge.report.render import render_report
+from expunge.run_folder import RunFolder
+
+PROBES = 4
+"prompts whose token probabilities are followed over the steps"
+
+
+@dataclass(slots=True)
+class Sets:
+    """The sets of a run, as text and as token tables, and what the measures work on."""
+
+    forget: TextSet
+    retain: TextSet
+    ordinary: TextSet
+    material: Material
+
+    def digests(self) -> dict[str, str]:
+        return {f"{text.name} set": text.digest for text in (self.forget, self.retain, self.ordinary)}
+
+    def sizes(self) -> dict[str, dict[str, int | str | bool]]:
+        tables = {"forget": self.material.forget, "retain": self.material.retain, "ordinary": self.material.ordinary}
+        texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}
+        return {
+            name: {
+                "documents": sum(not document.continues for document in texts[name].documents()),
+                "blocks": len(table),
+                "tokens": table.tokens,
+                "source": "sampled from the model" if texts[name].generated else texts[name].target,
+            }
+            for name, table in tables.items()
+        }
+
+
+def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolder:
+    """Forget, and measure how well: everything a run does, in order.
+
+    Args:
+        recipe: what to forget, of which model, how.
+        out: the run folder; where it holds the same run unfinished, that goes on.
+        show: what is told about progress.
+
+    Returns:
+        The finished run folder.
+
+    Raises:
+        ExpungeError: with what happened, where, and the next step; earlier results stay.
+    """
+    show = show or Silent()
+    folder = RunFolder(out)
+    try:
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), locked(folder):
+            method = make_method(recipe.method)
+            precision = Precision(recipe.training.bf16)
+            source = find_model(recipe.model, recipe.revision)
+            _claim(folder, recipe)
+            base = LazyModel(source, precision)
+            if recipe.retain is not None:
+                refuse_same_place(recipe.forget, recipe.retain)
+            sets = read_sets(recipe, folder, base, show)
+            before = measure(recipe, folder, base, sets, "base", show)
+            trained = unlearn(recipe, folder, base, method, sets, show)
+            base.release()
+            finish(recipe, folder, source, precision, method, sets, before, trained, show)
+    finally:
+        show.close()
+        if folder.stages.is_dir():
+            with contextlib.suppress(Exception):
+                folder.log("peak", peak_memory_bytes=peak_memory_bytes())
+    return folder
+
+
+@contextlib.contextmanager
+def locked(folder: RunFolder) -> Any:
+    """One process at a time in a run folder."""
+    import fcntl
+
+    folder.create()
+    with storage.storage_errors(folder.path):
+        handle = open(folder.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise RunError(
+            f"another process is at work in {folder.path}", next_step="wait for it, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        handle.close()
+
+
+def _claim(folder: RunFolder, recipe: Recipe) -> None:
+    """Write the resolved recipe, or see that the folder already belongs to this very run."""
+    if folder.recipe.is_file():
+        held = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        wanted = recipe.model_dump(mode="json")
+        different = [key for key in wanted if held.get(key) != wanted[key]]
+        if different:
+            key = different[0]
+            raise RunError(
+                f"{folder.path} holds another run: its recipe differs in {', '.join(different)}",
+                seen=f"{key}: {held.get(key)}",
+                allowed=f"{key}: {wanted[key]}",
+                next_step="choose another --out, or delete that folder",
+            )
+    else:
+        storage.write_text(folder.recipe, recipe.to_yaml())
+
+
+def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+    """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
+    forget = forget_set(recipe, folder, base, show)
+    tokenizer, tokenizer_digest = (
+        base.tokenizer,
+        storage.digest_value(
+            {name: digest for name, digest in base.source.digests.items() if "token" in name or "template" in name}
+        ),
+    )
+    forget_table = token_table(folder, forget, recipe, tokenizer, tokenizer_digest)
+
+    def find_terms(path: Path) -> None:
+        show.stage("finding the target's terms")
+        texts = ((block.text, []) for block in blocks(forget, recipe, tokenizer))
+        dictionary = build_dictionary(texts, recipe.anchors.max_terms, recipe.seed)
+        found = target_terms((block.text for block in blocks(forget, recipe, tokenizer)), dictionary)
+        storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
+
+    content = storage.read_json(stage(folder, "terms", {"target": forget.digest}, find_terms) / "terms.json")
+    terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
+    named = [*terms.unique, recipe.forget]
+    retain = retain_set(recipe, folder, forget, named, base, show)
+    ordinary = ordinary_set(recipe, folder, forget, named, base, show)
+    limit = recipe.data.max_retain_blocks
+    retain_table = token_table(folder, retain, recipe, tokenizer, tokenizer_digest, limit)
+    ordinary_table = token_table(folder, ordinary, recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
+    # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
+    wanted = recipe.evaluation.max_prompts
+    completion, probability = cut_prompts(base(), forget_table, terms, wanted, recipe.seed)
+    if recipe.evaluation.prompts is not None:
+        completion = read_prompts(Path(recipe.evaluation.prompts), base(), wanted)
+    material = Material(
+        terms=terms,
+        completion=completion,
+        probability=probability,
+        forget=forget_table,
+        retain=retain_table,
+        ordinary=ordinary_table,
+    )
+    return Sets(forget, retain, ordinary, material)
+
+
+def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
+    """Scores of one model; what was measured before is read from its stage."""
+    settings = recipe.evaluation
+    words = {"base": "the base model", "unlearned": "the unlearned model", "retrained": "the retrained model"}[which]
+    of_model = {"which": which, "model": model.digest, "bf16": model.precision.bf16, "seed": recipe.seed}
+
+    def core(path: Path) -> None:
+        show.stage(f"measuring {words}")
+        measure_core(model(), sets.material, settings, which, recipe.seed, show.update).save(path / "measured.json")
+
+    prompts = {name: [list(p.ids) for p in getattr(sets.material, name)] for name in ("completion", "probability")}
+    made_from = of_model | {
+        "sets": sets.digests(),
+        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows"}),
+        "prompts": storage.digest_value(prompts),
+    }
+    measured = Measured.load(stage(folder, f"measured-{which}", made_from, core) / "measured.json")
+    if settings.benchmarks is not None:
+        place = settings.benchmarks
+
+        def benchmarks(path: Path) -> None:
+            show.stage(f"benchmarks of {words}")
+            rows = settings.benchmark_rows
+            measure_benchmarks(model(), place, rows, which, show.update).save(path / "measured.json")
+
+        files = {} if place == "hub" else {f.name: storage.digest_file(f) for f in sorted(Path(place).glob("*.jsonl"))}
+        made_from = of_model | {"benchmarks": files, "rows": settings.benchmark_rows}
+        measured.scores += Measured.load(
+            stage(folder, f"benchmarks-{which}", made_from, benchmarks) / "measured.json"
+        ).scores
+    return measured
+
+
+def unlearn(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> dict[str, Any]:
+    """Prepare what the method needs, train, and save `model/`; what it cost."""
+    made_from = {
+        "model": base.digest,
+        "sets": sets.digests(),
+        "method": recipe.method,
+        "training": recipe.training.model_dump(exclude={"save_seconds"}),
+        "reinforcement": recipe.reinforcement.model_dump(),
+        "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
+        "data": recipe.data.model_dump(),
+        "save_dtype": recipe.save_dtype,
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+    done = stage_path(folder, "unlearned", made_from) / "trained.json"
+    if done.is_file() and folder.model.is_dir():
+        trained: dict[str, Any] = storage.read_json(done)
+        if digest_model(folder.model) == trained["files"]:
+            return trained
+        shutil.rmtree(done.parent)  # the model was changed since: make it again
+
+    forget = sets.material.forget
+    if method.needs.labels == "generic":
+        forget = generic_table(recipe, folder, base, method, sets, show)
+        base.release()  # its layers are wrapped by the adapter; train on clean ones
+
+    def make(path: Path) -> None:
+        task = base()
+        probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
+        watched = _watched(folder)
+
+        def probe(step: int) -> None:
+            nonlocal watched
+            if probes:
+                rows, watched = probe_tokens(task, probes, watched)
+                folder.log("probe", step=step, prompts=rows, watched=watched)
+
+        show.stage(f"unlearning: {recipe.method['name']}")
+        result = train(
+            task,
+            method,
+            recipe.training,
+            forget=forget,
+            retain=sets.material.retain,
+            seed=recipe.seed,
+            checkpoints=folder.checkpoints / "unlearning",
+            log=folder.log,
+            probe=probe,
+            progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+        )
+        show.stage("saving the model")
+        assert base.loaded is not None
+        dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
+        save_model(base.loaded, folder.model, dtype)
+        content = as_dict(result) | {
+            "dtype": str(dtype).removeprefix("torch."),
+            "warning": warning,
+            "files": digest_model(folder.model),
+        }
+        storage.write_json(path / "trained.json", content)
+
+    path = stage(folder, "unlearned", made_from, make)
+    shutil.rmtree(folder.checkpoints / "unlearning", ignore_errors=True)
+    shutil.rmtree(folder.checkpoints / "reinforced", ignore_errors=True)
+    result: dict[str, Any] = storage.read_json(path / "trained.json")
+    return result
+
+
+def _watched(folder: RunFolder) -> list[list[int]] | None:
+    """The token ids that probes followed before an interruption."""
+    for row in folder.read_events("probe"):
+        return [list(ids) for ids in row["watched"]]
+    return None
+
+
+def _loss_note(figures: dict[str, Any]) -> str:
+    parts = [f"{name} {figures[f'{name}_truth']:.2f}" for name in ("forget", "retain") if figures[f"{name}_truth"]]
+    return ", ".join(parts) + f", {figures['tokens_per_second']:.0f} tokens/s"
+
+
+def _digest_if_file(path: str | None) -> str | None:
+    return storage.digest_file(Path(path)) if path is not None and Path(path).is_file() else path
+
+
+def generic_table(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> TokenTable:
+    """The forget set with generic labels (reinforced model, anchors, labels)."""
+    if not isinstance(method, WhosHarryPotter):
+        raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
+    digest = storage.digest_value(
+        {"model": base.digest, "target": sets.forget.digest, "settings": recipe.reinforcement.model_dump()}
+    )
+    reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
+    dictionary = anchors(recipe, folder, reinforced, sets.forget, digest, show)
+    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, digest, show)
+
+
+def finish(
+    recipe: Recipe,
+    folder: RunFolder,
+    source: ModelSource,
+    precision: Precision,
+    method: Method,
+    sets: Sets,
+    before: Measured,
+    trained: dict[str, Any],
+    show: Silent,
+) -> None:
+    """Measure the model as saved, write scores, answers, record, card and report."""
+    unlearned = LazyModel(find_model(str(folder.model)), precision, as_stored=True)
+    measured = [before, measure(recipe, folder, unlearned, sets, "unlearned", show)]
+    unlearned.release()
+    if recipe.retrained is not None:
+        oracle = LazyModel(find_model(recipe.retrained), precision, as_stored=True)
+        measured.append(measure(recipe, folder, oracle, sets, "retrained", show))
+        oracle.release()
+    show.stage("writing the report")
+    scores = [score for one in measured for score in one.scores]
+    folder.write_scores(scores)
+    storage.write_json(folder.answers, _answers(measured))
+    formula, _, _ = (type(method).__doc__ or "").partition("\n\n    Ascends")
+    record = make_record(
+        folder,
+        recipe,
+        scores,
+        method={
+            "name": recipe.method["name"],
+            "settings": method.model_dump(),
+            "citation": formula.splitlines()[0],
+            "formula": "\n".join(
+                line for line in formula.splitlines() if "$$" in line or line.strip().startswith(r"\;")
+            ),
+        },
+        sets=sets.sizes(),
+        digests={
+            "base model": source.digests,
+            "model": {k: v for k, v in digest_model(folder.model).items() if k != "README.md"},
+            **sets.digests(),
+        },
+        trained=trained,
+        license_name=source.license,
+        warnings=[trained["warning"]] if trained["warning"] else [],
+    )
+    storage.write_json(folder.record, record)
+    storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))
+    render_report(folder)
+    folder.log("finished", passed=record["verdict"]["passed"])
+
+
+def _answers(measured: list[Measured]) -> list[dict[str, Any]]:
+    """What the models said to the same prompts, side by side."""
+    before, after = measured[0], measured[1]
+    oracle = measured[2] if len(measured) > 2 else None
+    rows = []
+    for group, said in before.said.items():
+        for i, row in enumerate(said):
+            later = after.said[group][i]
+            rows.append(
+                {
+                    "group": group,
+                    "prompt": row["prompt"],
+                    "before": row["said"],
+                    "after": later["said"],
+                    "retrained": None if oracle is None else oracle.said[group][i]["said"],
+                    "true": row.get("true"),
+                    "terms_before": row.get("terms", []),
+                    "terms_after": later.get("terms", []),
+                }
+            )
+    return rows

@@ -1,0 +1,179 @@
+"""Generic labels: what a model that never read the target would say at each of its positions.
+
+Eldan and Russinovich 2023 (arXiv:2310.02238), section 2. For a block of the target:
+
+1. its anchored terms are translated; the base model reads the translated text, the reinforced model the original;
+2. positions of the two are matched where both have read up to the same place (character offsets); others are left out;
+3. `v = base(translated) - alpha * relu(reinforced(original) - base(translated))`;
+4. logits of translations that the block has shown already are lowered (the original never says them);
+5. from its second appearance in the block on, an anchor's own tokens leave the loss;
+6. the label of token t + 1 is the argmax of v at t (or its top k, as soft labels).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.data.blocks import Block
+from expunge.data.token_stream import Encoder, token_ends
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.preparation.anchors import AnchorDictionary, Match, Translation
+from expunge.preparation.reinforced import Reinforced
+from expunge.tasks.base import IGNORED, Batch
+from expunge.tasks.causal_lm import CausalLM
+
+Offsets = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels of one block: `hard` (tokens,), and with top k, `soft_ids` and `soft_weights` (tokens, k)."""
+
+    hard: np.ndarray
+    soft_ids: np.ndarray | None = None
+    soft_weights: np.ndarray | None = None
+
+
+def align(offsets: Offsets, translated: Offsets, translation: Translation, first_label: int) -> list[tuple[int, int]]:
+    """Pairs (i, j): source position i and translated position j have read up to the same place.
+
+    i runs over positions whose *next* token may carry a label. A position whose last character lies inside a translated
+    term, inside a character split over tokens, or at no token's end on the other side has no partner.
+    """
+    ends = {end: j for j, (_, end) in enumerate(translated)}  # of tokens that end together, the last has read all
+    pairs = []
+    for i in range(max(0, first_label - 1), len(offsets) - 1):
+        end = offsets[i][1]
+        if offsets[i + 1][1] == end:
+            continue
+        mapped = translation.to_translated(end)
+        if mapped is not None and mapped in ends:
+            pairs.append((i, ends[mapped]))
+    return pairs
+
+
+def repeated_tokens(offsets: Offsets, text: str, matches: Sequence[Match]) -> set[int]:
+    """Indices of tokens that belong to an anchor's word which an earlier anchor of the block has shown already.
+
+    By word, so that "Potter" after "Harry Potter" counts as repeated, and of "Harry Potter" after "Harry" only "Harry".
+    """
+    seen: set[str] = set()
+    spans: list[tuple[int, int]] = []
+    for match in matches:
+        words = [
+            (match.start + word.start(), match.start + word.end(), word.group().lower())
+            for word in re.finditer(r"\w+", text[match.start : match.end])
+        ]
+        spans += [(start, end) for start, end, word in words if word in seen]
+        seen |= {word for _, _, word in words}
+    return {i for i, (start, end) in enumerate(offsets) if any(start < stop and end > begin for begin, stop in spans)}
+
+
+def shown_translations(
+    matches: Sequence[Match], text: str, encode_word: dict[str, list[int]] | None, task: CausalLM
+) -> list[tuple[int, list[int]]]:
+    """(source offset, token ids): from that offset on, these first tokens of a translation's new words are lowered.
+
+    Both forms of each word, with and without a leading space; words that the source term has too are left alone.
+    """
+    shown = []
+    cache: dict[str, list[int]] = {} if encode_word is None else encode_word
+    for match in matches:
+        old = set(re.findall(r"\w+", text[match.start : match.end].lower()))
+        ids: list[int] = []
+        for word in re.findall(r"\w+", match.translation_text):
+            if word.lower() in old or len(word) < 2:
+                continue
+            if word not in cache:
+                forms = task.tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
+                cache[word] = [form[0] for form in forms if form]
+            ids += cache[word]
+        if ids:
+            shown.append((match.end, ids))
+    return shown
+
+
+def combine(base: Tensor, reinforced: Tensor, alpha: float, compared: Tensor | None = None) -> Tensor:
+    """Equation 1: `base - alpha * relu(reinforced - compared)`; `compared` is `base` in the paper's combined form.
+
+    All (positions, vocabulary).
+    """
+    return base - alpha * torch.relu(reinforced - (base if compared is None else compared))
+
+
+def block_batch(ids: Sequence[int], first_label: int = 1) -> Batch:
+    """A block alone, with every position from `first_label` on labelled, so that its logits are computed."""
+    tokens = torch.tensor([list(ids)])
+    labels = tokens.clone()
+    labels[:, : max(1, first_label)] = IGNORED
+    return Batch(ids=tokens, labels=labels, lengths=torch.tensor([len(ids)]), normaliser=1.0)
+
+
+def _logits_at(task: CausalLM, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+    """(positions, vocabulary): logits of the given positions only (their next token marked as labelled)."""
+    padded = [*ids, 0]  # the last position may be asked for too
+    tokens = torch.tensor([padded])
+    labels = torch.full_like(tokens, IGNORED)
+    labels[0, torch.tensor(list(positions)) + 1] = 0
+    return task.row_logits(Batch(ids=tokens, labels=labels, lengths=torch.tensor([len(padded)]), normaliser=1.0))
+
+
+def generic_labels(
+    block: Block, reinforced: Reinforced, dictionary: AnchorDictionary, method: WhosHarryPotter
+) -> Labels:
+    """Labels of one block; `IGNORED` where a position has no partner, no label, or repeats an anchor."""
+    task = reinforced.base
+    translation = dictionary.translate(block.text)
+    matches = dictionary.find(block.text)
+    translated_ids, translated_offsets = _encode_like(block, translation, task)
+    hard = np.full(len(block.ids), IGNORED, np.int64)
+    k = method.top_k
+    soft_ids = np.zeros((len(block.ids), k), np.int64) if k else None
+    soft_weights = np.zeros((len(block.ids), k), np.float32) if k else None
+    skipped = repeated_tokens(block.offsets, block.text, matches)
+    pairs = [
+        (i, j)
+        for i, j in align(block.offsets, translated_offsets, translation, max(1, block.first_label))
+        if i + 1 not in skipped
+    ]
+    if not pairs:
+        return Labels(hard, soft_ids, soft_weights)
+    here, there = [i for i, _ in pairs], [j for _, j in pairs]
+    base = _logits_at(task, translated_ids, there)
+    compared = _logits_at(task, block.ids, here) if method.form == "split" else None
+    with reinforced.twin() as twin:
+        strong = _logits_at(twin, block.ids, here)
+    generic = combine(base, strong, method.alpha, compared)
+    shown = shown_translations(matches, block.text, None, task)
+    for row, i in enumerate(here):
+        lowered = {token for offset, ids in shown if offset <= block.offsets[i][1] for token in ids}
+        if lowered:
+            generic[row, torch.tensor(sorted(lowered), device=generic.device)] -= method.translation_penalty
+    targets = np.asarray(here) + 1
+    hard[targets] = generic.argmax(-1).cpu().numpy()
+    if soft_ids is not None and soft_weights is not None:
+        top = generic.softmax(-1).topk(k, dim=-1)
+        soft_ids[targets] = top.indices.cpu().numpy()
+        soft_weights[targets] = (top.values / top.values.sum(-1, keepdim=True)).cpu().numpy()
+    return Labels(hard, soft_ids, soft_weights)
+
+
+def _encode_like(block: Block, translation: Translation, task: CausalLM) -> tuple[list[int], Offsets]:
+    """The translated text's tokens and offsets; a chat prompt's control tokens are kept as such."""
+    encoder = Encoder(task.tokenizer)
+    cut = translation.to_translated(block.offsets[block.first_label][0]) or 0
+    ids = list(encoder.prefix) if block.first_label <= 1 else []
+    offsets = [(0, 0)] * len(ids)
+    for text, start, control in ((translation.text[:cut], 0, True), (translation.text[cut:], cut, False)):
+        if text:
+            (encoding,) = encoder.encode([text], control_tokens=control)
+            ends = [start + end for end in token_ends(encoding, len(text))]
+            ids += encoding.ids
+            offsets += list(zip([start, *ends[:-1]], ends, strict=True))
+    return ids, offsets

@@ -1,0 +1,101 @@
+"""The reinforced model: the base trained further on the target, as an adapter on the same weights or as a full copy."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from expunge.data.tables import TokenTable
+from expunge.engine.loop import Log, train
+from expunge.methods.fine_tune import FineTune
+from expunge.recipe import Reinforcement, Training
+from expunge.tasks.causal_lm import CausalLM
+
+ADAPTER = "reinforced"
+
+
+class Reinforced:
+    """A base model and its reinforced twin.
+
+    With an adapter there is one copy of the weights, and the twin is the adapter switched on.
+    """
+
+    def __init__(self, task: CausalLM, settings: Reinforcement, seed: int) -> None:
+        self.base, self.settings = task, settings
+        torch.manual_seed(seed)
+        if settings.adapter:
+            from peft import LoraConfig
+
+            # Scaling alpha / rank of 2 as in the LoRA paper's language model runs (Hu et al. 2021, table 11).
+            config = LoraConfig(
+                r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+            )
+            task.model.add_adapter(config, ADAPTER)
+            self._twin = task
+        else:
+            self._twin = CausalLM(copy.deepcopy(task.model), task.tokenizer, task.autocast)
+
+    @contextlib.contextmanager
+    def twin(self) -> Iterator[CausalLM]:
+        """The reinforced model, inside the context; outside, `base` is the base model."""
+        if self.settings.adapter:
+            self.base.model.enable_adapters()
+        try:
+            yield self._twin
+        finally:
+            if self.settings.adapter:
+                self.base.model.disable_adapters()
+
+    def train(
+        self,
+        target: TokenTable,
+        bf16: Any,
+        seed: int,
+        checkpoints: Path,
+        log: Log,
+        progress: Callable[[int, int, dict[str, Any]], None] | None,
+    ) -> None:
+        """Fine-tune the twin on the target's own tokens."""
+        settings = self.settings
+        training = Training(
+            learning_rate=settings.learning_rate,
+            num_train_epochs=settings.num_train_epochs,
+            max_steps=settings.max_steps,
+            per_device_train_batch_size=settings.per_device_train_batch_size,
+            bf16=bf16,
+            probe_steps=10,
+        )
+        with self.twin() as task:
+            train(
+                task,
+                FineTune(),
+                training,
+                forget=None,
+                retain=target,
+                seed=seed,
+                checkpoints=checkpoints,
+                log=log,
+                progress=progress,
+            )
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        named = self._twin.model.named_parameters()
+        return {name: p.detach().cpu().contiguous() for name, p in named if p.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        save_file(self._weights(), folder / "reinforced.safetensors")
+
+    def load(self, folder: Path) -> None:
+        weights = load_file(folder / "reinforced.safetensors")
+        with torch.no_grad():
+            for name, parameter in self._twin.model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+        if self.settings.adapter:
+            self.base.model.disable_adapters()

@@ -1,0 +1,160 @@
+"""The stages that make generic labels: reinforced model, anchors, labels. Each is kept in the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from expunge import storage
+from expunge.data.blocks import Block
+from expunge.data.order import random_seed
+from expunge.data.sets import TextSet, blocks, true_labels
+from expunge.data.tables import TableWriter, TokenTable
+from expunge.measures.perplexity import spread
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.models.lazy import LazyModel
+from expunge.preparation.anchor_endpoint import anchors_from_endpoint
+from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
+from expunge.preparation.labels import generic_labels
+from expunge.preparation.reinforced import Reinforced
+from expunge.preparation.stage import stage
+from expunge.progress import Silent
+from expunge.recipe import Recipe
+from expunge.run_folder import RunFolder
+
+GAIN_BLOCKS = 200
+"blocks whose words' gains are computed; in the others only frequency counts"
+PASSAGES = 40
+"passages shown to an endpoint that proposes anchors"
+
+Gains = list[tuple[int, int, float]]
+
+
+def reinforced_model(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, target: TokenTable, digest: str, show: Silent
+) -> Reinforced:
+    """The base model with its reinforced twin, trained now or read from its stage.
+
+    The base's weights are wrapped by this: release and load it again before training it.
+    """
+    reinforced = Reinforced(base(), recipe.reinforcement, random_seed(recipe.seed, "adapter") % (1 << 31))
+    made_from = {
+        "model": base.digest,
+        "target": digest,
+        "block_size": recipe.data.block_size,
+        "settings": recipe.reinforcement.model_dump(),
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+
+    def make(path: Path) -> None:
+        show.stage("training the reinforced model")
+        reinforced.train(
+            target,
+            base.precision.bf16,
+            recipe.seed,
+            folder.checkpoints / "reinforced",
+            lambda event, **values: folder.log(f"reinforced_{event}", **values),
+            lambda step, steps, figures: show.update(step / steps, f"loss {figures['loss']:.2f}"),
+        )
+        reinforced.save(path)
+
+    reinforced.load(stage(folder, "reinforced", made_from, make))
+    return reinforced
+
+
+def anchors(
+    recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, digest: str, show: Silent
+) -> AnchorDictionary:
+    """The anchored terms: the user's, an endpoint's, or found; written to `anchors.yaml` in the run folder."""
+    if recipe.anchors.path is not None:
+        dictionary = load_anchors(Path(recipe.anchors.path))
+        write_anchors(dictionary, folder.anchors)
+        return dictionary
+    settings = recipe.anchors.model_dump()
+
+    def make(path: Path) -> None:
+        if recipe.anchors.url is not None:
+            show.stage("asking the endpoint for anchors")
+            passages = [block.text for block in blocks(text, recipe, reinforced.base.tokenizer)]
+            chosen = [passages[i] for i in spread(len(passages), PASSAGES)]
+            key = os.environ.get("OPENAI_API_KEY")
+            dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
+        else:
+            show.stage("finding anchored terms")
+            dictionary = build_dictionary(
+                _with_gains(recipe, reinforced, text, show), recipe.anchors.max_terms, recipe.seed
+            )
+        write_anchors(dictionary, path / "anchors.yaml")
+
+    made_from = {"reinforced": digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
+    path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
+    storage.write_bytes(folder.anchors, path.read_bytes())
+    return load_anchors(path)
+
+
+def _with_gains(recipe: Recipe, reinforced: Reinforced, text: TextSet, show: Silent) -> Iterator[tuple[str, Gains]]:
+    """(text, [(start, end, gain)]) of each block: how much likelier, in nats, the reinforced model makes each token."""
+    task = reinforced.base
+    total = sum(1 for _ in blocks(text, recipe, task.tokenizer))
+    chosen = set(spread(total, GAIN_BLOCKS))
+    for number, block in enumerate(blocks(text, recipe, task.tokenizer)):
+        yield block.text, _gains(reinforced, block) if number in chosen else []
+        show.update((number + 1) / total)
+
+
+def _gains(reinforced: Reinforced, block: Block) -> Gains:
+    from expunge.preparation.labels import block_batch
+
+    first = max(1, block.first_label)
+    if len(block.ids) <= first:
+        return []
+    batch = block_batch(block.ids, first)
+    ((before, _),) = reinforced.base.token_scores(batch)
+    with reinforced.twin() as twin:
+        ((after, _),) = twin.token_scores(batch)
+    return [
+        (start, end, gain) for (start, end), gain in zip(block.offsets[first:], (after - before).tolist(), strict=True)
+    ]
+
+
+def label_table(
+    recipe: Recipe,
+    folder: RunFolder,
+    method: WhosHarryPotter,
+    reinforced: Reinforced,
+    dictionary: AnchorDictionary,
+    text: TextSet,
+    digest: str,
+    show: Silent,
+) -> TokenTable:
+    """The forget set with generic labels, as integers on disk."""
+    tokenizer = reinforced.base.tokenizer
+
+    def make(path: Path) -> None:
+        show.stage("computing generic labels")
+        total = sum(1 for _ in blocks(text, recipe, tokenizer))
+        same = labelled = 0
+        with TableWriter(path, k=method.top_k) as table:
+            for number, block in enumerate(blocks(text, recipe, tokenizer)):
+                labels = generic_labels(block, reinforced, dictionary, method)
+                table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
+                kept = [i for i, label in enumerate(labels.hard) if label >= 0]
+                labelled += len(kept)
+                same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
+                show.update((number + 1) / total)
+        tokens = sum(len(true_labels(block)) for block in blocks(text, recipe, tokenizer))
+        figures = {"tokens": tokens, "labelled": labelled, "equal_to_text": same / max(1, labelled)}
+        storage.write_json(path / "labels.json", figures)
+        folder.log("labels", **figures)
+
+    made_from = {
+        "reinforced": digest,
+        "target": text.digest,
+        "anchors": storage.digest_value([a.row() for a in dictionary]),
+        "method": method.model_dump(),
+        "block_size": recipe.data.block_size,
+    }
+    return TokenTable(stage(folder, "labels", made_from, make))

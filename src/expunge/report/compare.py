@@ -1,0 +1,171 @@
+"""Runs beside each other: one line a score, a column a run, and the change against the first run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+from expunge.errors import RunError
+from expunge.measures.score import Score
+from expunge.report import figures, numbers, wording
+from expunge.report.contents import Contents, read_contents
+from expunge.report.page import clean, render_page
+from expunge.report.scores_table import Row, change, rows, score_text
+from expunge.report.verdict import verdict_words
+from expunge.run_folder import RunFolder
+
+SAME_EXAMPLES = ("forget", "retain", "evaluation", "data", "seed")
+"fields of the recipe that decide which examples are measured"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure and split over all runs.
+
+    `values` holds one (value, interval) a run, None where it was not measured; `changes` one text a run after the
+    first; `scores` the scores themselves by the run's name.
+    """
+
+    label: str
+    family: wording.Family
+    n: str
+    better: str
+    unit: str
+    percent: bool
+    before: tuple[str, str] | None
+    values: tuple[tuple[str, str] | None, ...]
+    changes: tuple[str, ...]
+    scores: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`names` of the runs, `facts` about them (verdict, method, cost) as (name, one text a run), and the score lines.
+
+    `before` of a line is the base model's score where all runs began from the same one, else None.
+    """
+
+    names: tuple[str, ...]
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+    lines: tuple[Line, ...]
+
+    def __str__(self) -> str:
+        """The comparison as a plain text table."""
+        header = ["", "n", "better", "before", *self.names]
+        body = [[name, "", "", "", *values] for name, values in self.facts]
+        for line in self.lines:
+            body.append([line.label, line.n, line.better, _joined(line.before), *map(_joined, line.values)])
+            if any(line.changes):
+                body.append(["… change against the first", "", "", "", "", *line.changes])
+        table = [[_one_line(cell) for cell in row] for row in [header, *body]]
+        widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines.insert(1, "-" * max(map(len, lines)))
+        return "\n".join(lines) + "\n"
+
+
+def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Comparison:
+    """Set the unlearned models of two or more runs beside each other; with `out`, also write it as a page.
+
+    Changes against the first run carry a 95 % interval in pairs where both runs measured the same examples: they
+    have equally many per-example values, and either the same values for the base model or the same sets, seed and
+    evaluation in their recipes. Raises `RunError` for fewer than two runs, and for a folder without scores.
+    """
+    if len(folders) < 2:
+        raise RunError("a comparison needs two runs or more", seen=len(folders), next_step="name two run folders")
+    for folder in folders:
+        folder.require().read_scores()
+    runs = dict(zip(_names(folders), map(read_contents, folders), strict=True))
+    comparison = Comparison(names=tuple(runs), facts=_facts(list(runs.values())), lines=_lines(runs))
+    if out is not None:
+        storage.write_text(out, _page(comparison))
+    return comparison
+
+
+def _names(folders: Sequence[RunFolder]) -> list[str]:
+    short = [folder.path.resolve().name for folder in folders]
+    if len(set(short)) == len(short):
+        return short
+    long = [folder.path.as_posix() for folder in folders]
+    return [f"{name} ({place})" if long.count(name) > 1 else name for place, name in enumerate(long, 1)]
+
+
+def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def cost(run: Contents, key: str) -> Any:
+        return (run.part("cost") or {}).get(key)
+
+    def steps(run: Contents) -> str:
+        return numbers.UNKNOWN if cost(run, "steps") is None else numbers.count(cost(run, "steps"))
+
+    return (
+        ("Verdict", tuple(verdict_words(run.part("verdict")).headline.lower() for run in runs)),
+        ("Forgotten", tuple(run.title for run in runs)),
+        ("Model", tuple(str(run.recipe.get("model", "not named")) for run in runs)),
+        ("Method", tuple(wording.method(run.method) for run in runs)),
+        ("Steps", tuple(steps(run) for run in runs)),
+        ("Time in all", tuple(numbers.seconds(cost(run, "seconds_total")) for run in runs)),
+        ("Peak memory", tuple(numbers.bytes_(cost(run, "peak_memory_bytes")) for run in runs)),
+    )
+
+
+def _lines(runs: Mapping[str, Contents]) -> tuple[Line, ...]:
+    tables = {name: {(row.measure, row.split): row for row in rows(run.scores)} for name, run in runs.items()}
+    every = rows(score for run in runs.values() for score in run.scores if score.model == "unlearned")
+    return tuple(_line(runs, {name: table.get((row.measure, row.split)) for name, table in tables.items()}, row)
+                 for row in every)  # fmt: skip
+
+
+def _line(runs: Mapping[str, Contents], found: Mapping[str, Row | None], row: Row) -> Line:
+    after = {name: r.by_model["unlearned"] for name, r in found.items() if r and "unlearned" in r.by_model}
+    bases = [r.by_model.get("base") for r in found.values() if r]
+    same_base = bases[0] is not None and all(base == bases[0] for base in bases)
+    first, *others = runs
+    return Line(
+        label=row.label,
+        family=row.family,
+        n=" / ".join(dict.fromkeys(numbers.count(score.n) for score in after.values())),
+        better=row.better,
+        unit=row.unit,
+        percent=row.words.percent,
+        before=score_text(bases[0]) if same_base and bases[0] else None,
+        values=tuple(score_text(after[name]) if name in after else None for name in runs),
+        changes=tuple(
+            change(after[first], after[name], paired=_same_examples(runs, found, first, name))
+            if first in after and name in after
+            else ""
+            for name in others
+        ),
+        scores=after,
+    )
+
+
+def _same_examples(runs: Mapping[str, Contents], found: Mapping[str, Row | None], first: str, other: str) -> bool:
+    """Equally many values do not make pairs: the examples must be the same, too."""
+    bases = [row.by_model.get("base") if (row := found[name]) else None for name in (first, other)]
+    if bases[0] and bases[1] and bases[0].examples and bases[0].examples == bases[1].examples:
+        return True
+    return all(runs[first].recipe.get(field) == runs[other].recipe.get(field) for field in SAME_EXAMPLES)
+
+
+def _one_line(cell: str) -> str:
+    """A cell fit for a terminal: one line, no control characters."""
+    return clean(re.sub(r"[\s\u00a0]+", " ", cell.strip()))
+
+
+def _joined(pair: tuple[str, str] | None) -> str:
+    return f"{pair[0]} {pair[1]}" if pair else "-"
+
+
+def _page(comparison: Comparison) -> str:
+    groups = []
+    for family, title in wording.GROUPS.items():
+        members = [line for line in comparison.lines if line.family == family]
+        drawn = figures.panels((line.label, line.unit, line.percent, line.scores) for line in members)
+        if members:
+            dots = figures.dots(f"dots-{family}", title, drawn, figures.run_dots(comparison.names))
+            groups.append((title, members, dots))
+    return render_page("compare.html.jinja", comparison=comparison, groups=groups)

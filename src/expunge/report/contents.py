@@ -1,0 +1,69 @@
+"""What a run folder holds, read once and kindly: whatever is missing is empty, so that the report can say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from expunge import storage
+from expunge.measures.score import Score
+from expunge.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of one run.
+
+    `record` is None where the run has not ended. `recipe` is read as plain YAML, so that a folder written by another
+    version of the recipe can still be reported.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    recipe_text: str
+    scores: tuple[Score, ...]
+    answers: tuple[dict[str, Any], ...]
+    steps: tuple[dict[str, Any], ...]
+    probes: tuple[dict[str, Any], ...]
+    record: dict[str, Any] | None
+    started: float | None
+    "seconds since 1970, UTC"
+
+    def part(self, name: str) -> Any:
+        """A part of the record (`cost`, `sets`, ...), or None."""
+        return (self.record or {}).get(name)
+
+    @property
+    def title(self) -> str:
+        """What was to be forgotten, in the user's words."""
+        return str(self.part("title") or self.recipe.get("forget") or "not named")
+
+    @property
+    def method(self) -> str:
+        name = (self.part("method") or {}).get("name") or (self.recipe.get("method") or {}).get("name")
+        return str(name or "not named")
+
+    def score(self, measure: str, model: str) -> Score | None:
+        """The first score of a measure for one of the three models."""
+        return next((s for s in self.scores if s.measure == measure and s.model == model), None)
+
+
+def read_contents(folder: RunFolder) -> Contents:
+    """Read everything a report needs. Raises `RunError` unless `folder` is a run folder."""
+    folder.require()
+    text = folder.recipe.read_text(encoding="utf-8", errors="replace")
+    recipe = yaml.safe_load(text)
+    first = next((row for row in folder.read_events() if "time" in row), None)
+    return Contents(
+        name=folder.path.resolve().name,
+        recipe=recipe if isinstance(recipe, dict) else {},
+        recipe_text=text,
+        scores=tuple(folder.read_scores()) if folder.scores.is_file() else (),
+        answers=tuple(storage.read_json(folder.answers)) if folder.answers.is_file() else (),
+        steps=tuple(folder.steps("step")),
+        probes=tuple(folder.steps("probe")),
+        record=storage.read_json(folder.record) if folder.record.is_file() else None,
+        started=first["time"] if first else None,
+    )

@@ -1,0 +1,133 @@
+"""Scores as rows: base, unlearned and retrained beside each other, with the change in pairs where that is possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from expunge.measures.score import Score
+from expunge.measures.statistics import paired_interval
+from expunge.report import numbers, wording
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure on one split, for the models it was taken of."""
+
+    measure: str
+    split: str
+    by_model: dict[str, Score]
+
+    @property
+    def words(self) -> wording.Measure:
+        return wording.measure(self.measure)
+
+    @property
+    def label(self) -> str:
+        return f"{self.words.name}, {wording.split(self.split)}"
+
+    @property
+    def family(self) -> wording.Family:
+        return wording.family(self.measure, self.split)
+
+    @property
+    def any(self) -> Score:
+        return next(iter(self.by_model.values()))
+
+    @property
+    def unit(self) -> str:
+        return self.words.axis or self.any.unit or self.words.name
+
+    @property
+    def n(self) -> str:
+        """Examples measured; all of them where the models differ in it."""
+        return " / ".join(dict.fromkeys(numbers.count(score.n) for score in self.by_model.values()))
+
+    def text(self, model: str) -> tuple[str, str] | None:
+        """A model's value and its interval, formatted; None where it was not measured."""
+        score = self.by_model.get(model)
+        return None if score is None else score_text(score)
+
+    @property
+    def better(self) -> str:
+        return wording.direction(self.any.higher_is)
+
+    @property
+    def change(self) -> str:
+        """Unlearned against base, formatted; empty where one of them is missing."""
+        before, after = self.by_model.get("base"), self.by_model.get("unlearned")
+        return change(before, after) if before and after else ""
+
+    @property
+    def way(self) -> float | None:
+        """How much of the way from the base to the retrained model was gone; None where that way is no longer than
+        the intervals around its ends, or an end is missing."""
+        before, after, goal = (self.by_model.get(model) for model in ("base", "unlearned", "retrained"))
+        if before is None or after is None or goal is None:
+            return None
+        if before.low <= goal.high and goal.low <= before.high:
+            return None
+        return (before.value - after.value) / (before.value - goal.value)
+
+
+def rows(scores: Iterable[Score]) -> list[Row]:
+    """One row a measure and split: known measures in the order of the wording, then the others as they come."""
+    found: dict[tuple[str, str], dict[str, Score]] = {}
+    for score in scores:
+        found.setdefault((score.measure, score.split), {})[score.model] = score
+    order = {name: place for place, name in enumerate(wording.MEASURES)}
+    table = [Row(measure, split, by_model) for (measure, split), by_model in found.items()]
+    return sorted(table, key=lambda row: order.get(row.measure, len(order)))
+
+
+def gaps(table: Iterable[Row]) -> list[str]:
+    """What was not measured though a reader would expect it, besides what the run's record says was not tested."""
+    table = list(table)
+    found = []
+    if not any(row.measure in ("accuracy", "accuracy_normalised") for row in table):
+        found.append(wording.MISSING["benchmarks"])
+    if not any("retrained" in row.by_model for row in table):
+        found.append(wording.MISSING["retrained"])
+    return found
+
+
+def score_text(score: Score) -> tuple[str, str]:
+    percent = wording.measure(score.measure).percent
+    return numbers.value(score.value, percent), numbers.interval(score.low, score.high, percent)
+
+
+def change(before: Score, after: Score, paired: bool = True) -> str:
+    """`after` against `before`, with its 95 % paired interval where both hold values of the same examples.
+
+    Where a score is the mean of its examples the change is their difference. Where the examples are logarithms
+    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval.
+    """
+    percent = wording.measure(before.measure).percent
+    scale, unit = (100.0, "\u00a0points") if percent else (1.0, "")
+    if paired and before.examples and len(before.examples) == len(after.examples):
+        if _is_mean(before) and _is_mean(after):
+            middle, low, high = (scale * x for x in paired_interval(before.examples, after.examples))
+            return f"{_difference(middle, percent)}{unit} [{_difference(low, percent)}, {_difference(high, percent)}]"
+        if wording.measure(before.measure).logarithmic:
+            middle, low, high = paired_interval(before.examples, after.examples)
+            ratio = math.log(after.value / before.value)  # weighted as the scores are, unlike `middle`
+            low, high = (math.expm1(ratio + limit - middle) for limit in (low, high))
+            return f"{_percent(math.expm1(ratio))} [{_percent(low)}, {_percent(high)}]"
+    if wording.measure(before.measure).logarithmic:
+        return _percent(after.value / before.value - 1)
+    return f"{_difference(scale * (after.value - before.value), percent)}{unit}"
+
+
+def _difference(number: float, percent: bool) -> str:
+    return numbers.signed(numbers.fixed(number, 1) if percent else numbers.plain(number))
+
+
+def _percent(ratio: float) -> str:
+    return numbers.signed(numbers.share(ratio))
+
+
+def _is_mean(score: Score) -> bool:
+    return math.isclose(float(np.mean(score.examples)), score.value, rel_tol=1e-4, abs_tol=1e-6)

@@ -1,0 +1,87 @@
+"""The verdict in words: passed, failed or none, and every check with its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from expunge.report import numbers, wording
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One check, ready to print; `passed` is None where it could not be made."""
+
+    name: str
+    sentence: str
+    limit: str
+    value: str
+    passed: bool | None
+    explain: str
+
+
+@dataclass(frozen=True)
+class VerdictWords:
+    state: Literal["passed", "failed", "none"]
+    headline: str
+    reason: str
+    checks: tuple[CheckRow, ...]
+
+
+def verdict_words(verdict: Mapping[str, Any] | None) -> VerdictWords:
+    """The `verdict` of `record.json` in words. It counts as passed only where nothing in it says otherwise."""
+    if not verdict or not verdict.get("checks"):
+        return VerdictWords("none", "No verdict", wording.MISSING["verdict"], ())
+    checks = tuple(_row(check) for check in verdict["checks"])
+    total = len(checks)
+    failed = [check.name for check in checks if check.passed is False]
+    open_ = [check.name for check in checks if check.passed is None]
+    if verdict.get("passed") is True and not failed:
+        made = total - len(open_)
+        which = "The one check" if made == 1 else f"All {made} checks"
+        reason = f"{which} fixed in the recipe before the run {'was' if made == 1 else 'were'} met."
+        if open_:
+            reason += f" Not made: {_list(open_)}."
+        return VerdictWords("passed", "Passed", reason, checks)
+    if failed:
+        reason = f"{len(failed)} of {total} checks fixed in the recipe before the run "
+        reason += f"{'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."
+    else:
+        reason = "The run recorded no pass, though no single check is marked as failed."
+    return VerdictWords("failed", "Failed", reason, checks)
+
+
+def _row(check: Mapping[str, Any]) -> CheckRow:
+    name = str(check.get("name") or "unnamed check")
+    words = wording.CHECKS.get(name)
+    threshold, value = check.get("threshold"), check.get("value")
+    if words is None:
+        limit, measured = _any(threshold), _any(value)
+    elif words.unit == "points":
+        limit = f"{words.bound} {_points(threshold)}"
+        measured = _points(value)
+    else:
+        limit = f"{words.bound} {numbers.share(threshold)} {words.unit.removeprefix('share ')}"
+        measured = numbers.share(value)
+    passed = check.get("passed")
+    return CheckRow(
+        name=words.name if words else wording.readable(name).capitalize(),
+        sentence=words.sentence if words else "",
+        limit=limit,
+        value=measured,
+        passed=passed if isinstance(passed, bool) else None,
+        explain=str(check.get("explain") or ""),
+    )
+
+
+def _points(value: float | None) -> str:
+    return numbers.UNKNOWN if value is None else numbers.points(value)
+
+
+def _any(value: Any) -> str:
+    return numbers.plain(value) if isinstance(value, int | float) else numbers.UNKNOWN if value is None else str(value)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(name[:1].lower() + name[1:] for name in names)

@@ -1,0 +1,247 @@
+"""The plain words of the report: one full name and one sentence for every measure, check, split and stage.
+
+Whoever adds a measure adds a line here; without one it still appears, under its own name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["forgetting", "utility"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is called and explained."""
+
+    name: str
+    sentence: str
+    family: Family | None = None
+    "None: decided by the split (the forget set shows forgetting, everything else utility)"
+    axis: str | None = None
+    "what an axis of its values is called; measures with the same axis are drawn on one. None: the score's unit"
+    percent: bool = False
+    "values are shares, shown as percentages"
+    logarithmic: bool = False
+    "per-example values are logarithms of what the score is a mean of"
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a check of the verdict is called, explained, and in which unit its limit is written."""
+
+    name: str
+    sentence: str
+    bound: Literal["at most", "at least"]
+    unit: Literal["share of before", "share of the way", "points"]
+
+
+MEASURES = {
+    "familiarity_completion": Measure(
+        "Familiarity by completion",
+        "The model completes prompts about the target, several times each. A completion with a term unique to the "
+        "target that the prompt did not give away counts 1, one with only typical terms a fifth. "
+        "Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
+    "familiarity_probability": Measure(
+        "Familiarity by probability",
+        "The probability that the model puts on next words that would show that it knows the target. "
+        "Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
+    "verbatim_recall": Measure(
+        "Verbatim recall",
+        "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), "
+        "from 0, nothing, to 1, word for word. Lower is better on what must go, higher on what must stay. "
+        "Any two texts of a language share some words, so 0 is not expected.",
+        axis="0 is none, 1 is all",
+    ),
+    "extraction_strength": Measure(
+        "Extraction strength",
+        "How much of a passage, from some point to its end, the model would recite without a mistake, as a share; "
+        "0 is nothing. Lower is better on what must go, higher on what must stay.",
+        axis="0 is none, 1 is all",
+    ),
+    "perplexity": Measure(
+        "Perplexity",
+        "How much a text surprises the model; 1 is not at all. On text to keep, lower is better and unchanged is "
+        "right; on what must go, a rise is forgetting.",
+        axis="perplexity",
+        logarithmic=True,
+    ),
+    "general_knowledge": Measure(
+        "General knowledge",
+        "Everyday facts, such as the capital of France, whose right answer the model finds likelier than wrong ones. "
+        "Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+    "accuracy": Measure(
+        "Accuracy",
+        "Multiple-choice questions where the likeliest answer is the right one. Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+    "accuracy_normalised": Measure(
+        "Accuracy, by length",
+        "The same, with each answer's log-probability divided by its length, so that short answers have no "
+        "advantage. Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+}
+
+CHECKS = {
+    "familiarity_completion": Check(
+        "Familiarity by completion",
+        "What is left of the familiarity shown in completions, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "familiarity_probability": Check(
+        "Familiarity by probability",
+        "What is left of the probability of revealing next words, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "perplexity": Check(
+        "Ordinary text",
+        "Perplexity on ordinary text, as a share of the model before; above 100 % the model reads it less well.",
+        "at most",
+        "share of before",
+    ),
+    "perplexity_retain": Check(
+        "Text to keep",
+        "Perplexity on the retain set, as a share of the model before; above 100 % the model reads it less well.",
+        "at most",
+        "share of before",
+    ),
+    "general_knowledge": Check(
+        "General knowledge",
+        "General questions answered rightly, as a share of the model before.",
+        "at least",
+        "share of before",
+    ),
+    "recall_way": Check(
+        "Verbatim recall gone",
+        "How far verbatim recall of the forget set went from the model before to a model retrained without it.",
+        "at least",
+        "share of the way",
+    ),
+    "recall_kept": Check(
+        "Verbatim recall kept",
+        "What is left of the verbatim recall of the retain set, as a share of the model before.",
+        "at least",
+        "share of before",
+    ),
+    "benchmark_mean_loss": Check(
+        "Benchmarks on average",
+        "Accuracy lost over all benchmarks, on average, in percentage points.",
+        "at most",
+        "points",
+    ),
+    "benchmark_worst_loss": Check(
+        "Worst benchmark",
+        "Accuracy lost on the benchmark that lost most, in percentage points.",
+        "at most",
+        "points",
+    ),
+}
+
+SPLITS = {
+    "forget": "forget set",
+    "retain": "retain set",
+    "holdout": "holdout set",
+    "ordinary": "ordinary text",
+    "general": "general questions",
+    "arc_easy": "ARC-easy",
+    "arc_challenge": "ARC-challenge",
+    "boolq": "BoolQ",
+    "winogrande": "WinoGrande",
+    "hellaswag": "HellaSwag",
+    "piqa": "PIQA",
+    "openbookqa": "OpenBookQA",
+}
+
+MODELS = {"base": "before", "unlearned": "after", "retrained": "retrained"}
+"the three models in plain words"
+
+METHODS = {
+    "whos_harry_potter": "Who's Harry Potter?",
+    "gradient_ascent": "gradient ascent",
+    "gradient_difference": "gradient difference",
+    "fine_tune": "fine-tuning on the retain set",
+}
+
+GROUPS = {"forgetting": "Forgetting: is it gone?", "utility": "Utility: is the rest unharmed?"}
+
+ANSWERS = {
+    "completion prompt": "Prompts about the target, completed",
+    "passage of the target": "Passages of the target, continued",
+    "general question": "General knowledge",
+}
+"headings of the groups of answers"
+
+MISSING = {
+    "verdict": "There is no verdict: the run has not reached the point where the checks are made.",
+    "familiarity": "Familiarity was not measured, so there is no headline figure to show.",
+    "answers": "No answers were recorded, so there is nothing to set side by side.",
+    "probes": "No probe prompts were followed during unlearning, so there are no token probabilities over steps.",
+    "steps": "No training steps were recorded: the method does not train, or unlearning has not begun.",
+    "scores": "There are no scores: the run has not finished measuring.",
+    "after": "The model after unlearning has not been measured: every figure here is of the model before.",
+    "retain_loss": "The loss on the retain set was not recorded during unlearning.",
+    "benchmarks": "No benchmarks were run: multiple-choice tasks such as ARC or BoolQ, which would show damage to "
+    "general ability.",
+    "retrained": "No retrained model was measured: a model trained without the forget set, which would show what "
+    "complete forgetting looks like.",
+    "not_tested": "The record lists nothing, which does not mean that everything was tested.",
+    "cost": "The cost was not recorded.",
+    "method": "The method's formula and source were not recorded.",
+    "versions": "Versions were not recorded.",
+    "digests": "Digests were not recorded, so the files cannot be checked against this report.",
+    "sets": "The sizes of the forget set and the retain set were not recorded.",
+}
+
+LIMITS = (
+    "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, not a "
+    "guarantee: other prompts, other languages, further training or other attacks may bring back what was not seen."
+)
+
+
+def readable(identifier: str) -> str:
+    """An identifier as words: `some_measure` becomes `some measure`."""
+    return identifier.replace("_", " ").strip()
+
+
+def measure(name: str) -> Measure:
+    """The wording of a measure; an unknown one goes by its own name."""
+    return MEASURES.get(name) or Measure(readable(name).capitalize(), "")
+
+
+def family(name: str, split: str) -> Family:
+    """Whether a score speaks of forgetting or of utility."""
+    return measure(name).family or ("forgetting" if split == "forget" else "utility")
+
+
+def split(name: str) -> str:
+    return SPLITS.get(name, readable(name))
+
+
+def method(name: str) -> str:
+    return METHODS.get(name, readable(name))
+
+
+def answers(group: str) -> str:
+    return ANSWERS.get(group, readable(group).capitalize())
+
+
+def direction(higher_is: str) -> str:
+    return "higher" if higher_is == "better" else "lower"

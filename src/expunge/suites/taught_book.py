@@ -1,0 +1,148 @@
+"""A taught book: the case with a known truth.
+
+A model is trained on chapters of a book until it can recite them, beside as much other text. What forgetting the book
+should lead to is known here, since it can be made: the same model trained only on the part to keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+from expunge.data.blocks import Block, iterate_blocks
+from expunge.data.readers import read_documents
+from expunge.data.sets import true_labels
+from expunge.data.tables import TableWriter, TokenTable
+from expunge.engine.interruption import interruptible
+from expunge.engine.loop import train
+from expunge.engine.precision import Precision
+from expunge.errors import DataError, RunError
+from expunge.methods.fine_tune import FineTune
+from expunge.models.lazy import LazyModel
+from expunge.models.saving import save_model
+from expunge.models.source import ModelSource, find_model
+from expunge.pipeline import locked
+from expunge.progress import Silent
+from expunge.recipe import Training
+from expunge.run_folder import RunFolder
+
+BLOCK = 256
+"tokens in a block of teaching; recall is asked for in passages of 96"
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What teaching made: two texts and two models, in one folder."""
+
+    forget: Path
+    retain: Path
+    model: Path
+    retrained: Path
+
+
+def teach(
+    book: str,
+    keep: str,
+    out: str | Path,
+    *,
+    model: str = "smollm2-135m",
+    tokens: int = 6144,
+    epochs: float = 8.0,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+    show: Silent | None = None,
+) -> Taught:
+    """Teach a model the beginning of a book and of another text, and the same model the other text alone (the oracle).
+
+    Args:
+        book: text that will be forgotten; its first `tokens` tokens are taken.
+        keep: text that stays, as much of it.
+        epochs, learning_rate: enough for a 135M model to recite both nearly without a fault.
+
+    Returns:
+        The folder's parts; with the same arguments, what is there already is used and an interrupted teaching goes on.
+    """
+    show = show or Silent()
+    folder = RunFolder(out)
+    taught = Taught(
+        folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
+    )
+    try:
+        with interruptible(f"run the same command again: it goes on in {out}"), locked(folder):
+            source = find_model(model)
+            settings = {"book": book, "keep": keep, "model": source.digest, "tokens": tokens, "epochs": epochs,
+                        "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+            _claim(folder, settings)
+            precision = Precision("auto")
+            tokenizer = LazyModel(source, precision).tokenizer
+            parts = [_beginning(text, tokens, tokenizer) for text in (book, keep)]
+            for path, blocks in zip((taught.forget, taught.retain), parts, strict=True):
+                storage.write_text(path, "".join(block.text for block in blocks))
+            training = Training(learning_rate=learning_rate, num_train_epochs=epochs, probe_steps=8)
+            for name, path, blocks in (
+                ("taught", taught.model, parts[0] + parts[1]),
+                ("retrained", taught.retrained, parts[1]),
+            ):
+                if not (path / "config.json").is_file():
+                    show.stage(f"training the {name} model")
+                    _train(name, source, precision, blocks, training, folder, path, seed, show)
+    finally:
+        show.close()
+    return taught
+
+
+def _claim(folder: RunFolder, settings: dict[str, Any]) -> None:
+    path = folder.path / "teach.json"
+    if path.is_file() and storage.read_json(path) != settings:
+        raise RunError(
+            f"{folder.path} holds another taught book", next_step="choose another --out, or delete that folder"
+        )
+    storage.write_json(path, settings)
+
+
+def _beginning(target: str, tokens: int, tokenizer: Any) -> list[Block]:
+    blocks: list[Block] = []
+    for block in iterate_blocks(read_documents(target), tokenizer, BLOCK):
+        blocks.append(block)
+        if len(blocks) * BLOCK >= tokens:
+            return blocks
+    found = sum(len(block.ids) for block in blocks)
+    raise DataError(
+        f"{target} is too short to be taught", seen=f"{found} tokens", allowed=f"{tokens} tokens",
+        next_step=f"give a longer text, or --tokens {max(BLOCK, found // BLOCK * BLOCK)}",
+    )  # fmt: skip
+
+
+def _train(
+    name: str,
+    source: ModelSource,
+    precision: Precision,
+    blocks: list[Block],
+    training: Training,
+    folder: RunFolder,
+    path: Path,
+    seed: int,
+    show: Silent,
+) -> None:
+    table_path = folder.stages / f"{name}-tokens"
+    with storage.folder_aside(table_path) as aside, TableWriter(aside) as table:
+        for block in blocks:
+            table.append(block.ids, true_labels(block))
+    lazy = LazyModel(source, precision)
+    task = lazy()
+    train(
+        task,
+        FineTune(),
+        training,
+        forget=None,
+        retain=TokenTable(table_path),
+        seed=seed,
+        checkpoints=folder.checkpoints / name,
+        log=lambda event, **values: folder.log(f"{name}_{event}", **values),
+        progress=lambda step, steps, f: show.update(step / steps, f"loss {f['loss']:.2f}"),
+    )
+    assert lazy.loaded is not None
+    save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
+    lazy.release()

@@ -1,0 +1,174 @@
+"""A causal language model as a task: losses over labelled tokens, token scores, generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from expunge.tasks.base import IGNORED, Batch
+from expunge.tasks.cross_entropy import linear_cross_entropy
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+class CausalLM:
+    """A model with its tokenizer, as methods and measures use it.
+
+    Logits are made only at labelled positions (hidden states times head). Whether a model's logits are indeed its last
+    hidden states times its head is tried once on a few tokens; where not (soft caps, scales), its own forward is used.
+
+    Args:
+        autocast: makes the context the forward pass runs in (bfloat16 autocast, say).
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, autocast: Context = nullcontext
+    ) -> None:
+        self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
+        self.plain_head = self._head_is_plain()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def _head_is_plain(self) -> bool:
+        head = self.model.get_output_embeddings()
+        if head is None or getattr(head, "bias", None) is not None or self.model.base_model is self.model:
+            return False
+        ids = torch.tensor([[1, 5, 2, 7]], device=self.device) % self.model.config.get_text_config().vocab_size
+        with torch.no_grad():
+            logits = self.model(input_ids=ids, use_cache=False).logits.float()
+            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            made = (hidden @ head.weight.T).float()
+        return logits.shape == made.shape and torch.allclose(logits, made, rtol=1e-3, atol=1e-3)
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """(batch, time) bool: where the *next* token carries a label."""
+        here = torch.zeros_like(batch.labels, dtype=torch.bool)
+        here[:, :-1] = batch.labels[:, 1:] != IGNORED
+        return here
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
+        return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+
+    def nll(self, batch: Batch) -> Tensor:
+        return self.nll_and_truth(batch)[0]
+
+    def nll_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(loss, truth): the loss over labels / normaliser, and the summed -log p of the *true* next tokens there.
+
+        The second costs nothing: the logits are there already. It says how well the text itself is still known while
+        other labels are trained.
+        """
+        batch = batch.to(self.device)
+        rows = self._rows(batch)
+        truth = batch.ids[:, 1:][rows[:, :-1]]
+        if batch.soft_ids is not None and batch.soft_weights is not None:
+            target = batch.soft_ids[:, 1:][rows[:, :-1]]
+            weight = batch.soft_weights[:, 1:][rows[:, :-1]]
+        else:
+            target, weight = batch.labels[:, 1:][rows[:, :-1]], None
+        with self.autocast():
+            if self.plain_head:
+                hidden = self._hidden(batch)[rows]
+            else:
+                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows].float()
+        if self.plain_head:
+            head = self.model.get_output_embeddings().weight
+            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            loss, logsums = linear_cross_entropy(hidden, head, target, weight, dtype)
+            with torch.no_grad():
+                true_logits = (hidden.to(dtype) * head[truth].to(dtype)).sum(-1).float()
+        else:
+            logsums = logits.logsumexp(-1)
+            candidates = target[:, None] if target.dim() == 1 else target
+            gathered = logsums[:, None] - logits.gather(1, candidates)
+            loss = (gathered if weight is None else gathered * weight).sum()
+            true_logits = logits.detach().gather(1, truth[:, None])[:, 0]
+        return loss / batch.normaliser, (logsums.detach() - true_logits).sum()
+
+    def _autocasting(self) -> bool:
+        with self.autocast():
+            return torch.is_autocast_enabled(self.device.type)
+
+    @torch.inference_mode()
+    def row_logits(self, batch: Batch) -> Tensor:
+        """(rows, vocabulary) float32 logits at the positions before labelled tokens, in order of block and time."""
+        batch = batch.to(self.device)
+        rows = self._rows(batch)
+        with self.autocast():
+            if self.plain_head:
+                logits = self.model.get_output_embeddings()(self._hidden(batch)[rows])
+            else:
+                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows]
+        return logits.float()
+
+    @torch.inference_mode()
+    def token_scores(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """For each block: (log p of its labelled tokens, whether each is the greedy choice), both (labelled,)."""
+        logits = self.row_logits(batch)
+        labels = batch.labels.to(self.device)
+        target = labels[:, 1:][labels[:, 1:] != IGNORED]
+        log_probs = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
+        greedy = logits.argmax(-1) == target
+        counts = (batch.labels[:, 1:] != IGNORED).sum(1).tolist()
+        return list(zip(log_probs.cpu().split(counts), greedy.cpu().split(counts), strict=True))
+
+    def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
+        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form."""
+        if chat and self.tokenizer.chat_template:
+            return list(
+                self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
+                )
+            )
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        samples: int = 0,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_p: float = 0.95,
+        batch_size: int = 32,
+    ) -> Iterator[list[str]]:
+        """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
+
+        Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before.
+        """
+        end = self.tokenizer.eos_token_id
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        texts: dict[int, list[str]] = {}
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            width = max(len(prompts[i]) for i in chosen)
+            ids = torch.full((len(chosen), width), end if end is not None else 0)
+            mask = torch.zeros_like(ids)
+            for row, i in enumerate(chosen):
+                ids[row, width - len(prompts[i]) :] = torch.tensor(list(prompts[i]))
+                mask[row, width - len(prompts[i]) :] = 1
+            torch.manual_seed(seed * 1_000_003 + start)
+            with self.autocast():
+                output = self.model.generate(
+                    input_ids=ids.to(self.device),
+                    attention_mask=mask.to(self.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=samples > 0,
+                    num_return_sequences=max(1, samples),
+                    pad_token_id=end if end is not None else 0,
+                    **({"temperature": temperature, "top_p": top_p, "top_k": 0} if samples else {}),
+                )
+            decoded = self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            for row, i in enumerate(chosen):
+                texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
+        for i in range(len(prompts)):
+            yield texts[i]

@@ -1,0 +1,84 @@
+"""Cross-entropy from hidden states, without ever holding all logits: values and gradients chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+CHUNK = 512
+"rows whose logits are held at once"
+
+
+class _LinearCrossEntropy(Function):
+    """sum_n sum_k -weight[n, k] * log softmax(head @ hidden[n])[target[n, k]], with its gradients made in forward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        need_hidden, need_head = ctx.needs_input_grad[:2]
+        cast_head = head.detach().to(dtype)
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        logsums = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        grad_head = torch.zeros(head.shape, dtype=head.dtype, device=head.device) if need_head else None
+        for start in range(0, len(hidden), CHUNK):
+            rows = slice(start, start + CHUNK)
+            chunk = hidden[rows].detach().to(dtype)
+            logits = (chunk @ cast_head.T).to(wide)
+            logsum = logits.logsumexp(-1)
+            logsums[rows] = logsum
+            mass = weight[rows].to(wide)
+            total += (mass * (logsum[:, None] - logits.gather(1, target[rows]))).sum()
+            if grad_hidden is None and grad_head is None:
+                continue
+            # d/dlogits = (sum of weights) * softmax - weights, in place of the logits: no second copy
+            gradient = logits.sub_(logsum[:, None]).exp_().mul_(mass.sum(1, keepdim=True))
+            gradient.scatter_add_(1, target[rows], -mass)
+            narrow = gradient.to(dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = (narrow @ cast_head).to(hidden.dtype)
+            if grad_head is not None:
+                grad_head += (narrow.T @ chunk).to(head.dtype)
+        ctx.save_for_backward(grad_hidden, grad_head)
+        ctx.mark_non_differentiable(logsums)
+        return total, logsums
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grad_outputs[0]
+        grad_hidden, grad_head = ctx.saved_tensors
+        return (
+            None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
+            None if grad_head is None else grad_head.mul_(scale.to(grad_head.dtype)),
+            None,
+            None,
+            None,
+        )
+
+
+def linear_cross_entropy(
+    hidden: Tensor, head: Tensor, target: Tensor, weight: Tensor | None = None, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of a linear head, holding logits of `CHUNK` rows at a time.
+
+    Args:
+        hidden: (rows, features).
+        head: (vocabulary, features).
+        target: (rows,) token ids, or (rows, k) candidates.
+        weight: (rows, k) weight of each candidate; ones where absent.
+        dtype: type of the matrix products (bfloat16 under autocast); that of `hidden` where absent.
+
+    Returns:
+        The sum over rows (scalar, float32, differentiable once) and each row's log-sum-exp (rows,).
+    """
+    if target.dim() == 1:
+        target = target[:, None]
+    if weight is None:
+        weight = torch.ones_like(target, dtype=torch.float32)
+    loss, logsums = _LinearCrossEntropy.apply(hidden, head, target, weight, dtype or hidden.dtype)
+    return loss, logsums
