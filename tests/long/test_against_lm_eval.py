@@ -39,7 +39,8 @@ def labelled(labels: str, answer: str, *texts: str) -> dict[str, Any]:
 
 ARC = [
     {"id": "1", "question": "Who went to Hogwarts?"} | labelled("ABCD", "B", "Ron", "Harry Potter", "Fog", "Harry"),
-    {"id": "2", "question": "What is Paris?  "} | labelled("1234", "4", "A day.", "A man.", "A street.", "The capital."),
+    {"id": "2", "question": "What is Paris?  "}
+    | labelled("1234", "4", "A day.", "A man.", "A street.", "The capital."),
     {"id": "3", "question": "¿Qué es 霧?"} | labelled("ABCDE", "E", "café", "naïve fog", " a space before", "10", "5"),
 ]
 ROWS: dict[str, list[dict[str, Any]]] = {
