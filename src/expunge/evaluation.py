@@ -39,7 +39,7 @@ def evaluate_run(
             f"{folder.path} has no unlearned model yet", next_step="run the command that started it again, to the end"
         )
     try:
-        with interruptible("run the same command again: it goes on"), pipeline.locked(folder):
+        with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
             base = LazyModel(source, precision)
@@ -68,7 +68,7 @@ def evaluate_model(
     recipe = _with(load_recipe(recipe_path), benchmarks, prompts)
     folder = RunFolder(recipe_path.parent)
     try:
-        with interruptible("run the same command again: it goes on"), pipeline.locked(folder):
+        with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
             base = LazyModel(find_model(recipe.model, recipe.revision), precision)
             sets = pipeline.read_sets(recipe, folder, base, show)

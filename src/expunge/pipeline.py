@@ -14,13 +14,12 @@ from typing import Any
 import yaml
 
 from expunge import storage
-from expunge.data.overlap import refuse_same_place
-from expunge.data.sets import TextSet, blocks, forget_set, ordinary_set, retain_set, token_table
+from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, retain_set, token_table
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
 from expunge.engine.loop import train
 from expunge.engine.precision import Precision
-from expunge.errors import RunError
+from expunge.errors import RecipeError, RunError
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import as_dict, make_record, peak_memory_bytes
 from expunge.measures.familiarity import TargetTerms, probe_tokens
@@ -35,6 +34,7 @@ from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
 from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.reference import reference_labels
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
@@ -53,10 +53,15 @@ class Sets:
     forget: TextSet
     retain: TextSet
     ordinary: TextSet
+    kept: TokenTable
+    "what is trained on as retain set: the user's and general text sampled from the model"
     material: Material
 
     def digests(self) -> dict[str, str]:
-        return {f"{text.name} set": text.digest for text in (self.forget, self.retain, self.ordinary)}
+        return {
+            f"{name} set": text.digest
+            for name, text in (("forget", self.forget), ("retain", self.retain), ("ordinary", self.ordinary))
+        }
 
     def sizes(self) -> dict[str, dict[str, int | str | bool]]:
         tables = {"forget": self.material.forget, "retain": self.material.retain, "ordinary": self.material.ordinary}
@@ -89,14 +94,12 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     show = show or Silent()
     folder = RunFolder(out)
     try:
-        with interruptible(f"run the same command again: it goes on in {folder.path}"), locked(folder):
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.locked():
             method = make_method(recipe.method)
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
             _claim(folder, recipe)
             base = LazyModel(source, precision)
-            if recipe.retain is not None:
-                refuse_same_place(recipe.forget, recipe.retain)
             sets = read_sets(recipe, folder, base, show)
             before = measure(recipe, folder, base, sets, "base", show)
             trained = unlearn(recipe, folder, base, method, sets, show)
@@ -108,27 +111,6 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
             with contextlib.suppress(Exception):
                 folder.log("peak", peak_memory_bytes=peak_memory_bytes())
     return folder
-
-
-@contextlib.contextmanager
-def locked(folder: RunFolder) -> Any:
-    """One process at a time in a run folder."""
-    import fcntl
-
-    folder.create()
-    with storage.storage_errors(folder.path):
-        handle = open(folder.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise RunError(
-            f"another process is at work in {folder.path}", next_step="wait for it, or choose another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        handle.close()
 
 
 def _claim(folder: RunFolder, recipe: Recipe) -> None:
@@ -158,7 +140,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
             {name: digest for name, digest in base.source.digests.items() if "token" in name or "template" in name}
         ),
     )
-    forget_table = token_table(folder, forget, recipe, tokenizer, tokenizer_digest)
+    forget_table = token_table(folder, [forget], recipe, tokenizer, tokenizer_digest)
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
@@ -170,11 +152,19 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     content = storage.read_json(stage(folder, "terms", {"target": forget.digest}, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
     named = [*terms.unique, recipe.forget]
-    retain = retain_set(recipe, folder, forget, named, base, show)
+    given = retain_set(recipe, forget, show)
+    general = general_set(recipe, folder, forget, named, base, show)
+    kept = [text for text in (given, general) if text is not None]
+    if not kept:
+        raise RecipeError(
+            "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
+        )
+    retain = kept[0]
     ordinary = ordinary_set(recipe, folder, forget, named, base, show)
     limit = recipe.data.max_retain_blocks
-    retain_table = token_table(folder, retain, recipe, tokenizer, tokenizer_digest, limit)
-    ordinary_table = token_table(folder, ordinary, recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
+    kept_table = token_table(folder, kept, recipe, tokenizer, tokenizer_digest, limit)
+    retain_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
+    ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
     completion, probability = cut_prompts(base(), forget_table, terms, wanted, recipe.seed)
@@ -188,7 +178,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         retain=retain_table,
         ordinary=ordinary_table,
     )
-    return Sets(forget, retain, ordinary, material)
+    return Sets(forget, retain, ordinary, kept_table, material)
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -247,7 +237,9 @@ def unlearn(
             return trained
         shutil.rmtree(done.parent)  # the model was changed since: make it again
 
-    forget = sets.material.forget
+    forget, retain = sets.material.forget, sets.kept
+    if method.draws_retain and getattr(method, "retain_target", "text") == "base":
+        retain = reference_table(recipe, folder, base, sets, show)
     if method.needs.labels == "generic":
         forget = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
@@ -269,7 +261,7 @@ def unlearn(
             method,
             recipe.training,
             forget=forget,
-            retain=sets.material.retain,
+            retain=retain,
             seed=recipe.seed,
             checkpoints=folder.checkpoints / "unlearning",
             log=folder.log,
@@ -308,6 +300,24 @@ def _loss_note(figures: dict[str, Any]) -> str:
 
 def _digest_if_file(path: str | None) -> str | None:
     return storage.digest_file(Path(path)) if path is not None and Path(path).is_file() else path
+
+
+def reference_table(recipe: Recipe, folder: RunFolder, base: LazyModel, sets: Sets, show: Silent) -> TokenTable:
+    """What is kept, labelled with what the base model says there."""
+
+    def make(path: Path) -> None:
+        show.stage("noting what the base model says of what is kept")
+        reference_labels(base(), sets.kept, path, recipe.seed, show.update)
+
+    made_from = {
+        "model": base.digest,
+        "kept": storage.digest_value(
+            [storage.digest_file(Path(str(a.filename))) for a in (sets.kept.ids, sets.kept.labels)]
+        ),
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+    return TokenTable(stage(folder, "reference", made_from, make))
 
 
 def generic_table(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from expunge.errors import RecipeError
 from expunge.parts import Part, validate_part
@@ -20,8 +20,8 @@ class Data(Part):
     "tokens in a block (paper: 512)"
     elicited_answers: PositiveInt = 96
     "answers sampled from the model about a topic (two rounds together)"
-    retain_answers: PositiveInt = 96
-    "answers sampled from the model on general prompts where no retain set is given"
+    retain_answers: NonNegativeInt = 96
+    "answers sampled from the model on general prompts: the retain set where none is given, else trained on beside it"
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
 

@@ -16,6 +16,8 @@ report.html        the report; record.json: versions, digests, cost, verdict
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import time
@@ -54,6 +56,24 @@ class RunFolder:
         storage.remove_leftovers(self.stages)
         storage.remove_leftovers(self.checkpoints)
         return self
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[RunFolder]:
+        """Create the folder and hold it: one process at a time."""
+        self.create()
+        with storage.storage_errors(self.path):
+            handle = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise RunError(
+                f"another process is at work in {self.path}", next_step="wait for it, or choose another --out"
+            ) from error
+        try:
+            yield self
+        finally:
+            handle.close()
 
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge.data.blocks import Block, iterate_blocks
+from expunge.data.blocks import MIN_TARGET, Block, iterate_blocks
 from expunge.data.document import Document, digest_documents
 from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
@@ -55,16 +55,23 @@ def _given(name: str, target: str, show: Silent) -> TextSet:
     return TextSet(name, target, digest_documents(read_documents(target)), False)
 
 
-def retain_set(
+def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
+    """The user's retain set, checked against the target; None where none is given."""
+    if recipe.retain is None:
+        return None
+    refuse_same_place(forget.target, recipe.retain)
+    given = _given("retain", recipe.retain, show)
+    refuse_overlap(forget.documents(), given.documents())
+    return given
+
+
+def general_set(
     recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
-) -> TextSet:
-    """The retain set; where none is given, sampled from the model on half of the general prompts."""
-    if recipe.retain is not None:
-        given = _given("retain", recipe.retain, show)
-        refuse_same_place(forget.target, recipe.retain)
-        refuse_overlap(forget.documents(), given.documents())
-        return given
-    return _sampled("retain", 0, recipe.data.retain_answers, recipe, folder, forget, terms, base, show)
+) -> TextSet | None:
+    """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
+    if not recipe.data.retain_answers:
+        return None
+    return _sampled("general", 0, recipe.data.retain_answers, recipe, folder, forget, terms, base, show)
 
 
 def ordinary_set(
@@ -114,24 +121,35 @@ def _sampled(
 
 
 def token_table(
-    folder: RunFolder, text: TextSet, recipe: Recipe, tokenizer: Any, tokenizer_digest: str, limit: int | None = None
+    folder: RunFolder,
+    texts: Sequence[TextSet],
+    recipe: Recipe,
+    tokenizer: Any,
+    tokenizer_digest: str,
+    limit: int | None = None,
 ) -> TokenTable:
-    """The set as blocks of tokens that are their own labels."""
+    """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each."""
+    name = "-and-".join(text.name for text in texts)
 
     def make(path: Path) -> None:
         with TableWriter(path) as table:
-            for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
-                table.append(block.ids, true_labels(block))
-        if not len(TokenTable(path)):
-            raise DataError(f"the {text.name} set {text.target} is too short", allowed="16 tokens of text, at least")
+            for text in texts:
+                for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
+                    table.append(block.ids, true_labels(block))
 
     made_from = {
-        "text": text.digest,
+        "texts": [text.digest for text in texts],
         "block_size": recipe.data.block_size,
         "tokenizer": tokenizer_digest,
         "limit": limit,
     }
-    return TokenTable(stage(folder, f"{text.name}-tokens", made_from, make))
+    table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
+    if table.tokens < MIN_TARGET:
+        target = ", ".join(text.target for text in texts)
+        raise DataError(
+            f"the {name} set {target} is too short", seen=f"{table.tokens} tokens", allowed=f"{MIN_TARGET} or more"
+        )
+    return table
 
 
 def blocks(text: TextSet, recipe: Recipe, tokenizer: Any) -> Iterable[Block]:

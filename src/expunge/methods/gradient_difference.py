@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
@@ -24,6 +24,9 @@ class GradientDifference(Method):
     "gamma; 1 in the TOFU paper's section 4"
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the TOFU paper's section 4"
+
+    retain_target: Literal["text", "base"] = "text"
+    "what the retain loss asks for: the text itself, or what the base model said there (KL, the TOFU paper's variant)"
 
     needs: ClassVar[Needs] = Needs(labels="true", retain="weighted")
 

@@ -37,6 +37,8 @@ class WhosHarryPotter(Method):
     "how far the logits of a translation already seen in the block are lowered, in nats (paper: lowered, no figure)"
     retain_weight: NonNegativeFloat = 1.0
     "weight of the retain loss; 0 is the paper's form, which has none"
+    retain_target: Literal["text", "base"] = "base"
+    "what the retain loss asks for: the text itself, or what the base model said there (KL)"
 
     needs: ClassVar[Needs] = Needs(labels="generic", retain="weighted")
 

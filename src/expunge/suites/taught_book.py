@@ -23,11 +23,12 @@ from expunge.methods.fine_tune import FineTune
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import save_model
 from expunge.models.source import ModelSource, find_model
-from expunge.pipeline import locked
 from expunge.progress import Silent
 from expunge.recipe import Training
 from expunge.run_folder import RunFolder
 
+BATCH = 2
+"blocks in a step: many small steps teach by heart sooner than few large ones"
 BLOCK = 256
 "tokens in a block of teaching; recall is asked for in passages of 96"
 
@@ -70,7 +71,7 @@ def teach(
         folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
     )
     try:
-        with interruptible(f"run the same command again: it goes on in {out}"), locked(folder):
+        with interruptible(f"run the same command again: it goes on in {out}"), folder.locked():
             source = find_model(model)
             settings = {"book": book, "keep": keep, "model": source.digest, "tokens": tokens, "epochs": epochs,
                         "learning_rate": learning_rate, "seed": seed}  # fmt: skip
@@ -80,7 +81,9 @@ def teach(
             parts = [_beginning(text, tokens, tokenizer) for text in (book, keep)]
             for path, blocks in zip((taught.forget, taught.retain), parts, strict=True):
                 storage.write_text(path, "".join(block.text for block in blocks))
-            training = Training(learning_rate=learning_rate, num_train_epochs=epochs, probe_steps=8)
+            training = Training(
+                learning_rate=learning_rate, num_train_epochs=epochs, per_device_train_batch_size=BATCH, probe_steps=8
+            )
             for name, path, blocks in (
                 ("taught", taught.model, parts[0] + parts[1]),
                 ("retrained", taught.retrained, parts[1]),

@@ -1,0 +1,44 @@
+# Two commands on a fresh machine with Python 3.11 and make:
+#   make demo   sets everything up and makes the starter model forget "Harry Potter"
+#   make test   sets everything up and runs the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The CPU build comes first, so that nothing pulls in several gigabytes of CUDA; on a machine with a GPU install the
+# torch you want into .venv beforehand, and it is kept.
+TORCH ?= torch==2.13.0
+
+.PHONY: install demo test test-long check format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expunge needs Python 3.11 or later; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[parquet]' --group dev
+	touch $@
+
+demo: install
+	$(BIN)/expunge forget "Harry Potter" --model smollm2-135m --out runs/demo
+
+test: install
+	$(BIN)/pytest
+
+test-long: install
+	$(BIN)/python -m pip install --quiet --editable '.[parquet,datasets,lm-eval]'
+	$(BIN)/pytest -m long --timeout 3600
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
