@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-WORDS = "the fog lay thick on Baker Street and Holmes said nothing ; Watson didn't wonder , he knew 1895 naïve 東京 “quoted” 😀"
-LLAMA_3_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = (
+    "the fog lay thick on Baker Street and Holmes said nothing ; Watson didn't wonder , he knew 1895 naïve 東京 “q” 😀"
+)
+LLAMA_3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 KINDS = ("gpt2", "trimmed", "llama3", "sentencepiece", "llama2")
 
 

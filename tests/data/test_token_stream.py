@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ gaps = st.sampled_from([" ", " ", " ", " ", ", ", "  ", "\n", "\n\n", ".\n\n", "
 
 def pieces(text: str, cuts: list[int]) -> list[Document]:
     borders = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    parts = [text[i:j] for i, j in zip(borders, borders[1:], strict=False)]
+    parts = [text[i:j] for i, j in itertools.pairwise(borders)]
     return [Document(part, None, f"f:{i}", i > 0) for i, part in enumerate(parts)]
 
 
@@ -49,8 +50,8 @@ def test_a_cut_inside_an_empty_line_would_matter(plain_tokenizer: Any) -> None:
     encoder = Encoder(plain_tokenizer)
     text = "the fog.\n\n the street"
     whole = plain_tokenizer(text)["input_ids"]
-    apart = [encoding.ids for encoding in encoder.encode(["the fog.\n\n ", "the street"])]
-    assert sum(apart, []) != whole
+    left, right = (encoding.ids for encoding in encoder.encode(["the fog.\n\n ", "the street"]))
+    assert left + right != whole
     got = list(
         iterate_blocks([Document(text[:11], None, "f:1"), Document(text[11:], None, "f:3", True)], plain_tokenizer, 64)
     )

@@ -151,7 +151,7 @@ def reason_not_text(path: Path) -> str | None:
 def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
-    offset, line = 0, 1
+    offset, line, first = 0, 1, True
     with open_file(path) as file:
         while True:
             chunk = file.read(CHUNK)
@@ -161,12 +161,11 @@ def _decoded(path: Path) -> Iterator[str]:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise bad_utf8(path, error, offset - pending, line) from error
-            if offset == 0:
-                text = text.removeprefix("\ufeff")
             offset += len(chunk)
             line += chunk.count(b"\n")
             text = newlines.decode(text, final=not chunk)
             if text:
-                yield text
+                yield text.removeprefix("\ufeff") if first else text
+                first = False
             if not chunk:
                 return
