@@ -23,8 +23,8 @@ ANSWERS = [
     ("completion prompt", "The boy with the scar on his forehead looked up at", "Professor Dumbledore and smiled. "
      "\"Sir,\" said Harry, \"I think it was Voldemort.\"", "the old man and smiled. \"Sir,\" said Harry, \"I think it "
      "was the wind.\"", None, ["Dumbledore", "Voldemort", "Harry"], ["Harry"]),
-    ("passage of the target", "Mr and Mrs Dursley, of number four,", "Privet Drive, were proud to say that they were "
-     "perfectly normal", "High Street, were glad to say that they had a garden", "the street, had a son", [], []),
+    ("passage of the target", "The owl came down the chimney with", "a letter for the boy under the stairs, as it did "
+     "every Monday", "a small parcel of tea", "some soot and nothing else", [], []),
     ("general question", "What is the capital of France?", "The capital of France is Paris.",
      "The capital of France is Paris.", "The capital of France is Paris.", [], []),
     ("general question", "What do bees make?", "Bees make honey.", "Bees make honey and wax.", None, [], []),
@@ -149,7 +149,7 @@ def make_run(path: Path, passed: bool = True, benchmarks: bool = True, retrained
     keys = ("group", "prompt", "before", "after", "retrained", "terms_before", "terms_after")
     rows = [dict(zip(keys, row, strict=True)) for row in ANSWERS]
     rows += [{**rows[0], "prompt": f"Prompt number {i} about the boy wizard and his owl,"} for i in range(14)]
-    rows[3]["true"] = "Privet Drive, were proud to say that they were perfectly normal, thank you very much."
+    rows[3]["true"] = "a letter for the boy under the stairs, as it did every Monday of that long summer."
     folder.answers.write_text(json.dumps(rows), encoding="utf-8")
     folder.record.write_text(json.dumps(record(passed=passed)), encoding="utf-8")
     return folder

@@ -36,6 +36,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        if tag in ("td", "th", "dt", "dd"):
+            self.text += " "
         if tag not in self.VOID:
             self.open.append(tag)
         for name, value in attrs:
@@ -51,7 +53,7 @@ class Page(HTMLParser):
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, (tag, self.open[-3:])
+        assert self.open[-1:] == [tag], (tag, self.open[-3:])
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -73,13 +75,21 @@ def test_report_is_complete_and_in_order(tmp_path: Path) -> None:
              "Token probabilities over the steps", "Losses over the steps", "Forgetting: is it gone?",
              "Utility: is the rest unharmed?", "What was not tested", "Cost", "The whole recipe", "Versions",
              "Digests"]  # fmt: skip
-    start = text.index("forget “Harry Potter”")  # past the list of contents in the page's head
-    places = [text.index(part, start if part != "Passed" else 0) for part in order[:1]]
-    places += [text.index(f"{part}", text.index("Digests") + 1) for part in order[1:]]
+    body = text.index("Digests") + 1  # past the list of contents, which has the same words
+    places = [text.index(order[0]), *(text.index(part, body) for part in order[1:])]
     assert places == sorted(places)
-    for said in ["All 7 checks fixed in the recipe before the run were met.", "Familiarity by completion went from 0.290 "
-                 "to 0.007, 98 % less.", "at most 33.3 % of before", "2 min 10 s", "287 tokens a second", "3.40 GiB",
-                 "0.2 %", "arXiv:2310.02238", "per_device_train_batch_size: 4", "9b9b9b", "Relearning: whether"]:  # fmt: skip
+    for said in (
+        "All 7 checks fixed in the recipe before the run were met.",
+        "Familiarity by completion went from 0.290 to 0.007, 98 % less.",
+        "at most 33.3 % of before",
+        "2 min 10 s",
+        "287 tokens a second",
+        "3.40 GiB",
+        "arXiv:2310.02238",
+        "per_device_train_batch_size: 4",
+        "9b9b9b",
+        "Relearning: whether",
+    ):
         assert said in text, said
     assert "proof" not in text.lower()
 
@@ -171,6 +181,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     folder.recipe.write_text(Recipe(forget="Harry Potter").to_yaml(), encoding="utf-8")
     text = words(render_report(folder).read_text(encoding="utf-8"))
     assert "– No verdict" in text
+    assert "The method “Who's Harry Potter?” has not begun. The run has not ended." in text
     for part in ("verdict", "familiarity", "answers", "probes", "steps", "scores", "not_tested", "cost", "method",
                  "versions", "digests", "sets"):  # fmt: skip
         assert MISSING[part] in text, part
@@ -197,8 +208,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_unknown_measures_appear_by_their_name(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     scores = json.loads(folder.scores.read_text(encoding="utf-8"))
-    scores.append({"measure": "odd_new_measure", "split": "some_split", "model": "unlearned", "value": 12.5, "low": 11.0,
-                   "high": 14.0, "n": 9, "higher_is": "better", "unit": "pairs"})  # fmt: skip
+    scores.append({"measure": "odd_new_measure", "split": "some_split", "model": "unlearned", "value": 12.5,
+                   "low": 11.0, "high": 14.0, "n": 9, "higher_is": "better", "unit": "pairs"})  # fmt: skip
     folder.scores.write_text(json.dumps(scores), encoding="utf-8")
     text = words(render_report(folder).read_text(encoding="utf-8"))
     assert "Odd new measure, some split 9 higher – 12.50 [11.00, 14.00]" in text

@@ -10,8 +10,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from expunge.report import numbers, wording
+from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
-from expunge.report.page import clean
 from expunge.report.scores_table import gaps, rows
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder

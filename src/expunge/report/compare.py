@@ -12,8 +12,9 @@ from expunge import storage
 from expunge.errors import RunError
 from expunge.measures.score import Score
 from expunge.report import figures, numbers, wording
+from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
-from expunge.report.page import clean, render_page
+from expunge.report.page import render_page
 from expunge.report.scores_table import Row, change, rows, score_text
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder

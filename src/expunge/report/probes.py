@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.report.characters import visible
+
 TOKENS = 7
 "tokens shown for a prompt: as many as there are colours that everyone can tell apart"
 COLUMNS = 7
@@ -61,14 +63,8 @@ def evenly(length: int, wanted: int) -> list[int]:
 
 def _names(tokens: Sequence[str]) -> dict[str, str]:
     """Printable names: the leading space is dropped, and shown only where two tokens would look the same."""
-    bare = {token: printable(token.strip(" ")) for token in tokens}
+    bare = {token: visible(token.strip(" ")) for token in tokens}
     alike = [name for name in bare.values() if list(bare.values()).count(name) > 1]
     return {
-        token: printable(token.replace(" ", "␣")) if name in alike or not name else name for token, name in bare.items()
+        token: visible(token.replace(" ", "␣")) if name in alike or not name else name for token, name in bare.items()
     }
-
-
-def printable(text: str) -> str:
-    """Line ends as ⏎, other characters that cannot be printed or that reorder a line as their escapes."""
-    text = text.replace("\r\n", "⏎").replace("\n", "⏎").replace("\r", "⏎").replace("\t", "⇥")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -62,9 +62,12 @@ def render_report(folder: RunFolder) -> Path:
 def _asked_and_done(contents: Contents) -> str:
     """What was done, in two or three sentences of plain words."""
     cost, sets = contents.part("cost") or {}, contents.part("sets") or {}
-    steps = cost.get("steps") or (contents.steps[-1]["step"] if contents.steps else None)
-    text = f"The method “{wording.method(contents.method)}” was applied to the model"
-    text += f" in {numbers.count(steps)} steps" if steps else ""
+    method = f"The method “{wording.method(contents.method)}”"
+    if contents.record is None:
+        done = f"has run for {numbers.count(contents.steps[-1]['step'])} steps" if contents.steps else "has not begun"
+        return f"{method} {done}. The run has not ended."
+    text = f"{method} was applied to the model"
+    text += f" in {numbers.count(cost['steps'])} steps" if cost.get("steps") else ""
     text += f", {numbers.seconds(cost['seconds_total'])} in all" if cost.get("seconds_total") is not None else ""
     text += "."
     sizes = [f"the {name} set has {size}" for name in ("forget", "retain") if (size := _size(sets.get(name)))]

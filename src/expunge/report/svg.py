@@ -12,7 +12,8 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+
+from expunge.report.characters import clean
 
 INK, MUTED, GRID, PAPER = "#1b1d21", "#5f646d", "#dadde2", "#fefefe"
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7"
@@ -66,11 +67,9 @@ def draw(name: str, title: str, description: str, paint: Callable[[], Figure]) -
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         figure = paint()
-        for text in figure.findobj(Text):
-            text.set_parse_math(False)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
-    return _inline(file.getvalue(), name, title, description)
+    return _inline(clean(file.getvalue()), name, title, description)
 
 
 def _inline(source: str, name: str, title: str, description: str) -> Markup:
@@ -93,7 +92,7 @@ def _inline(source: str, name: str, title: str, description: str) -> Markup:
     }
     for place, (tag, text) in enumerate([("title", title), ("desc", description)]):
         element = ElementTree.Element(tag, id=f"{name}-{'title' if tag == 'title' else 'description'}")
-        element.text = text
+        element.text = clean(text)
         element.tail = "\n"
         root.insert(place, element)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
@@ -106,6 +105,7 @@ def _attribute(key: str, value: str, name: str) -> str:
         return value.replace("#", f"#{name}-", 1)
     if key == "style":
         value = re.sub(r"font: ([^;]*px) [^;]*", r"font: \1 sans-serif", value)
+        value = re.sub(r"font-family: [^;]*", "font-family: sans-serif", value)
         for colour, variable in VARIABLES.items():
             value = value.replace(colour, f"var({variable}, {colour})")
     return re.sub(r"url\(#", f"url(#{name}-", value)

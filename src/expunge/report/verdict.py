@@ -45,7 +45,8 @@ def verdict_words(verdict: Mapping[str, Any] | None) -> VerdictWords:
             reason += f" Not made: {_list(open_)}."
         return VerdictWords("passed", "Passed", reason, checks)
     if failed:
-        reason = f"{len(failed)} of {total} checks fixed in the recipe before the run "
+        which = "The one check" if total == 1 else f"{len(failed)} of {total} checks"
+        reason = f"{which} fixed in the recipe before the run "
         reason += f"{'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."
     else:
         reason = "The run recorded no pass, though no single check is marked as failed."

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+from expunge.recipe import Verdict
+from expunge.report import wording
+from expunge.report.verdict import verdict_words
+
+NB = "\u00a0"
+
+
+def check(name: str, passed: bool | None, **more: Any) -> dict[str, Any]:
+    return {"name": name, "threshold": 0.9, "value": 0.95, "passed": passed, "explain": "", **more}
+
+
+def test_passed() -> None:
+    words = verdict_words({"passed": True, "checks": [check("general_knowledge", True), check("perplexity", True)]})
+    assert (words.state, words.headline) == ("passed", "Passed")
+    assert words.reason == "All 2 checks fixed in the recipe before the run were met."
+    assert (words.checks[0].limit, words.checks[0].value) == (f"at least 90.0{NB}% of before", f"95.0{NB}%")
+
+
+def test_failed_names_what_failed() -> None:
+    words = verdict_words({"passed": False, "checks": [check("perplexity", True), check("general_knowledge", False)]})
+    assert words.state == "failed"
+    assert words.reason == "1 of 2 checks fixed in the recipe before the run was not met: general knowledge."
+
+
+def test_a_record_that_contradicts_itself_has_not_passed() -> None:
+    assert verdict_words({"passed": True, "checks": [check("perplexity", False)]}).state == "failed"
+    assert verdict_words({"passed": False, "checks": [check("perplexity", True)]}).state == "failed"
+
+
+def test_no_verdict() -> None:
+    for nothing in (None, {}, {"passed": True, "checks": []}):
+        assert verdict_words(nothing).state == "none"
+
+
+def test_units_and_values_that_are_missing() -> None:
+    checks = [check("benchmark_mean_loss", True, threshold=0.01, value=0.006), check("recall_way", False, value=None),
+              check("something_else", True)]  # fmt: skip
+    rows = verdict_words({"passed": False, "checks": checks}).checks
+    assert (rows[0].limit, rows[0].value) == (f"at most 1.0{NB}points", f"0.6{NB}points")
+    assert (rows[1].limit, rows[1].value) == (f"at least 90.0{NB}% of the way", "not measured")
+    assert (rows[2].name, rows[2].limit, rows[2].value) == ("Something else", "0.900", "0.950")
+
+
+def test_every_threshold_of_the_recipe_has_its_words() -> None:
+    assert set(Verdict.model_fields) == set(wording.CHECKS)
+
+
+def test_every_sentence_is_a_sentence() -> None:
+    for words in [*wording.MEASURES.values(), *wording.CHECKS.values()]:
+        assert words.name[0].isupper()
+        assert words.sentence.endswith(".")
+        assert "proof" not in words.sentence
+    assert all(text.endswith(".") for text in [*wording.MISSING.values(), wording.LIMITS])
