@@ -7,13 +7,15 @@ import resource
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from expunge.engine.loop import Trained
 from expunge.evidence.verdict import judge
 from expunge.measures.score import Score
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from expunge.engine.loop import Trained
 
 PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "wordfreq")
 

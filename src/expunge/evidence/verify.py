@@ -9,7 +9,7 @@ from expunge import storage
 from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
 from expunge.evidence.verdict import judge
-from expunge.models.source import digest_model
+from expunge.models.digest import digest_model
 from expunge.recipe import load_recipe
 from expunge.run_folder import RunFolder
 

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from expunge import storage
 from expunge.errors import ModelError, nearest
+from expunge.models.digest import digest_model
 from expunge.models.starter import STARTERS, starter_folder
 
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -71,16 +72,6 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         source = ModelSource(name, folder, digest_model(folder), None, name, folder.name)
     _check_causal(source)
     return source
-
-
-def digest_model(folder: Path) -> dict[str, str]:
-    """sha256 of the files that `from_pretrained` reads."""
-    wanted = {".safetensors", ".json", ".jinja", ".model", ".txt", ".md"}
-    return {
-        file.name: storage.digest_file(file)
-        for file in sorted(folder.iterdir())
-        if file.is_file() and file.suffix in wanted
-    }
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,0 +1,19 @@
+"""The files that make a model, by digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expunge import storage
+
+READ_BY_TRANSFORMERS = {".safetensors", ".json", ".jinja", ".model", ".txt", ".md"}
+"endings of the files that `from_pretrained` reads, and of the card"
+
+
+def digest_model(folder: Path) -> dict[str, str]:
+    """sha256 of the files that `from_pretrained` reads, by name."""
+    return {
+        file.name: storage.digest_file(file)
+        for file in sorted(folder.iterdir())
+        if file.is_file() and file.suffix in READ_BY_TRANSFORMERS
+    }
