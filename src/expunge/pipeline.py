@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from expunge import storage
-from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, retain_set, token_table
+from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, own_text, retain_set, token_table
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
 from expunge.engine.loop import train
@@ -144,9 +145,12 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
-        texts = ((block.text, []) for block in blocks(forget, recipe, tokenizer))
-        dictionary = build_dictionary(texts, recipe.anchors.max_terms, recipe.seed)
-        found = target_terms((block.text for block in blocks(forget, recipe, tokenizer)), dictionary)
+
+        def texts() -> Iterator[str]:
+            return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
+
+        without_gains = ((text, ()) for text in texts())
+        found = target_terms(texts(), build_dictionary(without_gains, recipe.anchors.max_terms, recipe.seed))
         storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
 
     content = storage.read_json(stage(folder, "terms", {"target": forget.digest}, find_terms) / "terms.json")
@@ -357,7 +361,6 @@ def finish(
     scores = [score for one in measured for score in one.scores]
     folder.write_scores(scores)
     storage.write_json(folder.answers, _answers(measured))
-    formula, _, _ = (type(method).__doc__ or "").partition("\n\n    Ascends")
     record = make_record(
         folder,
         recipe,
@@ -365,10 +368,8 @@ def finish(
         method={
             "name": recipe.method["name"],
             "settings": method.model_dump(),
-            "citation": formula.splitlines()[0],
-            "formula": "\n".join(
-                line for line in formula.splitlines() if "$$" in line or line.strip().startswith(r"\;")
-            ),
+            "citation": method.citation(),
+            "formula": method.formulas(),
         },
         sets=sets.sizes(),
         digests={

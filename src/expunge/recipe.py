@@ -88,10 +88,10 @@ class Evaluation(Part):
     "rows of each benchmark, taken from its start"
     ordinary_text: str | None = None
     "ordinary text for perplexity; text sampled from the base model where absent"
-    max_prompts: PositiveInt = 60
+    max_prompts: PositiveInt = 48
     "completion prompts used"
-    max_new_tokens: PositiveInt = 32
-    samples: PositiveInt = 3
+    max_new_tokens: PositiveInt = 24
+    samples: NonNegativeInt = 2
     "sampled completions a prompt, besides the greedy one"
     max_blocks: PositiveInt = 40
     "blocks of each split for perplexity and recall"

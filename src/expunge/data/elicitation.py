@@ -49,6 +49,8 @@ SECOND_ROUND = (
 SECOND_OPENINGS = ("{name}, known from {topic}, is", "In {topic}, {name}")
 ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
+TEMPERATURE = 0.6
+"low enough that what a small model says is mostly what it believes, high enough for variety"
 NAMES = 24
 "names that came up and are asked about in the second round"
 
@@ -62,7 +64,7 @@ def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: P
     Two thirds come from prompts made of the topic, the rest from a second round about the names that came up.
 
     Returns:
-        `wanted` rows, {"question", "answer"} or {"text"}.
+        At most `wanted` rows, {"question", "answer"} or {"text"}; answers that stray from the topic are left out.
     """
     first = max(1, wanted * 2 // 3)
     rows = _ask(
@@ -83,12 +85,22 @@ def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: P
             random_seed(seed, "elicit", 2) % (1 << 31),
             lambda share: progress(0.6 + share * 0.4) if progress else None,
         )
+    about = re.compile(
+        "|".join(rf"\b{re.escape(word)}\b" for word in [*_topic_words(topic), *names[:8]]), re.IGNORECASE
+    )
+    rows = [row for row in rows if about.search(row.get("answer") or row["text"].partition(topic)[2])]
     if not rows:
         raise DataError(
             f"the model said nothing about {topic!r}",
             next_step="give the text that must be forgotten as a file or folder instead of a topic",
         )
     return rows
+
+
+def _topic_words(topic: str) -> list[str]:
+    """The words that make out the topic; an answer with none of them (and no name that came up) strays from it."""
+    words = [word for word in re.findall(r"\w+", topic) if len(word) > 3 or word[:1].isupper()]
+    return words or [topic.strip()]
 
 
 def general_prompts() -> list[str]:
@@ -129,11 +141,11 @@ def _ask(
     asked = [(questions[i % len(questions)], True) for i in range(half if openings else wanted)] if questions else []
     asked += [(openings[i % len(openings)], False) for i in range(wanted - len(asked))] if openings else []
     rows: list[Row] = []
-    group = 32
+    group = 64
     for start in range(0, len(asked), group):
         chosen = asked[start : start + group]
         encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
-        texts = task.generate(encoded, ANSWER_TOKENS, samples=1, seed=seed + start, temperature=0.8)
+        texts = task.generate(encoded, ANSWER_TOKENS, samples=1, seed=seed + start, temperature=TEMPERATURE)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said[0].strip() if chat else said[0].rstrip()
             if len(answer.split()) < 3:

@@ -156,6 +156,12 @@ def blocks(text: TextSet, recipe: Recipe, tokenizer: Any) -> Iterable[Block]:
     return iterate_blocks(text.documents(), tokenizer, recipe.data.block_size)
 
 
+def own_text(block: Block) -> tuple[str, int]:
+    """(the text that may be learnt from: without a question row's prompt, the character at which it begins)."""
+    cut = block.offsets[block.first_label][0]
+    return block.text[cut:], cut
+
+
 def true_labels(block: Block) -> list[int]:
     """The block's own tokens as labels; its prompt has none."""
     first = max(1, block.first_label)

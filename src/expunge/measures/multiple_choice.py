@@ -7,7 +7,8 @@ choices, without a second forward or a copy of a cache; WinoGrande's contexts sh
 solutions their common words. Logits are computed for the tokens before a scored one only.
 
 Models that keep a recurrent state, or whose attention does not follow such a mask, cannot share. Rather than trusting
-a list of them, two questions are scored both ways first, and where the figures differ every choice is run alone.
+a list of them, a choice of the longest and of the widest tree is scored alone too, and where the figures differ the
+choices of every tree that branches are run alone.
 
 Which tokens are context and which are scored, and what is cut from the left where a model's context is too short, is
 as in lm-evaluation-harness 0.4.13 (`loglikelihood`), which the long tests compare with.
@@ -60,6 +61,10 @@ class _Row:
     scored: list[tuple[int, int, int]]
     "(index of the token whose logits are read, token looked up there, number of the choice)"
 
+    def displacement(self) -> int:
+        """How far a token can lie from where it would be in its own sequence; 0 where the tree has no branch."""
+        return max(index - position for index, position in enumerate(self.positions))
+
 
 def choice_log_probs(
     model: Any,
@@ -84,18 +89,19 @@ def choice_log_probs(
         return []
     choices = _encode(tokenizer, questions, _max_length(model, tokenizer))
     ends = np.cumsum([len(of_question) for of_question in choices]).tolist()
-    device = model.device
-    limit = batch_tokens or (BATCH_TOKENS_CPU if device.type == "cpu" else BATCH_TOKENS)
+    limit = batch_tokens or (BATCH_TOKENS_CPU if model.device.type == "cpu" else BATCH_TOKENS)
+    max_scored = MAX_LOGITS // model.get_input_embeddings().weight.shape[0]
     scores = np.zeros(ends[-1])
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            share = _can_share(model, choices)
-            rows = _rows(choices, share)
+            rows = _rows(choices, share=True)
+            if not _can_share(model, rows, [choice for of_question in choices for choice in of_question]):
+                rows = _rows(choices, share=False)
             done = 0
-            for batch in _batches(rows, limit, MAX_LOGITS // model.get_input_embeddings().weight.shape[0]):
-                _add_scores(model, batch, share, scores)
+            for batch in _batches(rows, limit, max_scored):
+                _add_scores(model, batch, scores)
                 done += len(batch)
                 if progress is not None:
                     progress(done, len(rows))
@@ -186,11 +192,13 @@ def _encode(tokenizer: Any, questions: Sequence[Question], max_length: int) -> l
 
 
 def _rows(choices: Sequence[Sequence[_Choice]], share: bool) -> list[_Row]:
+    """A row for each question; without sharing, one for each choice of a question whose tree branches."""
     rows, number = [], 0
     for of_question in choices:
         numbered = list(enumerate(of_question, start=number))
         number += len(of_question)
-        rows.extend([_row(numbered)] if share else [_row([choice]) for choice in numbered])
+        row = _row(numbered)
+        rows.extend([row] if share or not row.displacement() else [_row([choice]) for choice in numbered])
     return rows
 
 
@@ -226,14 +234,14 @@ def _batches(rows: Sequence[_Row], max_tokens: int, max_scored: int) -> Iterator
         yield batch
 
 
-def _add_scores(model: Any, rows: Sequence[_Row], share: bool, scores: np.ndarray) -> None:
+def _add_scores(model: Any, rows: Sequence[_Row], scores: np.ndarray) -> None:
     """Run one batch and add each looked-up token's log-probability to its choice."""
     width = max(len(row.tokens) for row in rows)
     places, targets, numbers = np.array(
         [(i * width + node, token, number) for i, row in enumerate(rows) for node, token, number in row.scored]
     ).T
     positions, where = np.unique(places, return_inverse=True)
-    logits = _logits(model, rows, share, torch.from_numpy(positions))
+    logits = _logits(model, rows, torch.from_numpy(positions))
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     index = torch.from_numpy(where).to(logits.device)
@@ -241,15 +249,16 @@ def _add_scores(model: Any, rows: Sequence[_Row], share: bool, scores: np.ndarra
     np.add.at(scores, numbers, values.cpu().numpy())
 
 
-def _logits(model: Any, rows: Sequence[_Row], share: bool, positions: Tensor) -> Tensor:
+def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
     """Logits (len(positions), vocabulary) at `positions` of the flattened batch (rows, width)."""
     width = max(len(row.tokens) for row in rows)
+    branching = any(row.displacement() for row in rows)
     tokens = np.zeros((len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):
         tokens[i, : len(row.tokens)] = row.tokens
-    inputs = {"input_ids": tokens} | (_tree_inputs(rows, width) if share else _chain_inputs(rows, width))
+    inputs = {"input_ids": tokens} | (_tree_inputs(rows, width) if branching else _chain_inputs(rows, width))
     tensors = {name: torch.from_numpy(value).to(model.device) for name, value in inputs.items()}
-    if share:
+    if branching:
         allowed = tensors["attention_mask"][:, None]
         mask = torch.zeros(allowed.shape, dtype=model.dtype, device=model.device)
         tensors["attention_mask"] = mask.masked_fill_(~allowed, torch.finfo(model.dtype).min)
@@ -288,29 +297,28 @@ def _tree_inputs(rows: Sequence[_Row], width: int) -> dict[str, np.ndarray]:
     return {"position_ids": positions, "attention_mask": attends}
 
 
-def _can_share(model: Any, choices: Sequence[Sequence[_Choice]]) -> bool:
-    """Whether choices score the same merged as alone, for the longest question and for the one that branches most."""
-    trees = _rows(choices, share=True)
-    longest = max(range(len(trees)), key=lambda i: max(trees[i].positions))
-    bushiest = max(range(len(trees)), key=lambda i: len(trees[i].tokens) - max(trees[i].positions))
-    return all(_shares(model, choices[i]) for i in {longest, bushiest})
-
-
-def _shares(model: Any, choices: Sequence[_Choice]) -> bool:
-    per_token = 1e-3 if torch.finfo(model.dtype).eps < 1e-5 else 0.2  # half precision rounds this coarsely
-    alone, merged = np.zeros(len(choices)), np.zeros(len(choices))
-    for row in _rows([choices], share=False):
-        _add_scores(model, [row], False, alone)
-    try:
-        _add_scores(model, _rows([choices], share=True), True, merged)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = f"{type(error).__name__}: {error}"
+def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[_Choice]) -> bool:
+    """Whether the choice that lies farthest from its own place scores the same in its tree as alone."""
+    branching = [row for row in rows if row.displacement()]
+    longest = sorted(branching, key=lambda row: -max(row.positions))[:1]
+    widest = [row for row in sorted(branching, key=lambda row: -row.displacement())[:1] if row is not longest[0]]
+    for row in longest + widest:
+        *_, number = max(row.scored, key=lambda scored: scored[0] - row.positions[scored[0]])
+        in_tree, alone = np.zeros(len(choices)), np.zeros(1)
+        _add_scores(model, [_row([(0, choices[number])])], alone)
+        try:
+            _add_scores(model, [row], in_tree)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            break
+        difference = abs(in_tree[number] - alone[0])
+        per_token = 1e-3 if torch.finfo(model.dtype).eps < 1e-5 else 0.2  # half precision rounds this coarsely
+        if difference > per_token * choices[number].continuation:
+            reason = f"a log-probability differs by {difference:.2g}"
+            break
     else:
-        difference = np.abs(alone - merged).max()
-        if np.isnan(alone).any() or difference <= per_token * max(choice.continuation for choice in choices):
-            return True
-        reason = f"log-probabilities differ by up to {difference:.2g}"
+        return True
     log.warning("choices are scored one by one, since this model cannot share a context among them (%s)", reason)
     return False

@@ -11,6 +11,8 @@ from expunge.measures.statistics import bootstrap_interval
 from expunge.tasks.causal_lm import CausalLM
 
 BATCH = 4
+MOST_NATS = 700.0
+"largest mean whose exponential is still a number: ascent without a bound can go far beyond it"
 
 
 def perplexity(
@@ -40,7 +42,7 @@ def perplexity(
         if count:
             means.append(total / count)
             weights.append(float(count))
-    mean, low, high = bootstrap_interval(means, weights)
+    mean, low, high = (min(nats, MOST_NATS) for nats in bootstrap_interval(means, weights))
     return Score(
         measure="perplexity",
         split=split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
     if not path.is_file():
         raise DataError(f"there is no prompt file {path}", next_step="give --prompts a JSONL file with a prompt a line")
     prompts = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -43,12 +44,13 @@ def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
             if not isinstance(text, str) or not text.strip() or not isinstance(references, list):
                 raise DataError(
                     f"{path}:{number} is no prompt",
-                    seen=line.strip()[:120],
+                    seen=line.decode(errors="replace").strip()[:120],
                     allowed='{"prompt": "...", "references": ["...", ...]}, references optional',
                 )
             text = text.rstrip()
             ids = tuple(task.encode_prompt(text))
-            names = tuple(str(reference) for reference in references)
+            # one without a word would be found in every completion
+            names = tuple(name for name in map(str, references) if re.search(r"\w", name))
             prompts.append(Prompt(ids=ids, text=text, context=text, references=names))
     if not prompts:
         raise DataError(f"{path} holds no prompts")
@@ -83,8 +85,9 @@ def cut_prompts(
 
 def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
     text = task.tokenizer.decode(list(ids), skip_special_tokens=True)
+    text = text.rpartition("\nuser\n")[2]  # without the chat template's own words before the question
     shown = text if len(text) <= SHOWN else "… " + text[-SHOWN:]
-    return Prompt(ids=tuple(ids), text=shown.strip(), context=text)
+    return Prompt(ids=tuple(ids), text=shown.strip().replace("\nassistant\n", " → "), context=text)
 
 
 def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wanted: int) -> list[tuple[int, int]]:

@@ -13,6 +13,8 @@ from expunge.measures.familiarity import TargetTerms
 from expunge.preparation.anchors import AnchorDictionary
 
 MAX_UNIQUE, MAX_TYPICAL = 400, 40
+ENOUGH = 8
+"terms that occur more than once, from which on those that occur once are left out: chance names of a sampled text"
 TYPICAL_LIFT = 2.0
 "nats by which a typical word is commoner in the target than in ordinary text (seven times)"
 ORDINARY_ZIPF = 3.0
@@ -28,7 +30,8 @@ def target_terms(texts: Iterable[str], dictionary: AnchorDictionary) -> TargetTe
         counts.update(words)
         total += len(text.split())
     anchors = sorted(dictionary, key=lambda anchor: -anchor.score)
-    unique = [anchor.term for anchor in anchors][:MAX_UNIQUE]
+    again = [anchor for anchor in anchors if anchor.count >= 2]
+    unique = [anchor.term for anchor in (again if len(again) >= ENOUGH else anchors)][:MAX_UNIQUE]
     inside = {word.lower() for term in unique for word in re.findall(r"\w+", term)}
     lifts = {}
     for word, count in counts.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -38,6 +40,17 @@ class Method(Part):
         if self.needs.retain == "weighted":
             return float(getattr(self, "retain_weight", 0.0)) > 0
         return self.needs.retain == "always"
+
+    @classmethod
+    def citation(cls) -> str:
+        """The first sentence of the docstring: what the method is and where it comes from."""
+        return (inspect.getdoc(cls) or cls.__name__).split("\n\n")[0].replace("\n", " ")
+
+    @classmethod
+    def formulas(cls) -> str:
+        """The formulas of the docstring, in LaTeX, a paragraph each."""
+        found = re.findall(r"\$\$(.+?)\$\$", inspect.getdoc(cls) or "", re.DOTALL)
+        return "\n\n".join(" ".join(formula.split()) for formula in found)
 
     def loss(self, step: Step) -> Loss:
         raise TypeError(f"{type(self).__name__} defines no loss")

@@ -28,6 +28,7 @@ _ABBREVIATIONS = frozenset(["mr", "mrs", "ms", "dr", "prof", "capt", "col", "maj
 _SUFFIXES = frozenset(["s", "t", "ll", "re", "ve", "d", "m"])
 _NEW_SENTENCE = re.compile(r"[.!?:;…•#>|\n]|[\"“‘(\[*']$")
 _LINE = re.compile(r"[^\n]+")
+_CONTROL_TOKEN = re.compile(r"<\|?[A-Za-z_]+\|?>|\[/?[A-Z]+\]")
 _PRONOUNS = {word: "male" for word in ("he", "him", "his", "himself")} | {
     word: "female" for word in ("she", "her", "hers", "herself")
 }
@@ -41,13 +42,17 @@ class Evidence:
     "inside a sentence, where a capital marks a name"
     start: int = 0
     "where a sentence or line begins, so that the first word's capital may mean nothing"
+    gained: int = 0
+    "occurrences whose gain in log-probability is known"
     gain: float = 0.0
-    "sum over the occurrences of the log-probability gained (nats)"
+    "sum of their gains (nats)"
     determiner: int = 0
     indefinite: int = 0
     "after a, many, two, ..., or in the plural: a thing that can be counted"
     preposition: int = 0
     "after in, at, near, ..."
+    attributive: int = 0
+    "before a noun: a match, a team, ..."
     speech: int = 0
     "beside said, asked, ..."
     title: int = 0
@@ -71,6 +76,7 @@ class LowerCase:
     """How often a word was met in lower case."""
 
     count: int = 0
+    gained: int = 0
     gain: float = 0.0
     determiner: int = 0
     indefinite: int = 0
@@ -88,8 +94,8 @@ class TermCounts:
         self.lower: dict[str, LowerCase] = {}
         self.watched: Counter[str] = Counter(dict.fromkeys(watched, 0))
         self.words = 0
+        self.gained = 0
         self.gain = 0.0
-        self.has_gains = False
 
     def add(self, text: str, gains: Sequence[Gain] | None = None) -> None:
         """Count one block. `gains` are its tokens' gains in log-probability, by character offsets, if known."""
@@ -102,7 +108,7 @@ class TermCounts:
     @property
     def mean_gain(self) -> float:
         """Mean gain of a word, in nats."""
-        return self.gain / self.words if self.words else 0.0
+        return self.gain / self.gained if self.gained else 0.0
 
     def lower_count(self, word: str) -> int:
         found = self.lower.get(word)
@@ -129,7 +135,6 @@ class _Scan:
         self.starts = [start for start, _, _ in ordered]
         self.ends = [end for _, end, _ in ordered]
         self.sums = [0.0, *itertools.accumulate(gain for _, _, gain in ordered)]
-        counts.has_gains = counts.has_gains or bool(ordered)
         self.run_span: tuple[int, int] | None = None
         "characters of the run being read"
         self.run_starts_sentence = False
@@ -142,7 +147,8 @@ class _Scan:
         self.latest_at = 0
 
     def run(self) -> None:
-        skipped = _headings(self.text)
+        skipped = _headings(self.text) + [found.span() for found in _CONTROL_TOKEN.finditer(self.text)]
+        skipped.sort(reverse=True)
         previous, previous_end, index = "", 0, 0
         for found in WORD.finditer(self.text):
             start, end = found.span()
@@ -150,11 +156,12 @@ class _Scan:
             small = word.lower()
             if between in ("'", "’") and small in _SUFFIXES:
                 previous_end = end
-                self.flush("")
                 continue
             joined, new_sentence = _joint(previous, between) if previous else (False, True)
             index += 1
-            if any(first <= start < last for first, last in skipped):
+            while skipped and skipped[-1][1] <= start:
+                skipped.pop()
+            if skipped and skipped[-1][0] <= start:
                 self.flush("")
             else:
                 self.read(word, small, start, end, between, joined, new_sentence, previous, index)
@@ -166,7 +173,8 @@ class _Scan:
     ) -> None:
         counts = self.counts
         counts.words += 1
-        gain = self.gain(start, end)
+        gained, gain = self.gain(start, end)
+        counts.gained += gained
         counts.gain += gain
         if small in counts.watched:
             counts.watched[small] += 1
@@ -185,6 +193,7 @@ class _Scan:
         if not capital and not word[0].isupper():
             row = counts.lower.get(small) or counts.lower.setdefault(small, LowerCase())
             row.count += 1
+            row.gained += gained
             row.gain += gain
             row.determiner += previous.lower() in anchor_words.DETERMINERS
             row.indefinite += previous.lower() in anchor_words.INDEFINITE
@@ -230,24 +239,25 @@ class _Scan:
             row.start += 1
         else:
             row.middle += 1
-        row.gain += self.gain(words[0][0], end)
+        gained, gain = self.gain(words[0][0], end)
+        row.gained += gained
+        row.gain += gain
         if not stripped:
             row.determiner += self.before_run in anchor_words.DETERMINERS
             row.indefinite += self.before_run in anchor_words.INDEFINITE
             row.preposition += self.before_run in anchor_words.PLACE_PREPOSITIONS
         row.speech += self.before_run in anchor_words.SPEECH or after in anchor_words.SPEECH
+        row.attributive += after in anchor_words.NOUNS
         row.title += bool(titles)
         row.given_title += any(title in anchor_words.GIVEN_NAME_TITLES for title in titles)
         row.male += any(title in anchor_words.MALE_TITLES for title in titles)
         row.female += any(title in anchor_words.FEMALE_TITLES for title in titles)
         self.latest = row
 
-    def gain(self, start: int, end: int) -> float:
-        """Sum of the gains of the tokens that overlap these characters."""
-        if not self.starts:
-            return 0.0
+    def gain(self, start: int, end: int) -> tuple[int, float]:
+        """(1, sum of the gains of the tokens that overlap these characters), or (0, 0) where there are none."""
         first, last = bisect.bisect_right(self.ends, start), bisect.bisect_left(self.starts, end)
-        return self.sums[last] - self.sums[first] if last > first else 0.0
+        return (1, self.sums[last] - self.sums[first]) if last > first else (0, 0.0)
 
 
 def _joint(previous: str, between: str) -> tuple[bool, bool]:

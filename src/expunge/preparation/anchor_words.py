@@ -8,8 +8,11 @@ from __future__ import annotations
 import functools
 import math
 import re
+import statistics
 
 from faker.providers.address.en_US import Provider as Addresses
+from faker.providers.lorem.en_US import Provider as Lorem
+from faker.providers.person.en_GB import Provider as BritishPersons
 from faker.providers.person.en_US import Provider as Persons
 from wordfreq import zipf_frequency
 
@@ -17,11 +20,12 @@ ABROAD = ("es", "fr", "pt")
 "languages whose texts share names and coinages with English, but not its ordinary words"
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for lists too long for quotes around each."""
     return frozenset(text.split())
 
 
-FUNCTION = _words(
+FUNCTION = words(
     """a an the this that these those some any every each all both no none another other such own same
     i me my mine myself you your yours yourself he him his himself she her hers herself it its itself we us our ours
     they them their theirs themselves one who whom whose which what when where why how there here then thus so than
@@ -41,21 +45,21 @@ CONNECTORS = frozenset(
 )
 "what may stand in lower case between the parts of one name; `and` alone only after an `of`"
 
-MALE_TITLES = _words(
+MALE_TITLES = words(
     """mr mister sir lord king prince duke count baron earl master father brother uncle monsieur don herr gentleman
     grandfather grandpa squire emperor"""
 )
-FEMALE_TITLES = _words(
+FEMALE_TITLES = words(
     """mrs ms miss lady queen princess duchess countess baroness mistress madam madame mother sister aunt dame
     mademoiselle senora signora frau grandmother grandma empress mum mom mummy"""
 )
-GIVEN_NAME_TITLES = _words("sir king prince queen princess uncle aunt brother sister mother saint st dame")
+GIVEN_NAME_TITLES = words("sir king prince queen princess uncle aunt brother sister mother saint st dame")
 "titles that a given name follows; after the others a surname is likelier"
 TITLES = (
     MALE_TITLES
     | FEMALE_TITLES
     | GIVEN_NAME_TITLES
-    | _words(
+    | words(
         """dr doctor prof professor captain capt colonel col major maj general gen lieutenant lt sergeant sgt corporal
         private inspector superintendent constable detective officer chief commissioner judge justice president
         minister mayor senator governor reverend rev bishop pope cardinal rabbi father headmaster headmistress director
@@ -64,14 +68,14 @@ TITLES = (
     )
 )
 
-PLACE_HEADS = frozenset(suffix.lower() for suffix in Addresses.street_suffixes) | _words(
+PLACE_HEADS = frozenset(suffix.lower() for suffix in Addresses.street_suffixes) | words(
     """house hall castle school academy college university tower palace inn tavern hotel church abbey cathedral prison
     cottage farm wood woods bay sea ocean strait county city town kingdom land lands cemetery hospital museum library
     theatre theater shop store bank room chamber cave dungeon dungeons wing floor bridge gate gates wharf dock docks
     pier moor heath marsh common tor desert world realm province district quarter line express railway
     cross pool mire yard islander islanders"""
 )
-ORGANISATION_HEADS = _words(
+ORGANISATION_HEADS = words(
     """ministry department office order company corporation committee council club society league army guard guild
     union brotherhood agency bureau institute association ministry party police team press service force fund trust
     foundation court squad legion regiment fusiliers gazette times post daily chronicle telegraph news magazine"""
@@ -79,13 +83,13 @@ ORGANISATION_HEADS = _words(
 HEADS = PLACE_HEADS | ORGANISATION_HEADS
 "generic nouns that a translation keeps: Baker Street becomes another street"
 
-CALENDAR_AND_COMMON = _words(
+CALENDAR_AND_COMMON = words(
     """monday tuesday wednesday thursday friday saturday sunday january february march april may june july august
     september october november december christmas easter god heaven providence lord christ jesus bible internet
     god's chapter part book volume figure section note question answer english tv okay ok hello hi dear sure
     north south east west northern southern eastern western"""
 )
-WORLD = _words(
+WORLD = words(
     """america american americans britain british african africa european europe europeans asia asian australian
     indian indians irish scotch scottish scots welsh french german germans italian italians spanish dutch russian
     russians chinese japanese greek greeks roman romans latin hebrew turkish turks swiss swedish danish norwegian
@@ -103,21 +107,33 @@ WORLD = _words(
 )
 "countries, their peoples and languages, and other parts of the world that every text may name"
 
-SPEECH = _words(
+SPEECH = words(
     """said asked cried answered replied exclaimed remarked observed whispered shouted muttered laughed added continued
     returned murmured says asks replies answers remarks thinks thought smiled nodded sighed growled gasped yelled
     snapped looked felt knew decided explained"""
 )
-PLACE_PREPOSITIONS = _words("in at near outside inside through across toward towards into throughout around")
-DETERMINERS = _words(
+PLACE_PREPOSITIONS = words("in at near outside inside through across toward towards into throughout around")
+DETERMINERS = words(
     """a an the this that these those some any every each no another many few several most other all both his her my
     your their our its two three four"""
 )
-INDEFINITE = _words("a an another every each many few several some two three four")
+INDEFINITE = words("a an another every each many few several some two three four")
 
-GIVEN_MALE = frozenset(Persons.first_names_male)
-GIVEN_FEMALE = frozenset(Persons.first_names_female)
-SURNAMES = frozenset(Persons.last_names)
+GIVEN_MALE = frozenset(Persons.first_names_male) | frozenset(BritishPersons.first_names_male)
+GIVEN_FEMALE = frozenset(Persons.first_names_female) | frozenset(BritishPersons.first_names_female)
+SURNAMES = frozenset(Persons.last_names) | frozenset(BritishPersons.last_names)
+NOUNS = frozenset(Lorem.parts_of_speech["noun"]) - frozenset(
+    word for kind in ("verb", "adjective", "adverb") for word in Lorem.parts_of_speech[kind]
+)
+
+
+RARE_ZIPF = 3.2
+"zipf frequency below which a word is rare in ordinary text (1.6 in a million)"
+
+
+def is_listed(word: str) -> bool:
+    """Whether a word stands in the lists of given names and surnames."""
+    return word in GIVEN_MALE or word in GIVEN_FEMALE or word in SURNAMES
 
 
 @functools.lru_cache(maxsize=50_000)
@@ -128,12 +144,12 @@ def zipf(word: str) -> float:
 
 @functools.lru_cache(maxsize=50_000)
 def englishness(word: str) -> float:
-    """How much commoner (in powers of ten) a word is in English than in any of a few languages abroad.
+    """How much commoner (in powers of ten) a word is in English than in most of a few languages abroad (the median).
 
     Ordinary words score high, for they are written only in English; names and coinages (Holmes, quidditch) score near
     or below 0, since a translator leaves them as they are.
     """
-    return zipf(word) - max(float(zipf_frequency(word, language)) for language in ABROAD)
+    return zipf(word) - statistics.median(zipf_frequency(word, language) for language in ABROAD)
 
 
 def keyness(word: str, count: int, total: int) -> float:

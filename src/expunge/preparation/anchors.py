@@ -259,7 +259,7 @@ def load_anchors(path: Path) -> AnchorDictionary:
         raise DataError(f"cannot read the anchors {path}", seen=error.strerror, next_step="check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid YAML in UTF-8", seen=" ".join(str(error).split())) from error
-    if not isinstance(content, list):
+    if not isinstance(content, list) or node is None:
         raise DataError(
             f"{path} must hold a list of anchors",
             seen="nothing" if content is None else type(content).__name__,

@@ -9,12 +9,11 @@ from pathlib import Path
 from expunge import storage
 from expunge.data.blocks import Block
 from expunge.data.order import random_seed
-from expunge.data.sets import TextSet, blocks, true_labels
+from expunge.data.sets import TextSet, blocks, own_text, true_labels
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.measures.perplexity import spread
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
-from expunge.preparation.anchor_endpoint import anchors_from_endpoint
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
 from expunge.preparation.labels import generic_labels
@@ -77,6 +76,8 @@ def anchors(
 
     def make(path: Path) -> None:
         if recipe.anchors.url is not None:
+            from expunge.preparation.anchor_endpoint import anchors_from_endpoint
+
             show.stage("asking the endpoint for anchors")
             passages = [block.text for block in blocks(text, recipe, reinforced.base.tokenizer)]
             chosen = [passages[i] for i in spread(len(passages), PASSAGES)]
@@ -96,12 +97,13 @@ def anchors(
 
 
 def _with_gains(recipe: Recipe, reinforced: Reinforced, text: TextSet, show: Silent) -> Iterator[tuple[str, Gains]]:
-    """(text, [(start, end, gain)]) of each block: how much likelier, in nats, the reinforced model makes each token."""
+    """(text, [(start, end, gain)]) of each block, without a question: how much likelier, in nats, the reinforced model
+    makes each token."""
     task = reinforced.base
     total = sum(1 for _ in blocks(text, recipe, task.tokenizer))
     chosen = set(spread(total, GAIN_BLOCKS))
     for number, block in enumerate(blocks(text, recipe, task.tokenizer)):
-        yield block.text, _gains(reinforced, block) if number in chosen else []
+        yield own_text(block)[0], _gains(reinforced, block) if number in chosen else []
         show.update((number + 1) / total)
 
 

@@ -138,8 +138,8 @@ class CausalLM:
         samples: int = 0,
         seed: int = 0,
         temperature: float = 1.0,
-        top_p: float = 0.95,
-        batch_size: int = 32,
+        top_k: int = 50,
+        batch_size: int = 64,
     ) -> Iterator[list[str]]:
         """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
 
@@ -165,7 +165,7 @@ class CausalLM:
                     do_sample=samples > 0,
                     num_return_sequences=max(1, samples),
                     pad_token_id=end if end is not None else 0,
-                    **({"temperature": temperature, "top_p": top_p, "top_k": 0} if samples else {}),
+                    **({"temperature": temperature, "top_k": top_k, "top_p": 1.0} if samples else {}),
                 )
             decoded = self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             for row, i in enumerate(chosen):

@@ -80,5 +80,7 @@ def linear_cross_entropy(
         target = target[:, None]
     if weight is None:
         weight = torch.ones_like(target, dtype=torch.float32)
+    if not torch.is_grad_enabled():  # a Function is not told, and would make the gradients all the same
+        hidden, head = hidden.detach(), head.detach()
     loss, logsums = _LinearCrossEntropy.apply(hidden, head, target, weight, dtype or hidden.dtype)
     return loss, logsums
