@@ -41,6 +41,12 @@ def test_the_rest_of_a_document(plain_tokenizer: Any, tokens: int, lengths: list
     assert [len(block.ids) for block in blocks_of([document], plain_tokenizer)] == lengths
 
 
+def test_the_rest_of_a_long_document(plain_tokenizer: Any) -> None:
+    # Long enough that blocks go out before its end is known: 31 blocks of 64, and 5 tokens that are dropped.
+    document = Document(text_of(plain_tokenizer, 1989), None, "f:1")
+    assert [len(block.ids) for block in blocks_of([document], plain_tokenizer, 64)] == [64] * 31
+
+
 def test_documents_never_share_a_block(plain_tokenizer: Any) -> None:
     first, second = text_of(plain_tokenizer, 20), text_of(plain_tokenizer, 9)
     got = blocks_of([Document(first, None, "f:1"), Document(second, None, "f:2")], plain_tokenizer)
