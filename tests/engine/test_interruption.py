@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from expunge.engine.interruption import interruptible
+from expunge.errors import Interrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_with_its_exit_code_and_the_way_back(number: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as caught, interruptible("run the same command again"):
+        os.kill(os.getpid(), number)
+        pytest.fail("the signal was not heard")
+    assert caught.value.exit_code == 130
+    assert number.name in str(caught.value)
+    assert "run the same command again" in str(caught.value)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_signal_does_not_break_the_clean_up() -> None:
+    cleaned = []
+    with pytest.raises(Interrupted, match="SIGINT"), interruptible("again"):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            cleaned.append(True)
+    assert cleaned
+
+
+def test_without_a_signal_nothing_changes() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interruptible("again"):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    seen = []
+
+    def work() -> None:
+        with interruptible("again"):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]

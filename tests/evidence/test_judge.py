@@ -1,0 +1,204 @@
+"""The verdict: every check passes and fails where it should, and a broken model never passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from expunge.evidence.verdict import judge
+from expunge.measures.score import Score, Which
+from expunge.recipe import Verdict
+
+GOOD: dict[tuple[str, str], tuple[float, float]] = {
+    ("familiarity_completion", "forget"): (0.30, 0.05),
+    ("familiarity_probability", "forget"): (0.24, 0.03),
+    ("perplexity", "ordinary"): (10.0, 10.2),
+    ("perplexity", "retain"): (12.0, 12.5),
+    ("perplexity", "forget"): (9.0, 30.0),
+    ("general_knowledge", "general"): (0.80, 0.78),
+    ("verbatim_recall", "retain"): (0.90, 0.88),
+    ("accuracy", "boolq"): (0.70, 0.695),
+    ("accuracy", "arc_easy"): (0.60, 0.61),
+}
+
+
+def score(measure: str, split: str, model: Which, value: float) -> Score:
+    return Score(
+        measure=measure,
+        split=split,
+        model=model,
+        value=value,
+        low=value,
+        high=value,
+        n=10,
+        higher_is="better",
+        unit="",
+    )
+
+
+def scores(changes: dict[tuple[str, str], tuple[float, float] | None] | None = None) -> list[Score]:
+    values = {place: pair for place, pair in (GOOD | (changes or {})).items() if pair is not None}
+    return [
+        score(measure, split, model, value)
+        for (measure, split), pair in values.items()
+        for model, value in zip(("base", "unlearned"), pair, strict=True)
+    ]
+
+
+def failed(found: list[Score], verdict: Verdict | None = None) -> list[str]:
+    judged = judge(found, verdict or Verdict())
+    names = [check["name"] for check in judged["checks"] if not check["passed"]]
+    assert judged["passed"] == (not names)
+    return names
+
+
+def test_a_good_run_passes_every_check() -> None:
+    judged = judge(scores(), Verdict())
+    assert judged["passed"]
+    assert [check["name"] for check in judged["checks"]] == [
+        "familiarity_completion",
+        "familiarity_probability",
+        "perplexity",
+        "perplexity_retain",
+        "general_knowledge",
+        "recall_kept",
+        "benchmark_mean_loss",
+        "benchmark_worst_loss",
+    ]
+    by_name = {check["name"]: check for check in judged["checks"]}
+    assert by_name["familiarity_completion"]["value"] == pytest.approx(0.05 / 0.30)
+    assert by_name["perplexity"]["value"] == pytest.approx(1.02)
+    assert by_name["benchmark_mean_loss"]["value"] == pytest.approx((0.005 - 0.01) / 2)
+    assert by_name["benchmark_worst_loss"]["value"] == pytest.approx(0.005)
+    assert "0.3000 before, 0.0500 after: 17% is left" in by_name["familiarity_completion"]["explain"]
+    assert "boolq" in by_name["benchmark_worst_loss"]["explain"]
+
+
+@pytest.mark.parametrize(
+    ("place", "pair", "check"),
+    [
+        (("familiarity_completion", "forget"), (0.30, 0.11), "familiarity_completion"),
+        (("familiarity_probability", "forget"), (0.24, 0.09), "familiarity_probability"),
+        (("perplexity", "ordinary"), (10.0, 10.4), "perplexity"),
+        (("perplexity", "retain"), (12.0, 13.3), "perplexity_retain"),
+        (("general_knowledge", "general"), (0.80, 0.70), "general_knowledge"),
+        (("verbatim_recall", "retain"), (0.90, 0.80), "recall_kept"),
+        (("accuracy", "arc_easy"), (0.60, 0.575), "benchmark_worst_loss"),
+    ],
+)
+def test_each_check_fails_alone(place: tuple[str, str], pair: tuple[float, float], check: str) -> None:
+    changes: dict[Any, Any] = {place: pair}
+    if check == "benchmark_worst_loss":  # keep the mean in bounds
+        changes["accuracy", "boolq"] = (0.70, 0.71)
+    assert failed(scores(changes)) == [check]
+
+
+def test_the_mean_loss_of_benchmarks_fails_alone() -> None:
+    assert failed(scores({("accuracy", "boolq"): (0.70, 0.685), ("accuracy", "arc_easy"): (0.60, 0.585)})) == [
+        "benchmark_mean_loss"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "place", "after", "base"),
+    [
+        ("familiarity_completion", ("familiarity_completion", "forget"), 0.125, 0.5),
+        ("perplexity", ("perplexity", "ordinary"), 16.0, 8.0),
+        ("general_knowledge", ("general_knowledge", "general"), 0.25, 0.5),
+    ],
+)
+def test_a_value_at_its_threshold_passes(field: str, place: tuple[str, str], after: float, base: float) -> None:
+    verdict = Verdict(**{field: after / base})
+    assert failed(scores({place: (base, after)}), verdict) == []
+
+
+@pytest.mark.parametrize("measure", ["familiarity_completion", "familiarity_probability"])
+def test_what_the_base_never_knew_cannot_be_said_to_be_forgotten(measure: str) -> None:
+    found = scores({(measure, "forget"): (0.004, 0.0)})
+    assert failed(found) == [measure]
+    (check,) = (check for check in judge(found, Verdict())["checks"] if not check["passed"])
+    assert check["value"] is None
+    assert "none can be seen to go" in check["explain"]
+
+
+def test_without_a_measure_of_forgetting_nothing_passes() -> None:
+    gone = {("familiarity_completion", "forget"): None, ("familiarity_probability", "forget"): None}
+    assert failed(scores(gone)) == ["familiarity_completion"]
+    assert failed([]) == ["familiarity_completion"]
+
+
+def test_checks_without_scores_are_left_out() -> None:
+    few = {
+        place: None for place in GOOD if place[0] in ("accuracy", "verbatim_recall") or place == ("perplexity", "retain")
+    }
+    assert [check["name"] for check in judge(scores(few), Verdict())["checks"]] == [
+        "familiarity_completion",
+        "familiarity_probability",
+        "perplexity",
+        "general_knowledge",
+    ]
+
+
+def test_a_model_of_random_weights_has_forgotten_everything_and_fails() -> None:
+    """It is familiar with nothing, so only what must be kept can tell."""
+    vocabulary = 49_152.0
+    random = {
+        ("familiarity_completion", "forget"): (0.30, 0.0),
+        ("familiarity_probability", "forget"): (0.24, 1e-5),
+        ("perplexity", "ordinary"): (10.0, vocabulary),
+        ("perplexity", "retain"): (12.0, vocabulary),
+        ("perplexity", "forget"): (9.0, vocabulary),
+        ("general_knowledge", "general"): (0.80, 0.25),
+        ("verbatim_recall", "retain"): (0.90, 0.0),
+        ("accuracy", "boolq"): (0.70, 0.5),
+        ("accuracy", "arc_easy"): (0.60, 0.25),
+    }
+    assert failed(scores(random)) == [
+        "perplexity",
+        "perplexity_retain",
+        "general_knowledge",
+        "recall_kept",
+        "benchmark_mean_loss",
+        "benchmark_worst_loss",
+    ]
+    only = {place: random[place] if place[0] == "perplexity" else pair for place, pair in random.items()}
+    without = {place: None for place in GOOD if place[0] in ("accuracy", "verbatim_recall", "general_knowledge")}
+    assert failed(scores(only | without)) == ["perplexity", "perplexity_retain"]
+
+
+def test_a_score_that_is_no_number_fails() -> None:
+    nan = float("nan")
+    for place in (("familiarity_completion", "forget"), ("perplexity", "ordinary"), ("general_knowledge", "general")):
+        assert len(failed(scores({place: (0.5, nan)}))) == 1
+
+
+@pytest.mark.parametrize(
+    # the third went further than the retrained model; in the fourth that one recites the text too
+    ("after", "oracle", "passed"),
+    [(0.20, 0.15, True), (0.30, 0.15, False), (0.10, 0.15, True), (0.85, 0.85, True)],
+)
+def test_recall_must_go_the_way_to_the_retrained_model(after: float, oracle: float, passed: bool) -> None:
+    found = [
+        *scores({("verbatim_recall", "forget"): (0.95, after)}),
+        score("verbatim_recall", "forget", "retrained", oracle),
+    ]
+    assert failed(found) == ([] if passed else ["recall_way"])
+    (check,) = (check for check in judge(found, Verdict())["checks"] if check["name"] == "recall_way")
+    assert check["value"] == pytest.approx((0.95 - after) / (0.95 - oracle))
+
+
+def test_recall_is_judged_only_of_what_the_base_recited() -> None:
+    found = [
+        *scores({("verbatim_recall", "forget"): (0.2, 0.19), ("verbatim_recall", "retain"): (0.2, 0.1)}),
+        score("verbatim_recall", "forget", "retrained", 0.15),
+    ]
+    names = [check["name"] for check in judge(found, Verdict())["checks"]]
+    assert "recall_way" not in names
+    assert "recall_kept" not in names
+
+
+def test_the_scores_of_a_retrained_model_are_never_taken_for_the_unlearned_one() -> None:
+    found = [*scores({("familiarity_completion", "forget"): (0.30, 0.25)})]
+    found.append(score("familiarity_completion", "forget", "retrained", 0.0))
+    assert failed(found) == ["familiarity_completion"]

@@ -1,0 +1,125 @@
+"""Verbatim recall, by hand and against the naive formulas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import load_task, random_blocks, write_table
+
+from expunge.data.tables import TableWriter, TokenTable
+from expunge.measures.recall import PREFIX, SUFFIX, extraction_strength, passages, rouge_l, verbatim_recall
+from expunge.tasks.base import IGNORED
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference", "value"),
+    [
+        # Lin 2004, section 3.1: the longest common subsequence of both is 3 and 2 of 4 words
+        ("police kill the gunman", "police killed the gunman", 3 / 4),
+        ("the gunman kill police", "police killed the gunman", 2 / 4),
+        ("a b c", "a b c", 1.0),
+        ("a b c", "d e f", 0.0),
+        ("", "a b", 0.0),
+        ("a b", "", 0.0),
+        # P = 2/2, R = 2/4
+        ("a c", "a b c d", 2 * 1 * 0.5 / 1.5),
+        # P = 3/6, R = 3/3
+        ("x a y b z c", "a b c", 2 * 0.5 * 1 / 1.5),
+        # a repeated word counts once where the reference has it once
+        ("a a a a", "a", 2 * 0.25 * 1 / 1.25),
+    ],
+)
+def test_rouge_l_by_hand(candidate: str, reference: str, value: float) -> None:
+    assert rouge_l(candidate.split(), reference.split()) == pytest.approx(value)
+
+
+def naive_rouge_l(candidate: list[int], reference: list[int]) -> float:
+    table = [[0] * (len(reference) + 1) for _ in range(len(candidate) + 1)]
+    for i, a in enumerate(candidate, 1):
+        for j, b in enumerate(reference, 1):
+            table[i][j] = table[i - 1][j - 1] + 1 if a == b else max(table[i - 1][j], table[i][j - 1])
+    longest = table[-1][-1]
+    if not longest:
+        return 0.0
+    precision, recall = longest / len(candidate), longest / len(reference)
+    return 2 * precision * recall / (precision + recall)
+
+
+words = st.lists(st.integers(0, 5), max_size=25)
+
+
+@given(words, words)
+@settings(max_examples=300, deadline=None)
+def test_rouge_l_is_that_of_the_naive_table(candidate: list[int], reference: list[int]) -> None:
+    assert rouge_l(candidate, reference) == pytest.approx(naive_rouge_l(candidate, reference))
+
+
+@pytest.mark.parametrize(
+    ("greedy", "value"),
+    [
+        ([True] * 8, 1.0),
+        ([False] * 8, 0.0),
+        ([True] * 7 + [False], 0.0),  # it must be recited to the end
+        ([False] + [True] * 3, 0.75),
+        ([True, False, True, False, True, True], 2 / 6),
+        ([True], 1.0),
+        ([], 0.0),
+    ],
+)
+def test_extraction_strength(greedy: list[bool], value: float) -> None:
+    assert extraction_strength(greedy) == value
+
+
+def test_passages_are_whole_and_from_plain_text_only(tmp_path: Path) -> None:
+    size = PREFIX + SUFFIX
+    blocks = random_blocks([size - 1, size, 2 * size + 5, size])
+    with TableWriter(tmp_path) as writer:
+        for number, ids in enumerate(blocks):
+            first = 20 if number == 3 else 1  # the last has a prompt part
+            writer.append(ids, [IGNORED] * first + ids[first:])
+    table = TokenTable(tmp_path)
+    expected = [blocks[1], blocks[2][:size], blocks[2][size : 2 * size]]
+    assert [passage.tolist() for passage in passages(table, 10)] == expected
+    assert [passage.tolist() for passage in passages(table, 1)] == expected[:1]
+    assert all(passage.shape == (size,) for passage in passages(table, 10))
+
+
+def test_a_text_without_a_long_enough_passage_has_no_scores(tiny_model_folder: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path, random_blocks([20, 30]))
+    assert verbatim_recall(load_task(tiny_model_folder), table, "forget", "base", 5) == ([], [])
+
+
+def test_a_model_that_recites_scores_one_and_the_wrong_text_next_to_nothing(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """The text is what the model itself says greedily, so by construction it recites it."""
+    task = load_task(tiny_model_folder)
+    own = []
+    for prompt in random_blocks([PREFIX, PREFIX], seed=5):
+        ids = list(prompt)
+        with torch.no_grad():
+            for _ in range(SUFFIX):
+                ids.append(int(task.model(torch.tensor([ids])).logits[0, -1].argmax()))
+        assert task.tokenizer.eos_token_id not in ids
+        own.append(ids)
+    scores, answers = verbatim_recall(task, write_table(tmp_path / "own", own), "forget", "base", 5)
+    rouge, strength = scores
+    assert (rouge.measure, rouge.value, rouge.n, rouge.higher_is) == ("verbatim_recall", 1.0, 2, "worse")
+    assert (strength.measure, strength.value) == ("extraction_strength", 1.0)
+    assert [row["said"] for row in answers] == [row["true"] for row in answers]
+    own[0][-1] = (own[0][-1] + 1) % 150 + 3  # one wrong token at the very end
+    spoilt, _ = verbatim_recall(task, write_table(tmp_path / "spoilt", own), "retain", "unlearned", 5)
+    assert spoilt[1].examples == (0.0, 1.0)
+    assert spoilt[0].examples[0] < spoilt[0].examples[1] == 1
+    assert spoilt[0].higher_is == "better"
+    other, _ = verbatim_recall(
+        task, write_table(tmp_path / "other", random_blocks([PREFIX + SUFFIX] * 2, seed=8)), "forget", "base", 5
+    )
+    assert other[1].value == 0
+    assert other[0].value < 0.3
+    assert np.isfinite(other[0].low)

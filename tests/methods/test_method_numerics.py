@@ -1,0 +1,142 @@
+"""Each method's loss against its paper's formula, written out in numpy in float64, and against finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_batch, random_blocks
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from expunge.methods.discovery import make_method
+from expunge.tasks.base import IGNORED, Batch, Step
+from expunge.tasks.causal_lm import CausalLM
+
+FORGET = make_batch(random_blocks([9, 6], seed=1))
+RETAIN = make_batch(random_blocks([5, 8, 7], seed=2), first_label=2)
+
+
+@pytest.fixture(scope="module")
+def task() -> CausalLM:
+    """A small GPT-2, since it computes in float64 throughout (Llama's norms do not)."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=200, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.2)
+    return CausalLM(GPT2LMHeadModel(config).double().eval(), None)  # type: ignore[arg-type]
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def mean_nll(task: CausalLM, batch: Batch) -> float:
+    """(1 / |S|) sum over labelled tokens of -log p(label | what stands before)."""
+    total, count = 0.0, 0
+    for row, length in enumerate(batch.lengths.tolist()):
+        with torch.no_grad():
+            log_p = log_softmax(task.model(batch.ids[row : row + 1, :length]).logits[0].numpy())
+        for t in range(1, length):
+            label = int(batch.labels[row, t])
+            if label != IGNORED:
+                total -= log_p[t - 1, label]
+                count += 1
+    return total / count
+
+
+def loss_of(task: CausalLM, spec: dict[str, Any], forget: Batch = FORGET, retain: Batch | None = RETAIN) -> float:
+    return make_method(spec).loss(Step(task, forget, retain)).total.item()
+
+
+def generic(batch: Batch) -> Batch:
+    """The forget set with other labels, some positions left out of the loss."""
+    labels = torch.where(batch.labels == IGNORED, IGNORED, (batch.labels * 7 + 3) % 190)
+    labels[0, 3] = IGNORED
+    return replace(batch, labels=labels, normaliser=float((labels != IGNORED).sum()))
+
+
+def test_gradient_ascent_is_minus_the_nll(task: CausalLM) -> None:
+    assert loss_of(task, {"name": "gradient_ascent"}) == pytest.approx(-mean_nll(task, FORGET), rel=1e-12)
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(1.0, 1.0), (0.3, 2.5), (2.0, 0.0)])
+def test_gradient_difference(task: CausalLM, gamma: float, alpha: float) -> None:
+    expected = -gamma * mean_nll(task, FORGET) + alpha * mean_nll(task, RETAIN)
+    spec = {"name": "gradient_difference", "forget_weight": gamma, "retain_weight": alpha}
+    assert loss_of(task, spec) == pytest.approx(expected, rel=1e-12)
+
+
+def test_fine_tuning_is_the_nll_of_what_is_kept(task: CausalLM) -> None:
+    assert loss_of(task, {"name": "fine_tune"}) == pytest.approx(mean_nll(task, RETAIN), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_whos_harry_potter_is_the_nll_of_the_generic_labels(task: CausalLM, weight: float) -> None:
+    batch = generic(FORGET)
+    expected = mean_nll(task, batch) + weight * mean_nll(task, RETAIN)
+    spec = {"name": "whos_harry_potter", "retain_weight": weight}
+    assert loss_of(task, spec, batch) == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(mean_nll(task, FORGET) + weight * mean_nll(task, RETAIN), rel=1e-3)
+
+
+def test_whos_harry_potter_with_soft_labels(task: CausalLM) -> None:
+    """-(1 / |F|) sum_t sum_k q_k log p(candidate_k | what stands before)."""
+    batch = generic(FORGET)
+    generator = np.random.default_rng(0)
+    ids = np.stack([generator.permutation(190)[:3] for _ in range(batch.ids.numel())]).reshape(*batch.ids.shape, 3)
+    weights = generator.dirichlet([1, 1, 1], batch.ids.shape)
+    expected = 0.0
+    for row, length in enumerate(batch.lengths.tolist()):
+        with torch.no_grad():
+            log_p = log_softmax(task.model(batch.ids[row : row + 1, :length]).logits[0].numpy())
+        for t in range(1, length):
+            if batch.labels[row, t] != IGNORED:
+                expected -= (weights[row, t] * log_p[t - 1, ids[row, t]]).sum() / batch.normaliser
+    soft = replace(batch, soft_ids=torch.from_numpy(ids), soft_weights=torch.from_numpy(weights))
+    spec = {"name": "whos_harry_potter", "retain_weight": 0.0, "top_k": 3}
+    assert loss_of(task, spec, soft) == pytest.approx(expected, rel=1e-12)
+
+
+def gradient(task: CausalLM, spec: dict[str, Any], retain: Batch | None = RETAIN) -> dict[str, torch.Tensor]:
+    task.model.zero_grad()
+    make_method(spec).loss(Step(task, FORGET, retain)).total.backward()
+    found = {name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None}
+    task.model.zero_grad()
+    return found
+
+
+def test_alpha_zero_removes_the_retain_gradient_exactly(task: CausalLM) -> None:
+    ascent = gradient(task, {"name": "gradient_ascent"})
+    without = gradient(task, {"name": "gradient_difference", "retain_weight": 0.0})
+    assert without.keys() == ascent.keys()
+    assert all(torch.equal(without[name], ascent[name]) for name in ascent)
+    none_at_hand = gradient(task, {"name": "gradient_difference", "retain_weight": 0.0}, retain=None)
+    assert all(torch.equal(none_at_hand[name], ascent[name]) for name in ascent)
+
+
+SPECS = [
+    {"name": "gradient_ascent"},
+    {"name": "gradient_difference", "forget_weight": 0.4, "retain_weight": 1.5},
+    {"name": "fine_tune"},
+    {"name": "whos_harry_potter", "retain_weight": 0.5},
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+def test_gradients_by_finite_differences(task: CausalLM, spec: dict[str, Any]) -> None:
+    analytic = gradient(task, spec)
+    parameters = dict(task.model.named_parameters())
+    generator = np.random.default_rng(0)
+    for name in ("transformer.wte.weight", "transformer.h.0.attn.c_attn.weight", "transformer.h.1.ln_2.bias"):
+        flat = parameters[name].detach().view(-1)
+        # Of the embedding a weight of a token that occurs; elsewhere any.
+        places = generator.choice(np.flatnonzero(analytic[name].view(-1).abs().numpy() > 1e-9), 2)
+        for place in places.tolist():
+            kept, values = flat[place].item(), []
+            for step in (1e-5, -1e-5):
+                flat[place] = kept + step
+                values.append(loss_of(task, spec))
+            flat[place] = kept
+            numeric = (values[0] - values[1]) / 2e-5
+            assert analytic[name].view(-1)[place].item() == pytest.approx(numeric, rel=1e-5, abs=1e-9), name
