@@ -60,7 +60,7 @@ def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs side by side, with paired intervals; as text, and as HTML at `out`."""
     from expunge.report.compare import compare_runs
 
-    return compare_runs([load_run(folder) for folder in folders], out)
+    return str(compare_runs([load_run(folder) for folder in folders], out))
 
 
 def load_run(folder: str | Path) -> RunFolder:

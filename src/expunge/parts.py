@@ -29,12 +29,17 @@ def validate_part(kind: type[P], content: Mapping[str, Any], where: str) -> P:
 
 def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeError:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    kind: type[BaseModel] = root
+    names: list[str] = []
+    for part in map(str, first["loc"]):
+        names.append(part)
+        inner = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break  # what follows are members of a union, no fields
+        kind = inner
+    place = ".".join(names)
     if first["type"] == "extra_forbidden":
-        kind: type[BaseModel] = root
-        for part in first["loc"][:-1]:
-            kind = kind.model_fields[str(part)].annotation  # type: ignore[assignment]
-        near = nearest(str(first["loc"][-1]), kind.model_fields)
+        near = nearest(names[-1], kind.model_fields)
         return RecipeError(
             f"{where}: there is no field {place}",
             allowed=", ".join(kind.model_fields),
@@ -42,4 +47,5 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
         )
     if first["type"] == "missing":
         return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")
-    return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed=first["msg"])
+    here = [each["msg"] for each in error.errors() if each["loc"][: len(names)] == first["loc"][: len(names)]]
+    return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed="; or ".join(here))

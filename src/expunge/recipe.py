@@ -16,7 +16,7 @@ from expunge.parts import Part, validate_part
 class Data(Part):
     """What is forgotten and what is kept."""
 
-    block_size: PositiveInt = Field(512, ge=16)
+    block_size: PositiveInt = Field(default=512, ge=16)
     "tokens in a block (paper: 512)"
     elicited_answers: PositiveInt = 96
     "answers sampled from the model about a topic (two rounds together)"
@@ -35,12 +35,12 @@ class Training(Part):
     "stop after this many optimizer steps, whatever the epochs say"
     per_device_train_batch_size: PositiveInt = 4
     gradient_accumulation_steps: PositiveInt = 1
-    warmup_ratio: float = Field(0.1, ge=0, le=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: PositiveFloat = 1.0
     bf16: Literal["auto"] | bool = "auto"
     "bfloat16 autocast; auto: where the processor or accelerator has it natively"
-    probe_steps: PositiveInt = 2
+    probe_steps: PositiveInt = 4
     "measure the probe prompts' token probabilities every so many steps"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"

@@ -49,7 +49,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, never a part."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.aside-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -88,6 +88,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.aside-"))
         os.chmod(aside, 0o755)
+    old = None
     try:
         with storage_errors(path):
             yield aside
@@ -95,7 +96,6 @@ def folder_aside(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     with open(file, "rb") as handle:
                         os.fsync(handle.fileno())
-            old = None
             if path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
                 os.replace(path, old / "old")
@@ -103,17 +103,31 @@ def folder_aside(path: Path) -> Iterator[Path]:
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)
     except BaseException:
+        if old is not None:
+            _put_back(old, path)
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
+def _put_back(old: Path, path: Path) -> None:
+    """End what `folder_aside` began with an existing folder: back to its place, or gone where that is taken."""
+    with contextlib.suppress(OSError):
+        if not path.exists():
+            os.replace(old / "old", path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`."""
+    """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`; a folder set aside comes back."""
     if not folder.is_dir():
         return
-    for entry in folder.iterdir():
-        if entry.name.startswith(".") and (".aside-" in entry.name or ".old-" in entry.name):
+    for entry in [entry for entry in folder.iterdir() if entry.name.startswith(".")]:
+        if ".old-" in entry.name:
+            _put_back(entry, folder / entry.name[1:].rpartition(".old-")[0])
+        elif ".aside-" in entry.name and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
+        elif ".aside-" in entry.name:
+            entry.unlink(missing_ok=True)
 
 
 def digest_file(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import yaml
@@ -17,6 +19,8 @@ SHORT = {
     "anchors_from": "anchors.url",
 }
 "options that stand for a longer field name"
+SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
 
 
 def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
@@ -42,13 +46,10 @@ def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
+    if SCIENTIFIC.fullmatch(text):
+        return float(text)
     try:
-        return (
-            float(text)
-            if "e" in text.lower()
-            and text.lower().replace("e", "", 1).strip("+-.0123456789") == ""
-            and any(c.isdigit() for c in text)
-            else yaml.safe_load(text)
-        )
-    except (ValueError, yaml.YAMLError):
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
+    return text if isinstance(value, date) else value

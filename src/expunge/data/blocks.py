@@ -156,3 +156,16 @@ def _block(
     relative = [end - start for end in ends]
     offsets = [(0, 0)] * len(prefix) + list(zip([0, *relative], relative, strict=False))
     return Block(prefix + ids, offsets, text, first_label, source)
+
+
+def in_groups(blocks: Iterable[Block], tokens: int) -> Iterator[list[Block]]:
+    """Blocks in their order, in groups that make a batch of at most `tokens` tokens with padding (one block at least)."""
+    group: list[Block] = []
+    for block in blocks:
+        width = max([len(block.ids), *(len(other.ids) for other in group)])
+        if group and width * (len(group) + 1) > tokens:
+            yield group
+            group = []
+        group.append(block)
+    if group:
+        yield group

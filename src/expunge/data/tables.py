@@ -13,6 +13,11 @@ from expunge import storage
 from expunge.tasks.base import IGNORED, Batch
 
 
+def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+    """A file as a read-only array; an empty file, which cannot be mapped, as an empty array."""
+    return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
+
+
 class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], starts[i + 1])`.
 
@@ -24,13 +29,13 @@ class TokenTable:
         meta = storage.read_json(folder / "table.json")
         self.starts = np.load(folder / "starts.npy", allow_pickle=False)
         total = int(self.starts[-1])
-        self.ids = np.memmap(folder / "ids.bin", np.int32, "r", shape=(total,))
-        self.labels = np.memmap(folder / "labels.bin", np.int32, "r", shape=(total,))
+        self.ids = _map(folder / "ids.bin", np.int32, (total,))
+        self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
         self.soft_ids = self.soft_weights = None
         if self.k:
-            self.soft_ids = np.memmap(folder / "soft_ids.bin", np.int32, "r", shape=(total, self.k))
-            self.soft_weights = np.memmap(folder / "soft_weights.bin", np.float32, "r", shape=(total, self.k))
+            self.soft_ids = _map(folder / "soft_ids.bin", np.int32, (total, self.k))
+            self.soft_weights = _map(folder / "soft_weights.bin", np.float32, (total, self.k))
 
     def __len__(self) -> int:
         return len(self.starts) - 1

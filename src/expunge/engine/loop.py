@@ -181,19 +181,15 @@ def _accumulate(
     """Gradients of one optimizer step; (figures, tokens seen)."""
     rows = {name: [order.batch(step * accumulate + i) for i in range(accumulate)] for name, order in orders.items()}
     labelled = {}
-    for name, batches in rows.items():
-        table = tables[name]
-        assert table is not None
-        labelled[name] = max(1, sum(table.labelled(batch) for batch in batches))
+    for name, of_set in rows.items():
+        labelled[name] = max(1, sum(_table(tables, name).labelled(numbers) for numbers in of_set))
     total, seen = 0.0, 0
     parts: dict[str, float] = {}
     truth: dict[str, float] = {}
     for i in range(accumulate):
         batches: dict[str, Batch] = {}
-        for name, order_rows in rows.items():
-            table = tables[name]
-            assert table is not None
-            batches[name] = table.batch(order_rows[i], labelled[name])
+        for name, of_set in rows.items():
+            batches[name] = _table(tables, name).batch(of_set[i], labelled[name])
             seen += int(batches[name].lengths.sum())
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))
@@ -213,3 +209,9 @@ def _accumulate(
         "retain_truth": truth.get("retain"),
     }
     return figures, seen
+
+
+def _table(tables: dict[str, TokenTable | None], name: str) -> TokenTable:
+    table = tables[name]
+    assert table is not None, name
+    return table

@@ -75,14 +75,13 @@ Found = dict[tuple[str, str, Which], Score]
 def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
     checks = []
     base, after, oracle = (
-        found.get(("verbatim_recall", "forget", model))
-        for model in ("base", "unlearned", "retrained")  # type: ignore[arg-type]
+        found.get(("verbatim_recall", "forget", model)) for model in ("base", "unlearned", "retrained")
     )
     if base and after and oracle and base.value >= RECITED_BEFORE:
         way = (base.value - after.value) / max(1e-9, base.value - oracle.value)
         explain = f"{base.value:.3f} before, {after.value:.3f} after, {oracle.value:.3f} in the retrained model"
         checks.append(Check("recall_way", verdict.recall_way, way, way >= verdict.recall_way, explain))
-    base, after = (found.get(("verbatim_recall", "retain", model)) for model in ("base", "unlearned"))  # type: ignore[arg-type]
+    base, after = (found.get(("verbatim_recall", "retain", model)) for model in ("base", "unlearned"))
     if base and after and base.value >= RECITED_BEFORE:
         kept = after.value / base.value
         explain = f"{base.value:.3f} before, {after.value:.3f} after"

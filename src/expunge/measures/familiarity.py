@@ -89,7 +89,8 @@ def familiarity_by_completion(
     ids = [prompt.ids for prompt in prompts]
     greedy = [texts[0] for texts in task.generate(ids, max_new_tokens)]
     sampled = list(task.generate(ids, max_new_tokens, samples=samples, seed=seed)) if samples else [[] for _ in ids]
-    values, answers = [], []
+    values: list[float] = []
+    answers: list[dict[str, object]] = []
     for prompt, first, others in zip(prompts, greedy, sampled, strict=True):
         judged = [completion_value(said, prompt, terms) for said in [first, *others]]
         values.append(sum(value for value, _ in judged) / len(judged))

@@ -64,7 +64,7 @@ def measure_core(
     measured = Measured()
     if material.completion:
         show(0.0, "familiarity by completion")
-        familiar, answers = familiarity_by_completion(
+        familiar, completed = familiarity_by_completion(
             task,
             material.completion,
             material.terms,
@@ -74,7 +74,7 @@ def measure_core(
             seed=seed,
         )
         measured.scores.append(familiar)
-        measured.said["completion prompt"] = answers
+        measured.said["completion prompt"] = completed
     if material.probability:
         show(0.4, "familiarity by probability")
         measured.scores.append(familiarity_by_probability(task, material.probability, material.terms, which))

@@ -31,6 +31,8 @@ class WhosHarryPotter(Method):
     "strength of the correction by the reinforced model; 5 in the paper, section 2"
     form: Literal["paper", "split"] = "paper"
     "what the reinforced model is compared with: the base on the translated text (paper) or on the original (split)"
+    normalise: bool = True
+    "compare log-probabilities: logits have an arbitrary constant at each position, which the ReLU would take for meaning"
     top_k: NonNegativeInt = 0
     "0: hard labels (paper); k: soft labels, the k likeliest tokens of softmax(v_generic), renormalised"
     translation_penalty: NonNegativeFloat = 10.0

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from expunge import storage
-from expunge.errors import ModelError, nearest
+from expunge.errors import ExpungeError, ModelError, nearest
 from expunge.models.digest import digest_model
 from expunge.models.starter import STARTERS, starter_folder
 
@@ -151,7 +151,7 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except ModelError:
+    except ExpungeError:  # an interruption, for one
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

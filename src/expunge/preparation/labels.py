@@ -75,15 +75,13 @@ def repeated_tokens(offsets: Offsets, text: str, matches: Sequence[Match]) -> se
     return {i for i, (start, end) in enumerate(offsets) if any(start < stop and end > begin for begin, stop in spans)}
 
 
-def shown_translations(
-    matches: Sequence[Match], text: str, encode_word: dict[str, list[int]] | None, task: CausalLM
-) -> list[tuple[int, list[int]]]:
+def shown_translations(matches: Sequence[Match], text: str, task: CausalLM) -> list[tuple[int, list[int]]]:
     """(source offset, token ids): from that offset on, these first tokens of a translation's new words are lowered.
 
     Both forms of each word, with and without a leading space; words that the source term has too are left alone.
     """
     shown = []
-    cache: dict[str, list[int]] = {} if encode_word is None else encode_word
+    cache: dict[str, list[int]] = {}
     for match in matches:
         old = set(re.findall(r"\w+", text[match.start : match.end].lower()))
         ids: list[int] = []
@@ -107,60 +105,74 @@ def combine(base: Tensor, reinforced: Tensor, alpha: float, compared: Tensor | N
     return base - alpha * torch.relu(reinforced - (base if compared is None else compared))
 
 
-def block_batch(ids: Sequence[int], first_label: int = 1) -> Batch:
-    """A block alone, with every position from `first_label` on labelled, so that its logits are computed."""
-    tokens = torch.tensor([list(ids)])
-    labels = tokens.clone()
-    labels[:, : max(1, first_label)] = IGNORED
-    return Batch(ids=tokens, labels=labels, lengths=torch.tensor([len(ids)]), normaliser=1.0)
-
-
-def _logits_at(task: CausalLM, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-    """(positions, vocabulary): logits of the given positions only (their next token marked as labelled)."""
-    padded = [*ids, 0]  # the last position may be asked for too
-    tokens = torch.tensor([padded])
+def rows_at(blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
+    """A batch of (ids, positions), with the tokens after the positions labelled, so that logits are made there."""
+    width = max(len(ids) for ids, _ in blocks) + 1  # the last position may be asked for too
+    tokens = torch.zeros(len(blocks), width, dtype=torch.long)
     labels = torch.full_like(tokens, IGNORED)
-    labels[0, torch.tensor(list(positions)) + 1] = 0
-    return task.row_logits(Batch(ids=tokens, labels=labels, lengths=torch.tensor([len(padded)]), normaliser=1.0))
+    for row, (ids, positions) in enumerate(blocks):
+        tokens[row, : len(ids)] = torch.tensor(list(ids))
+        labels[row, torch.tensor(list(positions), dtype=torch.long) + 1] = 0
+    lengths = torch.tensor([len(ids) for ids, _ in blocks])
+    return Batch(ids=tokens, labels=labels, lengths=lengths, normaliser=1.0)
+
+
+def _logits_at(task: CausalLM, blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
+    """For each (ids, positions): (positions, vocabulary) logits. Positions ascend."""
+    return list(task.row_logits(rows_at(blocks)).split([len(positions) for _, positions in blocks]))
 
 
 def generic_labels(
-    block: Block, reinforced: Reinforced, dictionary: AnchorDictionary, method: WhosHarryPotter
-) -> Labels:
-    """Labels of one block; `IGNORED` where a position has no partner, no label, or repeats an anchor."""
+    blocks: Sequence[Block], reinforced: Reinforced, dictionary: AnchorDictionary, method: WhosHarryPotter
+) -> list[Labels]:
+    """Labels of blocks; `IGNORED` where a position has no partner, no label, or repeats an anchor."""
     task = reinforced.base
-    translation = dictionary.translate(block.text)
-    matches = dictionary.find(block.text)
-    translated_ids, translated_offsets = _encode_like(block, translation, task)
-    hard = np.full(len(block.ids), IGNORED, np.int64)
-    k = method.top_k
-    soft_ids = np.zeros((len(block.ids), k), np.int64) if k else None
-    soft_weights = np.zeros((len(block.ids), k), np.float32) if k else None
-    skipped = repeated_tokens(block.offsets, block.text, matches)
-    pairs = [
-        (i, j)
-        for i, j in align(block.offsets, translated_offsets, translation, max(1, block.first_label))
-        if i + 1 not in skipped
-    ]
-    if not pairs:
-        return Labels(hard, soft_ids, soft_weights)
-    here, there = [i for i, _ in pairs], [j for _, j in pairs]
-    base = _logits_at(task, translated_ids, there)
-    compared = _logits_at(task, block.ids, here) if method.form == "split" else None
+    translations = [dictionary.translate(block.text) for block in blocks]
+    matches = [dictionary.find(block.text) for block in blocks]
+    originals: list[tuple[list[int], list[int]]] = []
+    translated: list[tuple[list[int], list[int]]] = []
+    for block, translation, found in zip(blocks, translations, matches, strict=True):
+        ids, offsets = _encode_like(block, translation, task)
+        skipped = repeated_tokens(block.offsets, block.text, found)
+        pairs = align(block.offsets, offsets, translation, max(1, block.first_label))
+        pairs = [(i, j) for i, j in pairs if i + 1 not in skipped]
+        originals.append((block.ids, [i for i, _ in pairs]))
+        translated.append((ids, [j for _, j in pairs]))
+    base = _logits_at(task, translated)
+    compared: Sequence[Tensor | None] = [None] * len(blocks)
+    if method.form == "split":
+        compared = _logits_at(task, originals)
     with reinforced.twin() as twin:
-        strong = _logits_at(twin, block.ids, here)
-    generic = combine(base, strong, method.alpha, compared)
-    shown = shown_translations(matches, block.text, None, task)
-    for row, i in enumerate(here):
-        lowered = {token for offset, ids in shown if offset <= block.offsets[i][1] for token in ids}
-        if lowered:
-            generic[row, torch.tensor(sorted(lowered), device=generic.device)] -= method.translation_penalty
-    targets = np.asarray(here) + 1
-    hard[targets] = generic.argmax(-1).cpu().numpy()
-    if soft_ids is not None and soft_weights is not None:
-        top = generic.softmax(-1).topk(k, dim=-1)
-        soft_ids[targets] = top.indices.cpu().numpy()
-        soft_weights[targets] = (top.values / top.values.sum(-1, keepdim=True)).cpu().numpy()
+        strong = _logits_at(twin, originals)
+    labels = []
+    for number, block in enumerate(blocks):
+        v_base, v_reinforced, v_compared = base[number], strong[number], compared[number]
+        if method.normalise:
+            v_base, v_reinforced = v_base.log_softmax(-1), v_reinforced.log_softmax(-1)
+            v_compared = None if v_compared is None else v_compared.log_softmax(-1)
+        generic = combine(v_base, v_reinforced, method.alpha, v_compared)
+        here = originals[number][1]
+        shown = shown_translations(matches[number], block.text, task)
+        for row, i in enumerate(here):
+            lowered = {token for offset, ids in shown if offset <= block.offsets[i][1] for token in ids}
+            if lowered:
+                generic[row, torch.tensor(sorted(lowered), device=generic.device)] -= method.translation_penalty
+        labels.append(_as_labels(generic, here, len(block.ids), method.top_k))
+    return labels
+
+
+def _as_labels(generic: Tensor, positions: Sequence[int], length: int, k: int) -> Labels:
+    """The label of token t + 1 is the argmax (or top k) of v at t."""
+    hard = np.full(length, IGNORED, np.int64)
+    soft_ids = np.zeros((length, k), np.int64) if k else None
+    soft_weights = np.zeros((length, k), np.float32) if k else None
+    if positions:
+        targets = np.asarray(positions) + 1
+        hard[targets] = generic.argmax(-1).cpu().numpy()
+        if soft_ids is not None and soft_weights is not None:
+            top = generic.softmax(-1).topk(k, dim=-1)
+            soft_ids[targets] = top.indices.cpu().numpy()
+            soft_weights[targets] = (top.values / top.values.sum(-1, keepdim=True)).cpu().numpy()
     return Labels(hard, soft_ids, soft_weights)
 
 

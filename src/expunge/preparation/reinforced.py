@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from expunge.data.tables import TokenTable
 from expunge.engine.loop import Log, train
+from expunge.errors import StorageError
 from expunge.methods.fine_tune import FineTune
 from expunge.recipe import Reinforcement, Training
 from expunge.tasks.causal_lm import CausalLM
@@ -85,14 +86,24 @@ class Reinforced:
             )
 
     def _weights(self) -> dict[str, torch.Tensor]:
+        # By name: a disabled adapter's parameters do not require gradients.
         named = self._twin.model.named_parameters()
-        return {name: p.detach().cpu().contiguous() for name, p in named if p.requires_grad}
+        wanted = f".{ADAPTER}." if self.settings.adapter else ""
+        return {name: p.detach().cpu().contiguous() for name, p in named if wanted in name}
 
     def save(self, folder: Path) -> None:
         save_file(self._weights(), folder / "reinforced.safetensors")
 
     def load(self, folder: Path) -> None:
-        weights = load_file(folder / "reinforced.safetensors")
+        """Read what `save` wrote.
+
+        Raises:
+            StorageError: the file does not hold this model's reinforced weights.
+        """
+        path = folder / "reinforced.safetensors"
+        weights, held = load_file(path), self._weights()
+        if weights.keys() != held.keys():
+            raise StorageError(f"{path} is damaged", next_step=f"delete {folder} and run the same command again")
         with torch.no_grad():
             for name, parameter in self._twin.model.named_parameters():
                 if name in weights:

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from expunge import storage
-from expunge.data.blocks import Block
+from expunge.data.blocks import Block, in_groups
 from expunge.data.order import random_seed
 from expunge.data.sets import TextSet, blocks, own_text, true_labels
 from expunge.data.tables import TableWriter, TokenTable
@@ -16,15 +18,18 @@ from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
-from expunge.preparation.labels import generic_labels
+from expunge.preparation.labels import generic_labels, rows_at
 from expunge.preparation.reinforced import Reinforced
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
+from expunge.tasks.causal_lm import CausalLM
 
 GAIN_BLOCKS = 200
 "blocks whose words' gains are computed; in the others only frequency counts"
+GROUP_TOKENS = 1024
+"tokens of a batch of blocks: its logits are held at once, 200 MB for a vocabulary of 50,000"
 PASSAGES = 40
 "passages shown to an endpoint that proposes anchors"
 
@@ -102,24 +107,38 @@ def _with_gains(recipe: Recipe, reinforced: Reinforced, text: TextSet, show: Sil
     task = reinforced.base
     total = sum(1 for _ in blocks(text, recipe, task.tokenizer))
     chosen = set(spread(total, GAIN_BLOCKS))
-    for number, block in enumerate(blocks(text, recipe, task.tokenizer)):
-        yield own_text(block)[0], _gains(reinforced, block) if number in chosen else []
-        show.update((number + 1) / total)
+    number = 0
+    for group in in_groups(blocks(text, recipe, task.tokenizer), GROUP_TOKENS):
+        wanted = [block for i, block in enumerate(group, number) if i in chosen and len(block.ids) > 1]
+        gains = dict(zip(map(id, wanted), _gains(reinforced, wanted), strict=True)) if wanted else {}
+        for block in group:
+            yield own_text(block)[0], gains.get(id(block), [])
+        number += len(group)
+        show.update(number / total)
 
 
-def _gains(reinforced: Reinforced, block: Block) -> Gains:
-    from expunge.preparation.labels import block_batch
+def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
+    places = [list(range(max(1, block.first_label) - 1, len(block.ids) - 1)) for block in group]
+    batch = rows_at([(block.ids, positions) for block, positions in zip(group, places, strict=True)])
+    truth = torch.cat(
+        [torch.tensor(block.ids[len(block.ids) - len(p) :]) for block, p in zip(group, places, strict=True)]
+    )
 
-    first = max(1, block.first_label)
-    if len(block.ids) <= first:
-        return []
-    batch = block_batch(block.ids, first)
-    ((before, _),) = reinforced.base.token_scores(batch)
+    def log_probs(task: CausalLM) -> torch.Tensor:
+        logits = task.row_logits(batch)
+        return (logits.gather(1, truth.to(logits.device)[:, None])[:, 0] - logits.logsumexp(-1)).cpu()
+
+    before = log_probs(reinforced.base)
     with reinforced.twin() as twin:
-        ((after, _),) = twin.token_scores(batch)
-    return [
-        (start, end, gain) for (start, end), gain in zip(block.offsets[first:], (after - before).tolist(), strict=True)
-    ]
+        gains = (log_probs(twin) - before).split([len(p) for p in places])
+    found = []
+    for block, of_block in zip(group, gains, strict=True):
+        cut = own_text(block)[1]
+        spans = block.offsets[len(block.ids) - len(of_block) :]
+        found.append(
+            [(start - cut, end - cut, gain) for (start, end), gain in zip(spans, of_block.tolist(), strict=True)]
+        )
+    return found
 
 
 def label_table(
@@ -138,15 +157,16 @@ def label_table(
     def make(path: Path) -> None:
         show.stage("computing generic labels")
         total = sum(1 for _ in blocks(text, recipe, tokenizer))
-        same = labelled = 0
+        same = labelled = done = 0
         with TableWriter(path, k=method.top_k) as table:
-            for number, block in enumerate(blocks(text, recipe, tokenizer)):
-                labels = generic_labels(block, reinforced, dictionary, method)
-                table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
-                kept = [i for i, label in enumerate(labels.hard) if label >= 0]
-                labelled += len(kept)
-                same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
-                show.update((number + 1) / total)
+            for group in in_groups(blocks(text, recipe, tokenizer), GROUP_TOKENS):
+                for block, labels in zip(group, generic_labels(group, reinforced, dictionary, method), strict=True):
+                    table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
+                    kept = [i for i, label in enumerate(labels.hard) if label >= 0]
+                    labelled += len(kept)
+                    same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
+                done += len(group)
+                show.update(done / total)
         tokens = sum(len(true_labels(block)) for block in blocks(text, recipe, tokenizer))
         figures = {"tokens": tokens, "labelled": labelled, "equal_to_text": same / max(1, labelled)}
         storage.write_json(path / "labels.json", figures)
