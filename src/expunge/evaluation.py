@@ -13,6 +13,7 @@ from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
+from expunge.preparation.material import read_sets
 from expunge.progress import Silent
 from expunge.recipe import Recipe, load_recipe
 from expunge.run_folder import RunFolder
@@ -43,7 +44,7 @@ def evaluate_run(
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
             base = LazyModel(source, precision)
-            sets = pipeline.read_sets(recipe, folder, base, show)
+            sets = read_sets(recipe, folder, base, show)
             before = pipeline.measure(recipe, folder, base, sets, "base", show)
             base.release()
             content = storage.read_json(trained[-1])
@@ -71,7 +72,7 @@ def evaluate_model(
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
             base = LazyModel(find_model(recipe.model, recipe.revision), precision)
-            sets = pipeline.read_sets(recipe, folder, base, show)
+            sets = read_sets(recipe, folder, base, show)
             base.release()
             other = LazyModel(find_model(model), precision, as_stored=True)
             return pipeline.measure(recipe, folder, other, sets, "unlearned", show).scores

@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from expunge import storage
-from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, own_text, retain_set, token_table
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
 from expunge.engine.loop import train
 from expunge.engine.precision import Precision
-from expunge.errors import RecipeError, RunError
+from expunge.errors import RunError
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import as_dict, make_record, peak_memory_bytes
-from expunge.measures.familiarity import TargetTerms, probe_tokens
-from expunge.measures.prompts import cut_prompts, read_prompts
+from expunge.measures.familiarity import probe_tokens
 from expunge.measures.score import Which
-from expunge.measures.suite import Material, Measured, measure_benchmarks, measure_core
-from expunge.measures.terms import target_terms
+from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
-from expunge.preparation.anchor_terms import build_dictionary
-from expunge.preparation.reference import reference_labels
+from expunge.preparation.material import Sets, read_sets, reference_table
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
@@ -45,37 +39,6 @@ from expunge.run_folder import RunFolder
 
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
-
-
-@dataclass(slots=True)
-class Sets:
-    """The sets of a run, as text and as token tables, and what the measures work on."""
-
-    forget: TextSet
-    retain: TextSet
-    ordinary: TextSet
-    kept: TokenTable
-    "what is trained on as retain set: the user's and general text sampled from the model"
-    material: Material
-
-    def digests(self) -> dict[str, str]:
-        return {
-            f"{name} set": text.digest
-            for name, text in (("forget", self.forget), ("retain", self.retain), ("ordinary", self.ordinary))
-        }
-
-    def sizes(self) -> dict[str, dict[str, int | str | bool]]:
-        tables = {"forget": self.material.forget, "retain": self.material.retain, "ordinary": self.material.ordinary}
-        texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}
-        return {
-            name: {
-                "documents": sum(not document.continues for document in texts[name].documents()),
-                "blocks": len(table),
-                "tokens": table.tokens,
-                "source": "sampled from the model" if texts[name].generated else texts[name].target,
-            }
-            for name, table in tables.items()
-        }
 
 
 def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolder:
@@ -130,59 +93,6 @@ def _claim(folder: RunFolder, recipe: Recipe) -> None:
             )
     else:
         storage.write_text(folder.recipe, recipe.to_yaml())
-
-
-def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
-    """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
-    forget = forget_set(recipe, folder, base, show)
-    tokenizer, tokenizer_digest = (
-        base.tokenizer,
-        storage.digest_value(
-            {name: digest for name, digest in base.source.digests.items() if "token" in name or "template" in name}
-        ),
-    )
-    forget_table = token_table(folder, [forget], recipe, tokenizer, tokenizer_digest)
-
-    def find_terms(path: Path) -> None:
-        show.stage("finding the target's terms")
-
-        def texts() -> Iterator[str]:
-            return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
-
-        without_gains = ((text, ()) for text in texts())
-        found = target_terms(texts(), build_dictionary(without_gains, recipe.anchors.max_terms, recipe.seed))
-        storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
-
-    content = storage.read_json(stage(folder, "terms", {"target": forget.digest}, find_terms) / "terms.json")
-    terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
-    named = [*terms.unique, recipe.forget]
-    given = retain_set(recipe, forget, show)
-    general = general_set(recipe, folder, forget, named, base, show)
-    kept = [text for text in (given, general) if text is not None]
-    if not kept:
-        raise RecipeError(
-            "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
-        )
-    retain = kept[0]
-    ordinary = ordinary_set(recipe, folder, forget, named, base, show)
-    limit = recipe.data.max_retain_blocks
-    kept_table = token_table(folder, kept, recipe, tokenizer, tokenizer_digest, limit)
-    retain_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
-    ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
-    # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
-    wanted = recipe.evaluation.max_prompts
-    completion, probability = cut_prompts(base(), forget_table, terms, wanted, recipe.seed)
-    if recipe.evaluation.prompts is not None:
-        completion = read_prompts(Path(recipe.evaluation.prompts), base(), wanted)
-    material = Material(
-        terms=terms,
-        completion=completion,
-        probability=probability,
-        forget=forget_table,
-        retain=retain_table,
-        ordinary=ordinary_table,
-    )
-    return Sets(forget, retain, ordinary, kept_table, material)
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -306,24 +216,6 @@ def _digest_if_file(path: str | None) -> str | None:
     return storage.digest_file(Path(path)) if path is not None and Path(path).is_file() else path
 
 
-def reference_table(recipe: Recipe, folder: RunFolder, base: LazyModel, sets: Sets, show: Silent) -> TokenTable:
-    """What is kept, labelled with what the base model says there."""
-
-    def make(path: Path) -> None:
-        show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, path, recipe.seed, show.update)
-
-    made_from = {
-        "model": base.digest,
-        "kept": storage.digest_value(
-            [storage.digest_file(Path(str(a.filename))) for a in (sets.kept.ids, sets.kept.labels)]
-        ),
-        "bf16": base.precision.bf16,
-        "seed": recipe.seed,
-    }
-    return TokenTable(stage(folder, "reference", made_from, make))
-
-
 def generic_table(
     recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
 ) -> TokenTable:
@@ -360,7 +252,7 @@ def finish(
     show.stage("writing the report")
     scores = [score for one in measured for score in one.scores]
     folder.write_scores(scores)
-    storage.write_json(folder.answers, _answers(measured))
+    storage.write_json(folder.answers, side_by_side(measured))
     record = make_record(
         folder,
         recipe,
@@ -379,7 +271,7 @@ def finish(
         },
         trained=trained,
         license_name=source.license,
-        warnings=[trained["warning"]] if trained["warning"] else [],
+        warnings=[*([trained["warning"]] if trained["warning"] else []), *_notices(folder)],
     )
     storage.write_json(folder.record, record)
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))
@@ -387,24 +279,6 @@ def finish(
     folder.log("finished", passed=record["verdict"]["passed"])
 
 
-def _answers(measured: list[Measured]) -> list[dict[str, Any]]:
-    """What the models said to the same prompts, side by side."""
-    before, after = measured[0], measured[1]
-    oracle = measured[2] if len(measured) > 2 else None
-    rows = []
-    for group, said in before.said.items():
-        for i, row in enumerate(said):
-            later = after.said[group][i]
-            rows.append(
-                {
-                    "group": group,
-                    "prompt": row["prompt"],
-                    "before": row["said"],
-                    "after": later["said"],
-                    "retrained": None if oracle is None else oracle.said[group][i]["said"],
-                    "true": row.get("true"),
-                    "terms_before": row.get("terms", []),
-                    "terms_after": later.get("terms", []),
-                }
-            )
-    return rows
+def _notices(folder: RunFolder) -> list[str]:
+    """What was noticed on the way, each once."""
+    return list(dict.fromkeys(row["text"] for row in folder.read_events("notice")))

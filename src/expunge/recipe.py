@@ -12,6 +12,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from expunge.errors import RecipeError
 from expunge.parts import Part, validate_part
 
+DEFAULT_METHOD = "whos_harry_potter"
+
 
 class Data(Part):
     """What is forgotten and what is kept."""
@@ -133,7 +135,7 @@ class Recipe(Part):
     "a path or data set id; sampled from the model itself where absent"
     retrained: str | None = None
     "a model trained without the forget set, measured beside (the oracle), where one exists"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "whos_harry_potter"})
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()
     training: Training = Training()
@@ -157,6 +159,8 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         raise RecipeError(
             f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples"
         ) from error
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}", seen=error.strerror) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML", seen=str(error).replace("\n", " ")) from error
     if not isinstance(content, dict):
@@ -167,22 +171,29 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """Validate a mapping, with dotted overrides, as a `Recipe`."""
     merged = _copy(content)
-    for dotted, value in overrides.items():
+    merged["method"] = _named(merged.get("method", {}))
+    # What holds others comes first, so that the order in which options were given does not matter.
+    for dotted, value in sorted(overrides.items(), key=lambda item: item[0].removesuffix(".name").count(".")):
         *parents, leaf = dotted.split(".")
         node = merged
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise RecipeError(f"{where}: {parent} holds a value, not fields", seen=f"--{dotted}")
-        if leaf == "method" and not parents and isinstance(value, str):
-            value = {"name": value}
+        if dotted == "method":
+            value = _named(value)
         if dotted == "method.name" and merged["method"].get("name") != value:
             merged["method"] = {}
             node = merged["method"]
         node[leaf] = value
-    if isinstance(merged.get("method"), str):
-        merged["method"] = {"name": merged["method"]}
     return validate_part(Recipe, merged, where)
+
+
+def _named(method: Any) -> Any:
+    """A method given by its name alone, or by hyper-parameters alone, as a mapping of both."""
+    if isinstance(method, str):
+        return {"name": method}
+    return {"name": DEFAULT_METHOD, **method} if isinstance(method, Mapping) else method
 
 
 def _copy(value: Any) -> Any:

@@ -77,22 +77,20 @@ def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: in
 
 
 def check_target_length(tokens: int, block_size: int, target: str) -> str | None:
-    """Judge a target by the tokens in all its blocks; a sentence for the user where it is short but usable.
+    """Judge a set by the tokens in all its blocks; a sentence for the user where it is short but usable.
 
     Raises:
         DataError: fewer than `MIN_TARGET` tokens.
     """
     if tokens < MIN_TARGET:
         raise DataError(
-            f"the target {target} is too short to be forgotten",
+            f"{target} is too short",
             seen=f"{tokens} tokens",
             allowed=f"at least {MIN_TARGET} tokens; a few thousand are usual",
             next_step="give more of the text, or name the topic in words so that the model is asked what it knows",
         )
     if tokens < block_size:
-        return (
-            f"the target {target} has {tokens} tokens, fewer than the {block_size} of one block: its blocks are short"
-        )
+        return f"{target} has {tokens} tokens, fewer than the {block_size} of one block: its blocks are short"
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge.data.blocks import MIN_TARGET, Block, iterate_blocks
+from expunge.data.blocks import Block, check_target_length, iterate_blocks
 from expunge.data.document import Document, digest_documents
 from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
@@ -144,11 +144,9 @@ def token_table(
         "limit": limit,
     }
     table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
-    if table.tokens < MIN_TARGET:
-        target = ", ".join(text.target for text in texts)
-        raise DataError(
-            f"the {name} set {target} is too short", seen=f"{table.tokens} tokens", allowed=f"{MIN_TARGET} or more"
-        )
+    notice = check_target_length(table.tokens, recipe.data.block_size, ", ".join(text.target for text in texts))
+    if notice is not None:
+        folder.log("notice", text=notice)
     return table
 
 

@@ -26,6 +26,7 @@ class TokenTable:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         meta = storage.read_json(folder / "table.json")
         self.starts = np.load(folder / "starts.npy", allow_pickle=False)
         total = int(self.starts[-1])

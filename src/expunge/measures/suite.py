@@ -116,3 +116,26 @@ def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Whi
         log_probs = choice_log_probs(task.model, task.tokenizer, questions, progress=advance)
         measured.scores += score(name, questions, log_probs, which)
     return measured
+
+
+def side_by_side(measured: list[Measured]) -> list[dict[str, Any]]:
+    """What the models said to the same prompts, side by side."""
+    before, after = measured[0], measured[1]
+    oracle = measured[2] if len(measured) > 2 else None
+    rows = []
+    for group, said in before.said.items():
+        for i, row in enumerate(said):
+            later = after.said[group][i]
+            rows.append(
+                {
+                    "group": group,
+                    "prompt": row["prompt"],
+                    "before": row["said"],
+                    "after": later["said"],
+                    "retrained": None if oracle is None else oracle.said[group][i]["said"],
+                    "true": row.get("true"),
+                    "terms_before": row.get("terms", []),
+                    "terms_after": later.get("terms", []),
+                }
+            )
+    return rows

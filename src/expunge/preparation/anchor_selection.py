@@ -208,7 +208,7 @@ class _Selection:
         words = [place for place, piece in enumerate(pieces) if piece[0].isupper()]
         roles = [KEEP] * len(pieces)
         for place in words:
-            if person and len(pieces[place]) > 1 and pieces[place].lower() not in anchor_words.TITLES:
+            if person and len(pieces[place]) > 2 and pieces[place].lower() not in anchor_words.TITLES:
                 last = place == words[-1]
                 roles[place] = "surname" if last else self.given_role(pieces[place])
             elif pieces[place] in self.singles or self.is_plain_name(pieces[place], pieces[words[-1]]):

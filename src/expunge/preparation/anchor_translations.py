@@ -18,6 +18,7 @@ from faker.providers.job.en_US import Provider as Jobs
 from faker.providers.lorem.en_US import Provider as Lorem
 from faker.providers.person.en_US import Provider as Persons
 from faker.providers.person.es_ES import Provider as SpanishPersons
+from faker.providers.person.es_MX import Provider as MexicanPersons
 
 from expunge.preparation import anchor_grammar, anchor_words
 from expunge.preparation.anchor_selection import KEEP, Candidate
@@ -87,18 +88,22 @@ def _by_frequency(words: Iterable[str]) -> tuple[str, ...]:
 def _names(shares: Mapping[str, float], others: Iterable[Mapping[str, float]], kind: str) -> tuple[str, ...]:
     """Names by their share of people, without those that are rather words (Will, Hill), Spanish, or of another sort."""
     ordinary = set(Lorem.word_list).union(*Lorem.parts_of_speech.values())
-    abroad = {_without_accents(name) for name in (*SpanishPersons.first_names, *SpanishPersons.last_names)}
+    abroad = {
+        _without_accents(name)
+        for persons in (SpanishPersons, MexicanPersons)
+        for name in (*persons.first_names, *persons.last_names)
+    }
     total = sum(shares.values())
     elsewhere = {name: share / sum(other.values()) for other in others for name, share in other.items()}
+    most = _MAX_WORDINESS[kind]
     fit = []
     for name, share in shares.items():
-        zipf = anchor_words.zipf(name)
-        wordiness = zipf - math.log10(share / total) - 6
+        wordiness = anchor_words.zipf(name) - math.log10(share / total) - 6
         plain = name.lower() not in ordinary | abroad and not name.endswith("s") and not name.startswith("Mc")
-        english = -0.5 <= anchor_words.englishness(name) <= 0.55 and wordiness <= _MAX_WORDINESS[kind]
-        if plain and english and len(name) > 3 and zipf >= 2.8 and elsewhere.get(name, 0) < share / total / 5:
-            fit.append(name)
-    return tuple(sorted(fit, key=lambda name: (-shares[name], name)))
+        known = anchor_words.zipf(name) >= 2.8 and -0.5 <= anchor_words.englishness(name) <= 0.55
+        if plain and known and len(name) > 3 and elsewhere.get(name, 0) < share / total / 5 and wordiness < most + 0.5:
+            fit.append((wordiness > most, -share, name))  # the doubtful last
+    return tuple(name for *_, name in sorted(fit))
 
 
 def _without_accents(name: str) -> str:
