@@ -1,0 +1,162 @@
+"""Write recipe.md and methods.md from the code: `.venv/bin/python docs/generate.py`. A test holds them equal to it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.cli.overrides import SHORT
+from expunge.methods.discovery import built_in, method_class
+from expunge.recipe import Recipe
+
+RECIPE_HEAD = """\
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/recipe.py and run it again. -->
+# Recipe
+
+A recipe is everything that decides what a run does. There are three ways to write one:
+
+- a YAML file with these fields, for `expunge run`; files under [recipes](../recipes) are examples;
+- options: every field below, by its dotted name, is an option of `expunge forget` and `expunge run`, and wins over the
+  file (`--training.learning_rate 1e-5`); another method than the file's drops the file's hyper-parameters;
+- keywords in Python: `expunge.forget("Harry Potter", out="runs/hp", **{"training.learning_rate": 1e-5})`.
+
+A field that does not exist is refused, and the nearest name is shown. Paths are read from the folder in which the
+command is typed. A run writes its recipe, with every default filled in, to `recipe.yaml` in the
+[run folder](concepts.md#the-run-folder); that file can be run again.
+
+```yaml
+model: smollm2-135m
+forget: books/sherlock/
+retain: books/other/
+method:
+  name: gradient_difference
+  retain_weight: 2.0
+training:
+  num_train_epochs: 3
+seed: 1
+```
+"""
+
+SHORT_HEAD = """
+## Shorter names
+
+| option | stands for |
+|---|---|
+"""
+
+METHODS_HEAD = """\
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/methods and run it again. -->
+# Methods
+
+Choose one with `--method NAME`, and set its hyper-parameters with `--method.FIELD VALUE`. `expunge methods` lists them,
+those of other installed packages too; `expunge methods NAME` shows one. [Adding a method](adding_a_method.md) says how
+to write one. All of them are for causal language models.
+
+| method | labels of the forget set | trains on the forget set | trains on the retain set |
+|---|---|---|---|
+"""
+
+METHODS_NOTES = """
+In the formulas $F$ is the set of labelled tokens of the forget set and $R$ that of the retain set; means are over the
+labelled tokens of one optimizer step, however many batches it is made of. Learning rate, steps and the rest of the loop
+are the recipe's ([training](recipe.md#training)).
+
+Whatever the method, a small batch of the retain set is watched: training stops where its loss rises by more than
+`training.max_retain_increase`.
+"""
+
+LABELS = {"true": "the text's own tokens", "generic": "generic ones, made before training"}
+RETAIN = {"never": "no", "always": "yes", "weighted": "where `retain_weight` is above 0"}
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its file name."""
+    return {"recipe.md": recipe_page(), "methods.md": methods_page()}
+
+
+def recipe_page() -> str:
+    schema = Recipe.model_json_schema()
+    parts = {name: _referred(field, schema) for name, field in schema["properties"].items()}
+    plain = {name: field for name, field in schema["properties"].items() if parts[name] is None}
+    method = Recipe.model_fields["method"].get_default(call_default_factory=True)
+    plain["method"] = {**plain["method"], "default": method}
+    text = RECIPE_HEAD + "\n## Top level\n\n" + _table(plain, schema.get("required", ()))
+    for name, part in parts.items():
+        if part is not None:
+            fields = {f"{name}.{field}": content for field, content in part["properties"].items()}
+            text += f"\n## {name}\n\n{part['description']}\n\n" + _table(fields)
+    short = {name: field for name, field in SHORT.items() if "_" not in name}
+    return text + SHORT_HEAD + "".join(f"| `--{name}` | `--{field}` |\n" for name, field in short.items())
+
+
+def methods_page() -> str:
+    text, chapters = METHODS_HEAD, ""
+    for name in built_in():
+        kind = method_class(name)
+        forget, retain = "yes" if kind.needs.forget else "no", RETAIN[kind.needs.retain]
+        labels = LABELS[kind.needs.labels] if kind.needs.forget else "none"
+        text += f"| [{name}](#{name}) | {labels} | {forget} | {retain} |\n"
+        chapters += f"\n## {name}\n\n{_fenced_formulas(inspect.getdoc(kind) or '')}\n"
+        fields = kind.model_json_schema()["properties"]
+        if fields:
+            chapters += "\n" + _table({f"method.{field}": content for field, content in fields.items()})
+    return text + METHODS_NOTES + chapters
+
+
+def _fenced_formulas(docstring: str) -> str:
+    """Formulas as fenced blocks, in which Markdown leaves backslashes and underscores alone."""
+    return re.sub(
+        r"\$\$(.+?)\$\$", lambda found: f"```math\n{inspect.cleandoc(found[1])}\n```", docstring, flags=re.DOTALL
+    )
+
+
+def _referred(field: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    reference = field.get("$ref")
+    return None if reference is None else schema["$defs"][reference.rpartition("/")[2]]
+
+
+def _table(fields: Mapping[str, Mapping[str, Any]], required: Iterable[str] = ()) -> str:
+    rows = ["| field | type | default | what it is |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default = "required" if name in required else f"`{_default(field.get('default'))}`"
+        description = " ".join(field.get("description", "").split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {_type(field)} | {default} | {description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(option) for option in field["anyOf"])
+    if "enum" in field or "const" in field:
+        return " or ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    names = {"string": "text", "object": "mapping", "boolean": "`true` or `false`", "null": "`null`"}
+    kind = field.get("type", "mapping")
+    bounds: list[str] = []
+    if "minimum" in field:
+        bounds.append(f"at least {field['minimum']}")
+    elif "exclusiveMinimum" in field:
+        bounds.append(f"above {field['exclusiveMinimum']}")
+    if "maximum" in field:
+        bounds.append(f"at most {field['maximum']}")
+    return f"{names.get(kind, kind)} {' and '.join(bounds)}".strip()
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {content}" for name, content in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def main() -> None:
+    for name, text in pages().items():
+        (Path(__file__).parent / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
