@@ -1,6 +1,6 @@
 """Every error a user can meet: what happened, what was seen, what is allowed, and the next step.
 
-Anything raised on purpose derives from `ExpungeError`, so the command line prints one clear message and no traceback.
+Anything raised on purpose derives from `Explained`, so the command line prints one clear message and no traceback.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import difflib
 from collections.abc import Iterable
 
 
-class ExpungeError(Exception):
-    """An error that explains itself.
+class Explained(BaseException):
+    """An exception that explains itself.
 
     Args:
         what: what happened and where, one sentence without a full stop.
@@ -33,6 +33,10 @@ class ExpungeError(Exception):
         if next_step is not None:
             lines.append(f"  next:    {next_step}")
         super().__init__("\n".join(lines))
+
+
+class ExpungeError(Explained, Exception):
+    """An error that a user can meet."""
 
 
 class DataError(ExpungeError):
@@ -61,8 +65,11 @@ class DivergedError(ExpungeError):
     """Training left the safe region (NaN, or a retain loss that ran away). Earlier results stay."""
 
 
-class Interrupted(ExpungeError):  # noqa: N818 - a request, not a fault
-    """SIGINT or SIGTERM arrived; the run can be resumed by the same command."""
+class Interrupted(Explained):
+    """SIGINT or SIGTERM arrived; the run can be resumed by the same command.
+
+    No `Exception`: libraries catch those, and the request would be lost on its way out.
+    """
 
     exit_code = 130
 

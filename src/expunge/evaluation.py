@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from expunge import pipeline, storage
 from expunge.engine.interruption import interruptible
@@ -19,25 +18,27 @@ from expunge.recipe import Recipe, load_recipe
 from expunge.run_folder import RunFolder
 
 
-def _with(recipe: Recipe, benchmarks: str | None, prompts: str | None) -> Recipe:
-    changes: dict[str, Any] = {}
-    if benchmarks is not None:
-        changes["benchmarks"] = benchmarks
-    if prompts is not None:
-        changes["prompts"] = prompts
+def _with(recipe: Recipe, **fields: str | None) -> Recipe:
+    changes = {name: value for name, value in fields.items() if value is not None}
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=changes)})
 
 
 def evaluate_run(
-    folder: RunFolder, *, benchmarks: str | None = None, prompts: str | None = None, show: Silent | None = None
+    folder: RunFolder,
+    *,
+    benchmarks: str | None = None,
+    prompts: str | None = None,
+    ordinary_text: str | None = None,
+    show: Silent | None = None,
 ) -> list[Score]:
     """Measure a finished run again and write its scores, record and report anew; what was measured before is reused."""
     show = show or Silent()
-    recipe = _with(load_recipe(folder.recipe), benchmarks, prompts)
-    trained = sorted(folder.stages.glob("unlearned-*/trained.json"))
-    if not trained or not folder.model.is_dir():
+    recipe = _with(load_recipe(folder.recipe), benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text)
+    trained = pipeline.trained_model(folder)
+    if trained is None:
         raise RunError(
-            f"{folder.path} has no unlearned model yet", next_step="run the command that started it again, to the end"
+            f"{folder.path} has no unlearned model, or one that was changed since",
+            next_step="run the command that started it again, to the end",
         )
     try:
         with interruptible("run the same command again: it goes on"), folder.locked():
@@ -47,8 +48,7 @@ def evaluate_run(
             sets = read_sets(recipe, folder, base, show)
             before = pipeline.measure(recipe, folder, base, sets, "base", show)
             base.release()
-            content = storage.read_json(trained[-1])
-            pipeline.finish(recipe, folder, source, precision, make_method(recipe.method), sets, before, content, show)
+            pipeline.finish(recipe, folder, source, precision, make_method(recipe.method), sets, before, trained, show)
             # The next evaluation and the report's settings speak of what was measured last.
             storage.write_text(folder.recipe, recipe.to_yaml())
     finally:
@@ -62,12 +62,18 @@ def evaluate_model(
     *,
     benchmarks: str | None = None,
     prompts: str | None = None,
+    ordinary_text: str | None = None,
     show: Silent | None = None,
 ) -> list[Score]:
     """Measure any model on the sets of the run whose `recipe.yaml` is given; kept in that run's stages."""
     show = show or Silent()
-    recipe = _with(load_recipe(recipe_path), benchmarks, prompts)
+    recipe = _with(load_recipe(recipe_path), benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text)
     folder = RunFolder(recipe_path.parent)
+    if recipe_path.name != folder.recipe.name or not folder.stages.is_dir():
+        raise RunError(
+            f"{recipe_path} is not the recipe of a run, and a run's sets are what is measured on",
+            allowed="the recipe.yaml inside a run folder",
+        )
     try:
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from expunge import storage
 from expunge.data.tables import TokenTable
@@ -20,7 +19,7 @@ from expunge.engine.precision import Precision
 from expunge.errors import RunError
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import as_dict, make_record, peak_memory_bytes
-from expunge.measures.familiarity import probe_tokens
+from expunge.measures.familiarity import Prompt, probe_tokens
 from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
 from expunge.methods.base import Method
@@ -33,7 +32,7 @@ from expunge.preparation.material import Sets, read_sets, reference_table
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
-from expunge.recipe import Recipe
+from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
@@ -58,7 +57,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     show = show or Silent()
     folder = RunFolder(out)
     try:
-        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.locked():
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), _held(folder):
             method = make_method(recipe.method)
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
@@ -71,23 +70,31 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
             finish(recipe, folder, source, precision, method, sets, before, trained, show)
     finally:
         show.close()
-        if folder.stages.is_dir():
+    return folder
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
+    with folder.locked():
+        try:
+            yield
+        finally:
             with contextlib.suppress(Exception):
                 folder.log("peak", peak_memory_bytes=peak_memory_bytes())
-    return folder
 
 
 def _claim(folder: RunFolder, recipe: Recipe) -> None:
     """Write the resolved recipe, or see that the folder already belongs to this very run."""
     if folder.recipe.is_file():
-        held = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+        held = load_recipe(folder.recipe).model_dump(mode="json")
         wanted = recipe.model_dump(mode="json")
-        different = [key for key in wanted if held.get(key) != wanted[key]]
+        different = [key for key in wanted if held[key] != wanted[key]]
         if different:
             key = different[0]
             raise RunError(
                 f"{folder.path} holds another run: its recipe differs in {', '.join(different)}",
-                seen=f"{key}: {held.get(key)}",
+                seen=f"{key}: {held[key]}",
                 allowed=f"{key}: {wanted[key]}",
                 next_step="choose another --out, or delete that folder",
             )
@@ -144,10 +151,11 @@ def unlearn(
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
-    done = stage_path(folder, "unlearned", made_from) / "trained.json"
+    name = stage_path(folder, "unlearned", made_from).name
+    done = folder.stages / name / "trained.json"
     if done.is_file() and folder.model.is_dir():
         trained: dict[str, Any] = storage.read_json(done)
-        if digest_model(folder.model) == trained["files"]:
+        if _saved_files(folder) == trained["files"]:
             return trained
         shutil.rmtree(done.parent)  # the model was changed since: make it again
 
@@ -161,7 +169,7 @@ def unlearn(
     def make(path: Path) -> None:
         task = base()
         probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
-        watched = _watched(folder)
+        watched = _watched(folder, probes)
 
         def probe(step: int) -> None:
             nonlocal watched
@@ -177,7 +185,7 @@ def unlearn(
             forget=forget,
             retain=retain,
             seed=recipe.seed,
-            checkpoints=folder.checkpoints / "unlearning",
+            checkpoints=folder.checkpoints / name,
             log=folder.log,
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
@@ -189,21 +197,38 @@ def unlearn(
         content = as_dict(result) | {
             "dtype": str(dtype).removeprefix("torch."),
             "warning": warning,
-            "files": digest_model(folder.model),
+            "files": _saved_files(folder),
         }
         storage.write_json(path / "trained.json", content)
 
     path = stage(folder, "unlearned", made_from, make)
-    shutil.rmtree(folder.checkpoints / "unlearning", ignore_errors=True)
-    shutil.rmtree(folder.checkpoints / "reinforced", ignore_errors=True)
+    for finished in folder.checkpoints.iterdir():
+        shutil.rmtree(finished, ignore_errors=True)
     result: dict[str, Any] = storage.read_json(path / "trained.json")
     return result
 
 
-def _watched(folder: RunFolder) -> list[list[int]] | None:
-    """The token ids that probes followed before an interruption."""
+def trained_model(folder: RunFolder) -> dict[str, Any] | None:
+    """What is noted of the model that is in `model/` now; None where there is none, or not as a run saved it."""
+    if folder.model.is_dir():
+        files = _saved_files(folder)
+        for path in folder.stages.glob("unlearned-*/trained.json"):
+            trained: dict[str, Any] = storage.read_json(path)
+            if trained["files"] == files:
+                return trained
+    return None
+
+
+def _saved_files(folder: RunFolder) -> dict[str, str]:
+    """The unlearned model's files by digest, without its card, which is written last and may be edited."""
+    return {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
+
+
+def _watched(folder: RunFolder, probes: Sequence[Prompt]) -> list[list[int]] | None:
+    """The token ids that these probes followed before an interruption."""
     for row in folder.read_events("probe"):
-        return [list(ids) for ids in row["watched"]]
+        if [prompt["prompt"] for prompt in row["prompts"]] == [probe.text for probe in probes]:
+            return [list(ids) for ids in row["watched"]]
     return None
 
 
@@ -266,7 +291,7 @@ def finish(
         sets=sets.sizes(),
         digests={
             "base model": source.digests,
-            "model": {k: v for k, v in digest_model(folder.model).items() if k != "README.md"},
+            "model": _saved_files(folder),
             **sets.digests(),
         },
         trained=trained,

@@ -52,16 +52,15 @@ class RunFolder:
         with storage.storage_errors(self.path):
             self.stages.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-        storage.remove_leftovers(self.path)
-        storage.remove_leftovers(self.stages)
-        storage.remove_leftovers(self.checkpoints)
+        for folder in (self.path, self.stages, self.checkpoints, *self.checkpoints.iterdir()):
+            storage.remove_leftovers(folder)
         return self
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
         """Create the folder and hold it: one process at a time."""
-        self.create()
         with storage.storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
             handle = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,6 +70,7 @@ class RunFolder:
                 f"another process is at work in {self.path}", next_step="wait for it, or choose another --out"
             ) from error
         try:
+            self.create()  # only now: it clears away what another process may be writing
             yield self
         finally:
             handle.close()
@@ -108,9 +108,13 @@ class RunFolder:
                     yield row
 
     def steps(self, event: str) -> list[dict[str, Any]]:
-        """Events that carry a `step`, one a step: after a resumption the later one counts."""
-        by_step: dict[int, dict[str, Any]] = {row["step"]: row for row in self.read_events(event)}
-        return [by_step[step] for step in sorted(by_step)]
+        """Events that carry a `step`, one a step: what comes after a resumption or a new start counts."""
+        rows: list[dict[str, Any]] = []
+        for row in self.read_events(event):
+            while rows and rows[-1]["step"] >= row["step"]:
+                rows.pop()
+            rows.append(row)
+        return rows
 
     def write_scores(self, scores: list[Score]) -> None:
         storage.write_json(self.scores, [score.row() for score in scores])

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,10 +27,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _storage_error(path, error) from error
-    except Exception as error:  # safetensors reports a full disk as its own exception type
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise _storage_error(path, OSError(errno.ENOSPC, "No space left on device")) from error
-        raise
+    except Exception as error:  # safetensors and tokenizers report a full disk as exception types of their own
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise _storage_error(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:

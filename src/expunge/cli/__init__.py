@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cyclopts import App
@@ -16,7 +17,7 @@ from expunge.cli.report import report
 from expunge.cli.run import run
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
-from expunge.errors import ExpungeError
+from expunge.errors import Explained
 
 app = App(
     name="expunge",
@@ -24,6 +25,7 @@ app = App(
     'Start with: expunge forget "Harry Potter" --out runs/hp',
     version=__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,
 )
 for verb in (forget, run, teach, evaluate, compare, report, verify, methods, doctor):
     app.command(verb)
@@ -34,9 +36,10 @@ def main() -> None:
 
     0 passed, 1 error, 2 wrong usage, 3 the verdict failed, 130 interrupted and resumable.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside of a run, too, it ends like SIGINT
     try:
         code = app()
-    except ExpungeError as error:
+    except Explained as error:
         print(f"expunge: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -12,6 +12,8 @@ def tell(folder: RunFolder) -> int:
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge: nothing is cut off
     scores = {(s.measure, s.split, s.model): s for s in folder.read_scores()}
     table = Table("measure", "split", "n", "before", "after", "retrained", "better is", box=None, pad_edge=False)
     with_oracle = any(model == "retrained" for _, _, model in scores)

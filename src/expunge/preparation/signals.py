@@ -20,7 +20,7 @@ from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
 from expunge.preparation.labels import generic_labels, rows_at
 from expunge.preparation.reinforced import Reinforced
-from expunge.preparation.stage import stage
+from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -59,7 +59,7 @@ def reinforced_model(
             target,
             base.precision.bf16,
             recipe.seed,
-            folder.checkpoints / "reinforced",
+            folder.checkpoints / stage_path(folder, "reinforced", made_from).name,
             lambda event, **values: folder.log(f"reinforced_{event}", **values),
             lambda step, steps, figures: show.update(step / steps, f"loss {figures['loss']:.2f}"),
         )

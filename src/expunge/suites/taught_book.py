@@ -12,7 +12,7 @@ from typing import Any
 
 from expunge import storage
 from expunge.data.blocks import Block, iterate_blocks
-from expunge.data.readers import read_documents
+from expunge.data.readers import digest_documents, read_documents
 from expunge.data.sets import true_labels
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.engine.interruption import interruptible
@@ -73,8 +73,9 @@ def teach(
     try:
         with interruptible(f"run the same command again: it goes on in {out}"), folder.locked():
             source = find_model(model)
-            settings = {"book": book, "keep": keep, "model": source.digest, "tokens": tokens, "epochs": epochs,
-                        "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+            texts = {target: digest_documents(read_documents(target)) for target in (book, keep)}
+            settings = {"book": book, "keep": keep, "texts": texts, "model": source.digest, "tokens": tokens,
+                        "epochs": epochs, "learning_rate": learning_rate, "seed": seed}  # fmt: skip
             _claim(folder, settings)
             precision = Precision("auto")
             tokenizer = LazyModel(source, precision).tokenizer
@@ -98,7 +99,8 @@ def teach(
 
 def _claim(folder: RunFolder, settings: dict[str, Any]) -> None:
     path = folder.path / "teach.json"
-    if path.is_file() and storage.read_json(path) != settings:
+    held = storage.read_json(path) if path.is_file() else {}
+    if any(held.get(name, value) != value for name, value in settings.items()):
         raise RunError(
             f"{folder.path} holds another taught book", next_step="choose another --out, or delete that folder"
         )
