@@ -42,18 +42,21 @@ def evaluate(
     recipe: str | Path | None = None,
     benchmarks: str | None = None,
     prompts: str | None = None,
+    ordinary_text: str | None = None,
     show: Silent | None = None,
 ) -> list[Any]:
     """Measure a run again, with more (benchmarks, prompts), or any model as a recipe says; the scores.
 
     Args:
         target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder.
+        benchmarks, prompts, ordinary_text: what else to measure on; as in the recipe's `evaluation`.
     """
     from expunge.evaluation import evaluate_model, evaluate_run
 
+    more = {"benchmarks": benchmarks, "prompts": prompts, "ordinary_text": ordinary_text}
     if recipe is not None:
-        return evaluate_model(str(target), Path(recipe), benchmarks=benchmarks, prompts=prompts, show=show)
-    return evaluate_run(load_run(target), benchmarks=benchmarks, prompts=prompts, show=show)
+        return evaluate_model(str(target), Path(recipe), **more, show=show)
+    return evaluate_run(load_run(target), **more, show=show)
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:

@@ -85,11 +85,14 @@ def _held(folder: RunFolder) -> Iterator[None]:
 
 
 def _claim(folder: RunFolder, recipe: Recipe) -> None:
-    """Write the resolved recipe, or see that the folder already belongs to this very run."""
+    """Write the resolved recipe, or see that the folder already belongs to this very run.
+
+    Only what is measured may change (`evaluation`): the model stays the same, and so do its thresholds.
+    """
     if folder.recipe.is_file():
         held = load_recipe(folder.recipe).model_dump(mode="json")
         wanted = recipe.model_dump(mode="json")
-        different = [key for key in wanted if held[key] != wanted[key]]
+        different = [key for key in wanted if key != "evaluation" and held[key] != wanted[key]]
         if different:
             key = different[0]
             raise RunError(
@@ -98,8 +101,7 @@ def _claim(folder: RunFolder, recipe: Recipe) -> None:
                 allowed=f"{key}: {wanted[key]}",
                 next_step="choose another --out, or delete that folder",
             )
-    else:
-        storage.write_text(folder.recipe, recipe.to_yaml())
+    storage.write_text(folder.recipe, recipe.to_yaml())
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:

@@ -32,14 +32,21 @@ class Training(Part):
     """The unlearning loop; names as in transformers.TrainingArguments."""
 
     learning_rate: PositiveFloat = 2e-5
+    "highest learning rate, reached after the warm-up"
     num_train_epochs: PositiveFloat = 2.0
+    "passes over the forget set"
     max_steps: PositiveInt | None = None
     "stop after this many optimizer steps, whatever the epochs say"
     per_device_train_batch_size: PositiveInt = 4
+    "blocks of each set in a batch"
     gradient_accumulation_steps: PositiveInt = 1
+    "batches in an optimizer step; changes nothing but memory"
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
+    "of AdamW"
     max_grad_norm: PositiveFloat = 1.0
+    "gradients are clipped to this norm"
     bf16: Literal["auto"] | bool = "auto"
     "bfloat16 autocast; auto: where the processor or accelerator has it natively"
     probe_steps: PositiveInt = 4
@@ -58,12 +65,15 @@ class Reinforcement(Part):
     adapter: bool = True
     "a LoRA adapter on the same weights; false trains a full copy"
     rank: PositiveInt = 16
+    "rank of the adapter"
     learning_rate: PositiveFloat = 5e-4
     "for the adapter; for a full copy the paper used 3e-6"
     num_train_epochs: PositiveFloat = 3.0
     "paper: 3"
     max_steps: PositiveInt | None = 400
+    "at most this many steps, however long the target is"
     per_device_train_batch_size: PositiveInt = 4
+    "blocks in a batch"
 
 
 class Anchors(Part):
@@ -93,6 +103,7 @@ class Evaluation(Part):
     max_prompts: PositiveInt = 48
     "completion prompts used"
     max_new_tokens: PositiveInt = 24
+    "length of a completion"
     samples: NonNegativeInt = 2
     "sampled completions a prompt, besides the greedy one"
     max_blocks: PositiveInt = 40
@@ -144,6 +155,7 @@ class Recipe(Part):
     evaluation: Evaluation = Evaluation()
     verdict: Verdict = Verdict()
     seed: int = 0
+    "decides every draw: order, sampling, translations"
     save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
 

@@ -12,6 +12,7 @@ def evaluate(
     recipe: Path | None = None,
     benchmarks: str | None = None,
     prompts: str | None = None,
+    ordinary_text: str | None = None,
     out: Path | None = None,
 ) -> int:
     """Measure a run again, with benchmarks or prompts added, or any model on a run's sets.
@@ -34,6 +35,8 @@ def evaluate(
         A folder of multiple-choice files (arc_easy.jsonl, ...), or hub.
     prompts:
         Completion prompts: JSONL with `prompt` and, if wanted, `references`.
+    ordinary_text:
+        Ordinary text for perplexity, in place of text sampled from the base model.
     out:
         With --recipe: write the scores there as JSON.
     """
@@ -45,7 +48,9 @@ def evaluate(
     from expunge.progress import Live
     from expunge.run_folder import RunFolder
 
-    scores = evaluate_(target, recipe=recipe, benchmarks=benchmarks, prompts=prompts, show=Live())
+    scores = evaluate_(
+        target, recipe=recipe, benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text, show=Live()
+    )
     if recipe is None:
         return tell(RunFolder(target))
     rows = [score.row() for score in scores]

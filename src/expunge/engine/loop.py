@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ class Trained:
     seconds: float
     tokens: int
     stopped: str
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class WatchedTask:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from expunge import storage
 from expunge.models.source import LoadedModel
@@ -62,10 +63,12 @@ def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
         state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
         before = model.config.dtype
         model.config.dtype = dtype
+        logging.disable_progress_bar()
         try:
             model.save_pretrained(aside, state_dict=state)
         finally:
             model.config.dtype = before
+            logging.enable_progress_bar()
         loaded.tokenizer.save_pretrained(aside)
         for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"):
             if (loaded.source.folder / name).is_file():

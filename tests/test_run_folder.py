@@ -1,0 +1,112 @@
+"""Run folders: events that survive a crash, scores that come back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from expunge.errors import RunError, StorageError
+from expunge.measures.score import Score
+from expunge.run_folder import RunFolder
+
+
+def test_opening_creates_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "a")
+    assert list(folder.read_events()) == []
+    assert not folder.path.exists()
+    with pytest.raises(RunError, match=r"no run folder: it has no recipe\.yaml"):
+        folder.require()
+    folder.create()
+    folder.recipe.write_text("forget: x")
+    assert folder.require() is folder
+
+
+def test_create_clears_what_a_crash_left(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a").create()
+    for place in (folder.path, folder.stages, folder.checkpoints, folder.checkpoints / "unlearning"):
+        (place / ".x.aside-123").mkdir(parents=True)
+        (place / "kept").mkdir()
+    (folder.path / ".scores.json.aside-4").write_text("{")
+    folder.create()
+    assert [path for path in folder.path.rglob(".*")] == []
+    assert len(list(folder.path.rglob("kept"))) == 4
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(StorageError, match="cannot write"):
+        RunFolder(tmp_path / "a").create()
+
+
+def test_events_in_order_and_by_kind(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.log("stage", name="terms")
+    folder.log("step", step=1, loss=2.5, text="größe")
+    folder.log("stage", name="labels")
+    assert [row["event"] for row in folder.read_events()] == ["stage", "step", "stage"]
+    assert [row["name"] for row in folder.read_events("stage")] == ["terms", "labels"]
+    (step,) = folder.read_events("step")
+    assert (step["loss"], step["text"]) == (2.5, "größe")
+    times = [row["time"] for row in folder.read_events()]
+    assert times == sorted(times)
+    assert len(folder.events.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("cut", [1, 5, 30])
+def test_a_torn_last_line_is_closed_and_skipped(cut: int, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.log("step", step=1)
+    folder.log("step", step=2, text="größe")
+    whole = folder.events.read_bytes()
+    folder.events.write_bytes(whole[:-cut])
+    expected = [1] if cut > 1 else [1, 2]  # without its newline only, the line is still whole
+    assert [row["step"] for row in folder.read_events("step")] == expected
+    folder.log("step", step=3)
+    assert [row["step"] for row in folder.read_events("step")] == [*expected, 3]
+    assert folder.events.read_bytes().endswith(b"\n")
+
+
+def test_a_line_torn_inside_a_character(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.log("step", step=1, text="é")
+    content = folder.events.read_bytes()
+    folder.events.write_bytes(content + content[: content.index("é".encode()) + 1])
+    folder.log("step", step=2)
+    assert [row["step"] for row in folder.read_events("step")] == [1, 2]
+
+
+def test_after_a_resumption_the_later_event_of_a_step_counts(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step, loss in ((1, 1.0), (2, 2.0), (3, 3.0), (2, 2.5), (3, 3.5), (4, 4.5)):
+        folder.log("step", step=step, loss=loss)
+    folder.log("probe", step=2, loss=9.0)
+    assert [(row["step"], row["loss"]) for row in folder.steps("step")] == [(1, 1.0), (2, 2.5), (3, 3.5), (4, 4.5)]
+
+
+def score(measure: str, examples: tuple[float, ...] = ()) -> Score:
+    return Score(
+        measure=measure,
+        split="forget",
+        model="base",
+        value=0.5,
+        low=0.25,
+        high=0.75,
+        n=3,
+        higher_is="worse",
+        unit="share",
+        examples=examples,
+    )
+
+
+def test_scores_come_back_with_their_examples(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match=r"no scores\.json: the run is not finished"):
+        folder.read_scores()
+    scores = [score("perplexity", (1.0, 2.0, 3.0)), score("accuracy")]
+    folder.write_scores(scores)
+    assert folder.read_scores() == scores
+    assert "values" not in json.loads(folder.scores.read_text())[0]
+    folder.per_example.unlink()
+    assert [one.examples for one in folder.read_scores()] == [(), ()]
