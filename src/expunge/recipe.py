@@ -20,9 +20,9 @@ class Data(Part):
 
     block_size: PositiveInt = Field(default=512, ge=16)
     "tokens in a block (paper: 512)"
-    elicited_answers: PositiveInt = 96
+    elicited_answers: PositiveInt = 80
     "answers sampled from the model about a topic (two rounds together)"
-    retain_answers: NonNegativeInt = 96
+    retain_answers: NonNegativeInt = 80
     "answers sampled from the model on general prompts: the retain set where none is given, else trained on beside it"
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
@@ -31,7 +31,7 @@ class Data(Part):
 class Training(Part):
     """The unlearning loop; names as in transformers.TrainingArguments."""
 
-    learning_rate: PositiveFloat = 2e-5
+    learning_rate: PositiveFloat = 1.5e-5
     "highest learning rate, reached after the warm-up"
     num_train_epochs: PositiveFloat = 2.0
     "passes over the forget set"
@@ -106,7 +106,7 @@ class Evaluation(Part):
     "length of a completion"
     samples: NonNegativeInt = 2
     "sampled completions a prompt, besides the greedy one"
-    max_blocks: PositiveInt = 40
+    max_blocks: PositiveInt = 32
     "blocks of each split for perplexity and recall"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import build_tiny_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -17,8 +17,11 @@ from expunge.models.source import LoadedModel, find_model, load_model
 
 
 @pytest.fixture(scope="module")
-def bfloat16_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("bfloat16") / "model", dtype="bfloat16")
+def bfloat16_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bfloat16") / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    return folder
 
 
 def updated(folder: Path, size: float) -> LoadedModel:

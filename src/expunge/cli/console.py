@@ -3,47 +3,42 @@
 from __future__ import annotations
 
 from expunge import storage
+from expunge.measures.score import Which
 from expunge.run_folder import RunFolder
+
+HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
 
 
 def tell(folder: RunFolder) -> int:
     """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed)."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge: nothing is cut off
     scores = {(s.measure, s.split, s.model): s for s in folder.read_scores()}
-    table = Table("measure", "split", "n", "before", "after", "retrained", "better is", box=None, pad_edge=False)
-    with_oracle = any(model == "retrained" for _, _, model in scores)
+    models: list[Which] = ["base", "unlearned"]
+    if any(model == "retrained" for _, _, model in scores):
+        models.append("retrained")
+    table = Table(box=None, pad_edge=False)
+    for header in ("measure", "split", "n", *(HEADERS[model] for model in models), "better is"):
+        table.add_column(header, no_wrap=True)
     for (measure, split, model), before in scores.items():
-        after = scores.get((measure, split, "unlearned"))
-        if model != "base" or after is None:
+        if model != "base" or (measure, split, "unlearned") not in scores:
             continue
-        oracle = scores.get((measure, split, "retrained"))
-        table.add_row(
-            measure,
-            split,
-            str(before.n),
-            *(f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in (before, after, oracle)),
-            "higher" if before.higher_is == "better" else "lower",
-        )
-    if not with_oracle:
-        table.columns.pop(5)
-        for column in table.columns[5:]:
-            column._index -= 1
-    shown = 0
-    for row in storage.read_json(folder.answers):
-        if row["group"] in ("completion prompt", "general question") and shown < 6:
-            if row["group"] == "completion prompt" and not row["terms_before"]:
-                continue
-            if row["group"] == "completion prompt" and shown >= 4:
-                continue
-            shown += 1
-            console.print(f"\n[bold]{_one_line(row['prompt'])}[/bold]")
-            console.print(f"  before: {_one_line(row['before'])}", markup=False)
-            console.print(f"  after:  {_one_line(row['after'])}", markup=False)
+        row = [scores.get((measure, split, which)) for which in models]
+        figures = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in row]
+        table.add_row(measure, split, str(before.n), *figures, "higher" if before.higher_is == "better" else "lower")
+    answers = storage.read_json(folder.answers)
+    completions = [row for row in answers if row["group"] == "completion prompt" and row["terms_before"]]
+    completions.sort(key=lambda row: (len(row["terms_after"]), -len(row["terms_before"])))
+    general = [row for row in answers if row["group"] == "general question"]
+    for row in [*completions[:4], *general[:2]]:
+        console.print(f"\n[bold]{escape(_one_line(row['prompt']))}[/bold]")
+        console.print(f"  before: {_one_line(row['before'])}", markup=False)
+        console.print(f"  after:  {_one_line(row['after'])}", markup=False)
     console.print()
     console.print(table)
     record = storage.read_json(folder.record)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from wordfreq import zipf_frequency
+
 from expunge import storage
 from expunge.data.order import random_seed
 from expunge.errors import DataError
@@ -51,6 +53,8 @@ ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
 TEMPERATURE = 0.6
 "low enough that what a small model says is mostly what it believes, high enough for variety"
+EVERYDAY = 4.9
+"zipf frequency of words such as British or World, which are no names to ask about"
 NAMES = 24
 "names that came up and are asked about in the second round"
 
@@ -129,7 +133,10 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
     return [
         name
         for name, count in counts.most_common()
-        if count >= 2 and name.lower() not in known and known not in name.lower()
+        if count >= 2
+        and zipf_frequency(name, "en") < EVERYDAY
+        and name.lower() not in known
+        and known not in name.lower()
     ][:NAMES]
 
 

@@ -87,7 +87,9 @@ def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
     text = task.tokenizer.decode(list(ids), skip_special_tokens=True)
     text = text.rpartition("\nuser\n")[2]  # without the chat template's own words before the question
     shown = text if len(text) <= SHOWN else "… " + text[-SHOWN:]
-    return Prompt(ids=tuple(ids), text=shown.strip().replace("\nassistant\n", " → "), context=text)
+    return Prompt(
+        ids=tuple(ids), text=shown.strip().removesuffix("\nassistant").replace("\nassistant\n", " → "), context=text
+    )
 
 
 def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wanted: int) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ from expunge.preparation.anchors import AnchorDictionary
 MAX_UNIQUE, MAX_TYPICAL = 400, 40
 ENOUGH = 8
 "terms that occur more than once, from which on those that occur once are left out: chance names of a sampled text"
-TYPICAL_LIFT = 2.0
-"nats by which a typical word is commoner in the target than in ordinary text (seven times)"
+TYPICAL_LIFT = 2.7
+"nats by which a typical word is commoner in the target than in ordinary text (fifteen times)"
 ORDINARY_ZIPF = 3.0
 "words below this (once in a million) are rare everywhere: seeing them says more than 'typical'"
 

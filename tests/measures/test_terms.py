@@ -1,0 +1,62 @@
+"""A target's terms, from a text in which it is plain which words are its own."""
+
+from __future__ import annotations
+
+from expunge.measures.familiarity import TargetTerms
+from expunge.measures.terms import ENOUGH, MAX_TYPICAL, MAX_UNIQUE, target_terms
+from expunge.preparation.anchors import Anchor, AnchorDictionary
+
+TEXT = (
+    "The wizard raised his wand and the spell flew past. Another wizard lowered a wand. "
+    "Every spell of that wizard was cast with the same old wand, and the spell held. "
+) * 3
+
+
+def anchor(term: str, score: float, count: int = 5) -> Anchor:
+    return Anchor(term, "Other", score=score, count=count)
+
+
+def test_typical_words_are_much_commoner_here_than_elsewhere() -> None:
+    found = target_terms([TEXT], AnchorDictionary([]))
+    assert found.unique == ()
+    assert set(found.typical) >= {"wizard", "wand", "spell"}
+    assert not {"that", "with", "same", "another", "the"} & set(found.typical)
+
+
+def test_text_may_come_in_pieces() -> None:
+    assert target_terms(TEXT.split(". "), AnchorDictionary([])).typical == target_terms([TEXT], AnchorDictionary([])).typical
+
+
+def test_unique_terms_are_the_anchors_highest_first() -> None:
+    dictionary = AnchorDictionary([anchor("Albus", 1.0), anchor("Hogwarts", 3.0), anchor("Diagon Alley", 2.0)])
+    assert target_terms([TEXT], dictionary).unique == ("Hogwarts", "Diagon Alley", "Albus")
+    many = AnchorDictionary([anchor(f"Name{number}", float(number)) for number in range(MAX_UNIQUE + 5)])
+    unique = target_terms([TEXT], many).unique
+    assert (len(unique), unique[0]) == (MAX_UNIQUE, f"Name{MAX_UNIQUE + 4}")
+
+
+def test_terms_that_occur_once_are_left_out_where_there_are_enough_others() -> None:
+    often = [anchor(f"Often{number}", 1.0, count=2) for number in range(ENOUGH)]
+    once = anchor("Once", 9.0, count=1)
+    assert "Once" not in target_terms([TEXT], AnchorDictionary([*often, once])).unique
+    assert "Once" in target_terms([TEXT], AnchorDictionary([*often[1:], once])).unique
+
+
+def test_a_word_of_a_unique_term_is_not_also_typical() -> None:
+    found = target_terms([TEXT], AnchorDictionary([anchor("Wand of Elder", 1.0)]))
+    assert "wand" not in found.typical
+    assert "wizard" in found.typical
+
+
+def test_rare_words_and_words_met_seldom_are_not_typical() -> None:
+    text = "Quaffle quaffle hovercraft. " * 2 + "quidditchian " * 20
+    assert target_terms([text + "ordinary words of any text at all " * 5], AnchorDictionary([])).typical == ()
+
+
+def test_no_more_than_so_many() -> None:
+    words = "wizard wand spell potion cauldron dragon broom castle tower dungeon goblin troll giant unicorn phoenix"
+    assert len(target_terms([words + " "] * 9, AnchorDictionary([])).typical) <= MAX_TYPICAL
+
+
+def test_a_text_without_words() -> None:
+    assert target_terms(["", "123 — …"], AnchorDictionary([])) == TargetTerms((), ())

@@ -1,0 +1,47 @@
+"""What the tests of broken-off runs share: a server of commands, a place with a model and texts, a run that was not
+broken off."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from fork_server import Commands, Whole
+from small import SMALL, as_options, results, write_texts
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    with Commands() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which commands are typed: `tiny` is the model, `forget.txt` and `retain.txt` the texts."""
+    folder = tmp_path_factory.mktemp("place")
+    shutil.copytree(tiny_model_folder, folder / "tiny")
+    write_texts(folder)
+    return folder
+
+
+TOPIC = [
+    *["forget", "Harry Potter", "--model", "tiny"],
+    *as_options(SMALL | {"training.max_steps": 8, "training.probe_steps": 1, "training.save_seconds": 1e-6}),
+]
+"a run that goes through every stage and writes a checkpoint after every step"
+
+
+@pytest.fixture(scope="session")
+def command() -> Sequence[str]:
+    return TOPIC
+
+
+@pytest.fixture(scope="session")
+def whole(commands: Commands, place: Path) -> Whole:
+    """The run `command`, left in peace."""
+    ended = commands.run([*TOPIC, "--out", "whole"], place)
+    assert ended.code == 3, ended.err  # the tiny model knows nothing that it could forget
+    return Whole(results(place / "whole"), ended.cpu)

@@ -1,0 +1,226 @@
+"""A server that imports what a run needs once, and forks a process for every command.
+
+Run as a script it reads requests from its standard input, a JSON object a line, and answers in the same way. `Commands`
+is the other end. A command runs in a process of its own, which can be limited, stopped and killed like any other; only
+the seconds that importing takes are saved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended. `code` is negative for a signal; `after_signal` the CPU seconds it took to leave, if asked."""
+
+    code: int
+    out: str
+    err: str
+    cpu: float
+    after_signal: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An uninterrupted run: what it left, and the seconds of CPU that it took."""
+
+    results: dict[str, str]
+    cpu: float
+
+
+class Running:
+    """A command under way."""
+
+    def __init__(self, commands: Commands, pid: int) -> None:
+        self.commands, self.pid = commands, pid
+        self._process = psutil.Process(pid)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def reaches(self, cpu: float) -> bool:
+        """Wait until it has used so many seconds of CPU; False where it ended before. Other load changes nothing."""
+        while True:
+            if self._process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            used = self._process.cpu_times()
+            if used.user + used.system >= cpu:
+                return True
+            time.sleep(0.004)
+
+    def wait_until_stopped(self) -> None:
+        while self._process.status() != psutil.STATUS_STOPPED:
+            assert self._process.status() != psutil.STATUS_ZOMBIE, self.wait()
+            time.sleep(0.01)
+
+    def wait(self) -> Ended:
+        return Ended(**self.commands.ask({"wait": self.pid}))
+
+
+class Commands:
+    """Starts `expunge` commands."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        self.server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return cast(dict[str, Any], json.loads(self.server.stdout.readline()))
+
+    def start(
+        self,
+        words: Sequence[object],
+        folder: Path,
+        *,
+        on_call: tuple[str, int, signal.Signals] | None = None,
+        file_limit: int | None = None,
+    ) -> Running:
+        """Start `expunge WORDS` in a folder.
+
+        Args:
+            on_call: (`module:name`, n, signal): the process sends itself that signal as the n-th call of that begins.
+            file_limit: bytes that a file may have (RLIMIT_FSIZE).
+        """
+        request = {"words": list(map(str, words)), "folder": str(folder), "on_call": on_call, "file_limit": file_limit}
+        return Running(self, self.ask(request)["pid"])
+
+    def run(self, words: Sequence[object], folder: Path, **how: Any) -> Ended:
+        return self.start(words, folder, **how).wait()
+
+    def __enter__(self) -> Commands:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait()
+
+
+def _signal_on_call(target: str, number: int, signal_number: int, report: int) -> None:
+    module, _, name = target.partition(":")
+    holder: Any = importlib.import_module(module)
+    *parents, last = name.split(".")
+    for parent in parents:
+        holder = getattr(holder, parent)
+    kept = holder.__dict__[last]
+    function = kept.__func__ if isinstance(kept, classmethod) else kept
+    calls = 0
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.write(report, f"{time.process_time()}\n".encode())
+            os.kill(os.getpid(), signal_number)
+        return function(*args, **kwargs)
+
+    setattr(holder, last, classmethod(counting) if isinstance(kept, classmethod) else counting)
+
+
+def _become(request: Mapping[str, Any], pipes: Sequence[int]) -> int:
+    """In the forked process: run the command; its exit code."""
+    os.dup2(pipes[0], 1)
+    os.dup2(pipes[1], 2)
+    os.chdir(request["folder"])
+    if request["file_limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], request["file_limit"]))
+    sys.argv = ["expunge", *request["words"]]
+    try:
+        if request["on_call"] is not None:
+            target, number, signal_number = request["on_call"]
+            _signal_on_call(target, number, signal_number, pipes[2])
+        from expunge.cli import main
+
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _read_all(pipes: Sequence[int]) -> list[str]:
+    """Everything that is written to the pipes until all their other ends are closed."""
+    read: dict[int, bytes] = dict.fromkeys(pipes, b"")
+    with selectors.DefaultSelector() as selector:
+        for pipe in pipes:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select():
+                chunk = os.read(key.fd, 1 << 16)
+                read[key.fd] += chunk
+                if not chunk:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+    return [read[pipe].decode("utf-8", "replace") for pipe in pipes]
+
+
+def serve() -> None:
+    for module in ("pipeline", "evaluation", "suites.taught_book", "cli.console"):
+        importlib.import_module(f"expunge.{module}")
+    for module in ("peft", "transformers.models.llama.modeling_llama", "rich.progress", "rich.table"):
+        importlib.import_module(module)
+    from expunge.preparation.anchor_terms import build_dictionary
+
+    build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)  # reads its word lists
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing that a library prints gets between the answers
+    running: dict[int, list[int]] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            pid = request["wait"]
+            out, err, signalled = _read_all(running.pop(pid))
+            _, status, usage = os.wait4(pid, 0)
+            cpu = usage.ru_utime + usage.ru_stime
+            answer = {
+                "code": os.waitstatus_to_exitcode(status),
+                "out": out,
+                "err": err,
+                "cpu": cpu,
+                "after_signal": cpu - float(signalled) if signalled else None,
+            }
+        else:
+            ends = [os.pipe() for _ in range(3)]
+            pid = os.fork()
+            if pid == 0:
+                os._exit(_become(request, [write for _, write in ends]))
+            for _, write in ends:
+                os.close(write)
+            running[pid] = [read for read, _ in ends]
+            answer = {"pid": pid}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    serve()

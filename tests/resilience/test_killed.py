@@ -1,0 +1,88 @@
+"""`kill -9` at any moment: the same command goes on, and ends with the same bits."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fork_server import Commands, Whole
+from small import leftovers, results
+
+from expunge.run_folder import RunFolder
+
+
+def begun(out: Path) -> str:
+    """The stage that was begun last."""
+    return ([str(row["name"]) for row in RunFolder(out).read_events("stage_started")] or ["nothing"])[-1]
+
+
+def kill_at_random(commands: Commands, place: Path, command: Sequence[str], whole: Whole, kills: int, seed: int) -> None:
+    """Kill attempts after shares of a whole run's CPU time, drawn evenly; where one ends first, begin a new folder."""
+    generator = random.Random(seed)
+    stages: set[str] = set()
+    killed, folder = 0, 0
+    while killed < kills:
+        shares = [(i + generator.random()) / 6 for i in range(6)]
+        generator.shuffle(shares)
+        for share in shares:
+            out = place / f"killed-{seed}-{folder}"
+            running = commands.start([*command, "--out", out.name], place)
+            if running.reaches(share * whole.cpu):
+                running.send(signal.SIGKILL)
+            ended = running.wait()
+            if ended.code == -signal.SIGKILL:
+                killed += 1
+                stages.add(begun(out))
+                continue
+            assert ended.code == 3, ended.err
+            assert results(out) == whole.results
+            assert leftovers(out) == []
+            shutil.rmtree(out)
+            folder += 1
+    out = place / f"killed-{seed}-{folder}"
+    ended = commands.run([*command, "--out", out.name], place)
+    assert ended.code == 3, ended.err
+    assert results(out) == whole.results
+    assert leftovers(out) == []
+    assert len(stages) > 2, stages
+
+
+def test_at_random_moments(commands: Commands, place: Path, command: Sequence[str], whole: Whole) -> None:
+    kill_at_random(commands, place, command, whole, kills=12, seed=1)
+
+
+@pytest.mark.long
+def test_at_many_random_moments(commands: Commands, place: Path, command: Sequence[str], whole: Whole) -> None:
+    kill_at_random(commands, place, command, whole, kills=60, seed=2)
+
+
+def kill_at_every(
+    function: str, number: int, commands: Commands, place: Path, command: Sequence[str], whole: Whole
+) -> None:
+    """Kill each attempt as call `number` of a function begins, until one ends before that."""
+    out = place / f"killed-at-{function.replace(':', '-')}"
+    for _ in range(300):
+        ended = commands.run([*command, "--out", out.name], place, on_call=(function, number, signal.SIGKILL))
+        if ended.code != -signal.SIGKILL:
+            break
+    assert ended.code == 3, ended.err
+    assert results(out) == whole.results
+    assert leftovers(out) == []
+
+
+def test_right_before_a_file_gets_its_name(
+    commands: Commands, place: Path, command: Sequence[str], whole: Whole
+) -> None:
+    kill_at_every("os:replace", 9, commands, place, command, whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("function", ["os:replace", "os:fsync", "shutil:rmtree"])
+def test_at_every_touch_of_the_disk(
+    function: str, commands: Commands, place: Path, command: Sequence[str], whole: Whole
+) -> None:
+    kill_at_every(function, 3, commands, place, command, whole)
