@@ -28,8 +28,10 @@ def _resolved_runs(counts: TermCounts) -> dict[str, Evidence]:
             sure[word] = sure.get(word, 0) + evidence.middle + (evidence.start if place else 0)
     runs: dict[str, Evidence] = {}
     for run, evidence in _unowned_runs(counts):
-        first = WORD.findall(run)[0]
-        if evidence.start and not _is_name_at_start(first, sure[first], counts.lower_count(first.lower())):
+        first, *others = WORD.findall(run)
+        if evidence.start and not _is_name_at_start(
+            first, bool(others), sure[first], counts.lower_count(first.lower())
+        ):
             rest = _without_title(_FIRST_WORD.sub("", run))
             if rest:
                 moved = Evidence(middle=evidence.start, speech=evidence.speech)
@@ -55,10 +57,13 @@ def _unowned_runs(counts: TermCounts) -> Iterator[tuple[str, Evidence]]:
             yield run_part, Evidence(middle=evidence.count)
 
 
-def _is_name_at_start(word: str, sure: int, lower: int) -> bool:
+def _is_name_at_start(word: str, followed: bool, sure: int, lower: int) -> bool:
+    """Whether a sentence's first word is a name, by its uses elsewhere (`sure` ones, and in lower case) if it has any."""
     if sure or lower:
         return sure > lower
-    return anchor_words.is_listed(word) or anchor_words.zipf(word) < anchor_words.RARE_ZIPF
+    if anchor_words.is_listed(word) or anchor_words.zipf(word) < anchor_words.RARE_ZIPF:
+        return True
+    return followed and anchor_words.englishness(word) < 0.6
 
 
 def _without_title(run: str) -> str:

@@ -121,12 +121,13 @@ class _Selection:
         count = self.names[word].evidence.count if word in self.names else 0
         return count / (count + self.counts.lower_count(word.lower()) + 1e-9)
 
-    def excess_gain(self, row: Evidence | LowerCase) -> float:
-        """How far the mean gain of a term's occurrences lies above an average word's, in nats, if it does."""
-        return max(0.0, row.gain / row.gained - self.counts.mean_gain) if row.gained else 0.0
+    def excess_gain(self, row: Evidence | LowerCase, words: int = 1) -> float:
+        """How far the mean gain of a term's occurrences lies above that of so many average words, in nats, if it does."""
+        return max(0.0, row.gain / row.gained - words * self.counts.mean_gain) if row.gained else 0.0
 
     def score(self, term: str, evidence: Evidence) -> float:
-        return anchor_words.keyness(term, evidence.count, self.counts.words) + self.excess_gain(evidence)
+        excess = self.excess_gain(evidence, len(WORD.findall(term)))
+        return anchor_words.keyness(term, evidence.count, self.counts.words) + excess
 
     def is_known(self, word: str) -> bool:
         """Whether every text may use this word, so that it belongs to no target."""
