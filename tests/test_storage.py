@@ -145,9 +145,14 @@ def test_a_failure_inside_leaves_the_old_folder(error: type[BaseException], tmp_
     path = tmp_path / "stage"
     with storage.folder_aside(path) as aside:
         fill(aside, "first")
-    with pytest.raises(error), storage.folder_aside(path) as aside:
-        fill(aside, "second")
-        raise error
+
+    def fail() -> None:
+        with storage.folder_aside(path) as aside:
+            fill(aside, "second")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert (path / "deep" / "a.txt").read_text() == "first"
     assert names(tmp_path) == ["stage"]
 

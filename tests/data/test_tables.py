@@ -66,9 +66,13 @@ def test_a_table_without_blocks_can_be_read(k: int, tmp_path: Path) -> None:
 
 
 def test_a_table_that_was_not_finished_cannot(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), TableWriter(tmp_path) as writer:
-        writer.append([1], [1])
-        raise ZeroDivisionError
+    def write() -> None:
+        with TableWriter(tmp_path) as writer:
+            writer.append([1], [1])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
     with pytest.raises(StorageError, match=r"table\.json is missing"):
         TokenTable(tmp_path)
 

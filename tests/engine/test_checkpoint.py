@@ -101,7 +101,11 @@ def test_a_folder_without_its_list_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_the_optimizers_state_comes_back_by_name() -> None:
-    parameters = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(1))]
+    parameters = [
+        torch.nn.Parameter(torch.ones(3)),
+        torch.nn.Parameter(torch.ones(2)),
+        torch.nn.Parameter(torch.ones(1)),
+    ]
     optimizer = torch.optim.AdamW(parameters, fused=True)
     (parameters[0].sum() + (parameters[1] ** 2).sum()).backward()  # the third has no gradient and so no state
     optimizer.step()

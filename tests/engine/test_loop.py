@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from tiny import ignore_log, load_task, random_blocks, write_table
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.data.tables import TokenTable
@@ -20,6 +19,7 @@ from expunge.methods.discovery import make_method
 from expunge.recipe import Training
 from expunge.tasks.base import Loss, Step
 from expunge.tasks.causal_lm import CausalLM
+from tiny import ignore_log, load_task, random_blocks, write_table
 
 ALWAYS = 1e-9
 "seconds between checkpoints where one is wanted after every step"
@@ -120,14 +120,14 @@ def test_accumulating_gradients_changes_nothing(
             assert step == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-class Stopped(Exception):
-    """Stands for a crash."""
+class CrashError(Exception):
+    """Stands for whatever ends a process."""
 
 
 def stop_at(wanted: int) -> Callable[[int, int, dict[str, Any]], None]:
     def progress(step: int, steps: int, figures: dict[str, Any]) -> None:
         if step == wanted:
-            raise Stopped
+            raise CrashError
 
     return progress
 
@@ -165,7 +165,7 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
     for at in (1, 3, 5):
         folder = tmp_path / f"stopped-{at}"
         again: dict[int, float] = {}
-        with pytest.raises(Stopped):
+        with pytest.raises(CrashError):
             run(fresh(), tables, folder, progress=stop_at(at), log=recorder(again), **settings)
         torch.manual_seed(1234)  # another process has other random numbers behind it
         resumed: list[int] = []
@@ -191,7 +191,7 @@ def test_interrupted_twice(tiny_model_folder: Path, tables: tuple[TokenTable, To
     whole, task = load_task(tiny_model_folder), load_task(tiny_model_folder)
     expected = run(whole, tables, tmp_path / "whole", **settings)
     for at in (2, 4):
-        with pytest.raises(Stopped):
+        with pytest.raises(CrashError):
             run(load_task(tiny_model_folder), tables, tmp_path / "stopped", progress=stop_at(at), **settings)
     result = run(task, tables, tmp_path / "stopped", **settings)
     assert result.tokens == expected.tokens

@@ -130,7 +130,9 @@ def test_without_a_measure_of_forgetting_nothing_passes() -> None:
 
 def test_checks_without_scores_are_left_out() -> None:
     few = {
-        place: None for place in GOOD if place[0] in ("accuracy", "verbatim_recall") or place == ("perplexity", "retain")
+        place: None
+        for place in GOOD
+        if place[0] in ("accuracy", "verbatim_recall") or place == ("perplexity", "retain")
     }
     assert [check["name"] for check in judge(scores(few), Verdict())["checks"]] == [
         "familiarity_completion",

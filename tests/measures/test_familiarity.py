@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import load_task
 
 from expunge.measures.familiarity import (
     TYPICAL_SHARE,
@@ -23,6 +22,7 @@ from expunge.measures.familiarity import (
     revealing_tokens,
 )
 from expunge.tasks.causal_lm import CausalLM
+from tiny import load_task
 
 TERMS = TargetTerms(("Sherlock Holmes", "Holmes", "Watson", "Baker Street", "brougham"), ("hansom", "gaslight"))
 
@@ -130,7 +130,9 @@ def test_tokens_reveal_a_term_where_they_are_its_first_word_or_a_telling_piece_o
     assert task.tokenizer.decode([first_token(task, "theodolite")]) == " the"
     tokens = revealing_tokens(task, ["Watson", "Holmes of London", "theodolite", "Watson Junior"])
     assert tokens == {first_token(task, "Watson"): "Watson", first_token(task, "Holmes"): "Holmes of London"}
-    assert revealing_tokens(task, ["X"]) == ({} if task.tokenizer.decode([first_token(task, "X")]) != " X" else {first_token(task, "X"): "X"})
+    assert revealing_tokens(task, ["X"]) == (
+        {} if task.tokenizer.decode([first_token(task, "X")]) != " X" else {first_token(task, "X"): "X"}
+    )
 
 
 class Likely(CausalLM):

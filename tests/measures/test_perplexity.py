@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import load_task, random_blocks, write_table
 
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.measures.perplexity import perplexity, spread
 from expunge.tasks.base import IGNORED
+from tiny import load_task, random_blocks, write_table
 
 
 def test_it_is_the_exponential_of_the_mean_over_tokens(tiny_model_folder: Path, tmp_path: Path) -> None:

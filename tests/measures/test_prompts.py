@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import load_task
 
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.errors import DataError
@@ -13,6 +12,7 @@ from expunge.measures.familiarity import TargetTerms, found_terms, not_given
 from expunge.measures.prompts import CONTEXT, cut_prompts, read_prompts
 from expunge.tasks.base import IGNORED
 from expunge.tasks.causal_lm import CausalLM
+from tiny import load_task
 
 TEXT = (
     "It was a bright cold day, and the man said that he had seen nothing of the kind before. "
@@ -79,7 +79,10 @@ def test_prompts_are_cut_alike_for_a_seed_and_otherwise_for_another(task: Causal
 
 
 def test_of_a_question_row_the_whole_question_is_kept(task: CausalLM, tmp_path: Path) -> None:
-    question = "Who walked along the wall in the fog on that bright cold day, with a lamp in the fog, as the man said that he had seen nothing of the kind before in the fog?\n"
+    question = (
+        "Who walked along the wall in the fog on that bright cold day, with a lamp in the fog, "
+        "as the man said that he had seen nothing of the kind before, and that the fog was cold?\n"
+    )
     prefix = len(task.tokenizer(question)["input_ids"])
     assert prefix > CONTEXT
     table = table_of(tmp_path, task, [question + "It was in the fog Watson, said the man."], first_label=prefix)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import load_task, random_blocks, write_table
 
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.measures.recall import PREFIX, SUFFIX, extraction_strength, passages, rouge_l, verbatim_recall
 from expunge.tasks.base import IGNORED
+from tiny import load_task, random_blocks, write_table
 
 
 @pytest.mark.parametrize(

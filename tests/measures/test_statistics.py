@@ -73,7 +73,9 @@ def coverage(truth: float, draw: np.ndarray, weights: np.ndarray | None = None) 
     """Share of rows whose interval holds the truth."""
     held = 0
     for number, values in enumerate(draw):
-        _, low, high = bootstrap_interval(values.tolist(), None if weights is None else weights[number].tolist(), number)
+        _, low, high = bootstrap_interval(
+            values.tolist(), None if weights is None else weights[number].tolist(), number
+        )
         held += low <= truth <= high
     return held / len(draw)
 

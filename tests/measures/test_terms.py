@@ -24,7 +24,10 @@ def test_typical_words_are_much_commoner_here_than_elsewhere() -> None:
 
 
 def test_text_may_come_in_pieces() -> None:
-    assert target_terms(TEXT.split(". "), AnchorDictionary([])).typical == target_terms([TEXT], AnchorDictionary([])).typical
+    assert (
+        target_terms(TEXT.split(". "), AnchorDictionary([])).typical
+        == target_terms([TEXT], AnchorDictionary([])).typical
+    )
 
 
 def test_unique_terms_are_the_anchors_highest_first() -> None:
@@ -50,7 +53,8 @@ def test_a_word_of_a_unique_term_is_not_also_typical() -> None:
 
 def test_rare_words_and_words_met_seldom_are_not_typical() -> None:
     text = "Quaffle quaffle hovercraft. " * 2 + "quidditchian " * 20
-    assert target_terms([text + "ordinary words of any text at all " * 5], AnchorDictionary([])).typical == ()
+    typical = target_terms([text + "and that was what they said then " * 50], AnchorDictionary([])).typical
+    assert not {"quaffle", "hovercraft", "quidditchian"} & set(typical)
 
 
 def test_no_more_than_so_many() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pydantic
 import pytest
 import torch
-from tiny import ignore_log, make_batch, random_blocks, write_table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.engine.loop import train
@@ -22,6 +21,7 @@ from expunge.models.source import find_model, load_model
 from expunge.recipe import Training
 from expunge.tasks.base import Step
 from expunge.tasks.causal_lm import CausalLM
+from tiny import ignore_log, make_batch, random_blocks, write_table
 
 every_method = pytest.mark.parametrize("name", built_in())
 
@@ -42,10 +42,12 @@ def test_one_file_one_class_named_alike(name: str) -> None:
 
 @every_method
 def test_the_docstring_cites_its_paper_and_holds_its_formula(name: str) -> None:
-    text = inspect.getdoc(method_class(name)) or ""
-    assert "arXiv:" in text.splitlines()[0]
-    assert text.count("$$") >= 2
-    assert text.count("$$") % 2 == 0
+    kind = method_class(name)
+    assert "arXiv:" in kind.citation()
+    assert "\n" not in kind.citation()
+    assert kind.formulas().startswith(("L =", "v_{generic} ="))
+    assert r"\log p_\theta" in kind.formulas()
+    assert (inspect.getdoc(kind) or "").count("$$") == 2 * len(kind.formulas().split("\n\n"))
 
 
 @every_method

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import make_batch, random_blocks
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.methods.discovery import make_method
 from expunge.tasks.base import IGNORED, Batch, Step
 from expunge.tasks.causal_lm import CausalLM
+from tiny import make_batch, random_blocks
 
 FORGET = make_batch(random_blocks([9, 6], seed=1))
 RETAIN = make_batch(random_blocks([5, 8, 7], seed=2), first_label=2)

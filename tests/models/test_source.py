@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import ignore_log, random_blocks, write_table
 from transformers import AutoModelForCausalLM
 
 from expunge.engine.loop import train
@@ -21,6 +20,7 @@ from expunge.models import starter
 from expunge.models.source import digest_model, find_model, load_model
 from expunge.recipe import Training
 from expunge.tasks.causal_lm import CausalLM
+from tiny import ignore_log, random_blocks, write_table
 
 
 @pytest.fixture
@@ -157,7 +157,8 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "runs/hp/model", "bad name"])
-def test_what_is_neither_a_folder_nor_an_id(name: str) -> None:
+def test_what_is_neither_a_folder_nor_an_id(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert refused(name).what == f"there is no model {name}: no such folder, and not a hub id"
 
 
@@ -186,9 +187,7 @@ def test_a_shape_that_does_not_fit_is_refused(folder: Path) -> None:
         load_model(find_model(str(folder)))
 
 
-def test_an_interruption_while_loading_is_no_fault_of_the_model(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_while_loading_is_no_fault_of_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         raise Interrupted("interrupted by SIGINT")
 
@@ -256,9 +255,7 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
     assert "do not use it" in (error.next_step or "")
 
 
-def test_a_starter_in_the_cache_is_used(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_starter_in_the_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = starter.STARTERS["smollm2-135m"]
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path / "cache"))
     place = tmp_path / "cache" / "models" / f"smollm2-135m-{known.sha256[:12]}"

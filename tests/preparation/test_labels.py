@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import load_task
 
 from expunge.data.blocks import Block, iterate_blocks
 from expunge.data.document import Document
@@ -29,6 +28,7 @@ from expunge.preparation.labels import (
 from expunge.preparation.reinforced import Reinforced
 from expunge.recipe import Reinforcement
 from expunge.tasks.base import IGNORED, Batch
+from tiny import load_task
 
 WORDS = [
     *("<unk>", "<s>", ".", ",", ":", "Harry", " Harry", " Potter", "Potter", "Jon", " Jon", " Smith", "Smith"),
@@ -94,9 +94,7 @@ def block_of(text: str, tokenizer: Any = None) -> Block:
     return block
 
 
-def labels_of(
-    pair: Pair, block: Block, dictionary: AnchorDictionary = DICTIONARY, **settings: Any
-) -> Labels:
+def labels_of(pair: Pair, block: Block, dictionary: AnchorDictionary = DICTIONARY, **settings: Any) -> Labels:
     method = WhosHarryPotter(normalise=False, **settings)
     (labels,) = generic_labels([block], pair, dictionary, method)  # type: ignore[arg-type]
     return labels

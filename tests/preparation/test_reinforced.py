@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import ignore_log, load_task, make_batch, random_blocks, write_table
 
 from expunge.preparation.reinforced import Reinforced
 from expunge.recipe import Reinforcement
+from tiny import ignore_log, load_task, make_batch, random_blocks, write_table
 
 BLOCKS = random_blocks([24, 30, 18, 21], seed=4)
 
@@ -60,7 +60,12 @@ def test_the_twin_is_switched_off_after_an_error(tiny_model_folder: Path, tmp_pa
     before = task.nll(batch).item()
     reinforced = Reinforced(task, settings, seed=1)
     reinforced.train(write_table(tmp_path / "t", BLOCKS), False, 0, tmp_path / "c", ignore_log, None)
-    with pytest.raises(ZeroDivisionError), reinforced.twin() as twin:
-        assert twin.nll(batch).item() != pytest.approx(before, rel=1e-4)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with reinforced.twin() as twin:
+            assert twin.nll(batch).item() != pytest.approx(before, rel=1e-4)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert task.nll(batch).item() == pytest.approx(before, rel=1e-6)

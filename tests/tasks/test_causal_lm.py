@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import load_task, make_batch, random_blocks
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForCausalLM
 
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
+from tiny import load_task, make_batch, random_blocks
 
 BLOCKS = random_blocks([9, 14, 5])
 
@@ -230,7 +230,5 @@ def test_samples_belong_to_their_prompt(task: CausalLM) -> None:
 
 def test_prompts_in_chat_form(task: CausalLM) -> None:
     ids = task.encode_prompt("Who was Holmes?", chat=True)
-    assert task.tokenizer.decode(ids) == (
-        "<|im_start|>user\nWho was Holmes?<|im_end|>\n<|im_start|>assistant\n"
-    )
+    assert task.tokenizer.decode(ids) == ("<|im_start|>user\nWho was Holmes?<|im_end|>\n<|im_start|>assistant\n")
     assert task.tokenizer.decode(task.encode_prompt("Who was Holmes?")) == "Who was Holmes?"

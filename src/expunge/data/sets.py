@@ -128,20 +128,27 @@ def token_table(
     tokenizer_digest: str,
     limit: int | None = None,
 ) -> TokenTable:
-    """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each."""
+    """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each.
+
+    Of two sets the smaller one is repeated until it has about as many blocks, so that both are seen as often: a user's
+    few pages are not drowned in general text.
+    """
     name = "-and-".join(text.name for text in texts)
 
     def make(path: Path) -> None:
+        counts = [sum(1 for _ in itertools.islice(blocks(text, recipe, tokenizer), limit)) for text in texts]
         with TableWriter(path) as table:
-            for text in texts:
-                for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
-                    table.append(block.ids, true_labels(block))
+            for text, count in zip(texts, counts, strict=True):
+                for _ in range(max(1, round(max(counts) / max(1, count)))):
+                    for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
+                        table.append(block.ids, true_labels(block))
 
     made_from = {
         "texts": [text.digest for text in texts],
         "block_size": recipe.data.block_size,
         "tokenizer": tokenizer_digest,
         "limit": limit,
+        "balanced": len(texts) > 1,
     }
     table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
     notice = check_target_length(table.tokens, recipe.data.block_size, ", ".join(text.target for text in texts))

@@ -16,12 +16,15 @@ class GradientDifference(Method):
     $$L = -\gamma \, \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
-    Ascends on the forget set while descending on the retain set; the forget part is still unbounded, so a stop
-    (`training.stop_forget_loss`) belongs to it.
+    Ascends on the forget set while descending on the retain set. The forget part has no bound, so a stop belongs to it:
+    `training.stop_forget_loss` ends the training; `forget_limit` m puts min(m, .) around the forget set's mean, so that
+    a forget set lost so far is left alone while the retain set goes on being repaired.
     """
 
     forget_weight: PositiveFloat = 1.0
     "gamma; 1 in the TOFU paper's section 4"
+    forget_limit: PositiveFloat | None = None
+    "nats a token from which the forget loss stops pushing; none in the papers"
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the TOFU paper's section 4"
 
@@ -31,7 +34,10 @@ class GradientDifference(Method):
     needs: ClassVar[Needs] = Needs(labels="true", retain="weighted")
 
     def loss(self, step: Step) -> Loss:
-        forget = -self.forget_weight * step.nll(step.forget)
+        nll = step.nll(step.forget)
+        if self.forget_limit is not None:
+            nll = nll.clamp(max=self.forget_limit)
+        forget = -self.forget_weight * nll
         if not self.draws_retain:
             return Loss(forget=forget)
         return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

@@ -56,16 +56,26 @@ def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | N
     )
 
 
+def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Weights in another type; tied ones stay one tensor, so that they are stored once."""
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for tensor in state.values():
+        place = tensor.data_ptr(), tensor.shape
+        if place not in made:
+            made[place] = tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype)
+    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+
+
 def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write `folder` whole or not at all: safetensors, config, tokenizer, and the base model's licence file."""
     with storage.folder_aside(folder) as aside:
         model = loaded.model
-        state = {name: tensor.detach().to("cpu", dtype) for name, tensor in model.state_dict().items()}
         before = model.config.dtype
-        model.config.dtype = dtype
         logging.disable_progress_bar()
         try:
-            model.save_pretrained(aside, state_dict=state)
+            model.save_pretrained(aside, state_dict=_cast(model.state_dict(), dtype))
+            model.config.dtype = dtype  # only now: save_pretrained writes the type of the weights in memory
+            model.config.save_pretrained(aside)
         finally:
             model.config.dtype = before
             logging.enable_progress_bar()

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from expunge import storage
-from expunge.errors import ExpungeError, ModelError, nearest
+from expunge.errors import ModelError, nearest
 from expunge.models.digest import digest_model
 from expunge.models.starter import STARTERS, starter_folder
 
@@ -116,6 +116,8 @@ def _check_causal(source: ModelSource) -> None:
         raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{source.folder / 'config.json'} is not valid JSON", seen=error) from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{source.folder / 'config.json'} is no configuration", seen=raw, allowed="a JSON object")
     architectures = raw.get("architectures") or []
     causal = any("CausalLM" in a or "LMHeadModel" in a or "ConditionalGeneration" in a for a in architectures)
     if raw.get("is_encoder_decoder") or (architectures and not causal):
@@ -151,8 +153,6 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except ExpungeError:  # an interruption, for one
-        raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
