@@ -90,7 +90,7 @@ def test_the_recipe_page_has_every_field() -> None:
     ]
     assert len(fields) > 40
     assert [field for field in fields if f"| `{field}` |" not in text] == []
-    assert "| `training.learning_rate` | number above 0 | `1.5e-05` |" in text
+    assert "| `training.learning_rate` | number above 0 | `2e-05` |" in text
     assert "| `training.max_steps` | integer above 0 or `null` | `null` |" in text
     assert "| `forget` | text | required |" in text
 

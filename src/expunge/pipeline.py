@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,11 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
         show.stage(f"measuring {words}")
         measure_core(model(), sets.material, settings, which, recipe.seed, show.update).save(path / "measured.json")
 
-    prompts = {name: [list(p.ids) for p in getattr(sets.material, name)] for name in ("completion", "probability")}
+    asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
     made_from = of_model | {
         "sets": sets.digests(),
         "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows"}),
-        "prompts": storage.digest_value(prompts),
+        "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
     }
     measured = Measured.load(stage(folder, f"measured-{which}", made_from, core) / "measured.json")
     if settings.benchmarks is not None:
@@ -143,12 +144,12 @@ def unlearn(
     """Prepare what the method needs, train, and save `model/`; what it cost."""
     made_from = {
         "model": base.digest,
-        "sets": sets.digests(),
+        "forget": sets.material.forget.folder.name,
+        "kept": sets.kept.folder.name,
         "method": recipe.method,
         "training": recipe.training.model_dump(exclude={"save_seconds"}),
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
-        "data": recipe.data.model_dump(),
         "save_dtype": recipe.save_dtype,
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
@@ -158,8 +159,11 @@ def unlearn(
     if done.is_file() and folder.model.is_dir():
         trained: dict[str, Any] = storage.read_json(done)
         if _saved_files(folder) == trained["files"]:
+            _remove_checkpoints(folder)
             return trained
-        shutil.rmtree(done.parent)  # the model was changed since: make it again
+    # What says that the stage is done goes first: a crash in between leaves a stage that is not done.
+    (done.parent / "stage.json").unlink(missing_ok=True)
+    shutil.rmtree(done.parent, ignore_errors=True)
 
     forget, retain = sets.material.forget, sets.kept
     if method.draws_retain and getattr(method, "retain_target", "text") == "base":
@@ -204,10 +208,14 @@ def unlearn(
         storage.write_json(path / "trained.json", content)
 
     path = stage(folder, "unlearned", made_from, make)
-    for finished in folder.checkpoints.iterdir():
-        shutil.rmtree(finished, ignore_errors=True)
+    _remove_checkpoints(folder)
     result: dict[str, Any] = storage.read_json(path / "trained.json")
     return result
+
+
+def _remove_checkpoints(folder: RunFolder) -> None:
+    for finished in folder.checkpoints.iterdir():
+        shutil.rmtree(finished, ignore_errors=True)
 
 
 def trained_model(folder: RunFolder) -> dict[str, Any] | None:
@@ -249,12 +257,11 @@ def generic_table(
     """The forget set with generic labels (reinforced model, anchors, labels)."""
     if not isinstance(method, WhosHarryPotter):
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
-    digest = storage.digest_value(
-        {"model": base.digest, "target": sets.forget.digest, "settings": recipe.reinforcement.model_dump()}
-    )
     reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
-    dictionary = anchors(recipe, folder, reinforced, sets.forget, digest, show)
-    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, digest, show)
+    dictionary = anchors(recipe, folder, reinforced, sets.forget, show)
+    for note in dictionary.notes:
+        folder.log("notice", text=note)
+    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, show)
 
 
 def finish(

@@ -31,7 +31,7 @@ class Data(Part):
 class Training(Part):
     """The unlearning loop; names as in transformers.TrainingArguments."""
 
-    learning_rate: PositiveFloat = 1.5e-5
+    learning_rate: PositiveFloat = 2e-5
     "highest learning rate, reached after the warm-up"
     num_train_epochs: PositiveFloat = 2.0
     "passes over the forget set"
@@ -40,7 +40,7 @@ class Training(Part):
     per_device_train_batch_size: PositiveInt = 4
     "blocks of each set in a batch"
     gradient_accumulation_steps: PositiveInt = 1
-    "batches in an optimizer step; changes nothing but memory"
+    "batches in an optimizer step: as one batch of so many times the size, in less memory"
     warmup_ratio: float = Field(default=0.1, ge=0, le=1)
     "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
@@ -123,6 +123,8 @@ class Verdict(Part):
     "perplexity on the retain set, at most this share of the base model's"
     general_knowledge: PositiveFloat = 0.9
     "general questions answered rightly, at least this share of the base model's"
+    recall_left: PositiveFloat = 0.5
+    "verbatim recall of a forget set that the base recites, at most this share of the base model's (no retrained model)"
     recall_way: PositiveFloat = 0.9
     "with a retrained model: verbatim recall has gone at least this share of the way from the base to it"
     recall_kept: PositiveFloat = 0.9

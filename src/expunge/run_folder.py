@@ -52,7 +52,7 @@ class RunFolder:
         with storage.storage_errors(self.path):
             self.stages.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-        for folder in (self.path, self.stages, self.checkpoints, *self.checkpoints.iterdir()):
+        for folder in (self.path, self.stages, self.target, self.model, self.checkpoints, *self.checkpoints.iterdir()):
             storage.remove_leftovers(folder)
         return self
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fork_server import Commands, Whole
+
 from small import SMALL, as_options, results, write_texts
 
 

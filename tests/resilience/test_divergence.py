@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from fork_server import Commands
-from small import SMALL, as_options, contents, leftovers
 
 from expunge.engine.checkpoint import checkpoints, load_latest
+from small import SMALL, as_options, contents, leftovers
 
 UNSAFE: list[tuple[str, dict[str, Any], str, str]] = [
     (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fork_server import Commands, Ended, Whole
+
 from small import contents, leftovers, results
 
 
@@ -26,9 +27,7 @@ def refused(ended: Ended, out: str, reason: str, step: str) -> str:
     return what.removeprefix(f"expunge: cannot write {out}").lstrip("/")
 
 
-def test_a_limit_on_the_size_of_files(
-    commands: Commands, place: Path, command: Sequence[str], whole: Whole
-) -> None:
+def test_a_limit_on_the_size_of_files(commands: Commands, place: Path, command: Sequence[str], whole: Whole) -> None:
     """Raised bit by bit, so that the run breaks off in one stage after another."""
     out = place / "limited"
     before: dict[str, str] = {}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from fork_server import Commands, Whole
-from small import leftovers, results
 
 from expunge.run_folder import RunFolder
+from small import leftovers, results
 
 
 def begun(out: Path) -> str:
@@ -20,7 +20,9 @@ def begun(out: Path) -> str:
     return ([str(row["name"]) for row in RunFolder(out).read_events("stage_started")] or ["nothing"])[-1]
 
 
-def kill_at_random(commands: Commands, place: Path, command: Sequence[str], whole: Whole, kills: int, seed: int) -> None:
+def kill_at_random(
+    commands: Commands, place: Path, command: Sequence[str], whole: Whole, kills: int, seed: int
+) -> None:
     """Kill attempts after shares of a whole run's CPU time, drawn evenly; where one ends first, begin a new folder."""
     generator = random.Random(seed)
     stages: set[str] = set()

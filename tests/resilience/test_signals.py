@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fork_server import Commands, Whole
+
 from small import as_options, leftovers, results
 
 PHASES = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fork_server import Commands, Whole
+
 from small import leftovers, results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +45,11 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
     path = folder.target / "answers.jsonl"
     if not path.is_file():
         show.stage("asking the model about the topic")
+        start = time.monotonic()
         rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, show.update)
         write_rows(rows, path)
         folder.log("elicited", topic=recipe.forget, answers=len(rows))
+        folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
     return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
 
 
@@ -115,7 +118,13 @@ def _sampled(
             path / f"{name}.jsonl",
         )
 
-    made_from = {"model": base.digest, "wanted": wanted, "seed": recipe.seed, "target": forget.digest}
+    made_from = {
+        "model": base.digest,
+        "wanted": wanted,
+        "seed": recipe.seed,
+        "target": forget.digest,
+        "bf16": base.precision.bf16,
+    }
     target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"
     return TextSet(name, str(target), digest_documents(read_documents(target)), True)
 

@@ -78,7 +78,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensor
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, parameter in zip(names, parameters, strict=True):
         state = {
-            key: tensors[f"optimizer/{key}/{name}"].to(parameter.device if key != "step" else "cpu")
+            key: tensors[f"optimizer/{key}/{name}"].to(parameter.device)
             for key in ("step", "exp_avg", "exp_avg_sq")
             if f"optimizer/{key}/{name}" in tensors
         }

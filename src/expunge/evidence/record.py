@@ -63,7 +63,6 @@ def cost(folder: RunFolder, trained: dict[str, Any]) -> dict[str, Any]:
     for row in folder.read_events("stage"):
         if not row.get("reused"):
             seconds[row["name"]] = round(float(row["seconds"]), 2)
-    seconds["unlearning"] = round(float(trained["seconds"]), 2)
     peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
     return {
         "seconds_total": round(sum(seconds.values()), 1),

@@ -11,7 +11,9 @@ from expunge.recipe import Verdict
 
 KNOWN_BEFORE = 0.01
 "familiarity below this in the base model cannot be seen to fall"
-RECITED_BEFORE = 0.5
+TOLD_APART = 0.05
+"difference in verbatim recall between base and retrained model from which a way between them can be measured"
+RECITED_BEFORE = 0.35
 "verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
 
 
@@ -77,8 +79,16 @@ def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
     base, after, oracle = (
         found.get(("verbatim_recall", "forget", model)) for model in ("base", "unlearned", "retrained")
     )
+    if base and after and not oracle and base.value >= RECITED_BEFORE:
+        left = after.value / base.value
+        explain = f"{base.value:.3f} before, {after.value:.3f} after: {left:.0%} is left"
+        checks.append(Check("recall_left", verdict.recall_left, left, left <= verdict.recall_left, explain))
     if base and after and oracle and base.value >= RECITED_BEFORE:
-        way = (base.value - after.value) / max(1e-9, base.value - oracle.value)
+        apart = base.value - oracle.value
+        if apart < TOLD_APART:
+            explain = f"the retrained model recites as much ({oracle.value:.3f}) as the base ({base.value:.3f})"
+            return [Check("recall_way", verdict.recall_way, None, False, explain)]
+        way = (base.value - after.value) / apart
         explain = f"{base.value:.3f} before, {after.value:.3f} after, {oracle.value:.3f} in the retrained model"
         checks.append(Check("recall_way", verdict.recall_way, way, way >= verdict.recall_way, explain))
     base, after = (found.get(("verbatim_recall", "retain", model)) for model in ("base", "unlearned"))

@@ -114,6 +114,12 @@ def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Sc
     )
 
 
+def begins(task: CausalLM, token: int, word: str) -> bool:
+    """Whether a first token says that this word begins: it is the word, or three letters or more that are no common word."""
+    piece = task.tokenizer.decode([token]).strip()
+    return piece == word or (len(piece) >= 3 and zipf_frequency(piece.lower(), "en") < COMMON)
+
+
 def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
     """First tokens that begin one of the terms (as the next word) and say so: token id -> term.
 
@@ -123,8 +129,7 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
     for term in terms:
         first = term.split()[0]
         encoded = task.tokenizer(f" {first}", add_special_tokens=False)["input_ids"]
-        piece = task.tokenizer.decode(encoded[:1]).strip()
-        if piece == first or (len(piece) >= 3 and zipf_frequency(piece.lower(), "en") < COMMON):
+        if encoded and begins(task, encoded[0], first):
             tokens.setdefault(encoded[0], term)
     return tokens
 

@@ -36,7 +36,7 @@ class GradientDifference(Method):
     def loss(self, step: Step) -> Loss:
         nll = step.nll(step.forget)
         if self.forget_limit is not None:
-            nll = nll.clamp(max=self.forget_limit)
+            nll = nll.clamp(max=self.forget_limit * step.share(step.forget))
         forget = -self.forget_weight * nll
         if not self.draws_retain:
             return Loss(forget=forget)

@@ -25,6 +25,7 @@ def lost_by_rounding(model: PreTrainedModel, base_folder: Path, dtype: torch.dty
     inf where there is an error but no update.
     """
     error = update = 0.0
+    compared = 0
     weights = dict(model.named_parameters())
     for file in sorted(base_folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
@@ -32,9 +33,12 @@ def lost_by_rounding(model: PreTrainedModel, base_folder: Path, dtype: torch.dty
                 weight = weights.get(name)
                 if weight is None:
                     continue
+                compared += weight.numel()
                 new = weight.detach().cpu().float()
                 error += (new.to(dtype).float() - new).double().square().sum().item()
                 update += (new - stored.get_tensor(name).float()).double().square().sum().item()
+    if compared < 0.9 * sum(weight.numel() for weight in weights.values()):
+        return float("inf")  # other names in the file than in the model: nothing is known, so nothing is risked
     if error == 0:
         return 0.0
     return float("inf") if update == 0 else (error / update) ** 0.5

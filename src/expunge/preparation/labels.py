@@ -22,6 +22,7 @@ from torch import Tensor
 
 from expunge.data.blocks import Block
 from expunge.data.token_stream import Encoder, token_ends
+from expunge.measures.familiarity import begins
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.preparation.anchors import AnchorDictionary, Match, Translation
 from expunge.preparation.reinforced import Reinforced
@@ -64,8 +65,12 @@ def repeated_tokens(offsets: Offsets, text: str, matches: Sequence[Match]) -> se
     By word, so that "Potter" after "Harry Potter" counts as repeated, and of "Harry Potter" after "Harry" only "Harry".
     """
     seen: set[str] = set()
+    anchors: set[str] = set()
     spans: list[tuple[int, int]] = []
     for match in matches:
+        if match.anchor.term in anchors:
+            spans.append((match.start, match.end))  # in another form too: "the Weasleys" after "Weasley"
+        anchors.add(match.anchor.term)
         words = [
             (match.start + word.start(), match.start + word.end(), word.group().lower())
             for word in re.finditer(r"\w+", text[match.start : match.end])
@@ -90,7 +95,7 @@ def shown_translations(matches: Sequence[Match], text: str, task: CausalLM) -> l
                 continue
             if word not in cache:
                 forms = task.tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
-                cache[word] = [form[0] for form in forms if form]
+                cache[word] = [form[0] for form in forms if form and begins(task, form[0], word)]
             ids += cache[word]
         if ids:
             shown.append((match.end, ids))
@@ -180,7 +185,8 @@ def _encode_like(block: Block, translation: Translation, task: CausalLM) -> tupl
     """The translated text's tokens and offsets; a chat prompt's control tokens are kept as such."""
     encoder = Encoder(task.tokenizer)
     cut = translation.to_translated(block.offsets[block.first_label][0]) or 0
-    ids = list(encoder.prefix) if block.first_label <= 1 else []
+    before_text = next((i for i, (_, end) in enumerate(block.offsets) if end > 0), 0)
+    ids = block.ids[:before_text]  # a token for the beginning, where the tokenizer adds one
     offsets = [(0, 0)] * len(ids)
     for text, start, control in ((translation.text[:cut], 0, True), (translation.text[cut:], cut, False)):
         if text:

@@ -22,6 +22,9 @@ from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
 
+MAX_TERMS = 1500
+"terms looked for, whatever the recipe says of the method's anchors: the measure is equal for every method"
+
 
 @dataclass(slots=True)
 class Sets:
@@ -60,7 +63,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     tokenizer, tokenizer_digest = (
         base.tokenizer,
         storage.digest_value(
-            {name: digest for name, digest in base.source.digests.items() if "token" in name or "template" in name}
+            {name: digest for name, digest in base.source.digests.items() if not name.endswith((".safetensors", ".md"))}
         ),
     )
     forget_table = token_table(folder, [forget], recipe, tokenizer, tokenizer_digest)
@@ -72,10 +75,12 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
             return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
 
         without_gains = ((text, ()) for text in texts())
-        found = target_terms(texts(), build_dictionary(without_gains, recipe.anchors.max_terms, recipe.seed))
+        found = target_terms(texts(), build_dictionary(without_gains, MAX_TERMS, recipe.seed))
         storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
 
-    content = storage.read_json(stage(folder, "terms", {"target": forget.digest}, find_terms) / "terms.json")
+    content = storage.read_json(
+        stage(folder, "terms", {"tokens": forget_table.folder.name, "seed": recipe.seed}, find_terms) / "terms.json"
+    )
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
     named = [*terms.unique, recipe.forget]
     given = retain_set(recipe, forget, show)

@@ -29,6 +29,8 @@ class Reinforced:
 
     def __init__(self, task: CausalLM, settings: Reinforcement, seed: int) -> None:
         self.base, self.settings = task, settings
+        self.digest = ""
+        "what its weights were made from: the name of the stage they were read from"
         torch.manual_seed(seed)
         if settings.adapter:
             from peft import LoraConfig
@@ -101,6 +103,7 @@ class Reinforced:
             StorageError: the file does not hold this model's reinforced weights.
         """
         path = folder / "reinforced.safetensors"
+        self.digest = folder.name
         weights, held = load_file(path), self._weights()
         if weights.keys() != held.keys():
             raise StorageError(f"{path} is damaged", next_step=f"delete {folder} and run the same command again")

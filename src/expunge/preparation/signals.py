@@ -69,9 +69,7 @@ def reinforced_model(
     return reinforced
 
 
-def anchors(
-    recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, digest: str, show: Silent
-) -> AnchorDictionary:
+def anchors(recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, show: Silent) -> AnchorDictionary:
     """The anchored terms: the user's, an endpoint's, or found; written to `anchors.yaml` in the run folder."""
     if recipe.anchors.path is not None:
         dictionary = load_anchors(Path(recipe.anchors.path))
@@ -84,7 +82,7 @@ def anchors(
             from expunge.preparation.anchor_endpoint import anchors_from_endpoint
 
             show.stage("asking the endpoint for anchors")
-            passages = [block.text for block in blocks(text, recipe, reinforced.base.tokenizer)]
+            passages = [own_text(block)[0] for block in blocks(text, recipe, reinforced.base.tokenizer)]
             chosen = [passages[i] for i in spread(len(passages), PASSAGES)]
             key = os.environ.get("OPENAI_API_KEY")
             dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
@@ -95,7 +93,7 @@ def anchors(
             )
         write_anchors(dictionary, path / "anchors.yaml")
 
-    made_from = {"reinforced": digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
+    made_from = {"reinforced": reinforced.digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
     path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
     storage.write_bytes(folder.anchors, path.read_bytes())
     return load_anchors(path)
@@ -148,7 +146,6 @@ def label_table(
     reinforced: Reinforced,
     dictionary: AnchorDictionary,
     text: TextSet,
-    digest: str,
     show: Silent,
 ) -> TokenTable:
     """The forget set with generic labels, as integers on disk."""
@@ -173,7 +170,7 @@ def label_table(
         folder.log("labels", **figures)
 
     made_from = {
-        "reinforced": digest,
+        "reinforced": reinforced.digest,
         "target": text.digest,
         "anchors": storage.digest_value([a.row() for a in dictionary]),
         "method": method.model_dump(),

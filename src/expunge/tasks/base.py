@@ -77,7 +77,17 @@ class Step:
     retain: Batch | None
 
     def nll(self, batch: Batch | None) -> Tensor:
-        """Mean negative log-likelihood of the batch's labels, in nats a token; scalar."""
+        """Negative log-likelihood of the batch's labels, in nats a token of the whole optimizer step; scalar.
+
+        Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean.
+        """
         if batch is None:
             raise ValueError("the method asked for a set that it did not declare in `needs`")
         return self.task.nll(batch)
+
+    @staticmethod
+    def share(batch: Batch | None) -> float:
+        """The batch's share of the optimizer step's labelled tokens: 1 without gradient accumulation."""
+        if batch is None:
+            return 0.0
+        return float((batch.labels[:, 1:] != IGNORED).sum()) / batch.normaliser

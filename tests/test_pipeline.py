@@ -1,0 +1,513 @@
+"""A whole run on the tiny model, for every method; what the later verbs make of its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import expunge
+from conftest import build_tiny_model
+from expunge import pipeline
+from expunge.data.tables import TokenTable
+from expunge.errors import RunError
+from expunge.evidence.verify import verify_run
+from expunge.measures.perplexity import perplexity
+from expunge.methods.discovery import built_in
+from expunge.recipe import Recipe, load_recipe
+from expunge.run_folder import RunFolder
+from expunge.tasks.causal_lm import CausalLM
+from small import SMALL, contents, files, leftovers, write_texts
+
+ROW = ["measure", "split", "model", "value", "low", "high", "n", "higher_is", "unit"]
+CORE = {
+    ("familiarity_completion", "forget"),
+    ("familiarity_probability", "forget"),
+    ("perplexity", "forget"),
+    ("perplexity", "retain"),
+    ("perplexity", "ordinary"),
+    ("general_knowledge", "general"),
+}
+Forget = Callable[..., RunFolder]
+
+
+@pytest.fixture(scope="module")
+def forget(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Forget:
+    """Make the tiny model forget the small text; options are fields of the recipe."""
+    target, retain = write_texts(tmp_path_factory.mktemp("texts"))
+
+    def run(out: Path, method: str = "gradient_ascent", **options: Any) -> RunFolder:
+        usual = SMALL | {"method": method, "retain": str(retain), "model": str(tiny_model_folder)}
+        return expunge.forget(str(options.pop("target", target)), out=out, **usual | options)
+
+    return run
+
+
+@pytest.fixture(scope="module", params=built_in())
+def finished(request: pytest.FixtureRequest, forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run of each method. Read only."""
+    return forget(tmp_path_factory.mktemp("run") / request.param, request.param)
+
+
+def method_of(folder: RunFolder) -> str:
+    return str(load_recipe(folder.recipe).method["name"])
+
+
+def reused(folder: RunFolder) -> list[bool]:
+    return [row["reused"] for row in folder.read_events("stage")]
+
+
+def test_every_file_is_there(finished: RunFolder) -> None:
+    generic = method_of(finished) == "whos_harry_potter"
+    names = {path.name for path in finished.path.iterdir()} - {".lock"}
+    assert names == {
+        *["recipe.yaml", "events.jsonl", "stages", "checkpoints", "model", "scores.json", "per_example.json"],
+        *["answers.json", "report.html", "record.json"],
+        *(["anchors.yaml"] if generic else []),
+    }
+    assert {path.name for path in finished.model.iterdir()} == {
+        *["config.json", "generation_config.json", "model.safetensors", "README.md"],
+        *["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"],
+    }
+    assert leftovers(finished.path) == []
+    assert list(finished.checkpoints.iterdir()) == []
+    assert all(path.stat().st_size for path in files(finished.path) if path.name != ".lock")
+    stages = {path.name.rpartition("-")[0] for path in finished.stages.iterdir()}
+    assert {
+        "terms",
+        "sampled-general",
+        "sampled-ordinary",
+        "measured-base",
+        "measured-unlearned",
+        "unlearned",
+    } <= stages
+    assert ({"reinforced", "anchors", "labels"} <= stages) == generic
+
+
+def test_scores_are_well_formed(finished: RunFolder) -> None:
+    rows = json.loads(finished.scores.read_text())
+    found: dict[str, set[tuple[str, str]]] = {"base": set(), "unlearned": set()}
+    for row in rows:
+        assert list(row) == ROW
+        assert isinstance(row["n"], int)
+        assert row["n"] > 0
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["higher_is"] in ("better", "worse")
+        assert row["unit"]
+        found[row["model"]].add((row["measure"], row["split"]))
+    assert found == {"base": CORE, "unlearned": CORE}
+    assert len(rows) == 2 * len(CORE)
+    sizes = {(row["measure"], row["split"], row["model"]): row["n"] for row in rows}
+    examples = json.loads(finished.per_example.read_text())
+    assert {(e["measure"], e["split"], e["model"]): len(e["values"]) for e in examples} == sizes
+    answers = json.loads(finished.answers.read_text())
+    assert {row["group"] for row in answers} >= {"completion prompt", "general question"}
+    assert all(isinstance(row["before"], str) and isinstance(row["after"], str) for row in answers)
+
+
+def test_record_recipe_and_events_are_well_formed(finished: RunFolder) -> None:
+    record = json.loads(finished.record.read_text())
+    assert record["method"]["name"] == method_of(finished)
+    assert record["cost"]["steps"] == 4
+    assert record["cost"]["peak_memory_bytes"] > 1 << 20
+    assert record["cost"]["seconds_total"] > 0
+    assert not record["verdict"]["passed"]  # a model of random weights knows nothing that could be seen to go
+    assert record["digests"]["model"]["model.safetensors"] == contents(finished.model)["model.safetensors"]
+    assert "README.md" not in record["digests"]["model"]
+    recipe = yaml.safe_load(finished.recipe.read_text())
+    assert set(recipe) == set(Recipe.model_fields)
+    assert recipe["training"]["max_steps"] == 4
+    events = [json.loads(line) for line in finished.events.read_text().splitlines()]
+    assert [row["step"] for row in events if row["event"] == "step"] == [1, 2, 3, 4]
+    assert [row["step"] for row in events if row["event"] == "probe"] == [0, 2, 4]
+    assert [row["event"] for row in events[-2:]] == ["finished", "peak"]
+    card = finished.model / "README.md"
+    assert yaml.safe_load(card.read_text().split("---\n")[1])["library_name"] == "transformers"
+    assert str(finished.path) not in card.read_text()
+    assert "</html>" in finished.report.read_text()
+
+
+def test_the_model_has_changed_and_is_whole(finished: RunFolder, tiny_model_folder: Path) -> None:
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model_folder, finished.model))
+    assert before.keys() == after.keys()
+    assert all(after[name].dtype == torch.float32 and after[name].isfinite().all() for name in after)
+    assert max((after[name] - before[name]).abs().max().item() for name in after) > 1e-4
+
+
+def test_after_is_measured_on_the_model_as_saved(finished: RunFolder) -> None:
+    task = CausalLM(
+        AutoModelForCausalLM.from_pretrained(finished.model).eval(), AutoTokenizer.from_pretrained(finished.model)
+    )
+    (table,) = finished.stages.glob("forget-tokens-*")
+    score = perplexity(task, TokenTable(table), "forget", "unlearned", SMALL["evaluation.max_blocks"])
+    before, after = (
+        next(s for s in finished.read_scores() if (s.measure, s.split, s.model) == ("perplexity", "forget", model))
+        for model in ("base", "unlearned")
+    )
+    assert after.value == pytest.approx(score.value, rel=1e-3)  # the run may have computed in bfloat16
+    assert abs(after.value / before.value - 1) > 1e-2 or method_of(finished) != "gradient_ascent"
+
+
+def test_the_same_again_computes_nothing_and_changes_no_byte(
+    finished: RunFolder, forget: Forget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("this was done before")
+
+    for name in ("train", "measure_core", "save_model"):
+        monkeypatch.setattr(pipeline, name, fail)
+    before, times = contents(finished.path), {path: path.stat().st_mtime_ns for path in files(finished.path)}
+    events = len(reused(finished))
+    forget(finished.path, method_of(finished))
+    after = contents(finished.path)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert changed <= {"events.jsonl", "record.json", "report.html"}  # their peak memory may have risen
+    assert all(reused(finished)[events:])
+    assert reused(finished)[events:]
+    weights = finished.model / "model.safetensors"
+    assert weights.stat().st_mtime_ns == times[weights]
+
+
+def test_it_loads_without_expunge(finished: RunFolder) -> None:
+    if method_of(finished) != "fine_tune":
+        pytest.skip("one is enough: all are saved by the same lines")
+    code = (
+        "import sys, torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "model, info = AutoModelForCausalLM.from_pretrained(sys.argv[1], output_loading_info=True)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "ids = tokenizer('Sherlock Holmes', return_tensors='pt')['input_ids']\n"
+        "print(float(model(ids).logits.double().sum()), type(model).__name__, info['missing_keys'], "
+        "info['unexpected_keys'], [name for name in sys.modules if 'expunge' in name])"
+    )
+    out = subprocess.run([sys.executable, "-c", code, finished.model], capture_output=True, text=True, check=True)
+    total, words = out.stdout.split(" ", 1)
+    assert words == "LlamaForCausalLM set() set() []\n"
+    model = AutoModelForCausalLM.from_pretrained(finished.model)
+    ids = AutoTokenizer.from_pretrained(finished.model)("Sherlock Holmes", return_tensors="pt")["input_ids"]
+    assert float(total) == pytest.approx(float(model(ids).logits.double().sum()), rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"training.max_steps": 5}, {"method": "fine_tune"}, {"target": "x"}])
+def test_another_recipe_in_the_same_folder_is_refused(
+    other: dict[str, Any], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "read_sets", lambda *args: pytest.fail("too late"))
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(pytest.fail.Exception):
+        forget(folder.path)
+    recipe = folder.recipe.read_bytes()
+    with pytest.raises(RunError, match="holds another run: its recipe differs in") as caught:
+        forget(folder.path, **other)
+    assert "choose another --out" in str(caught.value)
+    assert folder.recipe.read_bytes() == recipe
+
+
+# The type that a model is saved in
+
+
+@pytest.fixture(scope="module")
+def bf16_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("bf16") / "model", dtype="bfloat16")
+
+
+def scores_of(folder: RunFolder, model: str) -> dict[tuple[str, str], float]:
+    return {(s.measure, s.split): s.value for s in folder.read_scores() if s.model == model}
+
+
+def test_an_update_that_rounding_undoes_is_measured_as_undone(forget: Forget, bf16_model: Path, tmp_path: Path) -> None:
+    """Steps far below the rounding of bfloat16: the model in memory has moved, the one on disk has not."""
+    folder = forget(
+        tmp_path / "run",
+        model=str(bf16_model),
+        save_dtype="bfloat16",
+        **{"training.learning_rate": 1e-8, "training.bf16": False},
+    )
+    before, after = load_file(bf16_model / "model.safetensors"), load_file(folder.model / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) and after[name].dtype == torch.bfloat16 for name in before)
+    base, unlearned = scores_of(folder, "base"), scores_of(folder, "unlearned")
+    assert {name: pytest.approx(value, rel=0.02) for name, value in base.items()} == unlearned
+    task = CausalLM(AutoModelForCausalLM.from_pretrained(folder.model), AutoTokenizer.from_pretrained(folder.model))
+    assert task.model.dtype == torch.bfloat16
+    (table,) = folder.stages.glob("forget-tokens-*")
+    on_disk = perplexity(task, TokenTable(table), "forget", "unlearned", SMALL["evaluation.max_blocks"])
+    assert unlearned["perplexity", "forget"] == pytest.approx(on_disk.value, rel=1e-9)
+
+
+def test_where_rounding_would_undo_it_the_model_is_saved_in_float32_and_the_record_says_so(
+    forget: Forget, bf16_model: Path, tmp_path: Path
+) -> None:
+    folder = forget(tmp_path / "run", model=str(bf16_model), **{"training.learning_rate": 1e-6})
+    assert {tensor.dtype for tensor in load_file(folder.model / "model.safetensors").values()} == {torch.float32}
+    assert json.loads((folder.model / "config.json").read_text())["dtype"] == "float32"
+    (warning,) = json.loads(folder.record.read_text())["warnings"]
+    assert warning.startswith("saved as float32: rounding to the base model's bfloat16 would undo ")
+    assert "saved as float32" in (folder.model / "README.md").read_text()
+
+
+# A topic
+
+
+def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, tmp_path: Path) -> None:
+    def again() -> RunFolder:
+        return forget(tmp_path / "run", target="the people of Baker Street", retain=None)
+
+    def state(folder: RunFolder) -> tuple[str, str]:
+        return contents(folder.model)["model.safetensors"], folder.scores.read_text()
+
+    folder = again()
+    answers = folder.target / "answers.jsonl"
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert 0 < len(rows) <= SMALL["data.elicited_answers"]
+    assert all(set(row) in ({"question", "answer"}, {"text"}) for row in rows)
+    assert any("the people of Baker Street" in row.get("text", row.get("question", "")) for row in rows)
+    first = state(folder)
+
+    street = "Inspector Lestrade went with Sherlock Holmes to Baker Street, and Lestrade saw Holmes at the window."
+    answers.write_text("".join(json.dumps({"text": f"{street} Night {i}."}) + "\n" for i in range(6)))
+    started = len(list(folder.read_events("stage_started")))
+    second = state(again())
+    remade = [row["name"] for row in folder.read_events("stage_started")][started:]
+    assert {"forget-tokens", "terms", "measured-base", "unlearned", "measured-unlearned"} <= set(remade)
+    assert second[0] != first[0]
+    assert second[1] != first[1]
+    probed = folder.steps("probe")[0]["prompts"]
+
+    # Other prompts than before, and what their probabilities are followed for must be theirs.
+    school = "Every year Hermione Granger came to Hogwarts with Harry Potter, and Granger read what Potter had not."
+    answers.write_text("".join(json.dumps({"text": f"{school} Year {i}."}) + "\n" for i in range(6)))
+    third = state(again())
+    assert third[0] not in (first[0], second[0])
+    assert [row["step"] for row in folder.steps("step")] == [1, 2, 3, 4]
+    assert [row["step"] for row in folder.steps("probe")] == [0, 2, 4]
+    assert folder.steps("probe")[0]["prompts"] != probed
+    assert "Baker" not in json.dumps(folder.steps("probe"))
+
+    # Measuring again knows which of the three models lies in `model/`.
+    record = json.loads(folder.record.read_text())
+    expunge.evaluate(folder.path)
+    assert (
+        json.loads(folder.record.read_text())["cost"]["seconds"]["unlearning"]
+        == record["cost"]["seconds"]["unlearning"]
+    )
+    assert state(folder) == third
+
+
+def test_a_checkpoint_of_other_answers_is_not_gone_on_with(
+    forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off in training, answers edited, started again: as if there had been no first attempt."""
+    topic = {"target": "Baker Street and its people", "retain": None, "training.save_seconds": 1e-6}
+    topic |= {"training.probe_steps": 1}
+    rows = [
+        "The fog lay over the city, and nobody went to the door that night.",
+        "A man came and asked for the doctor.",
+    ]
+
+    def write(out: Path, count: int) -> None:
+        (out / "target").mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps({"text": f"{row} {i} " * 3}) for i in range(count) for row in rows]
+        (out / "target" / "answers.jsonl").write_text("\n".join(lines))
+
+    class Crash(BaseException):
+        pass
+
+    def crash(*args: Any) -> None:
+        raise Crash
+
+    write(tmp_path / "edited", 3)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(pipeline, "save_model", crash)
+        forget(tmp_path / "edited", **topic)
+    assert [path.name for path in RunFolder(tmp_path / "edited").checkpoints.glob("*/step-*")] == ["step-00000003"]
+    found = []
+    for name in ("edited", "fresh"):
+        write(tmp_path / name, 2)
+        found.append(contents(forget(tmp_path / name, **topic).model)["model.safetensors"])
+    assert found[0] == found[1]
+
+
+# The verbs that follow
+
+
+@pytest.fixture(scope="module")
+def one_run(forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run to copy from."""
+    return forget(tmp_path_factory.mktemp("one") / "run")
+
+
+@pytest.fixture
+def copied(one_run: RunFolder, tmp_path: Path) -> RunFolder:
+    shutil.copytree(one_run.path, tmp_path / "copied")
+    return RunFolder(tmp_path / "copied")
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> Path:
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    texts = [["in the fog", "at the door"], ["a wind", "a window", "a street"]]
+    rows = [
+        {
+            "question": f"Where is number {i}?",
+            "choices": {"text": text, "label": list("ABC")[: len(text)]},
+            "answerKey": "B",
+        }
+        for i, text in enumerate(texts * 3)
+    ]
+    (folder / "arc_easy.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Path, tmp_path: Path) -> None:
+    before = {(s.measure, s.split, s.model): s for s in copied.read_scores()}
+    weights = contents(copied.model)
+    scores = expunge.evaluate(copied.path, benchmarks=str(benchmarks))
+    assert scores == copied.read_scores()
+    found = {(s.measure, s.split, s.model): s for s in scores}
+    added = found.keys() - before.keys()
+    assert added == {(m, "arc_easy", w) for m in ("accuracy", "accuracy_normalised") for w in ("base", "unlearned")}
+    assert all(found[key].n == 6 for key in added)
+    assert {key: found[key] for key in before} == before
+    checks = {check["name"] for check in json.loads(copied.record.read_text())["verdict"]["checks"]}
+    assert {"benchmark_mean_loss", "benchmark_worst_loss"} <= checks
+    assert "ARC" in copied.report.read_text()
+
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "He went to Baker"}\n{"prompt": "The doctor was", "references": ["Watson"]}\n')
+    found = {(s.measure, s.split, s.model): s for s in expunge.evaluate(copied.path, prompts=str(prompts))}
+    assert found["familiarity_completion", "forget", "base"].n == 2
+    assert found["familiarity_completion", "forget", "unlearned"].n == 2
+    assert ("accuracy", "arc_easy", "base") in found  # what was measured last stays
+    shown = [row["prompt"] for row in json.loads(copied.answers.read_text()) if row["group"] == "completion prompt"]
+    assert shown == ["He went to Baker", "The doctor was"]
+    assert {name: d for name, d in contents(copied.model).items() if name != "README.md"} == {
+        name: digest for name, digest in weights.items() if name != "README.md"
+    }
+    assert all(finding.ok for finding in verify_run(copied))
+
+
+def test_evaluate_any_model_on_the_sets_of_a_run(copied: RunFolder, tiny_model_folder: Path, tmp_path: Path) -> None:
+    before = contents(copied.path)
+    base = expunge.evaluate(tiny_model_folder, recipe=copied.recipe)
+    assert {s.model for s in base} == {"unlearned"}
+    assert {(s.measure, s.split): s.value for s in base} == pytest.approx(scores_of(copied, "base"), rel=1e-6)
+    own = expunge.evaluate(copied.model, recipe=copied.recipe)
+    assert {(s.measure, s.split): s.value for s in own} == scores_of(copied, "unlearned")
+    after = contents(copied.path)
+    assert {name for name in before if before[name] != after[name]} == {"events.jsonl"}
+    other = tmp_path / "recipe.yaml"
+    shutil.copy(copied.recipe, other)
+    with pytest.raises(RunError, match="is not the recipe of a run"):
+        expunge.evaluate(tiny_model_folder, recipe=other)
+    assert {path.name for path in tmp_path.iterdir()} == {"copied", "recipe.yaml"}
+
+
+def test_evaluate_refuses_a_folder_without_its_model(copied: RunFolder) -> None:
+    weights = copied.model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(RunError, match="no unlearned model, or one that was changed since"):
+        expunge.evaluate(copied.path)
+    shutil.rmtree(copied.model)
+    with pytest.raises(RunError, match="run the command that started it again"):
+        expunge.evaluate(copied.path)
+
+
+def test_a_model_that_was_changed_is_made_again_to_the_bit(copied: RunFolder, forget: Forget) -> None:
+    before = contents(copied.model)
+    weights = copied.model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    forget(copied.path)
+    assert contents(copied.model) == before
+    assert leftovers(copied.path) == []
+
+
+def test_compare(one_run: RunFolder, copied: RunFolder, tmp_path: Path) -> None:
+    page = tmp_path / "comparison.html"
+    text = str(expunge.compare([one_run.path, copied.path], page))
+    assert "Gradient ascent" in text
+    assert "run" in text.splitlines()[0]
+    assert "copied" in text.splitlines()[0]
+    assert "</html>" in page.read_text()
+    copied.scores.unlink()
+    with pytest.raises(RunError, match=r"no scores\.json"):
+        expunge.compare([one_run.path, copied.path])
+
+
+def test_report_is_written_anew_from_the_folder(copied: RunFolder, one_run: RunFolder) -> None:
+    from expunge.report.render import render_report
+
+    copied.report.unlink()
+    assert render_report(copied) == copied.report
+    assert len(copied.report.read_text()) == pytest.approx(len(one_run.report.read_text()), rel=0.01)
+
+
+# Verifying
+
+
+def failing(folder: RunFolder) -> list[str]:
+    return [finding.what for finding in verify_run(folder) if not finding.ok]
+
+
+def test_verify_finds_nothing_in_a_finished_run(finished: RunFolder) -> None:
+    findings = verify_run(finished)
+    assert all(finding.ok for finding in findings), findings
+    assert {"model/model.safetensors", "model/config.json", "model/tokenizer.json"} <= {
+        finding.what.split()[0] for finding in findings
+    }
+    assert sum(" set " in finding.what for finding in findings) == 2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_verify_names_a_file_of_the_model_with_a_changed_byte(copied: RunFolder, name: str) -> None:
+    path = copied.model / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert failing(copied) == [f"model/{name} does not have the recorded digest"]
+    path.unlink()
+    assert failing(copied) == [f"model/{name} is missing"]
+
+
+def test_verify_names_a_file_that_was_added(copied: RunFolder) -> None:
+    (copied.model / "extra.json").write_text("{}")
+    assert failing(copied) == ["model/extra.json is not in the record"]
+
+
+def test_verify_finds_a_score_that_was_made_better(copied: RunFolder) -> None:
+    rows = json.loads(copied.scores.read_text())
+    for row in rows:
+        if (row["measure"], row["split"], row["model"]) == ("perplexity", "ordinary", "unlearned"):
+            row["value"] *= 0.9
+    copied.scores.write_text(json.dumps(rows))
+    assert failing(copied) == ["the verdict does not follow from scores.json and recipe.yaml"]
+
+
+def test_verify_finds_a_threshold_that_was_moved(copied: RunFolder) -> None:
+    recipe = yaml.safe_load(copied.recipe.read_text())
+    recipe["verdict"]["perplexity"] = 9.0
+    copied.recipe.write_text(yaml.safe_dump(recipe))
+    assert failing(copied) == ["the verdict does not follow from scores.json and recipe.yaml"]
+
+
+@pytest.mark.parametrize("name", ["forget", "retain"])
+def test_verify_names_a_set_that_was_changed(
+    name: str, tiny_model_folder: Path, copied: RunFolder, tmp_path: Path
+) -> None:
+    recipe = yaml.safe_load(copied.recipe.read_text())
+    moved = tmp_path / f"{name}.txt"
+    shutil.copy(recipe[name], moved)
+    recipe[name] = str(moved)
+    copied.recipe.write_text(yaml.safe_dump(recipe))
+    assert failing(copied) == []
+    moved.write_text(moved.read_text().replace("night", "day").replace("wind", "gale"))
+    assert failing(copied) == [f"the {name} set {moved} does not have the recorded digest"]
