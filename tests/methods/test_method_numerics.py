@@ -67,6 +67,20 @@ def test_gradient_difference(task: CausalLM, gamma: float, alpha: float) -> None
     assert loss_of(task, spec) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_limit_on_the_forget_loss(task: CausalLM) -> None:
+    """min(m, NLL): below it nothing changes, above it the forget set no longer pushes and the retain set still does."""
+    free = {"name": "gradient_difference", "forget_weight": 2.0, "retain_weight": 0.5}
+    known = mean_nll(task, FORGET)
+    assert loss_of(task, free | {"forget_limit": known + 0.1}) == pytest.approx(loss_of(task, free), rel=1e-12)
+    limit = known - 0.1
+    expected = -2 * limit + 0.5 * mean_nll(task, RETAIN)
+    assert loss_of(task, free | {"forget_limit": limit}) == pytest.approx(expected, rel=1e-12)
+    kept = gradient(task, free | {"forget_limit": limit})
+    repair = gradient(task, {"name": "fine_tune"})
+    for name, expected_gradient in repair.items():
+        torch.testing.assert_close(kept[name], 0.5 * expected_gradient, rtol=1e-9, atol=1e-14)
+
+
 def test_fine_tuning_is_the_nll_of_what_is_kept(task: CausalLM) -> None:
     assert loss_of(task, {"name": "fine_tune"}) == pytest.approx(mean_nll(task, RETAIN), rel=1e-12)
 

@@ -270,6 +270,11 @@ def test_the_penalty_is_as_large_as_it_is_set() -> None:
     assert [label(3.9), label(4.1)] == [" Tom", " he"]
 
 
+def test_a_translation_is_lowered_from_the_very_next_token_on() -> None:
+    base: Says = {" Tom": {" Tom": 9.0, " and": 5.0}}
+    assert words(labels_of(Pair(base), block_of("he met Ron and")))[3] == " and"
+
+
 def test_the_split_form_compares_both_models_on_the_original() -> None:
     pair = Pair(BASE, STRONG)
     labels = words(labels_of(pair, block_of(TEXT), form="split"))
