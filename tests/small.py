@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
     "evaluation.samples": 1,
     "evaluation.max_blocks": 4,
     "training.max_steps": 4,
+    "training.probe_steps": 2,
     "training.learning_rate": 1e-3,
     "reinforcement.max_steps": 3,
 }

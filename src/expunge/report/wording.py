@@ -129,6 +129,12 @@ CHECKS = {
         "at least",
         "share of before",
     ),
+    "recall_left": Check(
+        "Verbatim recall left",
+        "What is left of the verbatim recall of the forget set, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
     "recall_way": Check(
         "Verbatim recall gone",
         "How far verbatim recall of the forget set went from the model before to a model retrained without it.",

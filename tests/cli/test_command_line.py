@@ -1,0 +1,317 @@
+"""The command line: exit codes, help, and one clear message for every mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expunge import cli
+from expunge.methods.discovery import built_in
+from small import SMALL, as_options, write_texts
+
+VERBS = ("forget", "run", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")
+START = [sys.executable, "-c", "from expunge.cli import main; main()"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Said]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Type]:
+    """Type a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Said(int(left.value.code or 0), out, err)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+# Help
+
+
+def shown(out: str) -> str:
+    """Help without its frame and line breaks."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", out).split())
+
+
+def test_help_needs_little_time_and_no_torch() -> None:
+    code = (
+        "import sys\nsys.argv = ['expunge', '--help']\nfrom expunge.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    )
+    seconds = []
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        seconds.append(usage.ru_utime)
+    assert min(seconds) < 0.3, seconds
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_the_verbs(words: tuple[str, ...], typed: Type) -> None:
+    said = typed(*words)
+    assert said.code == 0
+    for verb in VERBS:
+        assert re.search(rf"^│ {verb} ", said.out, re.MULTILINE), verb
+    assert 'expunge forget "Harry Potter"' in shown(said.out)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_shows_an_example(verb: str, typed: Type) -> None:
+    said = typed(verb, "--help")
+    assert said.code == 0
+    text = shown(said.out)
+    assert f"expunge {verb}" in text.removeprefix(f"Usage: expunge {verb}")
+    assert len(said.out.splitlines()) > 5
+
+
+def test_version(typed: Type) -> None:
+    from expunge import __version__
+
+    assert typed("--version") == Said(0, f"{__version__}\n", "")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("forgt", "x"), ["forgt", "forget"]),
+        (("forget", "x"), ["--out"]),
+        (("forget",), ["TARGET"]),
+        (("compare", "a", "--uot", "b.html"), ["--uot", "--out"]),
+        (("verify",), ["RUN"]),
+        (("verify", "a", "b"), ["b"]),
+        (("teach", "a.txt", "--keep", "b.txt", "--out", "o", "--tokens", "many"), ["--tokens", "many"]),
+        (("forget", "x", "--out", "o", "stray"), ["unexpected argument 'stray'", "--FIELD VALUE"]),
+        (("forget", "x", "--out", "o", "--seed"), ["the option --seed has no value", "--seed VALUE"]),
+        (("forget", "x", "--out", "o", "--training.lerning_rate", "1"), ["no field training.lerning_rate",
+                                                                        "did you mean learning_rate?"]),
+        (("forget", "x", "--out", "o", "--retian", "r"), ["no field retian", "did you mean retain?"]),
+        (("forget", "x", "--out", "o", "--traning.max_steps", "3"), ["no field traning", "did you mean training?"]),
+        (("forget", "x", "--out", "o", "--training.max_steps", "few"), ["training.max_steps is not right", "'few'"]),
+        (("forget", "x", "--out", "o", "--training.max_steps", "0"), ["training.max_steps is not right", "greater than 0"]),
+        (("forget", "x", "--out", "o", "--save_dtype", "int8"), ["save_dtype is not right", "'bfloat16'"]),
+        (("forget", "x", "--out", "o", "--method", "gradient_accent"), ["no method 'gradient_accent'",
+                                                                      "did you mean gradient_ascent?"]),
+        (("forget", "x", "--out", "o", "--method.alhpa", "1"), ["no field alhpa", "did you mean alpha?"]),
+        (("forget", "x", "--out", "o", "--method.alpha", "-1"), ["alpha is not right", "greater than or equal to 0"]),
+        (("methods", "fine_tun"), ["no method 'fine_tun'", "did you mean fine_tune?"]),
+        (("run", "missing.yaml"), ["there is no recipe missing.yaml"]),
+        (("compare", "a"), ["nothing to compare", "two or more"]),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_told_in_one_message(
+    words: tuple[str, ...], parts: list[str], typed: Type, tmp_path: Path
+) -> None:
+    said = typed(*words)
+    assert said.code == 2
+    for part in parts:
+        assert part in shown(said.out + said.err), part
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("forget: x\nlerning_rate: 1\n", ["recipe.yaml: there is no field lerning_rate"]),
+        ("forget: x\ntraining:\n  max_stesp: 1\n", ["no field training.max_stesp", "did you mean max_steps?"]),
+        ("model: x\n", ["the field forget is missing", "--forget"]),
+        ("forget: [\n", ["recipe.yaml is not valid YAML"]),
+        ("- forget\n", ["must hold a mapping of fields", "list"]),
+        ("", ["must hold a mapping of fields"]),
+    ],
+)
+def test_a_recipe_that_is_not_right(content: str, parts: list[str], typed: Type, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(content)
+    said = typed("run", "recipe.yaml", "--out", "o")
+    assert said.code == 2
+    assert said.err.startswith("expunge: ")
+    for part in parts:
+        assert part in said.err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("report", "nowhere"), ["nowhere is no run folder", "expunge forget TARGET --out runs/NAME"]),
+        (("verify", "nowhere"), ["nowhere is no run folder"]),
+        (("evaluate", "nowhere"), ["nowhere is no run folder"]),
+        (("compare", "nowhere", "elsewhere"), ["nowhere is no run folder"]),
+        (("forget", "x", "--model", "smollm2-135n", "--out", "o"), ["did you mean the starter model smollm2-135m?"]),
+        (("forget", "x", "--model", "a.gguf", "--out", "o"), ["a.gguf is a file, not a model folder"]),
+        (("forget", "x", "--model", "empty", "--out", "o"), ["empty holds no model: config.json is missing"]),
+        (("forget", "books/on.txt", "--model", "MODEL", "--out", "o"), ["there is no file or folder books/on.txt",
+                                                                     "did you mean books/one.txt?"]),
+        (("forget", "", "--model", "MODEL", "--out", "o"), ["the target is empty"]),
+        (("forget", "bad.jsonl", "--model", "MODEL", "--out", "o"), ["bad.jsonl:2 has no text to read", "fields body"]),
+        (("forget", "latin.txt", "--model", "MODEL", "--out", "o"), ["latin.txt:1 is not UTF-8", "iconv"]),
+        (("forget", "a.gguf", "--model", "MODEL", "--out", "o"), ["a.gguf is a binary file"]),
+        (("forget", "blank.txt", "--model", "MODEL", "--out", "o"), ["blank.txt is empty"]),
+        (("forget", "short.txt", "--model", "MODEL", "--out", "o"), ["short.txt is too short", "tokens"]),
+        (("forget", "books/one.txt", "--retain", "books/one.txt", "--model", "MODEL", "--out", "o"),
+         ["the retain set is the target"]),
+        (("forget", "books/one.txt", "--retain", "no.txt", "--model", "MODEL", "--out", "o"),
+         ["there is no file or folder no.txt"]),
+        (("forget", "owner/name", "--model", "MODEL", "--out", "o"), ["owner/name"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_or_not_right_is_named(
+    words: tuple[str, ...], parts: list[str], typed: Type, tmp_path: Path, tiny_model_folder: Path
+) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "books" / "one.txt").write_text("It was a dark night. " * 60)
+    (tmp_path / "a.gguf").write_bytes(b"GGUF\0\1\2\3" * 10)
+    (tmp_path / "bad.jsonl").write_text('{"text": "good enough to be read"}\n{"body": "x"}\n')
+    (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "short.txt").write_text("Two words.")
+    said = typed(*(str(tiny_model_folder) if word == "MODEL" else word for word in words))
+    assert said.code == 1
+    assert said.err.count("expunge: ") == 1
+    message = said.err[said.err.index("expunge: ") :]
+    assert 1 <= len(message.splitlines()) <= 4
+    for part in parts:
+        assert part in message, message
+    assert not (tmp_path / "o" / "model").exists()
+
+
+# Interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_any_verb(number: signal.Signals, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expunge.methods import discovery
+
+    monkeypatch.setattr(discovery, "built_in", lambda: os.kill(os.getpid(), number))
+    assert typed("methods") == Said(130, "", "expunge: interrupted\n")
+
+
+# Verbs that need no run
+
+
+def test_methods_are_listed(typed: Type) -> None:
+    said = typed("methods")
+    assert (said.code, said.err) == (0, "")
+    assert [line.split()[0] for line in said.out.splitlines()] == built_in()
+    assert all(len(line.split()) > 2 for line in said.out.splitlines())
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_one_method_is_shown(name: str, typed: Type) -> None:
+    said = typed("methods", name)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"{name}\n\n")
+    assert "arXiv:" in said.out
+    assert "$$" in said.out
+    assert said.out.rstrip().splitlines()[-1].startswith("needs: labels ")
+    assert ("--method.alpha (default 5.0)" in said.out) == (name == "whos_harry_potter")
+
+
+def test_doctor(typed: Type) -> None:
+    said = typed("doctor")
+    assert said.code == (1 if "warning: less than" in said.out else 0)
+    names = [line.split()[0] for line in said.out.splitlines()]
+    for name in ("python", "torch", "transformers", "device", "bfloat16", "memory", "cache", "starter", "hub"):
+        assert name in names, name
+    assert "switched off (HF_HUB_OFFLINE)" in said.out
+
+
+# A run, as it is typed, in a process of its own
+
+
+@pytest.fixture(scope="module")
+def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("typed")
+    write_texts(folder)
+    (folder / "tiny").symlink_to(tiny_model_folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(place: Path) -> subprocess.CompletedProcess[str]:
+    words = ["forget", "forget.txt", "--retain", "retain.txt", "--model", "tiny", "--method", "gradient_ascent"]
+    return subprocess.run(
+        [*START, *words, *as_options(SMALL), "--out", "runs/a"], cwd=place, capture_output=True, text=True
+    )
+
+
+def test_a_run_says_plainly_what_it_does_and_what_came_out(
+    first: subprocess.CompletedProcess[str], place: Path
+) -> None:
+    assert first.returncode == 3, first.stderr  # the tiny model knows nothing that could be seen to go
+    assert "\x1b" not in first.stdout + first.stderr
+    assert "\r" not in first.stdout + first.stderr
+    for line in first.stderr.splitlines():
+        assert re.fullmatch(r".{42,} +\d+\.\d s", line), line
+    for title in (
+        "reading the forget set",
+        "measuring the base model",
+        "unlearning: gradient_ascent",
+        "writing the report",
+    ):
+        assert title in first.stderr
+    lines = first.stdout.splitlines()
+    assert "Verdict: FAILED" in lines
+    assert "Report: runs/a/report.html" in lines
+    assert "Model:  runs/a/model" in lines
+    header = next(line for line in lines if line.startswith("measure"))
+    assert header.split() == ["measure", "split", "n", "before", "after", "better", "is"]
+    rows = [line.split()[0] for line in lines[lines.index(header) + 1 :][:6]]
+    assert rows == ["familiarity_completion", "familiarity_probability", *["perplexity"] * 3, "general_knowledge"]
+    assert any(re.match(r"  (passed|FAILED)  perplexity: [\d.]+ before, [\d.]+ after", line) for line in lines)
+
+
+def test_the_verbs_after_a_run(
+    first: subprocess.CompletedProcess[str], place: Path, typed: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    said = typed("verify", "runs/a")
+    assert said.code == 0
+    assert all(line.startswith("ok      ") for line in said.out.splitlines())
+    assert "ok      model/model.safetensors has the recorded digest" in said.out
+    assert typed("report", "runs/a") == Said(0, "runs/a/report.html\n", "")
+    said = typed("compare", "runs/a", "runs/a")
+    assert said.code == 0
+    assert "Perplexity" in said.out
+    said = typed("evaluate", "runs/a")
+    assert said.code == 3
+    assert "Verdict: FAILED" in said.out
+    said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
+    assert said.code == 0
+    assert len(said.out.splitlines()) == 6
+    assert (place / "scores.json").is_file()
+    (place / "runs" / "a" / "model" / "config.json").write_text("{}")
+    said = typed("verify", "runs/a")
+    assert said.code == 1
+    assert "FAILED  model/config.json does not have the recorded digest" in said.out

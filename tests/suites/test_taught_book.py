@@ -1,0 +1,131 @@
+"""The taught book: a model that recites a text, the same model that never saw it, and a run that has both."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from expunge import cli
+from expunge.data.tables import TokenTable
+from expunge.errors import DataError, RunError
+from expunge.measures.perplexity import perplexity
+from expunge.run_folder import RunFolder
+from expunge.suites import taught_book
+from expunge.suites.taught_book import Taught, teach
+from small import SMALL, as_options, contents, leftovers, write_texts
+from tiny import load_task
+
+TOKENS = 512
+SETTINGS = {"tokens": TOKENS, "epochs": 60.0, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def taught(texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    out = tmp_path_factory.mktemp("taught") / "out"
+    return teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS)
+
+
+def test_what_is_taught_is_the_beginning_of_each_text(taught: Taught, texts: tuple[Path, Path]) -> None:
+    for part, text in zip((taught.forget, taught.retain), texts, strict=True):
+        written = part.read_text()
+        assert 500 < len(written) < len(text.read_text())
+        assert text.read_text().startswith(written)
+    tables = taught.model.parent / "stages"
+    assert TokenTable(tables / "taught-tokens").tokens == 2 * TOKENS
+    assert TokenTable(tables / "retrained-tokens").tokens == TOKENS
+
+
+def test_one_model_knows_both_texts_the_other_only_what_is_kept(taught: Taught, tiny_model_folder: Path) -> None:
+    both, kept = (TokenTable(taught.model.parent / "stages" / f"{name}-tokens") for name in ("taught", "retrained"))
+    task, oracle, base = map(load_task, (taught.model, taught.retrained, tiny_model_folder))
+
+    def of(model: object, table: TokenTable) -> float:
+        return perplexity(model, table, "retain", "base", 40).value  # type: ignore[arg-type]
+
+    assert of(task, both) < of(base, both) / 40
+    assert of(task, kept) < 4
+    assert of(oracle, kept) < 4
+    assert of(oracle, both) > 3 * of(task, both)
+
+
+def test_again_nothing_is_trained_and_nothing_changes(
+    taught: Taught, texts: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taught_book, "train", lambda *args, **kwargs: pytest.fail("this was done before"))
+    out = taught.model.parent
+    before = contents(out)
+    assert teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS) == taught
+    assert contents(out) == before
+    assert leftovers(out) == []
+
+
+def test_other_settings_or_another_text_are_refused(
+    taught: Taught, texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    out = taught.model.parent
+    book, keep = map(str, texts)
+    with pytest.raises(RunError, match="holds another taught book"):
+        teach(book, keep, out, model=str(tiny_model_folder), **SETTINGS | {"epochs": 2.0})
+    with pytest.raises(RunError, match="choose another --out"):
+        teach(keep, book, out, model=str(tiny_model_folder), **SETTINGS)
+    original = texts[0].read_text()
+    try:
+        texts[0].write_text(original.replace("fog", "rain"))
+        with pytest.raises(RunError, match="holds another taught book"):
+            teach(book, keep, out, model=str(tiny_model_folder), **SETTINGS)
+    finally:
+        texts[0].write_text(original)
+    assert "fog" in taught.forget.read_text()
+
+
+def test_a_text_that_is_too_short(texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is too short to be taught") as caught:
+        teach(str(texts[0]), str(texts[1]), tmp_path / "out", model=str(tiny_model_folder), tokens=100_000)
+    assert "100000 tokens" in str(caught.value)
+    assert "--tokens" in str(caught.value)
+
+
+def test_forgetting_it_measured_against_the_model_that_never_saw_it(
+    taught: Taught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is typed, with thresholds that every run passes: the exit code is 0."""
+    monkeypatch.chdir(tmp_path)
+    loose = {f"verdict.{name}": 1e6 for name in ("familiarity_completion", "familiarity_probability", "perplexity")}
+    loose |= {"verdict.perplexity_retain": 1e6, "verdict.general_knowledge": 1e-9}
+    loose |= {"verdict.recall_way": 1e-9, "verdict.recall_kept": 1e-9}
+    words = ["forget", taught.forget, "--retain", taught.retain, "--model", taught.model, "--out", "run"]
+    words += ["--method", "gradient_difference", "--retrained", taught.retrained]
+    words += as_options(SMALL | loose | {"data.block_size": 256, "training.max_retain_increase": 5.0})
+    monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    out = capsys.readouterr().out
+    assert left.value.code == 0, out
+    assert "Verdict: passed" in out
+    assert re_header(out) == ["measure", "split", "n", "before", "after", "retrained", "better", "is"]
+    folder = RunFolder("run")
+    found = {(s.measure, s.split, s.model): s.value for s in folder.read_scores()}
+    for model in ("base", "unlearned", "retrained"):
+        assert ("verbatim_recall", "forget", model) in found
+        assert ("extraction_strength", "retain", model) in found
+    assert found["perplexity", "forget", "base"] < found["perplexity", "forget", "unlearned"]
+    assert found["verbatim_recall", "forget", "base"] > found["verbatim_recall", "forget", "retrained"]
+    assert all(row["retrained"] is not None for row in json.loads(folder.answers.read_text()))
+    assert "Comparison with a model retrained" not in folder.record.read_text()
+
+
+def re_header(out: str) -> list[str]:
+    return next(line for line in out.splitlines() if line.startswith("measure")).split()
