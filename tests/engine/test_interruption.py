@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -68,3 +71,27 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_call_that_does_not_listen_is_left_too() -> None:
+    """A long product of matrices holds the main thread; the process ends all the same, and says how to go on."""
+    code = (
+        "import torch\n"
+        "from expunge.engine import interruption\n"
+        "interruption.PATIENCE = 0.5\n"
+        "torch.set_num_threads(1)\n"
+        "m = torch.ones(8000, 8000)\n"
+        "with interruption.interruptible('type it again'):\n"
+        "    print('ready', flush=True)\n"
+        "    for _ in range(100): torch.linalg.matrix_power(m, 1024)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - begun < 5
+    assert "type it again" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,10 +11,13 @@ from types import FrameType
 
 from expunge.errors import Interrupted
 
+PATIENCE = 4.0
+"seconds that a computation may go on after a signal; a backward pass of a large model does not listen for longer"
+
 
 @contextlib.contextmanager
 def interruptible(next_step: str) -> Iterator[None]:
-    """Raise `Interrupted` in the main thread when SIGINT or SIGTERM arrives.
+    """Raise `Interrupted` in the main thread when SIGINT or SIGTERM arrives; end the process where it does not listen.
 
     Nothing is saved on the way out: everything on disk is whole at every instant, and the loop saves by the clock, so
     leaving is quick and loses at most `save_seconds` of work.
@@ -21,16 +25,34 @@ def interruptible(next_step: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    heard = threading.Event()
 
     def leave(number: int, frame: FrameType | None) -> None:
         # A second signal must not break the clean-up that the first one began.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        heard.set()
         raise Interrupted(f"interrupted by {signal.Signals(number).name}", next_step=next_step)
 
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_if_unheard, args=(reader, heard, next_step), daemon=True).start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(fd_before)
+        os.close(writer)  # ends the thread
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_if_unheard(reader: int, heard: threading.Event, next_step: str) -> None:
+    """Wait for a signal's byte; a main thread that is inside one long call of a library will not hear it in time."""
+    while byte := os.read(reader, 1):
+        if byte[0] in (signal.SIGINT, signal.SIGTERM) and not heard.wait(PATIENCE):
+            message = f"expunge: interrupted by {signal.Signals(byte[0]).name}\n  next:    {next_step}\n"
+            os.write(2, message.encode())
+            os._exit(Interrupted.exit_code)
+    os.close(reader)
