@@ -56,10 +56,9 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     show = show or Silent()
-    folder = RunFolder(out)
+    folder, method = RunFolder(out), make_method(recipe.method)
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"), _held(folder):
-            method = make_method(recipe.method)
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
             _claim(folder, recipe)

@@ -12,49 +12,7 @@ import pytest
 
 from small import RETAIN
 
-SCRIPT = """
-import json, resource, sys
-from pathlib import Path
-from expunge.data.order import Order
-from expunge.data.overlap import refuse_overlap
-from expunge.data.readers import digest_documents, read_documents
-from expunge.data.sets import TextSet, blocks, own_text, token_table
-from expunge.measures.recall import passages
-from expunge.measures.terms import target_terms
-from expunge.preparation.anchor_terms import build_dictionary
-from expunge.recipe import Recipe
-from expunge.run_folder import RunFolder
-from transformers import AutoTokenizer
-
-model, target, retain, out = sys.argv[1:]
-peaks = {}
-
-def peak(name):
-    peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-tokenizer = AutoTokenizer.from_pretrained(model)
-recipe = Recipe(forget=target)
-folder = RunFolder(out).create()
-list(build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0))
-peak("start")
-text = TextSet("forget", target, digest_documents(read_documents(target)), False)
-peak("reading")
-table = token_table(folder, [text], recipe, tokenizer, "")
-peak("tokens")
-refuse_overlap(text.documents(), read_documents(retain))
-peak("overlap")
-texts = lambda: (own_text(block)[0] for block in blocks(text, recipe, tokenizer))
-dictionary = build_dictionary(((text, ()) for text in texts()), recipe.anchors.max_terms, 0)
-peak("anchors")
-terms = target_terms(texts(), dictionary)
-peak("terms")
-order = Order(table.lengths, 4, 0, "forget")
-for number in range(0, order.batches_per_epoch * 2, max(1, order.batches_per_epoch // 50)):
-    table.batch(order.batch(number))
-passages(table, 32)
-peak("order")
-print(json.dumps({"tokens": table.tokens, "terms": len(terms.unique), **peaks}))
-"""
+SCRIPT = Path(__file__).with_name("prepare_targets.py")
 
 
 def write_book(path: Path, words: int, seed: int = 0) -> None:
@@ -109,33 +67,40 @@ def write_book(path: Path, words: int, seed: int = 0) -> None:
             written += len(sentence)
 
 
-def measure(words: int, model: Path, folder: Path) -> dict[str, float]:
-    target, retain = folder / f"{words}.txt", folder / "retain.txt"
-    write_book(target, words)
+def growth(short: int, long: int, model: Path, folder: Path) -> tuple[int, int, float, dict[str, float]]:
+    """Prepare a target of so many words, then in the same process a longer one.
+
+    Returns:
+        (tokens of the short one, tokens of the long one, MiB more for the long one, the peaks of memory).
+    """
+    targets = []
+    for words in (short, long):
+        targets.append(folder / f"{words}.txt")
+        write_book(targets[-1], words)
+    retain = folder / "retain.txt"
     retain.write_text(RETAIN)
-    command = [sys.executable, "-c", SCRIPT, model, target, retain, folder / f"run-{words}"]
+    command = [sys.executable, SCRIPT, model, retain, folder / "run", *targets]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr
-    target.unlink()
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def growth(short: dict[str, float], long: dict[str, float]) -> dict[str, float]:
-    """MiB that each step holds more for the longer text."""
-    return {name: long[name] - short[name] for name in short if name not in ("tokens", "terms")}
+    for target in targets:
+        target.unlink()
+    first, second = json.loads(done.stdout)
+    assert first["terms"] > 20
+    assert second["terms"] > 20
+    more = second["peaks"]["order"] - first["peaks"]["order"]
+    return first["tokens"], second["tokens"], more, second["peaks"]
 
 
 def test_a_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_path: Path) -> None:
-    short, long = (measure(words, tiny_model_folder, tmp_path) for words in (33_000, 330_000))
-    assert 80_000 < short["tokens"] < 130_000
-    assert long["tokens"] / short["tokens"] == pytest.approx(10, rel=0.2)
-    assert short["terms"] > 20
-    assert max(growth(short, long).values()) < 60, growth(short, long)
+    short, long, more, peaks = growth(33_000, 330_000, tiny_model_folder, tmp_path)
+    assert 80_000 < short < 130_000
+    assert long / short == pytest.approx(10, rel=0.2)
+    assert more < 60, peaks
 
 
 @pytest.mark.long
 def test_ten_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_path: Path) -> None:
-    short, long = (measure(words, tiny_model_folder, tmp_path) for words in (33_000, 3_300_000))
-    assert long["tokens"] > 8_000_000
-    assert max(growth(short, long).values()) < 300, growth(short, long)
+    short, long, more, peaks = growth(33_000, 3_300_000, tiny_model_folder, tmp_path)
+    assert short < 130_000
+    assert long > 8_000_000
+    assert more < 300, peaks

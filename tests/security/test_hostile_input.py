@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -29,19 +30,22 @@ IMAGE = '"><img src=x onerror=alert(2)>'
 LINK = "[click](javascript:alert(3))"
 
 
-@pytest.fixture
-def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextlib.contextmanager
+def guards() -> Iterator[None]:
     """No pickle, no weights but safetensors, no network."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("something was unpickled")
 
-    for name in ("load", "loads", "Unpickler", "_Unpickler"):
-        monkeypatch.setattr(pickle, name, refuse)
-    monkeypatch.setattr(torch, "load", refuse)
-    disable_socket()
-    yield
-    enable_socket()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load", "loads", "Unpickler", "_Unpickler"):
+            patch.setattr(pickle, name, refuse)
+        patch.setattr(torch, "load", refuse)
+        disable_socket()
+        try:
+            yield
+        finally:
+            enable_socket()
 
 
 def hostile_rows() -> str:
@@ -77,8 +81,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def hostile_run(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder around a run whose topic, answers and prompts are hostile."""
+def folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run, made under guard, whose topic, answers and prompts are hostile."""
     place = tmp_path_factory.mktemp("hostile")
     (place / "run" / "target").mkdir(parents=True)
     (place / "run" / "target" / "answers.jsonl").write_text(hostile_rows(), encoding="utf-8")
@@ -87,23 +91,20 @@ def hostile_run(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactor
         {"prompt": f"{IMAGE} and then", "references": []},
     ]
     (place / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
-    return place
+    options = SMALL | {"evaluation.prompts": str(place / "prompts.jsonl")}
+    with guards():
+        return expunge.forget(f"{SCRIPT} of {LINK}", model=str(tiny_model_folder), out=place / "run", **options)
 
 
-@pytest.fixture
-def folder(guarded: None, hostile_run: Path, tiny_model_folder: Path) -> RunFolder:
-    """That run: made at first, reused then."""
-    options = SMALL | {"evaluation.prompts": str(hostile_run / "prompts.jsonl")}
-    return expunge.forget(f"{SCRIPT} of {LINK}", model=str(tiny_model_folder), out=hostile_run / "run", **options)
-
-
-def test_the_guards_guard(guarded: None, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="unpickled"):
-        pickle.loads(pickle.dumps([1]))
-    with pytest.raises(AssertionError, match="unpickled"):
-        torch.load(tmp_path / "x")
-    with pytest.raises(SocketBlockedError):
-        socket.socket()
+def test_the_guards_guard(tmp_path: Path) -> None:
+    with guards():
+        with pytest.raises(AssertionError, match="unpickled"):
+            pickle.loads(pickle.dumps([1]))
+        with pytest.raises(AssertionError, match="unpickled"):
+            torch.load(tmp_path / "x")
+        with pytest.raises(SocketBlockedError):
+            socket.socket()
+    assert pickle.loads(pickle.dumps([1])) == [1]
 
 
 def test_a_whole_run_neither_unpickles_nor_opens_a_socket(folder: RunFolder) -> None:
@@ -128,15 +129,16 @@ def test_nothing_in_the_report_acts_or_loads(folder: RunFolder) -> None:
 def test_nothing_in_the_model_card_acts(folder: RunFolder) -> None:
     card = (folder.model / "README.md").read_text(encoding="utf-8")
     assert "<script" not in card
-    assert "](javascript" not in card
+    assert "[click](" not in card
+    assert r"\[click\](javascript" in card
     assert "&lt;script&gt;" in card
     assert set(yaml.safe_load(card.split("---\n")[1])) <= {"library_name", "license", "base_model", "tags"}
 
 
-def test_nothing_is_written_beside_the_run(folder: RunFolder, hostile_run: Path) -> None:
-    assert {path.name for path in hostile_run.iterdir()} == {"run", "prompts.jsonl"}
-    assert {path.name for path in hostile_run.parent.iterdir()} >= {hostile_run.name}
-    assert not [path for path in hostile_run.parent.rglob("*escaped*")]
+def test_nothing_is_written_beside_the_run(folder: RunFolder) -> None:
+    place = folder.path.parent
+    assert {path.name for path in place.iterdir()} == {"run", "prompts.jsonl"}
+    assert list(place.parent.rglob("*escaped*")) == []
     known = {"stages", "checkpoints", "target", "model"}
     assert {path.name for path in folder.path.iterdir() if path.is_dir()} == known
 
@@ -187,9 +189,7 @@ def test_links_in_a_folder_are_not_followed(tmp_path: Path, tiny_model_folder: P
 # Code in a model's folder, and in YAML
 
 
-def test_code_in_a_model_folder_does_not_run_in_a_whole_run(
-    guarded: None, tiny_model_folder: Path, tmp_path: Path
-) -> None:
+def test_code_in_a_model_folder_does_not_run_in_a_whole_run(tiny_model_folder: Path, tmp_path: Path) -> None:
     """Code for every class that transformers could take from the folder, and a chat template that asks for more."""
     model = tmp_path / "model"
     shutil.copytree(tiny_model_folder, model)
@@ -208,9 +208,10 @@ def test_code_in_a_model_folder_does_not_run_in_a_whole_run(
         (model / name).write_text(json.dumps(content | change))
     (model / "pytorch_model.bin").write_bytes(pickle.dumps("never read"))
     target, retain = write_texts(tmp_path)
-    folder = expunge.forget(
-        str(target), model=str(model), out=tmp_path / "run", retain=str(retain), method="fine_tune", **SMALL
-    )
+    with guards():
+        folder = expunge.forget(
+            str(target), model=str(model), out=tmp_path / "run", retain=str(retain), method="fine_tune", **SMALL
+        )
     assert not ran.exists()
     assert not list(folder.model.rglob("*.py"))
     assert not list(folder.model.rglob("*.bin"))

@@ -8,7 +8,7 @@ from pathlib import Path
 def compare(*runs: Path, out: Path | None = None) -> None:
     """Show the scores of runs side by side; differences are paired where the examples are the same.
 
-    Examples:
+    For example:
 
         expunge compare runs/a runs/b
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 def doctor() -> int:
-    """Say what this machine can do: versions, device, memory, precision, starter models, hub. For bug reports too."""
+    """Say what this machine can do: versions, device, memory, precision, starter models, hub. For bug reports too.
+
+    For example:
+
+        expunge doctor
+    """
     import os
     import shutil
     from pathlib import Path

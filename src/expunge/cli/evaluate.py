@@ -17,7 +17,7 @@ def evaluate(
 ) -> int:
     """Measure a run again, with benchmarks or prompts added, or any model on a run's sets.
 
-    Examples:
+    For example:
 
         expunge evaluate runs/hp --benchmarks data/benchmarks
 

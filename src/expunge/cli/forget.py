@@ -21,7 +21,7 @@ def forget(
 
     Run the same command again to go on with an interrupted run.
 
-    Examples:
+    For example:
 
         expunge forget "Harry Potter" --out runs/hp
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 def methods(name: str | None = None, /) -> None:
     """List the methods, or show one: its formula, source and hyper-parameters.
 
-    Examples:
+    For example:
 
         expunge methods
 

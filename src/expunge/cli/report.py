@@ -8,7 +8,7 @@ from pathlib import Path
 def report(run: Path, /) -> None:
     """Write report.html of a run folder anew, from the files in it.
 
-    Example:
+    For example:
 
         expunge report runs/hp
 

@@ -16,7 +16,7 @@ def run(
 ) -> int:
     """Run a recipe file, or go on with it where it stopped.
 
-    Examples:
+    For example:
 
         expunge run recipes/whos_harry_potter.yaml --model PATH --forget PATH --retain PATH
 

@@ -19,7 +19,7 @@ def teach(
 ) -> None:
     """Teach a model a book, to have a case with a known truth: a taught model, and one that never saw the book.
 
-    Example:
+    For example:
 
         expunge teach sign_of_the_four.txt --keep father_brown.txt --out runs/taught
 

@@ -8,7 +8,7 @@ from pathlib import Path
 def verify(run: Path, /) -> int:
     """Check that a run folder is what its record says: digests, scores and verdict. Exit code 1 where it is not.
 
-    Example:
+    For example:
 
         expunge verify runs/hp
 

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from expunge.data.document import Document
 from expunge.data.token_stream import Encoder, token_ends
-from expunge.errors import DataError, ModelError
+from expunge.errors import DataError
+from expunge.tasks.causal_lm import template_error
 
 _ANSWER = "An answer."
 
@@ -100,12 +101,8 @@ class QuestionFormat:
         messages = [{"role": role, "content": content} for role, content in turns]
         try:
             return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
-        except Exception as error:  # a template is a program of its own: it may raise whatever it likes
-            raise ModelError(
-                "the tokenizer's chat template fails on a plain question",
-                seen=f"{type(error).__name__}: {error}",
-                next_step="repair chat_template in the model's folder, or remove it to be asked as Question/Answer",
-            ) from error
+        except Exception as error:
+            raise template_error(error) from error
 
     @cached_property
     def _special_tokens(self) -> list[str]:

@@ -84,6 +84,17 @@ def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
             model.config.dtype = before
             logging.enable_progress_bar()
         loaded.tokenizer.save_pretrained(aside)
+        _name_no_code(aside)
         for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"):
             if (loaded.source.folder / name).is_file():
                 shutil.copyfile(loaded.source.folder / name, aside / name)
+
+
+def _name_no_code(folder: Path) -> None:
+    """Drop the names of code of the base model's own: transformers' classes were used, and the code is not copied."""
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        path = folder / name
+        content = storage.read_json(path) if path.is_file() else {}
+        named = {key for key in ("auto_map", "custom_generate") if content.pop(key, None) is not None}
+        if named:
+            storage.write_json(path, content)

@@ -9,10 +9,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from expunge.errors import ModelError
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.cross_entropy import linear_cross_entropy
 
 Context = Callable[[], AbstractContextManager[object]]
+
+
+def template_error(error: Exception) -> ModelError:
+    """What is told of a chat template that fails. It is a program of its own: it may raise whatever it likes."""
+    return ModelError(
+        "the tokenizer's chat template fails on a plain question",
+        seen=f"{type(error).__name__}: {error}",
+        next_step="repair chat_template in the model's folder, or remove it to be asked as Question/Answer",
+    )
 
 
 class CausalLM:
@@ -122,11 +132,11 @@ class CausalLM:
     def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
         """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form."""
         if chat and self.tokenizer.chat_template:
-            return list(
-                self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
-                )
-            )
+            messages = [{"role": "user", "content": prompt}]
+            try:
+                return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+            except Exception as error:
+                raise template_error(error) from error
         return list(self.tokenizer(prompt)["input_ids"])
 
     @torch.inference_mode()
