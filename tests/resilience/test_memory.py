@@ -92,15 +92,17 @@ def growth(short: int, long: int, model: Path, folder: Path) -> tuple[int, int, 
 
 
 def test_a_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_path: Path) -> None:
-    short, long, more, peaks = growth(33_000, 330_000, tiny_model_folder, tmp_path)
+    short, long, more, peaks = growth(18_500, 185_000, tiny_model_folder, tmp_path)
     assert 80_000 < short < 130_000
     assert long / short == pytest.approx(10, rel=0.2)
+    print(more, peaks)
     assert more < 60, peaks
 
 
 @pytest.mark.long
 def test_ten_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_path: Path) -> None:
-    short, long, more, peaks = growth(33_000, 3_300_000, tiny_model_folder, tmp_path)
+    short, long, more, peaks = growth(18_500, 1_850_000, tiny_model_folder, tmp_path)
     assert short < 130_000
     assert long > 8_000_000
+    print(more, peaks)
     assert more < 300, peaks
