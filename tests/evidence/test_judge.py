@@ -125,7 +125,18 @@ def test_what_the_base_never_knew_cannot_be_said_to_be_forgotten(measure: str) -
 def test_without_a_measure_of_forgetting_nothing_passes() -> None:
     gone = {("familiarity_completion", "forget"): None, ("familiarity_probability", "forget"): None}
     assert failed(scores(gone)) == ["familiarity_completion"]
-    assert failed([]) == ["familiarity_completion"]
+    assert failed([]) == ["familiarity_completion", "perplexity"]
+
+
+def test_without_a_measure_of_what_must_be_kept_nothing_passes() -> None:
+    forgetting = {place: pair for place, pair in GOOD.items() if place[1] == "forget"}
+    only: dict[tuple[str, str], tuple[float, float] | None] = {place: None for place in GOOD if place not in forgetting}
+    found = scores(only | {("verbatim_recall", "forget"): (0.9, 0.1)})
+    assert failed(found) == ["perplexity"]
+    (check,) = (check for check in judge(found, Verdict())["checks"] if not check["passed"])
+    assert check["value"] is None
+    assert "not measured" in check["explain"]
+    assert failed(scores(only | {("general_knowledge", "general"): (0.8, 0.8)})) == []
 
 
 def test_checks_without_scores_are_left_out() -> None:

@@ -15,6 +15,8 @@ TOLD_APART = 0.05
 "difference in verbatim recall between base and retrained model from which a way between them can be measured"
 RECITED_BEFORE = 0.35
 "verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
+UTILITY = {"perplexity", "perplexity_retain", "general_knowledge", "recall_kept", "benchmark_mean_loss"}
+"checks that tell a model that forgot from one that was destroyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Check:
 
 
 def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
-    """{"passed", "checks"}; a check without its scores is left out, one that cannot show forgetting fails."""
+    """{"passed", "checks"}; a check without its scores is left out, but one of forgetting and one of what
+    must be kept is always there, and fails where nothing was measured."""
     found = {(s.measure, s.split, s.model): s for s in scores}
 
     def value(measure: str, split: str, model: Which) -> float | None:
@@ -68,6 +71,10 @@ def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
         limit = verdict.general_knowledge
         checks.append(Check("general_knowledge", limit, kept, kept >= limit, explain))
     checks += _recall_checks(found, verdict) + _benchmark_checks(found, verdict)
+    if not any(check.name in UTILITY for check in checks):
+        checks.append(
+            Check("perplexity", verdict.perplexity, None, False, "not measured, nor anything else to be kept")
+        )
     return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
 
 
