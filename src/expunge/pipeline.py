@@ -257,10 +257,11 @@ def generic_table(
     if not isinstance(method, WhosHarryPotter):
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
     reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
-    dictionary = anchors(recipe, folder, reinforced, sets.forget, show)
+    count = len(sets.material.forget)
+    dictionary = anchors(recipe, folder, reinforced, sets.forget, count, show)
     for note in dictionary.notes:
         folder.log("notice", text=note)
-    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, show)
+    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
 
 
 def finish(

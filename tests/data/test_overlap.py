@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from expunge.data import ngrams
 from expunge.data.document import Document
 from expunge.data.ngrams import NgramIndex
-from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place, shared_ngrams
+from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
 from expunge.errors import DataError
 
 
@@ -21,6 +23,25 @@ def words(*numbers: int) -> str:
 
 def doc(text: str, source: str, prompt: str | None = None, continues: bool = False) -> Document:
     return Document(text, prompt, source, continues)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How much of a second set's n-grams stand in a first one, in all and in its worst document."""
+
+    share: float
+    worst_share: float
+    example: str
+    sources: tuple[str, str] | None
+
+
+def shared_ngrams(first: Iterable[Document], second: Iterable[Document]) -> Overlap:
+    found = list(NgramIndex(first).match(second))
+    worst = max(found, key=lambda match: match.share, default=None)
+    share = sum(match.shared for match in found) / max(1, sum(match.total for match in found))
+    if worst is None or not worst.shared:
+        return Overlap(share, 0.0, "", None)
+    return Overlap(share, worst.share, worst.example, worst.sources)
 
 
 def test_shares_by_hand() -> None:

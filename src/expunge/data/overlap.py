@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from expunge.data.document import Document
@@ -19,36 +18,6 @@ PASSAGE = 40
 "n-grams in common that make a passage: about a paragraph; fewer may come from a pattern or a quotation"
 MAX_SHARE_SHORT = 0.5
 "share of a retain document's n-grams that may stand in the target, however few they are"
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """How much of one set of documents stands in another."""
-
-    share: float
-    "of all n-grams of the second set, those found in the first"
-    worst_share: float
-    "the same for the document of the second set that shares most"
-    example: str
-    "a passage that stands in both; empty where nothing is shared"
-    sources: tuple[str, str] | None
-    "where the example stands in the first and in the second set"
-
-
-def shared_ngrams(first: Iterable[Document], second: Iterable[Document], n: int = NGRAM) -> Overlap:
-    """How much of `second` stands in `first`, by runs of `n` words (case and punctuation aside).
-
-    Both are read once, as streams; of `first`, the target, at most `MAX_HASHES` n-grams are held. A document of `n / 2`
-    to `n` words counts as one n-gram. Of a question row those runs count that hold a word of the answer.
-    """
-    index = NgramIndex(first, n)
-    matched = total = 0
-    worst, example, sources = 0.0, "", None
-    for match in index.match(second):
-        matched, total = matched + match.shared, total + match.total
-        if match.share > worst:
-            worst, example, sources = match.share, match.example, match.sources
-    return Overlap(matched / total if total else 0.0, worst, example, sources)
 
 
 def refuse_overlap(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +44,6 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     source: ModelSource
     stored_dtype: torch.dtype
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def find_model(name: str, revision: str | None = None) -> ModelSource:

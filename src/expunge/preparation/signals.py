@@ -11,7 +11,7 @@ import torch
 from expunge import storage
 from expunge.data.blocks import Block, in_groups
 from expunge.data.order import random_seed
-from expunge.data.sets import TextSet, blocks, own_text, true_labels
+from expunge.data.sets import TextSet, blocks, own_text
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.measures.perplexity import spread
 from expunge.methods.whos_harry_potter import WhosHarryPotter
@@ -69,8 +69,14 @@ def reinforced_model(
     return reinforced
 
 
-def anchors(recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, show: Silent) -> AnchorDictionary:
-    """The anchored terms: the user's, an endpoint's, or found; written to `anchors.yaml` in the run folder."""
+def anchors(
+    recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, count: int, show: Silent
+) -> AnchorDictionary:
+    """The anchored terms: the user's, an endpoint's, or found; written to `anchors.yaml` in the run folder.
+
+    Args:
+        count: blocks of the target.
+    """
     if recipe.anchors.path is not None:
         dictionary = load_anchors(Path(recipe.anchors.path))
         write_anchors(dictionary, folder.anchors)
@@ -88,9 +94,8 @@ def anchors(recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: Tex
             dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
         else:
             show.stage("finding anchored terms")
-            dictionary = build_dictionary(
-                _with_gains(recipe, reinforced, text, show), recipe.anchors.max_terms, recipe.seed
-            )
+            with_gains = _with_gains(recipe, reinforced, text, count, show)
+            dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed)
         write_anchors(dictionary, path / "anchors.yaml")
 
     made_from = {"reinforced": reinforced.digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
@@ -99,12 +104,13 @@ def anchors(recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: Tex
     return load_anchors(path)
 
 
-def _with_gains(recipe: Recipe, reinforced: Reinforced, text: TextSet, show: Silent) -> Iterator[tuple[str, Gains]]:
+def _with_gains(
+    recipe: Recipe, reinforced: Reinforced, text: TextSet, count: int, show: Silent
+) -> Iterator[tuple[str, Gains]]:
     """(text, [(start, end, gain)]) of each block, without a question: how much likelier, in nats, the reinforced model
     makes each token."""
     task = reinforced.base
-    total = sum(1 for _ in blocks(text, recipe, task.tokenizer))
-    chosen = set(spread(total, GAIN_BLOCKS))
+    chosen = set(spread(count, GAIN_BLOCKS))
     number = 0
     for group in in_groups(blocks(text, recipe, task.tokenizer), GROUP_TOKENS):
         wanted = [block for i, block in enumerate(group, number) if i in chosen and len(block.ids) > 1]
@@ -112,7 +118,7 @@ def _with_gains(recipe: Recipe, reinforced: Reinforced, text: TextSet, show: Sil
         for block in group:
             yield own_text(block)[0], gains.get(id(block), [])
         number += len(group)
-        show.update(number / total)
+        show.update(number / count)
 
 
 def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
@@ -146,25 +152,25 @@ def label_table(
     reinforced: Reinforced,
     dictionary: AnchorDictionary,
     text: TextSet,
+    count: int,
     show: Silent,
 ) -> TokenTable:
-    """The forget set with generic labels, as integers on disk."""
+    """The forget set, of `count` blocks, with generic labels, as integers on disk."""
     tokenizer = reinforced.base.tokenizer
 
     def make(path: Path) -> None:
         show.stage("computing generic labels")
-        total = sum(1 for _ in blocks(text, recipe, tokenizer))
-        same = labelled = done = 0
+        tokens = same = labelled = done = 0
         with TableWriter(path, k=method.top_k) as table:
             for group in in_groups(blocks(text, recipe, tokenizer), GROUP_TOKENS):
                 for block, labels in zip(group, generic_labels(group, reinforced, dictionary, method), strict=True):
                     table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
+                    tokens += len(block.ids)
                     kept = [i for i, label in enumerate(labels.hard) if label >= 0]
                     labelled += len(kept)
                     same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
                 done += len(group)
-                show.update(done / total)
-        tokens = sum(len(true_labels(block)) for block in blocks(text, recipe, tokenizer))
+                show.update(done / count)
         figures = {"tokens": tokens, "labelled": labelled, "equal_to_text": same / max(1, labelled)}
         storage.write_json(path / "labels.json", figures)
         folder.log("labels", **figures)

@@ -1,0 +1,46 @@
+"""The stages of generic labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from expunge import storage
+from expunge.data.blocks import Block
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.preparation import signals
+from expunge.preparation.anchors import AnchorDictionary
+from expunge.preparation.labels import Labels
+from expunge.progress import Silent
+from expunge.recipe import Recipe
+from expunge.run_folder import RunFolder
+from expunge.tasks.base import IGNORED
+
+
+def test_labels_take_one_pass_over_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizing a long target takes minutes: it is done once."""
+    found = [Block([1, 2, 3], [(0, 1), (1, 2), (2, 3)], "abc", 0, "x"), Block([4, 5], [(0, 1), (1, 2)], "de", 0, "x")]
+    passes = []
+
+    def blocks(*args: Any) -> list[Block]:
+        passes.append(args)
+        return found
+
+    def label(group: list[Block], *args: Any) -> list[Labels]:
+        return [Labels([IGNORED, *(token + (token == 5) for token in block.ids[1:])]) for block in group]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(signals, "blocks", blocks)
+    monkeypatch.setattr(signals, "generic_labels", label)
+    reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
+    text: Any = SimpleNamespace(digest="t")
+    folder = RunFolder(tmp_path).create()
+    table = signals.label_table(
+        Recipe(forget="x"), folder, WhosHarryPotter(), reinforced, AnchorDictionary([]), text, 2, Silent()
+    )
+    assert len(passes) == 1
+    assert len(table) == 2
+    # the labels 2, 3 and 6: two of them are the text's own tokens
+    assert storage.read_json(table.folder / "labels.json") == {"tokens": 5, "labelled": 3, "equal_to_text": 2 / 3}
