@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from expunge import storage
-from expunge.errors import StorageError
+from expunge.errors import ModelError, StorageError
 
 
 def names(folder: Path) -> list[str]:
@@ -119,6 +119,31 @@ def test_safetensors_own_word_for_a_full_disk(tmp_path: Path) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(SafetensorError, match="invalid"), storage.storage_errors(tmp_path):
         raise SafetensorError("invalid header")
+
+
+def test_what_could_not_be_read_on_the_way_is_not_said_to_be_unwritable(tmp_path: Path) -> None:
+    """A stage reads other files while it is made."""
+    path, missing = tmp_path / "stages" / "terms-1", tmp_path / "book.txt"
+    with pytest.raises(StorageError) as caught, storage.folder_aside(path):
+        missing.read_text()
+    assert caught.value.what == f"cannot read {missing}"
+    with pytest.raises(StorageError) as caught, storage.folder_aside(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(missing))
+    assert "permission to read" in (caught.value.next_step or "")
+    with pytest.raises(StorageError) as caught, storage.folder_aside(path):
+        raise OSError(errno.EIO, "Input/output error")
+    assert caught.value.what == f"reading or writing failed while {path} was made"
+    with pytest.raises(StorageError) as caught, storage.folder_aside(path) as aside:
+        (aside / "no" / "such").write_text("x")
+    assert caught.value.what == f"cannot write {path}"
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_error_that_explains_itself_is_left_alone(tmp_path: Path) -> None:
+    error = ModelError("cannot load the model", seen="No such file or directory (os error 2)")
+    with pytest.raises(ModelError) as caught, storage.folder_aside(tmp_path / "stage"):
+        raise error
+    assert caught.value is error
 
 
 def fill(folder: Path, word: str) -> None:

