@@ -243,7 +243,7 @@ class Flat:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def nll(self, batch: Any) -> torch.Tensor:
+    def nll(self, batch: Any, ceiling: float | None = None) -> torch.Tensor:
         return torch.tensor(self.value)
 
 

@@ -95,7 +95,6 @@ def test_a_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_pa
     short, long, more, peaks = growth(18_500, 185_000, tiny_model_folder, tmp_path)
     assert 80_000 < short < 130_000
     assert long / short == pytest.approx(10, rel=0.2)
-    print(more, peaks)
     assert more < 60, peaks
 
 
@@ -104,5 +103,4 @@ def test_ten_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_
     short, long, more, peaks = growth(18_500, 1_850_000, tiny_model_folder, tmp_path)
     assert short < 130_000
     assert long > 8_000_000
-    print(more, peaks)
     assert more < 300, peaks

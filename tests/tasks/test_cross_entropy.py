@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.tasks import cross_entropy
-from expunge.tasks.cross_entropy import linear_cross_entropy
+from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 
 
 def by_hand(
@@ -176,3 +176,31 @@ def test_large_logits_do_not_overflow() -> None:
     assert loss.item() == pytest.approx(2e4)
     assert logsums[0].item() == pytest.approx(1e4)
     torch.testing.assert_close(hidden.grad, torch.tensor([[1.0, 0.0, -1.0]]))
+
+
+def test_a_ceiling_is_a_constant_for_the_rows_above_it() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    head = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    target = torch.arange(7)
+    rows = torch.nn.functional.cross_entropy(hidden @ head.T, target, reduction="none")
+    ceiling = float(rows.detach().median()) + 1e-6
+    expected = torch.autograd.grad(rows.clamp(max=ceiling).sum(), (hidden, head))
+    loss, _ = linear_cross_entropy(hidden, head, target, ceiling=ceiling)
+    assert loss.item() == pytest.approx(rows.clamp(max=ceiling).sum().item(), rel=1e-12)
+    for found, wanted in zip(torch.autograd.grad(loss, (hidden, head)), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_losses_of_single_rows_with_weights_that_depend_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expunge.tasks.cross_entropy.CHUNK", 3)
+    torch.manual_seed(0)
+    hidden = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    head = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    target = torch.arange(7)
+    plain = torch.nn.functional.cross_entropy(hidden @ head.T, target, reduction="none")
+    found = linear_nll(hidden, head, target)
+    torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-12)
+    wanted = torch.autograd.grad(torch.sigmoid(plain).pow(2).sum(), (hidden, head))
+    for one, other in zip(torch.autograd.grad(torch.sigmoid(found).pow(2).sum(), (hidden, head)), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

@@ -22,7 +22,7 @@ class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], starts[i + 1])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position.
+    Soft labels are `k` candidates with weights for each position. `reference_nll` (blocks,) is set by who computed it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,6 +30,7 @@ class TokenTable:
         meta = storage.read_json(folder / "table.json")
         self.starts = np.load(folder / "starts.npy", allow_pickle=False)
         total = int(self.starts[-1])
+        self.reference_nll: np.ndarray | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
@@ -57,7 +58,7 @@ class TokenTable:
     def _block(self, array: np.ndarray, row: int) -> np.ndarray:
         return array[self.starts[row] : self.starts[row + 1]]
 
-    def batch(self, rows: Sequence[int], normaliser: float | None = None) -> Batch:
+    def batch(self, rows: Sequence[int], normaliser: float | None = None, examples: float | None = None) -> Batch:
         """Blocks `rows`, padded on the right; lengths say where padding starts."""
         lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
         width = max(lengths)
@@ -80,6 +81,10 @@ class TokenTable:
             normaliser=float(normaliser or max(1, (labels != IGNORED).sum())),
             soft_ids=None if soft_ids is None else torch.from_numpy(soft_ids),
             soft_weights=None if soft_weights is None else torch.from_numpy(soft_weights),
+            examples=float(examples or len(rows)),
+            reference_nll=None
+            if self.reference_nll is None
+            else torch.from_numpy(np.asarray(self.reference_nll[list(rows)], np.float32)),
         )
 
 

@@ -22,7 +22,7 @@ from expunge.engine.guard import Guard
 from expunge.errors import RecipeError
 from expunge.methods.base import Method
 from expunge.recipe import Training
-from expunge.tasks.base import Batch, Step
+from expunge.tasks.base import Batch, Rows, Step
 from expunge.tasks.causal_lm import CausalLM
 
 Log = Callable[..., None]
@@ -45,10 +45,25 @@ class WatchedTask:
         self.task = task
         self.truth: dict[int, float] = {}
 
-    def nll(self, batch: Batch) -> torch.Tensor:
-        loss, truth = self.task.nll_and_truth(batch)
+    def nll(self, batch: Batch, ceiling: float | None = None) -> torch.Tensor:
+        loss, truth = self.task.nll_and_truth(batch, ceiling)
         self.truth[id(batch)] = float(truth)
         return loss
+
+    def example_nll(self, batch: Batch) -> torch.Tensor:
+        losses = self.task.example_nll(batch)
+        self.truth[id(batch)] = float(losses.detach().sum())
+        return losses
+
+    def example_rows(self, batch: Batch) -> torch.Tensor:
+        return self.task.example_rows(batch)
+
+    def rows(self, batch: Batch) -> Rows:
+        rows = self.task.rows(batch)
+        with torch.no_grad():
+            log_p = rows.logits.gather(1, rows.target[:, None])[:, 0] - rows.logits.logsumexp(-1)
+        self.truth[id(batch)] = -float(log_p.sum())
+        return rows
 
 
 def plan_steps(training: Training, batches_per_epoch: int) -> int:
@@ -188,7 +203,8 @@ def _accumulate(
     for i in range(accumulate):
         batches: dict[str, Batch] = {}
         for name, of_set in rows.items():
-            batches[name] = _table(tables, name).batch(of_set[i], labelled[name])
+            examples = sum(len(numbers) for numbers in of_set)
+            batches[name] = _table(tables, name).batch(of_set[i], labelled[name], examples)
             seen += int(batches[name].lengths.sum())
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))

@@ -1,14 +1,19 @@
-"""What a method is: hyper-parameters, what it needs, and a loss."""
+"""What a method is: hyper-parameters, what it needs, and a loss, or what it does to a model."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from expunge.parts import Part
 from expunge.tasks.base import Loss, Step
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+
+Kind = Literal["causal_lm", "image_classifier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,15 +24,24 @@ class Needs:
         labels: "true" (the text's own next tokens) or "generic" (what a model that never read it would say).
         forget: whether batches of the forget set are drawn.
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
+        reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
+        validation: whether held-back pictures are needed.
+        kinds: the kinds of model that the method works on.
     """
 
     labels: Literal["true", "generic"] = "true"
     forget: bool = True
     retain: Literal["never", "always", "weighted"] = "never"
+    reference: bool = False
+    validation: bool = False
+    kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
 
 
 class Method(Part):
-    """Base of all methods. A subclass is one file, named like the method, and defines `loss`.
+    """Base of all methods. A subclass is one file, named like the method, and defines `loss` or `apply`.
+
+    `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
+    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`.
 
     Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
     """
@@ -51,6 +65,13 @@ class Method(Part):
         """The formulas of the docstring, in LaTeX, a paragraph each."""
         found = re.findall(r"\$\$(.+?)\$\$", inspect.getdoc(cls) or "", re.DOTALL)
         return "\n\n".join(" ".join(formula.split()) for formula in found)
+
+    @classmethod
+    def has_loss(cls) -> bool:
+        return cls.loss is not Method.loss
+
+    def apply(self, work: Work) -> None:
+        raise TypeError(f"{type(self).__name__} defines no apply")
 
     def loss(self, step: Step) -> Loss:
         raise TypeError(f"{type(self).__name__} defines no loss")

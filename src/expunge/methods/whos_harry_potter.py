@@ -42,7 +42,7 @@ class WhosHarryPotter(Method):
     retain_target: Literal["text", "base"] = "base"
     "what the retain loss asks for: the text itself, or what the base model said there (KL)"
 
-    needs: ClassVar[Needs] = Needs(labels="generic", retain="weighted")
+    needs: ClassVar[Needs] = Needs(labels="generic", retain="weighted", kinds=("causal_lm",))
 
     def loss(self, step: Step) -> Loss:
         forget = step.nll(step.forget)

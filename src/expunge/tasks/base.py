@@ -7,7 +7,7 @@ a labelled token here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Batch:
         normaliser: what sums are divided by: the labelled tokens of the whole optimizer step, so that gradient
             accumulation changes nothing.
         soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
+        examples: what sums over examples are divided by: those of the whole optimizer step.
+        reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
     """
 
     ids: Tensor
@@ -35,6 +37,8 @@ class Batch:
     normaliser: float
     soft_ids: Tensor | None = None
     soft_weights: Tensor | None = None
+    examples: float = 0.0
+    reference_nll: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -44,6 +48,8 @@ class Batch:
             normaliser=self.normaliser,
             soft_ids=None if self.soft_ids is None else self.soft_ids.to(device),
             soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
+            examples=self.examples,
+            reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
         )
 
 
@@ -60,34 +66,93 @@ class Loss:
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of logits with a target each: labelled tokens, or images.
+
+    Attributes:
+        logits: (rows, classes), differentiable.
+        target: (rows,) the class that each row is labelled with.
+        example: (rows,) which example of the batch a row belongs to.
+        candidates, soft_weights: (rows, k) classes and probabilities of what the original model said there, where the
+            method asked for it; without candidates the k columns are all classes.
+    """
+
+    logits: Tensor
+    target: Tensor
+    example: Tensor
+    candidates: Tensor | None = None
+    soft_weights: Tensor | None = None
+
+
 class Task(Protocol):
     """What a kind of model offers to methods."""
 
-    def nll(self, batch: Batch) -> Tensor:
-        """Negative log-likelihood of the labels (soft ones where the batch has them): sum over rows / normaliser."""
+    def nll(self, batch: Any, ceiling: float | None = None) -> Tensor:
+        """Negative log-likelihood of the labels (soft ones where the batch has them): sum over rows / normaliser.
+
+        No row counts for more than `ceiling` nats, and one that would has no gradient.
+        """
+        ...
+
+    def example_nll(self, batch: Any) -> Tensor:
+        """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
+        ...
+
+    def example_rows(self, batch: Any) -> Tensor:
+        """(examples,) how many labelled rows each example has, as float."""
+        ...
+
+    def rows(self, batch: Any) -> Rows:
+        """Every labelled row's logits."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One micro-batch as a method sees it."""
+    """One micro-batch as a method sees it: batches of either set, and what the task says of them."""
 
     task: Task
-    forget: Batch | None
-    retain: Batch | None
+    forget: Any
+    retain: Any
 
-    def nll(self, batch: Batch | None) -> Tensor:
-        """Negative log-likelihood of the batch's labels, in nats a token of the whole optimizer step; scalar.
+    def nll(self, batch: Any, ceiling: float | None = None) -> Tensor:
+        """Negative log-likelihood of the batch's labels, in nats a row of the whole optimizer step; scalar.
 
-        Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean.
+        Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean. A row counts for
+        at most `ceiling` nats; above it, it has no gradient.
         """
-        if batch is None:
-            raise ValueError("the method asked for a set that it did not declare in `needs`")
-        return self.task.nll(batch)
+        return self.task.nll(_there(batch), ceiling)
 
-    @staticmethod
-    def share(batch: Batch | None) -> float:
-        """The batch's share of the optimizer step's labelled tokens: 1 without gradient accumulation."""
-        if batch is None:
-            return 0.0
-        return float((batch.labels[:, 1:] != IGNORED).sum()) / batch.normaliser
+    def example_nll(self, batch: Any) -> Tensor:
+        """(examples,) negative log-likelihood of each example, in nats, summed over its labelled rows."""
+        return self.task.example_nll(_there(batch))
+
+    def reference_nll(self, batch: Any) -> Tensor:
+        """(examples,) the same of the original model, computed once before training."""
+        reference: Tensor | None = _there(batch).reference_nll
+        if reference is None:
+            raise ValueError("the method asked for a reference that it did not declare in `needs`")
+        return reference
+
+    def example_rows(self, batch: Any) -> Tensor:
+        """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
+        return self.task.example_rows(_there(batch))
+
+    def mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (examples,) over the examples of the whole optimizer step; scalar."""
+        return values.sum() / (_there(batch).examples or len(values))
+
+    def row_mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (rows,) over the labelled rows of the whole optimizer step; scalar."""
+        return values.sum() / _there(batch).normaliser
+
+    def rows(self, batch: Any) -> Rows:
+        """Every labelled row's logits: for losses that need more than the likelihood of the label."""
+        return self.task.rows(_there(batch))
+
+
+def _there(batch: Any) -> Any:
+    if batch is None:
+        raise ValueError("the method asked for a set that it did not declare in `needs`")
+    return batch

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.errors import ModelError
-from expunge.tasks.base import IGNORED, Batch
-from expunge.tasks.cross_entropy import linear_cross_entropy
+from expunge.tasks.base import IGNORED, Batch, Rows
+from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -23,6 +23,11 @@ def template_error(error: Exception) -> ModelError:
         seen=f"{type(error).__name__}: {error}",
         next_step="repair chat_template in the model's folder, or remove it to be asked as Question/Answer",
     )
+
+
+def _examples(rows: Tensor) -> Tensor:
+    """Which block each labelled position belongs to, in the order that a mask picks them."""
+    return rows.nonzero()[:, 0]
 
 
 class CausalLM:
@@ -66,10 +71,10 @@ class CausalLM:
         # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
         return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
 
-    def nll(self, batch: Batch) -> Tensor:
-        return self.nll_and_truth(batch)[0]
+    def nll(self, batch: Batch, ceiling: float | None = None) -> Tensor:
+        return self.nll_and_truth(batch, ceiling)[0]
 
-    def nll_and_truth(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def nll_and_truth(self, batch: Batch, ceiling: float | None = None) -> tuple[Tensor, Tensor]:
         """(loss, truth): the loss over labels / normaliser, and the summed -log p of the *true* next tokens there.
 
         The second costs nothing: the logits are there already. It says how well the text itself is still known while
@@ -91,16 +96,59 @@ class CausalLM:
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
-            loss, logsums = linear_cross_entropy(hidden, head, target, weight, dtype)
+            loss, logsums = linear_cross_entropy(hidden, head, target, weight, dtype, ceiling)
             with torch.no_grad():
                 true_logits = (hidden.to(dtype) * head[truth].to(dtype)).sum(-1).float()
         else:
             logsums = logits.logsumexp(-1)
             candidates = target[:, None] if target.dim() == 1 else target
             gathered = logsums[:, None] - logits.gather(1, candidates)
-            loss = (gathered if weight is None else gathered * weight).sum()
+            losses = (gathered if weight is None else gathered * weight).sum(1)
+            loss = (losses if ceiling is None else losses.clamp(max=ceiling)).sum()
             true_logits = logits.detach().gather(1, truth[:, None])[:, 0]
         return loss / batch.normaliser, (logsums.detach() - true_logits).sum()
+
+    def example_nll(self, batch: Batch) -> Tensor:
+        """(blocks,) negative log-likelihood of each block's labels, summed over them; differentiable."""
+        batch = batch.to(self.device)
+        rows = self._rows(batch)
+        target = batch.labels[:, 1:][rows[:, :-1]]
+        with self.autocast():
+            if self.plain_head:
+                hidden = self._hidden(batch)[rows]
+            else:
+                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows].float()
+        if self.plain_head:
+            head = self.model.get_output_embeddings().weight
+            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            losses = linear_nll(hidden, head, target, dtype)
+        else:
+            losses = logits.logsumexp(-1) - logits.gather(1, target[:, None])[:, 0]
+        return torch.zeros(len(rows), dtype=losses.dtype, device=self.device).index_add(0, _examples(rows), losses)
+
+    def example_rows(self, batch: Batch) -> Tensor:
+        return (batch.labels[:, 1:] != IGNORED).sum(1).to(self.device, torch.float32)
+
+    def rows(self, batch: Batch) -> Rows:
+        batch = batch.to(self.device)
+        where = self._rows(batch)
+        with self.autocast():
+            logits = self._logits(batch, where).float()
+        soft = batch.soft_ids is not None and batch.soft_weights is not None
+        return Rows(
+            logits=logits,
+            target=batch.labels[:, 1:][where[:, :-1]],
+            example=_examples(where),
+            candidates=batch.soft_ids[:, 1:][where[:, :-1]] if soft and batch.soft_ids is not None else None,
+            soft_weights=batch.soft_weights[:, 1:][where[:, :-1]] if soft and batch.soft_weights is not None else None,
+        )
+
+    def _logits(self, batch: Batch, where: Tensor) -> Tensor:
+        if self.plain_head:
+            logits: Tensor = self.model.get_output_embeddings()(self._hidden(batch)[where])
+        else:
+            logits = self.model(input_ids=batch.ids, use_cache=False).logits[where]
+        return logits
 
     def _autocasting(self) -> bool:
         with self.autocast():
@@ -110,12 +158,8 @@ class CausalLM:
     def row_logits(self, batch: Batch) -> Tensor:
         """(rows, vocabulary) float32 logits at the positions before labelled tokens, in order of block and time."""
         batch = batch.to(self.device)
-        rows = self._rows(batch)
         with self.autocast():
-            if self.plain_head:
-                logits = self.model.get_output_embeddings()(self._hidden(batch)[rows])
-            else:
-                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows]
+            logits = self._logits(batch, self._rows(batch))
         return logits.float()
 
     @torch.inference_mode()

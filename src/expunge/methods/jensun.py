@@ -1,0 +1,74 @@
+"""JensUn."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Rows, Step
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(rows,) Jensen-Shannon divergence in nats of distributions given as logarithms, both (rows, classes)."""
+    log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=log_p.dtype))
+
+    def divergence(log_a: Tensor) -> Tensor:
+        gap = torch.where(log_a.isneginf(), 0.0, log_a - log_m)
+        return (log_a.exp() * gap).sum(-1)
+
+    return (divergence(log_p) + divergence(log_q)) / 2
+
+
+class JensUn(Method):
+    r"""JensUn (Singh, Müller, Croce and Hein 2025, arXiv:2509.02820): bounded divergences on both sides.
+
+    $$L = \lambda_F \frac{1}{|F|} \sum_{x \in F} \mathrm{JSD}\left(p_\theta(\cdot \mid x) \,\|\, q\right)
+          + \lambda_R \frac{1}{|R|} \sum_{x \in R}
+            \mathrm{JSD}\left(p_\theta(\cdot \mid x) \,\|\, p_{\mathrm{ref}}(\cdot \mid x)\right)$$
+
+    The forget set's outputs go to a fixed distribution q, the retain set's stay what the model said before; neither part
+    exceeds log 2. In the paper q is a refusal's tokens; here it is `forget_target`: uniform over the classes, which says
+    nothing, or one class. Of a language model's p_ref the stored candidates are used (24 likeliest tokens and a sample
+    of the others); of a classifier's all classes.
+    """
+
+    forget_weight: PositiveFloat = 1.0
+    "lambda_F; in the paper it is tuned with lambda_R"
+    retain_weight: NonNegativeFloat = 1.0
+    "lambda_R"
+    forget_target: Literal["uniform"] | int = "uniform"
+    "q: uniform, or the number of a class (a token's id) that takes all the mass"
+    retain_target: Literal["base"] = "base"
+    "p_ref: what the model said before unlearning"
+
+    needs: ClassVar[Needs] = Needs(retain="weighted")
+
+    def loss(self, step: Step) -> Loss:
+        rows = step.rows(step.forget)
+        log_p = rows.logits.log_softmax(-1)
+        classes = log_p.shape[-1]
+        if self.forget_target == "uniform":
+            log_q = torch.full_like(log_p, -torch.log(torch.tensor(float(classes))).item())
+        else:
+            log_q = torch.full_like(log_p, -torch.inf)
+            log_q[:, self.forget_target] = 0.0
+        forget = self.forget_weight * step.row_mean(step.forget, jensen_shannon(log_p, log_q))
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        kept = step.rows(step.retain)
+        apart = jensen_shannon(kept.logits.log_softmax(-1), _reference(kept).log())
+        return Loss(forget=forget, retain=self.retain_weight * step.row_mean(step.retain, apart))
+
+
+def _reference(rows: Rows) -> Tensor:
+    """(rows, classes) p_ref as stored."""
+    if rows.soft_weights is None:
+        raise ValueError("the method asked for the original's outputs and they are not there")
+    weights = rows.soft_weights.to(rows.logits.dtype)
+    if rows.candidates is None:
+        return weights
+    return torch.zeros_like(rows.logits).scatter_add(1, rows.candidates, weights)

@@ -1,0 +1,38 @@
+"""Negative preference optimisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Step
+
+
+class NPO(Method):
+    r"""Negative preference optimisation (Zhang et al. 2024, arXiv:2404.05868, equation 3).
+
+    $$L = -\frac{2}{\beta} \, \frac{1}{|F|} \sum_{(x, y) \in F} \log \sigma\!\left(-\beta \log
+          \frac{p_\theta(y \mid x)}{p_{\mathrm{ref}}(y \mid x)}\right)
+          + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
+
+    A gradient ascent that slows down on examples already forgotten: its gradient is the ascent's times
+    $2 p_\theta^\beta / (p_\theta^\beta + p_{\mathrm{ref}}^\beta)$ an example, and the ascent's own as beta goes to 0. The
+    reference is the model itself before unlearning; its likelihoods are computed once.
+    """
+
+    beta: PositiveFloat = 0.1
+    "inverse temperature; 0.1 in the paper"
+    retain_weight: NonNegativeFloat = 1.0
+    "alpha; 1 in the paper's NPO+RT"
+
+    needs: ClassVar[Needs] = Needs(retain="weighted", reference=True)
+
+    def loss(self, step: Step) -> Loss:
+        log_ratio = step.reference_nll(step.forget) - step.example_nll(step.forget)
+        forget = -2 / self.beta * step.mean(step.forget, F.logsigmoid(-self.beta * log_ratio))
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

@@ -1,0 +1,82 @@
+"""SCRUB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.phase import Phase
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+    from expunge.tasks.image_classifier import ImageBatch
+
+
+def divergence(teacher_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """Mean KL(teacher || student) of softened outputs, times T^2 so that gradients keep their size; scalar."""
+    target = (teacher_logits / temperature).log_softmax(-1)
+    output = (logits / temperature).log_softmax(-1)
+    return F.kl_div(output, target, log_target=True, reduction="batchmean") * temperature**2
+
+
+class Scrub(Method):
+    r"""SCRUB (Kurmanji, Triantafillou et al. 2023, arXiv:2302.09880, equation 3 and algorithm 1).
+
+    $$\min_\theta \; \alpha \, \mathbb{E}_{R}\, \mathrm{KL}\left(p_{\theta_0} \| p_\theta\right)
+      + \gamma \, \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]
+      - \mathbb{E}_{F}\, \mathrm{KL}\left(p_{\theta_0} \| p_\theta\right)$$
+
+    The student disobeys its teacher, the original model, on the forget set and obeys it on the retain set, in turns: an
+    epoch of ascent on the forget set, an epoch of descent on the retain set; the last epochs only descend. The teacher's
+    outputs are computed once.
+    """
+
+    alpha: NonNegativeFloat = 0.001
+    "weight of the divergence on the retain set; 0.001 for the paper's large-scale runs"
+    gamma: NonNegativeFloat = 0.99
+    "weight of the cross-entropy on the retain set; 0.99 for the paper's large-scale runs"
+    temperature: PositiveFloat = 4.0
+    "of the softened outputs; 4 in the authors' code for large-scale runs"
+    epochs: PositiveInt = 3
+    "epochs of descent; 3 for the paper's large-scale runs"
+    ascent_epochs: NonNegativeInt = 2
+    "epochs that begin with an ascent (msteps); 2"
+    learning_rate: PositiveFloat = 5e-4
+    "of SGD with momentum 0.9; 5e-4"
+    weight_decay: NonNegativeFloat = 5e-4
+    "5e-4"
+    batch_size: PositiveInt = 64
+    "of the retain set; 128 in the paper"
+    forget_batch_size: PositiveInt = 32
+    "32 in the paper"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        kept, lost = work.original_outputs(work.retain), work.original_outputs(work.forget)
+
+        def ascend(batch: ImageBatch) -> Tensor:
+            return -divergence(lost[batch.rows], work.task.logits_of(batch.pixels), self.temperature)
+
+        def descend(batch: ImageBatch) -> Tensor:
+            logits = work.task.logits_of(batch.pixels)
+            obeyed = divergence(kept[batch.rows], logits, self.temperature)
+            return self.gamma * work.cross_entropy(batch, logits) + self.alpha * obeyed
+
+        def phase(name: str, size: int) -> Phase:
+            return Phase(
+                name=name,
+                epochs=1,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                batch_size=size,
+            )
+
+        for epoch in range(self.epochs):
+            if epoch < self.ascent_epochs:
+                work.train(phase(f"ascent {epoch + 1}", self.forget_batch_size), work.forget, ascend)
+            work.train(phase(f"descent {epoch + 1}", self.batch_size), work.retain, descend)

@@ -1,0 +1,42 @@
+"""Simple negative preference optimisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.base import Loss, Step
+
+
+class SimNPO(Method):
+    r"""Simple negative preference optimisation (Fan et al. 2024, arXiv:2410.07163, equation 4).
+
+    $$L = -\frac{2}{\beta} \, \frac{1}{|F|} \sum_{(x, y) \in F} \log \sigma\!\left(-\frac{\beta}{|y|}
+          \log p_\theta(y \mid x) - \gamma\right)
+          + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
+
+    NPO without a reference model: the likelihood is divided by the answer's length |y| in tokens (1 for an image), and a
+    margin gamma takes the reference's place.
+    """
+
+    beta: PositiveFloat = 4.5
+    "inverse temperature; 4.5 in OpenUnlearning's configuration, 2.5 to 5.5 in the paper's grid"
+    gamma: NonNegativeFloat = 0.0
+    "margin; 0 in the paper's TOFU runs"
+    forget_weight: PositiveFloat = 0.125
+    "weight of the forget loss; 0.125 in OpenUnlearning's configuration"
+    retain_weight: NonNegativeFloat = 1.0
+    "alpha; 1 in the paper"
+
+    needs: ClassVar[Needs] = Needs(retain="weighted")
+
+    def loss(self, step: Step) -> Loss:
+        nll = step.example_nll(step.forget) / step.example_rows(step.forget)
+        losses = F.logsigmoid(self.beta * nll - self.gamma)
+        forget = -2 / self.beta * self.forget_weight * step.mean(step.forget, losses)
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

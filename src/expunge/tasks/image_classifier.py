@@ -1,0 +1,139 @@
+"""An image classifier as a task: pictures as tensors, losses over images, outputs of whole sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from expunge.tasks.base import Rows
+
+EVALUATION_BATCH = 256
+"images in a batch where no gradients are kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Images in memory, with their labels.
+
+    Attributes:
+        pixels: (n, 3, height, width) uint8.
+        labels: (n,) int64 class indices.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Pictures:
+        return Pictures(pixels=self.pixels[rows], labels=self.labels[rows])
+
+    def joined(self, other: Pictures) -> Pictures:
+        """These pictures, then the other ones."""
+        return Pictures(pixels=torch.cat([self.pixels, other.pixels]), labels=torch.cat([self.labels, other.labels]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBatch:
+    """Pictures as the model sees them.
+
+    Attributes:
+        pixels: (batch, 3, height, width) float, normalised.
+        labels: (batch,) class indices.
+        rows: (batch,) places in the set they were drawn from: what is known of a picture beforehand is looked up there.
+        reference_nll: (batch,) the original model's -log p(label), where the method needs it.
+        soft_weights: (batch, classes) target probabilities in place of `labels`.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    rows: Tensor
+    reference_nll: Tensor | None = None
+    soft_weights: Tensor | None = None
+
+    @property
+    def examples(self) -> int:
+        return len(self.labels)
+
+    @property
+    def normaliser(self) -> int:
+        return len(self.labels)
+
+
+class ImageClassifier:
+    """A classifier of `transformers` (or any module that maps pixels to logits), as methods and measures use it.
+
+    Args:
+        model: called with (batch, 3, height, width) float pixels; returns logits or an object with `.logits`.
+        mean, std: of each colour channel, in units of the full range of a pixel (0 to 1).
+    """
+
+    def __init__(
+        self, model: nn.Module, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    ) -> None:
+        self.model = model
+        self.mean, self.std = mean, std
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self._shift = (255 * torch.tensor(mean, dtype=self.dtype, device=self.device)).view(1, -1, 1, 1)
+        self._scale = (255 * torch.tensor(std, dtype=self.dtype, device=self.device)).view(1, -1, 1, 1)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels (n, 3, height, width) as the model wants them."""
+        return (pixels.to(self.device, self.dtype) - self._shift) / self._scale
+
+    def batch(self, pictures: Pictures, rows: Tensor, **known: Tensor | None) -> ImageBatch:
+        """The pictures at `rows`; `known` are `reference_nll` and `soft_weights` of the whole set, looked up here."""
+        looked_up: dict[str, Any] = {name: value[rows] for name, value in known.items() if value is not None}
+        return ImageBatch(
+            pixels=self.normalised(pictures.pixels[rows]),
+            labels=pictures.labels[rows].to(self.device),
+            rows=rows,
+            **looked_up,
+        )
+
+    def logits_of(self, pixels: Tensor) -> Tensor:
+        """(batch, classes) for normalised pixels."""
+        output = self.model(pixels)
+        logits: Tensor = output if isinstance(output, Tensor) else output.logits
+        return logits
+
+    def rows(self, batch: ImageBatch) -> Rows:
+        return Rows(
+            logits=self.logits_of(batch.pixels),
+            target=batch.labels,
+            example=torch.arange(len(batch.labels), device=self.device),
+            soft_weights=batch.soft_weights,
+        )
+
+    def example_nll(self, batch: ImageBatch) -> Tensor:
+        """(batch,) -log p(label | image); against the soft target where the batch has one."""
+        logits = self.logits_of(batch.pixels)
+        target = batch.labels if batch.soft_weights is None else batch.soft_weights
+        return F.cross_entropy(logits, target, reduction="none")
+
+    def example_rows(self, batch: ImageBatch) -> Tensor:
+        return torch.ones(len(batch.labels), device=self.device)
+
+    def nll(self, batch: ImageBatch, ceiling: float | None = None) -> Tensor:
+        losses = self.example_nll(batch)
+        return (losses if ceiling is None else losses.clamp(max=ceiling)).mean()
+
+    @torch.no_grad()
+    def outputs(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:
+        """(n, classes) logits of a set in evaluation mode; the model's mode is left as it was."""
+        mode = self.model.training
+        self.model.eval()
+        try:
+            parts = [
+                self.logits_of(self.normalised(pictures.pixels[start : start + batch_size])).float()
+                for start in range(0, len(pictures), batch_size)
+            ]
+        finally:
+            self.model.train(mode)
+        return torch.cat(parts) if parts else torch.empty(0, 0)
