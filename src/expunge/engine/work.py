@@ -43,7 +43,7 @@ def batches(count: int, size: int, seed: int, *names: str | int) -> list[Tensor]
     """
     order = torch.from_numpy(np.random.default_rng(random_seed(seed, *names)).permutation(count))
     parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 
@@ -80,6 +80,8 @@ class Work:
     _original: ImageClassifier | None = None
     _finished: list[str] = field(default_factory=list)
     _outputs: dict[int, Tensor] = field(default_factory=dict)
+    _memories: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _saved: float = field(default_factory=time.monotonic)
     _resumed: tuple[int, dict[str, Tensor], dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
@@ -173,6 +175,7 @@ class Work:
         after_step: Callable[[], None] | None = None,
         before_epoch: Callable[[int], None] | None = None,
         extra_passes: float = 0.0,
+        beside_passes: float = FORWARD + BACKWARD,
     ) -> None:
         """Train with SGD or Adam over a set.
 
@@ -184,6 +187,7 @@ class Work:
             after_backward: may change gradients; after_step: may change weights (frozen ones are put back there).
             before_epoch: called with the number of the epoch about to start.
             extra_passes: further passes an image, where `loss` runs the model more than once.
+            beside_passes: passes an image of `beside`; 1 where `loss` only looks at the outputs.
 
         Raises:
             DivergedError: the loss is not finite.
@@ -194,10 +198,10 @@ class Work:
             return
         trained = list(parameters) if parameters is not None else self.trainable()
         optimizer = _optimizer(phase, trained)
-        first = self._go_on(phase.name, optimizer)
+        first = self._go_on(phase, optimizer)
         per_epoch = len(batches(len(pictures), phase.batch_size, 0))
         steps = max(1, round(phase.epochs * per_epoch))
-        begun = saved = time.monotonic()
+        begun = time.monotonic()
         others = self._around(beside, phase, first) if beside is not None else None
         self.model.train(phase.mode == "train")
         order: list[Tensor] = []
@@ -212,10 +216,10 @@ class Work:
             for group in optimizer.param_groups:
                 group["lr"] = phase.rate(step, steps)
             batch = self.task.batch(pictures, order[index], **(known or {}))
-            seen = len(batch.rows)
+            passes = (FORWARD + BACKWARD + extra_passes) * len(batch.rows)
             if beside is not None and others is not None:
                 other = self.task.batch(beside, next(others), **(known_beside or {}))
-                seen += len(other.rows)
+                passes += (beside_passes + extra_passes) * len(other.rows)
                 value = loss(batch, other)
             else:
                 value = loss(batch)
@@ -234,39 +238,39 @@ class Work:
             if after_step is not None:
                 with torch.no_grad():
                     after_step()
-            self.cost.passes += round((FORWARD + BACKWARD + extra_passes) * seen)
+            self.cost.passes += round(passes)
             self.losses.setdefault(phase.name, []).append(figure)
             if self.progress is not None:
                 self.progress(phase.name, (step + 1) / steps, figure)
             last = index == per_epoch - 1  # only between epochs: what `before_epoch` set up is set up again
-            if self.checkpoints is not None and last and time.monotonic() - saved > self.save_seconds:
+            if self.checkpoints is not None and last and time.monotonic() - self._saved > self.save_seconds:
                 self._save(phase.name, step + 1, optimizer)
-                saved = time.monotonic()
         self.cost.seconds += time.monotonic() - begun
         self._finished.append(phase.name)
+        if phase.continues:
+            self._memories[phase.continues] = _memory(optimizer)
         self.model.eval()
-        if self.checkpoints is not None and time.monotonic() - begun > self.save_seconds:
+        if self.checkpoints is not None and time.monotonic() - self._saved > self.save_seconds:
             self._save(None, 0, optimizer)
 
     def _around(self, pictures: Pictures, phase: Phase, first: int) -> Iterator[Tensor]:
         """Batches of the second set, round and round, from where step `first` stands."""
-        per_round = len(batches(len(pictures), phase.batch_size, 0))
+        size = phase.beside_batch_size or phase.batch_size
+        per_round = len(batches(len(pictures), size, 0))
         number = first
         while True:
             round_, index = divmod(number, per_round)
-            yield batches(len(pictures), phase.batch_size, self.seed, phase.name, "beside", round_)[index]
+            yield batches(len(pictures), size, self.seed, phase.name, "beside", round_)[index]
             number += 1
 
-    def _go_on(self, name: str, optimizer: torch.optim.Optimizer) -> int:
+    def _go_on(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
         """Where a checkpoint stands in this phase, take it up; the step to go on at."""
-        if self._resumed is None or self._resumed[2]["phase"] != name:
+        if self._resumed is None or self._resumed[2]["phase"] != phase.name:
+            if phase.continues in self._memories:
+                _remember(optimizer, self._memories[phase.continues])
             return 0
         tensors, state = self._take_up(self._resumed)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for number, parameter in enumerate(parameters):
-            keys = [key for key in tensors if key.startswith(f"optimizer/{number}/")]
-            if keys:
-                optimizer.state[parameter] = {key.rpartition("/")[2]: tensors[key] for key in keys}
+        _remember(optimizer, _below(tensors, "optimizer/"))
         return int(state["step"])
 
     def _take_up(
@@ -279,17 +283,18 @@ class Work:
                 value.copy_(tensors[f"model/{key}"])
         self.cost = Cost(**state["cost"])
         self.losses = {phase: list(values) for phase, values in state["losses"].items()}
+        for key, value in _below(tensors, "memory/").items():
+            name, _, place = key.partition("/")
+            self._memories.setdefault(name, {})[place] = value
         return tensors, state
 
     def _save(self, phase: str | None, step: int, optimizer: torch.optim.Optimizer) -> None:
         assert self.checkpoints is not None
         tensors = {f"model/{key}": value for key, value in self.model.state_dict().items()}
         if phase is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            for number, parameter in enumerate(parameters):
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    if isinstance(value, Tensor):
-                        tensors[f"optimizer/{number}/{key}"] = value
+            tensors |= {f"optimizer/{place}": value for place, value in _memory(optimizer).items()}
+        for name, memory in self._memories.items():
+            tensors |= {f"memory/{name}/{place}": value for place, value in memory.items()}
         state = {
             "phase": phase,
             "step": step,
@@ -299,6 +304,29 @@ class Work:
         }
         done = sum(len(values) for values in self.losses.values())
         save_checkpoint(self.checkpoints, done, tensors, state)
+        self._saved = time.monotonic()
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _memory(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer keeps of each parameter, by `place of the parameter/name`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {
+        f"{number}/{key}": value
+        for number, parameter in enumerate(parameters)
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]) -> None:
+    for number, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        kept = _below(memory, f"{number}/")
+        if kept:  # copies: the memory of a phase that is over stays as it was
+            optimizer.state[parameter] = {key: value.clone() for key, value in kept.items()}
 
 
 def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

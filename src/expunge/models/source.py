@@ -56,20 +56,29 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         starter = STARTERS[name]
         folder = starter_folder(name)
         source = ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
-    elif Path(name).is_dir():
+    else:
+        source = locate(name, revision)
+    _check_causal(source)
+    return source
+
+
+def locate(name: str, revision: str | None = None) -> ModelSource:
+    """A model of any kind by folder or hub id, with safetensors in it.
+
+    Raises:
+        ModelError: not found, or weights only as pickle.
+    """
+    if Path(name).is_dir():
         folder = Path(name)
         if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
             folder = folder / "model"  # a run folder stands for the model in it
         _check_folder(folder)
-        source = ModelSource(name, folder, digest_model(folder))
-    elif Path(name).exists():
+        return ModelSource(name, folder, digest_model(folder))
+    if Path(name).exists():
         raise ModelError(f"{name} is a file, not a model folder", allowed="a folder with config.json and *.safetensors")
-    else:
-        folder = _hub_folder(name, revision)
-        _check_folder(folder)
-        source = ModelSource(name, folder, digest_model(folder), None, name, folder.name)
-    _check_causal(source)
-    return source
+    folder = _hub_folder(name, revision)
+    _check_folder(folder)
+    return ModelSource(name, folder, digest_model(folder), None, name, folder.name)
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,0 +1,135 @@
+"""Image classifiers: from a folder or the hub, or new with random weights; saved as `from_pretrained` reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel, ResNetConfig
+from transformers.utils import logging
+
+from expunge import storage
+from expunge.errors import ModelError
+from expunge.models.source import ModelSource
+from expunge.tasks.image_classifier import ImageClassifier
+
+NEW = {
+    # ResNet-18 with a quarter of the usual width: 0.7 million weights
+    "resnet18-small": {
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 64, 128],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+    "resnet18": {
+        "embedding_size": 64,
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+}
+"models that are trained here from random weights, by name"
+
+
+def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
+    """A ResNet with random weights that depend on `seed` alone.
+
+    Args:
+        name: one of `NEW`.
+        classes: names of the classes.
+    """
+    labels = dict(enumerate(classes))
+    config = ResNetConfig(
+        num_channels=3, id2label=labels, label2id={label: number for number, label in labels.items()}, **NEW[name]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ImageClassifier(AutoModelForImageClassification.from_config(config).eval())
+
+
+def load_classifier(source: ModelSource, classes: Sequence[str]) -> ImageClassifier:
+    """Load a classifier whose classes are those of the data.
+
+    Raises:
+        ModelError: no image classifier, or other classes than the data's.
+    """
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+        model, info = AutoModelForImageClassification.from_pretrained(
+            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{source.name} cannot be loaded as an image classifier",
+            seen=str(error).strip().splitlines()[0],
+            allowed="a folder or hub id that AutoModelForImageClassification reads; new ones: " + ", ".join(NEW),
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source.name} lacks weights of an image classifier", seen=", ".join(missing[:3]), allowed="a trained one"
+        )
+    if config.num_labels != len(classes):
+        raise ModelError(
+            f"{source.name} tells {config.num_labels} classes apart, the data has {len(classes)}",
+            seen=", ".join(map(str, list(config.id2label.values())[:5])),
+            allowed=", ".join(classes[:5]) + (" …" if len(classes) > 5 else ""),
+            next_step="give the data that the model was trained on, with --images.label naming its column of classes",
+        )
+    mean, std = _normalisation(source.folder)
+    return ImageClassifier(model.eval(), mean, std)
+
+
+def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    path = folder / "preprocessor_config.json"
+    content: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{path} is not valid JSON", seen=error) from error
+    if content.get("do_normalize") is False:
+        return (0.0,) * 3, (1.0,) * 3
+    mean, std = content.get("image_mean", [0.5] * 3), content.get("image_std", [0.5] * 3)
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def side(folder: Path) -> int | None:
+    """Height and width in pixels that a saved model wants, where it says so."""
+    path = folder / "preprocessor_config.json"
+    size = storage.read_json(path).get("size") if path.is_file() else None
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    return int(size) if size else None
+
+
+def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    model = task.model
+    assert isinstance(model, PreTrainedModel)
+    with storage.folder_aside(folder) as aside:
+        logging.disable_progress_bar()
+        try:
+            model.save_pretrained(aside)
+        finally:
+            logging.enable_progress_bar()
+        storage.write_json(
+            aside / "preprocessor_config.json",
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": True,
+                "size": {"height": size, "width": size},
+                "resample": 2,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": list(task.mean),
+                "image_std": list(task.std),
+            },
+        )
