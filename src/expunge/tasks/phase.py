@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -16,6 +17,11 @@ class Phase:
         epochs: passes over the phase's pictures; parts of a pass are possible.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
+        part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can go on over
+            several phases.
+        beside_batch_size: of the second set, where there is one; `batch_size` where absent.
+        continues: phases with the same word here go on with one another's momentum (or Adam's averages), as if one
+            optimizer served them all; they train the same parameters.
         mode: "train" lets batch normalisation follow the batches; "eval" holds its running figures.
     """
 
@@ -29,6 +35,9 @@ class Phase:
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     final_rate: float = 0.0
     warmup: float = 0.0
+    part: tuple[float, float] = (0.0, 1.0)
+    beside_batch_size: int | None = None
+    continues: str = ""
     mode: Literal["train", "eval"] = "train"
 
     def rate(self, step: int, steps: int) -> float:
@@ -38,6 +47,25 @@ class Phase:
             return self.learning_rate * (step + 1) / rising
         if self.schedule == "constant":
             return self.learning_rate
-        share = (step - rising) / max(1, steps - rising)
+        share = self.part[0] + (self.part[1] - self.part[0]) * (step - rising) / max(1, steps - rising)
         falling = (1 + math.cos(math.pi * share)) / 2 if self.schedule == "cosine" else 1 - share
         return self.final_rate + (self.learning_rate - self.final_rate) * falling
+
+    def by_epoch(self, rates: Sequence[float]) -> list[Phase]:
+        """A phase an epoch at these constant rates with one optimizer: schedules that move between epochs only."""
+        return [
+            replace(
+                self,
+                name=f"{self.name} {epoch}",
+                epochs=1,
+                learning_rate=rate,
+                schedule="constant",
+                continues=self.name,
+            )
+            for epoch, rate in enumerate(rates, 1)
+        ]
+
+
+def cosine(rate: float, epochs: int) -> list[float]:
+    """The rate of each epoch: half a cosine from `rate` towards 0, as `CosineAnnealingLR` has it when moved by epoch."""
+    return [rate * (1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(epochs)]
