@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.measures.score import Score
-from expunge.measures.statistics import bootstrap_interval
+from expunge.measures.statistics import bootstrap_interval, share_interval
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
 
@@ -40,7 +40,7 @@ PROBES: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def score(measure: str, split: str, model: str, examples: list[float], **kind: Any) -> Score:
-    value, low, high = bootstrap_interval(examples)
+    value, low, high = share_interval(examples)
     return Score(measure=measure, split=split, model=model, value=value, low=low, high=high, n=len(examples),
                  examples=tuple(examples), **kind)  # type: ignore[arg-type]  # fmt: skip
 

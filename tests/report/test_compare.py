@@ -38,7 +38,7 @@ def test_changes_are_paired_where_the_base_said_the_same(tmp_path: Path) -> None
     one, two = make_run(tmp_path / "one"), shifted(make_run(tmp_path / "two", passed=False), after=0.1)
     two.recipe.write_text(Recipe(forget="Harry Potter", seed=4).to_yaml(), encoding="utf-8")
     text = str(compare_runs([one, two]))
-    assert "+0.100 [+0.100, +0.100]" in line(text, "Verbatim recall, forget set")
+    assert "+0.100 [+0.049, +0.151]" in line(text, "Verbatim recall, forget set")
     assert text.splitlines()[0].split() == ["n", "better", "before", "one", "two"]
     assert line(text, "Verdict").split()[:3] == ["Verdict", "passed", "failed"]
 

@@ -15,22 +15,39 @@ def make(measure: str, model: str, values: list[float], split: str = "forget", v
 
 
 def test_change_is_paired() -> None:
-    # every example falls by 0.5, so the paired interval has no width though the values differ widely
-    before, after = [0.5, 0.7, 0.9], [0.0, 0.2, 0.4]
+    # every example falls by about 0.5, so the paired interval is narrow though the values differ widely
+    before, after = [0.5, 0.7, 0.9] * 20, [0.01, 0.19, 0.4] * 20
     assert change(make("verbatim_recall", "base", before), make("verbatim_recall", "unlearned", after)) == (
-        "−0.500 [−0.500, −0.500]"
+        "−0.500 [−0.502, −0.498]"
     )
+
+
+def test_equal_answers_do_not_show_that_models_are_equal() -> None:
+    text = change(make("general_knowledge", "base", [1.0] * 60), make("general_knowledge", "unlearned", [1.0] * 60))
+    assert text == "0.0\u00a0points [−4.5, +4.5]"
+
+
+def test_two_equal_falls_do_not_show_that_all_are() -> None:
+    text = change(make("verbatim_recall", "base", [0.5] * 40), make("verbatim_recall", "unlearned", [0.0] * 40))
+    assert text == "−0.500 [−0.551, −0.449]"
 
 
 def test_change_of_shares_is_in_points() -> None:
     text = change(make("accuracy", "base", [1.0, 0.0]), make("accuracy", "unlearned", [1.0, 0.0]))
-    assert text == "0.0\u00a0points [0.0, 0.0]"
+    assert text == "0.0\u00a0points [−69.3, +69.3]"
 
 
 def test_change_of_perplexity_is_a_ratio() -> None:
     before = make("perplexity", "base", [1.0, 2.0], value=math.exp(1.5))
     after = make("perplexity", "unlearned", [1.0 + math.log(1.1), 2.0 + math.log(1.1)], value=1.1 * math.exp(1.5))
-    assert change(before, after) == "+10.0\u00a0% [+10.0\u00a0%, +10.0\u00a0%]"
+    assert change(before, after) == "+10.0\u00a0%"  # equal ratios say nothing about their spread
+    before = make("perplexity", "base", [1.0, 2.0] * 20, value=math.exp(1.5))
+    logs = [1.0 + math.log(1.1), 2.0 + math.log(1.2)] * 20
+    after = make("perplexity", "unlearned", logs, value=math.exp(sum(logs) / 40))
+    assert change(before, after).startswith("+14.9\u00a0% [+13.")
+    # two blocks of a model that was destroyed: the upper limit is beyond all numbers, and said as the largest there is
+    before, after = make("perplexity", "base", [1.0, 2.0], value=4.5), make("perplexity", "unlearned", [90.0, 590.0])
+    assert "e+" in change(before, after)
 
 
 def test_no_interval_without_pairs() -> None:

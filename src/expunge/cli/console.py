@@ -29,7 +29,9 @@ def tell(folder: RunFolder) -> int:
         if model != "base" or (measure, split, "unlearned") not in scores:
             continue
         row = [scores.get((measure, split, which)) for which in models]
-        figures = [f"{s.value:.3f} [{s.low:.3f}, {s.high:.3f}]" if s else "" for s in row]
+        figures = [
+            f"{s.value:.3f}" + (f" [{s.low:.3f}, {s.high:.3f}]" if s.low < s.high else "") if s else "" for s in row
+        ]
         table.add_row(measure, split, str(before.n), *figures, "higher" if before.higher_is == "better" else "lower")
     answers = storage.read_json(folder.answers)
     completions = [row for row in answers if row["group"] == "completion prompt" and row["terms_before"]]

@@ -11,7 +11,7 @@ import torch
 from wordfreq import zipf_frequency
 
 from expunge.measures.score import Score, Which
-from expunge.measures.statistics import bootstrap_interval
+from expunge.measures.statistics import share_interval
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
 
@@ -99,7 +99,7 @@ def familiarity_by_completion(
 
 
 def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Score:
-    mean, low, high = bootstrap_interval(values)
+    mean, low, high = share_interval(values)
     return Score(
         measure=measure,
         split="forget",

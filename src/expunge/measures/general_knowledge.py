@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from expunge.measures.score import Score, Which
-from expunge.measures.statistics import bootstrap_interval
+from expunge.measures.statistics import share_interval
 from expunge.tasks.causal_lm import CausalLM
 
 SHOWN = 6
@@ -41,7 +41,7 @@ def general_knowledge(
     for log_probs, tokens in zip(choice_log_probs(task.model, task.tokenizer, questions), lengths, strict=True):
         means = [log_prob / n for log_prob, n in zip(log_probs, tokens, strict=True)]
         values.append(float(means.index(max(means)) == 0))
-    mean, low, high = bootstrap_interval(values)
+    mean, low, high = share_interval(values)
     score = Score(
         measure="general_knowledge",
         split="general",

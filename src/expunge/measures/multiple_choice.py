@@ -29,7 +29,7 @@ from torch import Tensor
 from expunge.errors import DataError, ModelError
 from expunge.measures.benchmarks import BENCHMARKS, Question
 from expunge.measures.score import Score, Which
-from expunge.measures.statistics import bootstrap_interval
+from expunge.measures.statistics import share_interval
 
 BATCH_TOKENS_CPU = 512
 "a processor is busy with few tokens, and short batches hold less padding"
@@ -133,7 +133,7 @@ def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence
     measures = {"accuracy": plain} | ({"accuracy_normalised": normalised} if BENCHMARKS[name].normalised else {})
     scores = []
     for measure, right in measures.items():
-        value, low, high = bootstrap_interval(right)
+        value, low, high = share_interval(right)
         scores.append(
             Score(
                 measure=measure,

@@ -42,7 +42,7 @@ def perplexity(
         if count:
             means.append(total / count)
             weights.append(float(count))
-    mean, low, high = (min(nats, MOST_NATS) for nats in bootstrap_interval(means, weights))
+    mean, low, high = (min(max(nats, 0.0), MOST_NATS) for nats in bootstrap_interval(means, weights))
     return Score(
         measure="perplexity",
         split=split,

@@ -10,7 +10,7 @@ import torch
 from expunge.data.tables import TokenTable
 from expunge.measures.perplexity import spread
 from expunge.measures.score import Score, Which
-from expunge.measures.statistics import bootstrap_interval
+from expunge.measures.statistics import share_interval
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
 
@@ -88,7 +88,7 @@ def verbatim_recall(
         strength += [extraction_strength(greedy.tolist()) for _, greedy in task.token_scores(batch)]
     scores = []
     for measure, values in (("verbatim_recall", rouge), ("extraction_strength", strength)):
-        mean, low, high = bootstrap_interval(values)
+        mean, low, high = share_interval(values)
         scores.append(
             Score(
                 measure=measure,

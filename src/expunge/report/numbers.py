@@ -27,7 +27,8 @@ def share(value: float | None, digits: int = 1) -> str:
     """A share as a percentage: 0.4312 becomes 43.1 %."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    return fixed(100 * value, digits) + "\u00a0%"
+    number = _minus(f"{100 * value:.2e}") if abs(value) >= 1e5 else fixed(100 * value, digits)
+    return number + "\u00a0%"
 
 
 def points(value: float) -> str:
@@ -47,7 +48,9 @@ def value(number: float, percent: bool) -> str:
 
 
 def interval(low: float, high: float, percent: bool) -> str:
-    """`[low, high]`, in the unit of `value` but without repeating it."""
+    """`[low, high]`, in the unit of `value` but without repeating it; nothing where there is no interval."""
+    if low == high:
+        return ""
     if percent:
         return f"[{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]"
     return f"[{plain(low)}, {plain(high)}]"

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from expunge.measures.score import Score
-from expunge.measures.statistics import paired_interval
+from expunge.measures.statistics import paired_interval, paired_share_interval
 from expunge.report import numbers, wording
+
+MOST_NATS = 700.0
+"largest logarithm of a ratio that is still a number"
 
 
 @dataclass(frozen=True)
@@ -103,19 +106,23 @@ def change(before: Score, after: Score, paired: bool = True) -> str:
     """`after` against `before`, with its 95 % paired interval where both hold values of the same examples.
 
     Where a score is the mean of its examples the change is their difference. Where the examples are logarithms
-    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval.
+    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval; nor where none can be told.
     """
     percent = wording.measure(before.measure).percent
     scale, unit = (100.0, "\u00a0points") if percent else (1.0, "")
     if paired and before.examples and len(before.examples) == len(after.examples):
         if _is_mean(before) and _is_mean(after):
-            middle, low, high = (scale * x for x in paired_interval(before.examples, after.examples))
-            return f"{_difference(middle, percent)}{unit} [{_difference(low, percent)}, {_difference(high, percent)}]"
+            shares = all(0 <= x <= 1 for x in (*before.examples, *after.examples))
+            interval = paired_share_interval if shares else paired_interval
+            middle, low, high = (scale * x for x in interval(before.examples, after.examples))
+            limits = f" [{_difference(low, percent)}, {_difference(high, percent)}]" if low < high else ""
+            return f"{_difference(middle, percent)}{unit}{limits}"
         if wording.measure(before.measure).logarithmic:
             middle, low, high = paired_interval(before.examples, after.examples)
             ratio = math.log(after.value / before.value)  # weighted as the scores are, unlike `middle`
-            low, high = (math.expm1(ratio + limit - middle) for limit in (low, high))
-            return f"{_percent(math.expm1(ratio))} [{_percent(low)}, {_percent(high)}]"
+            low, high = (math.expm1(min(ratio + limit - middle, MOST_NATS)) for limit in (low, high))
+            limits = f" [{_percent(low)}, {_percent(high)}]" if low < high else ""
+            return f"{_percent(math.expm1(ratio))}{limits}"
     if wording.measure(before.measure).logarithmic:
         return _percent(after.value / before.value - 1)
     return f"{_difference(scale * (after.value - before.value), percent)}{unit}"
