@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Work:
         validation: held-back pictures of the same kind, where there are any.
         classes: number of classes.
         class_weights: (classes,) that the original was trained with, where it was.
+        training: the phase that the original was trained with, where known, for methods that train anew.
         retraining_passes: image passes that training anew would take, where known; a method may fit itself to its
             share of them (`budget_passes`).
         checkpoints: folder for the state between epochs; None keeps none.
@@ -71,6 +72,7 @@ class Work:
     classes: int
     seed: int
     class_weights: Tensor | None = None
+    training: Phase | None = None
     budget_passes: float | None = None
     checkpoints: Path | None = None
     save_seconds: float = 60.0
@@ -90,6 +92,9 @@ class Work:
             self._resumed = load_latest(self.checkpoints)
             if self._resumed is not None:
                 self._finished = list(self._resumed[2]["finished"])
+                for key, value in _below(self._resumed[1], "memory/").items():
+                    name, _, place = key.partition("/")
+                    self._memories.setdefault(name, {})[place] = value
 
     @property
     def model(self) -> nn.Module:
@@ -117,6 +122,16 @@ class Work:
             found = self._outputs[id(pictures)] = self.original.outputs(pictures)
             self.cost.passes += FORWARD * len(pictures)
         return found
+
+    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What a method made of the model as it was at this point: made once, and after a resumption what was made then.
+
+        Args:
+            name: unique in a method, and no phase's `continues`; without a slash.
+        """
+        if name not in self._memories:
+            self._memories[name] = {place: value.detach().clone() for place, value in make().items()}
+        return self._memories[name]
 
     def outputs(self, pictures: Pictures) -> Tensor:
         """(n, classes) logits as the model is now."""
@@ -169,6 +184,7 @@ class Work:
         *,
         beside: Pictures | None = None,
         parameters: Iterable[nn.Parameter] | None = None,
+        still: Sequence[nn.Module] = (),
         known: dict[str, Tensor] | None = None,
         known_beside: dict[str, Tensor] | None = None,
         after_backward: Callable[[], None] | None = None,
@@ -183,6 +199,7 @@ class Work:
             loss: of a batch (and, where `beside` is given, of a batch of that set too): a scalar.
             beside: a second set; it is gone round as often as the first needs it.
             parameters: what is trained; everything trainable where absent.
+            still: layers held in evaluation mode, so that running figures of frozen ones stay as they are.
             known, known_beside: (n, ...) tensors of the sets, looked up by batch (`reference_nll`, `soft_weights`).
             after_backward: may change gradients; after_step: may change weights (frozen ones are put back there).
             before_epoch: called with the number of the epoch about to start.
@@ -200,10 +217,10 @@ class Work:
         optimizer = _optimizer(phase, trained)
         first = self._go_on(phase, optimizer)
         per_epoch = len(batches(len(pictures), phase.batch_size, 0))
-        steps = max(1, round(phase.epochs * per_epoch))
+        steps = phase.steps or max(1, round(phase.epochs * per_epoch))
         begun = time.monotonic()
         others = self._around(beside, phase, first) if beside is not None else None
-        self.model.train(phase.mode == "train")
+        self._set_mode(phase, still)
         order: list[Tensor] = []
         for step in range(first, steps):
             epoch, index = divmod(step, per_epoch)
@@ -211,7 +228,7 @@ class Work:
                 order = batches(len(pictures), phase.batch_size, self.seed, phase.name, epoch)
             if index == 0 and before_epoch is not None:
                 before_epoch(epoch)
-                self.model.train(phase.mode == "train")
+                self._set_mode(phase, still)
             torch.manual_seed(random_seed(self.seed, phase.name, "step", step) % (1 << 31))  # dropout
             for group in optimizer.param_groups:
                 group["lr"] = phase.rate(step, steps)
@@ -253,6 +270,11 @@ class Work:
         if self.checkpoints is not None and time.monotonic() - self._saved > self.save_seconds:
             self._save(None, 0, optimizer)
 
+    def _set_mode(self, phase: Phase, still: Sequence[nn.Module]) -> None:
+        self.model.train(phase.mode == "train")
+        for module in still:
+            module.eval()
+
     def _around(self, pictures: Pictures, phase: Phase, first: int) -> Iterator[Tensor]:
         """Batches of the second set, round and round, from where step `first` stands."""
         size = phase.beside_batch_size or phase.batch_size
@@ -283,9 +305,6 @@ class Work:
                 value.copy_(tensors[f"model/{key}"])
         self.cost = Cost(**state["cost"])
         self.losses = {phase: list(values) for phase, values in state["losses"].items()}
-        for key, value in _below(tensors, "memory/").items():
-            name, _, place = key.partition("/")
-            self._memories.setdefault(name, {})[place] = value
         return tensors, state
 
     def _save(self, phase: str | None, step: int, optimizer: torch.optim.Optimizer) -> None:

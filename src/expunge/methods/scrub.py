@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from expunge.methods.base import Method, Needs
+from expunge.tasks.divergences import divergence
 from expunge.tasks.phase import Phase
 
 if TYPE_CHECKING:
     from expunge.engine.work import Work
     from expunge.tasks.image_classifier import ImageBatch
-
-
-def divergence(teacher_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """Mean KL(teacher || student) of softened outputs, times T^2 so that gradients keep their size; scalar."""
-    target = (teacher_logits / temperature).log_softmax(-1)
-    output = (logits / temperature).log_softmax(-1)
-    return F.kl_div(output, target, log_target=True, reduction="batchmean") * temperature**2
 
 
 class Scrub(Method):
@@ -31,8 +25,8 @@ class Scrub(Method):
       - \mathbb{E}_{F}\, \mathrm{KL}\left(p_{\theta_0} \| p_\theta\right)$$
 
     The student disobeys its teacher, the original model, on the forget set and obeys it on the retain set, in turns: an
-    epoch of ascent on the forget set, an epoch of descent on the retain set; the last epochs only descend. The teacher's
-    outputs are computed once.
+    epoch of ascent on the forget set, an epoch of descent on the retain set, both with one optimizer; the last epochs
+    only descend. The teacher's outputs are computed once.
     """
 
     alpha: NonNegativeFloat = 0.001
@@ -57,6 +51,11 @@ class Scrub(Method):
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
 
     def apply(self, work: Work) -> None:
+        for _ in self.rounds(work):
+            pass
+
+    def rounds(self, work: Work) -> Iterator[int]:
+        """Train; yields the number of each epoch that is over, from 1."""
         kept, lost = work.original_outputs(work.retain), work.original_outputs(work.forget)
 
         def ascend(batch: ImageBatch) -> Tensor:
@@ -74,9 +73,11 @@ class Scrub(Method):
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
                 batch_size=size,
+                continues="scrub",
             )
 
-        for epoch in range(self.epochs):
-            if epoch < self.ascent_epochs:
-                work.train(phase(f"ascent {epoch + 1}", self.forget_batch_size), work.forget, ascend)
-            work.train(phase(f"descent {epoch + 1}", self.batch_size), work.retain, descend)
+        for epoch in range(1, self.epochs + 1):
+            if epoch <= self.ascent_epochs:
+                work.train(phase(f"ascent {epoch}", self.forget_batch_size), work.forget, ascend)
+            work.train(phase(f"descent {epoch}", self.batch_size), work.retain, descend)
+            yield epoch

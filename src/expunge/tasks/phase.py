@@ -15,6 +15,7 @@ class Phase:
     Attributes:
         name: says which phase it is, in logs, draws and checkpoints; unique in a method.
         epochs: passes over the phase's pictures; parts of a pass are possible.
+        steps: so many steps in place of `epochs`.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
         part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can go on over
@@ -26,8 +27,8 @@ class Phase:
     """
 
     name: str
-    epochs: float
     learning_rate: float
+    epochs: float = 1.0
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -36,6 +37,7 @@ class Phase:
     final_rate: float = 0.0
     warmup: float = 0.0
     part: tuple[float, float] = (0.0, 1.0)
+    steps: int | None = None
     beside_batch_size: int | None = None
     continues: str = ""
     mode: Literal["train", "eval"] = "train"
