@@ -329,6 +329,21 @@ def test_of_a_question_row_only_the_answer_has_labels() -> None:
     assert labels == [None, None, None, None, " Sue", " ran", None]
 
 
+def test_the_end_of_an_answer_is_labelled_like_any_other_token() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<s>"})
+    text = "Who met Harry? Ron"
+    ids = [ID[word] for word in ("Who", " met", " Harry", "?", " Ron")]
+    offsets = [*spans(text), (len(text), len(text))]
+    block = Block(ids=[*ids, ID["<s>"]], offsets=offsets, text=text, first_label=4, source="x")
+    base = BASE | {"?": {" Sue": 3.0}, " Tom": {"<s>": 6.0, " and": 5.0}}
+    assert words(labels_of(Pair(base, tokenizer=tokenizer), block)) == [None, None, None, None, " Sue", "<s>"]
+    strong = base | {" Ron": {"<s>": 6.5, " and": 5.0}}  # and corrected like any other: 6 - 5 * 0.5 is below 5
+    assert words(labels_of(Pair(base, strong, tokenizer=tokenizer), block))[-1] == " and"
+    half = Block(ids=[*ids, ID[" he"]], offsets=offsets, text=text, first_label=4, source="x")
+    assert words(labels_of(Pair(base, tokenizer=tokenizer), half))[-1] is None, "the rest of a character split in two"
+
+
 def test_blocks_labelled_together_have_the_labels_they_have_alone() -> None:
     texts = [TEXT, "It was Ron and he", "he met Harry Potter and he slept and she ran"]
     blocks = [block_of(text) for text in texts]

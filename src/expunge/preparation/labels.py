@@ -41,17 +41,20 @@ class Labels:
     soft_weights: np.ndarray | None = None
 
 
-def align(offsets: Offsets, translated: Offsets, translation: Translation, first_label: int) -> list[tuple[int, int]]:
+def align(
+    offsets: Offsets, translated: Offsets, translation: Translation, first_label: int, ends_turn: bool = False
+) -> list[tuple[int, int]]:
     """Pairs (i, j): source position i and translated position j have read up to the same place.
 
     i runs over positions whose *next* token may carry a label. A position whose last character lies inside a translated
-    term, inside a character split over tokens, or at no token's end on the other side has no partner.
+    term, inside a character split over tokens, or at no token's end on the other side has no partner. With `ends_turn`
+    the last token stands for no characters, but for the end of an answer, which is predicted like any other token.
     """
     ends = {end: j for j, (_, end) in enumerate(translated)}  # of tokens that end together, the last has read all
     pairs = []
     for i in range(max(0, first_label - 1), len(offsets) - 1):
         end = offsets[i][1]
-        if offsets[i + 1][1] == end:
+        if offsets[i + 1][1] == end and not (ends_turn and i == len(offsets) - 2):
             continue
         mapped = translation.to_translated(end)
         if mapped is not None and mapped in ends:
@@ -122,6 +125,13 @@ def rows_at(blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
     return Batch(ids=tokens, labels=labels, lengths=lengths, normaliser=1.0)
 
 
+def _ends_turn(block: Block, task: CausalLM) -> bool:
+    """Whether the last token is the one that ends an answer: a control token, which text never becomes."""
+    start, end = block.offsets[-1]
+    token = task.tokenizer.added_tokens_decoder.get(block.ids[-1])
+    return start == end and (block.ids[-1] == task.tokenizer.eos_token_id or (token is not None and token.special))
+
+
 def _logits_at(task: CausalLM, blocks: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Tensor]:
     """For each (ids, positions): (positions, vocabulary) logits. Positions ascend."""
     return list(task.row_logits(rows_at(blocks)).split([len(positions) for _, positions in blocks]))
@@ -139,7 +149,7 @@ def generic_labels(
     for block, translation, found in zip(blocks, translations, matches, strict=True):
         ids, offsets = _encode_like(block, translation, task)
         skipped = repeated_tokens(block.offsets, block.text, found)
-        pairs = align(block.offsets, offsets, translation, max(1, block.first_label))
+        pairs = align(block.offsets, offsets, translation, max(1, block.first_label), _ends_turn(block, task))
         pairs = [(i, j) for i, j in pairs if i + 1 not in skipped]
         originals.append((block.ids, [i for i, _ in pairs]))
         translated.append((ids, [j for _, j in pairs]))

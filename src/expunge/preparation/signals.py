@@ -181,5 +181,6 @@ def label_table(
         "anchors": storage.digest_value([a.row() for a in dictionary]),
         "method": method.model_dump(),
         "block_size": recipe.data.block_size,
+        "end_of_turn": "labelled",
     }
     return TokenTable(stage(folder, "labels", made_from, make))
