@@ -246,6 +246,8 @@ def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(
     with pytest.raises(DivergedError, match="stopped at step 3: the loss or its gradient is not a number") as caught:
         run(task, tables, tmp_path, Poisoned(), max_steps=6, num_train_epochs=9, save_seconds=ALWAYS)
     assert "training.learning_rate" in str(caught.value)
+    assert "another --out" in str(caught.value)
+    assert str(caught.value).endswith("the checkpoint of step 2 is kept")
     saved = load_latest(tmp_path)
     assert saved is not None
     assert saved[0] == 2
@@ -265,8 +267,24 @@ def test_a_runaway_retain_loss_stops_and_keeps_the_last_good_checkpoint(
     saved = load_latest(tmp_path)
     assert saved is not None
     assert saved[0] == stopped - 1
+    assert str(caught.value).endswith(f"the checkpoint of step {stopped - 1} is kept")
+    with pytest.raises(DivergedError) as again:  # from that checkpoint: it stops there too, and says the same
+        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=60.0, **settings)
+    assert str(again.value) == str(caught.value)
     assert "0.2 (training.max_retain_increase)" in str(caught.value)
     assert f"--training.max_steps {max(1, stopped // 2)}" in str(caught.value)
+
+
+def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
+    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
+) -> None:
+    settings = {"learning_rate": 3e-3, "max_steps": 40, "num_train_epochs": 99, "max_retain_increase": 0.2}
+    ascent = make_method({"name": "gradient_ascent"})
+    with pytest.raises(DivergedError, match="the retain loss ran away") as caught:
+        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, **settings)
+    assert load_latest(tmp_path) is None
+    assert "a lower --training.learning_rate than 0.003" in str(caught.value)
+    assert str(caught.value).endswith("no checkpoint was written yet")
 
 
 def test_the_guard_watches_a_retain_set_that_the_method_never_draws(

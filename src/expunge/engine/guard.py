@@ -20,6 +20,13 @@ SMOOTHING = 0.6
 "weight of the past in the running mean of the forget loss"
 
 
+def watched_rows(count: int, seed: int) -> list[int]:
+    """Which of `count` retain blocks are watched, ascending."""
+    generator = np.random.default_rng(random_seed(seed, "guard"))
+    rows: list[int] = generator.choice(count, min(BLOCKS, count), replace=False).tolist()
+    return sorted(rows)
+
+
 class Guard:
     """Watches one fixed retain batch, whether or not the method trains on the retain set."""
 
@@ -28,19 +35,22 @@ class Guard:
         self.batch = None
         self.start: float | None = None
         self.forget_loss: float | None = None
+        self.checked = 0
+        self.saved: int | None = None
         if retain is not None:
-            generator = np.random.default_rng(random_seed(seed, "guard"))
-            rows = generator.choice(len(retain), min(BLOCKS, len(retain)), replace=False)
-            self.batch = retain.batch(sorted(rows.tolist()))
+            self.batch = retain.batch(watched_rows(len(retain), seed))
 
     def state(self) -> dict[str, Any]:
-        return {"start": self.start, "forget_loss": self.forget_loss}
+        """What a checkpoint keeps. It is asked for as one is written, so the guard knows from here which one there is."""
+        self.saved = self.checked
+        return {"start": self.start, "forget_loss": self.forget_loss, "step": self.saved}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.start, self.forget_loss = state["start"], state["forget_loss"]
+        self.start, self.forget_loss, self.saved = state["start"], state["forget_loss"], state["step"]
 
     def check(self, step: int) -> None:
         """Raise where the retain loss has run away from where it started."""
+        self.checked = step
         if self.batch is None:
             return
         with torch.no_grad():
@@ -52,8 +62,7 @@ class Guard:
                 f"stopped at step {step}: the retain loss ran away",
                 seen=f"{loss:.3f} nats a token, {self.start:.3f} at the start",
                 allowed=f"a rise of at most {self.training.max_retain_increase} (training.max_retain_increase)",
-                next_step=f"lower --training.learning_rate, or end earlier with --training.max_steps {max(1, step // 2)}"
-                "; the last good checkpoint is kept",
+                next_step=self._next_step(f"or end earlier with --training.max_steps {max(1, step // 2)},"),
             )
 
     def check_finite(self, step: int, loss: float, grad_norm: float) -> None:
@@ -62,9 +71,17 @@ class Guard:
             raise DivergedError(
                 f"stopped at step {step}: the loss or its gradient is not a number",
                 seen=f"loss {loss}, gradient norm {grad_norm}",
-                next_step="lower --training.learning_rate, or give --training.bf16 false; "
-                "weights from before this step are kept in the last checkpoint",
+                next_step=self._next_step("or give --training.bf16 false,"),
             )
+
+    def _next_step(self, other: str) -> str:
+        """What helps, and what is kept: the same command would begin at the checkpoint and stop again."""
+        rate = self.training.learning_rate
+        kept = "no checkpoint was written yet" if self.saved is None else f"the checkpoint of step {self.saved} is kept"
+        return (
+            f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced model), "
+            f"{other} and another --out, since this folder keeps its recipe; {kept}"
+        )
 
     def forgotten(self, forget_loss: float) -> str:
         """Why to stop, once the running mean of the forget set's true loss has reached the wanted height; else ''."""
