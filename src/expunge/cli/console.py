@@ -48,7 +48,8 @@ def tell(folder: RunFolder) -> int:
     console.print()
     for check in verdict["checks"]:
         console.print(
-            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['explain']}", markup=False
+            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {_one_line(check['explain'])}",
+            markup=False,
         )
     cost = record["cost"]
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
@@ -61,5 +62,8 @@ def tell(folder: RunFolder) -> int:
 
 
 def _one_line(text: str, width: int = 150) -> str:
-    flat = " ".join(text.split())
+    """On one line of at most `width` characters, with � for what a terminal would obey instead of showing."""
+    from expunge.report.characters import clean
+
+    flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"

@@ -1,0 +1,43 @@
+"""What is printed when a run is done, of a run folder with made-up figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_run import make_run
+
+from expunge.cli.console import tell
+
+OBEYED = "\x1b]0;title\x07\x1b[31m\x9b2J\u202e\rred\x08"
+
+
+@pytest.mark.parametrize("field", ["prompt", "before", "after"])
+def test_what_a_model_said_is_shown_and_never_obeyed(
+    field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(tmp_path / "run")
+    rows = json.loads(folder.answers.read_text(encoding="utf-8"))
+    for row in rows:
+        row[field] = f"Said {OBEYED} [bold]so[/bold]"
+    folder.answers.write_text(json.dumps(rows), encoding="utf-8")
+    assert tell(folder) == 0
+    printed = capsys.readouterr().out
+    assert "Said �]0;title��[31m" in printed
+    assert "[bold]so[/bold]" in printed
+    assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")
+
+
+def test_a_score_without_an_interval_is_shown_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run(tmp_path / "run")
+    scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    for row in scores:
+        if (row["measure"], row["split"]) == ("perplexity", "retain"):
+            row["value"] = row["low"] = row["high"] = 12.5
+    folder.scores.write_text(json.dumps(scores), encoding="utf-8")
+    tell(folder)
+    (line,) = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("perplexity") and "retain" in line
+    )
+    assert line.split()[3:] == ["12.500", "12.500", "12.500", "lower"]
