@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from expunge.measures.general_knowledge import SHOWN, facts, general_knowledge
+from expunge.tasks.causal_lm import CausalLM
 from tiny import load_task
 
 
@@ -26,12 +27,15 @@ def test_every_fact_has_one_right_and_three_wrong_answers() -> None:
         assert not words & set(re.findall(r"\w+", answers[0].casefold())), prompt
 
 
-def test_the_likeliest_answer_a_token_is_the_models(tiny_model_folder: Path) -> None:
+CHOSEN = [facts()[i] for i in (0, 7, 21, 40)]
+
+
+def test_the_likeliest_answer_a_token_is_the_models(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expunge.measures.general_knowledge.facts", lambda: CHOSEN)
     task = load_task(tiny_model_folder)
-    chosen = [0, 7, 21, 40]
-    score, said = general_knowledge(task, "base", chosen)
+    score, said = general_knowledge(task, "base")
     expected = []
-    for prompt, answers in (facts()[i] for i in chosen):
+    for prompt, answers in CHOSEN:
         before = task.tokenizer(prompt)["input_ids"]
         means = []
         for answer in answers:
@@ -43,5 +47,19 @@ def test_the_likeliest_answer_a_token_is_the_models(tiny_model_folder: Path) -> 
     assert list(score.examples) == expected
     assert score.value == pytest.approx(sum(expected) / 4)
     assert (score.n, score.higher_is, score.split) == (4, "better", "general")
-    assert [row["prompt"] for row in said] == [facts()[i][0] for i in chosen]
-    assert len(chosen) < SHOWN
+    assert [row["prompt"] for row in said] == [prompt for prompt, _ in CHOSEN]
+    assert len(CHOSEN) < SHOWN
+
+
+def test_choices_are_compared_without_autocast(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expunge.measures.general_knowledge.facts", lambda: CHOSEN)
+    plain = load_task(tiny_model_folder)
+    lowered = CausalLM(plain.model, plain.tokenizer, lambda: torch.autocast("cpu", torch.bfloat16))
+    types: set[torch.dtype] = set()
+    head = plain.model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda *a: types.add(a[2].dtype))
+    with monkeypatch.context() as patch:
+        patch.setattr(CausalLM, "generate", lambda *a, **k: [[""] for _ in CHOSEN])
+        assert general_knowledge(lowered, "base")[0].examples == general_knowledge(plain, "base")[0].examples
+    hook.remove()
+    assert types == {torch.float32}

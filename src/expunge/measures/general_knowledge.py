@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 
 from expunge.measures.score import Score, Which
@@ -20,15 +19,13 @@ def facts() -> list[tuple[str, list[str]]]:
     return [(row[0], row[1:]) for row in rows]
 
 
-def general_knowledge(
-    task: CausalLM, which: Which, subset: Sequence[int] | None = None
-) -> tuple[Score, list[dict[str, str]]]:
+def general_knowledge(task: CausalLM, which: Which) -> tuple[Score, list[dict[str, str]]]:
     """Share of facts whose right answer is likelier than three wrong ones (mean log-probability a token, so that long
-    answers are not punished); and what the model says to the first few.
+    answers are not punished); and what the model says to the first few. Choices are compared without autocast.
     """
     from expunge.measures.multiple_choice import Question, choice_log_probs
 
-    chosen = facts() if subset is None else [facts()[i] for i in subset]
+    chosen = facts()
     questions = [
         Question(contexts=(prompt,), continuations=tuple(f" {answer}" for answer in answers), answer=0)
         for prompt, answers in chosen

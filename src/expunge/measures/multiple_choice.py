@@ -75,6 +75,8 @@ def choice_log_probs(
 ) -> list[tuple[float, ...]]:
     """Log-probability (nats, summed over its tokens) of each choice's continuation given its context.
 
+    In the type of the weights, whatever a run's autocast: hundredths of a nat decide between choices.
+
     Args:
         model: any Hugging Face causal language model, on any device.
         questions: in any order; they are sorted by length and answered in the order given.

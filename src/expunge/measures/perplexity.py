@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from expunge.data.tables import TokenTable
 from expunge.measures.score import Score, Which
@@ -15,14 +14,7 @@ MOST_NATS = 700.0
 "largest mean whose exponential is still a number: ascent without a bound can go far beyond it"
 
 
-def perplexity(
-    task: CausalLM,
-    table: TokenTable,
-    split: str,
-    which: Which,
-    max_blocks: int,
-    progress: Callable[[float], None] | None = None,
-) -> Score:
+def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_blocks: int) -> Score:
     """exp of the mean negative log-likelihood over the labelled tokens of at most `max_blocks` blocks, spread evenly.
 
     The interval resamples blocks, weighted by their tokens. `examples` are each block's mean in nats a token.
@@ -35,8 +27,6 @@ def perplexity(
         chosen = by_length[start : start + BATCH]
         for row, (log_probs, _) in zip(chosen, task.token_scores(table.batch(chosen)), strict=True):
             scored[row] = (-float(log_probs.double().sum()), len(log_probs))
-        if progress is not None:
-            progress(min(1.0, (start + BATCH) / len(by_length)))
     for row in rows:
         total, count = scored[row]
         if count:
