@@ -1,0 +1,158 @@
+"""Measures of a classifier's outputs and weights: pure functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expunge.errors import DataError
+from expunge.measures.estimate import Estimate
+from expunge.measures.statistics import RESAMPLES, bootstrap_interval, wilson_interval
+
+
+def accuracy(predicted: ArrayLike, labels: ArrayLike) -> Estimate:
+    """Share of right answers with Wilson's interval (1927). Both (examples,) integers."""
+    right = _right(predicted, labels)
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return Estimate(float(right.mean()), low, high)
+
+
+def balanced_accuracy(predicted: ArrayLike, labels: ArrayLike, seed: int = 0) -> Estimate:
+    """Mean over the classes that occur in `labels` of the share of right answers (Brodersen et al. 2010).
+
+    The interval (95 %) draws each class's number of right answers from its posterior under a flat prior, the source's
+    way: with few examples of a class a bootstrap would often be of width zero.
+    """
+    right = _right(predicted, labels)
+    label = np.asarray(labels)
+    classes = np.unique(label)
+    hits = np.array([right[label == c].sum() for c in classes])
+    totals = np.array([(label == c).sum() for c in classes])
+    generator = np.random.default_rng(seed)
+    draws = generator.beta(hits + 1, totals - hits + 1, (RESAMPLES, len(classes))).mean(1)
+    value = float((hits / totals).mean())
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Estimate(value, min(value, float(low)), max(value, float(high)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracies:
+    """Accuracies in [0, 1] of one model on the three sets."""
+
+    forget: float
+    retain: float
+    test: float
+
+
+def tug_of_war(unlearned: Accuracies, retrained: Accuracies) -> float:
+    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|) in [0, 1], 1 where all accuracies are those of the retrained model.
+
+    Source: Zhao et al. 2024 (arXiv:2406.01257, section 5).
+    """
+    return (
+        (1 - abs(unlearned.forget - retrained.forget))
+        * (1 - abs(unlearned.retain - retrained.retain))
+        * (1 - abs(unlearned.test - retrained.test))
+    )
+
+
+def js_divergence(p: ArrayLike, q: ArrayLike) -> np.ndarray:
+    """Jensen-Shannon divergence in bits, (...,) in [0, 1], of probabilities (..., classes) (Lin 1991)."""
+    a, b = _probabilities(p), _probabilities(q)
+    middle = (a + b) / 2
+    return np.asarray(np.clip((_kl_bits(a, middle) + _kl_bits(b, middle)) / 2, 0.0, 1.0))
+
+
+def zrf(outputs: ArrayLike, random_outputs: ArrayLike) -> Estimate:
+    """Zero retrain forgetting: 1 - mean JS divergence to a randomly initialised model, over the forget set.
+
+    1: as random as the random model; 0: with no overlap. Best is not 1 but the value of a retrained model. Source:
+    Chundawat et al. 2023 (arXiv:2205.08096, section 4); divergence in bits, so that the range is 0 to 1.
+
+    Args:
+        outputs: (examples, classes) probabilities of the model; `random_outputs` the same of the random one.
+    """
+    return Estimate(*bootstrap_interval((1 - js_divergence(outputs, random_outputs)).tolist()))
+
+
+def mean_entropy(outputs: ArrayLike) -> Estimate:
+    """Mean entropy in nats of probabilities (examples, classes): 0 certain, log(classes) undecided (Shannon 1948)."""
+    p = _probabilities(outputs)
+    return Estimate(*bootstrap_interval((-np.log(2) * _times_log2(p, p).sum(-1)).tolist()))
+
+
+def activation_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
+    """Mean L2 distance over examples of two models' outputs (examples, n): probabilities, or features of a layer.
+
+    Source: Golatkar et al. 2021 (arXiv:2012.13431), Chundawat et al. 2023 (arXiv:2205.08096), there of probabilities on
+    the forget set against the retrained model. In the unit of the outputs; at most sqrt(2) for probabilities.
+    """
+    a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 2 or len(a) == 0:
+        raise DataError("Outputs do not fit", seen=f"{a.shape} and {b.shape}", allowed="(examples, n), the same")
+    return Estimate(*bootstrap_interval(np.linalg.norm(a - b, axis=1).tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class WeightDistance:
+    """Relative L2 distances: of all weights together, and of each named array."""
+
+    whole: float
+    layers: dict[str, float]
+
+
+def weight_distance(ours: Mapping[str, ArrayLike], theirs: Mapping[str, ArrayLike]) -> WeightDistance:
+    """|ours - theirs| / |theirs| (Golatkar et al. 2020, arXiv:1911.04933, there not divided), by name and in all.
+
+    0 / 0 is 0; a change from weights that are all 0 is infinite. Two retrainings lie far apart, so a large distance to
+    a retrained model says nothing by itself; a distance of 0 says all.
+    """
+    if ours.keys() != theirs.keys():
+        differing = sorted(ours.keys() ^ theirs.keys())
+        raise DataError("The models do not have the same weights", seen=", ".join(differing[:5]))
+    layers, change, size = {}, 0.0, 0.0
+    for name, reference in theirs.items():
+        a, b = np.asarray(ours[name], dtype=np.float64), np.asarray(reference, dtype=np.float64)
+        if a.shape != b.shape:
+            raise DataError(f"The weights {name} do not have the same shape", seen=f"{a.shape} and {b.shape}")
+        moved, norm = float(((a - b) ** 2).sum()), float((b**2).sum())
+        layers[name] = _relative(moved, norm)
+        change, size = change + moved, size + norm
+    return WeightDistance(_relative(change, size), layers)
+
+
+def _relative(moved: float, norm: float) -> float:
+    if norm == 0:
+        return 0.0 if moved == 0 else float("inf")
+    return float(np.sqrt(moved / norm))
+
+
+def _right(predicted: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    a, b = np.asarray(predicted), np.asarray(labels)
+    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
+        raise DataError("Predictions and labels do not fit", seen=f"{a.shape} and {b.shape}", allowed="(examples,)")
+    return np.asarray(a == b)
+
+
+def _probabilities(values: ArrayLike) -> np.ndarray:
+    p = np.asarray(values, dtype=np.float64)
+    if p.ndim == 0 or p.size == 0 or not (np.all(p >= 0) and np.allclose(p.sum(-1), 1, rtol=0, atol=1e-4)):
+        raise DataError(
+            "Outputs are not probabilities",
+            seen=f"shape {p.shape}" if p.size == 0 else f"shape {p.shape}, {p.min():.3g} to {p.max():.3g}",
+            allowed="(..., classes), none negative, each row with sum 1",
+            next_step="Take the softmax of logits first.",
+        )
+    return p
+
+
+def _times_log2(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """p log2 q, and 0 where p is 0."""
+    return np.asarray(p * np.log2(q, out=np.zeros_like(q), where=p > 0))
+
+
+def _kl_bits(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return np.asarray((_times_log2(p, p) - _times_log2(p, q)).sum(-1))

@@ -1,0 +1,1 @@
+"""Can one tell that a model has seen an example? Attacks on the outputs of classifiers, in numpy alone."""

@@ -1,0 +1,137 @@
+"""Membership inference over a population: can a simple classifier tell forget examples from ones never seen?
+
+It overestimates safety. One rule is fitted for all examples, from outputs of one model, so examples that leak are
+outvoted by those that do not; per-example attacks (U-LiRA, RULI) find more (Hayes et al. 2024, arXiv:2403.01218). An AUC
+of 0.5 here is necessary for forgetting and far from sufficient. Say so wherever the figure is shown: `NOTE` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expunge.errors import DataError
+from expunge.measures.estimate import Estimate
+from expunge.measures.privacy.confidence import TINY, softmax
+from expunge.measures.privacy.roc import delong, tpr_interval
+
+NOTE = (
+    "An attack on the whole population overestimates safety: it averages over examples, and those that leak most are "
+    "not seen. Per-example attacks (U-LiRA, RULI) need many models and find more."
+)
+RIDGE = 1.0
+"L2 penalty on the weights of standardised features, 1/2 RIDGE |w|^2, as is usual for logistic regression"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What the population attack found; `scores_*` are the out-of-fold probabilities of being a forget example."""
+
+    auc: Estimate
+    tpr_1_percent: Estimate
+    note: str = NOTE
+    forget_scores: tuple[float, ...] = field(repr=False)
+    test_scores: tuple[float, ...] = field(repr=False)
+
+
+def features(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """(examples, 3): cross-entropy of the label, entropy of the output (both in nats), largest probability.
+
+    Args:
+        logits: (examples, classes).
+        labels: (examples,) integers.
+    """
+    p = softmax(logits)
+    label = np.asarray(labels)
+    if p.ndim != 2 or label.shape != p.shape[:1]:
+        raise DataError("Logits and labels do not fit", seen=f"{p.shape} and {label.shape}")
+    loss = -np.log(p[np.arange(len(p)), label] + TINY)
+    entropy = -(p * np.log(p + TINY)).sum(1)
+    return np.stack((loss, entropy, p.max(1)), axis=1)
+
+
+def membership(forget: ArrayLike, test: ArrayLike, folds: int = 10, seed: int = 0) -> Membership:
+    """Logistic regression on features of one model, scored on examples that it was not fitted on.
+
+    Source: the challenge's starting kit (loss alone, ten folds) and Shokri et al. 2017 (arXiv:1610.05820).
+
+    Args:
+        forget: (examples, features) of the forget set, see `features`; `test`: the same of examples never seen, best of
+            the same classes, or the attack finds classes and no membership.
+        folds: parts, each with the same share of both groups; fewer where a group has fewer examples.
+
+    Returns AUC with DeLong's interval, and true positives at 1 % false ones with a bootstrap interval; with fewer than
+    100 test examples that means no false one. Groups weigh the same in the fit. Raises DataError for fewer than 4.
+    """
+    x = [np.asarray(values, dtype=np.float64) for values in (forget, test)]
+    fewest = min(len(values) for values in x)
+    if any(values.ndim != 2 for values in x) or x[0].shape[1] != x[1].shape[1]:
+        raise DataError("Features do not fit", seen=f"{x[0].shape} and {x[1].shape}", allowed="(examples, features)")
+    if fewest < 4:
+        raise DataError("Too few examples for an attack", seen=fewest, allowed="at least 4 in each group")
+    if not all(np.all(np.isfinite(values)) for values in x):
+        raise DataError("Features are not finite", next_step="Look at the model: its training may have diverged.")
+    folds = min(folds, fewest)
+    generator = np.random.default_rng(seed)
+    part = [generator.permutation(np.arange(len(values)) % folds) for values in x]
+    scores = [np.empty(len(values)) for values in x]
+    for fold in range(folds):
+        kept = [values[where != fold] for values, where in zip(x, part, strict=True)]
+        rule = _fit(np.concatenate(kept), np.repeat([1.0, 0.0], [len(kept[0]), len(kept[1])]))
+        for values, where, found in zip(x, part, scores, strict=True):
+            found[where == fold] = rule(values[where == fold])
+    return Membership(
+        auc=delong(scores[0], scores[1]),
+        tpr_1_percent=tpr_interval(scores[0], scores[1], 0.01, seed=seed),
+        forget_scores=tuple(scores[0].tolist()),
+        test_scores=tuple(scores[1].tolist()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return _sigmoid(_design((x - self.mean) / self.scale) @ self.weights)
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -z)))
+
+
+def _design(x: np.ndarray) -> np.ndarray:
+    return np.concatenate((x, np.ones((len(x), 1))), axis=1)
+
+
+def _fit(x: np.ndarray, y: np.ndarray) -> _Rule:
+    """Newton's method with step halving on the penalised, class-balanced log-loss; the intercept is not penalised."""
+    mean, scale = x.mean(0), x.std(0)
+    scale = np.where(scale > 0, scale, 1.0)
+    design = _design((x - mean) / scale)
+    importance = np.where(y == 1, len(y) / (2 * y.sum()), len(y) / (2 * (len(y) - y.sum())))
+    penalty = np.append(np.full(x.shape[1], RIDGE), 0.0)
+
+    def loss(w: np.ndarray) -> float:
+        z = design @ w
+        return float((importance * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (penalty * w**2).sum())
+
+    weights = np.zeros(design.shape[1])
+    current = loss(weights)
+    for _ in range(100):
+        p = _sigmoid(design @ weights)
+        gradient = design.T @ (importance * (p - y)) + penalty * weights
+        curvature = (design * (importance * p * (1 - p))[:, None]).T @ design + np.diag(penalty + 1e-9)
+        step = np.linalg.solve(curvature, gradient)
+        length = 1.0
+        while length > 1e-6 and loss(weights - length * step) > current:
+            length /= 2
+        weights = weights - length * step
+        before, current = current, loss(weights)
+        if before - current <= 1e-10 * (1 + abs(current)):
+            break
+    return _Rule(mean, scale, weights)

@@ -1,0 +1,61 @@
+"""What a per-example attack found over all examples and models, with intervals over examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from expunge.measures.estimate import Estimate
+from expunge.measures.privacy.roc import weighted_curve
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerExampleAttack:
+    """An attack that was made on every example with models that had it unlearned (or in another state) and others.
+
+    `accuracy` is the share of right guesses, both groups counting half: 0.5 is chance. `auc`, `tpr_1_percent` and
+    `tpr_1_permille` (true positives at 1 % and 0.1 % false ones) pool the scores of all examples. Intervals (95 %)
+    resample examples, each with all its models. `examples` are the accuracies of the examples, in their order: those
+    that leak most are largest.
+    """
+
+    accuracy: Estimate
+    auc: Estimate
+    tpr_1_percent: Estimate
+    tpr_1_permille: Estimate
+    examples: tuple[float, ...] = field(repr=False)
+
+
+def summarise(positive: np.ndarray, negative: np.ndarray, threshold: float, seed: int) -> PerExampleAttack:
+    """Sums up scores (examples, N) of one group and (examples, M) of the other; above the threshold is called positive.
+
+    A score at the threshold counts as half right, so an attack that knows nothing has accuracy 0.5.
+    """
+    guessed = [(scores > threshold) + 0.5 * (scores == threshold) for scores in (positive, negative)]
+    accuracies = (guessed[0].mean(1) + 1 - guessed[1].mean(1)) / 2
+    examples = len(positive)
+    scores = np.concatenate((positive.ravel(), negative.ravel()))
+    labels = np.arange(len(scores)) < positive.size
+    owner = np.concatenate(
+        (np.repeat(np.arange(examples), positive.shape[1]), np.repeat(np.arange(examples), negative.shape[1]))
+    )
+    curve = weighted_curve(scores, labels)
+    fprs = (0.01, 0.001)
+    values = np.array([accuracies.mean(), *curve.area_and_rates(np.ones(len(scores)), fprs)])
+    generator = np.random.default_rng(seed)
+    draws = np.empty((RESAMPLES, 4))
+    for number in range(RESAMPLES):
+        times = np.bincount(generator.integers(0, examples, examples), minlength=examples)
+        draws[number] = (times @ accuracies / examples, *curve.area_and_rates(times[owner], fprs))
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0) if examples > 1 else (np.zeros(4), np.ones(4))
+    estimates = [Estimate(float(a), float(b), float(c)) for a, b, c in zip(values, low, high, strict=True)]
+    return PerExampleAttack(
+        accuracy=estimates[0],
+        auc=estimates[1],
+        tpr_1_percent=estimates[2],
+        tpr_1_permille=estimates[3],
+        examples=tuple(accuracies.tolist()),
+    )

@@ -1,0 +1,117 @@
+"""How well a score tells two groups apart: area under the ROC curve and its beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expunge.errors import DataError
+from expunge.measures.estimate import Estimate
+from expunge.measures.statistics import wilson_interval
+
+Z = 1.959963984540054
+
+
+def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    groups = []
+    for values, name in ((positive, "positive"), (negative, "negative")):
+        array = np.asarray(values, dtype=np.float64).ravel()
+        if array.size == 0 or np.any(np.isnan(array)):
+            raise DataError(
+                f"Scores of the {name} group cannot be ranked",
+                seen="none" if array.size == 0 else f"{int(np.isnan(array).sum())} NaN",
+            )
+        groups.append(array)
+    return groups[0], groups[1]
+
+
+def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Share of the others below each value, ties counting half."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return np.asarray(below / (2 * len(others)))
+
+
+def auc(positive: ArrayLike, negative: ArrayLike) -> float:
+    """Probability that a positive score lies above a negative one, ties counting half (Hanley and McNeil 1982)."""
+    p, n = _groups(positive, negative)
+    return float(_placements(p, n).mean())
+
+
+def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
+    """Area with its 95 % interval for independent scores (DeLong et al. 1988, Biometrics 44, 837).
+
+    The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are told apart without an
+    error have no variance; there the interval is that of the rule of three for the smaller group.
+    """
+    p, n = _groups(positive, negative)
+    of_positive, of_negative = _placements(p, n), 1 - _placements(n, p)
+    value = float(of_positive.mean())
+    fewest = min(len(p), len(n))
+    if fewest < 2:
+        return Estimate(value, 0.0, 1.0)
+    if value in (0.0, 1.0):
+        margin = min(1.0, 3 / fewest)
+        return Estimate(value, max(0.0, value - margin), min(1.0, value + margin))
+    deviation = np.sqrt(of_positive.var(ddof=1) / len(p) + of_negative.var(ddof=1) / len(n))
+    centre, half = np.log(value / (1 - value)), Z * deviation / (value * (1 - value))
+    low, high = 1 / (1 + np.exp(-np.array([centre - half, centre + half])))
+    return Estimate(value, float(low), float(high))
+
+
+def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:
+    """Largest share of positives at or above a threshold with at most `fpr` of the negatives there.
+
+    No interpolation: with fewer than 1 / fpr negatives, none of them may be called positive.
+    """
+    p, n = _groups(positive, negative)
+    allowed = int(np.floor(fpr * len(n) + 1e-9))
+    if allowed >= len(n):
+        return 1.0
+    return float((p > np.sort(n)[::-1][allowed]).mean())
+
+
+def tpr_interval(
+    positive: ArrayLike, negative: ArrayLike, fpr: float, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """`tpr_at_fpr` of independent scores with its 95 % interval, both groups bootstrapped (Platt et al. 2000).
+
+    Where no or all positives are found, the bootstrap is blind: Wilson's limits for that share are taken there.
+    """
+    p, n = _groups(positive, negative)
+    value = tpr_at_fpr(p, n, fpr)
+    generator = np.random.default_rng(seed)
+    draws = [tpr_at_fpr(generator.choice(p, len(p)), generator.choice(n, len(n)), fpr) for _ in range(resamples)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    if value in (0.0, 1.0):
+        limits = wilson_interval(round(value * len(p)), len(p))
+        low, high = min(low, limits[0]), max(high, limits[1])
+    return Estimate(value, float(low), float(high))
+
+
+def weighted_curve(scores: np.ndarray, positive: np.ndarray) -> WeightedCurve:
+    """The ROC curve of scores (n,) with `positive` (n,) bool, to be evaluated under many weights."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    return WeightedCurve(order, ends, positive[order])
+
+
+class WeightedCurve:
+    """A ROC curve whose scores are sorted once: what a bootstrap over clusters needs."""
+
+    def __init__(self, order: np.ndarray, ends: np.ndarray, positive: np.ndarray) -> None:
+        self._order, self._ends, self._positive = order, ends, positive
+
+    def area_and_rates(self, weights: np.ndarray, fprs: tuple[float, ...]) -> tuple[float, ...]:
+        """Area, then the TPR at each FPR, of observations with weights (n,); NaN where a group has no weight."""
+        weight = weights[self._order].astype(np.float64)
+        hits = np.append(0.0, np.cumsum(weight * self._positive)[self._ends])
+        alarms = np.append(0.0, np.cumsum(weight * ~self._positive)[self._ends])
+        if hits[-1] == 0 or alarms[-1] == 0:
+            return (np.nan,) * (1 + len(fprs))
+        area = np.sum(np.diff(alarms) * (hits[1:] + hits[:-1])) / (2 * hits[-1] * alarms[-1])
+        rates = []
+        for fpr in fprs:
+            last = np.searchsorted(alarms, fpr * alarms[-1] + 1e-9, "right") - 1
+            rates.append(float(hits[last] / hits[-1]))
+        return float(area), *rates

@@ -1,0 +1,74 @@
+"""U-LiRA: is this a model that has unlearned the example, or one that never saw it?
+
+Source: Hayes et al. 2024 (arXiv:2403.01218), after LiRA (Carlini et al. 2022, arXiv:2112.03570). For every example one
+Gaussian is fitted to its logit-scaled confidences under shadow models that were trained with it and unlearned it, and
+one to those under models trained without it. A model is guessed to be of the likelier kind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expunge.errors import DataError
+from expunge.measures.privacy.confidence import confidences, graded_confidences
+from expunge.measures.privacy.per_example import PerExampleAttack, summarise
+
+FLOOR = 1e-3
+"least standard deviation of a Gaussian, in units of confidence (nats)"
+
+
+def ulira(unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR, seed: int = 0) -> PerExampleAttack:
+    """Attacks every model with Gaussians that were fitted without it.
+
+    From the other group one model is left out as well, that of the same number. So with N = M both Gaussians come from
+    as many models, and groups without a difference are told apart no better and no worse than by chance.
+
+    Args:
+        unlearned: (examples, N) logit-scaled confidences where the model was trained with the example and unlearned it;
+            N at least 3.
+        held_out: (examples, M) where the model never saw it (and unlearned other examples, if the attack is to see the
+            method's own effect on all that it unlearns); M at least 3. Rows of both may come from unlike models.
+        floor: least standard deviation.
+
+    Raises DataError for booleans or zeros and ones: Gaussians of right and wrong answers are no U-LiRA.
+    """
+    u, o = graded_confidences(unlearned, "unlearned models", 3), graded_confidences(held_out, "held-out models", 3)
+    if len(u) != len(o):
+        raise DataError("Both groups need the same examples", seen=f"{len(u)} and {len(o)}")
+    of_u, of_o = _fit_without_each(u, floor), _fit_without_each(o, floor)
+    for_u, for_o = np.arange(u.shape[1]) % o.shape[1], np.arange(o.shape[1]) % u.shape[1]
+    positive = _log_density(u, *of_u) - _log_density(u, of_o[0][:, for_u], of_o[1][:, for_u])
+    negative = _log_density(o, of_u[0][:, for_o], of_u[1][:, for_o]) - _log_density(o, *of_o)
+    return summarise(positive, negative, 0.0, seed)
+
+
+def log_odds(observed: ArrayLike, unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR) -> np.ndarray:
+    """log N(unlearned) - log N(held out) of confidences (examples, K) of target models that are no shadow models.
+
+    Above 0 speaks for unlearned. `unlearned` (examples, N) and `held_out` (examples, M) are the shadow models'.
+    """
+    x = confidences(observed, "target models", 1)
+    u, o = graded_confidences(unlearned, "unlearned models"), graded_confidences(held_out, "held-out models")
+    if not len(x) == len(u) == len(o):
+        raise DataError("All groups need the same examples", seen=f"{len(x)}, {len(u)} and {len(o)}")
+    return _log_density(x, *_fit(u, floor)) - _log_density(x, *_fit(o, floor))
+
+
+def _fit(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (examples, 1) of confidences (examples, N)."""
+    return values.mean(1, keepdims=True), np.maximum(values.std(1, ddof=1, keepdims=True), floor)
+
+
+def _fit_without_each(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (examples, N) of all but the value at that place."""
+    n = values.shape[1]
+    centred = values - values.mean(1, keepdims=True)
+    mean = -centred / (n - 1)  # the centred sum is 0
+    variance = ((centred**2).sum(1, keepdims=True) - centred**2 - (n - 1) * mean**2) / (n - 2)
+    return mean + values.mean(1, keepdims=True), np.maximum(np.sqrt(np.maximum(variance, 0.0)), floor)
+
+
+def _log_density(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Log-density up to the constant that all Gaussians share."""
+    return np.asarray(-np.log(deviation) - 0.5 * ((values - mean) / deviation) ** 2)

@@ -1,0 +1,82 @@
+"""Areas, rates and their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu, norm
+
+from expunge.errors import DataError
+from expunge.measures.privacy.roc import auc, delong, tpr_at_fpr, tpr_interval, weighted_curve
+
+
+def test_area_worked_by_hand() -> None:
+    """Of 2 x 3 pairs: 3 > 0, 1, 2 and 1 > 0, 1 = 1: (3 + 1.5) / 6."""
+    assert auc([3.0, 1.0], [0.0, 1.0, 2.0]) == pytest.approx(4.5 / 6)
+    assert auc([1.0, 1.0], [1.0]) == 0.5
+    assert auc([1.0], [2.0]) == 0
+
+
+def test_area_is_the_rank_statistic() -> None:
+    g = np.random.default_rng(0)
+    p, n = g.integers(0, 9, 40) / 2, g.integers(0, 7, 55) / 2
+    assert auc(p, n) == pytest.approx(mannwhitneyu(p, n).statistic / (40 * 55))
+
+
+def test_delong_worked_by_hand() -> None:
+    """Placements of positives 1, .5 and of negatives (as losses) 1, .75, .5: variances 1/8 and 1/16."""
+    found = delong([3.0, 1.0], [0.0, 1.0, 2.0])
+    half = 1.959963984540054 * np.sqrt(0.125 / 2 + 0.0625 / 3) / (0.75 * 0.25)
+    logit = np.log(3) + np.array([-half, half])
+    assert found == pytest.approx((0.75, *(1 / (1 + np.exp(-logit)))))
+
+
+def test_a_perfect_area_is_not_certain() -> None:
+    assert delong([2.0] * 30, [1.0] * 10) == pytest.approx((1.0, 0.7, 1.0))
+    assert delong([2.0], [1.0]) == (1.0, 0.0, 1.0)
+
+
+def test_delong_holds_the_truth() -> None:
+    g = np.random.default_rng(1)
+    truth = norm.cdf(1 / np.sqrt(2))
+    held = 0
+    for _ in range(1000):
+        _, low, high = delong(g.normal(1, 1, 30), g.normal(0, 1, 50))
+        held += low <= truth <= high
+    assert 0.93 <= held / 1000 <= 0.975
+
+
+def test_rates_worked_by_hand() -> None:
+    negative = np.arange(200) / 200  # two of them may be called positive at 1 %
+    assert tpr_at_fpr([0.98, 0.985, 0.986, 0.995, 2.0], negative, 0.01) == pytest.approx(3 / 5)
+    assert tpr_at_fpr([0.995, 2.0], negative[:50], 0.01) == 1  # 50 negatives: none may, and they end at 0.245
+    assert tpr_at_fpr([0.0], [1.0], 1.0) == 1
+
+
+def test_rate_interval() -> None:
+    g = np.random.default_rng(2)
+    found = tpr_interval(g.normal(2, 1, 400), g.normal(0, 1, 4000), 0.01, resamples=300)
+    truth = 1 - norm.cdf(norm.ppf(0.99) - 2)
+    assert found.low <= truth <= found.high
+    assert found.high - found.low < 0.2
+    nothing = tpr_interval([0.0] * 20, [1.0] * 20, 0.01)
+    assert nothing.value == 0
+    assert nothing.high > 0.1
+
+
+def test_weights_are_repetitions() -> None:
+    g = np.random.default_rng(3)
+    scores, positive = g.integers(0, 12, 300).astype(float), g.random(300) < 0.4
+    weights = g.integers(0, 4, 300)
+    repeated, labels = np.repeat(scores, weights), np.repeat(positive, weights)
+    p, n = repeated[labels], repeated[~labels]
+    found = weighted_curve(scores, positive).area_and_rates(weights, (0.1, 0.01))
+    assert found == pytest.approx((auc(p, n), tpr_at_fpr(p, n, 0.1), tpr_at_fpr(p, n, 0.01)))
+    assert np.isnan(weighted_curve(scores, positive).area_and_rates(np.zeros(300), (0.1,))).all()
+
+
+def test_nothing_to_rank() -> None:
+    with pytest.raises(DataError, match="cannot be ranked"):
+        auc([], [1.0])
+    with pytest.raises(DataError, match="1 NaN"):
+        auc([1.0], [np.nan])

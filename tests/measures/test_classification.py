@@ -1,0 +1,98 @@
+"""Measures of outputs and weights, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from expunge.errors import DataError
+from expunge.measures.classification import (
+    Accuracies,
+    accuracy,
+    activation_distance,
+    balanced_accuracy,
+    js_divergence,
+    mean_entropy,
+    tug_of_war,
+    weight_distance,
+    zrf,
+)
+from expunge.measures.statistics import wilson_interval
+
+
+def test_accuracy() -> None:
+    assert accuracy([0, 1, 2, 2], [0, 1, 1, 2]) == (0.75, *wilson_interval(3, 4))
+    assert accuracy([1] * 5, [1] * 5).low < 0.6
+
+
+def test_balanced_accuracy_counts_classes_alike() -> None:
+    """90 of 90 and 1 of 2 right: 0.75, where plain accuracy is 91/92."""
+    found = balanced_accuracy([0] * 91 + [1], [0] * 90 + [1, 1])
+    assert found.value == 0.75
+    assert found.low < 0.6
+    assert found.high > 0.9
+
+
+def test_balanced_interval_holds_the_truth() -> None:
+    g = np.random.default_rng(0)
+    held = 0
+    labels = np.repeat([0, 1, 2], [60, 30, 12])
+    chance = np.array([0.9, 0.7, 0.5])
+    for seed in range(300):
+        predicted = np.where(g.random(len(labels)) < chance[labels], labels, 9)
+        found = balanced_accuracy(predicted, labels, seed=seed)
+        held += found.low <= chance.mean() <= found.high
+    assert 0.91 <= held / 300 <= 0.99
+
+
+def test_tug_of_war() -> None:
+    reference = Accuracies(forget=0.8, retain=1.0, test=0.8)
+    assert tug_of_war(reference, reference) == 1
+    assert tug_of_war(Accuracies(forget=1.0, retain=0.9, test=0.7), reference) == pytest.approx(0.8 * 0.9 * 0.9)
+    assert tug_of_war(Accuracies(forget=0.8, retain=0.0, test=0.8), reference) == 0
+
+
+def test_divergence() -> None:
+    assert js_divergence([0.5, 0.5], [0.5, 0.5]) == 0
+    assert js_divergence([1.0, 0.0], [0.0, 1.0]) == 1
+    # middle (.75, .25): (log2(1 / .75) + .5 log2(.5 / .75) + .5 log2(.5 / .25)) / 2
+    expected = (np.log2(4 / 3) + 0.5 * np.log2(2 / 3) + 0.5) / 2
+    assert js_divergence([[1.0, 0.0]], [[0.5, 0.5]])[0] == pytest.approx(expected)
+    assert js_divergence([0.5, 0.5], [1.0, 0.0]) == pytest.approx(expected)
+
+
+def test_zrf() -> None:
+    random = np.array([[0.5, 0.5], [0.5, 0.5]])
+    assert zrf(random, random).value == 1
+    assert zrf([[1.0, 0.0]] * 3, [[0.0, 1.0]] * 3).value == 0
+    half = zrf([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]])
+    assert half.value == 0.5
+    assert half.low <= 0.5 <= half.high
+
+
+def test_entropy() -> None:
+    assert mean_entropy([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]).value == pytest.approx(np.log(3) / 2)
+
+
+def test_activation_distance() -> None:
+    assert activation_distance([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]).value == pytest.approx(np.sqrt(0.5))
+
+
+def test_weight_distance() -> None:
+    theirs = {"a": np.array([[3.0, 4.0]]), "b": np.zeros(2), "c": np.zeros(1)}
+    found = weight_distance({"a": np.array([[3.0, 3.0]]), "b": np.array([0.0, 2.0]), "c": np.zeros(1)}, theirs)
+    assert found.layers == {"a": pytest.approx(0.2), "b": float("inf"), "c": 0.0}
+    assert found.whole == pytest.approx(np.sqrt(1 + 4) / 5)
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(DataError, match="do not fit"):
+        accuracy([], [])
+    with pytest.raises(DataError, match="not probabilities"):
+        mean_entropy([[2.0, 1.0]])
+    with pytest.raises(DataError, match="do not fit"):
+        activation_distance([[1.0]], [[1.0, 2.0]])
+    with pytest.raises(DataError, match="the same weights"):
+        weight_distance({"a": [1.0]}, {"b": [1.0]})
+    with pytest.raises(DataError, match="weights a do not"):
+        weight_distance({"a": [1.0]}, {"a": [1.0, 2.0]})
