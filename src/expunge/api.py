@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge.progress import Silent
-from expunge.recipe import Recipe, load_recipe, make_recipe
+from expunge.image_recipe import ImageRecipe
+from expunge.recipe import Recipe, make_recipe
+from expunge.recipe_file import read_recipe
 from expunge.run_folder import RunFolder
 
 
@@ -29,11 +31,16 @@ def forget(
     return run(make_recipe({"model": model, "forget": target}, options), out, show)
 
 
-def run(recipe: Recipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
+def run(recipe: Recipe | ImageRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
     """Run a recipe (or a recipe file), or go on with it where it stopped."""
-    from expunge.pipeline import run as run_pipeline
+    made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
+    if isinstance(made, ImageRecipe):
+        from expunge.image_pipeline import run as run_images
 
-    return run_pipeline(recipe if isinstance(recipe, Recipe) else load_recipe(Path(recipe)), out, show)
+        return run_images(made, out, show)
+    from expunge.pipeline import run as run_language
+
+    return run_language(made, out, show)
 
 
 def evaluate(

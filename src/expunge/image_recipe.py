@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from expunge.parts import Part
+from expunge.parts import Part, validate_part
+from expunge.recipe import merge
+
+DEFAULT_METHOD = "kookmin"
 
 
 class Images(Part):
@@ -95,7 +99,7 @@ class ImageRecipe(Part):
     "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
     retrained: Literal["train", "none"] | str = "none"
     "the oracle: train one here without the forget set, or a folder that holds one"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "kookmin"})
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     images: Images = Images()
     fitting: Fitting = Fitting()
@@ -108,3 +112,8 @@ class ImageRecipe(Part):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def make_image_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> ImageRecipe:
+    """Validate a mapping, with dotted overrides, as an `ImageRecipe`."""
+    return validate_part(ImageRecipe, merge(content, overrides, where, DEFAULT_METHOD), where)

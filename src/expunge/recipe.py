@@ -100,8 +100,8 @@ class Evaluation(Part):
     "rows of each benchmark, taken from its start"
     ordinary_text: str | None = None
     "ordinary text for perplexity; text sampled from the base model where absent"
-    max_prompts: PositiveInt = 48
-    "completion prompts used"
+    max_prompts: PositiveInt | None = None
+    "completion prompts used, evenly spread; absent: all that `prompts` holds, or 48 cut from the target"
     max_new_tokens: PositiveInt = 24
     "length of a completion"
     samples: NonNegativeInt = 2
@@ -144,6 +144,8 @@ class Recipe(Part):
     "commit of a Hugging Face model"
     forget: str
     "a path, a Hugging Face data set id, or a topic in words"
+    forget_kind: Literal["auto", "path", "dataset", "topic"] = "auto"
+    "which of these `forget` is; auto: a path where there is one, settled when the run begins"
     retain: str | None = None
     "a path or data set id; sampled from the model itself where absent"
     retrained: str | None = None
@@ -167,6 +169,11 @@ class Recipe(Part):
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe file and lay dotted overrides (`training.learning_rate`) over it."""
+    return make_recipe(read_fields(path), overrides or {}, where=str(path))
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of a recipe file of any kind, as they stand there."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -179,13 +186,18 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         raise RecipeError(f"{path} is not valid YAML", seen=str(error).replace("\n", " ")) from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must hold a mapping of fields", seen=type(content).__name__)
-    return make_recipe(content, overrides or {}, where=str(path))
+    return content
 
 
 def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """Validate a mapping, with dotted overrides, as a `Recipe`."""
-    merged = _copy(content)
-    merged["method"] = _named(merged.get("method", {}))
+    return validate_part(Recipe, merge(content, overrides, where, DEFAULT_METHOD), where)
+
+
+def merge(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str, method: str) -> dict[str, Any]:
+    """Fields with dotted overrides laid over them; `method` is what is meant where only hyper-parameters are given."""
+    merged: dict[str, Any] = _copy(content)
+    merged["method"] = _named(merged.get("method", {}), method)
     # What holds others comes first, so that the order in which options were given does not matter.
     for dotted, value in sorted(overrides.items(), key=lambda item: item[0].removesuffix(".name").count(".")):
         *parents, leaf = dotted.split(".")
@@ -195,19 +207,19 @@ def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where:
             if not isinstance(node, dict):
                 raise RecipeError(f"{where}: {parent} holds a value, not fields", seen=f"--{dotted}")
         if dotted == "method":
-            value = _named(value)
+            value = _named(value, method)
         if dotted == "method.name" and merged["method"].get("name") != value:
             merged["method"] = {}
             node = merged["method"]
         node[leaf] = value
-    return validate_part(Recipe, merged, where)
+    return merged
 
 
-def _named(method: Any) -> Any:
+def _named(method: Any, default: str) -> Any:
     """A method given by its name alone, or by hyper-parameters alone, as a mapping of both."""
     if isinstance(method, str):
         return {"name": method}
-    return {"name": DEFAULT_METHOD, **method} if isinstance(method, Mapping) else method
+    return {"name": default, **method} if isinstance(method, Mapping) else method
 
 
 def _copy(value: Any) -> Any:

@@ -21,13 +21,16 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from expunge import storage
 from expunge.errors import RunError
 from expunge.measures.score import Score
+from expunge.memory import peak_memory_bytes
 
 
 class RunFolder:
@@ -47,6 +50,10 @@ class RunFolder:
         self.answers = self.path / "answers.json"
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
+
+    def results(self) -> tuple[Path, ...]:
+        """The files that the record vouches for; the report is made from them and the record."""
+        return self.recipe, self.scores, self.per_example, self.answers, self.anchors
 
     def create(self) -> RunFolder:
         with storage.storage_errors(self.path):
@@ -74,6 +81,37 @@ class RunFolder:
             yield self
         finally:
             handle.close()
+
+    def claim(self, recipe: Mapping[str, Any], text: str, free: Collection[str] = ()) -> None:
+        """Write the resolved recipe, or see that the folder already belongs to this very run.
+
+        Args:
+            recipe: the recipe as JSON values; text: the same as it is written.
+            free: fields that may differ from the run that is there.
+        """
+        if self.recipe.is_file():
+            held = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+            held = held if isinstance(held, dict) else {}
+            different = [key for key in recipe if key not in free and held.get(key) != recipe[key]]
+            if different:
+                key = different[0]
+                raise RunError(
+                    f"{self.path} holds another run: its recipe differs in {', '.join(different)}",
+                    seen=f"{key}: {held.get(key)}",
+                    allowed=f"{key}: {recipe[key]}",
+                    next_step="choose another --out, or delete that folder",
+                )
+        storage.write_text(self.recipe, text)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
+        with self.locked():
+            try:
+                yield
+            finally:
+                with contextlib.suppress(Exception):
+                    self.log("peak", peak_memory_bytes=peak_memory_bytes())
 
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run."""

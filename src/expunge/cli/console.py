@@ -33,7 +33,7 @@ def tell(folder: RunFolder) -> int:
             f"{s.value:.3f}" + (f" [{s.low:.3f}, {s.high:.3f}]" if s.low < s.high else "") if s else "" for s in row
         ]
         table.add_row(measure, split, str(before.n), *figures, "higher" if before.higher_is == "better" else "lower")
-    answers = storage.read_json(folder.answers)
+    answers = storage.read_json(folder.answers) if folder.answers.is_file() else []  # of language models
     completions = [row for row in answers if row["group"] == "completion prompt" and row["terms_before"]]
     completions.sort(key=lambda row: (len(row["terms_after"]), -len(row["terms_before"])))
     general = [row for row in answers if row["group"] == "general question"]
@@ -54,9 +54,8 @@ def tell(folder: RunFolder) -> int:
     cost = record["cost"]
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
     console.print(f"\nVerdict: {'passed' if verdict['passed'] else 'FAILED'}")
-    console.print(
-        f"{minutes:.1f} minutes, {cost['tokens_per_second']:.0f} tokens/s while unlearning, peak memory {peak:.1f} GiB"
-    )
+    speed = f", {cost['tokens_per_second']:.0f} tokens/s while unlearning" if "tokens_per_second" in cost else ""
+    console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
     return 0 if verdict["passed"] else 3
 

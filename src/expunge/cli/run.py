@@ -35,7 +35,7 @@ def run(
     from expunge.cli.console import tell
     from expunge.cli.overrides import read_overrides
     from expunge.progress import Live
-    from expunge.recipe import load_recipe
+    from expunge.recipe_file import read_recipe
 
-    loaded = load_recipe(recipe, read_overrides(options))
+    loaded = read_recipe(recipe, read_overrides(options))
     return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

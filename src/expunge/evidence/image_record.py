@@ -1,0 +1,62 @@
+"""The record of a run on an image classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge.evidence.image_verdict import judge_images
+from expunge.evidence.record import versions
+from expunge.image_recipe import ImageRecipe
+from expunge.measures.privacy.membership import NOTE
+from expunge.measures.score import Score
+from expunge.memory import peak_memory_bytes
+from expunge.run_folder import RunFolder
+
+NOT_TESTED = [
+    "Attacks on single pictures, which need many models (U-LiRA, RULI, the 2023 challenge): `expunge suite challenge`.",
+    "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "Whether it comes back when the weights are quantised, merged or pruned.",
+    "Whether traces can be read from the model's inner features.",
+]
+
+
+def image_record(
+    folder: RunFolder,
+    recipe: ImageRecipe,
+    scores: Sequence[Score],
+    *,
+    method: dict[str, Any],
+    sets: dict[str, Any],
+    digests: dict[str, Any],
+    trained: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of `record.json`."""
+    not_tested = list(NOT_TESTED)
+    if not any(score.model == "retrained" for score in scores):
+        not_tested.insert(0, "Comparison with a model retrained without the forget set: `--retrained train` makes one.")
+    seconds = {
+        row["name"]: round(float(row["seconds"]), 2) for row in folder.read_events("stage") if not row.get("reused")
+    }
+    peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
+    notes = list(dict.fromkeys(row["text"] for row in folder.read_events("notice")))
+    return {
+        "title": f"{recipe.forget} of {Path(recipe.data).name}",
+        "verdict": judge_images(scores, recipe.verdict, trained["share_of_retraining"]),
+        "cost": {
+            "seconds_total": round(sum(seconds.values()), 1),
+            "seconds": seconds,
+            "peak_memory_bytes": max([*peaks, peak_memory_bytes()]),
+            "image_passes": trained["passes"],
+            "share_of_retraining": trained["share_of_retraining"],
+        },
+        "stopped": "all phases done",
+        "method": method,
+        "sets": sets,
+        "versions": versions(),
+        "digests": digests,
+        "license": None,
+        "not_tested": not_tested,
+        "warnings": [*notes, NOTE],
+    }

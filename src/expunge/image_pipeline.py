@@ -1,0 +1,319 @@
+"""A run on an image classifier, as a story: read the pictures, load or train the base, measure, unlearn, measure again.
+
+The same shape as a run on a language model: every part is a stage in the run folder, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+from expunge.data.image_sets import ImageSets, read_image_sets
+from expunge.data.order import random_seed
+from expunge.engine.classifier import balancing, fit, unlearn
+from expunge.engine.interruption import interruptible
+from expunge.engine.work import Work
+from expunge.errors import RecipeError
+from expunge.evidence.image_record import image_record
+from expunge.evidence.model_card import model_card
+from expunge.image_recipe import ImageRecipe
+from expunge.measures.image_suite import SPLITS, Outputs, image_scores
+from expunge.measures.score import Which
+from expunge.methods.base import Method
+from expunge.methods.discovery import make_method
+from expunge.models.image_model import NEW, load_classifier, new_classifier, save_classifier, side
+from expunge.models.source import ModelSource, digest_model, locate
+from expunge.preparation.stage import stage
+from expunge.progress import Silent
+from expunge.report.render import render_report
+from expunge.run_folder import RunFolder
+from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.tasks.phase import Phase
+
+SIDE = 32
+"pixels of the pictures that a new model learns from, as in the 2023 challenge"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that is to forget, on disk, and what training it cost where that happened here."""
+
+    source: ModelSource
+    passes: int | None = None
+    seconds: float | None = None
+
+
+def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
+    """Forget pictures, and measure how well: everything a run does, in order.
+
+    Raises:
+        ExpungeError: with what happened, where, and the next step; earlier results stay.
+    """
+    show = show or Silent()
+    folder, method = RunFolder(out), make_method(recipe.method)
+    if "image_classifier" not in method.needs.kinds:
+        raise RecipeError(
+            f"the method {recipe.method['name']} does not work on image classifiers",
+            next_step="expunge methods lists which do",
+        )
+    try:
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
+            show.stage("reading the pictures")
+            sets = read_image_sets(recipe, picture_side(recipe))
+            folder.claim(recipe.model_dump(mode="json"), recipe.to_yaml())
+            for note in sets.notes:
+                folder.log("notice", text=note)
+            base = base_model(recipe, folder, sets, show)
+            oracle = retrained_model(recipe, folder, sets, show)
+            trained = forget(recipe, folder, method, sets, base, show)
+            finish(recipe, folder, method, sets, base, oracle, trained, show)
+    finally:
+        show.close()
+    return folder
+
+
+def picture_side(recipe: ImageRecipe) -> int:
+    """Pixels of a picture's side: as asked for, else as the model wants them."""
+    if recipe.images.size is not None:
+        return recipe.images.size
+    return SIDE if recipe.model in NEW else side(locate(recipe.model, recipe.revision).folder) or 224
+
+
+def fitting_phase(recipe: ImageRecipe) -> Phase:
+    """How a model is trained from random weights."""
+    settings = recipe.fitting
+    return Phase(
+        name="fitting",
+        epochs=settings.num_train_epochs,
+        learning_rate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.per_device_train_batch_size,
+        schedule="cosine",
+    )
+
+
+def fitted(
+    recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, pictures: Pictures, name: str, show: Silent
+) -> Base:
+    """A model trained from random weights on `pictures`, as a stage."""
+    made_from = {
+        "model": recipe.model,
+        "fitting": recipe.fitting.model_dump(),
+        "sets": sets.digests(),
+        "classes": list(sets.classes),
+        "seed": recipe.seed,
+        "name": name,
+    }
+    checkpoints = folder.checkpoints / f"{name}-{storage.digest_value(made_from)[:16]}"
+
+    def make(path: Path) -> None:
+        show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
+        seed = random_seed(recipe.seed, name) % (1 << 31)
+        task = new_classifier(recipe.model, sets.classes, seed)
+        classes = len(sets.classes)
+        work = Work(
+            task=task,
+            retain=pictures,
+            forget=pictures,
+            validation=None,
+            classes=classes,
+            seed=seed,
+            class_weights=balancing(pictures, classes) if recipe.fitting.class_weights else None,
+            checkpoints=checkpoints,
+            save_seconds=recipe.save_seconds,
+            progress=_told(show),
+        )
+        fit(work, fitting_phase(recipe))
+        save_classifier(task, path / "model", picture_side(recipe))
+        storage.write_json(path / "fitted.json", {"passes": work.cost.passes, "seconds": work.cost.seconds})
+
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    path = stage(folder, f"fitted-{name}", made_from, make)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    spent = storage.read_json(path / "fitted.json")
+    return Base(locate(str(path / "model")), int(spent["passes"]), float(spent["seconds"]))
+
+
+def base_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base:
+    """The model that is to forget: the one named, or one trained here on everything."""
+    if recipe.model not in NEW:
+        return Base(locate(recipe.model, recipe.revision))
+    together = sets.tensors["retain"].joined(sets.tensors["forget"])
+    return fitted(recipe, folder, sets, together, "base", show)
+
+
+def retrained_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base | None:
+    """The oracle, where one is wanted: trained on the retain set alone, or given."""
+    if recipe.retrained == "none":
+        return None
+    if recipe.retrained != "train":
+        return Base(locate(recipe.retrained))
+    if recipe.model not in NEW:
+        raise RecipeError(
+            "a retrained model can be trained here only for a model that is trained here",
+            seen=f"model: {recipe.model}",
+            allowed="model: " + " or ".join(NEW),
+            next_step="give the folder of a retrained model: --retrained FOLDER",
+        )
+    return fitted(recipe, folder, sets, sets.tensors["retain"], "retrained", show)
+
+
+def forget(
+    recipe: ImageRecipe, folder: RunFolder, method: Method, sets: ImageSets, base: Base, show: Silent
+) -> dict[str, Any]:
+    """Run the method and save `model/`; what it cost."""
+    retraining = retraining_passes(recipe, sets)
+    made_from = {
+        "model": base.source.digest,
+        "sets": sets.digests(),
+        "method": recipe.method,
+        "unlearning": recipe.unlearning.model_dump(),
+        "fitting": recipe.fitting.model_dump(),
+        "seed": recipe.seed,
+    }
+    checkpoints = folder.checkpoints / f"unlearned-{storage.digest_value(made_from)[:16]}"
+
+    def make(path: Path) -> None:
+        show.stage(f"unlearning: {recipe.method['name']}")
+        start = time.monotonic()
+        task = load_classifier(base.source, sets.classes)
+        work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=_told(show))
+        unlearn(work, method, loss_phase(recipe))
+        save_classifier(task, folder.model, picture_side(recipe))
+        storage.write_json(
+            path / "trained.json",
+            {
+                "passes": work.cost.passes,
+                "retraining_passes": retraining,
+                "share_of_retraining": work.cost.passes / retraining,
+                "seconds": time.monotonic() - start,
+                "losses": work.losses,
+                "files": saved_files(folder),
+            },
+        )
+
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    path = stage(folder, "unlearned", made_from, make)
+    trained: dict[str, Any] = storage.read_json(path / "trained.json")
+    if not folder.model.is_dir() or saved_files(folder) != trained["files"]:
+        shutil.rmtree(path)  # the model was lost or changed since: make it again
+        path = stage(folder, "unlearned", made_from, make)
+        trained = storage.read_json(path / "trained.json")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return trained
+
+
+def make_work(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSets, seed: int, **more: Any) -> Work:
+    """What a method works with in this run."""
+    classes = len(sets.classes)
+    together = sets.tensors["retain"].joined(sets.tensors["forget"])
+    return Work(
+        task=task,
+        retain=sets.tensors["retain"],
+        forget=sets.tensors["forget"],
+        validation=sets.tensors["validation"],
+        classes=classes,
+        seed=seed,
+        class_weights=balancing(together, classes) if recipe.fitting.class_weights else None,
+        training=fitting_phase(recipe),
+        save_seconds=recipe.save_seconds,
+        **more,
+    )
+
+
+def loss_phase(recipe: ImageRecipe) -> Phase:
+    """The one phase of methods that are a loss."""
+    settings = recipe.unlearning
+    return Phase(
+        name="unlearning",
+        epochs=settings.num_train_epochs,
+        learning_rate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.per_device_train_batch_size,
+        schedule="cosine",
+    )
+
+
+def retraining_passes(recipe: ImageRecipe, sets: ImageSets) -> float:
+    """Image passes of training anew without the forget set, as the recipe would train it."""
+    return 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])
+
+
+def saved_files(folder: RunFolder) -> dict[str, str]:
+    """The unlearned model's files by digest, without its card."""
+    return {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
+
+
+def measure(folder: RunFolder, source: ModelSource, sets: ImageSets, which: Which, show: Silent) -> Outputs:
+    """One model's outputs on every split, as a stage."""
+
+    def make(path: Path) -> None:
+        show.stage(f"measuring the {which} model")
+        task = load_classifier(source, sets.classes)
+        outputs_of(task, sets).save(path / "outputs.npz")
+
+    made_from = {"which": which, "model": source.digest, "sets": sets.digests()}
+    return Outputs.load(stage(folder, f"measured-{which}", made_from, make) / "outputs.npz")
+
+
+def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
+    return Outputs(
+        {split: task.outputs(sets.tensors[split]).cpu().numpy() for split in SPLITS},
+        {split: sets.tensors[split].labels.numpy() for split in SPLITS},
+    )
+
+
+def finish(
+    recipe: ImageRecipe,
+    folder: RunFolder,
+    method: Method,
+    sets: ImageSets,
+    base: Base,
+    oracle: Base | None,
+    trained: dict[str, Any],
+    show: Silent,
+) -> None:
+    """Measure the model as saved, write scores, record, card and report."""
+    unlearned = locate(str(folder.model))
+    before = measure(folder, base.source, sets, "base", show)
+    after = measure(folder, unlearned, sets, "unlearned", show)
+    reference = measure(folder, oracle.source, sets, "retrained", show) if oracle is not None else None
+    show.stage("writing the report")
+    name = recipe.model if recipe.model in NEW else "resnet18-small"
+    stranger = new_classifier(name, sets.classes, random_seed(recipe.seed, "teacher") % (1 << 31))
+    teacher = outputs_of(stranger, sets)
+    scores = image_scores(before, "base", reference, teacher) + image_scores(after, "unlearned", reference, teacher)
+    if reference is not None:
+        scores += image_scores(reference, "retrained", None, teacher)
+    folder.write_scores(scores)
+    record = image_record(
+        folder,
+        recipe,
+        scores,
+        method={
+            "name": recipe.method["name"],
+            "settings": method.model_dump(),
+            "citation": method.citation(),
+            "formula": method.formulas(),
+        },
+        sets=sets.sizes(),
+        digests={"base model": base.source.digests, "model": saved_files(folder), **sets.digests()},
+        trained=trained,
+    )
+    storage.write_json(folder.record, record)
+    storage.write_text(folder.model / "README.md", model_card(folder, base_model=base.source.hub_id))
+    render_report(folder)
+    folder.log("finished", passed=record["verdict"]["passed"])
+
+
+def _told(show: Silent) -> Any:
+    def told(phase: str, share: float, loss: float) -> None:
+        show.update(share, f"{phase}, loss {loss:.3f}")
+
+    return told
