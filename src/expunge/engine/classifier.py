@@ -15,8 +15,7 @@ from expunge.tasks.phase import Phase
 
 def fit(work: Work, phase: Phase) -> None:
     """Train the classifier on `work.retain` with cross-entropy, classes weighed by `work.class_weights`."""
-    weights = None if work.class_weights is None else work.class_weights.to(work.task.device, work.task.dtype)
-    work.train(phase, work.retain, lambda batch: work.cross_entropy(batch, weight=weights))
+    work.train(phase, work.retain, work.weighted_cross_entropy)
 
 
 def balancing(pictures: Pictures, classes: int) -> Tensor:

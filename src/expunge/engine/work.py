@@ -176,6 +176,13 @@ class Work:
         logits = self.task.logits_of(batch.pixels) if logits is None else logits
         return nn.functional.cross_entropy(logits, batch.labels, **options)
 
+    def weighted_cross_entropy(self, batch: ImageBatch) -> Tensor:
+        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, where there are any."""
+        weights = self.class_weights
+        return self.cross_entropy(
+            batch, weight=None if weights is None else weights.to(self.task.device, self.task.dtype)
+        )
+
     def train(
         self,
         phase: Phase,

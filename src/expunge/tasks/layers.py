@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -57,6 +58,38 @@ def blocks(model: nn.Module) -> list[nn.Module]:
         block for block in repeated if not any(id(inner) in smaller for inner in block.modules() if inner is not block)
     ]
     return [*found, head(model)] if found else [module for _, module in leaves(model)]
+
+
+def tail(model: nn.Module, count: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The layers before the model's last `count` blocks, and those from there on, the head among them.
+
+    Raises:
+        ModelError: the model has not so many blocks.
+    """
+    found = blocks(model)
+    if count >= len(found):
+        raise ModelError(
+            f"{type(model).__name__} has no {count} blocks before its head",
+            seen=count,
+            allowed=f"1 to {len(found) - 1}",
+        )
+    layers = [module for _, module in leaves(model)]
+    inside = {id(module) for module in found[-count - 1].modules()}
+    start = next(number for number, layer in enumerate(layers) if id(layer) in inside)
+    return layers[:start], layers[start:]
+
+
+@contextmanager
+def frozen(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, the layers' own weights are not trained and nothing is computed for it."""
+    parameters = [p for layer in layers for p in layer.parameters(recurse=False) if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:

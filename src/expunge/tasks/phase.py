@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+from expunge.errors import RecipeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,26 @@ class Phase:
             )
             for epoch, rate in enumerate(rates, 1)
         ]
+
+
+def again(
+    original: Phase | None, name: str, epochs: float | None, learning_rate: float | None, batch_size: int | None
+) -> Phase:
+    """The phase that a model was trained with, under another name, changed where something is given.
+
+    Raises:
+        RecipeError: how it was trained is not known, and not given whole.
+    """
+    if original is None:
+        if epochs is None or learning_rate is None:
+            raise RecipeError(
+                "how the model was trained is not known, so it cannot be trained so again",
+                next_step="give --method.epochs and --method.learning_rate",
+            )
+        original = Phase(name=name, epochs=epochs, learning_rate=learning_rate, schedule="cosine")
+    changes = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    given: dict[str, Any] = {field: value for field, value in changes.items() if value is not None}
+    return replace(original, name=name, **given)
 
 
 def cosine(rate: float, epochs: int) -> list[float]:
