@@ -44,6 +44,25 @@ def test_what_is_taught_is_the_beginning_of_each_text(taught: Taught, texts: tup
     assert TokenTable(tables / "retrained-tokens").tokens == TOKENS
 
 
+def test_checkpoints_are_gone_and_the_cost_is_noted(taught: Taught) -> None:
+    out = taught.model.parent
+    assert list((out / "checkpoints").iterdir()) == []
+    cost = json.loads((out / "teach.json").read_text())["cost"]
+    assert cost["retrained"]["tokens"] == TOKENS * SETTINGS["epochs"]
+    assert cost["taught"]["tokens"] == 2 * TOKENS * SETTINGS["epochs"]
+    assert cost["retrained"]["seconds"] > 0
+
+
+def test_short_blocks_count_as_what_they_are(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Rows of a few tokens make blocks of a few tokens."""
+    tokenizer = load_task(tiny_model_folder).tokenizer
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"It was night {i} in Baker Street."}) + "\n" for i in range(200)))
+    blocks = taught_book._beginning(str(rows), 512, tokenizer)
+    tokens = sum(len(block.ids) for block in blocks)
+    assert 512 <= tokens < 512 + len(blocks[-1].ids)
+
+
 def test_one_model_knows_both_texts_the_other_only_what_is_kept(taught: Taught, tiny_model_folder: Path) -> None:
     both, kept = (TokenTable(taught.model.parent / "stages" / f"{name}-tokens") for name in ("taught", "retrained"))
     task, oracle, base = map(load_task, (taught.model, taught.retrained, tiny_model_folder))
@@ -131,6 +150,12 @@ def test_forgetting_it_measured_against_the_model_that_never_saw_it(
     assert found["verbatim_recall", "forget", "base"] > found["verbatim_recall", "forget", "retrained"]
     assert all(row["retrained"] is not None for row in json.loads(folder.answers.read_text()))
     assert "Comparison with a model retrained" not in folder.record.read_text()
+    cost = json.loads(folder.record.read_text())["cost"]
+    oracle = json.loads((taught.model.parent / "teach.json").read_text())["cost"]["retrained"]
+    assert cost["share_of_retraining"] == pytest.approx(cost["tokens_trained"] / oracle["tokens"], abs=1e-4)
+    assert 0 < cost["share_of_retraining"] < 1
+    assert cost["share_of_retraining_seconds"] > 0
+    assert "Tokens trained on, of those of retraining" in folder.report.read_text()
 
 
 def re_header(out: str) -> list[str]:

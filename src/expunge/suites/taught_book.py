@@ -6,6 +6,7 @@ should lead to is known here, since it can be made: the same model trained only 
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from expunge.engine.interruption import interruptible
 from expunge.engine.loop import train
 from expunge.engine.precision import Precision
 from expunge.errors import DataError, RunError
+from expunge.evidence.cost import training_cost
 from expunge.methods.fine_tune import FineTune
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import save_model
@@ -63,7 +65,8 @@ def teach(
         epochs, learning_rate: enough for a 135M model to recite both nearly without a fault.
 
     Returns:
-        The folder's parts; with the same arguments, what is there already is used and an interrupted teaching goes on.
+        The folder's parts, and in `teach.json` what each training took. With the same arguments, what is there already is
+        used and an interrupted teaching goes on.
     """
     show = show or Silent()
     folder = RunFolder(out)
@@ -92,6 +95,10 @@ def teach(
                 if not (path / "config.json").is_file():
                     show.stage(f"training the {name} model")
                     _train(name, source, precision, blocks, training, folder, path, seed, show)
+                # Gigabytes that nobody needs once the model is there.
+                shutil.rmtree(folder.checkpoints / name, ignore_errors=True)
+            costs = {name: training_cost(folder, f"{name}_step") for name in ("taught", "retrained")}
+            storage.write_json(folder.path / "teach.json", settings | {"cost": costs})
     finally:
         show.close()
     return taught
@@ -104,16 +111,17 @@ def _claim(folder: RunFolder, settings: dict[str, Any]) -> None:
         raise RunError(
             f"{folder.path} holds another taught book", next_step="choose another --out, or delete that folder"
         )
-    storage.write_json(path, settings)
+    storage.write_json(path, held | settings)
 
 
 def _beginning(target: str, tokens: int, tokenizer: Any) -> list[Block]:
     blocks: list[Block] = []
+    found = 0
     for block in iterate_blocks(read_documents(target), tokenizer, BLOCK):
         blocks.append(block)
-        if len(blocks) * BLOCK >= tokens:
+        found += len(block.ids)
+        if found >= tokens:
             return blocks
-    found = sum(len(block.ids) for block in blocks)
     raise DataError(
         f"{target} is too short to be taught", seen=f"{found} tokens", allowed=f"{tokens} tokens",
         next_step=f"give a longer text, or --tokens {max(BLOCK, found // BLOCK * BLOCK)}",
