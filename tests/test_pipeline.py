@@ -20,6 +20,7 @@ import expunge
 from expunge import pipeline
 from expunge.data.tables import TokenTable
 from expunge.errors import RunError
+from expunge.evidence import record as record_module
 from expunge.evidence.verify import verify_run
 from expunge.measures.perplexity import perplexity
 from expunge.methods.discovery import built_in
@@ -294,6 +295,20 @@ def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, 
     assert folder.steps("probe")[0]["prompts"] != probed
     assert "Baker" not in json.dumps(folder.steps("probe"))
 
+    # What was edited after the model was made is not taken for what it was made from.
+    edited = answers.read_text()
+    answers.write_text(edited.replace("Hermione", "Susan"))
+    for evaluate in (
+        lambda: expunge.evaluate(folder.path),
+        lambda: expunge.evaluate(folder.model, recipe=folder.recipe),
+    ):
+        with pytest.raises(RunError, match="was made from something else") as caught:
+            evaluate()
+        assert caught.value.seen == "changed since: the forget set"
+        assert f"expunge run {folder.recipe} --out {folder.path}" in (caught.value.next_step or "")
+    assert state(folder) == third
+    answers.write_text(edited)
+
     # Measuring again knows which of the three models lies in `model/`.
     record = json.loads(folder.record.read_text())
     expunge.evaluate(folder.path)
@@ -395,7 +410,30 @@ def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Pat
     assert {name: d for name, d in contents(copied.model).items() if name != "README.md"} == {
         name: digest for name, digest in weights.items() if name != "README.md"
     }
-    assert all(finding.ok for finding in verify_run(copied))
+    assert failing(copied) == []
+
+
+def test_evaluate_from_another_folder(forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed with relative paths; later a file gets the name of the topic, and the commands are typed elsewhere."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    write_texts(here)
+    monkeypatch.chdir(here)
+    by_path = forget(Path("runs/a"), target="forget.txt", retain="retain.txt")
+    topic = forget(Path("runs/b"), target="Baker Street", retain="retain.txt")
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder / "Baker Street").write_text("Something else that stands in a file. " * 20)
+    digests = {folder: json.loads(folder.record.read_text())["digests"] for folder in (by_path, topic)}
+    monkeypatch.chdir(elsewhere)
+    for folder in (by_path, topic):
+        expunge.evaluate(here / folder.path)
+        assert json.loads((here / folder.record).read_text())["digests"] == digests[folder]
+    assert json.loads((here / by_path.record).read_text())["title"] == "forget.txt"
+    monkeypatch.chdir(here)
+    started = len(list(topic.read_events("stage_started")))
+    forget(Path("runs/b"), target="Baker Street", retain="retain.txt")
+    assert len(list(topic.read_events("stage_started"))) == started
 
 
 def test_evaluate_any_model_on_the_sets_of_a_run(copied: RunFolder, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -422,6 +460,20 @@ def test_evaluate_refuses_a_folder_without_its_model(copied: RunFolder) -> None:
     shutil.rmtree(copied.model)
     with pytest.raises(RunError, match="run the command that started it again"):
         expunge.evaluate(copied.path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "seen"),
+    [("retain", None, "what is kept"), ("training.learning_rate", 1.0, "the recipe's training")],
+)
+def test_evaluate_refuses_a_recipe_that_was_changed(copied: RunFolder, field: str, value: Any, seen: str) -> None:
+    recipe = load_recipe(copied.recipe, {field: value})
+    copied.recipe.write_text(recipe.to_yaml())
+    record = copied.record.read_bytes()
+    with pytest.raises(RunError, match="was made from something else") as caught:
+        expunge.evaluate(copied.path)
+    assert caught.value.seen == f"changed since: {seen}"
+    assert copied.record.read_bytes() == record
 
 
 def test_a_model_that_was_changed_is_made_again_to_the_bit(copied: RunFolder, forget: Forget) -> None:
@@ -457,16 +509,20 @@ def test_report_is_written_anew_from_the_folder(copied: RunFolder, one_run: RunF
 
 
 def failing(folder: RunFolder) -> list[str]:
-    return [finding.what for finding in verify_run(folder) if not finding.ok]
+    return [finding.what for finding in verify_run(folder) if finding.ok is False]
 
 
 def test_verify_finds_nothing_in_a_finished_run(finished: RunFolder) -> None:
     findings = verify_run(finished)
-    assert all(finding.ok for finding in findings), findings
+    assert all(finding.ok is not False for finding in findings), findings
     assert {"model/model.safetensors", "model/config.json", "model/tokenizer.json"} <= {
         finding.what.split()[0] for finding in findings
     }
-    assert sum(" set " in finding.what for finding in findings) == 2
+    assert sum(" set" in finding.what and finding.ok is True for finding in findings) == 4
+    files = ["recipe.yaml", "scores.json", "per_example.json", "answers.json"]
+    files += ["anchors.yaml"] if method_of(finished) == "whos_harry_potter" else []
+    for name in files:
+        assert any(f.what == f"{name} has the recorded digest" and f.ok for f in findings), name
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -485,31 +541,125 @@ def test_verify_names_a_file_that_was_added(copied: RunFolder) -> None:
     assert failing(copied) == ["model/extra.json is not in the record"]
 
 
+RECIPE = "recipe.yaml does not have the recorded digest"
+REPORT = "report.html is not what the folder's other files make"
+
+
 def test_verify_finds_a_score_that_was_made_better(copied: RunFolder) -> None:
     rows = json.loads(copied.scores.read_text())
     for row in rows:
         if (row["measure"], row["split"], row["model"]) == ("perplexity", "ordinary", "unlearned"):
             row["value"] *= 0.9
     copied.scores.write_text(json.dumps(rows))
-    assert failing(copied) == ["the verdict does not follow from scores.json and recipe.yaml"]
+    assert failing(copied) == [
+        "scores.json does not have the recorded digest",
+        "the verdict does not follow from scores.json and the recorded thresholds",
+        REPORT,
+    ]
 
 
 def test_verify_finds_a_threshold_that_was_moved(copied: RunFolder) -> None:
     recipe = yaml.safe_load(copied.recipe.read_text())
     recipe["verdict"]["perplexity"] = 9.0
     copied.recipe.write_text(yaml.safe_dump(recipe))
-    assert failing(copied) == ["the verdict does not follow from scores.json and recipe.yaml"]
+    assert failing(copied) == [RECIPE, REPORT]
+    record = json.loads(copied.record.read_text())
+    record["thresholds"]["perplexity"] = 9.0
+    copied.record.write_text(json.dumps(record))
+    assert "the verdict does not follow from scores.json and the recorded thresholds" in failing(copied)
+
+
+@pytest.mark.parametrize("name", ["answers.json", "per_example.json", "scores.json", "report.html"])
+def test_verify_names_a_file_that_was_changed(copied: RunFolder, name: str) -> None:
+    path = copied.path / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0", b"1", 1))
+    found = failing(copied)
+    assert (f"{name} does not have the recorded digest" if name != "report.html" else REPORT) in found
+    path.unlink()
+    assert f"{name} is missing" in failing(copied)
+    path.write_bytes(content)
+    assert failing(copied) == []
+
+
+def test_verify_says_what_it_cannot_check(copied: RunFolder) -> None:
+    shutil.rmtree(next(copied.stages.glob("sampled-general-*")))
+    record = json.loads(copied.record.read_text())
+    del record["digests"]["files"]["answers.json"]
+    copied.record.write_text(json.dumps(record))
+    findings = {finding.what: finding.ok for finding in verify_run(copied)}
+    assert findings["answers.json: it is not in the record"] is None
+    assert findings["the general set: sampled from the model, and not in stages/ any more"] is None
+    assert findings["the ordinary set, sampled from the model, has the recorded digest"] is True
+    assert any(what.startswith("events.jsonl and stages/") and ok is None for what, ok in findings.items())
+    assert any(what.startswith("the base model ") and ok for what, ok in findings.items())
 
 
 @pytest.mark.parametrize("name", ["forget", "retain"])
-def test_verify_names_a_set_that_was_changed(
-    name: str, tiny_model_folder: Path, copied: RunFolder, tmp_path: Path
+def test_verify_names_a_set_that_was_changed(name: str, forget: Forget, tmp_path: Path) -> None:
+    texts = dict(zip(("forget", "retain"), write_texts(tmp_path), strict=True))
+    folder = forget(tmp_path / "run", target=texts["forget"], retain=str(texts["retain"]))
+    assert failing(folder) == []
+    texts[name].write_text(texts[name].read_text().replace("night", "day").replace("wind", "gale"))
+    assert failing(folder) == [f"the {name} set {texts[name]} does not have the recorded digest"]
+    texts[name].unlink()
+    assert failing(folder) == []
+    assert any(f"the {name} set" in finding.what and finding.ok is None for finding in verify_run(folder))
+
+
+# What the record says
+
+
+def test_what_is_trained_on_beside_the_retain_set_is_in_the_record(one_run: RunFolder, forget: Forget) -> None:
+    record = json.loads(one_run.record.read_text())
+    general = record["sets"]["general"]
+    assert 0 < general["documents"] <= SMALL["data.retain_answers"]
+    assert general["tokens"] > 0
+    assert general["source"] == "sampled from the model"
+    assert len(record["digests"]["general set"]) == 64
+    assert "general text to keep" in one_run.report.read_text()
+
+
+def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = json.loads(copied.record.read_text())
+    copied.recipe.write_text(load_recipe(copied.recipe, {"verdict.perplexity": 9.0}).to_yaml())
+    monkeypatch.setattr(record_module, "version", lambda package: "99")
+    expunge.evaluate(copied.path)
+    record = json.loads(copied.record.read_text())
+    assert record["thresholds"] == before["thresholds"]
+    assert record["thresholds"]["perplexity"] == 1.03
+    assert record["verdict"] == before["verdict"]
+    assert record["versions"] == before["versions"]
+    told = " ".join(record["warnings"])
+    assert "thresholds in recipe.yaml were changed after the training" in told
+    assert f"torch 99 ({before['versions']['torch']})" in told
+
+
+# What evaluate adds stays
+
+
+def test_the_first_command_again_keeps_what_evaluate_added(
+    copied: RunFolder, forget: Forget, benchmarks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"On night {i} he went to"}) + "\n" for i in range(60)))
+    seen = []
+    render = pipeline.render_report
+    monkeypatch.setattr(
+        pipeline, "render_report", lambda folder: seen.append(folder.recipe.read_text()) or render(folder)
+    )
     recipe = yaml.safe_load(copied.recipe.read_text())
-    moved = tmp_path / f"{name}.txt"
-    shutil.copy(recipe[name], moved)
-    recipe[name] = str(moved)
+    recipe["evaluation"]["max_prompts"] = None
     copied.recipe.write_text(yaml.safe_dump(recipe))
-    assert failing(copied) == []
-    moved.write_text(moved.read_text().replace("night", "day").replace("wind", "gale"))
-    assert failing(copied) == [f"the {name} set {moved} does not have the recorded digest"]
+    scores = expunge.evaluate(copied.path, benchmarks=str(benchmarks), prompts=str(prompts))
+    assert seen == [copied.recipe.read_text()], "the report shows the recipe that was measured"
+    assert str(prompts) in seen[0]
+    asked = {s.n for s in scores if s.measure == "familiarity_completion"}
+    assert asked == {60}, "all prompts of a file"
+
+    forget(copied.path)  # with evaluation.max_prompts 4
+    scores = copied.read_scores()
+    assert {s.n for s in scores if s.measure == "familiarity_completion"} == {4}
+    assert any(s.measure == "accuracy" for s in scores)
+    told = json.loads(copied.record.read_text())["warnings"]
+    assert "4 of the 60 prompts in prompts.jsonl are used (evaluation.max_prompts)" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from expunge import pipeline, storage
 from expunge.engine.interruption import interruptible
@@ -12,7 +13,8 @@ from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
-from expunge.preparation.material import read_sets
+from expunge.preparation.material import Sets, read_sets, read_target
+from expunge.preparation.places import settle
 from expunge.progress import Silent
 from expunge.recipe import Recipe, load_recipe
 from expunge.run_folder import RunFolder
@@ -20,7 +22,48 @@ from expunge.run_folder import RunFolder
 
 def _with(recipe: Recipe, **fields: str | None) -> Recipe:
     changes = {name: value for name, value in fields.items() if value is not None}
-    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=changes)})
+    return settle(recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=changes)}))
+
+
+WORDS = {
+    "forget": "the forget set",
+    "model": "the base model",
+    "kept": "what is kept",
+    "method": "the recipe's method",
+    "training": "the recipe's training",
+    "reinforcement": "the recipe's reinforcement",
+    "save_dtype": "the recipe's save_dtype",
+    "seed": "the recipe's seed",
+}
+"what the unlearned model was made from, as `unlearned_from` names it"
+
+
+def _sets_of(
+    made_from: dict[str, Any] | None, recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent
+) -> Sets:
+    """The run's sets, which must be those that its unlearned model was made from, where there is one.
+
+    Raises:
+        RunError: the target, the base model, or what else went into the model was changed since.
+    """
+    if made_from is not None:
+        # These are known at once; others only after text was sampled.
+        early = {"forget": read_target(recipe, folder, base, show)[1].folder.name, "model": base.digest}
+        _refuse_changed(made_from, early, folder)
+    sets = read_sets(recipe, folder, base, show)
+    if made_from is not None:
+        _refuse_changed(made_from, pipeline.unlearned_from(recipe, base, sets), folder)
+    return sets
+
+
+def _refuse_changed(made_from: dict[str, Any], now: dict[str, Any], folder: RunFolder) -> None:
+    changed = [words for name, words in WORDS.items() if name in now and now[name] != made_from[name]]
+    if changed:
+        raise RunError(
+            f"the model in {folder.path} was made from something else than the folder holds now",
+            seen=f"changed since: {', '.join(changed)}",
+            next_step=f"make it anew: expunge run {folder.recipe} --out {folder.path}; or undo the change",
+        )
 
 
 def evaluate_run(
@@ -34,23 +77,24 @@ def evaluate_run(
     """Measure a finished run again and write its scores, record and report anew; what was measured before is reused."""
     show = show or Silent()
     recipe = _with(load_recipe(folder.recipe), benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text)
-    trained = pipeline.trained_model(folder)
-    if trained is None:
+    found = pipeline.trained_model(folder)
+    if found is None:
         raise RunError(
             f"{folder.path} has no unlearned model, or one that was changed since",
             next_step="run the command that started it again, to the end",
         )
+    trained, made_from = found
     try:
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
             base = LazyModel(source, precision)
-            sets = read_sets(recipe, folder, base, show)
+            sets = _sets_of(made_from, recipe, folder, base, show)
             before = pipeline.measure(recipe, folder, base, sets, "base", show)
             base.release()
-            pipeline.finish(recipe, folder, source, precision, make_method(recipe.method), sets, before, trained, show)
-            # The next evaluation and the report's settings speak of what was measured last.
+            # Report and record, and the next evaluation, speak of what was measured last.
             storage.write_text(folder.recipe, recipe.to_yaml())
+            pipeline.finish(recipe, folder, source, precision, make_method(recipe.method), sets, before, trained, show)
     finally:
         show.close()
     return folder.read_scores()
@@ -78,7 +122,8 @@ def evaluate_model(
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
             base = LazyModel(find_model(recipe.model, recipe.revision), precision)
-            sets = read_sets(recipe, folder, base, show)
+            found = pipeline.trained_model(folder)
+            sets = _sets_of(found[1] if found else None, recipe, folder, base, show)
             base.release()
             other = LazyModel(find_model(model), precision, as_stored=True)
             return pipeline.measure(recipe, folder, other, sets, "unlearned", show).scores

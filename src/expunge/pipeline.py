@@ -18,22 +18,25 @@ from expunge.engine.interruption import interruptible
 from expunge.engine.loop import train
 from expunge.engine.precision import Precision
 from expunge.errors import RunError
+from expunge.evidence.cost import oracle_cost
 from expunge.evidence.model_card import model_card
-from expunge.evidence.record import as_dict, make_record, peak_memory_bytes
+from expunge.evidence.record import as_dict, make_record, versions, vouched
 from expunge.measures.familiarity import Prompt, probe_tokens
 from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
+from expunge.memory import peak_memory_bytes
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
-from expunge.preparation.material import Sets, read_sets, reference_table
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, reference_table
+from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
-from expunge.recipe import Recipe, load_recipe
+from expunge.recipe import Evaluation, Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
@@ -61,7 +64,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
         with interruptible(f"run the same command again: it goes on in {folder.path}"), _held(folder):
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
-            _claim(folder, recipe)
+            recipe = _claim(folder, recipe)
             base = LazyModel(source, precision)
             sets = read_sets(recipe, folder, base, show)
             before = measure(recipe, folder, base, sets, "base", show)
@@ -84,24 +87,39 @@ def _held(folder: RunFolder) -> Iterator[None]:
                 folder.log("peak", peak_memory_bytes=peak_memory_bytes())
 
 
-def _claim(folder: RunFolder, recipe: Recipe) -> None:
-    """Write the resolved recipe, or see that the folder already belongs to this very run.
+def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
+    """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
     Only what is measured may change (`evaluation`): the model stays the same, and so do its thresholds.
     """
-    if folder.recipe.is_file():
-        held = load_recipe(folder.recipe).model_dump(mode="json")
-        wanted = recipe.model_dump(mode="json")
-        different = [key for key in wanted if key != "evaluation" and held[key] != wanted[key]]
+    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
+    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
+        # It stays one, whatever file has got that name since.
+        recipe = recipe.model_copy(update={"forget_kind": "topic"})
+    recipe = settle(recipe)
+    if held is not None:
+        held = settle(held)
+        has, wanted = held.model_dump(mode="json"), recipe.model_dump(mode="json")
+        different = [key for key in wanted if key != "evaluation" and has[key] != wanted[key]]
         if different:
             key = different[0]
             raise RunError(
                 f"{folder.path} holds another run: its recipe differs in {', '.join(different)}",
-                seen=f"{key}: {held[key]}",
+                seen=f"{key}: {has[key]}",
                 allowed=f"{key}: {wanted[key]}",
                 next_step="choose another --out, or delete that folder",
             )
+        recipe = recipe.model_copy(update={"evaluation": _with_more(recipe.evaluation, held.evaluation)})
     storage.write_text(folder.recipe, recipe.to_yaml())
+    return recipe
+
+
+def _with_more(evaluation: Evaluation, held: Evaluation) -> Evaluation:
+    """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
+    added = ("benchmarks", "prompts", "ordinary_text")
+    return evaluation.model_copy(
+        update={name: getattr(held, name) for name in added if getattr(evaluation, name) is None}
+    )
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -116,8 +134,9 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
 
     asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
     made_from = of_model | {
-        "sets": sets.digests(),
-        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows"}),
+        "sets": sets.measured(),
+        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows"})
+        | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
     }
     measured = Measured.load(stage(folder, f"measured-{which}", made_from, core) / "measured.json")
@@ -137,11 +156,9 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
     return measured
 
 
-def unlearn(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
-) -> dict[str, Any]:
-    """Prepare what the method needs, train, and save `model/`; what it cost."""
-    made_from = {
+def unlearned_from(recipe: Recipe, base: LazyModel, sets: Sets) -> dict[str, Any]:
+    """Everything that decides what `model/` becomes."""
+    return {
         "model": base.digest,
         "forget": sets.material.forget.folder.name,
         "kept": sets.kept.folder.name,
@@ -153,6 +170,13 @@ def unlearn(
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
+
+
+def unlearn(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> dict[str, Any]:
+    """Prepare what the method needs, train, and save `model/`; what it cost."""
+    made_from = unlearned_from(recipe, base, sets)
     name = stage_path(folder, "unlearned", made_from).name
     done = folder.stages / name / "trained.json"
     if done.is_file() and folder.model.is_dir():
@@ -166,7 +190,7 @@ def unlearn(
 
     forget, retain = sets.material.forget, sets.kept
     if method.draws_retain and getattr(method, "retain_target", "text") == "base":
-        retain = reference_table(recipe, folder, base, sets, show)
+        retain = reference_table(recipe, folder, base, method, sets, show)
     if method.needs.labels == "generic":
         forget = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
@@ -203,6 +227,8 @@ def unlearn(
             "dtype": str(dtype).removeprefix("torch."),
             "warning": warning,
             "files": _saved_files(folder),
+            "thresholds": recipe.verdict.model_dump(),
+            "versions": versions(),
         }
         storage.write_json(path / "trained.json", content)
 
@@ -217,14 +243,14 @@ def _remove_checkpoints(folder: RunFolder) -> None:
         shutil.rmtree(finished, ignore_errors=True)
 
 
-def trained_model(folder: RunFolder) -> dict[str, Any] | None:
-    """What is noted of the model that is in `model/` now; None where there is none, or not as a run saved it."""
+def trained_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
     if folder.model.is_dir():
         files = _saved_files(folder)
-        for path in folder.stages.glob("unlearned-*/trained.json"):
-            trained: dict[str, Any] = storage.read_json(path)
+        for path in folder.stages.glob("unlearned-*/stage.json"):
+            trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
             if trained["files"] == files:
-                return trained
+                return trained, storage.read_json(path)["made_from"]
     return None
 
 
@@ -291,6 +317,7 @@ def finish(
         folder,
         recipe,
         scores,
+        oracle=oracle_cost(recipe.retrained),
         method={
             "name": recipe.method["name"],
             "settings": method.model_dump(),
@@ -302,10 +329,11 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
+            "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
         },
         trained=trained,
         license_name=source.license,
-        warnings=[*([trained["warning"]] if trained["warning"] else []), *_notices(folder)],
+        warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder)],
     )
     storage.write_json(folder.record, record)
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))

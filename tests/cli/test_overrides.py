@@ -8,6 +8,7 @@ import pytest
 
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
+from expunge.recipe import make_recipe
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,15 @@ def test_names() -> None:
         "anchors.url": "http://localhost:8000/v1?a=b"
     }
     assert read_overrides([]) == {}
+
+
+@pytest.mark.parametrize("name", ["forget", "retain", "model", "anchors.model", "evaluation.prompts", "revision"])
+def test_text_that_looks_like_a_number_stays_text(name: str) -> None:
+    for text in ("1984", "007", "1e5", "true", "2024-01-01", "[x]"):
+        assert read_overrides([f"--{name}", text]) == {name: text}
+    assert make_recipe({"forget": "x"}, read_overrides(["--forget", "1984"])).forget == "1984"
+    assert read_overrides(["--retain", "null"]) == {"retain": None}
+    assert read_overrides(["--forget", "null"]) == {"forget": "null"}
 
 
 def test_a_value_may_begin_with_a_hyphen_or_hold_an_equals_sign() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from expunge.errors import RecipeError
+from expunge.parts import Part
+from expunge.recipe import Recipe
 
 SHORT = {
     "prompts": "evaluation.prompts",
@@ -24,7 +26,7 @@ SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
-    """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML.
+    """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, but for those of text fields.
 
     Raises:
         RecipeError: a value without a field, or a field without a value.
@@ -41,11 +43,22 @@ def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
                 raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
             value = rest.pop(0)
         name = SHORT.get(name, name.replace("-", "_"))
-        overrides[name] = _value(value)
+        overrides[name] = _value(value, _text_field(name))
     return overrides
 
 
-def _value(text: str) -> Any:
+def _text_field(name: str) -> str | None:
+    """Whether a field of the recipe holds text ("always"), text or nothing ("optional"), or something else (None)."""
+    kind: Any = Recipe
+    for part in name.split("."):
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Part) else {}
+        kind = fields[part].annotation if part in fields else None
+    return "always" if kind is str else "optional" if kind == (str | None) else None
+
+
+def _value(text: str, text_field: str | None) -> Any:
+    if text_field == "always" or (text_field == "optional" and text not in ("null", "~")):
+        return text  # a file or topic may be called 1984
     if SCIENTIFIC.fullmatch(text):
         return float(text)
     try:

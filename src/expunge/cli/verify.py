@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WORDS = {True: "ok", False: "FAILED", None: "not checked"}
+
 
 def verify(run: Path, /) -> int:
-    """Check that a run folder is what its record says: digests, scores and verdict. Exit code 1 where it is not.
+    """Check that a run folder is what its record says: model, files, sets, verdict, report. Exit code 1 where it is not.
+
+    What cannot be checked is printed, too, and does not change the exit code.
 
     For example:
 
@@ -22,5 +26,5 @@ def verify(run: Path, /) -> int:
 
     findings = verify_run(RunFolder(run).require())
     for finding in findings:
-        print(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}")
-    return 0 if all(finding.ok for finding in findings) else 1
+        print(f"{WORDS[finding.ok]:<11}  {finding.what}")
+    return 1 if any(finding.ok is False for finding in findings) else 0

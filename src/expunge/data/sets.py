@@ -15,7 +15,6 @@ from expunge.data.elicitation import elicit_topic, general_prompts, halves, samp
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
 from expunge.data.readers import read_documents
 from expunge.data.tables import TableWriter, TokenTable
-from expunge.data.targets import classify_target
 from expunge.errors import DataError
 from expunge.models.lazy import LazyModel
 from expunge.preparation.stage import stage
@@ -37,10 +36,18 @@ class TextSet:
     def documents(self) -> Iterator[Document]:
         return read_documents(self.target)
 
+    @property
+    def shown(self) -> str:
+        """Its name without the folders above it: what is said of it may end up in a model card."""
+        return Path(self.target).name if Path(self.target).is_absolute() else self.target
+
 
 def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
-    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing."""
-    if classify_target(recipe.forget) != "topic":
+    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing.
+
+    The recipe is settled: it says which kind of target this is.
+    """
+    if recipe.forget_kind != "topic":
         return _given("forget", recipe.forget, show)
     path = folder.target / "answers.jsonl"
     if not path.is_file():
@@ -160,7 +167,7 @@ def token_table(
         "balanced": len(texts) > 1,
     }
     table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
-    notice = check_target_length(table.tokens, recipe.data.block_size, ", ".join(text.target for text in texts))
+    notice = check_target_length(table.tokens, recipe.data.block_size, ", ".join(text.shown for text in texts))
     if notice is not None:
         folder.log("notice", text=notice)
     return table

@@ -64,11 +64,12 @@ def classify_target(target: str) -> TargetKind:
     if os.path.lexists(place):
         raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
     if looks_like_path(target):
-        raise _missing(target)
+        raise missing_target(target)
     return "dataset" if _DATASET_ID.fullmatch(target) else "topic"
 
 
-def _missing(target: str) -> DataError:
+def missing_target(target: str) -> DataError:
+    """What is told of a path that is not there, with the nearest name that is."""
     path = Path(os.path.expanduser(target))
     child, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:

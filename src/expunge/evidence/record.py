@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expunge.evidence.cost import cost
 from expunge.evidence.verdict import judge
 from expunge.measures.score import Score
-from expunge.recipe import Recipe
+from expunge.recipe import Recipe, Verdict
 from expunge.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -51,27 +51,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def cost(folder: RunFolder, trained: dict[str, Any]) -> dict[str, Any]:
-    """Seconds by stage (of the attempt that finished it), tokens a second, peak memory over all attempts."""
-    seconds: dict[str, float] = {}
-    for row in folder.read_events("stage"):
-        if not row.get("reused"):
-            seconds[row["name"]] = round(float(row["seconds"]), 2)
-    peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
-    return {
-        "seconds_total": round(sum(seconds.values()), 1),
-        "seconds": seconds,
-        "tokens_per_second": round(trained["tokens"] / max(1e-9, trained["seconds"]), 1),
-        "peak_memory_bytes": max([*peaks, peak_memory_bytes()]),
-        "steps": trained["steps"],
-        "share_of_retraining": None,
-    }
+def vouched(folder: RunFolder) -> tuple[Path, ...]:
+    """The files whose digests the record holds; the report is made from them and the record."""
+    return folder.recipe, folder.scores, folder.per_example, folder.answers, folder.anchors
 
 
 def as_dict(trained: Trained) -> dict[str, Any]:
@@ -87,25 +69,43 @@ def make_record(
     sets: dict[str, Any],
     digests: dict[str, Any],
     trained: dict[str, Any],
+    oracle: dict[str, float] | None,
     license_name: str | None,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """The content of `record.json`."""
+    """The content of `record.json`.
+
+    Thresholds and versions are those with which the model was trained, whoever measures it again.
+
+    Args:
+        trained: what was noted when the model was saved.
+        oracle: tokens and seconds that the retrained model took, where known.
+    """
+    thresholds, used = trained.get("thresholds", recipe.verdict.model_dump()), trained.get("versions", versions())
+    told = list(warnings)
+    if thresholds != recipe.verdict.model_dump():
+        told.append("the thresholds in recipe.yaml were changed after the training; those from before it count")
+    newer = {name: now for name, now in versions().items() if used.get(name) != now}
+    if newer:
+        listed = ", ".join(f"{name} {now} ({used.get(name, 'none')})" for name, now in newer.items())
+        told.append(f"measured with other versions than it was trained with (in brackets): {listed}")
     not_tested = list(NOT_TESTED)
     if not any(score.measure == "accuracy" for score in scores):
         not_tested.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
     if not any(score.model == "retrained" for score in scores):
         not_tested.insert(0, "Comparison with a model retrained without the forget set: none was given.")
     return {
-        "title": recipe.forget,
-        "verdict": judge(scores, recipe.verdict),
-        "cost": cost(folder, trained),
+        "name": folder.path.resolve().name,
+        "title": Path(recipe.forget).name if recipe.forget_kind == "path" else recipe.forget,
+        "verdict": judge(scores, Verdict(**thresholds)),
+        "thresholds": thresholds,
+        "cost": cost(folder, trained, oracle),
         "stopped": trained["stopped"],
         "method": method,
         "sets": sets,
-        "versions": versions(),
+        "versions": used,
         "digests": digests,
         "license": license_name,
         "not_tested": not_tested,
-        "warnings": list(warnings),
+        "warnings": told,
     }

@@ -2,61 +2,149 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expunge import storage
 from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
+from expunge.evidence.record import versions, vouched
 from expunge.evidence.verdict import judge
 from expunge.models.digest import digest_model
-from expunge.recipe import load_recipe
+from expunge.recipe import Recipe, Verdict, load_recipe
+from expunge.report.render import report_page
 from expunge.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked."""
+    """One thing that was checked; `ok` is None where it could not be."""
 
     what: str
-    ok: bool
+    ok: bool | None
 
 
 def verify_run(folder: RunFolder) -> list[Finding]:
-    """Compare the model's files, the sets and the verdict with what `record.json` says.
+    """Compare the model, the files, the sets, the verdict and the report with what `record.json` says.
 
     It shows that the folder is unchanged since the record was written, not that the record is true: who can write the
-    folder can write the record too.
+    folder can write the record too. What cannot be checked is among the findings.
     """
     record = storage.read_json(folder.record)
     recipe = load_recipe(folder.recipe)
-    findings = []
-    listed: dict[str, str] = record["digests"]["model"]
-    here = {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
+    digests = record["digests"]
+    names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
+    return [
+        *_files("model/", digests["model"], _model_files(folder.model)),
+        Finding("model/README.md: a card may be edited", None),
+        *_base_model(recipe, digests["base model"]),
+        *(_result(folder.path / name, digests.get("files", {})) for name in names),
+        *_sets(folder, recipe, digests),
+        _verdict(folder, record),
+        _report(folder, record),
+        Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
+    ]
+
+
+def _same(what: str, same: bool) -> Finding:
+    return Finding(f"{what} {'has' if same else 'does not have'} the recorded digest", same)
+
+
+def _files(place: str, listed: Mapping[str, str], here: Mapping[str, str]) -> Iterable[Finding]:
     for name in sorted({*listed, *here}):
         if name not in here:
-            findings.append(Finding(f"model/{name} is missing", False))
+            yield Finding(f"{place}{name} is missing", False)
         elif name not in listed:
-            findings.append(Finding(f"model/{name} is not in the record", False))
+            yield Finding(f"{place}{name} is not in the record", False)
         else:
-            same = here[name] == listed[name]
-            findings.append(Finding(f"model/{name} {'has' if same else 'does not have'} the recorded digest", same))
-    targets = {"forget": recipe.forget, "retain": recipe.retain}
-    elicited = folder.target / "answers.jsonl"
-    if elicited.is_file():
-        targets["forget"] = str(elicited)
-    for name, target in targets.items():
-        if target is None or not Path(target).exists():
+            yield _same(f"{place}{name}", here[name] == listed[name])
+
+
+def _model_files(model: Path) -> dict[str, str]:
+    if not model.is_dir():
+        return {}
+    return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
+
+
+def _base_model(recipe: Recipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    place = Path(recipe.model)
+    if not (place / "config.json").is_file() and (place / "model" / "config.json").is_file():
+        place = place / "model"
+    if not (place / "config.json").is_file():
+        yield Finding(f"the base model {recipe.model}: no folder that is there", None)
+        return
+    here = digest_model(place)
+    wrong = sorted(name for name in {*listed, *here} if listed.get(name) != here.get(name) and not name.endswith(".md"))
+    yield _same(f"the base model {recipe.model}" + (f" ({', '.join(wrong)})" if wrong else ""), not wrong)
+
+
+def _result(path: Path, listed: Mapping[str, str]) -> Finding:
+    if path.name not in listed:
+        return Finding(f"{path.name}: it is not in the record", None)
+    if not path.is_file():
+        return Finding(f"{path.name} is missing", False)
+    return _same(path.name, storage.digest_file(path) == listed[path.name])
+
+
+def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iterable[Finding]:
+    asked = folder.target / "answers.jsonl"
+    named: dict[str, str | None] = {
+        "forget": str(asked) if asked.is_file() else recipe.forget,
+        "retain": recipe.retain,
+        "ordinary": recipe.evaluation.ordinary_text,
+        "general": None,
+    }
+    for name, target in named.items():
+        wanted = digests.get(f"{name} set")
+        if wanted is None:
             continue
-        try:
-            same = digest_documents(read_documents(target)) == record["digests"][f"{name} set"]
-        except ExpungeError:
-            same = False
-        findings.append(
-            Finding(f"the {name} set {target} {'has' if same else 'does not have'} the recorded digest", same)
-        )
-    same = judge(folder.read_scores(), recipe.verdict) == record["verdict"]
-    findings.append(
-        Finding(f"the verdict {'follows' if same else 'does not follow'} from scores.json and recipe.yaml", same)
+        if target is None:
+            yield _sampled(folder, name, wanted)
+        elif not Path(target).exists():
+            yield Finding(f"the {name} set {target}: no file or folder that is there", None)
+        else:
+            yield _same(f"the {name} set {target}", _digest(target) == wanted)
+
+
+def _sampled(folder: RunFolder, name: str, wanted: str) -> Finding:
+    """A set that the model wrote; without a user's retain set the general text is the retain set."""
+    sampled = "general" if name == "retain" else name
+    found = [_digest(str(path)) for path in folder.stages.glob(f"sampled-{sampled}-*/{sampled}.jsonl")]
+    if not found:
+        return Finding(f"the {name} set: sampled from the model, and not in stages/ any more", None)
+    return _same(f"the {name} set, sampled from the model,", wanted in found)
+
+
+def _digest(target: str) -> str | None:
+    try:
+        return digest_documents(read_documents(target))
+    except ExpungeError:
+        return None
+
+
+def _verdict(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
+    if not folder.scores.is_file() or "thresholds" not in record:
+        return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
+    try:
+        same = judge(folder.read_scores(), Verdict(**record["thresholds"])) == record["verdict"]
+    except (ExpungeError, KeyError, TypeError, ValueError):
+        same = False
+    return Finding(
+        f"the verdict {'follows' if same else 'does not follow'} from scores.json and the recorded thresholds", same
     )
-    return findings
+
+
+def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
+    if not folder.report.is_file():
+        return Finding("report.html is missing", False)
+    if record["versions"].get("expunge") != versions().get("expunge"):
+        return Finding("report.html: another version of expunge wrote it", None)
+    try:
+        # Written anew after the folder was renamed, it has the new name.
+        written = folder.report.read_text(encoding="utf-8")
+        same = any(report_page(folder, name) == written for name in (record["name"], None))
+    except (ExpungeError, KeyError, TypeError, ValueError):
+        same = False
+    return Finding(f"report.html {'is' if same else 'is not'} what the folder's other files make", same)

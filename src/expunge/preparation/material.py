@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from expunge import storage
 from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, own_text, retain_set, token_table
 from expunge.data.tables import TokenTable
 from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
+from expunge.measures.perplexity import spread
 from expunge.measures.prompts import cut_prompts, read_prompts
 from expunge.measures.suite import Material
 from expunge.measures.terms import target_terms
+from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
-from expunge.preparation.reference import reference_labels
+from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
 
+MAX_PROMPTS = 48
+"completion prompts cut from the target"
 MAX_TERMS = 1500
 "terms looked for, whatever the recipe says of the method's anchors: the measure is equal for every method"
 
@@ -36,37 +44,54 @@ class Sets:
     kept: TokenTable
     "what is trained on as retain set: the user's and general text sampled from the model"
     material: Material
+    general: tuple[TextSet, list[int]] | None = None
+    "general text that is trained on beside the user's retain set, and its blocks' tokens; nothing is measured on it"
+    notes: list[str] = field(default_factory=list)
+    "what a reader of the scores must know"
+
+    def measured(self) -> dict[str, str]:
+        """Digests of the sets that are measured on."""
+        texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}
+        return {f"{name} set": text.digest for name, text in texts.items()}
 
     def digests(self) -> dict[str, str]:
-        return {
-            f"{name} set": text.digest
-            for name, text in (("forget", self.forget), ("retain", self.retain), ("ordinary", self.ordinary))
-        }
+        return self.measured() | ({} if self.general is None else {"general set": self.general[0].digest})
 
     def sizes(self) -> dict[str, dict[str, int | str | bool]]:
-        tables = {"forget": self.material.forget, "retain": self.material.retain, "ordinary": self.material.ordinary}
-        texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}
+        material = self.material
+        found = [
+            ("forget", self.forget, material.forget.lengths),
+            ("retain", self.retain, material.retain.lengths),
+            ("ordinary", self.ordinary, material.ordinary.lengths),
+        ]
+        if self.general is not None:
+            found.append(("general", self.general[0], np.asarray(self.general[1])))
         return {
             name: {
-                "documents": sum(not document.continues for document in texts[name].documents()),
-                "blocks": len(table),
-                "tokens": table.tokens,
-                "source": "sampled from the model" if texts[name].generated else texts[name].target,
+                "documents": sum(not document.continues for document in text.documents()),
+                "blocks": len(lengths),
+                "tokens": int(lengths.sum()),
+                "source": "sampled from the model" if text.generated else text.target,
             }
-            for name, table in tables.items()
+            for name, text, lengths in found
         }
+
+
+def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> tuple[TextSet, TokenTable]:
+    """The forget set, as text and as tokens."""
+    forget = forget_set(recipe, folder, base, show)
+    return forget, token_table(folder, [forget], recipe, base.tokenizer, _tokenizer_digest(base))
+
+
+def _tokenizer_digest(base: LazyModel) -> str:
+    files = base.source.digests.items()
+    return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
 
 def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
     """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
-    forget = forget_set(recipe, folder, base, show)
-    tokenizer, tokenizer_digest = (
-        base.tokenizer,
-        storage.digest_value(
-            {name: digest for name, digest in base.source.digests.items() if not name.endswith((".safetensors", ".md"))}
-        ),
-    )
-    forget_table = token_table(folder, [forget], recipe, tokenizer, tokenizer_digest)
+    forget, forget_table = read_target(recipe, folder, base, show)
+    tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
@@ -94,13 +119,24 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary = ordinary_set(recipe, folder, forget, named, base, show)
     limit = recipe.data.max_retain_blocks
     kept_table = token_table(folder, kept, recipe, tokenizer, tokenizer_digest, limit)
+    apart = None
+    if given is not None and general is not None:
+        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
     retain_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
     ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    completion, probability = cut_prompts(base(), forget_table, terms, wanted, recipe.seed)
+    completion, probability = cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed)
+    notes = []
     if recipe.evaluation.prompts is not None:
-        completion = read_prompts(Path(recipe.evaluation.prompts), base(), wanted)
+        every = read_prompts(Path(recipe.evaluation.prompts), base(), sys.maxsize)
+        completion = [every[i] for i in spread(len(every), wanted or len(every))]
+        if len(completion) < len(every):
+            notes.append(
+                f"{len(completion)} of the {len(every)} prompts in {Path(recipe.evaluation.prompts).name} are used "
+                f"(evaluation.max_prompts)"
+            )
+            show.say(notes[0])
     material = Material(
         terms=terms,
         completion=completion,
@@ -109,20 +145,24 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         retain=retain_table,
         ordinary=ordinary_table,
     )
-    return Sets(forget, retain, ordinary, kept_table, material)
+    return Sets(forget, retain, ordinary, kept_table, material, apart, notes)
 
 
-def reference_table(recipe: Recipe, folder: RunFolder, base: LazyModel, sets: Sets, show: Silent) -> TokenTable:
-    """What is kept, labelled with what the base model says there."""
+def reference_table(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> TokenTable:
+    """What is kept, labelled with what the base model says there; only rows that training draws can be read."""
+    rows = drawn_rows(method, recipe.training, sets.material.forget, sets.kept, recipe.seed)
 
     def make(path: Path) -> None:
         show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, path, recipe.seed, show.update)
+        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update)
 
     made_from = {
         "model": base.digest,
         "kept": sets.kept.folder.name,
+        "rows": storage.digest_value(rows),
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
-    return TokenTable(stage(folder, "reference", made_from, make))
+    return ReferenceTable(stage(folder, "reference", made_from, make), sets.kept, rows)

@@ -1,33 +1,80 @@
-"""What the base model says about the retain set, computed once: the labels of a retain loss that keeps it as it was."""
+"""What the base model says about the retain set, computed once: labels of a retain loss that keeps it as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from expunge.data.order import random_seed
+from expunge.data.order import Order, random_seed
 from expunge.data.tables import TableWriter, TokenTable
-from expunge.tasks.base import IGNORED
+from expunge.engine.guard import watched_rows
+from expunge.engine.loop import plan_steps
+from expunge.methods.base import Method
+from expunge.recipe import Training
+from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
 
 TOP, TAIL = 24, 8
 "likeliest tokens kept with their probability, and draws that stand for all others"
 
 
+def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: TokenTable, seed: int) -> list[int]:
+    """The rows of `retain` that training draws or watches, ascending: of a large retain set few are ever seen."""
+    size = training.per_device_train_batch_size
+    main = forget if method.needs.forget else retain
+    steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
+    batches = steps * training.gradient_accumulation_steps
+    order = Order(retain.lengths, size, seed, "retain")
+    if batches >= order.batches_per_epoch:
+        return list(range(len(retain)))
+    drawn = {row for number in range(batches) for row in order.batch(number)}
+    return sorted(drawn | set(watched_rows(len(retain), seed)))
+
+
+class ReferenceTable(TokenTable):
+    """Some rows of a table with soft labels, under the numbers that they have in the whole table.
+
+    A batch with any other row is a `KeyError`.
+    """
+
+    def __init__(self, folder: Path, whole: TokenTable, rows: Sequence[int]) -> None:
+        super().__init__(folder)
+        self.whole = whole
+        self.place = {row: place for place, row in enumerate(rows)}
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.whole.lengths
+
+    def labelled(self, rows: Sequence[int]) -> int:
+        return super().labelled([self.place[row] for row in rows])
+
+    def batch(self, rows: Sequence[int], normaliser: float | None = None, examples: float | None = None) -> Batch:
+        return super().batch([self.place[row] for row in rows], normaliser, examples)
+
+
 def reference_labels(
-    task: CausalLM, table: TokenTable, folder: Path, seed: int, progress: Callable[[float], None] | None = None
+    task: CausalLM,
+    table: TokenTable,
+    rows: Sequence[int],
+    folder: Path,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Write `table` again with soft labels: the base model's own distribution over the next token.
+    """Write `rows` of `table` again with soft labels: the base model's own distribution over the next token.
 
     Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
     """
     with TableWriter(folder, k=TOP + TAIL) as writer:
-        for row in range(len(table)):
+        for number, row in enumerate(rows, 1):
             start, stop = int(table.starts[row]), int(table.starts[row + 1])
             ids, labels = np.array(table.ids[start:stop]), np.array(table.labels[start:stop])
             soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
@@ -44,4 +91,4 @@ def reference_labels(
                 soft_weights[places] = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1).numpy()
             writer.append(ids, labels, soft_ids, soft_weights)
             if progress is not None:
-                progress((row + 1) / len(table))
+                progress(number / len(rows))

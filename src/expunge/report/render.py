@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,21 @@ FAMILIARITIES = ("familiarity_completion", "familiarity_probability")
 
 
 def render_report(folder: RunFolder) -> Path:
-    """Write `report.html` of a run and return its path.
+    """Write `report.html` of a run and return its path. Raises `RunError` unless `folder` is a run folder."""
+    storage.write_text(folder.report, report_page(folder))
+    return folder.report
+
+
+def report_page(folder: RunFolder, name: str | None = None) -> str:
+    """The report of a run as HTML; `name` is what it calls the run, the folder's name where absent.
 
     The page is self-contained: it loads nothing, needs no script and prints on A4. The same files give the same
     bytes. A part that is missing is named as missing. Raises `RunError` unless `folder` is a run folder.
     """
     contents = read_contents(folder)
+    contents = contents if name is None else replace(contents, name=name)
     table = rows(contents.scores)
-    html = render_page(
+    return render_page(
         "report.html.jinja",
         run=contents,
         verdict=verdict_words(contents.part("verdict")),
@@ -55,8 +63,6 @@ def render_report(folder: RunFolder) -> Path:
         digests=_flat(contents.part("digests") or {}),
         sets=_sets(contents),
     )
-    storage.write_text(folder.report, html)
-    return folder.report
 
 
 def _asked_and_done(contents: Contents) -> str:
@@ -115,14 +121,16 @@ def _cost(contents: Contents) -> list[tuple[str, str]]:
     cost = contents.part("cost")
     if not cost:
         return []
-    share, speed = cost.get("share_of_retraining"), cost.get("tokens_per_second")
+    share, of_time = cost.get("share_of_retraining"), cost.get("share_of_retraining_seconds")
+    speed = cost.get("tokens_per_second")
     return [
         ("Time in all", numbers.seconds(cost.get("seconds_total"))),
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Steps of unlearning", numbers.UNKNOWN if cost.get("steps") is None else numbers.count(cost["steps"])),
         ("Speed of unlearning", numbers.UNKNOWN if speed is None else f"{numbers.count(speed)} tokens a second"),
         ("Peak memory", numbers.bytes_(cost.get("peak_memory_bytes"))),
-        ("Share of the cost of retraining", "not known" if share is None else numbers.share(share)),
+        ("Tokens trained on, of those of retraining", "not known" if share is None else numbers.share(share)),
+        ("Time, of that of retraining", "not known" if of_time is None else numbers.share(of_time)),
     ]
 
 
@@ -131,7 +139,8 @@ def _sets(contents: Contents) -> list[tuple[str, str, str]]:
     found = []
     for name, properties in (contents.part("sets") or {}).items():
         for key, value in _flat(properties):
-            found.append((wording.split(name), wording.readable(key), _printed(value)))
+            set_name = "general text to keep" if name == "general" else wording.split(name)
+            found.append((set_name, wording.readable(key), _printed(value)))
     return found
 
 

@@ -1,0 +1,56 @@
+"""What a recipe names on disk: settled once, when a run begins, so that later commands may be typed anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from expunge.data.targets import classify_target, missing_target
+from expunge.models.starter import STARTERS
+from expunge.recipe import Recipe
+
+
+def settle(recipe: Recipe) -> Recipe:
+    """The recipe with the kind of its target filled in, and every path that it names as an absolute one.
+
+    Raises:
+        DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
+    """
+    kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
+    if kind == "path" and not os.path.exists(os.path.expanduser(recipe.forget)):
+        raise missing_target(recipe.forget)
+    retain = recipe.retain
+    if retain is not None and classify_target(retain) == "path":
+        retain = _absolute(retain)
+    evaluation = recipe.evaluation
+    benchmarks = evaluation.benchmarks
+    return recipe.model_copy(
+        update={
+            "forget": _absolute(recipe.forget) if kind == "path" else recipe.forget,
+            "forget_kind": kind,
+            "retain": retain,
+            "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),
+            "retrained": _if_there(recipe.retrained),
+            "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
+            "evaluation": evaluation.model_copy(
+                update={
+                    "prompts": _if_given(evaluation.prompts),
+                    "benchmarks": benchmarks if benchmarks == "hub" else _if_given(benchmarks),
+                    "ordinary_text": _if_there(evaluation.ordinary_text),
+                }
+            ),
+        }
+    )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _if_given(path: str | None) -> str | None:
+    return None if path is None else _absolute(path)
+
+
+def _if_there(name: str | None) -> str | None:
+    """A path where it is one; else it may be the name of a starter model, or an id on a hub."""
+    return name if name is None or not Path(name).exists() else _absolute(name)

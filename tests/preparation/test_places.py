@@ -1,0 +1,69 @@
+"""What a recipe names, settled when a run begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expunge.errors import DataError
+from expunge.preparation.places import settle
+from expunge.recipe import Anchors, Evaluation, Recipe
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands are typed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("1984", "keep.txt", "prompts.jsonl", "anchors.yaml", "ordinary.txt"):
+        (tmp_path / name).write_text("x")
+    for name in ("tiny", "smollm2-135m", "marks"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_paths_become_absolute(place: Path) -> None:
+    settled = settle(
+        Recipe(
+            forget="1984",
+            retain="keep.txt",
+            model="tiny",
+            retrained="./tiny",
+            anchors=Anchors(path="anchors.yaml"),
+            evaluation=Evaluation(prompts="prompts.jsonl", benchmarks="marks", ordinary_text="ordinary.txt"),
+        )
+    )
+    assert (settled.forget, settled.forget_kind, settled.retain) == (
+        str(place / "1984"),
+        "path",
+        str(place / "keep.txt"),
+    )
+    assert (settled.model, settled.retrained) == (str(place / "tiny"), str(place / "tiny"))
+    assert settled.anchors.path == str(place / "anchors.yaml")
+    evaluation = settled.evaluation
+    assert (evaluation.prompts, evaluation.benchmarks) == (str(place / "prompts.jsonl"), str(place / "marks"))
+    assert evaluation.ordinary_text == str(place / "ordinary.txt")
+    assert settle(settled) == settled
+
+
+def test_what_is_no_path_stays(place: Path) -> None:
+    recipe = Recipe(
+        forget="Harry Potter", retain="owner/name", retrained="owner/model", evaluation=Evaluation(benchmarks="hub")
+    )
+    assert settle(recipe) == recipe.model_copy(update={"forget_kind": "topic"})
+    assert recipe.model == "smollm2-135m", "the starter, though a folder of that name is here"
+    assert settle(Recipe(forget="owner/name")).forget_kind == "dataset"
+
+
+def test_a_settled_topic_stays_one_whatever_gets_its_name(place: Path) -> None:
+    settled = settle(Recipe(forget="Baker Street"))
+    (place / "Baker Street").write_text("x")
+    assert settle(settled) == settled
+    assert settle(Recipe(forget="Baker Street")).forget_kind == "path"
+    assert settle(Recipe(forget="1984", forget_kind="topic")).forget == "1984"
+
+
+def test_what_is_said_to_be_a_path_must_be_there(place: Path) -> None:
+    with pytest.raises(DataError, match="there is no file or folder 1985") as caught:
+        settle(Recipe(forget="1985", forget_kind="path"))
+    assert "did you mean" in str(caught.value)

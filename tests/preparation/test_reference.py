@@ -1,0 +1,86 @@
+"""What the base model says of what is kept: only where training will ask for it, and the same bits there."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.data.tables import TokenTable
+from expunge.engine.loop import train
+from expunge.methods.gradient_difference import GradientDifference
+from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
+from expunge.recipe import Training
+from expunge.tasks.base import Batch
+from expunge.tasks.causal_lm import CausalLM
+from tiny import ignore_log, load_task, random_blocks, write_table
+
+METHOD = GradientDifference(retain_target="base")
+TRAINING = Training(max_steps=3, per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=9)
+
+
+def test_only_rows_that_training_draws_are_forwarded(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = load_task(tiny_model_folder)
+    forget = write_table(tmp_path / "forget", random_blocks([12, 20] * (4 // 2), seed=0))
+    retain = write_table(tmp_path / "retain", random_blocks([12, 20] * (60 // 2), seed=1))
+    rows = drawn_rows(METHOD, TRAINING, forget, retain, seed=5)
+    forwarded = []
+    logits = CausalLM.row_logits
+
+    def counting(self: CausalLM, batch: Batch) -> torch.Tensor:
+        forwarded.append(batch)
+        return logits(self, batch)
+
+    monkeypatch.setattr(CausalLM, "row_logits", counting)
+    reference_labels(task, retain, rows, tmp_path / "some", 5)
+    assert len(forwarded) == len(rows)
+    assert 12 <= len(rows) <= 3 * 2 * 2 + 2, "three steps of two batches of two, and two that are watched"
+
+    reference_labels(task, retain, range(60), tmp_path / "all", 5)
+    some, whole = ReferenceTable(tmp_path / "some", retain, rows), TokenTable(tmp_path / "all")
+    assert len(some) == 60
+    assert (some.lengths == whole.lengths).all()
+    for row in rows:
+        one, other = some.batch([row]), whole.batch([row])
+        assert some.labelled([row]) == whole.labelled([row])
+        for name in ("ids", "labels", "soft_ids", "soft_weights"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+    with pytest.raises(KeyError):
+        some.batch([next(row for row in range(60) if row not in rows)])
+
+    # The loop draws nothing else, and ends where it would have ended with all rows.
+    ends = []
+    for table in (some, whole):
+        trained = load_task(tiny_model_folder)
+        train(
+            trained, METHOD, TRAINING, forget=forget, retain=table, seed=5, checkpoints=tmp_path / "c", log=ignore_log
+        )
+        ends.append([p.detach().clone() for p in trained.model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+def test_a_long_training_draws_every_row(tmp_path: Path) -> None:
+    forget = write_table(tmp_path / "forget", random_blocks([12, 20] * (40 // 2), seed=0))
+    retain = write_table(tmp_path / "retain", random_blocks([12, 20] * (10 // 2), seed=1))
+    assert drawn_rows(METHOD, Training(), forget, retain, seed=0) == list(range(10))
+
+
+def test_a_million_rows_cost_little(tmp_path: Path) -> None:
+    class Many:
+        lengths = np.full(1_000_000, 512)
+
+        def __len__(self) -> int:
+            return 1_000_000
+
+    tracemalloc.start()
+    forget = write_table(tmp_path / "forget", random_blocks([12, 20] * (4 // 2), seed=0))
+    rows = drawn_rows(METHOD, TRAINING, forget, Many(), seed=0)  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(rows) <= 14
+    assert peak < 300 << 20
