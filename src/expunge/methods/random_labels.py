@@ -1,0 +1,51 @@
+"""Random labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.phase import Phase
+from expunge.tasks.relabelling import wrong_labels
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+
+
+class RandomLabels(Method):
+    r"""Random labels, or amnesiac unlearning (Graves, Nagisetty and Ganesh 2020, arXiv:2010.10981, section 4.1).
+
+    $$L = \frac{1}{|F| + |R|} \left( \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)
+          + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right), \quad y' \sim U(\{1 \dots C\} \setminus \{y\})$$
+
+    Every picture to forget gets one wrong label, drawn once, all of them alike likely; the model is trained on these and
+    the retain set, mixed.
+    """
+
+    epochs: PositiveFloat = 3
+    "passes over both sets; 3 in the comparison of Foster et al. (arXiv:2308.07707)"
+    learning_rate: PositiveFloat = 1e-4
+    "1e-4 in the comparison of Foster et al."
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    "Adam in the comparison of Foster et al."
+    weight_decay: NonNegativeFloat = 0.0
+    "pull of the weights towards 0; none in the comparison of Foster et al."
+    batch_size: PositiveInt = 64
+    "pictures in a batch; 64, as the challenge's original"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        labels = wrong_labels(work.forget.labels, work.classes, work.generator("labels"))
+        phase = Phase(
+            name="relearning",
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+        )
+        work.train(phase, replace(work.forget, labels=labels).joined(work.retain), work.cross_entropy)
