@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_run import make_run
@@ -51,6 +52,30 @@ def test_other_examples_make_no_pairs(tmp_path: Path) -> None:
     text = line(str(compare_runs([one, two])), "Verbatim recall, forget set")
     assert text.rstrip().endswith("+0.100")
     assert text.split()[6] == "-"  # and no common score before
+
+
+@pytest.mark.parametrize(
+    ("digests", "said", "accuracy"),
+    [
+        ({"base model": {"model.safetensors": "4e" * 32}}, "no: another base model", False),
+        ({"forget set": "08" * 32}, "not on what differs: forget set", True),
+        ({"base model": {"w": "4e" * 32}, "retain set": "1"}, "no: another base model", False),
+        (None, "no: another base model", False),
+    ],
+)
+def test_other_models_or_sets_stand_side_by_side_without_pairs(
+    digests: dict[str, Any] | None, said: str, accuracy: bool, tmp_path: Path
+) -> None:
+    one, two = make_run(tmp_path / "one"), shifted(make_run(tmp_path / "two"), after=0.1)
+    assert line(str(compare_runs([one, two])), "In pairs with the first").splitlines()[0].endswith(" yes")
+    content = json.loads(two.record.read_text(encoding="utf-8"))
+    changed = {} if digests is None else content["digests"] | digests
+    two.record.write_text(json.dumps(content | {"digests": changed}), encoding="utf-8")
+    text = str(compare_runs([one, two], tmp_path / "page.html"))
+    assert line(text, "In pairs with the first").splitlines()[0].endswith(said)
+    assert line(text, "Verbatim recall, forget set").rstrip().endswith("+0.100")
+    assert ("0.0 points [" in line(text, "Accuracy, BoolQ")) == accuracy
+    assert said in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_other_numbers_of_examples_make_no_pairs(tmp_path: Path) -> None:

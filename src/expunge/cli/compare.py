@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def compare(*runs: Path, out: Path | None = None) -> None:
-    """Show the scores of runs side by side; differences are paired where the examples are the same.
+    """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
     For example:
 

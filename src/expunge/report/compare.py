@@ -21,6 +21,7 @@ from expunge.run_folder import RunFolder
 
 SAME_EXAMPLES = ("forget", "retain", "evaluation", "data", "seed")
 "fields of the recipe that decide which examples are measured"
+BASE = "base model"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ class Comparison:
 def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Comparison:
     """Set the unlearned models of two or more runs beside each other; with `out`, also write it as a page.
 
-    Changes against the first run carry a 95 % interval in pairs where both runs measured the same examples: they
-    have equally many per-example values, and either the same values for the base model or the same sets, seed and
-    evaluation in their recipes. Raises `RunError` for fewer than two runs, and for a folder without scores.
+    Changes against the first run carry a 95 % interval in pairs where both runs measured the same examples: their
+    records hold equal digests of the base model and of the set, they have equally many per-example values, and either
+    the same values for the base model or the same sets, seed and evaluation in their recipes.
+
+    Raises `RunError` for fewer than two runs, and for a folder without scores.
     """
     if len(folders) < 2:
         raise RunError("a comparison needs two runs or more", seen=len(folders), next_step="name two run folders")
@@ -102,6 +105,7 @@ def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     def steps(run: Contents) -> str:
         return numbers.UNKNOWN if cost(run, "steps") is None else numbers.count(cost(run, "steps"))
 
+    first, *others = runs
     return (
         ("Verdict", tuple(verdict_words(run.part("verdict")).headline.lower() for run in runs)),
         ("Forgotten", tuple(run.title for run in runs)),
@@ -110,7 +114,23 @@ def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Steps", tuple(steps(run) for run in runs)),
         ("Time in all", tuple(numbers.seconds(cost(run, "seconds_total")) for run in runs)),
         ("Peak memory", tuple(numbers.bytes_(cost(run, "peak_memory_bytes")) for run in runs)),
+        ("In pairs with the first", ("", *(_pairs(first, run) for run in others))),
     )
+
+
+def _pairs(first: Contents, other: Contents) -> str:
+    """What of two runs can be in pairs, in words; `_same_examples` decides by the same."""
+    if _apart(first, other, BASE):
+        return "no: another base model"
+    digests = {**(first.part("digests") or {}), **(other.part("digests") or {})}
+    sets = [name for name in digests if name.endswith(" set") and _apart(first, other, name)]
+    return f"not on what differs: {', '.join(sets)}" if sets else "yes"
+
+
+def _apart(first: Contents, other: Contents, name: str) -> bool:
+    """Whether the digests of what is so named differ; a base model of which there is none could be any."""
+    one, two = ((run.part("digests") or {}).get(name) for run in (first, other))
+    return one != two or (name == BASE and not one)
 
 
 def _lines(runs: Mapping[str, Contents]) -> tuple[Line, ...]:
@@ -145,7 +165,10 @@ def _line(runs: Mapping[str, Contents], found: Mapping[str, Row | None], row: Ro
 
 
 def _same_examples(runs: Mapping[str, Contents], found: Mapping[str, Row | None], first: str, other: str) -> bool:
-    """Equally many values do not make pairs: the examples must be the same, too."""
+    """Equally many values do not make pairs: the model and the examples must be the same, too."""
+    split = next(row.split for row in found.values() if row)
+    if any(_apart(runs[first], runs[other], name) for name in (BASE, f"{split} set")):
+        return False
     bases = [row.by_model.get("base") if (row := found[name]) else None for name in (first, other)]
     if bases[0] and bases[1] and bases[0].examples and bases[0].examples == bases[1].examples:
         return True
