@@ -1,0 +1,100 @@
+"""UNSIR."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.phase import Phase
+from expunge.tasks.relabelling import substituted
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+    from expunge.tasks.image_classifier import ImageBatch, Pictures
+
+
+class Unsir(Method):
+    r"""UNSIR, impair and repair (Tarun et al. 2021, arXiv:2111.08947, section 4), for whole classes.
+
+    $$N_c = \arg\min_N \; \log p_{\theta_0}(c \mid N) + \lambda \, \overline{\|N\|_2^2}$$
+
+    $$\text{impair:} \; \min_\theta \; -\log p_\theta(y \mid x) \text{ over } R' \cup \bigcup_c \{(N_c, c)\}, \quad
+      \text{repair:} \; \min_\theta \; -\log p_\theta(y \mid x) \text{ over } R'$$
+
+    For each class to forget noise is learned that the original is most wrong about; one pass over the noise under the
+    name of that class, beside a part R' of the retain set, breaks what was known of it, and one more pass over R' mends the
+    rest. The pictures to forget are not looked at, only their classes: where just some pictures of a class are to be
+    forgotten, it harms the others of that class too, as far as the retain set does not mend them.
+    """
+
+    noise_size: PositiveInt = 256
+    "noise pictures learned a class; the batch of 256 in the authors' code"
+    noise_steps: PositiveInt = 40
+    "steps of learning them; 5 rounds of 8 in the authors' code"
+    noise_learning_rate: PositiveFloat = 0.1
+    "of Adam; 0.1 in the authors' code"
+    noise_penalty: NonNegativeFloat = 0.1
+    "lambda: keeps the noise small; 0.1 in the authors' code"
+    noise_repeats: PositiveInt = 20
+    "how often each noise picture is in the impairing set; 20 in the authors' code"
+    retain_per_class: PositiveInt = 1000
+    "pictures a class of R', drawn once; 1000 in the authors' code"
+    impair_epochs: PositiveFloat = 1
+    "1 in the paper"
+    impair_learning_rate: PositiveFloat = 0.02
+    "of Adam; 0.02 in the paper"
+    repair_epochs: PositiveFloat = 1
+    "1 in the paper"
+    repair_learning_rate: PositiveFloat = 0.01
+    "of Adam; 0.01 in the paper"
+    batch_size: PositiveInt = 256
+    "pictures in a batch; 256 in the authors' code"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        kept = self._part(work)
+        classes = work.forget.labels.unique().tolist()
+        noise = torch.cat([self.noise(work, label) for label in classes]).repeat(self.noise_repeats, 1, 1, 1)
+        labels = torch.tensor(classes).repeat_interleave(self.noise_size).repeat(self.noise_repeats)
+        places = work.forget.take(torch.zeros(len(labels), dtype=torch.long))  # whose pixels the noise takes
+        impairing = kept.joined(replace(places, labels=labels))
+
+        def impaired(batch: ImageBatch) -> Tensor:
+            return work.cross_entropy(batch, work.task.logits_of(substituted(batch, len(kept), noise)))
+
+        def phase(name: str, epochs: float, rate: float) -> Phase:
+            return Phase(name=name, epochs=epochs, learning_rate=rate, optimizer="adam", batch_size=self.batch_size)
+
+        work.train(phase("impair", self.impair_epochs, self.impair_learning_rate), impairing, impaired)
+        work.train(phase("repair", self.repair_epochs, self.repair_learning_rate), kept, work.cross_entropy)
+
+    def _part(self, work: Work) -> Pictures:
+        order = torch.randperm(len(work.retain), generator=work.generator("part"))
+        labels = work.retain.labels[order]
+        rows = [order[labels == label][: self.retain_per_class] for label in labels.unique()]
+        return work.retain.take(torch.cat(rows))
+
+    def noise(self, work: Work, label: int) -> Tensor:
+        """(noise_size, 3, height, width) normalised pixels that the original would least call `label`."""
+        shape = (self.noise_size, *work.forget.pixels.shape[1:])
+        noise = torch.randn(shape, generator=work.generator("noise", label)).to(work.task.device, work.task.dtype)
+        noise.requires_grad_()
+        labels = torch.full((self.noise_size,), label, device=work.task.device)
+        optimizer = torch.optim.Adam([noise], lr=self.noise_learning_rate)
+        for _ in range(self.noise_steps):
+            loss = self.noise_loss(work.original.logits_of(noise), labels, noise)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        work.cost.passes += 3 * self.noise_size * self.noise_steps
+        return noise.detach()
+
+    def noise_loss(self, logits: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        return -F.cross_entropy(logits, labels) + self.noise_penalty * noise.square().sum((1, 2, 3)).mean()
