@@ -1,0 +1,50 @@
+"""Catastrophic forgetting of the last layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.layers import frozen, tail
+from expunge.tasks.phase import Phase
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+
+
+class CfK(Method):
+    r"""CF-k, catastrophic forgetting of the last k layers (Goel et al. 2022, arXiv:2201.06640).
+
+    $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x),
+      \quad \theta_{\le L-k} \text{ fixed}$$
+
+    Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running figures of
+    its normalisation too: what it computes of a picture stays the same to the bit.
+    """
+
+    k: PositiveInt = 1
+    "blocks that are trained besides the head; 1 residual block or transformer layer"
+    epochs: PositiveFloat = 10
+    "passes over the retain set; 10 in the SCRUB paper's comparison"
+    learning_rate: PositiveFloat = 0.01
+    "of SGD with momentum 0.9; 0.01 in the SCRUB paper's comparison"
+    weight_decay: NonNegativeFloat = 5e-4
+    "5e-4 in the SCRUB paper's comparison"
+    batch_size: PositiveInt = 64
+    "pictures in a batch; 64, as the challenge's original"
+
+    needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        before, _ = tail(work.model, self.k)
+        phase = Phase(
+            name="last blocks",
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+        )
+        with frozen(before):
+            work.train(phase, work.retain, work.cross_entropy, still=before)

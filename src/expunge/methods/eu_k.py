@@ -1,0 +1,44 @@
+"""Exact unlearning of the last layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.layers import frozen, reset, tail
+from expunge.tasks.phase import again
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+
+
+class EuK(Method):
+    r"""EU-k, exact unlearning of the last k layers (Goel et al. 2022, arXiv:2201.06640).
+
+    $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)
+      \text{ from random } \theta_{>L-k}, \quad \theta_{\le L-k} \text{ fixed}$$
+
+    The last k blocks and the head are put back to random weights and trained as the original was (optimizer, schedule,
+    class weights) on the retain set. What comes before is frozen, the running figures of its normalisation too; what it
+    learned of the forget set stays.
+    """
+
+    k: PositiveInt = 1
+    "blocks that are trained anew besides the head; 1 residual block or transformer layer"
+    epochs: PositiveFloat | None = None
+    "passes over the retain set; the original's where absent, as in the paper"
+    learning_rate: PositiveFloat | None = None
+    "highest learning rate; the original's where absent"
+    batch_size: PositiveInt | None = None
+    "pictures in a batch; the original's where absent"
+
+    needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        phase = again(work.training, "last blocks", self.epochs, self.learning_rate, self.batch_size)
+        before, last = tail(work.model, self.k)
+        reset(last, work.generator("reset"))
+        with frozen(before):
+            work.train(phase, work.retain, work.weighted_cross_entropy, still=before)

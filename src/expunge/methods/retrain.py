@@ -1,0 +1,39 @@
+"""Training anew without the forget set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.layers import reset
+from expunge.tasks.phase import again
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+
+
+class Retrain(Method):
+    r"""Training anew from random weights without the forget set (Cao and Yang 2015; Bourtoule et al. 2019, arXiv:1912.03817).
+
+    $$\theta = A(R; \theta_{\mathrm{random}}), \quad
+      A: \; \min_\theta \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
+
+    What all others approximate, at the full price: the model is trained as the original was (optimizer, schedule, class
+    weights), and the forget set is never looked at.
+    """
+
+    epochs: PositiveFloat | None = None
+    "passes over the retain set; the original's where absent"
+    learning_rate: PositiveFloat | None = None
+    "highest learning rate; the original's where absent"
+    batch_size: PositiveInt | None = None
+    "pictures in a batch; the original's where absent"
+
+    needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        phase = again(work.training, "training", self.epochs, self.learning_rate, self.batch_size)
+        reset([work.model], work.generator("reset"))
+        work.train(phase, work.retain, work.weighted_cross_entropy)
