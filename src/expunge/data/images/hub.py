@@ -1,0 +1,36 @@
+"""Data sets of pictures from the Hugging Face hub, fetched as the files they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from expunge.data.images.decoding import SUFFIXES
+from expunge.errors import DataError
+
+DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+"`owner/name` or `owner/name:folder`"
+PATTERNS = ("*.parquet", "*.csv", "*.jsonl", "*.npz", *(f"*{suffix}" for suffix in SUFFIXES))
+
+
+def fetch(name: str) -> Path:
+    """The folder of a data set in the hub's cache, downloaded if it is not there.
+
+    Raises:
+        DataError: no such data set, or no way to reach it.
+    """
+    from huggingface_hub import snapshot_download
+
+    identifier, _, part = name.partition(":")
+    patterns = [f"{part}/{pattern}" for pattern in PATTERNS] if part else list(PATTERNS)
+    try:
+        folder = Path(snapshot_download(identifier, repo_type="dataset", allow_patterns=patterns))
+    except Exception as error:  # every transport below has exceptions of its own
+        told = str(error).strip().splitlines()
+        raise DataError(
+            f"the data set {name} cannot be fetched",
+            seen=f"{type(error).__name__}: {told[0] if told else ''}",
+            allowed="the id of a data set (owner/name) and a network, or a path",
+            next_step="check the id and the network, or download the data set elsewhere and give its folder",
+        ) from error
+    return folder / part if part else folder

@@ -1,0 +1,125 @@
+"""Pictures with labels, names and columns, held as arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from expunge.errors import DataError, nearest
+
+UNLABELLED = ("all",)
+"the classes of pictures without labels"
+CHUNK = 1024
+"pictures digested at once"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageSet:
+    """Pictures of one size.
+
+    Raises:
+        DataError: arrays of the wrong shape or kind, a label out of range, two pictures of one id.
+    """
+
+    pixels: np.ndarray
+    "(n, height, width, 3) uint8, red green blue; may be a read-only memory map"
+    labels: np.ndarray
+    "(n,) int64, index into `classes`; zeros where the data has none"
+    ids: tuple[str, ...]
+    "what a forget list calls each picture: its path inside the data, or its index; unique"
+    columns: Mapping[str, np.ndarray]
+    "everything else known about each picture, each (n,) int64, float64 or text"
+    classes: tuple[str, ...]
+    "names of the classes; `UNLABELLED` where the data has none"
+    source: str
+    "where the pictures come from, as shown to people"
+    notes: tuple[str, ...] = ()
+    "what was passed over while reading"
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[3] != 3:
+            raise DataError(
+                f"the pictures of {self.source} are no array of colour pictures",
+                seen=f"shape {self.pixels.shape}, {self.pixels.dtype}",
+                allowed="shape (n, height, width, 3), uint8",
+            )
+        count = len(self.pixels)
+        lengths = {"labels": len(self.labels), "ids": len(self.ids)}
+        lengths |= {f"column {name}": len(column) for name, column in self.columns.items()}
+        for name, length in lengths.items():
+            if length != count:
+                raise DataError(f"{self.source}: {name} for {length} pictures", seen=f"{count} pictures")
+        if self.labels.dtype != np.int64 or self.labels.ndim != 1:
+            raise DataError(f"{self.source}: labels are no whole numbers", seen=f"{self.labels.dtype}", allowed="int64")
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
+        if len(outside):
+            row = int(outside[0])
+            raise DataError(
+                f"{self.source}: {len(outside)} labels are out of range, first that of {self.ids[row]}",
+                seen=int(self.labels[row]),
+                allowed=f"0 to {len(self.classes) - 1} ({len(self.classes)} classes)",
+                next_step="repair the label, or name the classes in full",
+            )
+        if len(set(self.ids)) < count:
+            twice = Counter(self.ids).most_common(1)[0][0]
+            raise DataError(
+                f"{self.source} names two pictures {twice}",
+                seen=f"{count - len(set(self.ids))} of {count} ids occur before",
+                allowed="one id for each picture",
+                next_step="remove the repeated row, or give each picture its own id",
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def labelled(self) -> bool:
+        return self.classes != UNLABELLED
+
+    def take(self, rows: np.ndarray) -> ImageSet:
+        """These pictures, in this order; a run of neighbours shares the pixels, others are copied."""
+        rows = np.asarray(rows, dtype=np.int64)
+        run = len(rows) > 0 and rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
+        return replace(
+            self,
+            pixels=self.pixels[rows[0] : rows[0] + len(rows)] if run else self.pixels[rows],
+            labels=self.labels[rows],
+            ids=tuple(self.ids[row] for row in rows),
+            columns={name: column[rows] for name, column in self.columns.items()},
+            notes=(),
+        )
+
+    def with_classes(self, classes: Sequence[str]) -> ImageSet:
+        """The same pictures with labels that index `classes`, such as the labels of a model's configuration.
+
+        Labels that a model leaves unnamed (`LABEL_0`, `LABEL_1`, ...) stand for the class of that number.
+
+        Raises:
+            DataError: a class of these pictures that is not among `classes`.
+        """
+        unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(classes))
+        index = {str(i) if unnamed else name: i for i, name in enumerate(classes)}
+        used = np.unique(self.labels)
+        for old in used:
+            if self.classes[old] not in index:
+                near = nearest(self.classes[old], index)
+                raise DataError(
+                    f"{self.source}: the label {self.classes[old]!r} is not among the {len(classes)} classes asked for",
+                    allowed=", ".join(list(index)[:12]) + (", ..." if len(index) > 12 else ""),
+                    next_step=f"did you mean {near!r}?" if near else "choose a model or a label column that fit",
+                )
+        to_new = np.zeros(len(self.classes), np.int64)
+        to_new[used] = [index[self.classes[old]] for old in used]
+        return replace(self, labels=to_new[self.labels], classes=tuple(classes))
+
+    def digest(self) -> str:
+        """sha256, hex, over pixels, labels and ids."""
+        sha = hashlib.sha256(repr((self.pixels.shape, self.ids)).encode())
+        for start in range(0, len(self), CHUNK):
+            sha.update(np.ascontiguousarray(self.pixels[start : start + CHUNK]).data)
+        sha.update(np.ascontiguousarray(self.labels.astype("<i8")).data)
+        return sha.hexdigest()
