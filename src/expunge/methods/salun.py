@@ -1,0 +1,92 @@
+"""Saliency unlearning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.phase import Phase
+from expunge.tasks.relabelling import wrong_labels
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+    from expunge.tasks.image_classifier import ImageBatch
+
+
+class Salun(Method):
+    r"""SalUn, saliency unlearning (Fan et al. 2023, arXiv:2310.12508, equations 3 to 5).
+
+    $$m = \mathbf{1}\left[\left|\nabla_\theta \tfrac{1}{|F|} \textstyle\sum_F \log p_{\theta_0}(y \mid x)\right|
+          \ge \gamma\right], \quad \theta = m \odot \theta + (1 - m) \odot \theta_0$$
+
+    $$L = \frac{1}{|F| + |R|} \left( \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)
+          + \alpha \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right), \quad y' \ne y$$
+
+    Random labels on the weights that matter most for the forget set; all others are put back to the bit after every step,
+    since momentum and weight decay would move them too. The threshold is the quantile that leaves `share` of all weights.
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    "part of all weights that is trained; 0.5 in the paper"
+    alpha: NonNegativeFloat = 1.0
+    "weight of the retain set; 1 in the authors' code"
+    epochs: PositiveFloat = 10
+    "passes over both sets; 10 in the paper"
+    learning_rate: PositiveFloat = 0.013
+    "of SGD with momentum 0.9; 0.013 in the authors' code"
+    weight_decay: NonNegativeFloat = 5e-4
+    "5e-4 in the authors' code"
+    batch_size: PositiveInt = 64
+    "pictures in a batch; 256 in the authors' code"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        masks = salient(self._gradient(work), self.share)
+        frozen = [(p, mask, p.detach().clone()) for p, mask in zip(work.trainable(), masks, strict=True)]
+        labels = wrong_labels(work.forget.labels, work.classes, work.generator("labels"))
+        pictures = replace(work.forget, labels=labels).joined(work.retain)
+        weights = torch.tensor([1.0] * len(work.forget) + [self.alpha] * len(work.retain), dtype=torch.float64)
+
+        def loss(batch: ImageBatch) -> Tensor:
+            losses = F.cross_entropy(work.task.logits_of(batch.pixels), batch.labels, reduction="none")
+            return (weights[batch.rows].to(losses) * losses).mean()
+
+        def put_back() -> None:
+            for parameter, mask, before in frozen:
+                parameter.copy_(torch.where(mask, parameter, before))
+
+        phase = Phase(
+            name="relearning",
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+        )
+        work.train(phase, pictures, loss, after_step=put_back)
+
+    def _gradient(self, work: Work) -> list[Tensor]:
+        """Gradient of the summed loss over the forget set, in the order of `trainable()`."""
+        total = [torch.zeros_like(parameter) for parameter in work.trainable()]
+        for found in work.gradients(
+            work.forget, lambda batch: work.cross_entropy(batch, reduction="sum"), batch_size=self.batch_size
+        ):
+            for kept, gradient in zip(total, found, strict=True):
+                kept += gradient
+        return total
+
+
+def salient(gradients: list[Tensor], share: float) -> list[Tensor]:
+    """Masks of the `share` of all elements with the largest sizes; of equals the first."""
+    sizes = torch.cat([gradient.abs().flatten() for gradient in gradients])
+    count = round(share * len(sizes))
+    mask = torch.zeros_like(sizes, dtype=torch.bool)
+    mask[sizes.argsort(descending=True, stable=True)[:count]] = True
+    parts = mask.split([gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
