@@ -1,0 +1,107 @@
+"""Kookmin University's method of the 2023 challenge."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from expunge.methods.base import Method, Needs
+from expunge.tasks.layers import head, leaves
+from expunge.tasks.masks import smallest
+from expunge.tasks.phase import Phase
+
+if TYPE_CHECKING:
+    from expunge.engine.work import Work
+    from expunge.tasks.image_classifier import Pictures
+
+
+class Kookmin(Method):
+    r"""Kookmin University's second prize of the NeurIPS 2023 challenge, masked small gradients (notebook; arXiv:2410.01276).
+
+    $$\text{erase:}\quad g = \sum_{B \subset R'} \nabla \mathrm{CE}_B - \sum_{B \subset F} \nabla \mathrm{CE}_B, \qquad
+      \theta_i \leftarrow \mathcal{N}\left(0, \tfrac{2}{\text{fan-out}}\right) \;\text{for the share } s
+      \text{ of smallest } |g_i| \text{ of each layer}$$
+
+    $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right], \qquad
+      \nabla_i \leftarrow 0.1 \, \nabla_i \;\text{for weights that were kept}$$
+
+    R' is a part of the retain set as large as the forget set. Layers are the convolutions; of a model with only one of
+    them (a transformer, whose patches it cuts), the linear layers before the head as well.
+    """
+
+    renewed_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    "s: share of each layer's weights that begin anew; 0.3 in the notebook"
+    kept_gradient: NonNegativeFloat = 0.1
+    "what gradients of kept weights are multiplied with; 0.1 in the notebook"
+    epochs: PositiveInt = 5
+    "epochs of repair; 5 in the notebook"
+    learning_rate: PositiveFloat = 1e-3
+    "highest, of SGD with momentum 0.9; rises and falls linearly by epoch; 0.001 in the notebook"
+    weight_decay: NonNegativeFloat = 5e-4
+    "5e-4 in the notebook"
+    batch_size: PositiveInt = 64
+    "64 in the notebook"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
+
+    def apply(self, work: Work) -> None:
+        weights = renewable(work.model)
+        scales = self.renew(work, weights)
+
+        def slow() -> None:
+            for weight, scale in zip(weights, scales, strict=True):
+                if weight.grad is not None:
+                    weight.grad.mul_(scale)
+
+        repair = Phase(
+            name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
+        )
+        for phase in repair.by_epoch(rise_and_fall(self.learning_rate, self.epochs)):
+            work.train(phase, work.retain, work.cross_entropy, after_backward=slow)
+
+    def renew(self, work: Work, weights: list[nn.Parameter]) -> list[Tensor]:
+        """Draw the weights of smallest gradient anew; what each weight's gradient is to be multiplied with."""
+        some = torch.randperm(len(work.retain), generator=work.generator("part"))[: len(work.forget)]
+        kept = self.gradient(work, work.retain.take(some), weights, "retain gradient")
+        lost = self.gradient(work, work.forget, weights, "forget gradient")
+        generator = work.generator("renew")
+        scales = []
+        with torch.no_grad():
+            for weight, plus, minus in zip(weights, kept, lost, strict=True):
+                chosen = smallest(plus - minus, self.renewed_share)
+                fan_out = weight.shape[0] * weight.shape[2:].numel()
+                fresh = torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device)
+                weight.copy_(torch.where(chosen, fresh * math.sqrt(2 / fan_out), weight))
+                scales.append(torch.full_like(weight, self.kept_gradient).masked_fill_(chosen, 1.0))
+        return scales
+
+    def gradient(self, work: Work, pictures: Pictures, weights: list[nn.Parameter], name: str) -> list[Tensor]:
+        """Sum over batches of the gradients of mean cross-entropy."""
+        places = [next(at for at, p in enumerate(work.trainable()) if p is weight) for weight in weights]
+        total = [torch.zeros_like(weight) for weight in weights]
+        for found in work.gradients(pictures, work.cross_entropy, batch_size=self.batch_size, name=name):
+            for sum_, place in zip(total, places, strict=True):
+                sum_ += found[place]
+        return total
+
+
+def renewable(model: nn.Module) -> list[nn.Parameter]:
+    """Trainable weights of the convolutions, and of the linear layers before the head where there is but one of those."""
+    found = leaves(model, nn.Conv2d)
+    if len(found) < 2:
+        found += [(name, module) for name, module in leaves(model, nn.Linear) if module is not head(model)]
+    weights = [module.weight for _, module in found]
+    return [weight for weight in weights if isinstance(weight, nn.Parameter) and weight.requires_grad]
+
+
+def rise_and_fall(rate: float, epochs: int) -> list[float]:
+    """The rate of each epoch: up to `rate` in the first half, then down, as if to 0 in the epoch after the last."""
+    half = (epochs + 1) // 2
+    return [
+        rate * (epoch / half if epoch <= half else (epochs + 1 - epoch) / (epochs + 1 - half))
+        for epoch in range(1, epochs + 1)
+    ]
