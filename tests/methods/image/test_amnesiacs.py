@@ -1,0 +1,59 @@
+"""The Amnesiacs' distillation, what begins anew, and the whole course."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from expunge.methods.amnesiacs import Amnesiacs, distillation
+from expunge.tasks.layers import first_layer, head, reset
+from image_transcription import double_work, inputs, log_softmax, logits, numbers, twin
+
+
+def test_distillation_in_numpy() -> None:
+    generator = np.random.default_rng(0)
+    teacher, student = generator.normal(size=(5, 4)), generator.normal(size=(5, 4))
+    p, q = log_softmax(teacher / 5), log_softmax(student / 5)
+    soft, apart = distillation(torch.tensor(teacher), torch.tensor(student), 5.0)
+    assert soft.item() == pytest.approx(-(np.exp(p) * q).sum(-1).mean(), rel=1e-12)
+    assert apart.item() == pytest.approx((np.exp(p) * (p - q)).sum(-1).mean(), rel=1e-12)
+
+
+def test_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    student = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: sum(distillation(teacher, values, 5.0)), student)
+
+
+def test_the_whole_course() -> None:
+    work = double_work()
+    assert work.validation is not None
+    model = twin(work)
+    held, kept = inputs(work, work.validation), inputs(work, work.retain)
+    with torch.no_grad():
+        teacher_held, teacher_kept = logits(model, held), logits(model, kept)
+    Amnesiacs().apply(work)
+
+    reset([first_layer(model), head(model)], work.generator("reset"))
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=9e-4, momentum=0.9, weight_decay=5e-4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        target = (teacher_held / 5).softmax(-1)
+        F.kl_div((logits(model, held) / 5).log_softmax(-1), target, reduction="batchmean").backward()
+        optimizer.step()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        output, target = logits(model, kept), (teacher_kept / 5).softmax(-1)
+        loss = -(target * (output / 5).log_softmax(-1)).sum(-1).mean() + F.cross_entropy(output, work.retain.labels)
+        (loss + F.kl_div((output / 5).log_softmax(-1), target, reduction="batchmean")).backward()
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(numbers(work.model), numbers(model), rtol=1e-5, atol=1e-7)
+    # the original's outputs on both sets, three epochs on 16 held-back pictures, three on 48
+    assert work.cost.passes == 16 + 48 + 3 * 3 * (16 + 48)
