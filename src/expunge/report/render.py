@@ -13,6 +13,7 @@ from markupsafe import Markup
 from expunge import storage
 from expunge.report import answers, figures, numbers, probes, wording
 from expunge.report.contents import Contents, read_contents
+from expunge.report.formula import as_run
 from expunge.report.page import render_page
 from expunge.report.scores_table import Row, gaps, rows
 from expunge.report.verdict import verdict_words
@@ -62,6 +63,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
         started=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(contents.started)) if contents.started else None,
         digests=_flat(contents.part("digests") or {}),
         sets=_sets(contents),
+        formula=as_run(contents.part("method") or {}),
     )
 
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fake_run import make_run
+
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.report.formula import CHANGING, as_run
+from expunge.report.render import render_report
+
+
+def whos_harry_potter(**settings: Any) -> dict[str, Any]:
+    method = WhosHarryPotter(**settings)
+    return {
+        "name": "whos_harry_potter",
+        "settings": method.model_dump(),
+        "formula": method.formulas(),
+        "citation": method.citation(),
+    }
+
+
+def test_every_setting_is_thought_of() -> None:
+    assert set(CHANGING) == set(WhosHarryPotter.model_fields)
+
+
+def test_log_probabilities_are_shown_where_they_were_compared() -> None:
+    generic, label, loss = as_run(whos_harry_potter()).split("\n\n")
+    assert generic == (
+        r"v_{generic} = \log p_{base}(translated) - 5.0 \, \mathrm{ReLU}\big(\log p_{reinforced}(original)"
+        r" - \log p_{base}(translated)\big) - 10.0 \, [\text{a translation that the block has shown}]"
+    )
+    assert label == r"\mathrm{label}_t = \arg\max v_{generic}"
+    assert loss == (
+        r"L = -\frac{1}{|F|} \sum_t \log p_\theta(\mathrm{label}_t \mid x_{<t})"
+        r" - 1.0 \, \frac{1}{|R|} \sum_R \sum_y p_{base}(y \mid x) \log p_\theta(y \mid x)"
+    )
+
+
+def test_the_paper_s_own_form_is_shown_with_logits_and_without_a_retain_term() -> None:
+    paper = whos_harry_potter(normalise=False, retain_weight=0, translation_penalty=0, alpha=3)
+    generic, _, loss = as_run(paper).split("\n\n")
+    assert generic == (
+        r"v_{generic} = v_{base}(translated) - 3.0 \, \mathrm{ReLU}\big(v_{reinforced}(original) - v_{base}(translated)\big)"
+    )
+    assert "|R|" not in loss
+
+
+def test_the_split_form_and_soft_labels() -> None:
+    generic, label, loss = as_run(whos_harry_potter(form="split", top_k=8, retain_target="text")).split("\n\n")
+    assert r"- \log p_{base}(original)\big)" in generic
+    assert "8 likeliest" in label
+    assert r"\sum_y q_t(y) \log p_\theta(y" in loss
+    assert loss.endswith(r"\sum_R \log p_\theta(y \mid x)")
+
+
+def test_other_methods_are_shown_as_recorded() -> None:
+    assert as_run({"name": "gradient_ascent", "settings": {}, "formula": "$$ L = -x $$"}) == "L = -x"
+    assert as_run({"name": "whos_harry_potter", "settings": {"alpha": 1}, "formula": "old"}) == "old"
+    assert as_run({}) == ""
+
+
+def test_the_report_shows_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    record = json.loads(folder.record.read_text(encoding="utf-8"))
+    folder.record.write_text(json.dumps(record | {"method": whos_harry_potter()}), encoding="utf-8")
+    page = render_report(folder).read_text(encoding="utf-8")
+    assert r"<pre>v_{generic} = \log p_{base}(translated) - 5.0" in page
