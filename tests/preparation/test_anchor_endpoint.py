@@ -2,69 +2,27 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
+from chat_server import Endpoint
 from expunge.errors import RecipeError
-from expunge.preparation import anchor_endpoint
-from expunge.preparation.anchor_endpoint import EndpointError, anchors_from_endpoint
+from expunge.models import endpoint as endpoint_module
+from expunge.models.endpoint import EndpointError
+from expunge.preparation.anchor_endpoint import anchors_from_endpoint
 from expunge.preparation.anchors import Anchor
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
-Reply = tuple[int, bytes, dict[str, str]]
 PASSAGE = "Orsk Vandermoot fed the zorbel. Vandermoot's two zorbels slept in Drossholm."
-
-
-class Endpoint:
-    """A server on the loopback interface that gives prepared replies in turn, the last one for ever."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.requests: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                endpoint.requests.append({"path": self.path, **json.loads(body)})
-                endpoint.headers.append(dict(self.headers))
-                status, content, headers = endpoint.replies[min(len(endpoint.requests), len(endpoint.replies)) - 1]
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
-    def says(self, content: str, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        self.replies.append((status, content.encode("utf-8"), headers or {}))
-
-    def completes(self, content: str) -> None:
-        self.says(json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]}))
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(anchor_endpoint, "_pause", lambda asked, attempt: 0.0)
+    monkeypatch.setattr(endpoint_module, "_pause", lambda asked, attempt: 0.0)
     server = Endpoint()
     yield server
     server.close()
@@ -216,4 +174,4 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 @pytest.mark.parametrize(("asked", "seconds"), [("7", 7.0), ("9999", 30.0), (None, 1.0), ("soon", 1.0)])
 def test_the_pause_follows_the_server_within_reason(asked: str | None, seconds: float) -> None:
-    assert anchor_endpoint._pause(asked, 1) == seconds
+    assert endpoint_module._pause(asked, 1) == seconds
