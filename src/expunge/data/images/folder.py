@@ -58,7 +58,7 @@ def list_folder(folder: Path) -> Listing:
     names = [name for _, _, name in found]
     labels = typed([label for label, _, _ in found])
     classes = list(within) != [""]
-    notes = [f"{len(passed_over)} files that are no pictures were passed over: {some(passed_over)}"]
+    notes = [f"passed over, no pictures: {len(passed_over)} of the files: {some(passed_over)}"]
     empty = [entry.name for entry in _folders(folder) if entry.name not in within]
     notes_empty = [f"class folders without a picture: {some(empty)}"]
     return Listing(

@@ -88,7 +88,7 @@ def decode_rows(
     if not unreadable:
         return pixels, rows, ()
     named = some([listing.ids[row] for row in sorted(unreadable)])
-    return pixels[rows], rows, (f"{len(unreadable)} of {count} pictures could not be read and were skipped: {named}",)
+    return pixels[rows], rows, (f"unreadable and skipped: {len(unreadable)} of {count} pictures: {named}",)
 
 
 def _size(picture: np.ndarray) -> str:

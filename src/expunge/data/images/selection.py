@@ -105,7 +105,7 @@ def _unjudged(images: ImageSet, forget: str) -> list[str]:
         rows = np.flatnonzero(np.isnan(columns[name]))
         if len(rows):
             named = some([images.ids[row] for row in rows])
-            notes.append(f"{len(rows)} pictures have no {name} and are not forgotten: {named}")
+            notes.append(f"not forgotten, since they have no {name}: {len(rows)} of the pictures: {named}")
     return notes
 
 
@@ -116,7 +116,7 @@ def _elsewhere(images: ImageSet, forget: str, forget_rows: np.ndarray, only_trai
     if not len(others):
         return []
     named = some([images.ids[row] for row in others])
-    return [f"{len(others)} more pictures are meant but were never trained on (validation, test): {named}"]
+    return [f"meant, but in validation or test and never trained on: {len(others)} of the pictures: {named}"]
 
 
 def _classes(retain: ImageSet, forget: ImageSet, validation: ImageSet) -> list[str]:
@@ -149,16 +149,18 @@ def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: Imag
         )
     notes = []
     if kept:
-        notes.append(f"{len(kept)} pictures to forget are also kept, as exact copies: {_pairs(kept, forget, retain)}")
+        notes.append(
+            f"of the pictures to forget, {len(kept)} also kept, as exact copies: {_pairs(kept, forget, retain)}"
+        )
     for name, part in (("validation", validation), ("test", test)):
         held = exact_copies(forget.pixels, part.pixels)
         if held:
-            notes.append(f"{len(held)} pictures to forget are also in {name}: {_pairs(held, forget, part)}")
+            notes.append(f"of the pictures to forget, {len(held)} also in {name}: {_pairs(held, forget, part)}")
     exact = {row for row, _ in kept}
     alike = [pair for pair in near_copies(forget.pixels, retain.pixels) if pair[0] not in exact]
     if alike:
         told = _pairs(alike, forget, retain)
-        notes.append(f"{len(alike)} pictures to forget look like one that is kept (near-duplicates): {told}")
+        notes.append(f"of the pictures to forget, {len(alike)} with a near-duplicate that is kept: {told}")
     return notes
 
 
