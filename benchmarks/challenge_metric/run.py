@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=64)
     parser.add_argument("--examples", type=int, default=100)
-    parser.add_argument("--slow-examples", type=int, default=2, help="examples of one_by_one, a minute each")
+    parser.add_argument("--slow-examples", type=int, default=2, help="examples of one_by_one, seconds each")
     parser.add_argument("--shift", type=float, default=0.5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

@@ -55,23 +55,34 @@ def _separable(distinct: np.ndarray, start: np.ndarray, stop: np.ndarray, number
     rows, size = len(start), len(distinct)
     if number == 0 or rows == 0:
         return np.zeros((rows, size + 1), bool)
-    last = stop if number > 1 else start
-    step = (stop - start) / max(number - 1, 1)
-
-    def point(j: np.ndarray) -> np.ndarray:
-        return np.where(j == number - 1, last[:, None], j * step[:, None] + start[:, None])
-
-    # the first point above each value: an estimate that rounding may put one place too early or late, then corrected
-    moving = step > 0
-    place = np.floor((distinct - start[:, None]) / np.where(moving, step, 1.0)[:, None])
-    first = np.where(moving[:, None], np.clip(place - 1, 0, number), 0.0)
-    for _ in range(3):
-        first += (first < number) & (point(first) <= distinct)
+    below = _points_up_to(distinct, start, stop if number > 1 else start, number)
     result = np.empty((rows, size + 1), bool)
-    result[:, 0] = start <= distinct[0]
-    result[:, 1:-1] = (first[:, :-1] < number) & (point(first[:, :-1]) <= distinct[1:])
-    result[:, -1] = first[:, -1] < number
+    result[:, 0] = below[:, 0] > 0
+    np.greater(below[:, 1:], below[:, :-1], out=result[:, 1:-1])
+    result[:, -1] = below[:, -1] < number
     return result
+
+
+def _points_up_to(values: np.ndarray, start: np.ndarray, stop: np.ndarray, number: int) -> np.ndarray:
+    """(rows, D) how many of a row's points are at most each value.
+
+    Division tells, except where a value lies so near to a point that rounding decides; there the point is made.
+    """
+    step = (stop - start) / max(number - 1, 1)
+    safe = np.where(step > 0, step, 1.0)
+    place = values - start[:, None]
+    place /= safe[:, None]
+    whole = np.rint(place)
+    largest = max(abs(values[0]), abs(values[-1]), abs(start[0]), abs(stop[-1]), 1.0)
+    doubt = 1e-7 + 16 * np.finfo(np.float64).eps * largest / safe.min()
+    np.subtract(place, whole, out=place)
+    row, column = np.nonzero(np.abs(place) < doubt)
+    whole += place >= 0  # floor + 1
+    near = whole[row, column][:, None] + np.arange(-2, 3)
+    point = np.where(near == number - 1, stop[row, None], near * step[row, None] + start[row, None])
+    reached = (near < 0) | ((near < number) & (point <= values[column, None]))
+    whole[row, column] = near[:, 0] + reached.sum(1)
+    return np.clip(whole, 0, number, out=whole)
 
 
 @dataclass(frozen=True, slots=True)
