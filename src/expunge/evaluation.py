@@ -9,6 +9,7 @@ from expunge import pipeline, storage
 from expunge.engine.interruption import interruptible
 from expunge.engine.precision import Precision
 from expunge.errors import RunError
+from expunge.measures.judged import judged_scores
 from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.lazy import LazyModel
@@ -126,6 +127,10 @@ def evaluate_model(
             sets = _sets_of(found[1] if found else None, recipe, folder, base, show)
             base.release()
             other = LazyModel(find_model(model), precision, as_stored=True)
-            return pipeline.measure(recipe, folder, other, sets, "unlearned", show).scores
+            measured = pipeline.measure(recipe, folder, other, sets, "unlearned", show)
+            judged, notes = judged_scores({"unlearned": measured.grades})
+            for note in notes:
+                show.say(note)
+            return measured.scores + judged
     finally:
         show.close()

@@ -6,6 +6,7 @@ Every part is a stage that is kept in the run folder; the same command again goe
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,12 +23,14 @@ from expunge.evidence.cost import oracle_cost
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import as_dict, make_record, versions, vouched
 from expunge.measures.familiarity import Prompt, probe_tokens
+from expunge.measures.judged import judge, judge_messages, judged_scores
 from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
 from expunge.memory import peak_memory_bytes
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
@@ -135,11 +138,22 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
     asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
     made_from = of_model | {
         "sets": sets.measured(),
-        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows"})
+        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows", "judge_url", "judge_model"})
         | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
     }
     measured = Measured.load(stage(folder, f"measured-{which}", made_from, core) / "measured.json")
+    if (url := settings.judge_url) is not None and sets.material.completion:
+        said = [row["said"] for row in measured.said["completion prompt"]]
+        chats = judge_messages(recipe.forget, sets.material.completion, sets.material.terms, said)
+
+        def grades(path: Path) -> None:
+            show.stage(f"asking the judge about {words}")
+            key = os.environ.get(KEY)
+            storage.write_json(path / "grades.json", judge(url, settings.judge_model, chats, key, show.update))
+
+        made_from = {"url": url, "model": settings.judge_model, "chats": storage.digest_value(chats)}
+        measured.grades = storage.read_json(stage(folder, f"judged-{which}", made_from, grades) / "grades.json")
     if settings.benchmarks is not None:
         place = settings.benchmarks
 
@@ -310,7 +324,9 @@ def finish(
         measured.append(measure(recipe, folder, oracle, sets, "retrained", show))
         oracle.release()
     show.stage("writing the report")
-    scores = [score for one in measured for score in one.scores]
+    models: tuple[Which, ...] = ("base", "unlearned", "retrained")
+    judged, notes = judged_scores({which: one.grades for which, one in zip(models, measured, strict=False)})
+    scores = [score for one in measured for score in one.scores] + judged
     folder.write_scores(scores)
     storage.write_json(folder.answers, side_by_side(measured))
     record = make_record(
@@ -333,7 +349,7 @@ def finish(
         },
         trained=trained,
         license_name=source.license,
-        warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder)],
+        warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
     )
     storage.write_json(folder.record, record)
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))

@@ -108,6 +108,10 @@ class Evaluation(Part):
     "sampled completions a prompt, besides the greedy one"
     max_blocks: PositiveInt = 32
     "blocks of each split for perplexity and recall"
+    judge_url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    "an OpenAI-compatible endpoint whose model judges completions; prompts, completions and terms are sent to it"
+    judge_model: str = "default"
+    "model name sent to that endpoint"
 
 
 class Verdict(Part):

@@ -38,12 +38,14 @@ class Prompt:
         text: what a reader is shown.
         context: the text that may give terms away: everything the model has read.
         references: further terms that show familiarity here.
+        subtlety: how little the text hints at the target, 1 to 10, where it was written down: for a judge.
     """
 
     ids: tuple[int, ...]
     text: str
     context: str
     references: tuple[str, ...] = field(default=())
+    subtlety: float | None = None
 
 
 @lru_cache(maxsize=8192)

@@ -23,7 +23,8 @@ SHOWN = 160
 
 
 def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
-    """Prompts from JSONL with `prompt` and, if wanted, `references` (terms that show familiarity).
+    """Prompts from JSONL with `prompt` and, if wanted, `references` (terms that show familiarity) and
+    `subtlety` (1 to 10, told to a judge).
 
     Raises:
         DataError: names the file and line.
@@ -51,7 +52,11 @@ def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
             ids = tuple(task.encode_prompt(text))
             # one without a word would be found in every completion
             names = tuple(name for name in map(str, references) if re.search(r"\w", name))
-            prompts.append(Prompt(ids=ids, text=text, context=text, references=names))
+            subtlety = row.get("subtlety")
+            known = isinstance(subtlety, int | float) and not isinstance(subtlety, bool)
+            prompts.append(
+                Prompt(ids=ids, text=text, context=text, references=names, subtlety=subtlety if known else None)
+            )
     if not prompts:
         raise DataError(f"{path} holds no prompts")
     return [prompts[i] for i in spread(len(prompts), wanted)]

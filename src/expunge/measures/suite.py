@@ -45,6 +45,8 @@ class Measured:
 
     scores: list[Score] = field(default_factory=list)
     said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    grades: list[int | None] = field(default_factory=list)
+    "a judge's, of the completions; kept by themselves, not by `save`"
 
     def save(self, path: Path) -> None:
         rows = [{**s.row(), "examples": list(s.examples)} for s in self.scores]

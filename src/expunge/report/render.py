@@ -19,7 +19,7 @@ from expunge.report.scores_table import Row, gaps, rows
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
 
-FAMILIARITIES = ("familiarity_completion", "familiarity_probability")
+FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "familiarity_judged")
 
 
 def render_report(folder: RunFolder) -> Path:

@@ -53,6 +53,13 @@ MEASURES = {
         "forgetting",
         axis="0 is none, 1 is all",
     ),
+    "familiarity_judged": Measure(
+        "Familiarity as judged",
+        "A large model graded each completion of a prompt about the target. What could only come from the target counts "
+        "1, what is typical of it a fifth, all else nothing. Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
     "verbatim_recall": Measure(
         "Verbatim recall",
         "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), "
