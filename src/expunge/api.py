@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expunge.progress import Silent
 from expunge.image_recipe import ImageRecipe
+from expunge.progress import Silent
 from expunge.recipe import Recipe, make_recipe
 from expunge.recipe_file import read_recipe
 from expunge.run_folder import RunFolder

@@ -34,7 +34,8 @@ from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
-from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, reference_table
+from expunge.preparation.known import know
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table
 from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
@@ -203,8 +204,9 @@ def unlearn(
     shutil.rmtree(done.parent, ignore_errors=True)
 
     forget, retain = sets.material.forget, sets.kept
-    if method.draws_retain and getattr(method, "retain_target", "text") == "base":
-        retain = reference_table(recipe, folder, base, method, sets, show)
+    if method.draws_retain:
+        retain = retain_table(recipe, folder, base, method, sets, show)
+    know(forget, sets.kept, method, folder, base, show)
     if method.needs.labels == "generic":
         forget = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones

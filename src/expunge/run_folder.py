@@ -51,10 +51,6 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
 
-    def results(self) -> tuple[Path, ...]:
-        """The files that the record vouches for; the report is made from them and the record."""
-        return self.recipe, self.scores, self.per_example, self.answers, self.anchors
-
     def create(self) -> RunFolder:
         with storage.storage_errors(self.path):
             self.stages.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,12 @@ def row_nll(task: CausalLM, batch: Batch) -> np.ndarray:
     return np.array(values)
 
 
+def row_values(values: torch.Tensor, batch: Batch) -> np.ndarray:
+    """The values of labelled tokens, in order."""
+    rows, length = batch.labels.shape
+    return np.array([values[r, t] for r in range(rows) for t in range(1, length) if batch.labels[r, t] != IGNORED])
+
+
 def test_a_limit_on_the_forget_loss(task: CausalLM) -> None:
     """min(m, NLL) a token: one above it is a constant and no longer pushes; the others and the retain set still do."""
     free = {"name": "gradient_difference", "forget_weight": 2.0, "retain_weight": 0.5}
@@ -87,9 +93,29 @@ def test_a_limit_on_the_forget_loss(task: CausalLM) -> None:
     assert 0 < (known > limit).sum() < len(known)
     expected = -2 * np.minimum(known, limit).mean() + 0.5 * mean_nll(task, RETAIN)
     assert loss_of(task, free | {"forget_limit": limit}) == pytest.approx(expected, rel=1e-12)
+    seldom = torch.linspace(0.5, 18, FORGET.labels.numel()).reshape(FORGET.labels.shape)
+    per_token = 0.6 * row_values(seldom, FORGET)
+    assert 0 < (known > per_token).sum() < len(known)
+    known_words = replace(FORGET, surprise=seldom)
+    expected = -2 * np.minimum(known, per_token).mean() + 0.5 * mean_nll(task, RETAIN)
+    assert loss_of(task, free | {"surprise_share": 0.6}, known_words) == pytest.approx(expected, rel=1e-6)
+    expected = -2 * np.minimum(known, np.minimum(per_token, limit)).mean() + 0.5 * mean_nll(task, RETAIN)
+    both = free | {"surprise_share": 0.6, "forget_limit": limit}
+    assert loss_of(task, both, known_words) == pytest.approx(expected, rel=1e-6)
     kept = gradient(task, free | {"forget_limit": float(known.min() / 2)})  # every token lies above it
     for name, expected_gradient in gradient(task, {"name": "fine_tune"}).items():
         torch.testing.assert_close(kept[name], 0.5 * expected_gradient, rtol=1e-9, atol=1e-14)
+
+
+def test_unlikelihood(task: CausalLM) -> None:
+    """-(1 / |F|) sum log(1 - p); a row above its limit counts nothing."""
+    spec = {"name": "gradient_difference", "forget_loss": "unlikelihood", "retain_weight": 0.0, "forget_weight": 2.0}
+    known = row_nll(task, FORGET)
+    losses = -np.log(1 - np.exp(-known))
+    assert loss_of(task, spec) == pytest.approx(2 * losses.mean(), rel=1e-5)
+    limit = float(np.median(known))
+    expected = 2 * np.where(known < limit, losses, 0).mean()
+    assert loss_of(task, spec | {"forget_limit": limit}) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fine_tuning_is_the_nll_of_what_is_kept(task: CausalLM) -> None:
@@ -144,6 +170,7 @@ SPECS = [
     {"name": "gradient_ascent"},
     {"name": "gradient_difference", "forget_weight": 0.4, "retain_weight": 1.5},
     {"name": "gradient_difference", "forget_limit": 5.3},
+    {"name": "gradient_difference", "forget_loss": "unlikelihood", "retain_weight": 0.5},
     {"name": "fine_tune"},
     {"name": "whos_harry_potter", "retain_weight": 0.5},
 ]

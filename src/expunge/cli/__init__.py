@@ -15,6 +15,7 @@ from expunge.cli.forget import forget
 from expunge.cli.methods import methods
 from expunge.cli.report import report
 from expunge.cli.run import run
+from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.errors import Explained
@@ -27,7 +28,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, teach, evaluate, compare, report, verify, methods, doctor):
+for verb in (forget, run, teach, evaluate, compare, report, verify, suite, methods, doctor):
     app.command(verb)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expunge import storage
 from expunge.data.blocks import Block, check_target_length, iterate_blocks
 from expunge.data.document import Document, digest_documents
 from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
@@ -153,9 +154,11 @@ def token_table(
 
     def make(path: Path) -> None:
         counts = [sum(1 for _ in itertools.islice(blocks(text, recipe, tokenizer), limit)) for text in texts]
+        copies = [max(1, round(max(counts) / max(1, count))) for count in counts]
+        storage.write_json(path / "parts.json", [c * n for c, n in zip(counts, copies, strict=True)])
         with TableWriter(path) as table:
-            for text, count in zip(texts, counts, strict=True):
-                for _ in range(max(1, round(max(counts) / max(1, count)))):
+            for text, times in zip(texts, copies, strict=True):
+                for _ in range(times):
                     for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
                         table.append(block.ids, true_labels(block))
 

@@ -22,7 +22,8 @@ class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], starts[i + 1])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position. `reference_nll` (blocks,) is set by who computed it.
+    Soft labels are `k` candidates with weights for each position. `reference_nll` (blocks,) and `surprise` (vocabulary,) are
+    set by who computed them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,6 +32,7 @@ class TokenTable:
         self.starts = np.load(folder / "starts.npy", allow_pickle=False)
         total = int(self.starts[-1])
         self.reference_nll: np.ndarray | None = None
+        self.surprise: np.ndarray | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
@@ -85,6 +87,9 @@ class TokenTable:
             reference_nll=None
             if self.reference_nll is None
             else torch.from_numpy(np.asarray(self.reference_nll[list(rows)], np.float32)),
+            surprise=None
+            if self.surprise is None
+            else torch.from_numpy(self.surprise[np.maximum(labels, 0)].astype(np.float32)),
         )
 
 

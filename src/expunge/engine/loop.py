@@ -45,15 +45,23 @@ class WatchedTask:
         self.task = task
         self.truth: dict[int, float] = {}
 
-    def nll(self, batch: Batch, ceiling: float | None = None) -> torch.Tensor:
+    def nll(self, batch: Batch, ceiling: float | torch.Tensor | None = None) -> torch.Tensor:
         loss, truth = self.task.nll_and_truth(batch, ceiling)
         self.truth[id(batch)] = float(truth)
         return loss
+
+    def row_nll(self, batch: Batch) -> torch.Tensor:
+        losses = self.task.row_nll(batch)
+        self.truth[id(batch)] = float(losses.detach().sum())
+        return losses
 
     def example_nll(self, batch: Batch) -> torch.Tensor:
         losses = self.task.example_nll(batch)
         self.truth[id(batch)] = float(losses.detach().sum())
         return losses
+
+    def surprise(self, batch: Batch) -> torch.Tensor:
+        return self.task.surprise(batch)
 
     def example_rows(self, batch: Batch) -> torch.Tensor:
         return self.task.example_rows(batch)

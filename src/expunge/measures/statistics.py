@@ -22,7 +22,7 @@ def share_interval(values: Sequence[float]) -> tuple[float, float, float]:
     values that happen to be alike do not show that all are.
     """
     array = _array(values)
-    n, mean = len(array), float(array.mean())
+    n, mean = len(array), min(1.0, max(0.0, float(array.mean())))  # rounding may leave the range
     if not 0.0 < mean < 1.0:
         return mean, *wilson_interval(mean * n, n)
     centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)

@@ -25,6 +25,7 @@ class Needs:
         forget: whether batches of the forget set are drawn.
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
         reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
+        surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
         validation: whether held-back pictures are needed.
         kinds: the kinds of model that the method works on.
     """
@@ -33,6 +34,7 @@ class Needs:
     forget: bool = True
     retain: Literal["never", "always", "weighted"] = "never"
     reference: bool = False
+    surprise: bool = False
     validation: bool = False
     kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
 
@@ -54,6 +56,11 @@ class Method(Part):
         if self.needs.retain == "weighted":
             return float(getattr(self, "retain_weight", 0.0)) > 0
         return self.needs.retain == "always"
+
+    @property
+    def asks_surprise(self) -> bool:
+        """Whether `step.surprise` is asked for with these hyper-parameters."""
+        return self.needs.surprise and getattr(self, "surprise_share", 1.0) is not None
 
     @classmethod
     def citation(cls) -> str:

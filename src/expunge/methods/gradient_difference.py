@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
 
 from expunge.methods.base import Method, Needs
 from expunge.tasks.base import Loss, Step
+
+LEAST_NLL = 1e-6
+"nats added to what a token costs, so that log(1 - p) of one known for certain is a number"
 
 
 class GradientDifference(Method):
@@ -18,24 +23,42 @@ class GradientDifference(Method):
 
     Ascends on the forget set while descending on the retain set. In the papers the forget part has no bound (m infinite):
     a token pushes the harder the less likely it already is, so what is long forgotten goes on to harm the rest, while
-    what is still known by heart hardly pushes at all. `forget_limit` m leaves a token alone once it costs m nats, and the
-    retain set goes on being repaired; `training.stop_forget_loss` ends the training instead.
+    what is still known by heart hardly pushes at all. A limit m leaves a token alone once it costs m nats, and the retain set
+    goes on being repaired: `forget_limit` is one for all tokens, `surprise_share` s makes it s times what the token
+    would cost without any context, so that "the" is not driven out of the language. `training.stop_forget_loss` ends the
+    training instead. `forget_loss: unlikelihood` puts log(1 - p) in the place of -log p (Welleck et al. 2019,
+    arXiv:1908.04319): what is known by heart pushes hardest, what is forgotten not at all.
     """
 
     forget_weight: PositiveFloat = 1.0
     "gamma; 1 in the TOFU paper's section 4"
+    forget_loss: Literal["likelihood", "unlikelihood"] = "likelihood"
+    "what falls on the forget set: the log-likelihood, as in the papers, or -log(1 - p)"
     forget_limit: PositiveFloat | None = None
     "m: nats at which a forgotten token stops pushing; none in the papers"
+    surprise_share: PositiveFloat | None = None
+    "share of a token's surprise without context (-log of its frequency) at which it stops pushing; none in the papers"
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the TOFU paper's section 4"
 
     retain_target: Literal["text", "base"] = "text"
     "what the retain loss asks for: the text itself, or what the base model said there (KL, the TOFU paper's variant)"
 
-    needs: ClassVar[Needs] = Needs(labels="true", retain="weighted")
+    needs: ClassVar[Needs] = Needs(labels="true", retain="weighted", surprise=True)
 
     def loss(self, step: Step) -> Loss:
-        forget = -self.forget_weight * step.nll(step.forget, ceiling=self.forget_limit)
+        ceiling: float | Tensor | None = self.forget_limit
+        if self.surprise_share is not None:
+            ceiling = self.surprise_share * step.surprise(step.forget)
+            ceiling = ceiling if self.forget_limit is None else ceiling.clamp(max=self.forget_limit)
+        if self.forget_loss == "unlikelihood":
+            nll = step.row_nll(step.forget)
+            losses = -torch.log(-torch.expm1(-(nll + LEAST_NLL)))
+            if ceiling is not None:
+                losses = torch.where(nll < ceiling, losses, 0.0)
+            forget = self.forget_weight * step.row_mean(step.forget, losses)
+        else:
+            forget = -self.forget_weight * step.nll(step.forget, ceiling=ceiling)
         if not self.draws_retain:
             return Loss(forget=forget)
         return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))

@@ -46,6 +46,8 @@ class Sets:
     material: Material
     general: tuple[TextSet, list[int]] | None = None
     "general text that is trained on beside the user's retain set, and its blocks' tokens; nothing is measured on it"
+    own_rows: int = 0
+    "blocks of `kept` that are the user's; they come first"
     notes: list[str] = field(default_factory=list)
     "what a reader of the scores must know"
 
@@ -122,7 +124,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     apart = None
     if given is not None and general is not None:
         apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
-    retain_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
+    measured_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
     ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
@@ -142,26 +144,35 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         completion=completion,
         probability=probability,
         forget=forget_table,
-        retain=retain_table,
+        retain=measured_table,
         ordinary=ordinary_table,
     )
-    return Sets(forget, retain, ordinary, kept_table, material, apart, notes)
+    own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
+    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes)
 
 
-def reference_table(
+def retain_table(
     recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
 ) -> TokenTable:
-    """What is kept, labelled with what the base model says there; only rows that training draws can be read."""
+    """What is kept, labelled as the method asks; only rows that training draws can be read.
+
+    The user's text is labelled with itself or with what the base model says there (the method's `retain_target`). Text
+    that was sampled from the base model stands for all that it would have said: it always has the base's distribution.
+    """
+    text_rows = sets.own_rows if getattr(method, "retain_target", "text") == "text" else 0
+    if text_rows == len(sets.kept):
+        return sets.kept
     rows = drawn_rows(method, recipe.training, sets.material.forget, sets.kept, recipe.seed)
 
     def make(path: Path) -> None:
         show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update)
+        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update, text_rows)
 
     made_from = {
         "model": base.digest,
         "kept": sets.kept.folder.name,
         "rows": storage.digest_value(rows),
+        "text_rows": text_rows,
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }

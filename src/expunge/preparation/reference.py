@@ -66,12 +66,14 @@ def reference_labels(
     folder: Path,
     seed: int,
     progress: Callable[[float], None] | None = None,
+    text_rows: int = 0,
 ) -> None:
     """Write `rows` of `table` again with soft labels: the base model's own distribution over the next token.
 
     Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
+    The first `text_rows` rows of `table` are labelled with their own text instead.
     """
     with TableWriter(folder, k=TOP + TAIL) as writer:
         for number, row in enumerate(rows, 1):
@@ -80,7 +82,9 @@ def reference_labels(
             soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
             soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
             places = np.flatnonzero(labels[1:] != IGNORED) + 1
-            if len(places):
+            if row < text_rows:
+                soft_ids[places, 0], soft_weights[places, 0] = labels[places], 1.0
+            elif len(places):
                 probabilities = task.row_logits(table.batch([row])).softmax(-1).cpu()
                 generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
                 top = probabilities.topk(TOP, dim=-1)

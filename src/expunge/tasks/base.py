@@ -29,6 +29,7 @@ class Batch:
         soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
         examples: what sums over examples are divided by: those of the whole optimizer step.
         reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
+        surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
     """
 
     ids: Tensor
@@ -39,6 +40,7 @@ class Batch:
     soft_weights: Tensor | None = None
     examples: float = 0.0
     reference_nll: Tensor | None = None
+    surprise: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -50,6 +52,7 @@ class Batch:
             soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
             examples=self.examples,
             reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
+            surprise=None if self.surprise is None else self.surprise.to(device),
         )
 
 
@@ -88,15 +91,23 @@ class Rows:
 class Task(Protocol):
     """What a kind of model offers to methods."""
 
-    def nll(self, batch: Any, ceiling: float | None = None) -> Tensor:
+    def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
         """Negative log-likelihood of the labels (soft ones where the batch has them): sum over rows / normaliser.
 
-        No row counts for more than `ceiling` nats, and one that would has no gradient.
+        No row counts for more than `ceiling` (one, or one a label), and one that would has no gradient.
         """
+        ...
+
+    def row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label."""
         ...
 
     def example_nll(self, batch: Any) -> Tensor:
         """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
+        ...
+
+    def surprise(self, batch: Any) -> Tensor:
+        """(rows,) what each label would cost, in nats, to one who does not see the input."""
         ...
 
     def example_rows(self, batch: Any) -> Tensor:
@@ -116,13 +127,17 @@ class Step:
     forget: Any
     retain: Any
 
-    def nll(self, batch: Any, ceiling: float | None = None) -> Tensor:
+    def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
         """Negative log-likelihood of the batch's labels, in nats a row of the whole optimizer step; scalar.
 
         Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean. A row counts for
-        at most `ceiling` nats; above it, it has no gradient.
+        at most `ceiling` nats (one figure, or one a label); above it, it has no gradient.
         """
         return self.task.nll(_there(batch), ceiling)
+
+    def row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label, in nats: for losses that weigh rows by their likelihood."""
+        return self.task.row_nll(_there(batch))
 
     def example_nll(self, batch: Any) -> Tensor:
         """(examples,) negative log-likelihood of each example, in nats, summed over its labelled rows."""
@@ -134,6 +149,13 @@ class Step:
         if reference is None:
             raise ValueError("the method asked for a reference that it did not declare in `needs`")
         return reference
+
+    def surprise(self, batch: Any) -> Tensor:
+        """(rows,) what each label would cost one who does not see the input: -log of its frequency, in nats.
+
+        Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
+        """
+        return self.task.surprise(_there(batch))
 
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""

@@ -71,10 +71,10 @@ class CausalLM:
         # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
         return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
 
-    def nll(self, batch: Batch, ceiling: float | None = None) -> Tensor:
+    def nll(self, batch: Batch, ceiling: float | Tensor | None = None) -> Tensor:
         return self.nll_and_truth(batch, ceiling)[0]
 
-    def nll_and_truth(self, batch: Batch, ceiling: float | None = None) -> tuple[Tensor, Tensor]:
+    def nll_and_truth(self, batch: Batch, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(loss, truth): the loss over labels / normaliser, and the summed -log p of the *true* next tokens there.
 
         The second costs nothing: the logits are there already. It says how well the text itself is still known while
@@ -108,8 +108,8 @@ class CausalLM:
             true_logits = logits.detach().gather(1, truth[:, None])[:, 0]
         return loss / batch.normaliser, (logsums.detach() - true_logits).sum()
 
-    def example_nll(self, batch: Batch) -> Tensor:
-        """(blocks,) negative log-likelihood of each block's labels, summed over them; differentiable."""
+    def row_nll(self, batch: Batch) -> Tensor:
+        """(rows,) negative log-likelihood of each label, differentiable."""
         batch = batch.to(self.device)
         rows = self._rows(batch)
         target = batch.labels[:, 1:][rows[:, :-1]]
@@ -121,10 +121,19 @@ class CausalLM:
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
-            losses = linear_nll(hidden, head, target, dtype)
-        else:
-            losses = logits.logsumexp(-1) - logits.gather(1, target[:, None])[:, 0]
-        return torch.zeros(len(rows), dtype=losses.dtype, device=self.device).index_add(0, _examples(rows), losses)
+            return linear_nll(hidden, head, target, dtype)
+        return logits.logsumexp(-1) - logits.gather(1, target[:, None])[:, 0]
+
+    def example_nll(self, batch: Batch) -> Tensor:
+        """(blocks,) negative log-likelihood of each block's labels, summed over them; differentiable."""
+        losses = self.row_nll(batch)
+        rows = _examples(self._rows(batch)).to(self.device)
+        return torch.zeros(len(batch.ids), dtype=losses.dtype, device=self.device).index_add(0, rows, losses)
+
+    def surprise(self, batch: Batch) -> Tensor:
+        if batch.surprise is None:
+            raise ValueError("the method asked for each token's surprise, which it did not declare in `needs`")
+        return batch.surprise[:, 1:][self._rows(batch)[:, :-1]].to(self.device)
 
     def example_rows(self, batch: Batch) -> Tensor:
         return (batch.labels[:, 1:] != IGNORED).sum(1).to(self.device, torch.float32)

@@ -23,7 +23,7 @@ class _LinearCrossEntropy(Function):
         target: Tensor,
         weight: Tensor,
         dtype: torch.dtype,
-        ceiling: float | None,
+        ceiling: float | Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_head = ctx.needs_input_grad[:2]
         cast_head = head.detach().to(dtype)
@@ -41,8 +41,9 @@ class _LinearCrossEntropy(Function):
             mass = weight[rows].to(wide)
             losses = (mass * (logsum[:, None] - logits.gather(1, target[rows]))).sum(1)
             if ceiling is not None:
-                mass = mass * (losses < ceiling)[:, None]  # a row above it is a constant: no gradient
-                losses = losses.clamp(max=ceiling)
+                limit = ceiling[rows].to(wide) if isinstance(ceiling, Tensor) else ceiling
+                mass = mass * (losses < limit)[:, None]  # a row above it is a constant: no gradient
+                losses = losses.clamp(max=limit)
             total += losses.sum()
             if grad_hidden is None and grad_head is None:
                 continue
@@ -78,7 +79,7 @@ def linear_cross_entropy(
     target: Tensor,
     weight: Tensor | None = None,
     dtype: torch.dtype | None = None,
-    ceiling: float | None = None,
+    ceiling: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of a linear head, holding logits of `CHUNK` rows at a time.
 
@@ -88,7 +89,7 @@ def linear_cross_entropy(
         target: (rows,) token ids, or (rows, k) candidates.
         weight: (rows, k) weight of each candidate; ones where absent.
         dtype: type of the matrix products (bfloat16 under autocast); that of `hidden` where absent.
-        ceiling: most that a row's loss counts for, in nats; rows above it have no gradient.
+        ceiling: most that a row's loss counts for, in nats, (rows,) or one for all; rows above it have no gradient.
 
     Returns:
         The sum over rows (scalar, float32, differentiable once) and each row's log-sum-exp (rows,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +118,17 @@ class ImageClassifier:
         target = batch.labels if batch.soft_weights is None else batch.soft_weights
         return F.cross_entropy(logits, target, reduction="none")
 
+    def row_nll(self, batch: ImageBatch) -> Tensor:
+        return self.example_nll(batch)
+
     def example_rows(self, batch: ImageBatch) -> Tensor:
         return torch.ones(len(batch.labels), device=self.device)
 
-    def nll(self, batch: ImageBatch, ceiling: float | None = None) -> Tensor:
+    def surprise(self, batch: ImageBatch) -> Tensor:
+        classes = self.logits_of(batch.pixels[:1]).shape[-1]
+        return torch.full((len(batch.labels),), math.log(classes), dtype=self.dtype, device=self.device)
+
+    def nll(self, batch: ImageBatch, ceiling: float | Tensor | None = None) -> Tensor:
         losses = self.example_nll(batch)
         return (losses if ceiling is None else losses.clamp(max=ceiling)).mean()
 

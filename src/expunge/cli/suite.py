@@ -1,0 +1,112 @@
+"""`expunge suite`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+
+def suite(
+    name: Literal["challenge"],
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    data: str,
+    forget: str = "random:0.02",
+    methods: str = "all",
+    models: int = 32,
+    pictures: int | None = 1200,
+    seed: int = 0,
+    workers: int | None = None,
+    ray: bool = False,
+    out: Path = Path("runs/challenge"),
+) -> int:
+    """Run a named benchmark. `challenge`: the NeurIPS 2023 unlearning contest, on any pictures.
+
+    For example:
+
+        expunge suite challenge --data FACES --methods all --models 32 --out runs/challenge
+
+        expunge suite challenge --data FACES --methods kookmin,scrub,fine_tune --forget "random:0.02" --models 16
+
+    Models are made in processes of this machine, one a core, or on a Ray cluster; what is finished is kept, and the same
+    command goes on. More models or methods may be added later. Fields of the recipe can be given as --PART.FIELD VALUE.
+
+    Parameters
+    ----------
+    name:
+        Which benchmark.
+    data:
+        Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face data set id.
+    forget:
+        What is to be forgotten: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
+    methods:
+        Names with commas between them, or all.
+    models:
+        Models of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
+    pictures:
+        Use the first so many pictures of the data.
+    seed:
+        Decides the split, and with it the forget set; and every model.
+    workers:
+        Processes; one a core where absent.
+    ray:
+        Use the Ray cluster that RAY_ADDRESS names, or a local one.
+    out:
+        The contest's folder.
+    """
+    from expunge.cli.overrides import read_overrides
+    from expunge.image_recipe import make_image_recipe
+    from expunge.progress import Live
+    from expunge.suites.challenge import run_contest
+    from expunge.suites.contest_models import contest_methods
+
+    content = {
+        "data": data,
+        "forget": forget,
+        "seed": seed,
+        "images": {"limit": pictures, "only_train": True, "size": 32},
+    }
+    recipe = make_image_recipe(content, read_overrides(options), where="options")
+    figures = run_contest(
+        recipe, out, methods=contest_methods(methods), models=models, workers=workers, ray=ray, show=Live()
+    )
+    print_contest(figures)
+    print(f"Figures: {out / 'contest.json'}")
+    return 0
+
+
+def print_contest(figures: dict[str, Any]) -> None:
+    """The table of a contest."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def shown(estimate: dict[str, float | None] | None, digits: int = 3) -> str:
+        if estimate is None or estimate["value"] is None:
+            return ""
+        if estimate["low"] is None or estimate["high"] is None:
+            return f"{estimate['value']:.{digits}f}"
+        return "{value:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(d=digits, **estimate)
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    table = Table(box=None, pad_edge=False)
+    for header in ("method", "score", "F", "F / ceiling", "retain ratio", "test ratio", "compute", "U-LiRA AUC"):
+        table.add_column(header, no_wrap=True)
+    for row in [figures["ceiling"], *figures["methods"]]:
+        table.add_row(
+            row["name"],
+            "over budget" if row["over_budget"] else f"{row['score']['value']:.3f}",
+            shown(row["forgetting"]),
+            shown(row["share_of_ceiling"], 2),
+            shown(row["retain_ratio"]),
+            shown(row["test_ratio"]),
+            f"{row['compute_share']:.1%}",
+            shown(row["ulira"]["auc"]) if "ulira" in row else "",
+        )
+    console.print(table)
+    console.print(
+        f"\n{figures['models']} models of each kind, {figures['examples']} forgotten pictures. 95 % intervals."
+    )

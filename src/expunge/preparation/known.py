@@ -1,0 +1,75 @@
+"""What is known of the forget set before training, computed once with the base model, for methods that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from expunge.data.tables import TokenTable
+from expunge.measures.perplexity import spread
+from expunge.methods.base import Method
+from expunge.models.lazy import LazyModel
+from expunge.preparation.stage import stage
+from expunge.progress import Silent
+from expunge.run_folder import RunFolder
+from expunge.tasks.causal_lm import CausalLM
+
+BLOCKS = 64
+"blocks of kept text that tokens' frequencies are taken from"
+FLOOR = 1e-8
+"least frequency of a token"
+
+Progress = Callable[[float], None]
+
+
+def know(
+    forget: TokenTable, kept: TokenTable, method: Method, folder: RunFolder, base: LazyModel, show: Silent
+) -> None:
+    """Give the forget set what `method.needs`: `surprise` of every token, `reference_nll` of every block."""
+    made_from = {"model": base.digest, "bf16": base.precision.bf16}
+
+    def surprise(path: Path) -> None:
+        show.stage("noting how common each token is")
+        np.save(path / "values.npy", token_surprise(base(), kept, show.update), allow_pickle=False)
+
+    def reference(path: Path) -> None:
+        show.stage("noting what the base model says of the forget set")
+        np.save(path / "values.npy", block_nll(base(), forget, show.update), allow_pickle=False)
+
+    if method.asks_surprise:
+        path = stage(folder, "surprise", made_from | {"kept": kept.folder.name}, surprise)
+        forget.surprise = np.load(path / "values.npy", allow_pickle=False)
+    if method.needs.reference:
+        path = stage(folder, "reference-nll", made_from | {"forget": forget.folder.name}, reference)
+        forget.reference_nll = np.load(path / "values.npy", allow_pickle=False)
+
+
+def token_surprise(task: CausalLM, table: TokenTable, progress: Progress | None = None) -> np.ndarray:
+    """(vocabulary,) float32 nats: -log of the mean of the model's next-token distributions over the table's text.
+
+    Means of distributions are smoother than counts of tokens: words that the text happens not to hold have a share too.
+    """
+    rows = spread(len(table), BLOCKS)
+    total, positions = torch.zeros(()), 0
+    for number, row in enumerate(rows, 1):
+        probabilities = task.row_logits(table.batch([row])).softmax(-1)
+        total = total + probabilities.double().sum(0).cpu()
+        positions += len(probabilities)
+        if progress is not None:
+            progress(number / len(rows))
+    frequency = np.maximum(total.numpy() / max(1, positions), FLOOR)
+    return np.asarray(-np.log(frequency), np.float32)
+
+
+def block_nll(task: CausalLM, table: TokenTable, progress: Progress | None = None) -> np.ndarray:
+    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens."""
+    found = np.empty(len(table), np.float32)
+    for row in range(len(table)):
+        with torch.no_grad():
+            found[row] = float(task.example_nll(table.batch([row])))
+        if progress is not None:
+            progress((row + 1) / len(table))
+    return found

@@ -1,0 +1,81 @@
+"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and as many trained anew.
+
+Source: Triantafillou et al. 2024 (arXiv:2406.09073) and the metric's description, which `measures.privacy.challenge`
+computes.
+
+The contest's folder holds `recipe.yaml` (what is run), `stages/` (the model that forgets), `results/GROUP/SEED.npz` (one
+finished model each: what it says of forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
+contest that was broken off goes on with what is not there yet; more models or methods may be added to it later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+from expunge.data.image_sets import read_image_sets
+from expunge.errors import RecipeError
+from expunge.evidence.record import versions
+from expunge.image_pipeline import base_model, picture_side
+from expunge.image_recipe import ImageRecipe
+from expunge.memory import peak_memory_bytes
+from expunge.models.image_model import NEW
+from expunge.progress import Silent
+from expunge.run_folder import RunFolder
+from expunge.suites.contest_figures import contest_figures
+from expunge.suites.contest_models import contest_jobs, make_model
+from expunge.suites.jobs import run_jobs
+
+FIGURES = "contest.json"
+
+
+def run_contest(
+    recipe: ImageRecipe,
+    out: str | Path,
+    *,
+    methods: dict[str, dict[str, Any]],
+    models: int = 32,
+    workers: int | None = None,
+    ray: bool | str = False,
+    show: Silent | None = None,
+) -> dict[str, Any]:
+    """Make every model that is missing, compute the figures, and write `contest.json`; the figures.
+
+    Args:
+        methods: as `contest_methods` gives them.
+        models: of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
+    """
+    show = show or Silent()
+    if recipe.model not in NEW:
+        raise RecipeError(
+            "a contest trains its models anew", seen=f"model: {recipe.model}", allowed="model: " + " or ".join(NEW)
+        )
+    if models < 2:
+        raise RecipeError("a contest needs more than one model of a kind", seen=models, allowed="2 or more")
+    folder = RunFolder(out)
+    try:
+        with folder.held():
+            show.stage("reading the pictures")
+            sets = read_image_sets(recipe, picture_side(recipe))
+            folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())
+            base = base_model(recipe, folder, sets, show)
+            jobs = contest_jobs(recipe, folder.path, base.source, methods, models)
+            missing = [job for job in jobs if not job.path.is_file()]
+            show.stage(f"{len(missing)} of {len(jobs)} models to make")
+            for number, (job, seconds) in enumerate(run_jobs(make_model, missing, workers=workers, ray=ray), 1):
+                folder.log("model", group=job.group, seed=job.seed, seconds=seconds)
+                show.update(number / len(missing), f"{job.group} {job.seed}")
+            show.stage("computing the figures")
+            budget = recipe.verdict.share_of_retraining
+            figures = contest_figures(folder.path, sets, methods, models, budget) | {
+                "data": sets.sizes(),
+                "notes": list(sets.notes),
+                "forget_ids": list(sets.parts["forget"].ids),
+                "versions": versions(),
+                "peak_memory_bytes": peak_memory_bytes(),
+            }
+            storage.write_json(folder.path / FIGURES, figures)
+    finally:
+        show.close()
+    return figures

@@ -1,0 +1,175 @@
+"""The models of a contest: unlearned by each method, and trained anew; each is a job whose result is a file of its own."""
+
+from __future__ import annotations
+
+import functools
+import io
+import time
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from expunge import storage
+from expunge.data.image_sets import ImageSets, read_image_sets
+from expunge.data.order import random_seed
+from expunge.engine.classifier import balancing, fit, unlearn
+from expunge.engine.work import Work
+from expunge.errors import RecipeError
+from expunge.image_pipeline import (
+    fitting_phase,
+    loss_phase,
+    make_work,
+    outputs_of,
+    picture_side,
+    retraining_passes,
+)
+from expunge.image_recipe import ImageRecipe, make_image_recipe
+from expunge.methods.discovery import built_in, make_method, method_class
+from expunge.models.image_model import load_classifier, new_classifier
+from expunge.models.source import ModelSource, locate
+
+RETRAINED, INDEPENDENT = "retrained", "independent"
+"the oracles that models are compared with, and as many more for the ceiling"
+SETTINGS = "challenge_settings.yaml"
+"each method's settings in the contest, beside this file"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model to make: trained anew (`method` None), or unlearned."""
+
+    folder: str
+    recipe: dict[str, Any]
+    base: str
+    group: str
+    seed: int
+    method: dict[str, Any] | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder) / "results" / self.group / f"{self.seed:04d}.npz"
+
+
+def contest_methods(names: str) -> dict[str, dict[str, Any]]:
+    """Methods of the contest with their settings: {name: {"method": {...}, "unlearning": {...}}}.
+
+    Args:
+        names: `all`, or names with commas between them.
+
+    Raises:
+        RecipeError: a name that is no method for classifiers.
+    """
+    able = [name for name in built_in() if "image_classifier" in method_class(name).needs.kinds]
+    wanted = able if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    settings = yaml.safe_load((files("expunge.suites") / SETTINGS).read_text(encoding="utf-8")) or {}
+    found = {}
+    for name in wanted:
+        if name not in able:
+            method_class(name)  # an unknown name is told with the nearest one
+            raise RecipeError(f"the method {name} does not work on image classifiers", allowed=", ".join(able))
+        own = settings.get(name) or {}
+        found[name] = {
+            "method": {"name": name, **(own.get("method") or {})},
+            "unlearning": own.get("unlearning") or {},
+        }
+        make_method(found[name]["method"])
+    return found
+
+
+def contest_jobs(
+    recipe: ImageRecipe, folder: Path, base: ModelSource, methods: dict[str, dict[str, Any]], models: int
+) -> list[Job]:
+    """Every model of the contest, oracles first."""
+    content = recipe.model_dump(mode="json")
+    path = str(folder.resolve())
+    jobs = [Job(path, content, "", group, seed) for group in (RETRAINED, INDEPENDENT) for seed in range(models)]
+    for name, settings in methods.items():
+        group = group_name(name, settings)
+        jobs += [
+            Job(path, content, str(base.folder.resolve()), group, seed, settings["method"], settings["unlearning"])
+            for seed in range(models)
+        ]
+    return jobs
+
+
+def group_name(name: str, settings: dict[str, Any]) -> str:
+    """The folder of a method's models: other settings are another group."""
+    return f"{name}-{storage.digest_value(settings)[:8]}"
+
+
+@functools.lru_cache(maxsize=1)
+def _sets(recipe: str) -> ImageSets:
+    """The pictures, read once a process."""
+    made = make_image_recipe(yaml.safe_load(recipe), {})
+    return read_image_sets(made, picture_side(made))
+
+
+def make_model(job: Job) -> float:
+    """Train or unlearn one model and keep what it says; the seconds it took."""
+    recipe = make_image_recipe({**job.recipe, "unlearning": job.fields}, {})
+    sets = _sets(yaml.safe_dump(job.recipe))
+    start, cpu = time.monotonic(), time.process_time()
+    seed = random_seed(recipe.seed, "contest", job.group, job.seed) % (1 << 31)
+    if job.method is None:
+        task = new_classifier(recipe.model, sets.classes, seed)
+        kept, classes = sets.tensors["retain"], len(sets.classes)
+        weights = balancing(kept, classes) if recipe.fitting.class_weights else None
+        work = Work(
+            task=task, retain=kept, forget=kept, validation=None, classes=classes, seed=seed, class_weights=weights
+        )
+        fit(work, fitting_phase(recipe))
+    else:
+        task = load_classifier(locate(job.base), sets.classes)
+        work = make_work(recipe, task, sets, seed)
+        work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
+        unlearn(work, make_method(job.method), loss_phase(recipe))
+    seconds, spent = time.monotonic() - start, time.process_time() - cpu
+    outputs = outputs_of(task, sets)
+    arrays = {f"logits_{name}": value.astype(np.float32) for name, value in outputs.logits.items()}
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        passes=work.cost.passes,
+        share=work.cost.passes / retraining_passes(recipe, sets),
+        seconds=seconds,
+        cpu_seconds=spent,
+        **arrays,
+    )
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    storage.write_bytes(job.path, buffer.getvalue())
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """The models of one kind.
+
+    Attributes:
+        logits: by split, (models, pictures, classes).
+        share: (models,) image passes over those of retraining.
+        cpu_seconds: (models,) of a process on one thread.
+    """
+
+    logits: dict[str, np.ndarray]
+    share: np.ndarray
+    cpu_seconds: np.ndarray
+
+
+def read_group(folder: Path, group: str, models: int) -> Group:
+    """What the first `models` models of a group say."""
+    logits: dict[str, list[np.ndarray]] = {}
+    share, seconds = [], []
+    for seed in range(models):
+        with np.load(folder / "results" / group / f"{seed:04d}.npz", allow_pickle=False) as stored:
+            for key in stored.files:
+                if key.startswith("logits_"):
+                    logits.setdefault(key.removeprefix("logits_"), []).append(stored[key])
+            share.append(float(stored["share"]))
+            seconds.append(float(stored["cpu_seconds"]))
+    return Group({name: np.stack(values) for name, values in logits.items()}, np.array(share), np.array(seconds))
