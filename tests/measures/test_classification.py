@@ -33,16 +33,43 @@ def test_balanced_accuracy_counts_classes_alike() -> None:
     assert found.high > 0.9
 
 
-def test_balanced_interval_holds_the_truth() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "chances"),
+    [
+        ([60, 30, 12], [0.9, 0.7, 0.5]),
+        ([4] * 10, [0.2] * 10),
+        ([3] * 10, [0.05] * 10),
+        ([40, 3, 3, 2, 2, 1, 1], [0.6, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1]),
+        ([30] * 10, [0.99] * 10),
+        ([10, 10], [0.0, 0.4]),
+        ([90, 2], [0.95, 0.5]),
+    ],
+)
+def test_balanced_interval_holds_the_truth(sizes: list[int], chances: list[float]) -> None:
+    """Many small classes and shares near 0 or 1, where a bootstrap by class or a flat prior holds it far less often."""
     g = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
     held = 0
-    labels = np.repeat([0, 1, 2], [60, 30, 12])
-    chance = np.array([0.9, 0.7, 0.5])
-    for seed in range(300):
-        predicted = np.where(g.random(len(labels)) < chance[labels], labels, 9)
-        found = balanced_accuracy(predicted, labels, seed=seed)
-        held += found.low <= chance.mean() <= found.high
-    assert 0.91 <= held / 300 <= 0.99
+    for _ in range(600):
+        predicted = np.where(g.random(len(labels)) < np.array(chances)[labels], labels, 99)
+        found = balanced_accuracy(predicted, labels)
+        held += found.low <= np.mean(chances) <= found.high
+    assert held / 600 >= 0.91
+
+
+def test_balanced_interval_lies_around_the_value() -> None:
+    """Seven of forty right, one of four in seven classes: no end of the interval is the value itself."""
+    labels = np.repeat(np.arange(10), 4)
+    predicted = np.where((np.arange(40) % 4 == 0) & (labels < 7), labels, 99)
+    found = balanced_accuracy(predicted, labels)
+    assert found.value == pytest.approx(0.175)
+    assert found.low < 0.15 < 0.2 < found.high < 0.35
+    everything = balanced_accuracy(labels, labels)
+    assert (everything.value, everything.high) == (1.0, 1.0)
+    assert 0.85 < everything.low < 0.95
+    # of classes of the same size and share the interval is that of plain accuracy
+    half = balanced_accuracy([0, 0, 1, 1], [0, 1, 0, 1])
+    assert (half.low, half.high) == pytest.approx(wilson_interval(2, 4))
 
 
 def test_tug_of_war() -> None:
