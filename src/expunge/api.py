@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from expunge.errors import RecipeError
 from expunge.image_recipe import ImageRecipe
 from expunge.progress import Silent
 from expunge.recipe import Recipe, make_recipe
@@ -61,9 +62,27 @@ def evaluate(
     from expunge.evaluation import evaluate_model, evaluate_run
 
     more = {"benchmarks": benchmarks, "prompts": prompts, "ordinary_text": ordinary_text}
+    path = load_run(target).recipe if recipe is None else Path(recipe)
+    made = read_recipe(path)
+    if isinstance(made, ImageRecipe):
+        return _evaluate_images(target, made, recipe, [name for name, value in more.items() if value is not None], show)
     if recipe is not None:
         return evaluate_model(str(target), Path(recipe), **more, show=show)
     return evaluate_run(load_run(target), **more, show=show)
+
+
+def _evaluate_images(
+    target: str | Path, made: ImageRecipe, recipe: str | Path | None, more: Sequence[str], show: Silent | None
+) -> list[Any]:
+    from expunge.image_evaluation import evaluate_classifier, evaluate_images_run
+
+    if more:
+        raise RecipeError(
+            f"{more[0]} is for language models; this is a run on an image classifier", allowed="no such option"
+        )
+    if recipe is not None:
+        return evaluate_classifier(str(target), made, RunFolder(Path(recipe).parent), show)
+    return evaluate_images_run(made, load_run(target), show)
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:

@@ -17,16 +17,18 @@ from expunge.data.order import random_seed
 from expunge.engine.classifier import balancing, fit, unlearn
 from expunge.engine.interruption import interruptible
 from expunge.engine.work import Work
-from expunge.errors import RecipeError
+from expunge.errors import DataError, ModelError, RecipeError
 from expunge.evidence.image_record import image_record
 from expunge.evidence.model_card import model_card
+from expunge.evidence.record import versions, vouched
 from expunge.image_recipe import ImageRecipe
 from expunge.measures.image_suite import SPLITS, Outputs, image_scores
 from expunge.measures.score import Which
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
-from expunge.models.image_model import NEW, load_classifier, new_classifier, save_classifier, side
+from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
 from expunge.models.source import ModelSource, digest_model, locate
+from expunge.preparation.places import settle_images
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.report.render import render_report
@@ -53,7 +55,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     Raises:
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
-    show = show or Silent()
+    show, recipe = show or Silent(), settle_images(recipe)
     folder, method = RunFolder(out), make_method(recipe.method)
     if "image_classifier" not in method.needs.kinds:
         raise RecipeError(
@@ -63,7 +65,12 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")
-            sets = read_image_sets(recipe, picture_side(recipe))
+            sets = read_sets(recipe)
+            if method.needs.validation and not len(sets.tensors["validation"]):
+                raise DataError(
+                    f"the method {recipe.method['name']} needs validation pictures, and there are none",
+                    next_step="give more pictures, or a larger share: --images.validation 0.2",
+                )
             folder.claim(recipe.model_dump(mode="json"), recipe.to_yaml())
             for note in sets.notes:
                 folder.log("notice", text=note)
@@ -76,11 +83,13 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     return folder
 
 
-def picture_side(recipe: ImageRecipe) -> int:
-    """Pixels of a picture's side: as asked for, else as the model wants them."""
-    if recipe.images.size is not None:
-        return recipe.images.size
-    return SIDE if recipe.model in NEW else side(locate(recipe.model, recipe.revision).folder) or 224
+def read_sets(recipe: ImageRecipe) -> ImageSets:
+    """The pictures as the model wants them: of its size unless another is asked for, labels in its order."""
+    size = recipe.images.size
+    if recipe.model in NEW:
+        return read_image_sets(recipe, size or SIDE)
+    folder = locate(recipe.model, recipe.revision).folder
+    return read_image_sets(recipe, size or side(folder) or 224, class_names(folder))
 
 
 def fitting_phase(recipe: ImageRecipe) -> Phase:
@@ -129,7 +138,7 @@ def fitted(
             progress=_told(show),
         )
         fit(work, fitting_phase(recipe))
-        save_classifier(task, path / "model", picture_side(recipe))
+        save_classifier(task, path / "model", sets.size)
         storage.write_json(path / "fitted.json", {"passes": work.cost.passes, "seconds": work.cost.seconds})
 
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -168,23 +177,18 @@ def forget(
 ) -> dict[str, Any]:
     """Run the method and save `model/`; what it cost."""
     retraining = retraining_passes(recipe, sets)
-    made_from = {
-        "model": base.source.digest,
-        "sets": sets.digests(),
-        "method": recipe.method,
-        "unlearning": recipe.unlearning.model_dump(),
-        "fitting": recipe.fitting.model_dump(),
-        "seed": recipe.seed,
-    }
+    made_from = unlearned_from(recipe, sets) | {"model": base.source.digest}
     checkpoints = folder.checkpoints / f"unlearned-{storage.digest_value(made_from)[:16]}"
 
     def make(path: Path) -> None:
         show.stage(f"unlearning: {recipe.method['name']}")
         start = time.monotonic()
-        task = load_classifier(base.source, sets.classes)
+        task = load_classifier(base.source, sets.classes, sets.size)
+        if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
+            raise ModelError(f"{base.source.name} holds weights that are no numbers", allowed="a model that works")
         work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=_told(show))
         unlearn(work, method, loss_phase(recipe))
-        save_classifier(task, folder.model, picture_side(recipe))
+        save_classifier(task, folder.model, sets.size)
         storage.write_json(
             path / "trained.json",
             {
@@ -194,6 +198,8 @@ def forget(
                 "seconds": time.monotonic() - start,
                 "losses": work.losses,
                 "files": saved_files(folder),
+                "thresholds": recipe.verdict.model_dump(),
+                "versions": versions(),
             },
         )
 
@@ -206,6 +212,28 @@ def forget(
         trained = storage.read_json(path / "trained.json")
     shutil.rmtree(checkpoints, ignore_errors=True)
     return trained
+
+
+def unlearned_from(recipe: ImageRecipe, sets: ImageSets) -> dict[str, Any]:
+    """What the unlearned model is made from, besides the base model."""
+    return {
+        "sets": sets.digests(),
+        "method": recipe.method,
+        "unlearning": recipe.unlearning.model_dump(),
+        "fitting": recipe.fitting.model_dump(),
+        "seed": recipe.seed,
+    }
+
+
+def trained_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
+    if folder.model.is_dir():
+        files = saved_files(folder)
+        for path in folder.stages.glob("unlearned-*/stage.json"):
+            trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
+            if trained["files"] == files:
+                return trained, storage.read_json(path)["made_from"]
+    return None
 
 
 def make_work(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSets, seed: int, **more: Any) -> Work:
@@ -255,7 +283,7 @@ def measure(folder: RunFolder, source: ModelSource, sets: ImageSets, which: Whic
 
     def make(path: Path) -> None:
         show.stage(f"measuring the {which} model")
-        task = load_classifier(source, sets.classes)
+        task = load_classifier(source, sets.classes, sets.size)
         outputs_of(task, sets).save(path / "outputs.npz")
 
     made_from = {"which": which, "model": source.digest, "sets": sets.digests()}
@@ -267,6 +295,12 @@ def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
         {split: task.outputs(sets.tensors[split]).cpu().numpy() for split in SPLITS},
         {split: sets.tensors[split].labels.numpy() for split in SPLITS},
     )
+
+
+def stranger(recipe: ImageRecipe, sets: ImageSets) -> Outputs:
+    """What a model with random weights says."""
+    name = recipe.model if recipe.model in NEW else "resnet18-small"
+    return outputs_of(new_classifier(name, sets.classes, random_seed(recipe.seed, "teacher") % (1 << 31)), sets)
 
 
 def finish(
@@ -285,9 +319,7 @@ def finish(
     after = measure(folder, unlearned, sets, "unlearned", show)
     reference = measure(folder, oracle.source, sets, "retrained", show) if oracle is not None else None
     show.stage("writing the report")
-    name = recipe.model if recipe.model in NEW else "resnet18-small"
-    stranger = new_classifier(name, sets.classes, random_seed(recipe.seed, "teacher") % (1 << 31))
-    teacher = outputs_of(stranger, sets)
+    teacher = stranger(recipe, sets)
     scores = image_scores(before, "base", reference, teacher) + image_scores(after, "unlearned", reference, teacher)
     if reference is not None:
         scores += image_scores(reference, "retrained", None, teacher)
@@ -303,7 +335,13 @@ def finish(
             "formula": method.formulas(),
         },
         sets=sets.sizes(),
-        digests={"base model": base.source.digests, "model": saved_files(folder), **sets.digests()},
+        read_as={"size": sets.size, "classes": list(sets.classes)},
+        digests={
+            "base model": base.source.digests,
+            "model": saved_files(folder),
+            **sets.digests(),
+            "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
+        },
         trained=trained,
     )
     storage.write_json(folder.record, record)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from expunge.evidence.image_verdict import judge_images
-from expunge.evidence.record import versions
-from expunge.image_recipe import ImageRecipe
+from expunge.evidence.record import newer_versions
+from expunge.image_recipe import ImageRecipe, ImageVerdict
 from expunge.measures.privacy.membership import NOTE
 from expunge.measures.score import Score
 from expunge.memory import peak_memory_bytes
@@ -29,10 +29,18 @@ def image_record(
     *,
     method: dict[str, Any],
     sets: dict[str, Any],
+    read_as: dict[str, Any],
     digests: dict[str, Any],
     trained: dict[str, Any],
 ) -> dict[str, Any]:
-    """The content of `record.json`."""
+    """The content of `record.json`.
+
+    Thresholds and versions are those with which the model was made, whoever measures it again.
+
+    Args:
+        read_as: size of the pictures and names of the classes, in their order.
+        trained: what was noted when the model was saved.
+    """
     not_tested = list(NOT_TESTED)
     if not any(score.model == "retrained" for score in scores):
         not_tested.insert(0, "Comparison with a model retrained without the forget set: `--retrained train` makes one.")
@@ -41,9 +49,16 @@ def image_record(
     }
     peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
     notes = list(dict.fromkeys(row["text"] for row in folder.read_events("notice")))
+    thresholds, used = trained["thresholds"], trained["versions"]
+    if thresholds != recipe.verdict.model_dump():
+        notes.append("the thresholds in recipe.yaml were changed after the unlearning; those from before it count")
+    notes += newer_versions(used)
+    forget = Path(recipe.forget).name if Path(recipe.forget).is_file() else recipe.forget
     return {
-        "title": f"{recipe.forget} of {Path(recipe.data).name}",
-        "verdict": judge_images(scores, recipe.verdict, trained["share_of_retraining"]),
+        "name": folder.path.resolve().name,
+        "title": f"{forget} of {Path(recipe.data).name}",
+        "verdict": judge_images(scores, ImageVerdict(**thresholds), trained["share_of_retraining"]),
+        "thresholds": thresholds,
         "cost": {
             "seconds_total": round(sum(seconds.values()), 1),
             "seconds": seconds,
@@ -54,7 +69,8 @@ def image_record(
         "stopped": "all phases done",
         "method": method,
         "sets": sets,
-        "versions": versions(),
+        "read_as": read_as,
+        "versions": used,
         "digests": digests,
         "license": None,
         "not_tested": not_tested,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def newer_versions(used: Mapping[str, str]) -> list[str]:
+    """What to tell where a model is measured with other versions than those it was made with."""
+    newer = {name: now for name, now in versions().items() if used.get(name) != now}
+    if not newer:
+        return []
+    listed = ", ".join(f"{name} {now} ({used.get(name, 'none')})" for name, now in newer.items())
+    return [f"measured with other versions than it was trained with (in brackets): {listed}"]
 
 
 def _processor() -> str:
@@ -85,10 +94,7 @@ def make_record(
     told = list(warnings)
     if thresholds != recipe.verdict.model_dump():
         told.append("the thresholds in recipe.yaml were changed after the training; those from before it count")
-    newer = {name: now for name, now in versions().items() if used.get(name) != now}
-    if newer:
-        listed = ", ".join(f"{name} {now} ({used.get(name, 'none')})" for name, now in newer.items())
-        told.append(f"measured with other versions than it was trained with (in brackets): {listed}")
+    told += newer_versions(used)
     not_tested = list(NOT_TESTED)
     if not any(score.measure == "accuracy" for score in scores):
         not_tested.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")

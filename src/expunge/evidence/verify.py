@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
+from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
+from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import versions, vouched
 from expunge.evidence.verdict import judge
+from expunge.image_recipe import ImageRecipe, ImageVerdict
 from expunge.models.digest import digest_model
-from expunge.recipe import Recipe, Verdict, load_recipe
+from expunge.recipe import Recipe, Verdict
+from expunge.recipe_file import read_recipe
 from expunge.report.render import report_page
 from expunge.run_folder import RunFolder
 
@@ -33,16 +37,16 @@ def verify_run(folder: RunFolder) -> list[Finding]:
     folder can write the record too. What cannot be checked is among the findings.
     """
     record = storage.read_json(folder.record)
-    recipe = load_recipe(folder.recipe)
+    recipe = read_recipe(folder.recipe)
     digests = record["digests"]
     names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
     return [
         *_files("model/", digests["model"], _model_files(folder.model)),
         Finding("model/README.md: a card may be edited", None),
-        *_base_model(recipe, digests["base model"]),
+        *_base_model(folder, recipe, digests["base model"]),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
-        *_sets(folder, recipe, digests),
-        _verdict(folder, record),
+        *(_pictures(recipe, record) if isinstance(recipe, ImageRecipe) else _sets(folder, recipe, digests)),
+        _verdict(folder, recipe, record),
         _report(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
     ]
@@ -68,11 +72,10 @@ def _model_files(model: Path) -> dict[str, str]:
     return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
 
 
-def _base_model(recipe: Recipe, listed: Mapping[str, str]) -> Iterable[Finding]:
-    place = Path(recipe.model)
-    if not (place / "config.json").is_file() and (place / "model" / "config.json").is_file():
-        place = place / "model"
-    if not (place / "config.json").is_file():
+def _base_model(folder: RunFolder, recipe: Recipe | ImageRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("fitted-base-*/model")]
+    place = next((place for place in places if (place / "config.json").is_file()), None)
+    if place is None:
         yield Finding(f"the base model {recipe.model}: no folder that is there", None)
         return
     here = digest_model(place)
@@ -108,6 +111,21 @@ def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iter
             yield _same(f"the {name} set {target}", _digest(target) == wanted)
 
 
+def _pictures(recipe: ImageRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
+    """The parts of the pictures, read and parted again."""
+    wanted = {name: digest for name, digest in record["digests"].items() if name.endswith(" set")}
+    if not Path(recipe.data).exists():
+        yield Finding(f"the pictures {recipe.data}: no file or folder that is there", None)
+        return
+    try:
+        here = read_image_parts(recipe, record["read_as"]["size"], record["read_as"]["classes"]).digests()
+    except ExpungeError as error:
+        yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
+        return
+    for name, digest in wanted.items():
+        yield _same(f"the {name} of {recipe.data}", here.get(name) == digest)
+
+
 def _sampled(folder: RunFolder, name: str, wanted: str) -> Finding:
     """A set that the model wrote; without a user's retain set the general text is the retain set."""
     sampled = "general" if name == "retain" else name
@@ -124,11 +142,16 @@ def _digest(target: str) -> str | None:
         return None
 
 
-def _verdict(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
+def _verdict(folder: RunFolder, recipe: Recipe | ImageRecipe, record: Mapping[str, Any]) -> Finding:
     if not folder.scores.is_file() or "thresholds" not in record:
         return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
     try:
-        same = judge(folder.read_scores(), Verdict(**record["thresholds"])) == record["verdict"]
+        scores, thresholds = folder.read_scores(), record["thresholds"]
+        if isinstance(recipe, ImageRecipe):
+            found = judge_images(scores, ImageVerdict(**thresholds), record["cost"]["share_of_retraining"])
+        else:
+            found = judge(scores, Verdict(**thresholds))
+        same = found == record["verdict"]
     except (ExpungeError, KeyError, TypeError, ValueError):
         same = False
     return Finding(

@@ -18,6 +18,9 @@ from expunge.measures.score import Score, Which
 SPLITS = ("forget", "retain", "test")
 "the splits measured, in the order of the report"
 
+NO_CLASS = -1
+"the prediction where a model's outputs are no numbers"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
@@ -66,11 +69,14 @@ def image_scores(
             )
         )
 
+    # A broken model's answer is no answer: wrong, and as unsure as can be.
+    broken = {name: ~np.isfinite(values).all(1) for name, values in outputs.logits.items()}
+    outputs = Outputs({n: np.where(broken[n][:, None], 0.0, v) for n, v in outputs.logits.items()}, outputs.labels)
     for split in SPLITS:
         logits, labels = outputs.logits[split], outputs.labels[split]
         if not len(labels):
             continue
-        predicted = logits.argmax(1)
+        predicted = np.where(broken[split], NO_CLASS, logits.argmax(1))
         right = (predicted == labels).astype(float)
         add(
             "image_accuracy",

@@ -50,11 +50,11 @@ def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassif
         return ImageClassifier(AutoModelForImageClassification.from_config(config).eval())
 
 
-def load_classifier(source: ModelSource, classes: Sequence[str]) -> ImageClassifier:
-    """Load a classifier whose classes are those of the data.
+def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
+    """Load a classifier whose classes are those of the data, in their order, and which takes pictures of `size`.
 
     Raises:
-        ModelError: no image classifier, or other classes than the data's.
+        ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
     """
     logging.disable_progress_bar()
     try:
@@ -82,8 +82,30 @@ def load_classifier(source: ModelSource, classes: Sequence[str]) -> ImageClassif
             allowed=", ".join(classes[:5]) + (" …" if len(classes) > 5 else ""),
             next_step="give the data that the model was trained on, with --images.label naming its column of classes",
         )
-    mean, std = _normalisation(source.folder)
-    return ImageClassifier(model.eval(), mean, std)
+    names = class_names(source.folder)
+    if names is not None and names != tuple(classes) and set(names) == set(classes):
+        raise ModelError(
+            f"{source.name} has the classes in another order", seen=", ".join(names), allowed=", ".join(classes)
+        )
+    task = ImageClassifier(model.eval(), *_normalisation(source.folder))
+    try:
+        with torch.no_grad():
+            task.logits_of(torch.zeros(1, 3, size, size, dtype=task.dtype, device=task.device))
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{source.name} does not take colour pictures of {size} x {size} pixels",
+            seen=str(error).strip().splitlines()[0],
+            allowed=f"{getattr(config, 'num_channels', 3)} channels, image_size {getattr(config, 'image_size', 'any')}",
+            next_step="give the size that the model was trained with: --images.size PIXELS",
+        ) from error
+    return task
+
+
+def class_names(folder: Path) -> tuple[str, ...] | None:
+    """What a saved model calls its classes, in its order; None where it names none (`LABEL_0`, ...)."""
+    found = storage.read_json(folder / "config.json").get("id2label") or {}
+    names = tuple(str(found[key]) for key in sorted(found, key=int))
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
 
 
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -101,12 +123,14 @@ def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def side(folder: Path) -> int | None:
-    """Height and width in pixels that a saved model wants, where it says so."""
+    """Height and width in pixels that a saved model wants, where its preprocessor or its configuration says so."""
     path = folder / "preprocessor_config.json"
-    size = storage.read_json(path).get("size") if path.is_file() else None
+    content = storage.read_json(path) if path.is_file() else {}
+    cropped = content.get("crop_size") if content.get("do_center_crop") else None
+    size = cropped or content.get("size") or storage.read_json(folder / "config.json").get("image_size")
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
-    return int(size) if size else None
+    return int(size) if isinstance(size, int) and size > 0 else None
 
 
 def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:

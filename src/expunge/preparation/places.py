@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from expunge.data.targets import classify_target, missing_target
+from expunge.image_recipe import ImageRecipe
+from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
 from expunge.recipe import Recipe
 
@@ -43,6 +45,14 @@ def settle(recipe: Recipe) -> Recipe:
     )
 
 
+def settle_images(recipe: ImageRecipe) -> ImageRecipe:
+    """The recipe with every path that it names as an absolute one."""
+    named = {name: _if_there(getattr(recipe, name)) for name in ("data", "test_data", "forget")}
+    model = recipe.model if recipe.model in NEW else _if_there(recipe.model)
+    retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
+    return recipe.model_copy(update=named | {"model": model, "retrained": retrained})
+
+
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
@@ -53,4 +63,4 @@ def _if_given(path: str | None) -> str | None:
 
 def _if_there(name: str | None) -> str | None:
     """A path where it is one; else it may be the name of a starter model, or an id on a hub."""
-    return name if name is None or not Path(name).exists() else _absolute(name)
+    return name if name is None or not Path(os.path.expanduser(name)).exists() else _absolute(name)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
-from expunge.data.image_sets import read_image_sets
 from expunge.errors import RecipeError
 from expunge.evidence.record import versions
-from expunge.image_pipeline import base_model, picture_side
+from expunge.image_pipeline import base_model, read_sets
 from expunge.image_recipe import ImageRecipe
 from expunge.memory import peak_memory_bytes
 from expunge.models.image_model import NEW
@@ -57,7 +56,7 @@ def run_contest(
     try:
         with folder.held():
             show.stage("reading the pictures")
-            sets = read_image_sets(recipe, picture_side(recipe))
+            sets = read_sets(recipe)
             folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())
             base = base_model(recipe, folder, sets, show)
             jobs = contest_jobs(recipe, folder.path, base.source, methods, models)

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from expunge import storage
-from expunge.data.image_sets import ImageSets, read_image_sets
+from expunge.data.image_sets import ImageSets
 from expunge.data.order import random_seed
 from expunge.engine.classifier import balancing, fit, unlearn
 from expunge.engine.work import Work
@@ -24,7 +24,7 @@ from expunge.image_pipeline import (
     loss_phase,
     make_work,
     outputs_of,
-    picture_side,
+    read_sets,
     retraining_passes,
 )
 from expunge.image_recipe import ImageRecipe, make_image_recipe
@@ -105,8 +105,7 @@ def group_name(name: str, settings: dict[str, Any]) -> str:
 @functools.lru_cache(maxsize=1)
 def _sets(recipe: str) -> ImageSets:
     """The pictures, read once a process."""
-    made = make_image_recipe(yaml.safe_load(recipe), {})
-    return read_image_sets(made, picture_side(made))
+    return read_sets(make_image_recipe(yaml.safe_load(recipe), {}))
 
 
 def make_model(job: Job) -> float:
@@ -124,7 +123,7 @@ def make_model(job: Job) -> float:
         )
         fit(work, fitting_phase(recipe))
     else:
-        task = load_classifier(locate(job.base), sets.classes)
+        task = load_classifier(locate(job.base), sets.classes, sets.size)
         work = make_work(recipe, task, sets, seed)
         work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
         unlearn(work, make_method(job.method), loss_phase(recipe))

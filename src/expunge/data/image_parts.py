@@ -1,0 +1,112 @@
+"""The pictures of a run: read, and parted into what is kept, forgotten, and held back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from expunge.data.images.image_set import ImageSet
+from expunge.data.images.reading import read_images
+from expunge.data.images.selection import Split, split
+from expunge.errors import DataError
+from expunge.image_recipe import ImageRecipe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageParts:
+    """The four parts of the data (retain, forget, validation, test), with what there is to say about them."""
+
+    parts: dict[str, ImageSet]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Height and width of every picture in pixels."""
+        return int(self.parts["retain"].pixels.shape[1])
+
+    def digests(self) -> dict[str, str]:
+        return {f"{name} set": part.digest() for name, part in self.parts.items()}
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        return {
+            name: {"pictures": len(part), "classes": len(set(part.labels.tolist()))}
+            for name, part in self.parts.items()
+        }
+
+
+def read_image_parts(recipe: ImageRecipe, size: int, names: Sequence[str] | None = None) -> ImageParts:
+    """Read and part the pictures that the recipe names.
+
+    Args:
+        size: height and width to bring them to.
+        names: what the model calls its classes, in its order, where it names them.
+
+    Raises:
+        DataError: as `read_images` and `split` have it; test data with other classes than the training data; classes
+            of which the model knows only some; nothing to measure on.
+    """
+    settings = recipe.images
+    images = read_images(
+        recipe.data,
+        size=size,
+        label=settings.label,
+        limit=settings.limit,
+        bins=settings.bins,
+        skip_unreadable=settings.skip_unreadable,
+    )
+    if not images.labelled:
+        raise DataError(
+            f"the pictures of {recipe.data} have no labels, and a classifier learns from them",
+            allowed="class folders, or a column of labels",
+            next_step="name the column: --images.label COLUMN",
+        )
+    images, notes = _as_the_model_has_it(images, names)
+    apart = recipe.test_data is not None
+    parts: Split = split(
+        images,
+        recipe.forget,
+        validation=settings.validation,
+        test=0.0 if apart else settings.test,
+        seed=recipe.seed,
+        only_train=settings.only_train,
+    )
+    named = {"retain": parts.retain, "forget": parts.forget, "validation": parts.validation, "test": parts.test}
+    notes = [*images.notes, *notes, *parts.notes]
+    if recipe.test_data is not None:
+        test = read_images(
+            recipe.test_data,
+            size=size,
+            label=settings.label,
+            bins=settings.bins,
+            skip_unreadable=settings.skip_unreadable,
+        )
+        notes += test.notes
+        test, _ = _as_the_model_has_it(test, names)
+        if test.classes != images.classes:
+            raise DataError(
+                f"the test pictures {recipe.test_data} have other classes than {recipe.data}",
+                seen=", ".join(test.classes),
+                allowed=", ".join(images.classes),
+            )
+        named["test"] = test
+    if not len(named["test"]):
+        raise DataError(
+            "there are no test pictures to measure on",
+            seen=f"{len(images)} pictures, of which {len(parts.forget)} are to be forgotten; images.test {settings.test:g}",
+            next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
+        )
+    return ImageParts(named, images.classes, tuple(notes))
+
+
+def _as_the_model_has_it(images: ImageSet, names: Sequence[str] | None) -> tuple[ImageSet, list[str]]:
+    """The pictures with labels that count the model's classes, and what to tell where it names none of them."""
+    if names is None or tuple(names) == images.classes:
+        return images, []
+    if set(names) & set(images.classes):
+        fitted = images.with_classes(names)
+        return replace(fitted, notes=images.notes), []
+    told = (
+        f"the model's classes ({', '.join(names[:3])}, …) are taken for the data's ({', '.join(images.classes[:3])}, …)"
+    )
+    return images, [f"{told}, in this order"] if len(names) == len(images.classes) else []

@@ -1,0 +1,82 @@
+"""Measuring a classifier's run again, or any other classifier on a run's pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from expunge import image_pipeline as pipeline
+from expunge.data.image_sets import ImageSets
+from expunge.engine.interruption import interruptible
+from expunge.errors import RunError
+from expunge.image_recipe import ImageRecipe
+from expunge.measures.image_suite import image_scores
+from expunge.measures.score import Score
+from expunge.methods.discovery import make_method
+from expunge.models.source import locate
+from expunge.progress import Silent
+from expunge.run_folder import RunFolder
+
+AGAIN = "run the same command again: it goes on"
+
+
+def evaluate_images_run(recipe: ImageRecipe, folder: RunFolder, show: Silent | None = None) -> list[Score]:
+    """Measure a finished run again and write its scores, record and report anew; what was measured before is reused.
+
+    Raises:
+        RunError: the run is not finished, or its model, its pictures or its recipe were changed since.
+    """
+    show = show or Silent()
+    found = pipeline.trained_model(folder)
+    if found is None:
+        raise RunError(
+            f"{folder.path} has no unlearned model, or one that was changed since",
+            next_step="run the command that started it again, to the end",
+        )
+    trained, made_from = found
+    try:
+        with interruptible(AGAIN), folder.held():
+            show.stage("reading the pictures")
+            sets = pipeline.read_sets(recipe)
+            refuse_changed(recipe, folder, sets, made_from)
+            base = pipeline.base_model(recipe, folder, sets, show)
+            oracle = pipeline.retrained_model(recipe, folder, sets, show)
+            pipeline.finish(recipe, folder, make_method(recipe.method), sets, base, oracle, trained, show)
+    finally:
+        show.close()
+    return folder.read_scores()
+
+
+def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show: Silent | None = None) -> list[Score]:
+    """Measure any classifier on the pictures of a run; kept in that run's stages."""
+    show = show or Silent()
+    if not folder.stages.is_dir():
+        raise RunError(
+            f"{folder.path} is not a run, and a run's pictures are what is measured on",
+            allowed="the recipe.yaml inside a run folder",
+        )
+    try:
+        with interruptible(AGAIN), folder.held():
+            show.stage("reading the pictures")
+            sets = pipeline.read_sets(recipe)
+            found = pipeline.trained_model(folder)
+            if found is not None:
+                refuse_changed(recipe, folder, sets, found[1])
+            outputs = pipeline.measure(folder, locate(model), sets, "unlearned", show)
+            oracle = pipeline.retrained_model(recipe, folder, sets, show)
+            reference = pipeline.measure(folder, oracle.source, sets, "retrained", show) if oracle else None
+            return image_scores(outputs, "unlearned", reference, pipeline.stranger(recipe, sets))
+    finally:
+        show.close()
+
+
+def refuse_changed(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, made_from: dict[str, Any]) -> None:
+    """Raise unless the pictures and the recipe are those that the run's model was made from."""
+    now: dict[str, Any] = pipeline.unlearned_from(recipe, sets) | {"model": made_from["model"]}
+    names = {"sets": "the pictures", "seed": "the recipe's seed"}
+    changed = [names.get(name, f"the recipe's {name}") for name in now if now[name] != made_from.get(name)]
+    if changed:
+        raise RunError(
+            f"the model in {folder.path} was made from something else than there is now",
+            seen=f"changed since: {', '.join(changed)}",
+            next_step=f"make it anew in another folder: expunge run {folder.recipe} --out FOLDER; or undo the change",
+        )
