@@ -113,6 +113,8 @@ def test_unlikelihood(task: CausalLM) -> None:
     known = row_nll(task, FORGET)
     losses = -np.log(1 - np.exp(-known))
     assert loss_of(task, spec) == pytest.approx(2 * losses.mean(), rel=1e-5)
+    odds = spec | {"forget_loss": "log_odds"}
+    assert loss_of(task, odds) == pytest.approx(2 * (losses - known).mean(), rel=1e-5)
     limit = float(np.median(known))
     expected = 2 * np.where(known < limit, losses, 0).mean()
     assert loss_of(task, spec | {"forget_limit": limit}) == pytest.approx(expected, rel=1e-5)
@@ -171,6 +173,7 @@ SPECS = [
     {"name": "gradient_difference", "forget_weight": 0.4, "retain_weight": 1.5},
     {"name": "gradient_difference", "forget_limit": 5.3},
     {"name": "gradient_difference", "forget_loss": "unlikelihood", "retain_weight": 0.5},
+    {"name": "gradient_difference", "forget_loss": "log_odds", "retain_weight": 0.5, "forget_limit": 6.1},
     {"name": "fine_tune"},
     {"name": "whos_harry_potter", "retain_weight": 0.5},
 ]

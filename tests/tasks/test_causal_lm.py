@@ -189,6 +189,12 @@ def test_a_head_that_is_not_plain_falls_back_to_the_models_own_forward(kind: str
     torch.testing.assert_close(log_probs, expected.detach())
 
 
+def test_a_soft_cap_far_above_the_logits_is_noticed(task: CausalLM) -> None:
+    torch.manual_seed(0)
+    config = Gemma2Config(vocab_size=200, intermediate_size=64, final_logit_softcapping=500.0, head_dim=8, **SIZES)
+    assert not CausalLM(Gemma2ForCausalLM(config).eval(), task.tokenizer).plain_head
+
+
 def test_a_plain_gpt2_is_seen_to_be_plain(task: CausalLM) -> None:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=200, n_embd=32, n_layer=2, n_head=2)).eval()

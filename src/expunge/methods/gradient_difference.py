@@ -26,14 +26,15 @@ class GradientDifference(Method):
     what is still known by heart hardly pushes at all. A limit m leaves a token alone once it costs m nats, and the retain set
     goes on being repaired: `forget_limit` is one for all tokens, `surprise_share` s makes it s times what the token
     would cost without any context, so that "the" is not driven out of the language. `training.stop_forget_loss` ends the
-    training instead. `forget_loss: unlikelihood` puts log(1 - p) in the place of -log p (Welleck et al. 2019,
-    arXiv:1908.04319): what is known by heart pushes hardest, what is forgotten not at all.
+    training instead. `forget_loss: unlikelihood` puts -log(1 - p) in the place of log p (Welleck et al. 2019,
+    arXiv:1908.04319): what is known by heart pushes hardest, what is forgotten not at all. `log_odds` is the sum of both:
+    every token pushes its own logit equally hard until its limit, and the others rise in proportion to what they were.
     """
 
     forget_weight: PositiveFloat = 1.0
     "gamma; 1 in the TOFU paper's section 4"
-    forget_loss: Literal["likelihood", "unlikelihood"] = "likelihood"
-    "what falls on the forget set: the log-likelihood, as in the papers, or -log(1 - p)"
+    forget_loss: Literal["likelihood", "unlikelihood", "log_odds"] = "likelihood"
+    "what falls on the forget set: log p, as in the papers; -log(1 - p); or log p - log(1 - p)"
     forget_limit: PositiveFloat | None = None
     "m: nats at which a forgotten token stops pushing; none in the papers"
     surprise_share: PositiveFloat | None = None
@@ -51,9 +52,10 @@ class GradientDifference(Method):
         if self.surprise_share is not None:
             ceiling = self.surprise_share * step.surprise(step.forget)
             ceiling = ceiling if self.forget_limit is None else ceiling.clamp(max=self.forget_limit)
-        if self.forget_loss == "unlikelihood":
+        if self.forget_loss != "likelihood":
             nll = step.row_nll(step.forget)
             losses = -torch.log(-torch.expm1(-(nll + LEAST_NLL)))
+            losses = losses - nll if self.forget_loss == "log_odds" else losses
             if ceiling is not None:
                 losses = torch.where(nll < ceiling, losses, 0.0)
             forget = self.forget_weight * step.row_mean(step.forget, losses)

@@ -93,7 +93,10 @@ def frozen(layers: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
-    """Give layers new random weights, as PyTorch makes them; draws come from `generator` and touch no global state."""
+    """Give layers new random weights; draws come from `generator` and touch no global state.
+
+    Convolutions as in residual networks (He et al. 2015: normal, by fan-out), the others as PyTorch makes them.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
         for module in modules:
@@ -102,6 +105,8 @@ def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
                 renew = getattr(inner, "reset_parameters", None)
                 if callable(renew):
                     renew()
+                    if isinstance(inner, nn.Conv2d):
+                        nn.init.kaiming_normal_(inner.weight, mode="fan_out", nonlinearity="relu")
                 elif own:  # tokens and positions of transformers
                     with torch.no_grad():
                         for parameter in own:
