@@ -13,7 +13,7 @@ from expunge.tasks.base import Loss, Step
 if TYPE_CHECKING:
     from expunge.engine.work import Work
 
-Kind = Literal["causal_lm", "image_classifier"]
+Kind = Literal["causal_lm", "image_classifier", "sharded_classifier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,14 @@ from expunge import storage
 
 READ_BY_TRANSFORMERS = {".safetensors", ".json", ".jinja", ".model", ".txt", ".md"}
 "endings of the files that `from_pretrained` reads, and of the card"
+INDEX = "sisa.json"
+"the file that a folder of shard models has"
 
 
 def digest_model(folder: Path) -> dict[str, str]:
-    """sha256 of the files that `from_pretrained` reads, by name."""
+    """sha256 of the files that `from_pretrained` reads, by name; of a folder of shard models all files, by path."""
+    if (folder / INDEX).is_file():
+        return storage.digest_folder(folder)
     return {
         file.name: storage.digest_file(file)
         for file in sorted(folder.iterdir())
