@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from expunge.image_recipe import ImageVerdict
 from expunge.recipe import Verdict
 from expunge.report import wording
 from expunge.report.verdict import verdict_words
@@ -46,7 +47,7 @@ def test_units_and_values_that_are_missing() -> None:
 
 
 def test_every_threshold_of_the_recipe_has_its_words() -> None:
-    assert set(Verdict.model_fields) == set(wording.CHECKS)
+    assert set(Verdict.model_fields) | set(ImageVerdict.model_fields) == set(wording.CHECKS)
 
 
 def test_every_sentence_is_a_sentence() -> None:
@@ -54,4 +55,6 @@ def test_every_sentence_is_a_sentence() -> None:
         assert words.name[0].isupper()
         assert words.sentence.endswith(".")
         assert "proof" not in words.sentence
-    assert all(text.endswith(".") for text in [*wording.MISSING.values(), wording.LIMITS])
+    assert all(
+        text.endswith(".") for text in [*wording.MISSING.values(), wording.LIMITS, wording.LIMITS_OF_CLASSIFIERS]
+    )

@@ -110,7 +110,7 @@ def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Verdict", tuple(verdict_words(run.part("verdict")).headline.lower() for run in runs)),
         ("Forgotten", tuple(run.title for run in runs)),
         ("Model", tuple(str(run.recipe.get("model", "not named")) for run in runs)),
-        ("Method", tuple(wording.method(run.method) for run in runs)),
+        ("Method", tuple(run.method_title for run in runs)),
         ("Steps", tuple(steps(run) for run in runs)),
         ("Time in all", tuple(numbers.seconds(cost(run, "seconds_total")) for run in runs)),
         ("Peak memory", tuple(numbers.bytes_(cost(run, "peak_memory_bytes")) for run in runs)),

@@ -9,6 +9,7 @@ import yaml
 
 from expunge import storage
 from expunge.measures.score import Score
+from expunge.report import wording
 from expunge.run_folder import RunFolder
 
 
@@ -36,6 +37,11 @@ class Contents:
         return (self.record or {}).get(name)
 
     @property
+    def classifier(self) -> bool:
+        """Whether the run is of an image classifier."""
+        return self.recipe.get("task") == "image_classifier"
+
+    @property
     def title(self) -> str:
         """What was to be forgotten, in the user's words."""
         return str(self.part("title") or self.recipe.get("forget") or "not named")
@@ -44,6 +50,13 @@ class Contents:
     def method(self) -> str:
         name = (self.part("method") or {}).get("name") or (self.recipe.get("method") or {}).get("name")
         return str(name or "not named")
+
+    @property
+    def method_title(self) -> str:
+        """What the method is called in words."""
+        if self.classifier and (named := wording.title(str((self.part("method") or {}).get("citation") or ""))):
+            return named
+        return wording.method(self.method)
 
     def score(self, measure: str, model: str) -> Score | None:
         """The first score of a measure for one of the three models."""

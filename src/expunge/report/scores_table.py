@@ -56,6 +56,8 @@ class Row:
 
     @property
     def better(self) -> str:
+        if self.family == "forgetting" and self.words.aim:
+            return self.words.aim
         return wording.direction(self.any.higher_is)
 
     @property
@@ -86,11 +88,14 @@ def rows(scores: Iterable[Score]) -> list[Row]:
     return sorted(table, key=lambda row: order.get(row.measure, len(order)))
 
 
-def gaps(table: Iterable[Row]) -> list[str]:
-    """What was not measured though a reader would expect it, besides what the run's record says was not tested."""
+def gaps(table: Iterable[Row], benchmarks: bool = True) -> list[str]:
+    """What was not measured though a reader would expect it, besides what the run's record says was not tested.
+
+    `benchmarks`: whether multiple-choice benchmarks are expected, as of language models.
+    """
     table = list(table)
     found = []
-    if not any(row.measure in ("accuracy", "accuracy_normalised") for row in table):
+    if benchmarks and not any(row.measure in ("accuracy", "accuracy_normalised") for row in table):
         found.append(wording.MISSING["benchmarks"])
     if not any("retrained" in row.by_model for row in table):
         found.append(wording.MISSING["retrained"])

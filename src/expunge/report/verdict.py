@@ -29,11 +29,14 @@ class VerdictWords:
     checks: tuple[CheckRow, ...]
 
 
-def verdict_words(verdict: Mapping[str, Any] | None) -> VerdictWords:
-    """The `verdict` of `record.json` in words. It counts as passed only where nothing in it says otherwise."""
+def verdict_words(verdict: Mapping[str, Any] | None, retrained: bool = False) -> VerdictWords:
+    """The `verdict` of `record.json` in words. It counts as passed only where nothing in it says otherwise.
+
+    `retrained`: whether a retrained model was the reference of checks that take one where there is one.
+    """
     if not verdict or not verdict.get("checks"):
         return VerdictWords("none", "No verdict", wording.MISSING["verdict"], ())
-    checks = tuple(_row(check) for check in verdict["checks"])
+    checks = tuple(_row(check, retrained) for check in verdict["checks"])
     total = len(checks)
     failed = [check.name for check in checks if check.passed is False]
     open_ = [check.name for check in checks if check.passed is None]
@@ -53,7 +56,7 @@ def verdict_words(verdict: Mapping[str, Any] | None) -> VerdictWords:
     return VerdictWords("failed", "Failed", reason, checks)
 
 
-def _row(check: Mapping[str, Any]) -> CheckRow:
+def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     name = str(check.get("name") or "unnamed check")
     words = wording.CHECKS.get(name)
     threshold, value = check.get("threshold"), check.get("value")
@@ -62,8 +65,13 @@ def _row(check: Mapping[str, Any]) -> CheckRow:
     elif words.unit == "points":
         limit = f"{words.bound} {_points(threshold)}"
         measured = _points(value)
+    elif words.unit == "area":
+        limit, measured = f"{words.bound} {_any(threshold)}", _any(value)
     else:
-        limit = f"{words.bound} {numbers.share(threshold)} {words.unit.removeprefix('share ')}"
+        whole = words.unit.removeprefix("share ")
+        if words.unit == "share of the reference":
+            whole = "of the retrained model" if retrained else "of before"
+        limit = f"{words.bound} {numbers.share(threshold)} {whole}"
         measured = numbers.share(value)
     passed = check.get("passed")
     return CheckRow(

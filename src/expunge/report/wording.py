@@ -5,6 +5,7 @@ Whoever adds a measure adds a line here; without one it still appears, under its
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ class Measure:
     "values are shares, shown as percentages"
     logarithmic: bool = False
     "per-example values are logarithms of what the score is a mean of"
+    aim: str | None = None
+    "what is best on the forget set, where that is neither the highest nor the lowest"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class Check:
     name: str
     sentence: str
     bound: Literal["at most", "at least"]
-    unit: Literal["share of before", "share of the way", "points"]
+    unit: Literal[
+        "share of before", "share of the way", "share of retraining", "share of the reference", "points", "area"
+    ]
+    "the reference: the retrained model where there is one, else the model before"
 
 
 MEASURES = {
@@ -103,6 +109,59 @@ MEASURES = {
         axis="answered rightly",
         percent=True,
     ),
+    "image_accuracy": Measure(
+        "Accuracy",
+        "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
+        "forget set it should be what a model has that never saw them, which is seldom 0.",
+        axis="named rightly",
+        percent=True,
+        aim="as retrained",
+    ),
+    "balanced_accuracy": Measure(
+        "Balanced accuracy",
+        "The same, as the mean over the classes, so that frequent classes do not hide rare ones. Higher is better.",
+        "utility",
+        axis="named rightly",
+        percent=True,
+    ),
+    "membership_auc": Measure(
+        "Membership attack",
+        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never saw: "
+        "the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak are outvoted "
+        "by those that do not.",
+        "forgetting",
+        axis="area under the curve, 0.5 is chance",
+        aim="near 0.5",
+    ),
+    "membership_tpr": Measure(
+        "Membership attack, at 1 % false alarms",
+        "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. "
+        "1 % is chance; lower is better.",
+        "forgetting",
+        axis="found at 1 % false alarms",
+        percent=True,
+    ),
+    "entropy": Measure(
+        "Entropy",
+        "How undecided the model is between the classes, in nats; 0 is certain. On the forget set best is what a "
+        "retrained model has.",
+        axis="nats, 0 is certain",
+        aim="as retrained",
+    ),
+    "activation_distance": Measure(
+        "Distance to the retrained model",
+        "How far the model's probabilities lie from those of the retrained model, from 0, the same, to 1.41. "
+        "Lower is better.",
+        axis="0 is the same",
+    ),
+    "zrf": Measure(
+        "Zero-retrain forgetting",
+        "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. Best is "
+        "not 1 but what a retrained model has.",
+        "forgetting",
+        axis="1 is as random weights",
+        aim="as retrained",
+    ),
 }
 
 CHECKS = {
@@ -166,12 +225,45 @@ CHECKS = {
         "at most",
         "points",
     ),
+    "retain_accuracy": Check(
+        "Pictures to keep",
+        "Accuracy on the retain set, as a share of the retrained model's, or of the model before where there is none.",
+        "at least",
+        "share of the reference",
+    ),
+    "test_accuracy": Check(
+        "New pictures",
+        "Accuracy on the test set, as a share of the retrained model's, or of the model before where there is none.",
+        "at least",
+        "share of the reference",
+    ),
+    "forget_gap": Check(
+        "Forgotten pictures",
+        "How far accuracy on the forget set is from the retrained model's, or from that on new pictures where there is "
+        "none: too high is memory left, too low is a trace of its own.",
+        "at most",
+        "points",
+    ),
+    "membership_auc": Check(
+        "Membership attack",
+        "How well one rule tells forgotten pictures from new ones, in either direction; 0.5 is chance.",
+        "at most",
+        "area",
+    ),
+    "share_of_retraining": Check(
+        "Compute",
+        "Image passes of unlearning, as a share of those of training anew without the forget set.",
+        "at most",
+        "share of retraining",
+    ),
 }
 
 SPLITS = {
     "forget": "forget set",
     "retain": "retain set",
     "holdout": "holdout set",
+    "test": "test set",
+    "validation": "validation set",
     "ordinary": "ordinary text",
     "general": "general questions",
     "arc_easy": "ARC-easy",
@@ -213,6 +305,9 @@ MISSING = {
     "retain_loss": "The loss on the retain set was not recorded during unlearning.",
     "benchmarks": "No benchmarks were run: multiple-choice tasks such as ARC or BoolQ, which would show damage to "
     "general ability.",
+    "headline": "No accuracy was measured, so there is no headline figure to show.",
+    "confidences": "The outputs behind the scores are no longer in the run folder, so that they cannot be drawn.",
+    "losses": "The method recorded no losses: it does not train, or unlearning has not begun.",
     "retrained": "No retrained model was measured: a model trained without the forget set, which would show what "
     "complete forgetting looks like.",
     "not_tested": "The record lists nothing, which does not mean that everything was tested.",
@@ -226,6 +321,11 @@ MISSING = {
 LIMITS = (
     "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, not a "
     "guarantee: other prompts, other languages, further training or other attacks may bring back what was not seen."
+)
+
+LIMITS_OF_CLASSIFIERS = (
+    "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a guarantee: "
+    "attacks on single pictures, further training or a look inside the weights may show what was not seen."
 )
 
 
@@ -250,6 +350,11 @@ def split(name: str) -> str:
 
 def method(name: str) -> str:
     return METHODS.get(name, readable(name))
+
+
+def title(citation: str) -> str | None:
+    """The name at the start of a method's one sentence: what stands before its source, a comma or a colon."""
+    return re.split(r" \(|, |: |\.$", citation.strip(), maxsplit=1)[0] or None
 
 
 def answers(group: str) -> str:
