@@ -20,11 +20,20 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         RecipeError: no such file, no such kind, or a field that the kind does not have.
     """
     fields = read_fields(path)
-    task = fields.get("task", LANGUAGE)
-    if task == IMAGES:
+    if _kind(path, fields) is ImageRecipe:
         return make_image_recipe(fields, overrides or {}, where=str(path))
-    if task == LANGUAGE:
-        return make_recipe({k: v for k, v in fields.items() if k != "task"}, overrides or {}, where=str(path))
+    return make_recipe({k: v for k, v in fields.items() if k != "task"}, overrides or {}, where=str(path))
+
+
+def recipe_kind(path: Path) -> type[Recipe] | type[ImageRecipe]:
+    """The kind of recipe that a file holds. Raises as `read_recipe`."""
+    return _kind(path, read_fields(path))
+
+
+def _kind(path: Path, fields: Mapping[str, Any]) -> type[Recipe] | type[ImageRecipe]:
+    task = fields.get("task", LANGUAGE)
+    if task in (LANGUAGE, IMAGES):
+        return ImageRecipe if task == IMAGES else Recipe
     near = nearest(str(task), (LANGUAGE, IMAGES))
     raise RecipeError(
         f"{path}: there is no task {task!r}",

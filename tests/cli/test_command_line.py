@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from expunge import cli
-from expunge.methods.discovery import built_in
+from expunge.methods.discovery import built_in, method_class
 from small import SMALL, as_options, write_texts
 
 VERBS = ("forget", "run", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")
@@ -223,8 +223,14 @@ def test_a_signal_ends_any_verb(number: signal.Signals, typed: Type, monkeypatch
 def test_methods_are_listed(typed: Type) -> None:
     said = typed("methods")
     assert (said.code, said.err) == (0, "")
-    assert [line.split()[0] for line in said.out.splitlines()] == built_in()
-    assert all(len(line.split()) > 2 for line in said.out.splitlines())
+    head, *lines = said.out.splitlines()
+    assert head.split() == ["method", "language", "images", "what", "it", "is"]
+    assert [line.split()[0] for line in lines] == built_in()
+    assert all(len(line.split()) > 4 for line in lines)
+    table = {line.split()[0]: tuple(line.split()[1:3]) for line in lines}
+    assert table["whos_harry_potter"] == ("yes", "-")
+    assert table["scrub"] == ("-", "yes")
+    assert {table[name] for name in ("npo", "simnpo", "jensun", "gradient_ascent", "fine_tune")} == {("yes", "yes")}
 
 
 @pytest.mark.parametrize("name", built_in())
@@ -232,10 +238,18 @@ def test_one_method_is_shown(name: str, typed: Type) -> None:
     said = typed("methods", name)
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(f"{name}\n\n")
-    assert "arXiv:" in said.out
+    assert method_class(name).citation()[:40] in said.out
     assert "$$" in said.out
+    assert said.out.rstrip().splitlines()[-2].startswith("works on: ")
     assert said.out.rstrip().splitlines()[-1].startswith("needs: labels ")
-    assert ("--method.alpha (default 5.0)" in said.out) == (name == "whos_harry_potter")
+    for field, info in method_class(name).model_fields.items():
+        assert f"--method.{field} (default {info.default})\n    {info.description}" in said.out
+
+
+def test_which_models_a_method_is_for(typed: Type) -> None:
+    assert "works on: image classifiers\n" in typed("methods", "scrub").out
+    assert "works on: language models, image classifiers\n" in typed("methods", "npo").out
+    assert "--method.alpha (default 5.0)" in typed("methods", "whos_harry_potter").out
 
 
 def test_doctor(typed: Type) -> None:

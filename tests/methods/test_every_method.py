@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pydantic
@@ -11,23 +12,38 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from expunge.data.tables import TokenTable
 from expunge.engine.loop import train
-from expunge.errors import RecipeError
+from expunge.errors import RecipeError, nearest
 from expunge.methods import discovery
 from expunge.methods.base import Method
 from expunge.methods.discovery import built_in, installed, make_method, method_class
 from expunge.models.saving import save_model
 from expunge.models.source import find_model, load_model
+from expunge.preparation.known import block_nll, token_surprise
+from expunge.preparation.reference import reference_labels
 from expunge.recipe import Training
 from expunge.tasks.base import Step
 from expunge.tasks.causal_lm import CausalLM
-from tiny import ignore_log, make_batch, random_blocks, write_table
+from small_images import small_work, tiny_resnet
+from tiny import ignore_log, load_task, random_blocks, write_table
 
+LOSSES = [name for name in built_in() if method_class(name).has_loss()]
+LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
 every_method = pytest.mark.parametrize("name", built_in())
+every_loss = pytest.mark.parametrize("name", LOSSES)
+every_language_method = pytest.mark.parametrize("name", LANGUAGE)
 
 
 def test_the_methods_that_come_with_it() -> None:
-    assert built_in() == ["fine_tune", "gradient_ascent", "gradient_difference", "whos_harry_potter"]
+    assert [
+        *["fine_tune", "gradient_ascent", "gradient_difference", "jensun", "neggrad_plus", "npo", "simnpo"],
+        "whos_harry_potter",
+    ] == LANGUAGE
+    classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
+    classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}
+    winners = {"fanchuan", "kookmin", "seif", "sebastian", "toshi", "amnesiacs", "sun"}
+    assert classics | winners <= set(built_in())
     assert installed() == {}
 
 
@@ -36,17 +52,31 @@ def test_one_file_one_class_named_alike(name: str) -> None:
     kind = method_class(name)
     assert issubclass(kind, Method)
     assert kind.__module__ == f"expunge.methods.{name}"
-    assert kind.__name__ == "".join(part.capitalize() for part in name.split("_"))
-    assert kind.loss is not Method.loss
+    assert kind.__name__.lower() == name.replace("_", "")
+    assert not any(each is not kind and issubclass(each, Method) and each.__module__ == kind.__module__
+                   for each in vars(importlib.import_module(kind.__module__)).values()
+                   if inspect.isclass(each))  # fmt: skip
 
 
 @every_method
-def test_the_docstring_cites_its_paper_and_holds_its_formula(name: str) -> None:
+def test_it_is_a_loss_or_phases_and_a_loss_is_for_every_kind_of_model(name: str) -> None:
     kind = method_class(name)
-    assert "arXiv:" in kind.citation()
+    if kind.needs.kinds != ("sharded_classifier",):  # a way to train: the models' pipeline does it
+        assert kind.has_loss() == (kind.apply is Method.apply)
+    if kind.has_loss() and kind.needs.labels == "true":
+        assert set(kind.needs.kinds) == {"causal_lm", "image_classifier"}
+    if not kind.has_loss():
+        assert "causal_lm" not in kind.needs.kinds
+
+
+@every_method
+def test_the_docstring_cites_its_source_and_holds_its_formula(name: str) -> None:
+    kind = method_class(name)
+    assert re.search(r"\b(19|20)\d\d\b", kind.citation()), "a year"
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|notebook|\(\w.+ (19|20)\d\d", kind.citation()), "a source"
     assert "\n" not in kind.citation()
-    assert kind.formulas().startswith(("L =", "v_{generic} ="))
-    assert r"\log p_\theta" in kind.formulas()
+    assert len(kind.formulas()) > 10
+    assert kind.formulas().count("{") == kind.formulas().count("}")
     assert (inspect.getdoc(kind) or "").count("$$") == 2 * len(kind.formulas().split("\n\n"))
 
 
@@ -54,7 +84,8 @@ def test_the_docstring_cites_its_paper_and_holds_its_formula(name: str) -> None:
 def test_every_hyper_parameter_has_a_default_and_says_what_it_is(name: str) -> None:
     for field, info in method_class(name).model_fields.items():
         assert not info.is_required(), field
-        assert info.description, field
+        assert info.default is not pydantic.fields.PydanticUndefined, field
+        assert len(info.description or "") > 8, field
 
 
 @every_method
@@ -68,8 +99,8 @@ def test_it_is_frozen(name: str) -> None:
 def test_an_unknown_hyper_parameter_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=f"method {name}: there is no field retain_wieght") as caught:
         make_method({"name": name, "retain_wieght": 1.0})
-    known = method_class(name).model_fields
-    assert caught.value.next_step == ("did you mean retain_weight?" if "retain_weight" in known else None)
+    known = nearest("retain_wieght", method_class(name).model_fields)
+    assert caught.value.next_step == (f"did you mean {known}?" if known else None)
 
 
 @every_method
@@ -79,21 +110,35 @@ def test_it_does_not_know_devices_loaders_or_files(name: str) -> None:
         for value in vars(importlib.import_module(f"expunge.methods.{name}")).values()
         if inspect.ismodule(value)
     }
-    assert imported <= {"torch", "torch.nn.functional"}
+    assert imported <= {"math", "copy", "torch", "torch.nn", "torch.nn.functional"}
 
 
-@every_method
+def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTable, TokenTable]:
+    """A forget and a retain set with what the method needs to know of them."""
+    forget = write_table(folder / "forget", random_blocks([12, 9, 12, 10], seed=1))
+    retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2))
+    if method.needs.reference:
+        forget.reference_nll = block_nll(task, forget)
+    if method.asks_surprise:
+        forget.surprise = token_surprise(task, retain)
+    if method.draws_retain and getattr(method, "retain_target", "text") == "base":
+        reference_labels(task, retain, range(3), folder / "kept", seed=0)
+        retain = TokenTable(folder / "kept")
+    return forget, retain
+
+
+@every_language_method
 def test_one_step_trains_and_the_result_loads_in_plain_transformers(
     name: str, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     loaded = load_model(find_model(str(tiny_model_folder)))
     task = CausalLM(loaded.model, loaded.tokenizer)
     before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
-    forget = write_table(tmp_path / "forget", random_blocks([12, 9, 12, 10], seed=1))
-    retain = write_table(tmp_path / "retain", random_blocks([11, 12, 8], seed=2))
+    method = make_method({"name": name})
+    forget, retain = known_tables(method, task, tmp_path)
     result = train(
         task,
-        make_method({"name": name}),
+        method,
         Training(max_steps=1, learning_rate=1e-3, warmup_ratio=0, per_device_train_batch_size=2),
         forget=forget,
         retain=retain,
@@ -112,20 +157,43 @@ def test_one_step_trains_and_the_result_loads_in_plain_transformers(
         assert torch.equal(again(ids).logits, loaded.model(ids).logits)
 
 
-@every_method
-def test_it_asks_only_for_the_sets_that_it_declared(name: str, tiny_model_folder: Path) -> None:
+def language_step(method: Method, folder: Path, model: Path) -> Step:
+    task = load_task(model)
+    forget, retain = known_tables(method, task, folder)
+    return Step(
+        task,
+        forget.batch([0, 1]) if method.needs.forget else None,
+        retain.batch([0, 1]) if method.draws_retain else None,
+    )
+
+
+def image_step(method: Method) -> Step:
+    work = small_work(tiny_resnet(), retain=12, forget=4)
+    rows = torch.arange(4)
+    nll, soft = torch.ones(4), torch.full((12, 4), 0.25)
+    forget = work.task.batch(work.forget, rows, reference_nll=nll if method.needs.reference else None)
+    target = getattr(method, "retain_target", "text")
+    retain = work.task.batch(work.retain, rows, soft_weights=soft if target == "base" else None)
+    return Step(work.task, forget if method.needs.forget else None, retain if method.draws_retain else None)
+
+
+@pytest.mark.parametrize("kind", ["causal_lm", "image_classifier"])
+@every_loss
+def test_it_asks_only_for_the_sets_that_it_declared(
+    name: str, kind: str, tiny_model_folder: Path, tmp_path: Path
+) -> None:
     """With just the declared sets its loss can be made; with a declared one gone it says so."""
-    loaded = load_model(find_model(str(tiny_model_folder)))
-    task = CausalLM(loaded.model, loaded.tokenizer)
     method = make_method({"name": name})
-    forget = make_batch(random_blocks([8])) if method.needs.forget else None
-    retain = make_batch(random_blocks([7])) if method.draws_retain else None
-    loss = method.loss(Step(task, forget, retain))
-    assert (loss.forget is not None) == (forget is not None)
-    assert (loss.retain is not None) == (retain is not None)
+    if kind not in method.needs.kinds:
+        pytest.skip(f"not for a {kind}")
+    step = language_step(method, tmp_path, tiny_model_folder) if kind == "causal_lm" else image_step(method)
+    loss = method.loss(step)
+    assert (loss.forget is not None) == (step.forget is not None)
+    assert (loss.retain is not None) == (step.retain is not None)
     assert torch.equal(loss.total, sum(part for part in (loss.forget, loss.retain) if part is not None))
+    assert loss.total.isfinite()
     with pytest.raises(ValueError, match="did not declare"):
-        method.loss(Step(task, None, None))
+        method.loss(Step(step.task, None, None))
 
 
 def test_an_unknown_method_names_the_nearest() -> None:

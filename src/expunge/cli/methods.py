@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+KINDS = {"causal_lm": "language models", "image_classifier": "image classifiers"}
+
 
 def methods(name: str | None = None, /) -> None:
-    """List the methods, or show one: its formula, source and hyper-parameters.
+    """List the methods and the kinds of model that each works on, or show one: formula, source and hyper-parameters.
 
     For example:
 
@@ -22,13 +24,15 @@ def methods(name: str | None = None, /) -> None:
     from expunge.methods.discovery import built_in, installed, method_class
 
     if name is None:
+        print(f"{'method':<20} {'language':<9} {'images':<7} what it is")
         for known in [*built_in(), *installed()]:
             kind = method_class(known)
-            first = (inspect.getdoc(kind) or "").splitlines()[0]
-            print(f"{known:<22} {first}")
+            language, images = ("yes" if each in kind.needs.kinds else "-" for each in KINDS)
+            print(f"{known:<20} {language:<9} {images:<7} {(inspect.getdoc(kind) or '').splitlines()[0]}")
         return
     kind = method_class(name)
     print(f"{name}\n\n{inspect.getdoc(kind)}\n")
     for field, info in kind.model_fields.items():
         print(f"--method.{field} (default {info.default})\n    {info.description or ''}")
-    print(f"\nneeds: labels {kind.needs.labels}, forget set {kind.needs.forget}, retain set {kind.needs.retain}")
+    print("\nworks on: " + ", ".join(KINDS.get(each, each.replace("_", " ") + "s") for each in kind.needs.kinds))
+    print(f"needs: labels {kind.needs.labels}, forget set {kind.needs.forget}, retain set {kind.needs.retain}")

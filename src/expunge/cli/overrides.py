@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -25,8 +25,11 @@ SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 "numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
 
 
-def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
+def read_overrides(tokens: Sequence[str], kind: type[Part] = Recipe) -> dict[str, Any]:
     """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, but for those of text fields.
+
+    Args:
+        kind: of the recipe whose fields they are.
 
     Raises:
         RecipeError: a value without a field, or a field without a value.
@@ -43,17 +46,19 @@ def read_overrides(tokens: Sequence[str]) -> dict[str, Any]:
                 raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
             value = rest.pop(0)
         name = SHORT.get(name, name.replace("-", "_"))
-        overrides[name] = _value(value, _text_field(name))
+        overrides[name] = _value(value, _text_field(kind, name))
     return overrides
 
 
-def _text_field(name: str) -> str | None:
-    """Whether a field of the recipe holds text ("always"), text or nothing ("optional"), or something else (None)."""
-    kind: Any = Recipe
+def _text_field(kind: Any, name: str) -> str | None:
+    """Whether a field of a recipe holds text ("always"), text or nothing ("optional"), or something else (None)."""
     for part in name.split("."):
         fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Part) else {}
         kind = fields[part].annotation if part in fields else None
-    return "always" if kind is str else "optional" if kind == (str | None) else None
+    if kind is str:
+        return "always"
+    members = get_args(kind)  # of a union, as in `str | None`
+    return None if str not in members else "optional" if type(None) in members else "always"
 
 
 def _value(text: str, text_field: str | None) -> Any:

@@ -35,7 +35,7 @@ def run(
     from expunge.cli.console import tell
     from expunge.cli.overrides import read_overrides
     from expunge.progress import Live
-    from expunge.recipe_file import read_recipe
+    from expunge.recipe_file import read_recipe, recipe_kind
 
-    loaded = read_recipe(recipe, read_overrides(options))
+    loaded = read_recipe(recipe, read_overrides(options, recipe_kind(recipe)))
     return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

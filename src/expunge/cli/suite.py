@@ -57,7 +57,7 @@ def suite(
         The contest's folder.
     """
     from expunge.cli.overrides import read_overrides
-    from expunge.image_recipe import make_image_recipe
+    from expunge.image_recipe import ImageRecipe, make_image_recipe
     from expunge.progress import Live
     from expunge.suites.challenge import run_contest
     from expunge.suites.contest_models import contest_methods
@@ -68,7 +68,7 @@ def suite(
         "seed": seed,
         "images": {"limit": pictures, "only_train": True, "size": 32},
     }
-    recipe = make_image_recipe(content, read_overrides(options), where="options")
+    recipe = make_image_recipe(content, read_overrides(options, ImageRecipe), where="options")
     figures = run_contest(
         recipe, out, methods=contest_methods(methods), models=models, workers=workers, ray=ray, show=Live()
     )

@@ -39,7 +39,7 @@ class JensUn(Method):
     forget_weight: PositiveFloat = 1.0
     "lambda_F; in the paper it is tuned with lambda_R"
     retain_weight: NonNegativeFloat = 1.0
-    "lambda_R"
+    "lambda_R; in the paper it is tuned with lambda_F"
     forget_target: Literal["uniform"] | int = "uniform"
     "q: uniform, or the number of a class (a token's id) that takes all the mass"
     retain_target: Literal["base"] = "base"

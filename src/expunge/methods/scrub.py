@@ -42,7 +42,7 @@ class Scrub(Method):
     learning_rate: PositiveFloat = 5e-4
     "of SGD with momentum 0.9; 5e-4"
     weight_decay: NonNegativeFloat = 5e-4
-    "5e-4"
+    "5e-4 in the paper"
     batch_size: PositiveInt = 64
     "of the retain set; 128 in the paper"
     forget_batch_size: PositiveInt = 32

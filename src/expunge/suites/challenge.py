@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
+from expunge.engine.interruption import interruptible
 from expunge.errors import RecipeError
 from expunge.evidence.record import versions
 from expunge.image_pipeline import base_model, read_sets
 from expunge.image_recipe import ImageRecipe
 from expunge.memory import peak_memory_bytes
 from expunge.models.image_model import NEW
+from expunge.preparation.places import settle_images
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
 from expunge.suites.contest_figures import contest_figures
@@ -45,7 +47,7 @@ def run_contest(
         methods: as `contest_methods` gives them.
         models: of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
     """
-    show = show or Silent()
+    show, recipe = show or Silent(), settle_images(recipe)
     if recipe.model not in NEW:
         raise RecipeError(
             "a contest trains its models anew", seen=f"model: {recipe.model}", allowed="model: " + " or ".join(NEW)
@@ -54,7 +56,7 @@ def run_contest(
         raise RecipeError("a contest needs more than one model of a kind", seen=models, allowed="2 or more")
     folder = RunFolder(out)
     try:
-        with folder.held():
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")
             sets = read_sets(recipe)
             folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())

@@ -18,7 +18,7 @@ from expunge.data.image_sets import ImageSets
 from expunge.data.order import random_seed
 from expunge.engine.classifier import balancing, fit, unlearn
 from expunge.engine.work import Work
-from expunge.errors import RecipeError
+from expunge.errors import DivergedError, RecipeError
 from expunge.image_pipeline import (
     fitting_phase,
     loss_phase,
@@ -126,9 +126,14 @@ def make_model(job: Job) -> float:
         task = load_classifier(locate(job.base), sets.classes, sets.size)
         work = make_work(recipe, task, sets, seed)
         work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
-        unlearn(work, make_method(job.method), loss_phase(recipe))
+        try:
+            unlearn(work, make_method(job.method), loss_phase(recipe))
+        except DivergedError as error:
+            raise _diverged(job, error.what) from error
     seconds, spent = time.monotonic() - start, time.process_time() - cpu
     outputs = outputs_of(task, sets)
+    if not all(np.isfinite(logits).all() for logits in outputs.logits.values()):
+        raise _diverged(job, "its outputs are not numbers")
     arrays = {f"logits_{name}": value.astype(np.float32) for name, value in outputs.logits.items()}
     buffer = io.BytesIO()
     np.savez(
@@ -143,6 +148,14 @@ def make_model(job: Job) -> float:
     job.path.parent.mkdir(parents=True, exist_ok=True)
     storage.write_bytes(job.path, buffer.getvalue())
     return seconds
+
+
+def _diverged(job: Job, what: str) -> DivergedError:
+    return DivergedError(
+        f"model {job.seed} of {job.group} has come to nothing: {what}",
+        seen=job.method or "training anew",
+        next_step="leave the method out (--methods a,b), or lower its learning rate; what is finished stays",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

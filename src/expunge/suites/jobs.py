@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from expunge.errors import RunError
@@ -37,17 +40,17 @@ def run_jobs(
         return
     count = min(workers or os.cpu_count() or 1, len(jobs))
     # Spawned, not forked: a fork copies threads' locks, and what torch set up.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_work_alone) as pool:
         pending: dict[Future[R], J] = {}
-        rest = iter(jobs)
         try:
-            for job in rest:
+            for job in jobs:
                 pending[pool.submit(function, job)] = job
-                if len(pending) < 2 * count:
-                    continue
-                yield from _finished(pending)
+                if len(pending) >= 2 * count:
+                    yield from _finished(pending)
             while pending:
                 yield from _finished(pending)
+        except BrokenProcessPool as error:
+            raise _killed() from error
         except BaseException:
             for process in list((pool._processes or {}).values()):
                 process.terminate()
@@ -58,20 +61,28 @@ def run_jobs(
 def _finished(pending: dict[Future[R], J]) -> Iterator[tuple[J, R]]:
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
-        job = pending.pop(future)
-        try:
-            yield job, future.result()
-        except (BrokenPipeError, EOFError) as error:
-            raise RunError(
-                "a worker process died", seen=repr(error), next_step="run the command again with fewer --workers"
-            ) from error
-        except RuntimeError as error:
-            if type(error).__name__ == "BrokenProcessPool":
-                raise RunError(
-                    "a worker process was killed, perhaps for want of memory",
-                    next_step="run the command again: what is finished stays; give fewer --workers",
-                ) from error
-            raise
+        yield pending.pop(future), future.result()
+
+
+def _killed() -> RunError:
+    return RunError(
+        "a worker process was killed, perhaps for want of memory",
+        next_step="run the command again: what is finished stays; give fewer --workers",
+    )
+
+
+def _work_alone() -> None:
+    """Set up a worker: one thread, deaf to Ctrl-C (it ends with who started it), and gone when that one is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    one_thread()
 
 
 def one_thread() -> None:
@@ -94,13 +105,17 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str | None) 
         one_thread()
         return function(job)
 
-    remote = ray.remote(num_cpus=1)(alone)
+    remote = ray.remote(num_cpus=1, max_retries=0)(alone)
     try:
         pending = {remote.remote(job): job for job in jobs}
         while pending:
             done, _ = ray.wait(list(pending), num_returns=1)
             for reference in done:
                 yield pending.pop(reference), ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # as it was raised, without the worker's stack
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise _killed() from error
     finally:
         if started:
             ray.shutdown()

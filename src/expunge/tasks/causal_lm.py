@@ -101,7 +101,7 @@ class CausalLM:
             if self.plain_head:
                 hidden = self._hidden(batch)[rows]
             else:
-                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows].float()
+                logits = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
@@ -126,7 +126,7 @@ class CausalLM:
             if self.plain_head:
                 hidden = self._hidden(batch)[rows]
             else:
-                logits = self.model(input_ids=batch.ids, use_cache=False).logits[rows].float()
+                logits = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
@@ -151,7 +151,7 @@ class CausalLM:
         batch = batch.to(self.device)
         where = self._rows(batch)
         with self.autocast():
-            logits = self._logits(batch, where).float()
+            logits = _wide(self._logits(batch, where))
         soft = batch.soft_ids is not None and batch.soft_weights is not None
         return Rows(
             logits=logits,
@@ -244,3 +244,8 @@ class CausalLM:
                 texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
         for i in range(len(prompts)):
             yield texts[i]
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
