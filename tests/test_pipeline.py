@@ -23,7 +23,7 @@ from expunge.errors import RunError
 from expunge.evidence import record as record_module
 from expunge.evidence.verify import verify_run
 from expunge.measures.perplexity import perplexity
-from expunge.methods.discovery import built_in
+from expunge.methods.discovery import built_in, method_class
 from expunge.recipe import Recipe, load_recipe
 from expunge.run_folder import RunFolder
 from expunge.tasks.causal_lm import CausalLM
@@ -54,7 +54,7 @@ def forget(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return run
 
 
-@pytest.fixture(scope="module", params=built_in())
+@pytest.fixture(scope="module", params=[n for n in built_in() if "causal_lm" in method_class(n).needs.kinds])
 def finished(request: pytest.FixtureRequest, forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run of each method. Read only."""
     return forget(tmp_path_factory.mktemp("run") / request.param, request.param)
