@@ -12,7 +12,7 @@ from expunge.image_recipe import ImageRecipe
 from expunge.measures.image_suite import image_scores
 from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
-from expunge.models.source import locate
+from expunge.models.sharded import locate_classifier
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
 
@@ -61,7 +61,7 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
             found = pipeline.trained_model(folder)
             if found is not None:
                 refuse_changed(recipe, folder, sets, found[1])
-            outputs = pipeline.measure(folder, locate(model), sets, "unlearned", show)
+            outputs = pipeline.measure(folder, locate_classifier(model), sets, "unlearned", show)
             oracle = pipeline.retrained_model(recipe, folder, sets, show)
             reference = pipeline.measure(folder, oracle.source, sets, "retrained", show) if oracle else None
             return image_scores(outputs, "unlearned", reference, pipeline.stranger(recipe, sets))

@@ -26,9 +26,12 @@ from expunge.measures.image_suite import SPLITS, Outputs, image_scores
 from expunge.measures.score import Which
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
+from expunge.methods.sisa import Sisa
 from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
+from expunge.models.sharded import is_sharded, load_any, locate_classifier, read_sharded
 from expunge.models.source import ModelSource, digest_model, locate
 from expunge.preparation.places import settle_images
+from expunge.preparation.shards import base_shards, forget_shards, refuse_unfit, retrained_shards
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.report.render import render_report
@@ -57,7 +60,8 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     """
     show, recipe = show or Silent(), settle_images(recipe)
     folder, method = RunFolder(out), make_method(recipe.method)
-    if "image_classifier" not in method.needs.kinds:
+    refuse_unfit(recipe, method)
+    if not {"image_classifier", "sharded_classifier"} & set(method.needs.kinds):
         raise RecipeError(
             f"the method {recipe.method['name']} does not work on image classifiers",
             next_step="expunge methods lists which do",
@@ -76,7 +80,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
                 folder.log("notice", text=note)
             base = base_model(recipe, folder, sets, show)
             oracle = retrained_model(recipe, folder, sets, show)
-            trained = forget(recipe, folder, method, sets, base, show)
+            trained = forget(recipe, folder, method, sets, base, oracle, show)
             finish(recipe, folder, method, sets, base, oracle, trained, show)
     finally:
         show.close()
@@ -88,6 +92,10 @@ def read_sets(recipe: ImageRecipe) -> ImageSets:
     size = recipe.images.size
     if recipe.model in NEW:
         return read_image_sets(recipe, size or SIDE)
+    if is_sharded(recipe.model):
+        found = read_sharded(recipe.model)
+        trained = frozenset(member.id for member in found.members)
+        return read_image_sets(recipe, found.size, found.classes, trained)
     folder = locate(recipe.model, recipe.revision).folder
     return read_image_sets(recipe, size or side(folder) or 224, class_names(folder))
 
@@ -150,6 +158,9 @@ def fitted(
 
 def base_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base:
     """The model that is to forget: the one named, or one trained here on everything."""
+    method = make_method(recipe.method)
+    if isinstance(method, Sisa):
+        return Base(base_shards(recipe, method, folder, sets, show))
     if recipe.model not in NEW:
         return Base(locate(recipe.model, recipe.revision))
     together = sets.tensors["retain"].joined(sets.tensors["forget"])
@@ -158,6 +169,10 @@ def base_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Si
 
 def retrained_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base | None:
     """The oracle, where one is wanted: trained on the retain set alone, or given."""
+    method = make_method(recipe.method)
+    if isinstance(method, Sisa):
+        found = retrained_shards(recipe, method, folder, sets, show)
+        return None if found is None else Base(found)
     if recipe.retrained == "none":
         return None
     if recipe.retrained != "train":
@@ -173,7 +188,13 @@ def retrained_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, sho
 
 
 def forget(
-    recipe: ImageRecipe, folder: RunFolder, method: Method, sets: ImageSets, base: Base, show: Silent
+    recipe: ImageRecipe,
+    folder: RunFolder,
+    method: Method,
+    sets: ImageSets,
+    base: Base,
+    oracle: Base | None,
+    show: Silent,
 ) -> dict[str, Any]:
     """Run the method and save `model/`; what it cost."""
     retraining = retraining_passes(recipe, sets)
@@ -182,6 +203,10 @@ def forget(
 
     def make(path: Path) -> None:
         show.stage(f"unlearning: {recipe.method['name']}")
+        if isinstance(method, Sisa):
+            source = None if oracle is None else oracle.source
+            note(path, forget_shards(recipe, method, folder, sets, base.source, source, show))
+            return
         start = time.monotonic()
         task = load_classifier(base.source, sets.classes, sets.size)
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
@@ -189,19 +214,20 @@ def forget(
         work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=_told(show))
         unlearn(work, method, loss_phase(recipe))
         save_classifier(task, folder.model, sets.size)
-        storage.write_json(
-            path / "trained.json",
+        note(
+            path,
             {
                 "passes": work.cost.passes,
                 "retraining_passes": retraining,
                 "share_of_retraining": work.cost.passes / retraining,
                 "seconds": time.monotonic() - start,
                 "losses": work.losses,
-                "files": saved_files(folder),
-                "thresholds": recipe.verdict.model_dump(),
-                "versions": versions(),
             },
         )
+
+    def note(path: Path, spent: dict[str, Any]) -> None:
+        more = {"files": saved_files(folder), "thresholds": recipe.verdict.model_dump(), "versions": versions()}
+        storage.write_json(path / "trained.json", spent | more)
 
     checkpoints.mkdir(parents=True, exist_ok=True)
     path = stage(folder, "unlearned", made_from, make)
@@ -283,7 +309,7 @@ def measure(folder: RunFolder, source: ModelSource, sets: ImageSets, which: Whic
 
     def make(path: Path) -> None:
         show.stage(f"measuring the {which} model")
-        task = load_classifier(source, sets.classes, sets.size)
+        task = load_any(source, sets.classes, sets.size)
         outputs_of(task, sets).save(path / "outputs.npz")
 
     made_from = {"which": which, "model": source.digest, "sets": sets.digests()}
@@ -314,7 +340,7 @@ def finish(
     show: Silent,
 ) -> None:
     """Measure the model as saved, write scores, record, card and report."""
-    unlearned = locate(str(folder.model))
+    unlearned = locate_classifier(str(folder.model))
     before = measure(folder, base.source, sets, "base", show)
     after = measure(folder, unlearned, sets, "unlearned", show)
     reference = measure(folder, oracle.source, sets, "retrained", show) if oracle is not None else None

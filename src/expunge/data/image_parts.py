@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from expunge.data.images.image_set import ImageSet
+from expunge.data.images.listing import some
 from expunge.data.images.reading import read_images
 from expunge.data.images.selection import Split, split
 from expunge.errors import DataError
@@ -35,12 +38,15 @@ class ImageParts:
         }
 
 
-def read_image_parts(recipe: ImageRecipe, size: int, names: Sequence[str] | None = None) -> ImageParts:
+def read_image_parts(
+    recipe: ImageRecipe, size: int, names: Sequence[str] | None = None, trained: Collection[str] | None = None
+) -> ImageParts:
     """Read and part the pictures that the recipe names.
 
     Args:
         size: height and width to bring them to.
         names: what the model calls its classes, in its order, where it names them.
+        trained: ids of the training part, where the model tells; all others are held back.
 
     Raises:
         DataError: as `read_images` and `split` have it; test data with other classes than the training data; classes
@@ -70,6 +76,7 @@ def read_image_parts(recipe: ImageRecipe, size: int, names: Sequence[str] | None
         test=0.0 if apart else settings.test,
         seed=recipe.seed,
         only_train=settings.only_train,
+        trained=None if trained is None else _rows(images, trained),
     )
     named = {"retain": parts.retain, "forget": parts.forget, "validation": parts.validation, "test": parts.test}
     notes = [*images.notes, *notes, *parts.notes]
@@ -97,6 +104,19 @@ def read_image_parts(recipe: ImageRecipe, size: int, names: Sequence[str] | None
             next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
         )
     return ImageParts(named, images.classes, tuple(notes))
+
+
+def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
+    """Rows of the pictures that a model was trained on."""
+    rows = np.flatnonzero(np.isin(np.array(images.ids), np.array(sorted(trained))))
+    if len(rows) < len(trained):
+        absent = sorted(set(trained) - set(images.ids))
+        raise DataError(
+            f"{len(absent)} of the {len(trained)} pictures that the model was trained on are not in {images.source}",
+            seen=some(absent),
+            next_step="put them back, forget them while they are there, or train anew without --model",
+        )
+    return rows
 
 
 def _as_the_model_has_it(images: ImageSet, names: Sequence[str] | None) -> tuple[ImageSet, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,9 @@ def tensors(images: ImageSet) -> Pictures:
     return Pictures(pixels=pixels, labels=torch.from_numpy(np.array(images.labels)))
 
 
-def read_image_sets(recipe: ImageRecipe, size: int, names: Sequence[str] | None = None) -> ImageSets:
+def read_image_sets(
+    recipe: ImageRecipe, size: int, names: Sequence[str] | None = None, trained: Collection[str] | None = None
+) -> ImageSets:
     """Read and part the pictures that the recipe names; see `read_image_parts`."""
-    read = read_image_parts(recipe, size, names)
+    read = read_image_parts(recipe, size, names, trained)
     return ImageSets(read.parts, read.classes, read.notes, {name: tensors(part) for name, part in read.parts.items()})

@@ -248,6 +248,8 @@ def train(
     wanted = stages(sharding, members)
     made = [stage for stage in wanted if kept is None or stage_key(kept / stage.folder) != stage.key]
     whole, done = max(1, sum(stage.passes for stage in made)), 0
+    for place in (folder, folder / "slices"):
+        storage.remove_leftovers(place)
     before: Stage | None = None
     with one_thread():
         for stage in wanted:

@@ -57,7 +57,9 @@ def image_record(
     return {
         "name": folder.path.resolve().name,
         "title": f"{forget} of {Path(recipe.data).name}",
-        "verdict": judge_images(scores, ImageVerdict(**thresholds), trained["share_of_retraining"]),
+        "verdict": judge_images(
+            scores, ImageVerdict(**thresholds), trained["share_of_retraining"], trained.get("exact")
+        ),
         "thresholds": thresholds,
         "cost": {
             "seconds_total": round(sum(seconds.values()), 1),
@@ -66,6 +68,7 @@ def image_record(
             "image_passes": trained["passes"],
             "share_of_retraining": trained["share_of_retraining"],
         },
+        "exact": trained.get("exact"),
         "stopped": "all phases done",
         "method": method,
         "sets": sets,

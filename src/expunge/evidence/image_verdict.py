@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,8 +11,19 @@ from expunge.image_recipe import ImageVerdict
 from expunge.measures.score import Score, Which
 
 
-def judge_images(scores: Sequence[Score], verdict: ImageVerdict, share_of_retraining: float | None) -> dict[str, Any]:
-    """{"passed", "checks"}. Utility and forgetting are always checked; what was not measured fails."""
+def judge_images(
+    scores: Sequence[Score],
+    verdict: ImageVerdict,
+    share_of_retraining: float | None,
+    exact: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """{"passed", "checks"}. Utility and forgetting are always checked; what was not measured fails.
+
+    Args:
+        exact: of a method that trains anew whatever the forgotten pictures were in: whether its weights are those of
+            the retrained model (`equal_to_retrained`, None without one). Its forgetting is judged by that, and not by
+            what the model says of the pictures, of which there may be one only.
+    """
     found = {(s.measure, s.split, s.model): s.value for s in scores}
     models = {s.model for s in scores}
     reference: Which = "retrained" if "retrained" in models else "base"
@@ -30,6 +41,26 @@ def judge_images(scores: Sequence[Score], verdict: ImageVerdict, share_of_retrai
             continue
         share = after / wanted
         checks.append(Check(name, limit, share, share >= limit, f"{wanted:.1%} {words}, {after:.1%} after"))
+    checks += _exact(exact) if exact is not None else _forgotten(found, verdict)
+    if share_of_retraining is not None:
+        limit = verdict.share_of_retraining
+        explain = f"{share_of_retraining:.1%} of the image passes of training anew"
+        checks.append(Check("share_of_retraining", limit, share_of_retraining, share_of_retraining <= limit, explain))
+    return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+def _exact(exact: Mapping[str, Any]) -> list[Check]:
+    equal = exact["equal_to_retrained"]
+    told = {
+        True: "the weights are bit for bit those of the model that was trained without the pictures",
+        False: "the weights are not those of the model that was trained without the pictures",
+        None: "no kept weights were trained on the pictures; --retrained train compares them bit for bit",
+    }[equal]
+    return [Check("exact", 1.0, 0.0 if equal is False else 1.0, equal is not False, told)]
+
+
+def _forgotten(found: Mapping[tuple[str, str, str], float], verdict: ImageVerdict) -> list[Check]:
+    checks = []
     after = found.get(("image_accuracy", "forget", "unlearned"))
     aim = found.get(("image_accuracy", "forget", "retrained"))
     against = "of the retrained model"
@@ -49,8 +80,4 @@ def judge_images(scores: Sequence[Score], verdict: ImageVerdict, share_of_retrai
         apart = max(auc, 1 - auc)
         explain = f"forgotten pictures are told from test pictures with an area of {auc:.3f}; 0.5 is chance"
         checks.append(Check("membership_auc", verdict.membership_auc, apart, apart <= verdict.membership_auc, explain))
-    if share_of_retraining is not None:
-        limit = verdict.share_of_retraining
-        explain = f"{share_of_retraining:.1%} of the image passes of training anew"
-        checks.append(Check("share_of_retraining", limit, share_of_retraining, share_of_retraining <= limit, explain))
-    return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
+    return checks

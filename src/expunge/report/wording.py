@@ -244,6 +244,12 @@ CHECKS = {
         "at most",
         "points",
     ),
+    "exact": Check(
+        "Exactness",
+        "Whether the weights are those of a training that never had the forgotten pictures.",
+        "at least",
+        "share of the weights",
+    ),
     "membership_auc": Check(
         "Membership attack",
         "How well one rule tells forgotten pictures from new ones, in either direction; 0.5 is chance.",
@@ -307,6 +313,7 @@ MISSING = {
     "general ability.",
     "headline": "No accuracy was measured, so there is no headline figure to show.",
     "confidences": "The outputs behind the scores are no longer in the run folder, so that they cannot be drawn.",
+    "models": "The outputs of the models are no longer all in the contest's folder, so that they cannot be drawn.",
     "losses": "The method recorded no losses: it does not train, or unlearning has not begun.",
     "retrained": "No retrained model was measured: a model trained without the forget set, which would show what "
     "complete forgetting looks like.",
@@ -326,6 +333,20 @@ LIMITS = (
 LIMITS_OF_CLASSIFIERS = (
     "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a guarantee: "
     "attacks on single pictures, further training or a look inside the weights may show what was not seen."
+)
+
+LIMITS_OF_CONTESTS = (
+    "These figures are of one data set, one kind of model and one forget set, and of attacks that look at a model's "
+    "outputs on the forgotten pictures alone. They are evidence, not a guarantee, and another split may rank methods of "
+    "like scores in another order."
+)
+NOT_TESTED_IN_CONTESTS = (
+    "Other forget sets: give another --seed, or another --forget, and compare.",
+    "Other models and data than these: a ranking here need not be the ranking there.",
+    "Whether the forgotten can be brought back by training again on like pictures (relearning).",
+    "Whether it comes back when the weights are quantised, merged or pruned.",
+    "Attacks that see the weights, the model before unlearning, or inner features.",
+    "Every setting of the methods: each took part with one.",
 )
 
 

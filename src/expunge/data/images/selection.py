@@ -35,7 +35,14 @@ class Split:
 
 
 def split(
-    images: ImageSet, forget: str, *, validation: float = 0.1, test: float = 0.1, seed: int, only_train: bool = False
+    images: ImageSet,
+    forget: str,
+    *,
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int,
+    only_train: bool = False,
+    trained: np.ndarray | None = None,
 ) -> Split:
     """Part the pictures: a seeded shuffle first, then what `forget` (see `select`) means goes its own way.
 
@@ -45,12 +52,18 @@ def split(
         validation, test: their shares of all pictures; the rest is the training part.
         only_train: take the forget set from the training part and leave the others alone, as in the 2023 contest.
             Without it, every picture meant leaves all parts, and the forget set is all of them.
+        trained: rows of the training part, where it is known; validation and test share the others in proportion, and
+            only these rows can be forgotten.
 
     Raises:
         DataError: what `select` refuses, shares that leave no training part, nothing to keep, and a forget set of
             which every picture has an exact copy among those kept.
     """
-    train_rows, validation_rows, test_rows = _shuffled(len(images), validation, test, seed)
+    if trained is None:
+        train_rows, validation_rows, test_rows = _shuffled(len(images), validation, test, seed)
+    else:
+        only_train, train_rows = True, np.sort(trained)
+        validation_rows, test_rows = _shared(np.setdiff1d(np.arange(len(images)), trained), validation, test, seed)
     forget_rows = select(images, forget, seed=seed, among=train_rows if only_train else None)
     retain_rows = np.setdiff1d(train_rows, forget_rows)
     if not len(retain_rows):
@@ -88,6 +101,12 @@ def _shuffled(count: int, validation: float, test: float, seed: int) -> tuple[np
     train = count - sum(sizes)
     parts = (shuffled[:train], shuffled[train : train + sizes[0]], shuffled[train + sizes[0] :])
     return np.sort(parts[0]), np.sort(parts[1]), np.sort(parts[2])
+
+
+def _shared(rows: np.ndarray, validation: float, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    shuffled = rows[np.random.default_rng(random_seed(seed, "split")).permutation(len(rows))]
+    count = round(len(rows) * validation / (validation + test))
+    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
 
 
 def _is_drawn(forget: str) -> bool:
