@@ -24,7 +24,8 @@ from expunge.engine.loop import train
 from expunge.errors import RecipeError
 from expunge.methods import discovery
 from expunge.methods.discovery import make_method
-from expunge.recipe import Recipe, Training, Verdict, load_recipe, make_recipe
+from expunge.recipe import Recipe, Training, Verdict, make_recipe
+from expunge.recipe_file import read_recipe
 from expunge.report import wording
 from expunge.tasks.base import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
@@ -76,7 +77,7 @@ def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def test_generated_pages_are_what_the_code_says() -> None:
     pages = load_file(DOCS / "generate.py", "generate_docs").pages()
-    assert set(pages) == {"recipe.md", "methods.md"}
+    assert set(pages) == {"recipe.md", "image_recipe.md", "methods.md"}
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, "run .venv/bin/python docs/generate.py"
 
@@ -115,7 +116,7 @@ def check_command(command: str) -> None:
     if given.get("method") is not None:
         overrides = {"method.name": given["method"], **overrides}
     if verb.__name__ == "run" and given["recipe"].is_file():
-        recipe = load_recipe(given["recipe"], {"forget": "a topic", **overrides})
+        recipe = read_recipe(given["recipe"], {"forget": "a topic", **overrides})
     else:
         recipe = make_recipe({"forget": given.get("target", "a topic")}, overrides)
     make_method(recipe.method)
