@@ -1,4 +1,4 @@
-"""Write recipe.md and methods.md from the code: `.venv/bin/python docs/generate.py`. A test holds them equal to it."""
+"""Write recipe.md, image_recipe.md and methods.md from the code: `.venv/bin/python docs/generate.py`. A test holds them equal to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge.cli.overrides import SHORT
+from expunge.image_recipe import ImageRecipe
 from expunge.methods.discovery import built_in, method_class
+from expunge.parts import Part
 from expunge.recipe import Recipe
 
 RECIPE_HEAD = """\
@@ -54,43 +56,62 @@ METHODS_HEAD = """\
 
 Choose one with `--method NAME`, and set its hyper-parameters with `--method.FIELD VALUE`. `expunge methods` lists them,
 those of other installed packages too; `expunge methods NAME` shows one. [Adding a method](adding_a_method.md) says how
-to write one. All of them are for causal language models.
+to write one.
 
-| method | labels of the forget set | trains on the forget set | trains on the retain set |
-|---|---|---|---|
+| method | language models | image classifiers | trains on the forget set | trains on the retain set |
+|---|---|---|---|---|
 """
 
 METHODS_NOTES = """
-In the formulas $F$ is the set of labelled tokens of the forget set and $R$ that of the retain set; means are over the
-labelled tokens of one optimizer step, however many batches it is made of. Learning rate, steps and the rest of the loop
-are the recipe's ([training](recipe.md#training)).
+In the formulas $F$ is the forget set and $R$ the retain set: of a language model their labelled tokens, of a classifier
+their pictures; means are over those of one optimizer step, however many batches it is made of. Methods for both kinds
+are one loss: learning rate, steps and the rest of the loop are the recipe's ([training](recipe.md#training) of language
+models, [unlearning](image_recipe.md#unlearning) of classifiers). Methods for classifiers alone have phases, and their
+learning rates and epochs are fields of their own.
 
-Whatever the method, a small batch of the retain set is watched: training stops where its loss rises by more than
-`training.max_retain_increase`.
+Of a language model a small batch of the retain set is watched, whatever the method: training stops where its loss rises
+by more than `training.max_retain_increase`.
 """
 
-LABELS = {"true": "the text's own tokens", "generic": "generic ones, made before training"}
+IMAGE_RECIPE_HEAD = """\
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/image_recipe.py and run it again. -->
+# Recipe of a classifier
+
+Everything that decides what a run on an [image classifier](classifiers.md) does: a YAML file with `task:
+image_classifier`, whose every field is an option of `expunge run` by its dotted name. What is said of the
+[recipe of a language model](recipe.md) holds here too.
+"""
+
 RETAIN = {"never": "no", "always": "yes", "weighted": "where `retain_weight` is above 0"}
 
 
 def pages() -> dict[str, str]:
     """Every generated page by its file name."""
-    return {"recipe.md": recipe_page(), "methods.md": methods_page()}
+    return {
+        "recipe.md": RECIPE_HEAD + fields_of(Recipe) + short_names(),
+        "image_recipe.md": IMAGE_RECIPE_HEAD + fields_of(ImageRecipe),
+        "methods.md": methods_page(),
+    }
 
 
-def recipe_page() -> str:
-    schema = Recipe.model_json_schema()
+def fields_of(kind: type[Part]) -> str:
+    """A chapter for the fields at the top and one for each part."""
+    schema = kind.model_json_schema()
     parts = {name: _referred(field, schema) for name, field in schema["properties"].items()}
     plain = {name: field for name, field in schema["properties"].items() if parts[name] is None}
-    method = Recipe.model_fields["method"].get_default(call_default_factory=True)
+    method = kind.model_fields["method"].get_default(call_default_factory=True)
     plain["method"] = {**plain["method"], "default": method}
-    text = RECIPE_HEAD + "\n## Top level\n\n" + _table(plain, schema.get("required", ()))
+    text = "\n## Top level\n\n" + _table(plain, schema.get("required", ()))
     for name, part in parts.items():
         if part is not None:
             fields = {f"{name}.{field}": content for field, content in part["properties"].items()}
             text += f"\n## {name}\n\n{part['description']}\n\n" + _table(fields)
+    return text
+
+
+def short_names() -> str:
     short = {name: field for name, field in SHORT.items() if "_" not in name}
-    return text + SHORT_HEAD + "".join(f"| `--{name}` | `--{field}` |\n" for name, field in short.items())
+    return SHORT_HEAD + "".join(f"| `--{name}` | `--{field}` |\n" for name, field in short.items())
 
 
 def methods_page() -> str:
@@ -98,8 +119,8 @@ def methods_page() -> str:
     for name in built_in():
         kind = method_class(name)
         forget, retain = "yes" if kind.needs.forget else "no", RETAIN[kind.needs.retain]
-        labels = LABELS[kind.needs.labels] if kind.needs.forget else "none"
-        text += f"| [{name}](#{name}) | {labels} | {forget} | {retain} |\n"
+        able = ["yes" if model in kind.needs.kinds else "" for model in ("causal_lm", "image_classifier")]
+        text += f"| [{name}](#{name}) | {' | '.join(able)} | {forget} | {retain} |\n"
         chapters += f"\n## {name}\n\n{_fenced_formulas(inspect.getdoc(kind) or '')}\n"
         fields = kind.model_json_schema()["properties"]
         if fields:
