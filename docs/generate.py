@@ -1,4 +1,4 @@
-"""Write recipe.md, image_recipe.md and methods.md from the code: `.venv/bin/python docs/generate.py`. A test holds them equal to it."""
+"""Write recipe.md, image_recipe.md and methods.md from the code: `python docs/generate.py`. A test holds them equal."""
 
 from __future__ import annotations
 
