@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
+from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
 from expunge.engine.work import Work
@@ -52,3 +57,36 @@ def small_work(
         seed=seed,
         **more,  # type: ignore[arg-type]
     )
+
+
+SMALL_IMAGES: dict[str, Any] = {
+    "forget": "random:8",
+    "images.size": 16,
+    "fitting.num_train_epochs": 2,
+    "fitting.per_device_train_batch_size": 16,
+    "unlearning.num_train_epochs": 1,
+    "unlearning.per_device_train_batch_size": 16,
+}
+"settings of a run on 64 pictures that does everything, a little of it"
+
+
+def write_class_folders(
+    folder: Path, count: int = 64, classes: Sequence[str] = ("ant", "bee", "cat", "dog"), side: int = 16
+) -> Path:
+    """Separable pictures as `folder/CLASS/NUMBER.png`."""
+    made = pictures(count, len(classes), side=side)
+    for number, (pixels, label) in enumerate(zip(made.pixels, made.labels.tolist(), strict=True)):
+        path = folder / classes[label] / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    return folder
+
+
+def save_tiny(task: ImageClassifier, folder: Path, names: Sequence[str] | None = None) -> Path:
+    """A user's own model folder, as `save_pretrained` writes it; classes named where `names` is given."""
+    model: Any = task.model
+    if names is not None:
+        model.config.id2label = dict(enumerate(names))
+        model.config.label2id = {name: number for number, name in enumerate(names)}
+    model.save_pretrained(folder)
+    return folder
