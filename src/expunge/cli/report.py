@@ -6,18 +6,22 @@ from pathlib import Path
 
 
 def report(run: Path, /) -> None:
-    """Write report.html of a run folder anew, from the files in it.
+    """Write report.html of a run folder, or of a contest's, anew, from the files in it.
 
     For example:
 
         expunge report runs/hp
 
+        expunge report runs/challenge
+
     Parameters
     ----------
     run:
-        A run folder.
+        A run folder, or the folder of a contest (`expunge suite challenge`).
     """
+    from expunge.report.contest import is_contest, render_contest
     from expunge.report.render import render_report
     from expunge.run_folder import RunFolder
 
-    print(render_report(RunFolder(run).require()))
+    render = render_contest if is_contest(run) else render_report
+    print(render(RunFolder(run).require()))

@@ -74,6 +74,7 @@ def suite(
     )
     print_contest(figures)
     print(f"Figures: {out / 'contest.json'}")
+    print(f"Report:  {out / 'report.html'}")
     return 0
 
 

@@ -38,7 +38,13 @@ class Check:
     sentence: str
     bound: Literal["at most", "at least"]
     unit: Literal[
-        "share of before", "share of the way", "share of retraining", "share of the reference", "points", "area"
+        "share of before",
+        "share of the way",
+        "share of retraining",
+        "share of the reference",
+        "share of the weights",
+        "points",
+        "area",
     ]
     "the reference: the retrained model where there is one, else the model before"
 

@@ -23,12 +23,11 @@ from expunge.memory import peak_memory_bytes
 from expunge.models.image_model import NEW
 from expunge.preparation.places import settle_images
 from expunge.progress import Silent
+from expunge.report.contest import FIGURES, render_contest
 from expunge.run_folder import RunFolder
 from expunge.suites.contest_figures import contest_figures
 from expunge.suites.contest_models import contest_jobs, make_model
 from expunge.suites.jobs import run_jobs
-
-FIGURES = "contest.json"
 
 
 def run_contest(
@@ -77,6 +76,7 @@ def run_contest(
                 "peak_memory_bytes": peak_memory_bytes(),
             }
             storage.write_json(folder.path / FIGURES, figures)
+            render_contest(folder)
     finally:
         show.close()
     return figures

@@ -16,6 +16,7 @@ from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.membership import features, membership
 from expunge.measures.privacy.ruli import ruli
 from expunge.measures.privacy.ulira import ulira
+from expunge.methods.discovery import method_class
 from expunge.suites.contest_models import INDEPENDENT, RETRAINED, Group, group_name, read_group
 
 ATTACKED = 8
@@ -33,9 +34,10 @@ def contest_figures(
     labels = {name: sets.tensors[name].labels.numpy() for name in ("forget", "retain", "test")}
     rows = []
     for name, settings in methods.items():
-        group = read_group(folder, group_name(name, settings), models)
-        row = figures_of(group, oracle, independent, labels, budget)
-        rows.append({"name": name, "settings": settings, **row})
+        place = group_name(name, settings)
+        row = figures_of(read_group(folder, place, models), oracle, independent, labels, budget)
+        about = {"name": name, "citation": method_class(name).citation(), "settings": settings, "group": place}
+        rows.append({**about, **row})
     rows.sort(key=lambda row: (-row["score"]["value"], -row["forgetting"]["value"]))
     # The independent oracles' compute is that of training anew: their row is what a perfect unlearner would show.
     ceiling = figures_of(independent, oracle, None, labels, np.inf)
@@ -46,6 +48,8 @@ def contest_figures(
         "retrained_accuracy": {split: _mean_accuracy(oracle, labels, split) for split in labels},
         "ceiling": {"name": "retrained again", **ceiling},
         "methods": rows,
+        "classes": list(sets.classes),
+        "forget_labels": labels["forget"].tolist(),
     }
 
 
