@@ -75,6 +75,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
                     f"the method {recipe.method['name']} needs validation pictures, and there are none",
                     next_step="give more pictures, or a larger share: --images.validation 0.2",
                 )
+            try_models(recipe, sets)
             folder.claim(recipe.model_dump(mode="json"), recipe.to_yaml())
             for note in sets.notes:
                 folder.log("notice", text=note)
@@ -98,6 +99,14 @@ def read_sets(recipe: ImageRecipe) -> ImageSets:
         return read_image_sets(recipe, found.size, found.classes, trained)
     folder = locate(recipe.model, recipe.revision).folder
     return read_image_sets(recipe, size or side(folder) or 224, class_names(folder))
+
+
+def try_models(recipe: ImageRecipe, sets: ImageSets) -> None:
+    """Raise where a given model does not fit the pictures: before the folder is claimed, so that another can be given."""
+    if recipe.model not in NEW:
+        load_any(locate_classifier(recipe.model, recipe.revision), sets.classes, sets.size)
+    if recipe.retrained not in ("train", "none"):
+        load_any(locate_classifier(recipe.retrained), sets.classes, sets.size)
 
 
 def fitting_phase(recipe: ImageRecipe) -> Phase:

@@ -62,10 +62,10 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
         model, info = AutoModelForImageClassification.from_pretrained(
             source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except Exception as error:  # transformers and safetensors raise nearly anything
         raise ModelError(
             f"{source.name} cannot be loaded as an image classifier",
-            seen=str(error).strip().splitlines()[0],
+            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
             allowed="a folder or hub id that AutoModelForImageClassification reads; new ones: " + ", ".join(NEW),
         ) from error
     finally:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
+from expunge.data.image_sets import ImageSets
 from expunge.engine.interruption import interruptible
-from expunge.errors import RecipeError
+from expunge.errors import RecipeError, RunError
 from expunge.evidence.record import versions
 from expunge.image_pipeline import base_model, read_sets
 from expunge.image_recipe import ImageRecipe
@@ -59,6 +60,7 @@ def run_contest(
             show.stage("reading the pictures")
             sets = read_sets(recipe)
             folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())
+            hold_pictures(folder, sets)
             base = base_model(recipe, folder, sets, show)
             jobs = contest_jobs(recipe, folder.path, base.source, methods, models)
             missing = [job for job in jobs if not job.path.is_file()]
@@ -80,3 +82,19 @@ def run_contest(
     finally:
         show.close()
     return figures
+
+
+def hold_pictures(folder: RunFolder, sets: ImageSets) -> None:
+    """Note which pictures the models are made of, or see that they are those of the models that are there.
+
+    Raises:
+        RunError: the data was changed since the contest began.
+    """
+    path, digests = folder.path / "results" / "sets.json", sets.digests()
+    if path.is_file() and storage.read_json(path) != digests:
+        raise RunError(
+            f"{folder.path} holds models of other pictures: the data was changed since",
+            next_step="undo the change, or choose another --out",
+        )
+    path.parent.mkdir(exist_ok=True)
+    storage.write_json(path, digests)

@@ -42,6 +42,13 @@ def list_arrays(path: Path) -> Listing:
             next_step=_hint(images),
         )
     classes = arrays.pop(CLASSES, None)
+    for name in LABEL_COLUMNS:
+        if name in arrays and arrays[name].shape != (len(images),):
+            raise DataError(
+                f"{path}: `{name}` does not hold a label for each picture",
+                seen=f"shape {arrays[name].shape} for {len(images)} pictures",
+                allowed=f"shape ({len(images)},)",
+            )
     columns = {name: _column(array) for name, array in arrays.items() if array.shape == (len(images),)}
     left = [name for name in arrays if columns.get(name) is None]
     kept = {name: column for name, column in columns.items() if column is not None}

@@ -47,7 +47,7 @@ def decode(data: Path | bytes, name: str, size: int | None) -> np.ndarray:
             f"the picture {name} cannot be read",
             seen=_reason(error),
             allowed="a whole PNG, JPEG, WebP or BMP file",
-            next_step="repair or remove it, or ask for unreadable pictures to be skipped",
+            next_step="repair or remove it, or pass over such pictures: --images.skip_unreadable true",
         ) from error
 
 
