@@ -8,6 +8,7 @@ import pytest
 
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
+from expunge.image_recipe import ImageRecipe, make_image_recipe
 from expunge.recipe import make_recipe
 
 
@@ -65,6 +66,21 @@ def test_text_that_looks_like_a_number_stays_text(name: str) -> None:
     assert make_recipe({"forget": "x"}, read_overrides(["--forget", "1984"])).forget == "1984"
     assert read_overrides(["--retain", "null"]) == {"retain": None}
     assert read_overrides(["--forget", "null"]) == {"forget": "null"}
+
+
+@pytest.mark.parametrize("name", ["data", "test_data", "forget", "model", "retrained", "revision", "images.label"])
+def test_text_fields_of_a_recipe_for_classifiers(name: str) -> None:
+    for text in ("1984", "007", "1e5", "true", "[x]"):
+        assert read_overrides([f"--{name}", text], ImageRecipe) == {name: text}
+    assert read_overrides(["--test_data", "null"], ImageRecipe) == {"test_data": None}
+    found = read_overrides(["--data", "1984", "--images.bins", "10", "--retrained", "train"], ImageRecipe)
+    recipe = make_image_recipe({"forget": "x"}, found)
+    assert (recipe.data, recipe.images.bins, recipe.retrained) == ("1984", 10, "train")
+
+
+def test_a_part_may_be_given_whole() -> None:
+    """What is a text in one kind of recipe may be a part in the other."""
+    assert read_overrides(["--data", "{block_size: 64}"]) == {"data": {"block_size": 64}}
 
 
 def test_a_value_may_begin_with_a_hyphen_or_hold_an_equals_sign() -> None:

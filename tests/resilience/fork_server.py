@@ -185,9 +185,10 @@ def _read_all(pipes: Sequence[int]) -> list[str]:
 
 
 def serve() -> None:
-    for module in ("pipeline", "evaluation", "suites.taught_book", "cli.console"):
+    for module in ("pipeline", "image_pipeline", "evaluation", "suites.taught_book", "cli.console"):
         importlib.import_module(f"expunge.{module}")
-    for module in ("peft", "transformers.models.llama.modeling_llama", "rich.progress", "rich.table"):
+    models = ("llama.modeling_llama", "resnet.modeling_resnet")
+    for module in ("peft", *(f"transformers.models.{name}" for name in models), "rich.progress", "rich.table"):
         importlib.import_module(module)
     from expunge.preparation.anchor_terms import build_dictionary
 
