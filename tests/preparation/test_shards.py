@@ -12,6 +12,7 @@ from expunge import storage
 from expunge.api import run
 from expunge.engine.work import Work
 from expunge.errors import DataError, ModelError, RecipeError
+from expunge.evidence.verify import verify_run
 from expunge.image_recipe import ImageRecipe, make_image_recipe
 from expunge.models.sharded import read_sharded
 from expunge.run_folder import RunFolder
@@ -61,6 +62,7 @@ def test_a_run_leaves_the_bits_of_the_retrained_model_and_says_so(first: RunFold
     assert not {"12", "13", "14", "15"} & {member.id for member in found.members}
     assert first.report.is_file()
     assert (first.model / "README.md").is_file()
+    assert [finding.what for finding in verify_run(first) if finding.ok is False] == []
 
 
 def test_the_next_request_goes_on_from_there(first: RunFolder, data: Path, tmp_path: Path) -> None:
@@ -71,6 +73,7 @@ def test_the_next_request_goes_on_from_there(first: RunFolder, data: Path, tmp_p
     assert record["exact"]["equal_to_retrained"] is True
     assert record["exact"]["stages"] == 4
     assert len(record["exact"]["stages_trained"]) <= 2
+    assert [finding.what for finding in verify_run(second) if finding.ok is False] == []
     left = {member.id for member in read_sharded(str(second.path)).members}
     assert left == {id_ for id_ in members if int(id_) // 4 != person}
 

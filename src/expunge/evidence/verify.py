@@ -15,7 +15,7 @@ from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import versions, vouched
 from expunge.evidence.verdict import judge
 from expunge.image_recipe import ImageRecipe, ImageVerdict
-from expunge.models.digest import digest_model
+from expunge.models.digest import INDEX, digest_model
 from expunge.recipe import Recipe, Verdict
 from expunge.recipe_file import read_recipe
 from expunge.report.render import report_page
@@ -73,8 +73,8 @@ def _model_files(model: Path) -> dict[str, str]:
 
 
 def _base_model(folder: RunFolder, recipe: Recipe | ImageRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
-    places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("fitted-base-*/model")]
-    place = next((place for place in places if (place / "config.json").is_file()), None)
+    places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("*-base-*/model")]
+    place = next((place for place in places if (place / "config.json").is_file() or (place / INDEX).is_file()), None)
     if place is None:
         yield Finding(f"the base model {recipe.model}: no folder that is there", None)
         return
@@ -118,12 +118,21 @@ def _pictures(recipe: ImageRecipe, record: Mapping[str, Any]) -> Iterable[Findin
         yield Finding(f"the pictures {recipe.data}: no file or folder that is there", None)
         return
     try:
-        here = read_image_parts(recipe, record["read_as"]["size"], record["read_as"]["classes"]).digests()
+        read_as = record["read_as"]
+        here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
     except ExpungeError as error:
         yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
         return
     for name, digest in wanted.items():
         yield _same(f"the {name} of {recipe.data}", here.get(name) == digest)
+
+
+def _trained(recipe: ImageRecipe) -> list[str] | None:
+    """The pictures that the base model was trained on, where it is a folder of shards and so says which."""
+    for place in (Path(recipe.model) / INDEX, Path(recipe.model) / "model" / INDEX):
+        if place.is_file():
+            return [member["id"] for member in storage.read_json(place)["members"]]
+    return None
 
 
 def _sampled(folder: RunFolder, name: str, wanted: str) -> Finding:
@@ -148,7 +157,8 @@ def _verdict(folder: RunFolder, recipe: Recipe | ImageRecipe, record: Mapping[st
     try:
         scores, thresholds = folder.read_scores(), record["thresholds"]
         if isinstance(recipe, ImageRecipe):
-            found = judge_images(scores, ImageVerdict(**thresholds), record["cost"]["share_of_retraining"])
+            share, exact = record["cost"]["share_of_retraining"], record.get("exact")
+            found = judge_images(scores, ImageVerdict(**thresholds), share, exact)
         else:
             found = judge(scores, Verdict(**thresholds))
         same = found == record["verdict"]
