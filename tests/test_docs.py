@@ -174,8 +174,8 @@ def test_python_on_a_page_is_python(page: Path) -> None:
         ast.parse(block)
 
 
-def test_the_evaluation_page_knows_every_measure_and_check() -> None:
-    text = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:
+    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("evaluation.md", "classifiers.md", "sisa.md"))
     assert [name for name in [*wording.MEASURES, *Verdict.model_fields] if f"`{name}`" not in text] == []
 
 

