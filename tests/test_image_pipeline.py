@@ -62,6 +62,12 @@ def finished(forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFol
 
 
 @pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all else."""
+    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+
+
+@pytest.fixture
 def copied(finished: RunFolder, tmp_path: Path) -> RunFolder:
     shutil.copytree(finished.path, tmp_path / "copied")
     return RunFolder(tmp_path / "copied")
@@ -175,6 +181,7 @@ def test_another_recipe_in_the_same_folder_is_refused(other: dict[str, Any], cop
     assert {n for n, d in contents(copied.path).items() if before.get(n) != d} <= {"events.jsonl"}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_seed_decides_the_bits(forget: Forget, tmp_path: Path) -> None:
     weights = [
         contents(forget(tmp_path / name, seed=seed).model)["model.safetensors"]
@@ -183,6 +190,7 @@ def test_the_seed_decides_the_bits(forget: Forget, tmp_path: Path) -> None:
     assert weights[0] == weights[1] != weights[2]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_model_that_was_changed_is_made_again_to_the_bit(copied: RunFolder) -> None:
     before = contents(copied.model)
     flip_last_bit(copied.model / "model.safetensors")
@@ -201,6 +209,7 @@ def flip_last_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
+@pytest.mark.usefixtures("no_report")
 def test_a_model_of_the_users_own_needs_no_oracle(
     kind: str, own_models: dict[str, Path], forget: Forget, tmp_path: Path
 ) -> None:
@@ -250,6 +259,7 @@ def test_an_oracle_with_the_classes_in_another_order_is_refused(
         forget(tmp_path / "run", model=str(own_models["resnet"]), retrained=str(oracle))
 
 
+@pytest.mark.usefixtures("no_report")
 def test_no_oracle_can_be_trained_for_a_model_from_elsewhere(
     own_models: dict[str, Path], forget: Forget, tmp_path: Path
 ) -> None:
@@ -268,10 +278,8 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_method_that_is_one_loss(
-    name: str, own_models: dict[str, Path], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)  # the same for all
+@pytest.mark.usefixtures("no_report")
+def test_every_method_that_is_one_loss(name: str, own_models: dict[str, Path], forget: Forget, tmp_path: Path) -> None:
     folder = forget(tmp_path / name, name, model=str(own_models["resnet"]))
     record = json.loads(folder.record.read_text())
     retain, lost = (record["sets"][part]["pictures"] for part in ("retain", "forget"))
@@ -291,6 +299,7 @@ def test_every_method_that_is_one_loss(
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.usefixtures("no_report")
 def test_a_broken_model_fails_its_verdict(
     value: float, own_models: dict[str, Path], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +412,7 @@ def test_verify_names_what_was_changed(copied: RunFolder) -> None:
     assert "the verdict does not follow from scores.json and the recorded thresholds" in found
 
 
+@pytest.mark.usefixtures("no_report")
 def test_compare(finished: RunFolder, forget: Forget, tmp_path: Path) -> None:
     other = forget(tmp_path / "other", "fine_tune", retrained="train")
     page = tmp_path / "comparison.html"
