@@ -24,7 +24,7 @@ def judge_images(
             the retrained model (`equal_to_retrained`, None without one). Its forgetting is judged by that, and not by
             what the model says of the pictures, of which there may be one only.
     """
-    found = {(s.measure, s.split, s.model): s.value for s in scores}
+    found: dict[tuple[str, str, str], float] = {(s.measure, s.split, s.model): s.value for s in scores}
     models = {s.model for s in scores}
     reference: Which = "retrained" if "retrained" in models else "base"
     words = "in the retrained model" if reference == "retrained" else "before"
