@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from expunge.characters import clean
 from expunge.report import numbers, wording
-from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
 from expunge.report.scores_table import gaps, rows
 from expunge.report.verdict import verdict_words
