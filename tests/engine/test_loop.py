@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from expunge.data.order import Order
 from expunge.data.tables import TokenTable
 from expunge.engine.checkpoint import checkpoints, load_latest
-from expunge.engine.loop import Trained, learning_rate, plan_steps, train
+from expunge.engine.loop import Trained, _accumulate, learning_rate, plan_steps, train
 from expunge.errors import DivergedError, RecipeError
 from expunge.methods.base import Method, Needs
 from expunge.methods.discovery import make_method
@@ -380,3 +382,33 @@ def test_only_weights_that_are_trainable_move(
     run(task, tables, tmp_path, max_steps=2)
     for name, value in weights(task).items():
         assert torch.equal(value, before[name]) == ("layers.1" not in name), name
+
+
+class Elsewhere:
+    """A task on another device, of which a loss sees no more than where its batches lie."""
+
+    device = torch.device("meta")
+
+
+class SeesDevices(Method):
+    """Where everything lies that a method may ask of a batch."""
+
+    needs: ClassVar[Needs] = Needs(retain="always", reference=True)
+    seen: ClassVar[set[str]] = set()
+
+    def loss(self, step: Step) -> Loss:
+        self.seen.update(v.device.type for v in (step.reference_nll(step.forget), step.forget.ids, step.retain.labels))
+        return Loss(forget=torch.zeros((), requires_grad=True))
+
+
+def test_batches_lie_where_the_model_does(tables: tuple[TokenTable, TokenTable]) -> None:
+    forget, retain = tables
+
+    class Known(TokenTable):
+        def batch(self, *arguments: Any, **options: Any) -> Any:
+            return replace(super().batch(*arguments, **options), reference_nll=torch.zeros(4))
+
+    known = {"forget": Known(forget.folder), "retain": retain}
+    orders = {name: Order(table.lengths, 4, 0, name) for name, table in known.items()}
+    _accumulate(Elsewhere(), SeesDevices(), known, orders, 0, 1)  # type: ignore[arg-type]
+    assert SeesDevices.seen == {"meta"}

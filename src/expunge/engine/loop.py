@@ -212,8 +212,9 @@ def _accumulate(
         batches: dict[str, Batch] = {}
         for name, of_set in rows.items():
             examples = sum(len(numbers) for numbers in of_set)
-            batches[name] = _table(tables, name).batch(of_set[i], labelled[name], examples)
-            seen += int(batches[name].lengths.sum())
+            batch = _table(tables, name).batch(of_set[i], labelled[name], examples)
+            seen += int(batch.lengths.sum())
+            batches[name] = batch.to(task.device)
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))
         loss.total.backward()

@@ -97,6 +97,13 @@ def anchors(
             with_gains = _with_gains(recipe, reinforced, text, count, show)
             dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed)
         write_anchors(dictionary, path / "anchors.yaml")
+        notes = list(dictionary.notes)
+        if not len(dictionary):
+            notes.append(
+                "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
+            )
+        for note in notes:
+            folder.log("notice", text=note)
 
     made_from = {"reinforced": reinforced.digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
     path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
