@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from expunge.engine.precision import Precision
+from expunge.memory import keep_freed_memory
 from expunge.models.source import LoadedModel, ModelSource, load_model
 from expunge.tasks.causal_lm import CausalLM
 
@@ -37,6 +38,7 @@ class LazyModel:
 
     def __call__(self) -> CausalLM:
         if self._task is None:
+            keep_freed_memory()
             loaded = load_model(self.source, None) if self.as_stored else load_model(self.source)
             loaded.model.to(self.precision.device)
             self.loaded = loaded
