@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import expunge
 from expunge import pipeline
 from expunge.data.tables import TokenTable
-from expunge.errors import RunError
+from expunge.errors import ExpungeError, RunError
 from expunge.evidence import record as record_module
 from expunge.evidence.verify import verify_run
 from expunge.measures.perplexity import perplexity
@@ -211,6 +211,38 @@ def test_another_recipe_in_the_same_folder_is_refused(
         forget(folder.path, **other)
     assert "choose another --out" in str(caught.value)
     assert folder.recipe.read_bytes() == recipe
+
+
+def test_the_users_own_model_is_never_written_over(
+    forget: Forget, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    for out in (".", "model", "model/runs"):
+        with pytest.raises(RunError, match="choose another --out"):
+            forget(Path(out), model="model")
+        assert contents(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"retrained": "modle"}, "there is no model modle|cannot get the model modle"),
+        ({"retrained": "bare"}, "cannot load the tokenizer of"),
+        ({"anchors.path": "anchros.yaml", "method": "whos_harry_potter"}, "cannot read the anchors"),
+    ],
+)
+def test_what_is_needed_late_is_looked_up_before_the_folder_is_claimed(
+    options: dict[str, Any], error: str, forget: Forget, tiny_model_folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model_folder, "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(ExpungeError, match=error):
+        forget(Path("run"), **options)
+    assert not Path("run/recipe.yaml").exists()
 
 
 # The type that a model is saved in
@@ -410,6 +442,16 @@ def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Pat
     assert {name: d for name, d in contents(copied.model).items() if name != "README.md"} == {
         name: digest for name, digest in weights.items() if name != "README.md"
     }
+    assert failing(copied) == []
+
+
+def test_a_retrained_model_may_be_given_later(copied: RunFolder, forget: Forget, tiny_model_folder: Path) -> None:
+    weights = (copied.model / "model.safetensors").stat().st_mtime_ns
+    forget(copied.path, retrained=str(tiny_model_folder))
+    assert scores_of(copied, "retrained") == pytest.approx(scores_of(copied, "base"))
+    forget(copied.path)
+    assert scores_of(copied, "retrained")  # as with what `evaluate` added
+    assert (copied.model / "model.safetensors").stat().st_mtime_ns == weights
     assert failing(copied) == []
 
 

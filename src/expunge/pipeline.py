@@ -5,10 +5,9 @@ Every part is a stage that is kept in the run folder; the same command again goe
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from expunge.measures.familiarity import Prompt, probe_tokens
 from expunge.measures.judged import judge, judge_messages, judged_scores
 from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
-from expunge.memory import peak_memory_bytes
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
@@ -34,6 +32,7 @@ from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
+from expunge.preparation.anchors import load_anchors
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table
 from expunge.preparation.places import settle
@@ -65,36 +64,27 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     show = show or Silent()
     folder, method = RunFolder(out), make_method(recipe.method)
     try:
-        with interruptible(f"run the same command again: it goes on in {folder.path}"), _held(folder):
+        with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
-            recipe = _claim(folder, recipe)
-            base = LazyModel(source, precision)
-            sets = read_sets(recipe, folder, base, show)
-            before = measure(recipe, folder, base, sets, "base", show)
-            trained = unlearn(recipe, folder, base, method, sets, show)
-            base.release()
-            finish(recipe, folder, source, precision, method, sets, before, trained, show)
+            folder.refuse_overwriting(source.folder)
+            with folder.held():
+                recipe = _claim(folder, recipe)
+                base = LazyModel(source, precision)
+                sets = read_sets(recipe, folder, base, show)
+                before = measure(recipe, folder, base, sets, "base", show)
+                trained = unlearn(recipe, folder, base, method, sets, show)
+                base.release()
+                finish(recipe, folder, source, precision, method, sets, before, trained, show)
     finally:
         show.close()
     return folder
 
 
-@contextlib.contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
-    with folder.locked():
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):
-                folder.log("peak", peak_memory_bytes=peak_memory_bytes())
-
-
 def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
-    Only what is measured may change (`evaluation`): the model stays the same, and so do its thresholds.
+    Only what is measured may change (`evaluation`, `retrained`): the model stays the same, and so do its thresholds.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -103,19 +93,27 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     recipe = settle(recipe)
     if held is not None:
         held = settle(held)
-        has, wanted = held.model_dump(mode="json"), recipe.model_dump(mode="json")
-        different = [key for key in wanted if key != "evaluation" and has[key] != wanted[key]]
-        if different:
-            key = different[0]
-            raise RunError(
-                f"{folder.path} holds another run: its recipe differs in {', '.join(different)}",
-                seen=f"{key}: {has[key]}",
-                allowed=f"{key}: {wanted[key]}",
-                next_step="choose another --out, or delete that folder",
-            )
-        recipe = recipe.model_copy(update={"evaluation": _with_more(recipe.evaluation, held.evaluation)})
-    storage.write_text(folder.recipe, recipe.to_yaml())
+        more = {
+            "evaluation": _with_more(recipe.evaluation, held.evaluation),
+            "retrained": recipe.retrained or held.retrained,
+        }
+        recipe = recipe.model_copy(update=more)
+    _look_up(recipe)
+    folder.claim(
+        recipe.model_dump(mode="json"),
+        recipe.to_yaml(),
+        free=("evaluation", "retrained"),
+        held=None if held is None else held.model_dump(mode="json"),
+    )
     return recipe
+
+
+def _look_up(recipe: Recipe) -> None:
+    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
+    if recipe.retrained is not None:
+        _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
+    if recipe.anchors.path is not None:
+        load_anchors(Path(recipe.anchors.path))
 
 
 def _with_more(evaluation: Evaluation, held: Evaluation) -> Evaluation:
