@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import expunge
 from expunge import pipeline
 from expunge.data.tables import TokenTable
-from expunge.errors import ExpungeError, RunError
+from expunge.errors import DivergedError, ExpungeError, RunError
 from expunge.evidence import record as record_module
 from expunge.evidence.verify import verify_run
 from expunge.measures.perplexity import perplexity
@@ -243,6 +244,25 @@ def test_what_is_needed_late_is_looked_up_before_the_folder_is_claimed(
     with pytest.raises(ExpungeError, match=error):
         forget(Path("run"), **options)
     assert not Path("run/recipe.yaml").exists()
+
+
+def test_a_run_that_the_guard_stopped_goes_on_as_the_message_says(forget: Forget, tmp_path: Path) -> None:
+    wild = {"training.learning_rate": 3e-3, "training.max_steps": 40, "training.num_train_epochs": 99,
+            "training.probe_steps": 1, "training.max_retain_increase": 0.2, "training.save_seconds": 1e-9}  # fmt: skip
+    with pytest.raises(DivergedError) as caught:
+        forget(tmp_path / "run", **wild)
+    found = re.search(r"--training\.stop_step (\d+): it goes on from its checkpoint (\d+)", str(caught.value))
+    assert found is not None
+    last = int(found[1])
+    assert found[2] == found[1]
+    folder = forget(tmp_path / "run", **wild, **{"training.stop_step": last})
+    whole = forget(tmp_path / "whole", **wild, **{"training.stop_step": last})
+    assert [row["step"] for row in folder.read_events("resumed")] == [last]
+    assert [row["step"] for row in folder.steps("step")] == list(range(1, last + 1))
+    assert contents(folder.model)["model.safetensors"] == contents(whole.model)["model.safetensors"]
+    assert json.loads(folder.record.read_text())["stopped"] == f"step {last} of 40 (training.stop_step)"
+    with pytest.raises(RunError, match="its recipe differs in training"):  # now there is a model
+        forget(tmp_path / "run", **wild)
 
 
 # The type that a model is saved in

@@ -110,6 +110,18 @@ def test_after_a_resumption_the_later_event_of_a_step_counts(tmp_path: Path) -> 
     assert [(row["step"], row["loss"]) for row in folder.steps("step")] == [(1, 1.0), (2, 2.5), (3, 3.5), (4, 4.5)]
 
 
+def test_what_came_after_the_step_that_was_gone_on_from_does_not_count(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in (1, 2, 3):
+        folder.log("reinforced_step", step=step)
+        folder.log("step", step=step)
+    folder.log("resumed", step=2)
+    assert [row["step"] for row in folder.steps("step")] == [1, 2]
+    assert [row["step"] for row in folder.steps("reinforced_step")] == [1, 2, 3]
+    folder.log("reinforced_resumed", step=1)
+    assert [row["step"] for row in folder.steps("reinforced_step")] == [1]
+
+
 def score(measure: str, examples: tuple[float, ...] = ()) -> Score:
     return Score(
         measure=measure,

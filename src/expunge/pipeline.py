@@ -85,6 +85,7 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
     Only what is measured may change (`evaluation`, `retrained`): the model stays the same, and so do its thresholds.
+    While there is no model yet, the step to end at may change too.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -93,6 +94,9 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     recipe = settle(recipe)
     if held is not None:
         held = settle(held)
+        if not folder.model.exists() or any(folder.checkpoints.iterdir()):
+            to_end = {"stop_step": recipe.training.stop_step}
+            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
         more = {
             "evaluation": _with_more(recipe.evaluation, held.evaluation),
             "retrained": recipe.retrained or held.retrained,
@@ -171,12 +175,14 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
 
 def unlearned_from(recipe: Recipe, base: LazyModel, sets: Sets) -> dict[str, Any]:
     """Everything that decides what `model/` becomes."""
+    # Only where it is given: models that were made before there was such a field are made from the same still.
+    unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
     return {
         "model": base.digest,
         "forget": sets.material.forget.folder.name,
         "kept": sets.kept.folder.name,
         "method": recipe.method,
-        "training": recipe.training.model_dump(exclude={"save_seconds"}),
+        "training": recipe.training.model_dump(exclude=unsaid),
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
@@ -192,6 +198,9 @@ def unlearn(
     made_from = unlearned_from(recipe, base, sets)
     name = stage_path(folder, "unlearned", made_from).name
     done = folder.stages / name / "trained.json"
+    # Up to the step at which it ends it is the same training: it goes on from the same checkpoints.
+    training = {key: value for key, value in made_from["training"].items() if key != "stop_step"}
+    checkpoints = folder.checkpoints / stage_path(folder, "unlearned", made_from | {"training": training}).name
     if done.is_file() and folder.model.is_dir():
         trained: dict[str, Any] = storage.read_json(done)
         if _saved_files(folder) == trained["files"]:
@@ -228,10 +237,11 @@ def unlearn(
             forget=forget,
             retain=retain,
             seed=recipe.seed,
-            checkpoints=folder.checkpoints / name,
+            checkpoints=checkpoints,
             log=folder.log,
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+            ends=True,
         )
         show.stage("saving the model")
         assert base.loaded is not None

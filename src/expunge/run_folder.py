@@ -183,10 +183,15 @@ class RunFolder:
     def steps(self, event: str) -> list[dict[str, Any]]:
         """Events that carry a `step`, one a step: what comes after a resumption or a new start counts."""
         rows: list[dict[str, Any]] = []
-        for row in self.read_events(event):
-            while rows and rows[-1]["step"] >= row["step"]:
-                rows.pop()
-            rows.append(row)
+        resumed = "_".join([*event.split("_")[:-1], "resumed"])
+        for row in self.read_events():
+            if row.get("event") == resumed:
+                while rows and rows[-1]["step"] > row["step"]:
+                    rows.pop()
+            elif row.get("event") == event:
+                while rows and rows[-1]["step"] >= row["step"]:
+                    rows.pop()
+                rows.append(row)
         return rows
 
     def write_scores(self, scores: list[Score]) -> None:
