@@ -697,6 +697,39 @@ def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, mo
     assert f"torch 99 ({before['versions']['torch']})" in told
 
 
+# Edited anchors
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_anchors_that_were_edited_are_not_vouched_for(given: bool, forget: Forget, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("- {term: Baker Street, translation: Maple Street}\n")
+    options = {"anchors.path": str(own)} if given else {}
+
+    def again() -> list[str]:
+        forget(tmp_path / "run", "whos_harry_potter", **options)
+        return [line for line in json.loads(folder.record.read_text())["warnings"] if "anchors.yaml" in line]
+
+    folder = RunFolder(tmp_path / "run")
+    assert again() == []
+    digest = json.loads(folder.record.read_text())["digests"]["files"]["anchors.yaml"]
+    weights, found = contents(folder.model)["model.safetensors"], folder.anchors.read_text()
+    edited = "- {term: Lestrade, translation: Brown}\n"
+    folder.anchors.write_text(edited)
+    (told,) = again()
+    assert "--anchors with its path and another --out" in told
+    assert json.loads(folder.record.read_text())["digests"]["files"]["anchors.yaml"] == digest
+    assert failing(folder) == ["anchors.yaml does not have the recorded digest"]
+    if not given:  # made again, it does not use them, and does not write over them
+        (folder.model / "model.safetensors").unlink()
+        assert again() == [told]
+        assert folder.anchors.read_text() == edited
+    assert contents(folder.model)["model.safetensors"] == weights
+    folder.anchors.write_text(found)
+    assert again() == []
+    assert failing(folder) == []
+
+
 # What evaluate adds stays
 
 

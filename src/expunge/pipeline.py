@@ -214,8 +214,9 @@ def unlearn(
     if method.draws_retain:
         retain = retain_table(recipe, folder, base, method, sets, show)
     know(forget, sets.kept, method, folder, base, show)
+    anchors_digest = None
     if method.needs.labels == "generic":
-        forget = generic_table(recipe, folder, base, method, sets, show)
+        forget, anchors_digest = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
 
     def make(path: Path) -> None:
@@ -253,6 +254,7 @@ def unlearn(
             "files": _saved_files(folder),
             "thresholds": recipe.verdict.model_dump(),
             "versions": versions(),
+            "anchors": anchors_digest,
         }
         storage.write_json(path / "trained.json", content)
 
@@ -302,16 +304,17 @@ def _digest_if_file(path: str | None) -> str | None:
 
 def generic_table(
     recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
-) -> TokenTable:
-    """The forget set with generic labels (reinforced model, anchors, labels)."""
+) -> tuple[TokenTable, str]:
+    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
     if not isinstance(method, WhosHarryPotter):
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
     reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
     count = len(sets.material.forget)
-    dictionary = anchors(recipe, folder, reinforced, sets.forget, count, show)
+    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show)
     for note in dictionary.notes:
         folder.log("notice", text=note)
-    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    return table, storage.digest_file(file)
 
 
 def finish(
@@ -339,6 +342,13 @@ def finish(
     scores = [score for one in measured for score in one.scores] + judged
     folder.write_scores(scores)
     storage.write_json(folder.answers, side_by_side(measured))
+    files = {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()}
+    if (used := trained.get("anchors")) is not None and files.get(folder.anchors.name) != used:
+        files[folder.anchors.name] = used
+        notes.append(
+            "anchors.yaml was edited in the run folder, but the labels come from the terms before that; to use it, give "
+            "--anchors with its path and another --out"
+        )
     record = make_record(
         folder,
         recipe,
@@ -355,7 +365,7 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
-            "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
+            "files": files,
         },
         trained=trained,
         license_name=source.license,
