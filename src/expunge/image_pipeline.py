@@ -67,6 +67,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
             next_step="expunge methods lists which do",
         )
     try:
+        folder.refuse_overwriting(None if recipe.model in NEW else _base_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")
             sets = read_sets(recipe)
@@ -86,6 +87,14 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     finally:
         show.close()
     return folder
+
+
+def _base_folder(model: str) -> Path | None:
+    """Where a model that is named by its folder lies; a run folder stands for the model in it."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
 def read_sets(recipe: ImageRecipe) -> ImageSets:

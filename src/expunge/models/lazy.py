@@ -5,11 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from expunge.engine.precision import Precision
 from expunge.memory import keep_freed_memory
-from expunge.models.source import LoadedModel, ModelSource, load_model
+from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer
 from expunge.tasks.causal_lm import CausalLM
 
 
@@ -34,7 +32,7 @@ class LazyModel:
         """The tokenizer, without loading weights."""
         if self.loaded is not None:
             return self.loaded.tokenizer
-        return AutoTokenizer.from_pretrained(self.source.folder, trust_remote_code=False)
+        return load_tokenizer(self.source)
 
     def __call__(self) -> CausalLM:
         if self._task is None:
