@@ -13,6 +13,7 @@ from expunge.measures.image_suite import image_scores
 from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.sharded import locate_classifier
+from expunge.preparation.made_models import trained_model
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
 
@@ -26,7 +27,7 @@ def evaluate_images_run(recipe: ImageRecipe, folder: RunFolder, show: Silent | N
         RunError: the run is not finished, or its model, its pictures or its recipe were changed since.
     """
     show = show or Silent()
-    found = pipeline.trained_model(folder)
+    found = trained_model(folder)
     if found is None:
         raise RunError(
             f"{folder.path} has no unlearned model, or one that was changed since",
@@ -58,7 +59,7 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
         with interruptible(AGAIN), folder.held():
             show.stage("reading the pictures")
             sets = pipeline.read_sets(recipe)
-            found = pipeline.trained_model(folder)
+            found = trained_model(folder)
             if found is not None:
                 refuse_changed(recipe, folder, sets, found[1])
             outputs = pipeline.measure(folder, locate_classifier(model), sets, "unlearned", show)
