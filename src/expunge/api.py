@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import RecipeError
+from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
 from expunge.progress import Silent
-from expunge.recipe import Recipe, make_recipe
-from expunge.recipe_file import read_recipe
+from expunge.recipe import make_recipe
+from expunge.recipe_file import AnyRecipe, read_recipe
 from expunge.run_folder import RunFolder
 
 
@@ -32,13 +33,17 @@ def forget(
     return run(make_recipe({"model": model, "forget": target}, options), out, show)
 
 
-def run(recipe: Recipe | ImageRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
+def run(recipe: AnyRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
     """Run a recipe (or a recipe file), or go on with it where it stopped."""
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     if isinstance(made, ImageRecipe):
         from expunge.image_pipeline import run as run_images
 
         return run_images(made, out, show)
+    if isinstance(made, GeneratorRecipe):
+        from expunge.generator_pipeline import run as run_generator
+
+        return run_generator(made, out, show)
     from expunge.pipeline import run as run_language
 
     return run_language(made, out, show)

@@ -17,9 +17,10 @@ from expunge.engine.interruption import interruptible
 from expunge.engine.work import Work
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.evidence.image_record import image_record
+from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import versions, vouched
-from expunge.image_recipe import ImageRecipe
+from expunge.image_recipe import ImageRecipe, ImageVerdict
 from expunge.measures.image_suite import SPLITS, Outputs, image_scores
 from expunge.measures.score import Which
 from expunge.methods.base import Method
@@ -316,6 +317,9 @@ def finish(
         folder,
         recipe,
         scores,
+        judge=lambda thresholds: judge_images(
+            scores, ImageVerdict(**thresholds), trained["share_of_retraining"], trained.get("exact")
+        ),
         method={
             "name": recipe.method["name"],
             "settings": method.model_dump(),
