@@ -89,6 +89,26 @@ class GeneratorWork(Phases):
         """(n, 3, side, side) uint8 noise, a picture for each."""
         return torch.cat([(noise * 255).round().to(torch.uint8) for _, noise in self._noise(pictures, kind, name)])
 
+    def noise_of(self, features: Tensor, name: str) -> Tensor:
+        """Gaussian noise with the shape, mean and standard deviation of features."""
+        drawn = torch.randn(features.shape, generator=self.generator("noise", name))
+        return features.mean() + features.std() * drawn.to(features.dtype)
+
+    def drawn_from(self, pictures: Pictures, count: int, name: str) -> Pictures:
+        """`count` of the pictures, drawn with replacement."""
+        return pictures.take(torch.randint(len(pictures), (count,), generator=self.generator("drawn", name)))
+
+    @torch.no_grad()
+    def original_loss(self, pictures: Pictures, keys: Tensor) -> float:
+        """Mean training loss of the original on a set."""
+        original = self.original
+        total = sum(
+            float(original.loss(batch)) * len(batch.rows)
+            for batch in original.evaluated(pictures, keys, EVALUATION_BATCH)
+        )
+        self.cost.passes += FORWARD * len(pictures)
+        return total / len(pictures)
+
     def _noise(self, pictures: Pictures, kind: NoiseKind, name: str) -> list[tuple[Tensor, Tensor]]:
         """(rows, noise with pixels from 0 to 1), batch by batch of the set in its order."""
         found = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import NonNegativeFloat
+
 from expunge.methods.encoder_training import EncoderTraining
 from expunge.tasks.losses import squared
 
@@ -26,6 +28,8 @@ class EncoderScrubbing(EncoderTraining):
     computed once for each picture and corruption.
     """
 
+    alpha: NonNegativeFloat = 0.25
+    "weight of the forget set's term; 0.25 in the paper's code"
     noise: Literal["normal", "uniform", "constant"] = "normal"
     "kind of n; normal in the paper"
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class EncoderTraining(Method):
     """Base of methods that train the encoder alone, on both sets side by side, with AdamW."""
 
-    alpha: NonNegativeFloat = 0.25
-    "weight of the forget set's term"
     epochs: PositiveFloat = 6.0
     "passes over the larger set; 6 in the paper"
     learning_rate: PositiveFloat = 1e-3
