@@ -11,7 +11,7 @@ from expunge.measures.estimate import Estimate
 from expunge.measures.statistics import RESAMPLES, bootstrap_interval, share_interval
 
 FRECHET_RESAMPLES = 100
-"bootstrap resamples of a Fréchet distance, each of which costs two decompositions"
+"bootstrap resamples of a Fréchet distance, each of which costs a decomposition"
 FEWEST = 8
 "pictures below which a covariance says nothing"
 LARGEST_PSNR = 100.0
@@ -30,12 +30,16 @@ def frechet_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def _frechet(a: np.ndarray, b: np.ndarray) -> float:
     difference = a.mean(0) - b.mean(0)
-    one, other = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    values, vectors = np.linalg.eigh(one)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    mixed = np.linalg.eigvalsh(root @ other @ root)
-    trace = np.trace(one) + np.trace(other) - 2 * np.sqrt(np.clip(mixed, 0, None)).sum()
-    return float(max(0.0, difference @ difference + trace))
+    one, other = _root(a), _root(b)
+    # tr((S S')^(1/2)) is the sum of the singular values of the product of the roots, and needs no root of a product
+    mixed = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    return float(max(0.0, difference @ difference + (one**2).sum() + (other**2).sum() - 2 * mixed))
+
+
+def _root(x: np.ndarray) -> np.ndarray:
+    """(rows, d) whose product with itself is the covariance of x (n, d); at most d rows."""
+    scaled = (x - x.mean(0)) / math.sqrt(len(x) - 1)
+    return np.asarray(np.linalg.qr(scaled, mode="r")) if len(x) > x.shape[1] else scaled
 
 
 def frechet(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> Estimate:

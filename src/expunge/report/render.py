@@ -47,6 +47,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     return render_page(
         template,
         **parts,
+        pictures=contents.generator and bool(parts["grid"]),
         run=contents,
         verdict=verdict_words(
             contents.part("verdict"), retrained=any(score.model == "retrained" for score in contents.scores)
