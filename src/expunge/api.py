@@ -69,7 +69,7 @@ def evaluate(
     more = {"benchmarks": benchmarks, "prompts": prompts, "ordinary_text": ordinary_text}
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
-    if isinstance(made, ImageRecipe):
+    if isinstance(made, ImageRecipe | GeneratorRecipe):
         return _evaluate_images(target, made, recipe, [name for name, value in more.items() if value is not None], show)
     if recipe is not None:
         return evaluate_model(str(target), Path(recipe), **more, show=show)
@@ -77,14 +77,23 @@ def evaluate(
 
 
 def _evaluate_images(
-    target: str | Path, made: ImageRecipe, recipe: str | Path | None, more: Sequence[str], show: Silent | None
+    target: str | Path,
+    made: ImageRecipe | GeneratorRecipe,
+    recipe: str | Path | None,
+    more: Sequence[str],
+    show: Silent | None,
 ) -> list[Any]:
+    if more:
+        kind = "an image classifier" if isinstance(made, ImageRecipe) else "an image-to-image generator"
+        raise RecipeError(f"{more[0]} is for language models; this is a run on {kind}", allowed="no such option")
+    if isinstance(made, GeneratorRecipe):
+        from expunge.generator_evaluation import evaluate_generator, evaluate_generator_run
+
+        if recipe is not None:
+            return evaluate_generator(str(target), made, RunFolder(Path(recipe).parent), show)
+        return evaluate_generator_run(made, load_run(target), show)
     from expunge.image_evaluation import evaluate_classifier, evaluate_images_run
 
-    if more:
-        raise RecipeError(
-            f"{more[0]} is for language models; this is a run on an image classifier", allowed="no such option"
-        )
     if recipe is not None:
         return evaluate_classifier(str(target), made, RunFolder(Path(recipe).parent), show)
     return evaluate_images_run(made, load_run(target), show)

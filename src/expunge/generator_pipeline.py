@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from expunge import storage
-from expunge.data.generator_sets import GeneratorSets, as_pictures, read_generator_sets
+from expunge.data.generator_sets import GeneratorSets, read_generator_sets
 from expunge.data.order import random_seed
 from expunge.engine.generator_work import GeneratorWork, evaluation_keys, fit_generator
 from expunge.engine.interruption import interruptible
@@ -230,7 +230,7 @@ def forget(
         task = load_generator(base.source, sets.size, corruption)
         work = GeneratorWork(
             task=task,
-            retain=sets.tensors["retain"] if sets.proxy is None else as_pictures(sets.proxy),
+            retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
             forget=sets.tensors["forget"],
             seed=recipe.seed,
             checkpoints=checkpoints,

@@ -72,7 +72,11 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
 
 def refuse_changed(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, made_from: dict[str, Any]) -> None:
     """Raise unless the pictures and the recipe are those that the run's model was made from."""
-    now: dict[str, Any] = pipeline.unlearned_from(recipe, sets) | {"model": made_from["model"]}
+    refuse_difference(pipeline.unlearned_from(recipe, sets), made_from, folder)
+
+
+def refuse_difference(now: dict[str, Any], made_from: dict[str, Any], folder: RunFolder) -> None:
+    """Raise unless what a run's model would be made from `now` is what it was made from."""
     names = {"sets": "the pictures", "seed": "the recipe's seed"}
     changed = [names.get(name, f"the recipe's {name}") for name in now if now[name] != made_from.get(name)]
     if changed:

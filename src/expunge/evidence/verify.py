@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
-from expunge.data.generator_sets import read_generator_sets
+from expunge.data.generator_parts import read_generator_parts
 from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
@@ -123,7 +123,7 @@ def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) 
     try:
         read_as = record["read_as"]
         if isinstance(recipe, GeneratorRecipe):
-            here = read_generator_sets(recipe, read_as["size"]).digests()
+            here = read_generator_parts(recipe, read_as["size"]).digests()
         else:
             here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
     except ExpungeError as error:

@@ -49,7 +49,7 @@ class ConstrainedScrubbing(EncoderTraining):
         bound = self.epsilon * float(squared(work.original_features(lost, lost_keys), target))
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            stays = squared(task.batch_features(retain), retain.target)
+            stays = squared(task.batch_features(retain), retain.target)  # a pass each, since each is gone back alone
             goes = squared(task.batch_features(forget), forget.target)
             keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
             direction = projected(keep, lose, self.beta * (float(goes.detach()) - bound))

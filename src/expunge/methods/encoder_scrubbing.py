@@ -38,8 +38,8 @@ class EncoderScrubbing(EncoderTraining):
         task = work.task
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            stays = squared(task.batch_features(retain), retain.target)
-            goes = squared(task.batch_features(forget), forget.target)
+            ours, theirs = task.features_of(retain, forget)
+            stays, goes = squared(ours, retain.target), squared(theirs, forget.target)
             return stays + self.alpha * goes
 
         self.train(

@@ -130,6 +130,11 @@ class ImageToImage(ABC):
     def batch_features(self, batch: CorruptedBatch) -> Tensor:
         return self.features(batch.shown, batch.hidden)
 
+    def features_of(self, *batches: CorruptedBatch) -> list[Tensor]:
+        """Features of several batches from one pass, which is quicker than a pass each."""
+        together = self.features(torch.cat([b.shown for b in batches]), torch.cat([b.hidden for b in batches]))
+        return list(together.split([len(b.rows) for b in batches]))
+
     def loss(self, batch: CorruptedBatch) -> Tensor:
         """Mean squared error of the normalised pixels that were hidden (of all where none were), as in training.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from expunge.tasks.image_to_image import ImageToImage
@@ -32,9 +31,24 @@ class MaskedAutoencoder(ImageToImage):
         return encoder / (encoder + decoder)
 
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
-        """(batch, 1 + shown patches, width): the class token, then the shown patches row by row."""
-        with self._showing(hidden):
-            found: Tensor = self._net.vit(pixel_values=shown, noise=_order(hidden)).last_hidden_state
+        """(batch, 1 + shown patches, width): the class token, then the shown patches row by row.
+
+        As the network's own forward pass, but that patches which nobody sees are not embedded first.
+        """
+        vit = self._net.vit
+        embeddings, patch = vit.embeddings, self.corruption.patch
+        places = _order(hidden).argsort(1)[:, : int((~hidden[:1]).sum())]
+        patches = F.unfold(shown, patch, stride=patch).transpose(1, 2)
+        patches = patches.gather(1, places[:, :, None].expand(-1, -1, patches.shape[2]))
+        projection = embeddings.patch_embeddings.projection
+        tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)
+        positions = embeddings.position_embeddings
+        tokens = tokens + positions[0, 1:][places]
+        first = (embeddings.cls_token + positions[:, :1]).expand(len(tokens), -1, -1)
+        states = torch.cat([first, tokens], 1)
+        for layer in vit.layers:
+            states = layer(states)
+        found: Tensor = vit.layernorm(states)
         return found
 
     def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:
@@ -42,20 +56,6 @@ class MaskedAutoencoder(ImageToImage):
         patches = self._net.decoder(features, restore).logits
         pictures: Tensor = self._net.unpatchify(patches)
         return pictures
-
-    @contextmanager
-    def _showing(self, hidden: Tensor) -> Iterator[None]:
-        """Have the network keep as many patches as are shown: its own share is for random patches alone."""
-        config = self._net.config
-        usual = config.mask_ratio
-        shown = int((~hidden[:1]).sum())
-        config.mask_ratio = 1 - (shown + 0.5) / hidden.shape[1]  # half a patch more, so that rounding loses none
-        if shown == hidden.shape[1]:
-            config.mask_ratio = 0.0
-        try:
-            yield
-        finally:
-            config.mask_ratio = usual
 
 
 def _order(hidden: Tensor) -> Tensor:
