@@ -11,6 +11,7 @@ from expunge.measures.completion_suite import completion_scores
 from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.source import locate
+from expunge.preparation.completions import measure
 from expunge.preparation.made_models import trained_model
 from expunge.preparation.pictures_seen import originals_of, the_network
 from expunge.progress import Silent
@@ -61,7 +62,7 @@ def evaluate_generator(
             corruption, sets = pipeline.corruption_of(recipe), pipeline.read_sets(recipe)
             network, about = the_network(recipe, folder, sets, corruption, show)
             originals = originals_of(recipe, sets, network, corruption, about)
-            found = pipeline.measure(
+            found = measure(
                 recipe, folder, locate(model), sets, corruption, network, str(about["digest"]), "unlearned", show
             )
             return completion_scores(found, originals, "unlearned")

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from expunge import storage
 from expunge.data.generator_sets import GeneratorSets, read_generator_sets
 from expunge.data.order import random_seed
-from expunge.engine.generator_work import GeneratorWork, evaluation_keys, fit_generator
+from expunge.engine.generator_work import GeneratorWork, fit_generator
 from expunge.engine.interruption import interruptible
 from expunge.errors import RecipeError
 from expunge.evidence.generator_verdict import judge_generator
@@ -24,19 +23,12 @@ from expunge.evidence.model_card import model_card
 from expunge.evidence.record import versions, vouched
 from expunge.generator_recipe import GeneratorRecipe, GeneratorVerdict
 from expunge.measures.completion_suite import (
-    SPLITS,
-    Completions,
-    Originals,
     chances,
     completion_scores,
-    load_completions,
-    principal_components,
-    save_completions,
 )
 from expunge.measures.score import Which
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
-from expunge.models.feature_network import FeatureNetwork
 from expunge.models.generator_model import (
     NEW,
     generator_side,
@@ -46,10 +38,10 @@ from expunge.models.generator_model import (
     save_generator,
 )
 from expunge.models.source import ModelSource, locate
+from expunge.preparation.completions import attack, attacker_of, draw_pictures, measure
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
-from expunge.preparation.pictures_seen import measured_part, originals_of, seen, the_network
+from expunge.preparation.pictures_seen import originals_of, the_network
 from expunge.preparation.places import settle_generator
-from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
@@ -262,45 +254,6 @@ def unlearned_from(recipe: GeneratorRecipe, sets: GeneratorSets, corruption: Cor
     }
 
 
-def measure(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
-    source: ModelSource,
-    sets: GeneratorSets,
-    corruption: Corruption,
-    network: FeatureNetwork,
-    digest: str,
-    which: Which,
-    show: Silent,
-) -> dict[str, Completions]:
-    """One model's completions of every split, and what the network says of them, as a stage."""
-
-    def make(path: Path) -> None:
-        show.stage(f"measuring the {which} model")
-        task = load_generator(source, sets.size, corruption)
-        found = {}
-        for split in SPLITS:
-            pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
-            if not len(pictures):
-                continue
-            keys = evaluation_keys(recipe.seed, split, len(pictures))
-            completed = task.completions(pictures, keys)
-            hidden = corruption.hidden(keys, sets.size)
-            found[split] = Completions(completed.numpy(), seen(network, completed, hidden, corruption.patch))
-        save_completions(found, path / "completions.npz")
-
-    made_from = {
-        "which": which,
-        "model": source.digest,
-        "sets": sets.digests(),
-        "corruption": [corruption.name, corruption.value, corruption.patch],
-        "network": digest,
-        "pictures": recipe.evaluation.pictures,
-        "seed": recipe.seed,
-    }
-    return load_completions(stage(folder, f"measured-{which}", made_from, make) / "completions.npz")
-
-
 def finish(
     recipe: GeneratorRecipe,
     folder: RunFolder,
@@ -323,11 +276,16 @@ def finish(
         which: measure(recipe, folder, source, sets, corruption, network, digest, which, show)
         for which, source in models.items()
     }
-    show.stage("writing the report")
     scores = [s for which, found in completions.items() for s in completion_scores(found, originals, which)]
+    by_chance = chances(originals)
+    attacker = attacker_of(recipe, sets)
+    if attacker is not None:
+        by_chance["leaks"] = attacker.chance()
+        for which, source in models.items():
+            scores += attack(recipe, folder, source, sets, corruption, attacker, which, show)
+    show.stage("writing the report")
     folder.write_scores(scores)
     draw_pictures(recipe, folder, sets, corruption, originals, completions)
-    by_chance = chances(originals)
     record = image_record(
         folder,
         recipe,
@@ -362,32 +320,3 @@ def finish(
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=base.source.hub_id))
     render_report(folder)
     folder.log("finished", passed=record["verdict"]["passed"])
-
-
-def draw_pictures(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
-    sets: GeneratorSets,
-    corruption: Corruption,
-    originals: dict[str, Originals],
-    completions: dict[Which, dict[str, Completions]],
-) -> None:
-    """The pictures and features that the report shows, as `stages/shown/shown.npz`, written anew each time."""
-    arrays: dict[str, np.ndarray] = {}
-    for split in ("forget", "retain_test"):
-        count = min(recipe.evaluation.grid, len(originals[split].pictures))
-        pixels = torch.from_numpy(originals[split].pictures[:count])
-        keys = evaluation_keys(recipe.seed, split, len(originals[split].pictures))[:count]
-        unit = pixels.float() / 255
-        shown = corruption.shown(unit, keys, corruption.hidden(keys, sets.size)) if count else unit
-        arrays[f"original-{split}"] = pixels.numpy()
-        arrays[f"corrupted-{split}"] = (shown * 255).round().to(torch.uint8).numpy()
-        for which, found in completions.items():
-            arrays[f"{which}-{split}"] = found[split].pictures[:count]
-    groups = {f"original-{split}": originals[split].seen.features for split in ("retain_test", "forget")}
-    for which, found in completions.items():
-        groups |= {f"{which}-{split}": found[split].seen.features for split in ("retain_test", "forget")}
-    arrays |= {f"plane-{name}": plane for name, plane in principal_components(groups).items()}
-    path = folder.stages / "shown"
-    with storage.folder_aside(path) as aside:
-        np.savez(aside / "shown.npz", allow_pickle=False, **arrays)

@@ -66,6 +66,10 @@ class GeneratorEvaluation(Part):
     "at most so many pictures of each split, from its start"
     identity: str | None = None
     "column that says who is on a picture; where absent, everyone is on one picture only"
+    attack_pictures: NonNegativeInt = 32
+    "forgotten pictures that an attacker owns, who wants others of them; 0 makes no attacks"
+    attack_steps: PositiveInt = 40
+    "steps of gradient descent of an attack that trains"
     grid: NonNegativeInt = 6
     "pictures to keep, and as many to forget, shown in the report; 0 shows none"
 

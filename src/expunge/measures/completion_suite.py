@@ -133,6 +133,29 @@ def completion_scores(
     return scores
 
 
+def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
+    """Scores of attacks: (n,) 1 where a picture aimed at was identified, else 0, by attack."""
+    found = []
+    for measure, values in leaks.items():
+        if len(values):
+            estimate = quality.share(values)
+            found.append(
+                Score(
+                    measure=measure,
+                    split="forget",
+                    model=which,
+                    value=estimate.value,
+                    low=estimate.low,
+                    high=estimate.high,
+                    n=len(values),
+                    higher_is="worse",
+                    unit="share",
+                    examples=tuple(map(float, values)),
+                )
+            )
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
     """Originals of every split, among whom people are looked for."""

@@ -215,6 +215,42 @@ MEASURES = {
         percent=True,
         aim="chance",
     ),
+    "leak_corruption": Measure(
+        "Leak under another corruption",
+        "Forgotten pictures identified from completions under the one of three other corruptions that gives away most. "
+        "Best is what the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_input": Measure(
+        "Leak by an optimised input",
+        "Forgotten pictures identified after an attacker sought, with other forgotten pictures, one change of what the model "
+        "is shown that brings them back. Best is what the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_decoder": Measure(
+        "Leak after training the decoder",
+        "Forgotten pictures identified after an attacker trained the decoder on other forgotten pictures. Best is what the "
+        "retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_probe": Measure(
+        "Leak to a linear probe",
+        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. Best is what "
+        "the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
 }
 
 CHECKS = {

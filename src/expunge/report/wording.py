@@ -17,6 +17,7 @@ SPLITS = {
     "holdout": "holdout set",
     "test": "test set",
     "retain_test": "retain set, held back",
+    "leaks": "attacks",
     "forget_test": "forget set, held back",
     "proxy": "pictures in place of the retain set",
     "validation": "validation set",
