@@ -50,7 +50,7 @@ def forget(data: Path) -> Forget:
 @pytest.fixture(scope="module")
 def finished(forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run with an oracle. Read only."""
-    return forget(tmp_path_factory.mktemp("run") / "faces", retrained="train")
+    return forget(tmp_path_factory.mktemp("run") / "faces", retrained="train", **{"evaluation.front": (0.1, 1.0)})
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_every_file_is_there(finished: RunFolder) -> None:
     assert list(finished.checkpoints.iterdir()) == []
     stages = {path.name.rpartition("-")[0] or path.name for path in finished.stages.iterdir()}
     assert stages == {
-        *["fitted-base", "fitted-retrained", "fitted-network", "unlearned", "shown"],
-        *[f"measured-{which}" for which in ("base", "unlearned", "retrained")],
+        *["fitted-base", "fitted-retrained", "fitted-network", "unlearned", "shown", "front"],
+        *[f"{what}-{which}" for what in ("measured", "attacked") for which in ("base", "unlearned", "retrained")],
     }
     assert set(yaml.safe_load(finished.recipe.read_text())) == set(GeneratorRecipe.model_fields)
 
@@ -89,10 +89,12 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     found = {(row["measure"], row["split"], row["model"]): row for row in rows}
     assert len(found) == len(rows)
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+    leaks = {"leak_corruption", "leak_input", "leak_decoder", "leak_probe"}
     measures = {"frechet", "inception", "feature_cosine", "psnr", "ssim", "identity_recognition", "class_recognition"}
     for which in ("base", "unlearned", "retrained"):
         for split in ("forget", "retain", "retain_test"):
-            assert measures == {m for m, s, w in found if (s, w) == (split, which)}
+            assert measures == {m for m, s, w in found if (s, w) == (split, which)} - leaks
+        assert leaks <= {m for m, s, w in found if (s, w) == ("forget", which)}
     record = json.loads(finished.record.read_text())
     assert [check["name"] for check in record["verdict"]["checks"]] == [
         *["retain_frechet", "retain_psnr", "forget_frechet", "forget_recognition", "share_of_retraining"]
@@ -104,6 +106,8 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     assert record["chances"]["forget"] == 1 / sizes["forget"]
     assert 0 <= record["network"]["accuracy"]["value"] <= 1
     assert record["network"]["trained_here"]
+    assert record["front"]["field"] == "alpha"
+    assert [point["value"] for point in record["front"]["points"]] == [0.1, 1.0]
 
 
 def test_it_loads_as_any_masked_autoencoder_and_only_the_encoder_changed(finished: RunFolder) -> None:
@@ -124,6 +128,7 @@ def test_the_report_shows_pictures_only_where_they_are_wanted(
     assert page.count("data:image/png") == 2 * 2 * 5
     assert "shows pictures that were to be forgotten" in page
     assert "trained on these pictures" in page
+    assert "Keeping against forgetting" in page
     assert "img-src data:" in page
     shutil.copytree(finished.path, tmp_path / "none")
     none = RunFolder(tmp_path / "none")

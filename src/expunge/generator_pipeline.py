@@ -39,6 +39,7 @@ from expunge.models.generator_model import (
 )
 from expunge.models.source import ModelSource, locate
 from expunge.preparation.completions import attack, attacker_of, draw_pictures, measure
+from expunge.preparation.front import front, knob
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
 from expunge.preparation.pictures_seen import originals_of, the_network
 from expunge.preparation.places import settle_generator
@@ -66,6 +67,8 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
             f"the method {recipe.method['name']} does not work on image-to-image generators",
             next_step="expunge methods lists which do",
         )
+    if recipe.evaluation.front:
+        knob(recipe)
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             corruption = corruption_of(recipe)
@@ -283,6 +286,7 @@ def finish(
         by_chance["leaks"] = attacker.chance()
         for which, source in models.items():
             scores += attack(recipe, folder, source, sets, corruption, attacker, which, show)
+    drawn_front = front(recipe, folder, base.source, sets, corruption, network, digest, originals, show)
     show.stage("writing the report")
     folder.write_scores(scores)
     draw_pictures(recipe, folder, sets, corruption, originals, completions)
@@ -310,6 +314,7 @@ def finish(
         trained=trained,
         network=about,
         chances=by_chance,
+        front=drawn_front,
         training={
             "passes": base.passes,
             "seconds": base.seconds,

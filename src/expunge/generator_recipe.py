@@ -70,6 +70,8 @@ class GeneratorEvaluation(Part):
     "forgotten pictures that an attacker owns, who wants others of them; 0 makes no attacks"
     attack_steps: PositiveInt = 40
     "steps of gradient descent of an attack that trains"
+    front: tuple[NonNegativeFloat, ...] = ()
+    "values of the method's knob (alpha, epsilon, strangeness) over which keeping is drawn against forgetting"
     grid: NonNegativeInt = 6
     "pictures to keep, and as many to forget, shown in the report; 0 shows none"
 

@@ -19,7 +19,7 @@ from expunge.report.classifier import asked_and_done, cost, losses
 from expunge.report.contents import Contents
 from expunge.report.figures import MODEL_DOTS, WIDTH
 from expunge.report.scores_table import rows
-from expunge.report.svg import GREEN, MUTED, draw
+from expunge.report.svg import BLUE, GREEN, MUTED, draw
 from expunge.run_folder import RunFolder
 
 HEADLINES = (
@@ -53,6 +53,7 @@ def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
         "grid": _grid(shown),
         "columns": [name for key, name in COLUMNS.items() if f"{key}-forget" in shown],
         "plane": _plane(shown),
+        "front": _front(contents),
         "losses": classifier_figures.losses("losses", values) if values else None,
         "cost": _cost(contents),
         "network": _network(contents),
@@ -118,6 +119,46 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
     return draw(
         "plane", "Features of originals and completions", f"Distances of the means on the plane: {told}.", paint
     )
+
+
+def _front(contents: Contents) -> Markup | None:
+    """Fréchet distance on pictures to keep against that on pictures to forget, a point for each value of the knob."""
+    found = contents.part("front")
+    if not found:
+        return None
+    points = [point for point in found["points"] if all(f"frechet-{split}" in point for split in SPLITS)]
+    named = (("base", "before"), ("retrained", "retrained"))
+    others = []
+    for model, label in named:
+        scores = {s.split: s.value for s in contents.scores if s.measure == "frechet" and s.model == model}
+        if all(split in scores for split in SPLITS):
+            others.append((label, scores["retain_test"], scores["forget"]))
+    if not points:
+        return None
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 2.4))
+        axis = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.2)
+        kept = [point["frechet-retain_test"] for point in points]
+        lost = [point["frechet-forget"] for point in points]
+        axis.plot(kept, lost, color=BLUE, linewidth=1.1, marker="o", markersize=4)
+        for point, x, y in zip(points, kept, lost, strict=True):
+            axis.annotate(
+                f"{found['field']} {point['value']:g}", (x, y), (5, -9), textcoords="offset points", fontsize=7
+            )
+        for label, x, y in others:
+            axis.plot([x], [y], color=MUTED, marker="s", markersize=4, linestyle="none")
+            axis.annotate(label, (x, y), (5, 4), textcoords="offset points", fontsize=7, color=MUTED)
+        axis.set(xlabel="Fréchet distance, pictures to keep (held back)", ylabel="pictures to forget")
+        return figure
+
+    told = "; ".join(
+        f"{found['field']} {point['value']:g}: {numbers.plain(point['frechet-retain_test'])} to keep, "
+        f"{numbers.plain(point['frechet-forget'])} to forget"
+        for point in points
+    )
+    return draw("front", "The front between keeping and forgetting", f"Fréchet distances: {told}.", paint)
 
 
 def _apart(shown: Mapping[str, np.ndarray], key: str) -> float:
