@@ -46,7 +46,7 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         verdict=verdict_words(contents.part("verdict")),
         rows=table,
         models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
-        gaps=gaps(table),
+        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
         numbers=numbers,
         wording=wording,
     )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from expunge.parts import Part
 from expunge.tasks.base import Loss, Step
 
-if TYPE_CHECKING:
-    from expunge.engine.work import Work
-
-Kind = Literal["causal_lm", "image_classifier", "sharded_classifier"]
+Kind = Literal["causal_lm", "image_classifier", "sharded_classifier", "image_to_image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +40,8 @@ class Method(Part):
     """Base of all methods. A subclass is one file, named like the method, and defines `loss` or `apply`.
 
     `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
-    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`.
+    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`; `work`
+    is `expunge.engine.work.Work` of a classifier, `expunge.engine.generator_work.GeneratorWork` of a generator.
 
     Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
     """
@@ -77,7 +75,7 @@ class Method(Part):
     def has_loss(cls) -> bool:
         return cls.loss is not Method.loss
 
-    def apply(self, work: Work) -> None:
+    def apply(self, work: Any) -> None:
         raise TypeError(f"{type(self).__name__} defines no apply")
 
     def loss(self, step: Step) -> Loss:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from expunge.data.targets import classify_target, missing_target
+from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
+from expunge.models.generator_model import NEW as NEW_GENERATORS
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
 from expunge.recipe import Recipe
@@ -51,6 +53,17 @@ def settle_images(recipe: ImageRecipe) -> ImageRecipe:
     model = recipe.model if recipe.model in NEW else _if_there(recipe.model)
     retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
     return recipe.model_copy(update=named | {"model": model, "retrained": retrained})
+
+
+def settle_generator(recipe: GeneratorRecipe) -> GeneratorRecipe:
+    """The recipe with every path that it names as an absolute one."""
+    named = {name: _if_there(getattr(recipe, name)) for name in ("data", "forget", "retain")}
+    model = recipe.model if recipe.model in NEW_GENERATORS else _if_there(recipe.model)
+    retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
+    network = recipe.network
+    if network.model not in NEW:
+        network = network.model_copy(update={"model": _if_there(network.model)})
+    return recipe.model_copy(update=named | {"model": model, "retrained": retrained, "network": network})
 
 
 def _absolute(path: str) -> str:

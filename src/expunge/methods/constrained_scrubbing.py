@@ -1,0 +1,80 @@
+"""Constrained scrubbing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveFloat
+
+from expunge.methods.encoder_training import EncoderTraining
+from expunge.tasks.losses import squared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class ConstrainedScrubbing(EncoderTraining):
+    r"""Encoder scrubbing under a bound on the forget loss (after Feng et al. 2025, arXiv:2408.01689).
+
+    $$\min_\theta \ell_R(\theta) \quad \text{subject to} \quad \ell_F(\theta) \le \varepsilon$$
+
+    $$d = \nabla \ell_R + \lambda \nabla \ell_F, \qquad
+      \lambda = \max\left(0, \frac{\beta \, (\ell_F - \varepsilon) - \langle \nabla \ell_R, \nabla \ell_F \rangle}
+                                  {\|\nabla \ell_F\|^2}\right)$$
+
+    with the losses of encoder scrubbing, so that no weight between them has to be chosen. d is the direction nearest to the
+    retain loss's own gradient along which the forget loss falls by at least beta times what it is above the bound (a
+    control function, as in the dynamic barrier of Gong, Liu and Liu 2021, NeurIPS 34). Each bound gives a point of the
+    Pareto front. The paper's two phases, which find the ends of the range of bounds and then walk along it, are runs with
+    several bounds here.
+    """
+
+    epsilon: Annotated[float, Field(ge=0)] = 0.1
+    "the bound on the forget loss, as a share of what it is before"
+    beta: PositiveFloat = 2.0
+    "how fast the forget loss has to fall towards the bound"
+    noise: Literal["normal", "uniform", "constant"] = "normal"
+    "kind of noise whose features are the forget set's target"
+
+    def apply(self, work: GeneratorWork) -> None:
+        kept, kept_keys, lost, lost_keys = self.sides(work)
+        task, weights = work.task, work.encoder()
+        target = work.noise_features(lost, lost_keys, self.noise, "target")
+        bound = self.epsilon * float(squared(work.original_features(lost, lost_keys), target))
+
+        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            stays = squared(task.batch_features(retain), retain.target)  # a pass each, since each is gone back alone
+            goes = squared(task.batch_features(forget), forget.target)
+            keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
+            direction = projected(keep, lose, self.beta * (float(goes.detach()) - bound))
+            along = sum((weight * part).sum() for weight, part in zip(weights, direction, strict=True))
+            assert isinstance(along, torch.Tensor)
+            return along - along.detach() + stays.detach() + goes.detach()  # the value tells both, the gradient is d
+
+        self.train(
+            work,
+            loss,
+            kept,
+            lost,
+            known={"keys": kept_keys, "target": work.original_features(kept, kept_keys)},
+            known_beside={"keys": lost_keys, "target": target},
+            share=work.encoder_share,
+        )
+
+
+def projected(keep: Sequence[Tensor], lose: Sequence[Tensor], fall: float) -> list[Tensor]:
+    """The vector nearest to `keep` whose product with `lose` is at least `fall`.
+
+    Args:
+        keep, lose: gradients, tensor by tensor of the weights.
+    """
+    inner = sum(float((a * b).sum()) for a, b in zip(keep, lose, strict=True))
+    norm = sum(float((b * b).sum()) for b in lose)
+    weight = max(0.0, (fall - inner) / norm) if norm > 0 else 0.0
+    return [a + weight * b for a, b in zip(keep, lose, strict=True)]
