@@ -315,6 +315,6 @@ def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]) -> No
 def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     rate, decay = phase.learning_rate, phase.weight_decay
     if phase.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay)
+        return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay)
+    return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
