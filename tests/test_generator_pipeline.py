@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,33 @@ def test_other_architectures_are_refused(data: Path, forget: Forget, tmp_path: P
         forget(tmp_path / "run", model=str(tmp_path / "right"), **{"images.size": 32})
     with pytest.raises(RecipeError, match="only for a model that is trained here"):
         forget(tmp_path / "run", model=str(tmp_path / "right"), retrained="train")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_evaluating_again_reuses_what_is_there_and_any_model_can_be_measured(
+    copied: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = copied.scores.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "fit_generator", lambda *args: pytest.fail("this was done before"))
+        expunge.evaluate(copied.path)
+    assert copied.scores.read_bytes() == before
+    model: Any = tiny_generator(seed=4).model
+    model.save_pretrained(tmp_path / "other")
+    found = expunge.evaluate(tmp_path / "other", recipe=copied.recipe)
+    assert {score.model for score in found} == {"unlearned"}
+    with pytest.raises(RecipeError, match="for language models"):
+        expunge.evaluate(copied.path, prompts="x")
+    recipe = yaml.safe_load(copied.recipe.read_text()) | {"seed": 7}
+    copied.recipe.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(RunError, match="made from something else"):
+        expunge.evaluate(copied.path)
+
+
+def test_a_package_that_is_missing_is_named(forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(RecipeError, match="need the extra diffusers"):
+        forget(tmp_path / "run", model="vq-small")
 
 
 def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def main() -> None:
     def quick() -> Tensor:
         kept, lost = batches(True)
         ours, theirs = work.task.features_of(kept, lost)
-        return squared(ours, kept.target) + ALPHA * squared(theirs, lost.target)
+        return squared(ours, work.target_of(kept)) + ALPHA * squared(theirs, work.target_of(lost))
 
     def slow() -> Tensor:
         return in_full(work, *batches(False), noise, lost_keys)

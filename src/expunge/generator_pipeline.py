@@ -34,6 +34,7 @@ from expunge.models.generator_model import (
     generator_side,
     load_generator,
     new_generator,
+    new_patch,
     patch_side,
     save_generator,
 )
@@ -90,7 +91,7 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
 def corruption_of(recipe: GeneratorRecipe) -> Corruption:
     """What the generator undoes, in the model's patches."""
     if recipe.model in NEW:
-        patch = int(NEW[recipe.model]["patch_size"])
+        patch = new_patch(recipe.model)
     else:
         patch = patch_side(locate(recipe.model, recipe.revision).folder, recipe.model)
     return Corruption(recipe.corruption, recipe.strength, patch)

@@ -97,7 +97,7 @@ class GeneratorRecipe(Part):
     task: Literal["image_to_image"] = "image_to_image"
     "the kind of model"
     model: str = "mae-small"
-    "a folder or Hugging Face id; or a model trained here from random weights: mae-small, mae-tiny"
+    "a folder or Hugging Face id; or a model trained here from random weights: mae-small, vq-small, palette-small"
     revision: str | None = None
     "commit of a Hugging Face model"
     data: str

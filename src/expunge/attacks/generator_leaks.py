@@ -79,6 +79,7 @@ def other_corruptions(task: ImageToImage, attacker: Attacker) -> np.ndarray:
 def optimised_input(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     """One change of the shown pixels, the same for all pictures, found by Adam on the owned ones' training loss."""
     side = attacker.owned.pixels.shape[-1]
+    task = task.twin(copy.deepcopy(task.model).requires_grad_(False))
     change = torch.zeros(1, 3, side, side, dtype=task.dtype, device=task.device, requires_grad=True)
 
     def loss(batch: CorruptedBatch) -> Tensor:
@@ -93,6 +94,8 @@ def tuned_decoder(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     twin = task.twin(copy.deepcopy(task.model))
     encoder = {id(parameter) for parameter in twin.encoder.parameters()}
     decoder = [p for p in twin.model.parameters() if id(p) not in encoder and p.requires_grad]
+    # The encoder's gradients are made, too, and not used: torch's group norm ends the process in its backward pass on a
+    # CPU where its weights need a gradient and its input does not.
     _descend(decoder, twin.loss, twin, attacker, 1e-3, "decoder")
     return identified(twin, attacker, "aimed")
 
@@ -125,8 +128,7 @@ def identified(
     with torch.no_grad():
         for batch in task.evaluated(attacker.aimed, keys, 128):
             given = batch if change is None else change(batch)
-            found = task.decoded(task.batch_features(given), given.hidden)
-            parts.append(task.completed(found, given.shown, given.hidden))
+            parts.append(task.completed(task.drawn(given), given.shown, given.hidden))
             hidden = batch.hidden if task.corruption.hides else torch.ones_like(batch.hidden)
             drawn.append(pixels_of(hidden, side, task.corruption.patch).flatten(1))
     queries = torch.cat(parts).flatten(2).numpy() / 127.5 - 1
@@ -141,7 +143,11 @@ def _nearest(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray) -> n
 
 def _changed(batch: CorruptedBatch, change: Tensor) -> CorruptedBatch:
     return CorruptedBatch(
-        pixels=batch.pixels, shown=(batch.shown + change).clamp(-3, 3), hidden=batch.hidden, rows=batch.rows
+        pixels=batch.pixels,
+        shown=torch.cat([(batch.shown[:, :3] + change).clamp(-3, 3), batch.shown[:, 3:]], 1),
+        hidden=batch.hidden,
+        rows=batch.rows,
+        keys=batch.keys,
     )
 
 
@@ -158,9 +164,8 @@ def _descend(
     rows = torch.arange(len(attacker.owned))
     for step in range(attacker.steps):
         batch = task.batch(attacker.owned, rows, keys=attacker.keys(attacker.owned, name, step))
-        gradients = torch.autograd.grad(loss(batch), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        optimizer.zero_grad(set_to_none=True)
+        loss(batch).backward()
         optimizer.step()
 
 

@@ -13,9 +13,13 @@ from expunge.data.order import random_seed
 from expunge.engine.phases import BACKWARD, FORWARD, Phases
 from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import EVALUATION_BATCH, CorruptedBatch, ImageToImage
+from expunge.tasks.losses import squared
 from expunge.tasks.phase import Phase
 
 NoiseKind = Literal["normal", "uniform", "constant"]
+
+MOST_KEPT = 2 << 30
+"bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +74,35 @@ class GeneratorWork(Phases):
         """(times * count,) rows 0 to count - 1, again and again."""
         return torch.arange(count).repeat(times)
 
+    def scrubbing_targets(
+        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor, kind: NoiseKind
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features that the retain and the forget set are to have, as `known` and `known_beside` of `train`.
+
+        Of the original: of the pictures to keep, and of noise in place of those to forget. Computed once for each picture
+        and corruption; left out where they are too many to keep, and then `target_of` computes them.
+        """
+        one = self.original.set_features(lost.take(torch.arange(1)), lost_keys[:1])
+        if (len(kept) + len(lost)) * one.numel() * one.element_size() > MOST_KEPT:
+            return {"keys": kept_keys}, {"keys": lost_keys}
+        return (
+            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
+            {"keys": lost_keys, "target": self.noise_features(lost, lost_keys, kind, "target")},
+        )
+
+    @torch.no_grad()
+    def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
+        """The features that a batch is to have: its own target, or computed now; of noise where a kind of it is given."""
+        if batch.target is not None:
+            return batch.target
+        self.cost.passes += round(FORWARD * self.encoder_share * len(batch.rows))
+        if kind is None:
+            return self.original.batch_features(batch)
+        unit = self.original.denormalised(batch.pixels)
+        noise = noise_like(unit.cpu().float(), kind, self.generator("noise", "batch", int(batch.keys[0])))
+        shown, hidden = self.original.scrubbed(unit, noise.to(unit), batch.keys)
+        return self.original.features(shown, hidden)
+
     def original_features(self, pictures: Pictures, keys: Tensor) -> Tensor:
         """(n, ...) the original encoder's features of corrupted pictures: computed once, since neither changes."""
         self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
@@ -80,7 +113,8 @@ class GeneratorWork(Phases):
         """(n, ...) the original encoder's features of noise, corrupted as the pictures are."""
         parts = []
         for rows, noise in self._noise(pictures, kind, name):
-            shown, hidden = self.original.corrupted(noise.to(self.task.device, self.task.dtype), keys[rows])
+            unit = self.original.unit(pictures.pixels[rows])
+            shown, hidden = self.original.scrubbed(unit, noise.to(unit), keys[rows])
             parts.append(self.original.features(shown, hidden).cpu())
         self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
         return torch.cat(parts)
@@ -88,6 +122,16 @@ class GeneratorWork(Phases):
     def noise_pictures(self, pictures: Pictures, kind: NoiseKind, name: str) -> Tensor:
         """(n, 3, side, side) uint8 noise, a picture for each."""
         return torch.cat([(noise * 255).round().to(torch.uint8) for _, noise in self._noise(pictures, kind, name)])
+
+    @torch.no_grad()
+    def original_scrubbing_loss(self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind) -> float:
+        """Mean squared difference of the original's features of a set from those that it is to have."""
+        total = 0.0
+        for rows in torch.arange(len(lost)).split(EVALUATION_BATCH):
+            batch = self.original.batch(lost, rows, **known)
+            total += float(squared(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
+        self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
+        return total / len(lost)
 
     def noise_of(self, features: Tensor, name: str) -> Tensor:
         """Gaussian noise with the shape, mean and standard deviation of features."""

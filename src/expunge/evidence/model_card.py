@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from expunge import storage
 from expunge.characters import clean
 from expunge.report import numbers, wording
 from expunge.report.contents import Contents, read_contents
@@ -39,8 +40,11 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["md"] = markdown
+    library, loader = _loader(folder) if contents.generator else ("transformers", "")
     return environment.get_template("model_card.md.jinja").render(
-        front=_front_matter(base, license),
+        library=library,
+        loader=loader,
+        front=_front_matter(base, license, library),
         run=contents,
         base=base or Path(str(contents.recipe.get("model", "not named"))).name,
         verdict=verdict_words(contents.part("verdict")),
@@ -52,8 +56,17 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
     )
 
 
-def _front_matter(base_model: str | None, license: str | None) -> str:
-    fields: dict[str, Any] = {"library_name": "transformers"}
+def _loader(folder: RunFolder) -> tuple[str, str]:
+    """(library, class) that load the model of a run on a generator, as its configuration names them."""
+    path = folder.model / "config.json"
+    config = storage.read_json(path) if path.is_file() else {}
+    if "_class_name" in config:
+        return "diffusers", str(config["_class_name"])
+    return "transformers", str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
+
+
+def _front_matter(base_model: str | None, license: str | None, library: str) -> str:
+    fields: dict[str, Any] = {"library_name": library}
     if license:
         fields["license"] = license
     if base_model:

@@ -80,7 +80,7 @@ def _inception(p: np.ndarray) -> float:
 
 def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """(n,) cosine of the features of each completion and its original; 0 where one of them is 0."""
-    a, b = _features(ours, theirs)
+    a, b = _features(ours, theirs, 1)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray(np.divide((a * b).sum(1), norms, out=np.zeros(len(a)), where=norms > 0))
 
@@ -155,8 +155,10 @@ def share(values: np.ndarray) -> Estimate:
     return Estimate(*share_interval(values.tolist()))
 
 
-def _features(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _features(ours: np.ndarray, theirs: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise DataError("Features do not fit", seen=f"{a.shape} and {b.shape}", allowed="(n, d) and (m, d), 2 or more")
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
+        raise DataError(
+            "Features do not fit", seen=f"{a.shape} and {b.shape}", allowed=f"(n, d), (m, d), n {least} or more"
+        )
     return a, b

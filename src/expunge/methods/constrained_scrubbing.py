@@ -45,12 +45,14 @@ class ConstrainedScrubbing(EncoderTraining):
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task, weights = work.task, work.encoder()
-        target = work.noise_features(lost, lost_keys, self.noise, "target")
-        bound = self.epsilon * float(squared(work.original_features(lost, lost_keys), target))
+        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
+        bound = self.epsilon * work.original_scrubbing_loss(lost, known_beside, self.noise)
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            stays = squared(task.batch_features(retain), retain.target)  # a pass each, since each is gone back alone
-            goes = squared(task.batch_features(forget), forget.target)
+            stays = squared(
+                task.batch_features(retain), work.target_of(retain)
+            )  # a pass each, since each is gone back alone
+            goes = squared(task.batch_features(forget), work.target_of(forget, self.noise))
             keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
             direction = projected(keep, lose, self.beta * (float(goes.detach()) - bound))
             along = sum((weight * part).sum() for weight, part in zip(weights, direction, strict=True))
@@ -62,8 +64,8 @@ class ConstrainedScrubbing(EncoderTraining):
             loss,
             kept,
             lost,
-            known={"keys": kept_keys, "target": work.original_features(kept, kept_keys)},
-            known_beside={"keys": lost_keys, "target": target},
+            known=known,
+            known_beside=known_beside,
             share=work.encoder_share,
         )
 

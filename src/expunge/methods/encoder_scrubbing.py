@@ -37,9 +37,12 @@ class EncoderScrubbing(EncoderTraining):
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task = work.task
 
+        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
+
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             ours, theirs = task.features_of(retain, forget)
-            stays, goes = squared(ours, retain.target), squared(theirs, forget.target)
+            stays = squared(ours, work.target_of(retain))
+            goes = squared(theirs, work.target_of(forget, self.noise))
             return stays + self.alpha * goes
 
         self.train(
@@ -47,7 +50,7 @@ class EncoderScrubbing(EncoderTraining):
             loss,
             kept,
             lost,
-            known={"keys": kept_keys, "target": work.original_features(kept, kept_keys)},
-            known_beside={"keys": lost_keys, "target": work.noise_features(lost, lost_keys, self.noise, "target")},
+            known=known,
+            known_beside=known_beside,
             share=work.encoder_share,
         )

@@ -36,7 +36,7 @@ class RandomEncoder(EncoderTraining):
         task = work.task
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            return task.loss(retain) + self.alpha * squared(task.batch_features(forget), forget.target)
+            return task.loss(retain) + self.alpha * squared(task.batch_features(forget), work.target_of(forget))
 
         noise = work.noise_of(work.original_features(lost, lost_keys), "features")
         self.train(

@@ -6,50 +6,91 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, ViTMAEConfig, ViTMAEForPreTraining
+from torch import nn
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.utils import logging
 
 from expunge import storage
 from expunge.errors import ModelError
+from expunge.models import diffusers_models
 from expunge.models.image_model import normalisation, write_preprocessor
 from expunge.models.source import ModelSource
 from expunge.tasks.corruption import Corruption
 from expunge.tasks.image_to_image import ImageToImage
 from expunge.tasks.masked_autoencoder import MaskedAutoencoder
+from expunge.tasks.palette import Palette
+from expunge.tasks.vq_autoencoder import VqAutoencoder
 
-NEW: dict[str, dict[str, Any]] = {
-    # 1.8 million weights
-    "mae-small": {
-        "patch_size": 8,
-        "hidden_size": 160,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 5,
-        "intermediate_size": 640,
-        "decoder_hidden_size": 128,
-        "decoder_num_hidden_layers": 2,
-        "decoder_num_attention_heads": 4,
-        "decoder_intermediate_size": 512,
-    },
-    "mae-tiny": {
-        "patch_size": 4,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "decoder_hidden_size": 16,
-        "decoder_num_hidden_layers": 1,
-        "decoder_num_attention_heads": 2,
-        "decoder_intermediate_size": 32,
-    },
+MAE, VQ, UNET = "vit_mae", "VQModel", "UNet2DModel"
+TASKS: dict[str, type[ImageToImage]] = {MAE: MaskedAutoencoder, VQ: VqAutoencoder, UNET: Palette}
+"tasks by what a configuration calls its architecture (`model_type` or `_class_name`)"
+
+PATCH = 8
+"pixels of the patches that a corruption hides where the model itself has none"
+
+NEW: dict[str, tuple[str, dict[str, Any]]] = {
+    # 1.7 million weights
+    "mae-small": (
+        MAE,
+        {
+            "patch_size": 8,
+            "hidden_size": 160,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 5,
+            "intermediate_size": 640,
+            "decoder_hidden_size": 128,
+            "decoder_num_hidden_layers": 2,
+            "decoder_num_attention_heads": 4,
+            "decoder_intermediate_size": 512,
+        },
+    ),
+    "mae-tiny": (
+        MAE,
+        {
+            "patch_size": 4,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "decoder_hidden_size": 16,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 32,
+        },
+    ),
+    "vq-small": (
+        VQ,
+        {
+            "in_channels": 3,
+            "out_channels": 3,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "block_out_channels": (16, 32, 64),
+            "layers_per_block": 1,
+            "latent_channels": 16,
+            "vq_embed_dim": 16,
+            "num_vq_embeddings": 512,
+            "norm_num_groups": 8,
+        },
+    ),
+    "palette-small": (
+        UNET,
+        {
+            "in_channels": 6,
+            "out_channels": 3,
+            "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            "block_out_channels": (16, 32, 64),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+        },
+    ),
 }
-"models that are trained here from random weights, by name"
-
-TYPES = ("vit_mae",)
-"`model_type` of the configurations that can be loaded"
+"models that are trained here from random weights, by name: architecture and settings; vq and palette need diffusers"
 
 
 def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
-    """A masked autoencoder with random weights that depend on `seed` alone.
+    """A generator with random weights that depend on `seed` alone.
 
     Args:
         name: one of `NEW`.
@@ -57,8 +98,10 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
 
     Raises:
         ModelError: pictures that cannot be cut into its patches.
+        RecipeError: a package that it needs is missing.
     """
-    patch = NEW[name]["patch_size"]
+    kind, settings = NEW[name]
+    patch = new_patch(name)
     if size % patch:
         raise ModelError(
             f"{name} cuts pictures into patches of {patch} pixels",
@@ -66,10 +109,18 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
             allowed=f"a multiple of {patch}",
             next_step=f"--images.size {patch * max(1, round(size / patch))}",
         )
-    config = ViTMAEConfig(image_size=size, num_channels=3, mask_ratio=0.75, norm_pix_loss=False, **NEW[name])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MaskedAutoencoder(ViTMAEForPreTraining(config).eval(), fitted_to(corruption, patch))
+        if kind == MAE:
+            config = ViTMAEConfig(image_size=size, num_channels=3, mask_ratio=0.75, norm_pix_loss=False, **settings)
+            return MaskedAutoencoder(ViTMAEForPreTraining(config).eval(), fitted_to(corruption, patch))
+        model = diffusers_models.new_model(kind, settings, size)
+        return TASKS[kind](model.eval(), fitted_to(corruption, patch))
+
+
+def new_patch(name: str) -> int:
+    """Side of the patches of one of `NEW`, in pixels."""
+    return int(NEW[name][1].get("patch_size", PATCH))
 
 
 def fitted_to(corruption: Corruption, patch: int) -> Corruption:
@@ -84,24 +135,28 @@ def generator_side(folder: Path, name: str) -> int:
         ModelError: a model of another architecture.
     """
     config = _configuration(folder, name)
-    return int(config["image_size"])
+    return int(config["image_size"] if _kind(config) == MAE else config["sample_size"])
 
 
 def patch_side(folder: Path, name: str) -> int:
     """Side of a patch in pixels."""
-    return int(_configuration(folder, name)["patch_size"])
+    return int(_configuration(folder, name).get("patch_size", PATCH))
 
 
 def _configuration(folder: Path, name: str) -> dict[str, Any]:
     config: dict[str, Any] = storage.read_json(folder / "config.json")
-    kind = config.get("model_type") or config.get("_class_name") or "no model_type"
-    if kind not in TYPES:
+    if _kind(config) not in TASKS:
         raise ModelError(
             f"{name} is no image-to-image generator with an encoder that can be trained here",
-            seen=f"{kind} ({', '.join(config.get('architectures') or ['no architecture named'])})",
-            allowed="a folder or hub id of ViTMAEForPreTraining; new ones: " + ", ".join(NEW),
+            seen=f"{_kind(config)} ({', '.join(config.get('architectures') or ['no architecture named'])})",
+            allowed="a folder or hub id of ViTMAEForPreTraining, or of diffusers' VQModel or UNet2DModel; new ones: "
+            + ", ".join(NEW),
         )
     return config
+
+
+def _kind(config: dict[str, Any]) -> str:
+    return str(config.get("model_type") or config.get("_class_name") or "no model_type")
 
 
 def load_generator(source: ModelSource, size: int, corruption: Corruption) -> ImageToImage:
@@ -109,8 +164,28 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
 
     Raises:
         ModelError: another architecture, missing weights, another size, or pixels that it normalises patch by patch.
+        RecipeError: a package that it needs is missing.
     """
     config = _configuration(source.folder, source.name)
+    kind = _kind(config)
+    if kind == MAE:
+        model = _load_autoencoder(source, config)
+    else:
+        model = diffusers_models.load_model(kind, source.folder, source.name)
+    side = generator_side(source.folder, source.name)
+    if side != size:
+        raise ModelError(
+            f"{source.name} takes pictures of {side} pixels",
+            seen=f"images.size {size}",
+            next_step=f"leave images.size out, or give {side}",
+        )
+    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
+    patch = patch_side(source.folder, source.name)
+    return TASKS[kind](model.eval(), fitted_to(corruption, patch), *normalisation(source.folder))
+
+
+def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
     if config.get("norm_pix_loss"):
         raise ModelError(
             f"{source.name} draws patches whose mean and contrast were taken out, and these only the original has",
@@ -137,23 +212,13 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
             seen=", ".join(missing[:3]) + (f", and {len(missing) - 3} more" if len(missing) > 3 else ""),
             allowed="a trained one with encoder and decoder",
         )
-    if model.config.image_size != size:
-        raise ModelError(
-            f"{source.name} takes pictures of {model.config.image_size} pixels",
-            seen=f"images.size {size}",
-            next_step=f"leave images.size out, or give {model.config.image_size}",
-        )
-    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
-        raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
-    return MaskedAutoencoder(
-        model.eval(), fitted_to(corruption, model.config.patch_size), *normalisation(source.folder)
-    )
+    found: nn.Module = model
+    return found
 
 
 def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
     """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
-    model = task.model
-    assert isinstance(model, PreTrainedModel)
+    model: Any = task.model
     with storage.folder_aside(folder) as aside:
         logging.disable_progress_bar()
         try:

@@ -29,6 +29,7 @@ class CorruptedBatch:
         shown: (batch, 3, side, side) the corrupted ones, normalised.
         hidden: (batch, patches) which patches are hidden.
         rows: (batch,) places in the set they were drawn from.
+        keys: (batch,) keys of their corruptions.
         target: (batch, ...) features that are wanted, where the method computed them beforehand.
         wanted: (batch, 3, side, side) pictures that are wanted in place of the originals, normalised.
     """
@@ -37,6 +38,7 @@ class CorruptedBatch:
     shown: Tensor
     hidden: Tensor
     rows: Tensor
+    keys: Tensor
     target: Tensor | None = None
     wanted: Tensor | None = None
 
@@ -96,10 +98,18 @@ class ImageToImage(ABC):
         """Pixels from 0 to 1 as the model wants them."""
         return (unit - self._shift) / self._scale
 
+    def denormalised(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels as numbers from 0 to 1."""
+        return pixels * self._scale + self._shift
+
     def corrupted(self, unit: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(shown, hidden) of pictures with pixels from 0 to 1: normalised, and which patches are hidden."""
         hidden = self.corruption.hidden(keys, unit.shape[-1])
         return self.normalised(self.corruption.shown(unit, keys, hidden)), hidden.to(self.device)
+
+    def scrubbed(self, unit: Tensor, noise: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(shown, hidden) of what takes the place of pictures that are to be forgotten: noise, corrupted as they are."""
+        return self.corrupted(noise, keys)
 
     def batch(
         self,
@@ -123,6 +133,7 @@ class ImageToImage(ABC):
             shown=shown,
             hidden=hidden,
             rows=rows,
+            keys=keys[rows],
             target=None if target is None else target[rows].to(self.device),
             wanted=None if wanted is None else self.normalised(self.unit(wanted[rows])),
         )
@@ -140,18 +151,27 @@ class ImageToImage(ABC):
 
         Against the pictures themselves, or `batch.wanted` where there are such.
         """
-        drawn = self.decoded(self.batch_features(batch), batch.hidden)
-        error = (drawn - (batch.pixels if batch.wanted is None else batch.wanted)) ** 2
+        return self.error(self.decoded(self.batch_features(batch), batch.hidden), batch)
+
+    def error(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor | None = None) -> Tensor:
+        """Mean squared difference of what was drawn from what is wanted (or from `truth`), over the pixels that count."""
+        if truth is None:
+            truth = batch.pixels if batch.wanted is None else batch.wanted
+        error = (drawn - truth) ** 2
         if not self.corruption.hides:
             return error.mean()
         weight = pixels_of(batch.hidden, error.shape[-1], self.corruption.patch).to(error)
         return (error * weight).sum() / (weight.sum() * error.shape[1])
 
+    def drawn(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) whole pictures, normalised, as the model draws them."""
+        return self.decoded(self.batch_features(batch), batch.hidden)
+
     def completed(self, drawn: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
         """(batch, 3, side, side) uint8: what was drawn where patches were hidden, what was shown elsewhere."""
         if self.corruption.hides:
-            drawn = torch.where(pixels_of(hidden, drawn.shape[-1], self.corruption.patch), drawn, shown)
-        unit = (drawn * self._scale + self._shift).nan_to_num(0.5).clamp(0, 1)
+            drawn = torch.where(pixels_of(hidden, drawn.shape[-1], self.corruption.patch), drawn, shown[:, :3])
+        unit = self.denormalised(drawn).nan_to_num(0.5).clamp(0, 1)
         return (unit * 255).round().to(torch.uint8).cpu()
 
     @torch.no_grad()
@@ -159,8 +179,7 @@ class ImageToImage(ABC):
         """(n, 3, side, side) uint8 completions of a set, the model in evaluation mode."""
         parts = []
         for batch in self.evaluated(pictures, keys, batch_size):
-            drawn = self.decoded(self.batch_features(batch), batch.hidden)
-            parts.append(self.completed(drawn, batch.shown, batch.hidden))
+            parts.append(self.completed(self.drawn(batch), batch.shown, batch.hidden))
         return torch.cat(parts) if parts else torch.empty(0, *pictures.pixels.shape[1:], dtype=torch.uint8)
 
     @torch.no_grad()
