@@ -34,9 +34,9 @@ class GeneratorImages(Part):
 class GeneratorFitting(Part):
     """Training a generator from random weights, of the base model and of a retrained one."""
 
-    num_train_epochs: PositiveFloat = 16.0
+    num_train_epochs: PositiveFloat = 8.0
     "passes over the training pictures"
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1.5e-3
     "highest learning rate of AdamW, rising over the first steps and falling along a cosine"
     weight_decay: NonNegativeFloat = 0.05
     "as He et al. 2021 train masked autoencoders"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.utils import logging
 
@@ -113,9 +115,46 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
         torch.manual_seed(seed)
         if kind == MAE:
             config = ViTMAEConfig(image_size=size, num_channels=3, mask_ratio=0.75, norm_pix_loss=False, **settings)
-            return MaskedAutoencoder(ViTMAEForPreTraining(config).eval(), fitted_to(corruption, patch))
+            autoencoder = ViTMAEForPreTraining(config)
+            _initialise(autoencoder)
+            return MaskedAutoencoder(autoencoder.eval(), fitted_to(corruption, patch))
         model = diffusers_models.new_model(kind, settings, size)
         return TASKS[kind](model.eval(), fitted_to(corruption, patch))
+
+
+def _initialise(model: Any) -> None:
+    """Weights as He et al. 2021 begin with (appendix A.1); transformers leaves positions and tokens at 0.
+
+    Linear layers by Xavier's uniform law, the two tokens normal with standard deviation 0.02, positions as sines and
+    cosines of row and column, which are not trained.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for token in (model.vit.embeddings.cls_token, model.decoder.mask_token):
+            nn.init.normal_(token, std=0.02)
+        for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+            cells = math.isqrt(positions.shape[1] - 1)
+            positions[0, 0] = 0
+            positions[0, 1:] = grid_positions(cells, positions.shape[2])
+
+
+def grid_positions(cells: int, width: int) -> Tensor:
+    """(cells * cells, width) sines and cosines of the row, then of the column, at wavelengths from 2 pi to 20,000 pi.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762, section 3.5), for each direction with half of the width.
+    """
+    quarter = width // 4
+    rates = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    angles = torch.arange(cells, dtype=torch.float64)[:, None] * rates
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    rows = line[:, None].expand(cells, cells, -1)
+    columns = line[None].expand(cells, cells, -1)
+    both = torch.cat([rows, columns], 2).reshape(cells * cells, -1)
+    return F.pad(both, (0, width - both.shape[1])).float()
 
 
 def new_patch(name: str) -> int:

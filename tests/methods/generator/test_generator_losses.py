@@ -127,13 +127,14 @@ def test_constrained_scrubbing_follows_the_projected_gradient(handed: Handed) ->
     stays = ((work.task.batch_features(kept) - kept.target) ** 2).mean()
     level = float(goes.detach())
     before = work.original.set_features(work.forget, call["known_beside"]["keys"])
-    bound = 0.3 * float(((before - call["known_beside"]["target"]) ** 2).mean())
+    first = float(((before - call["known_beside"]["target"]) ** 2).mean())
     keep, lose = gradient(stays), gradient(goes)
-    weight = max(0.0, (1.5 * (level - bound) - keep @ lose) / (lose @ lose))
+    demanded = 1.5 * (lose @ lose) * (level - 0.3 * first) / first
+    weight = max(0.0, (demanded - keep @ lose) / (lose @ lose))
     assert weight > 0
     found = gradient(call["loss"](kept, lost))
     np.testing.assert_allclose(found, keep + weight * lose, rtol=1e-9, atol=1e-15)
-    assert found @ lose == pytest.approx(1.5 * (level - bound), rel=1e-9)
+    assert found @ lose == pytest.approx(demanded, rel=1e-9)
 
 
 def test_decoupling_rises_to_the_ceiling_then_repairs(handed: Handed) -> None:
