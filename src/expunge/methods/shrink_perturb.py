@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
@@ -53,6 +54,8 @@ class ShrinkPerturb(Method):
     "highest learning rate; the original's where absent"
     batch_size: PositiveInt | None = None
     "pictures in a batch; the original's where absent"
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    "share of the steps over which the rate rises: at once at its highest, it would undo more of what is kept"
     class_weights: bool = False
     "weigh classes as the original's training did"
     sharpness: NonNegativeFloat = 1.25
@@ -62,6 +65,7 @@ class ShrinkPerturb(Method):
 
     def apply(self, work: Work) -> None:
         repair = again(work.training, "repair", self.epochs, self.learning_rate, self.batch_size)
+        repair = replace(repair, warmup=self.warmup)
         self.mix(work)
         work.train(repair, work.retain, work.weighted_cross_entropy if self.class_weights else work.cross_entropy)
         if self.sharpness > 0:

@@ -73,6 +73,16 @@ def test_the_repair_and_the_size_of_the_logits(weighted: bool) -> None:
     assert work.cost.passes == 3 * 48 + 2 * 16
 
 
+def test_the_rate_rises_and_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, phases = double_work(), []
+    work.training = FITTING
+    monkeypatch.setattr(type(work), "train", lambda self, phase, *rest, **more: phases.append(phase))
+    ShrinkPerturb(warmup=0.25, epochs=2, learning_rate=0.5).apply(work)
+    (phase,) = phases
+    assert (phase.epochs, phase.learning_rate, phase.optimizer, phase.weight_decay) == (2, 0.5, "adam", 0.01)
+    assert [phase.rate(step, 8) for step in range(8)][:3] == pytest.approx([0.25, 0.5, FITTING.rate(0, 6) * 50])
+
+
 def test_matching_changes_no_answer() -> None:
     work, plain = double_work(), double_work()
     for each in (work, plain):
