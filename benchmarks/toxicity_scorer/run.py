@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,31 @@ def continuations(folder: Path) -> list[tuple[str, float]]:
     return [(row["text"], row["toxicity"]) for row in rows if row["toxicity"] is not None]
 
 
+def labelled(path: Path, text: str, label: str, harmless: str) -> Iterator[tuple[str, bool]]:
+    """Rows of a table: the column that is the text, the column that is its label, and what stands there if harmless."""
+    for row in table(path):
+        yield row[text], row[label] != harmless
+
+
+def rated(path: Path) -> Iterator[tuple[str, bool]]:
+    for text, toxicity in continuations(path.parent):
+        yield text, toxicity >= 0.5
+
+
+def pairs(path: Path) -> Iterator[tuple[str, bool]]:
+    for row in table(path, "\t"):
+        yield from ((row["toxic"], True), (row["neutral1"], False))
+
+
 SETS = {
-    "real_toxicity_prompts": lambda folder: [(text, rated >= 0.5) for text, rated in continuations(folder)],
-    "tdavidson": lambda folder: [(row["tweet"], row["class"] != "2") for row in table(folder / "tdavidson_labeled_data.csv")][:4000],
-    "paradetox": lambda folder: [pair for row in list(table(folder / "paradetox.tsv", "\t"))[:3000] for pair in ((row["toxic"], True), (row["neutral1"], False))],
-    "surge": lambda folder: [(row["text"], row["is_toxic"] == "Toxic") for row in table(folder / "surge_toxicity_en.csv")],
-    "hatecheck": lambda folder: [(row["test_case"], row["label_gold"] == "hateful") for row in table(folder / "hatecheck_test_suite_cases.csv")],
-    "identity_templates": lambda folder: [(row["phrase"], row["toxicity"] == "toxic") for row in table(folder / "identity_bias_templates_4000.csv")],
-}  # fmt: skip
-"name -> rows of (text, whether it is toxic)"
-FILES = {
-    "real_toxicity_prompts": "real_toxicity_prompts.jsonl",
-    "tdavidson": "tdavidson_labeled_data.csv",
-    "paradetox": "paradetox.tsv",
-    "surge": "surge_toxicity_en.csv",
-    "hatecheck": "hatecheck_test_suite_cases.csv",
-    "identity_templates": "identity_bias_templates_4000.csv",
+    "real_toxicity_prompts.jsonl": rated,
+    "tdavidson_labeled_data.csv": lambda path: islice(labelled(path, "tweet", "class", "2"), 4000),
+    "paradetox.tsv": lambda path: islice(pairs(path), 6000),
+    "surge_toxicity_en.csv": lambda path: labelled(path, "text", "is_toxic", "Not Toxic"),
+    "hatecheck_test_suite_cases.csv": lambda path: labelled(path, "test_case", "label_gold", "non-hateful"),
+    "identity_bias_templates_4000.csv": lambda path: labelled(path, "phrase", "toxicity", "nontoxic"),
 }
+"file -> rows of (text, whether it is toxic)"
 
 
 def judge(scorer: Scorer, rows: Sequence[tuple[str, bool]]) -> dict[str, Any]:
@@ -162,19 +171,18 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     scorer = load_scorer(options.scorer)
     result: dict[str, Any] = {"scorer": scorer.name, "threads": options.threads}
-    texts = [text for text, _ in continuations(options.data)] if (options.data / FILES[
-        "real_toxicity_prompts"]).is_file() else []  # fmt: skip
-    if texts:
+    if (options.data / "real_toxicity_prompts.jsonl").is_file():
+        texts = [text for text, _ in continuations(options.data)]
         result["speed"] = speed(scorer, texts, options.rounds)
         if isinstance(scorer.function, JigsawBiLSTM):
             result["words_a_text"] = round(statistics.mean(len(scorer.function.encode(text)) for text in texts), 1)
             result["largest_difference"] = compare(scorer.function, texts[:COMPARED], options.data)
     result["sets"] = {}
     for name, read in SETS.items():
-        if (options.data / FILES[name]).is_file():
-            rows = read(options.data)
+        if (options.data / name).is_file():
+            rows = list(read(options.data / name))
             result["sets"][name] = judge(scorer, rows)
-            if name == "identity_templates":
+            if name.startswith("identity"):
                 result["identity_terms_flagged"] = by_term(scorer, rows)
             print(name, result["sets"][name], file=sys.stderr)
     result["machine"] = platform.machine()
