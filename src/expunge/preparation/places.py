@@ -33,6 +33,13 @@ def settle(recipe: Recipe) -> Recipe:
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),
             "retrained": _if_there(recipe.retrained),
+            "toxicity": recipe.toxicity.model_copy(
+                update={
+                    "prompts": _if_given(recipe.toxicity.prompts),
+                    "groups": _if_given(recipe.toxicity.groups),
+                    "scorer": _if_there(recipe.toxicity.scorer),
+                }
+            ),
             "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
             "evaluation": evaluation.model_copy(
                 update={
