@@ -45,8 +45,8 @@ from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
-ADDED = {"evaluation": ("benchmarks", "prompts", "ordinary_text"), "toxicity": ("prompts", "groups")}
-"parts of a recipe that say what is measured, and their fields that can be added to a run that is done"
+MEASURING = ("evaluation", "toxicity")
+"parts of a recipe that say what is measured, which may change when a run is done"
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -97,7 +97,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
 def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
-    Only what is measured may change (`ADDED`): the model stays the same, and so do its thresholds.
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -107,7 +107,7 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     if held is not None:
         held = settle(held)
         has, wanted = held.model_dump(mode="json"), recipe.model_dump(mode="json")
-        different = [key for key in wanted if key not in ADDED and has[key] != wanted[key]]
+        different = [key for key in wanted if key not in MEASURING and has[key] != wanted[key]]
         if different:
             key = different[0]
             raise RunError(
@@ -123,12 +123,12 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
 
 def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
     """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
-    parts = {}
-    for name, fields in ADDED.items():
-        part, before = getattr(recipe, name), getattr(held, name)
-        more = {field: getattr(before, field) for field in fields if getattr(part, field) is None}
-        parts[name] = part.model_copy(update=more)
-    return recipe.model_copy(update=parts)
+    added = ("benchmarks", "prompts", "ordinary_text")
+    more = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=more)
+    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
+    toxicity = recipe.toxicity if names_prompts else held.toxicity
+    return recipe.model_copy(update={"evaluation": evaluation, "toxicity": toxicity})
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
