@@ -29,7 +29,9 @@ TOXICITY = {
 def usual(tiny_model_folder: Path, tmp_path: Path) -> dict[str, Any]:
     target, retain = write_texts(tmp_path)
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": {"text": text}}) + "\n" for text in PROMPTS))
-    groups = [{"prompt": f"{place} people are", "group": group} for group in ("old", "mental_disability") for place in "ab"]
+    groups = [
+        {"prompt": f"{place} people are", "group": group} for group in ("old", "mental_disability") for place in "ab"
+    ]
     (tmp_path / "groups.jsonl").write_text("".join(json.dumps(row) + "\n" for row in groups))
     return {
         **SMALL,
@@ -124,7 +126,11 @@ def test_any_model_by_itself_or_on_a_runs_settings(usual: dict[str, Any], tmp_pa
     assert {score.model for score in alone} == {"unlearned"}
     assert next(score for score in alone if score.measure == "toxicity_share").n == 4
     grouped = expunge.evaluate(model, toxicity_groups=str(tmp_path / "groups.jsonl"), scorer="toxic_words:score")
-    assert {s.split for s in grouped if s.measure == "toxicity_share"} == {"groups", "group/old", "group/mental_disability"}
+    assert {s.split for s in grouped if s.measure == "toxicity_share"} == {
+        "groups",
+        "group/old",
+        "group/mental_disability",
+    }
     with pytest.raises(RecipeError, match="benchmarks is measured on the sets of a run"):
         expunge.evaluate(model, toxicity_prompts=prompts, benchmarks="x")
 
@@ -148,7 +154,5 @@ def test_bad_prompts_and_scorers_are_told_before_anything_is_trained(usual: dict
         )
     assert "did you mean toxic_words:score?" in (raised.value.next_step or "")
     with pytest.raises(ModelError, match="toxic_words:nothing returned what is no score"):
-        expunge.evaluate(
-            usual["model"], toxicity_prompts=str(tmp_path / "prompts.jsonl"), scorer="toxic_words:nothing"
-        )
+        expunge.evaluate(usual["model"], toxicity_prompts=str(tmp_path / "prompts.jsonl"), scorer="toxic_words:nothing")
     assert not (tmp_path / "other" / "model").exists()

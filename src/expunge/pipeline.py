@@ -359,7 +359,7 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
-            **({"toxicity prompts": toxicity_digests(recipe.toxicity)} if toxic else {}),
+            **(toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
             "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
         },
         trained=trained,
