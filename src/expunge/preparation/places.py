@@ -7,6 +7,7 @@ from pathlib import Path
 
 from expunge.data.targets import classify_target, missing_target
 from expunge.image_recipe import ImageRecipe
+from expunge.measures.toxicity.scorer import DEFAULT
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
 from expunge.recipe import Recipe
@@ -37,7 +38,7 @@ def settle(recipe: Recipe) -> Recipe:
                 update={
                     "prompts": _if_given(recipe.toxicity.prompts),
                     "groups": _if_given(recipe.toxicity.groups),
-                    "scorer": _if_there(recipe.toxicity.scorer),
+                    "scorer": _scorer(recipe.toxicity.scorer),
                 }
             ),
             "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
@@ -58,6 +59,12 @@ def settle_images(recipe: ImageRecipe) -> ImageRecipe:
     model = recipe.model if recipe.model in NEW else _if_there(recipe.model)
     retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
     return recipe.model_copy(update=named | {"model": model, "retrained": retrained})
+
+
+def _scorer(name: str) -> str:
+    """A scorer's name, whose folder, where it is one, may have a label behind it."""
+    place, mark, label = name.partition("#")
+    return name if name == DEFAULT else f"{_if_there(place)}{mark}{label}"
 
 
 def _absolute(path: str) -> str:
