@@ -139,21 +139,23 @@ def _continue(
 
 def _next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     """(rows, vocabulary) after the last of `ids` (rows, new), which lie behind what the cache holds; mask (rows, all)."""
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    known = inspect.signature(task.model.forward).parameters
     inputs = {
         "input_ids": ids,
-        "position_ids": positions,
         # without padding there is nothing to mask, and the kernel without a mask is quicker
         "attention_mask": None if bool(mask.all()) else mask,
         "use_cache": True,
         # the older name is what older releases of transformers know
-        "cache" if "cache" in inspect.signature(task.model.forward).parameters else "past_key_values": cache,
+        "cache" if "cache" in known else "past_key_values": cache,
     }
+    if "position_ids" in known:  # models with ALiBi read positions off the mask
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     if task.plain_head:
         hidden = task.model.base_model(**inputs).last_hidden_state[:, -1]
         logits: Tensor = task.model.get_output_embeddings()(hidden)
     else:
-        logits = task.model(**inputs).logits[:, -1]
+        last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        logits = task.model(**inputs, **last).logits[:, -1]
     return logits
 
 
