@@ -177,7 +177,7 @@ def test_python_on_a_page_is_python(page: Path) -> None:
 def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:
     text = "".join(
         (DOCS / page).read_text(encoding="utf-8")
-        for page in ("evaluation.md", "classifiers.md", "sisa.md", "generators.md")
+        for page in ("evaluation.md", "toxicity.md", "classifiers.md", "sisa.md", "generators.md")
     )
     assert [name for name in [*wording.MEASURES, *Verdict.model_fields] if f"`{name}`" not in text] == []
 

@@ -38,11 +38,14 @@ from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_ta
 from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
+from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
 from expunge.progress import Silent
-from expunge.recipe import Evaluation, Recipe, load_recipe
+from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
+MEASURING = ("evaluation", "retrained", "toxicity")
+"parts of a recipe that say what is measured, which may change when a run is done"
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -84,8 +87,8 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
 def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
-    Only what is measured may change (`evaluation`, `retrained`): the model stays the same, and so do its thresholds.
-    While there is no model yet, the step to end at may change too.
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
+    model yet, the step to end at may change too.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -97,16 +100,12 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         if not folder.model.exists() or any(folder.checkpoints.iterdir()):
             to_end = {"stop_step": recipe.training.stop_step}
             held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
-        more = {
-            "evaluation": _with_more(recipe.evaluation, held.evaluation),
-            "retrained": recipe.retrained or held.retrained,
-        }
-        recipe = recipe.model_copy(update=more)
+        recipe = _with_more(recipe, held)
     _look_up(recipe)
     folder.claim(
         recipe.model_dump(mode="json"),
         recipe.to_yaml(),
-        free=("evaluation", "retrained"),
+        free=MEASURING,
         held=None if held is None else held.model_dump(mode="json"),
     )
     return recipe
@@ -120,12 +119,15 @@ def _look_up(recipe: Recipe) -> None:
         load_anchors(Path(recipe.anchors.path))
 
 
-def _with_more(evaluation: Evaluation, held: Evaluation) -> Evaluation:
+def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
     """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
     added = ("benchmarks", "prompts", "ordinary_text")
-    return evaluation.model_copy(
-        update={name: getattr(held, name) for name in added if getattr(evaluation, name) is None}
-    )
+    kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=kept)
+    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
+    toxicity = recipe.toxicity if names_prompts else held.toxicity
+    more = {"evaluation": evaluation, "toxicity": toxicity, "retrained": recipe.retrained or held.retrained}
+    return recipe.model_copy(update=more)
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -141,7 +143,9 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
     asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
     made_from = of_model | {
         "sets": sets.measured(),
-        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows", "judge_url", "judge_model"})
+        "settings": settings.model_dump(
+            exclude={"benchmarks", "benchmark_rows", "familiarity", "judge_url", "judge_model"}
+        )
         | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
     }
@@ -170,6 +174,8 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
         measured.scores += Measured.load(
             stage(folder, f"benchmarks-{which}", made_from, benchmarks) / "measured.json"
         ).scores
+    measured.toxic = measured_toxicity(recipe, folder, model, which, words, show)
+    measured.scores += measured.toxic.scores if measured.toxic else []
     return measured
 
 
@@ -342,6 +348,9 @@ def finish(
     scores = [score for one in measured for score in one.scores] + judged
     folder.write_scores(scores)
     storage.write_json(folder.answers, side_by_side(measured))
+    toxic = {which: one.toxic for which, one in zip(models, measured, strict=False) if one.toxic is not None}
+    if toxic:
+        storage.write_json(folder.toxicity, toxic_side_by_side(toxic))
     files = {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()}
     if (used := trained.get("anchors")) is not None and files.get(folder.anchors.name) != used:
         files[folder.anchors.name] = used
@@ -365,6 +374,7 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
+            **(toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
             "files": files,
         },
         trained=trained,

@@ -16,6 +16,11 @@ from expunge.recipe import Recipe
 SHORT = {
     "prompts": "evaluation.prompts",
     "benchmarks": "evaluation.benchmarks",
+    "toxicity-prompts": "toxicity.prompts",
+    "toxicity_prompts": "toxicity.prompts",
+    "toxicity-groups": "toxicity.groups",
+    "toxicity_groups": "toxicity.groups",
+    "scorer": "toxicity.scorer",
     "anchors": "anchors.path",
     "anchors-from": "anchors.url",
     "anchors_from": "anchors.url",

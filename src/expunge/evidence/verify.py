@@ -49,6 +49,7 @@ def verify_run(folder: RunFolder) -> list[Finding]:
         *_base_model(folder, recipe, digests["base model"]),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
         *(_sets(folder, recipe, digests) if isinstance(recipe, Recipe) else _pictures(recipe, record)),
+        *_prompts(recipe, digests.get("toxicity prompts", {})),
         _verdict(folder, recipe, record),
         _report(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
@@ -112,6 +113,16 @@ def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iter
             yield Finding(f"the {name} set {target}: no file or folder that is there", None)
         else:
             yield _same(f"the {name} set {target}", _digest(target) == wanted)
+
+
+def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    """The files of toxicity prompts."""
+    for name, wanted in listed.items():
+        path = getattr(recipe.toxicity, name) if isinstance(recipe, Recipe) else None
+        if path is None or not Path(path).is_file():
+            yield Finding(f"the toxicity prompts {path}: no file that is there", None)
+        else:
+            yield _same(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
 
 
 def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:

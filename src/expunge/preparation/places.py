@@ -8,6 +8,7 @@ from pathlib import Path
 from expunge.data.targets import classify_target, missing_target
 from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
+from expunge.measures.toxicity.scorer import DEFAULT
 from expunge.models.generator_model import NEW as NEW_GENERATORS
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
@@ -35,6 +36,13 @@ def settle(recipe: Recipe) -> Recipe:
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),
             "retrained": _if_there(recipe.retrained),
+            "toxicity": recipe.toxicity.model_copy(
+                update={
+                    "prompts": _if_given(recipe.toxicity.prompts),
+                    "groups": _if_given(recipe.toxicity.groups),
+                    "scorer": _scorer(recipe.toxicity.scorer),
+                }
+            ),
             "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
             "evaluation": evaluation.model_copy(
                 update={
@@ -64,6 +72,12 @@ def settle_generator(recipe: GeneratorRecipe) -> GeneratorRecipe:
     if network.model not in NEW:
         network = network.model_copy(update={"model": _if_there(network.model)})
     return recipe.model_copy(update=named | {"model": model, "retrained": retrained, "network": network})
+
+
+def _scorer(name: str) -> str:
+    """A scorer's name, whose folder, where it is one, may have a label behind it."""
+    place, mark, label = name.partition("#")
+    return name if name == DEFAULT else f"{_if_there(place)}{mark}{label}"
 
 
 def _absolute(path: str) -> str:

@@ -18,7 +18,7 @@ from expunge.report.formula import as_run
 from expunge.report.generator import generator_parts
 from expunge.report.language import language_parts
 from expunge.report.page import render_page
-from expunge.report.scores_table import Row, gaps, rows
+from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
 
@@ -37,7 +37,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     """
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
-    table = rows(contents.scores)
+    table = without_details(rows(contents.scores))
     if contents.generator:
         template, parts = "generator.html.jinja", generator_parts(contents, folder)
     elif contents.classifier:

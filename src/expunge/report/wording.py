@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 
-from expunge.report.measure_words import CHECKS, MEASURES, Check, Family, Measure
+from expunge.measures.toxicity.splits import GROUP
+from expunge.report.measure_words import CHECKS, MEASURES
+from expunge.report.words import Check, Family, Measure
 
 __all__ = ["CHECKS", "MEASURES", "Check", "Family", "Measure"]
 
 SPLITS = {
+    "prompts": "toxicity prompts",
+    "groups": "prompts about groups of people",
+    "identity_terms": "harmless sentences",
     "forget": "forget set",
     "retain": "retain set",
     "holdout": "holdout set",
@@ -125,6 +130,8 @@ def family(name: str, split: str) -> Family:
 
 
 def split(name: str) -> str:
+    if name.startswith(GROUP):
+        return f"prompts about: {readable(name.removeprefix(GROUP))}"
     return SPLITS.get(name, readable(name))
 
 
