@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from expunge.generator_recipe import GeneratorVerdict
 from expunge.image_recipe import ImageVerdict
 from expunge.recipe import Verdict
 from expunge.report import wording
@@ -48,7 +49,8 @@ def test_units_and_values_that_are_missing() -> None:
 
 def test_every_threshold_of_the_recipe_has_its_words() -> None:
     beside = {"exact"}  # made wherever a method is exact by construction, with no threshold to set
-    assert set(Verdict.model_fields) | set(ImageVerdict.model_fields) | beside == set(wording.CHECKS)
+    fields = {name for kind in (Verdict, ImageVerdict, GeneratorVerdict) for name in kind.model_fields}
+    assert fields | beside == set(wording.CHECKS)
 
 
 def test_every_sentence_is_a_sentence() -> None:
