@@ -6,12 +6,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from expunge import cli
 from expunge.cli.suite import print_contest
@@ -296,3 +298,14 @@ def test_as_it_is_typed(
     assert "retrained again" in said
     assert "2 models of each kind, 6 forgotten pictures" in said
     assert (tmp_path / "run" / "contest.json").is_file()
+
+
+def test_every_setting_is_one_of_a_method_that_takes_part() -> None:
+    settings = yaml.safe_load((files("expunge.suites") / contest_models.SETTINGS).read_text(encoding="utf-8"))
+    every = contest_methods("all")  # makes each of them, so no field is unknown
+    assert set(settings) <= set(every)
+    for name, own in settings.items():
+        assert set(own) <= {"method", "unlearning"}
+        assert every[name]["method"] == {"name": name, **own.get("method", {})}
+        make_image_recipe({"data": ".", "forget": "random:1", "unlearning": own.get("unlearning", {})}, {})
+    assert settings
