@@ -158,6 +158,7 @@ def fitted(
         show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
         seed = random_seed(recipe.seed, name) % (1 << 31)
         task = new_generator(recipe.model, sets.size, corruption, seed)
+        task.begin(pictures)
         work = GeneratorWork(
             task=task,
             retain=pictures,

@@ -42,8 +42,8 @@ class GeneratorFitting(Part):
     "as He et al. 2021 train masked autoencoders"
     warmup_ratio: float = Field(default=0.05, ge=0, le=1)
     "share of the steps over which the learning rate rises"
-    per_device_train_batch_size: PositiveInt = 64
-    "pictures in a batch"
+    per_device_train_batch_size: PositiveInt = 32
+    "pictures in a batch; small ones, since a small model needs many steps more than quiet gradients"
 
 
 class Network(Part):

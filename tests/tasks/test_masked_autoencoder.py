@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from expunge.models.generator_model import grid_positions, new_generator
 from expunge.tasks.corruption import STRENGTHS, Corruption
 from generator_transcription import order
+from small_images import pictures
 
 
 def test_positions_tell_rows_from_columns() -> None:
@@ -61,3 +63,17 @@ def test_every_corruption_can_be_undone(name: str) -> None:
         assert ((completed.float() - 255 * unit)[seen].abs() <= 1).all()
     share = task.encoder_share(16)
     assert 0 < share < 1
+
+
+def test_the_last_layer_begins_with_the_principal_components() -> None:
+    task = new_generator("mae-tiny", 16, Corruption("random-patches"), 0)
+    made = pictures(40)
+    task.begin(made)
+    patches = task.model.patchify((made.pixels.double() - 127.5) / 127.5).flatten(0, 1).numpy()  # type: ignore[operator]
+    layer = task.model.decoder.decoder_pred  # type: ignore[union-attr]
+    np.testing.assert_allclose(layer.bias.detach().numpy(), patches.mean(0), atol=1e-5)  # type: ignore[union-attr]
+    weight = layer.weight.detach().numpy()  # type: ignore[union-attr]
+    spread = np.linalg.svd(patches - patches.mean(0), compute_uv=False)[:16] / np.sqrt(len(patches) - 1)
+    np.testing.assert_allclose(np.linalg.norm(weight, axis=0), spread / 2, rtol=1e-4)
+    inner = weight.T @ weight
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-5)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class EncoderTraining(Method):
     """Base of methods that train the encoder alone, on both sets side by side, with AdamW."""
 
-    epochs: PositiveFloat = 6.0
-    "passes over the larger set; 6 in the paper"
+    epochs: PositiveFloat = 4.0
+    "passes over the larger set; 6 in the paper, whose models were trained for longer"
     learning_rate: PositiveFloat = 1e-3
     "highest, of AdamW; rises over the first steps and falls along a cosine"
     weight_decay: NonNegativeFloat = 0.0
@@ -32,7 +32,7 @@ class EncoderTraining(Method):
     "gradients are clipped to this norm; 3 in the paper's code"
     batch_size: PositiveInt = 64
     "pictures of each set in a batch"
-    retain_pictures: PositiveInt | None = 4096
+    retain_pictures: PositiveInt | None = 3072
     "at most so many pictures of the retain set are used, drawn once; null: all of them"
     views: PositiveInt = 1
     "ways in which each picture is corrupted, drawn once: what the original says of them is computed beforehand"

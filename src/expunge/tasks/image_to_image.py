@@ -73,6 +73,9 @@ class ImageToImage(ABC):
         """The same model, which has to undo another corruption."""
         return type(self)(self.model, corruption, self.mean, self.std)
 
+    def begin(self, pictures: Pictures) -> None:  # noqa: B027 - most models need nothing
+        """Fit what can be fitted to the pictures before training from random weights."""
+
     @property
     @abstractmethod
     def encoder(self) -> nn.Module:

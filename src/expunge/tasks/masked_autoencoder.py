@@ -8,11 +8,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import ImageToImage
+
+BEGIN_WITH = 1000
+"pictures whose patches the last layer begins with"
 
 
 class MaskedAutoencoder(ImageToImage):
     """The encoder sees the shown patches alone, and is the faster the fewer there are."""
+
+    @torch.no_grad()
+    def begin(self, pictures: Pictures) -> None:
+        """Have the last layer draw the mean patch, and its principal components scaled by half their deviations.
+
+        Errors of what varies most then weigh most from the first step on, and fine noise, which nothing predicts, least:
+        as many steps come much further.
+        """
+        some = self.normalised(self.unit(pictures.pixels[:BEGIN_WITH]))
+        patches = self._net.patchify(some).flatten(0, 1).double()
+        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+        layer = self._net.decoder.decoder_pred
+        count = min(layer.weight.shape[1], len(values))
+        components = vectors.flip(1)[:, :count] * (values.flip(0)[:count].clamp(min=0).sqrt() / 2)
+        layer.weight.zero_()
+        layer.weight[:, :count] = components.to(layer.weight.dtype)
+        layer.bias.copy_(patches.mean(0))
 
     @property
     def encoder(self) -> nn.Module:
