@@ -16,7 +16,7 @@ from typing import Any
 from expunge import storage
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
-from expunge.engine.loop import train
+from expunge.engine.language_work import LanguageWork
 from expunge.engine.precision import Precision
 from expunge.errors import RunError
 from expunge.evidence.cost import oracle_cost
@@ -35,10 +35,12 @@ from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
 from expunge.preparation.known import know
-from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on
+from expunge.preparation.hidden import hidden_states
 from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
+from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
 from expunge.recipe import Evaluation, Recipe, load_recipe
 from expunge.report.render import render_report
@@ -203,10 +205,13 @@ def unlearn(
     (done.parent / "stage.json").unlink(missing_ok=True)
     shutil.rmtree(done.parent, ignore_errors=True)
 
-    forget, retain = sets.material.forget, sets.kept
+    core = method.carried_out
+    forget, groups, retain = trained_on(core, sets)
     if method.draws_retain:
-        retain = retain_table(recipe, folder, base, method, sets, show)
-    know(forget, sets.kept, method, folder, base, show)
+        retain = retain_table(recipe, folder, base, core, forget, sets, show)
+    know(forget, sets.kept, core, folder, base, show)
+    if core.needs.hidden and core.draws_retain:
+        hidden_states(recipe, folder, base, core, forget, retain, show)
     if method.needs.labels == "generic":
         forget = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
@@ -223,18 +228,21 @@ def unlearn(
                 folder.log("probe", step=step, prompts=rows, watched=watched)
 
         show.stage(f"unlearning: {recipe.method['name']}")
-        result = train(
-            task,
-            method,
-            recipe.training,
+        work = LanguageWork(
+            task=task,
             forget=forget,
             retain=retain,
+            training=recipe.training,
             seed=recipe.seed,
             checkpoints=folder.checkpoints / name,
             log=folder.log,
+            groups=groups,
+            tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
         )
+        work.carry_out(method)
+        result = work.cost()
         show.stage("saving the model")
         assert base.loaded is not None
         dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)

@@ -28,6 +28,25 @@ class Data(Part):
     "use at most this many retain blocks"
 
 
+class Statements(Part):
+    """Toxic and clean text, where `forget_kind` is toxicity: tables, told apart by their columns (docs/toxicity.md)."""
+
+    hub: tuple[str, ...] = ("tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data")
+    "the Hugging Face data sets that `forget: hub` stands for"
+    toxic: PositiveInt | None = 2400
+    "toxic statements used, as many of each table as of every other; absent: all"
+    clean: PositiveInt | None = 1200
+    "clean statements used; rewrites of the toxic ones count as a table"
+    min_group_rows: PositiveInt = 8
+    "toxic statements that a group must have"
+    too_few: Literal["merge", "drop", "refuse"] = "merge"
+    "what becomes of smaller groups: merged with the statements of no group, left out, or refused"
+    tuning_prompts: PositiveInt = 48
+    "beginnings of toxic statements that are not trained on, for methods that choose a setting"
+    tuning_samples: PositiveInt = 4
+    "sampled continuations of each of them"
+
+
 class Training(Part):
     """The unlearning loop; names as in transformers.TrainingArguments."""
 
@@ -45,6 +64,8 @@ class Training(Part):
     "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
     "of AdamW"
+    adapter_rank: PositiveInt | None = None
+    "train a LoRA adapter of this rank, merged into the weights at the end; absent: the weights themselves"
     max_grad_norm: PositiveFloat = 1.0
     "gradients are clipped to this norm"
     bf16: Literal["auto"] | bool = "auto"
@@ -147,8 +168,8 @@ class Recipe(Part):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    "a path, a Hugging Face data set id, or a topic in words"
-    forget_kind: Literal["auto", "path", "dataset", "topic"] = "auto"
+    "a path, a Hugging Face data set id, or a topic in words; of toxicity a folder of tables, or `hub`"
+    forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "which of these `forget` is; auto: a path where there is one, settled when the run begins"
     retain: str | None = None
     "a path or data set id; sampled from the model itself where absent"
@@ -157,6 +178,7 @@ class Recipe(Part):
     method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()
+    statements: Statements = Statements()
     training: Training = Training()
     reinforcement: Reinforcement = Reinforcement()
     anchors: Anchors = Anchors()

@@ -30,7 +30,7 @@ def tables(tmp_path: Path) -> tuple[TokenTable, TokenTable]:
 
 def probabilities(folder: Path, table: TokenTable, row: int) -> tuple[np.ndarray, np.ndarray]:
     """(labelled, vocabulary) in float64 from the plain model, one block at a time; and the labels."""
-    ids, labels = (np.array(array[table.starts[row] : table.starts[row + 1]]) for array in (table.ids, table.labels))
+    ids, labels = (np.array(array[table.starts[row] : table.ends[row]]) for array in (table.ids, table.labels))
     with torch.no_grad():
         logits = load_task(folder).model(torch.from_numpy(ids).long()[None]).logits[0].double().numpy()
     places = [t for t in range(1, len(ids)) if labels[t] != IGNORED]

@@ -7,17 +7,22 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from expunge.data.images.hub import fetch
 from expunge.data.images.table import Table, read_csv, read_json_rows
+from expunge.data.order import random_seed
 from expunge.data.rows import parquet_rows
 from expunge.data.toxic_rows import KINDS, NO_GROUP, PROMPT, Row, Statement, kind_of, statements
 from expunge.errors import DataError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 TooFew = Literal["merge", "drop", "refuse"]
+"what becomes of groups that are too small"
 
 
 @dataclass(slots=True)
@@ -142,3 +147,30 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
     if not toxic:
         raise DataError("no group has enough toxic statements", seen=named, next_step=choices)
     return ToxicText(toxic, found.clean, [*found.notes, note])
+
+
+def choose(found: ToxicText, toxic: int | None, clean: int | None, seed: int) -> tuple[ToxicText, list[Statement]]:
+    """(at most so many statements of each sort, the toxic ones that are left out, in random order).
+
+    Every table gives as many as every other, as long as it has any; which ones is drawn. Rewrites of the toxic statements
+    that are taken count as a table of clean text.
+    """
+    taken, left = _from_each(found.toxic, toxic, seed, "toxic")
+    rewrites = [replace(each, text=each.rewrite, toxic=False, rewrite=None) for each in taken if each.rewrite]
+    kept, _ = _from_each(found.clean, clean, seed, "clean", rewrites)
+    return ToxicText(taken, kept, found.notes), left
+
+
+def _from_each(
+    statements: list[Statement], wanted: int | None, seed: int, name: str, more: Sequence[Statement] = ()
+) -> tuple[list[Statement], list[Statement]]:
+    tables: dict[str, list[Statement]] = {}
+    for each in statements:
+        tables.setdefault(each.where.rpartition(":")[0], []).append(each)
+    generator = np.random.default_rng(random_seed(seed, "statements", name))
+    shuffled = [[table[i] for i in generator.permutation(len(table))] for table in tables.values()]
+    if more:
+        shuffled.append([more[i] for i in generator.permutation(len(more))])
+    in_turn = [each for turn in zip_longest(*shuffled) for each in turn if each is not None]
+    count = len(in_turn) if wanted is None else wanted
+    return in_turn[:count], in_turn[count:]

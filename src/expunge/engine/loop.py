@@ -66,6 +66,9 @@ class WatchedTask:
     def example_rows(self, batch: Batch) -> torch.Tensor:
         return self.task.example_rows(batch)
 
+    def hidden(self, batch: Batch, layer: int) -> torch.Tensor:
+        return self.task.hidden(batch, layer)
+
     def rows(self, batch: Batch) -> Rows:
         rows = self.task.rows(batch)
         with torch.no_grad():
@@ -130,7 +133,12 @@ def train(
     tables = {"forget": drawn_forget, "retain": drawn_retain}
     steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
 
-    named = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
+    still = [p for name, p in task.model.named_parameters() if p.requires_grad and not method.trains(name)]
+    named = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad and method.trains(name)]
+    if not named:
+        raise RecipeError(f"{type(method).__name__} finds no weights to train in this model", next_step="see its fields")
+    for parameter in still:
+        parameter.requires_grad_(False)
     names, parameters = [name for name, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
     guard = Guard(task, retain, training, seed)
@@ -189,6 +197,8 @@ def train(
                 save(step)
                 last_saved = time.monotonic()
     task.model.eval()
+    for parameter in still:
+        parameter.requires_grad_(True)
     return Trained(step, seconds_before + time.monotonic() - start, tokens, stopped or "all steps done")
 
 
@@ -212,8 +222,9 @@ def _accumulate(
         batches: dict[str, Batch] = {}
         for name, of_set in rows.items():
             examples = sum(len(numbers) for numbers in of_set)
-            batches[name] = _table(tables, name).batch(of_set[i], labelled[name], examples)
-            seen += int(batches[name].lengths.sum())
+            tokens = sum(int(_table(tables, name).lengths[numbers].sum()) for numbers in of_set)
+            batch = batches[name] = _table(tables, name).batch(of_set[i], labelled[name], examples, tokens)
+            seen += int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))
         loss.total.backward()

@@ -26,6 +26,8 @@ class Needs:
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
         reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
         surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
+        pairs: whether `step.preferred` is asked for: what is wanted in the place of each example of the forget set.
+        hidden: whether `step.reference_hidden` of the retain set is asked for, after the layers of the field `layer`.
         validation: whether held-back pictures are needed.
         kinds: the kinds of model that the method works on.
     """
@@ -35,6 +37,8 @@ class Needs:
     retain: Literal["never", "always", "weighted"] = "never"
     reference: bool = False
     surprise: bool = False
+    pairs: bool = False
+    hidden: bool = False
     validation: bool = False
     kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
 
@@ -62,6 +66,15 @@ class Method(Part):
         """Whether `step.surprise` is asked for with these hyper-parameters."""
         return self.needs.surprise and getattr(self, "surprise_share", 1.0) is not None
 
+    @property
+    def carried_out(self) -> Method:
+        """The method whose needs are to be met: this one, or the one that it wraps."""
+        return self
+
+    def trains(self, name: str) -> bool:
+        """Whether the parameter of this name is trained."""
+        return True
+
     @classmethod
     def citation(cls) -> str:
         """The first sentence of the docstring: what the method is and where it comes from."""
@@ -77,7 +90,7 @@ class Method(Part):
     def has_loss(cls) -> bool:
         return cls.loss is not Method.loss
 
-    def apply(self, work: Work) -> None:
+    def apply(self, work: Any) -> None:
         raise TypeError(f"{type(self).__name__} defines no apply")
 
     def loss(self, step: Step) -> Loss:

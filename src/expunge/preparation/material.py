@@ -11,7 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from expunge import storage
-from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, own_text, retain_set, token_table
+from expunge.data.sets import (
+    TextSet,
+    blocks,
+    forget_set,
+    general_set,
+    given_set,
+    ordinary_set,
+    own_text,
+    retain_set,
+    token_table,
+)
+from expunge.data.statements import groups_of, read_statements, statement_table
 from expunge.data.tables import TokenTable
 from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
@@ -50,6 +61,10 @@ class Sets:
     "blocks of `kept` that are the user's; they come first"
     notes: list[str] = field(default_factory=list)
     "what a reader of the scores must know"
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    "attribute columns of the forget set: name -> a group for each block"
+    beginnings: list[str] = field(default_factory=list)
+    "of toxic statements that are not trained on: for choosing settings"
 
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
@@ -73,7 +88,7 @@ class Sets:
                 "documents": sum(not document.continues for document in text.documents()),
                 "blocks": len(lengths),
                 "tokens": int(lengths.sum()),
-                "source": "sampled from the model" if text.generated else text.target,
+                "source": "sampled from the model" if text.generated else text.origin or text.target,
             }
             for name, text, lengths in found
         }
@@ -81,6 +96,9 @@ class Sets:
 
 def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> tuple[TextSet, TokenTable]:
     """The forget set, as text and as tokens."""
+    if recipe.forget_kind == "toxicity":
+        toxic = read_statements(recipe, folder, show).toxic
+        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, _tokenizer_digest(base))
     forget = forget_set(recipe, folder, base, show)
     return forget, token_table(folder, [forget], recipe, base.tokenizer, _tokenizer_digest(base))
 
@@ -92,6 +110,8 @@ def _tokenizer_digest(base: LazyModel) -> str:
 
 def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
     """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
+    if recipe.forget_kind == "toxicity":
+        return _read_toxicity_sets(recipe, folder, base, show)
     forget, forget_table = read_target(recipe, folder, base, show)
     tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
 
@@ -151,8 +171,67 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes)
 
 
+def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+    """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
+    found = read_statements(recipe, folder, show)
+    tokenizer, digest = base.tokenizer, _tokenizer_digest(base)
+    forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
+    own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
+    general = own or general_set(recipe, folder, found.toxic, [], base, show)
+    kept = [text for text in (found.clean, general) if text is not None]
+    ordinary = ordinary_set(recipe, folder, found.toxic, [], base, show)
+    limit = recipe.data.max_retain_blocks
+    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    material = Material(
+        terms=TargetTerms((), ()),
+        completion=[],
+        probability=[],
+        forget=forget_table,
+        retain=token_table(folder, kept[:1], recipe, tokenizer, digest, limit),
+        ordinary=token_table(folder, [ordinary], recipe, tokenizer, digest, recipe.evaluation.max_blocks),
+    )
+    apart = None
+    if general is not None:
+        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
+    parts = storage.read_json(kept_table.folder / "parts.json")
+    return Sets(
+        found.toxic,
+        found.clean,
+        ordinary,
+        kept_table,
+        material,
+        apart,
+        sum(parts) if own is not None else parts[0],
+        found.notes,
+        groups=groups_of(forget_table),
+        beginnings=found.beginnings,
+    )
+
+
+def trained_on(method: Method, sets: Sets) -> tuple[TokenTable, dict[str, list[str]], TokenTable]:
+    """(forget set, its attribute columns, what is kept) as a method trains on them: of pairs only those that are whole.
+
+    Raises:
+        RecipeError: the method needs pairs, and there are none.
+    """
+    forget = sets.material.forget.take(range(len(sets.material.forget)))
+    pairs = forget.preferred
+    if not method.needs.pairs:
+        forget.preferred = None
+        return forget, sets.groups, sets.kept
+    if pairs is None:
+        raise RecipeError(
+            f"the method {type(method).__name__} needs pairs, an unwanted text and the same as it is wanted",
+            seen="a forget set without any",
+            next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
+        )
+    rows = [row for row in range(len(forget)) if pairs.lengths[row] > 1]
+    groups = {column: [values[row] for row in rows] for column, values in sets.groups.items()}
+    return forget.take(rows), groups, sets.kept
+
+
 def retain_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, forget: TokenTable, sets: Sets, show: Silent
 ) -> TokenTable:
     """What is kept, labelled as the method asks; only rows that training draws can be read.
 
@@ -162,7 +241,7 @@ def retain_table(
     text_rows = sets.own_rows if getattr(method, "retain_target", "text") == "text" else 0
     if text_rows == len(sets.kept):
         return sets.kept
-    rows = drawn_rows(method, recipe.training, sets.material.forget, sets.kept, recipe.seed)
+    rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)
 
     def make(path: Path) -> None:
         show.stage("noting what the base model says of what is kept")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from expunge.data.statements import HUB
 from expunge.data.targets import classify_target, missing_target
 from expunge.image_recipe import ImageRecipe
 from expunge.models.image_model import NEW
@@ -19,7 +20,8 @@ def settle(recipe: Recipe) -> Recipe:
         DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
     """
     kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
-    if kind == "path" and not os.path.exists(os.path.expanduser(recipe.forget)):
+    on_disk = kind == "path" or (kind == "toxicity" and recipe.forget != HUB)
+    if on_disk and not os.path.exists(os.path.expanduser(recipe.forget)):
         raise missing_target(recipe.forget)
     retain = recipe.retain
     if retain is not None and classify_target(retain) == "path":
@@ -28,7 +30,7 @@ def settle(recipe: Recipe) -> Recipe:
     benchmarks = evaluation.benchmarks
     return recipe.model_copy(
         update={
-            "forget": _absolute(recipe.forget) if kind == "path" else recipe.forget,
+            "forget": _absolute(recipe.forget) if on_disk else recipe.forget,
             "forget_kind": kind,
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),

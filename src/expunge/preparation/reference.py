@@ -55,8 +55,8 @@ class ReferenceTable(TokenTable):
     def labelled(self, rows: Sequence[int]) -> int:
         return super().labelled([self.place[row] for row in rows])
 
-    def batch(self, rows: Sequence[int], normaliser: float | None = None, examples: float | None = None) -> Batch:
-        return super().batch([self.place[row] for row in rows], normaliser, examples)
+    def batch(self, rows: Sequence[int], *totals: float | None, **named: float | None) -> Batch:
+        return super().batch([self.place[row] for row in rows], *totals, **named)
 
 
 def reference_labels(
@@ -77,7 +77,7 @@ def reference_labels(
     """
     with TableWriter(folder, k=TOP + TAIL) as writer:
         for number, row in enumerate(rows, 1):
-            start, stop = int(table.starts[row]), int(table.starts[row + 1])
+            start, stop = int(table.starts[row]), int(table.ends[row])
             ids, labels = np.array(table.ids[start:stop]), np.array(table.labels[start:stop])
             soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
             soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)

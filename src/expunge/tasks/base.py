@@ -28,8 +28,11 @@ class Batch:
             accumulation changes nothing.
         soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
         examples: what sums over examples are divided by: those of the whole optimizer step.
+        tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
         surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
+        hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
+        preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
     """
 
     ids: Tensor
@@ -39,8 +42,11 @@ class Batch:
     soft_ids: Tensor | None = None
     soft_weights: Tensor | None = None
     examples: float = 0.0
+    tokens: float = 0.0
     reference_nll: Tensor | None = None
     surprise: Tensor | None = None
+    hidden: Tensor | None = None
+    preferred: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -51,8 +57,11 @@ class Batch:
             soft_ids=None if self.soft_ids is None else self.soft_ids.to(device),
             soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
             examples=self.examples,
+            tokens=self.tokens,
             reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
             surprise=None if self.surprise is None else self.surprise.to(device),
+            hidden=None if self.hidden is None else self.hidden.to(device),
+            preferred=self.preferred,
         )
 
 
@@ -118,6 +127,10 @@ class Task(Protocol):
         """Every labelled row's logits."""
         ...
 
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -169,9 +182,29 @@ class Step:
         """Mean of `values` (rows,) over the labelled rows of the whole optimizer step; scalar."""
         return values.sum() / _there(batch).normaliser
 
+    def token_mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are no padding; scalar."""
+        return values.sum() / (_there(batch).tokens or len(values))
+
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits: for losses that need more than the likelihood of the label."""
         return self.task.rows(_there(batch))
+
+
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
+        return self.task.hidden(_there(batch), layer)
+
+    def reference_hidden(self, batch: Any) -> Tensor:
+        """(tokens, width) the same of the original model, computed once before training."""
+        reference: Tensor | None = _there(batch).hidden
+        if reference is None:
+            raise ValueError("the method asked for hidden states that it did not declare in `needs`")
+        return reference
+
+    def preferred(self, batch: Any) -> Any:
+        """The batch of what is wanted in the place of this one's examples, one for each."""
+        return _there(_there(batch).preferred)
 
 
 def _there(batch: Any) -> Any:
