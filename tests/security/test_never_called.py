@@ -53,6 +53,11 @@ def test_it_is_never_called(forbidden: str) -> None:
     assert found == []
 
 
+def test_one_file_alone_knows_pickles_and_reads_them_as_records() -> None:
+    found = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if "import pickle" in path.read_text()]
+    assert found == ["measures/toxicity/jigsaw_files.py"]
+
+
 def test_no_shell_and_no_pickled_arrays() -> None:
     for place, function, call in calls():
         given = {word.arg: ast.unparse(word.value) for word in call.keywords}

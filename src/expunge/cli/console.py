@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from expunge import storage
 from expunge.measures.score import Which
+from expunge.measures.toxicity.splits import GROUP
 from expunge.run_folder import RunFolder
 
 HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
@@ -26,7 +27,7 @@ def tell(folder: RunFolder) -> int:
     for header in ("measure", "split", "n", *(HEADERS[model] for model in models), "better is"):
         table.add_column(header, no_wrap=True)
     for (measure, split, model), before in scores.items():
-        if model != "base" or (measure, split, "unlearned") not in scores:
+        if model != "base" or (measure, split, "unlearned") not in scores or split.startswith(GROUP):
             continue
         row = [scores.get((measure, split, which)) for which in models]
         figures = [

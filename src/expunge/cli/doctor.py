@@ -16,7 +16,8 @@ def doctor() -> int:
 
     from expunge.engine.precision import Precision
     from expunge.evidence.record import versions
-    from expunge.models.starter import STARTERS, cache_folder
+    from expunge.models.starter import STARTERS
+    from expunge.models.wheel import cache_folder
 
     for name, value in versions().items():
         print(f"{name:<14} {value}")

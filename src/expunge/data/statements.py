@@ -72,7 +72,9 @@ def read_statements(recipe: Recipe, folder: RunFolder, show: Silent) -> Statemen
     }
     path = stage(folder, "statements", made_from, make)
     toxic, clean = (
-        TextSet(name, str(path / f"{file}.jsonl"), digest_documents(read_documents(path / f"{file}.jsonl")), False, origin)
+        TextSet(
+            name, str(path / f"{file}.jsonl"), digest_documents(read_documents(path / f"{file}.jsonl")), False, origin
+        )
         for name, file, origin in (
             ("forget", "toxic", recipe.forget),
             ("retain", "clean", f"{recipe.forget}, clean statements and rewrites"),
@@ -120,8 +122,11 @@ def statement_table(folder: RunFolder, toxic: TextSet, recipe: Recipe, tokenizer
                 preferred.append(rewrite.ids if rewrite else [], true_labels(rewrite) if rewrite else [])
         storage.write_json(path / "groups.json", {"group": [rows[row]["group"] for row in texts]})
 
-    made_from = {"texts": [toxic.digest], "rows": storage.digest_file(Path(toxic.target))}
-    made_from |= {"block_size": recipe.data.block_size, "tokenizer": digest}
+    made_from = {
+        "rows": storage.digest_file(Path(toxic.target)),
+        "block_size": recipe.data.block_size,
+        "tokenizer": digest,
+    }
     path = stage(folder, "forget-tokens", made_from, make)
     table, preferred = TokenTable(path), TokenTable(path / "preferred")
     if preferred.tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ import numpy as np
 from expunge.data.images.hub import fetch
 from expunge.data.images.table import Table, read_csv, read_json_rows
 from expunge.data.order import random_seed
-from expunge.data.rows import parquet_rows
+from expunge.data.rows import MAX_ROW, parquet_rows
+from expunge.data.text_files import open_file
 from expunge.data.toxic_rows import KINDS, NO_GROUP, PROMPT, Row, Statement, kind_of, statements
 from expunge.errors import DataError
 
@@ -114,6 +116,25 @@ def _rows(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
     names = list(table.cells)
     for number, cells in enumerate(zip(*table.cells.values(), strict=True)):
         yield table.where(number), dict(zip(names, cells, strict=True))
+
+
+def prompt_files(folder: Path) -> tuple[Path | None, Path | None]:
+    """(a file of prompts, a file of prompts that name a group of people), the first of each in a folder of JSON lines.
+
+    Which a file is, its first line says.
+    """
+    found: dict[bool, Path] = {}
+    for file in sorted(folder.rglob("*.jsonl")):
+        if not _hidden(file, folder):
+            with open_file(file) as lines:
+                first = lines.readline(MAX_ROW)
+            try:
+                row = json.loads(first)
+            except ValueError:
+                continue  # a table that will be read says what is wrong with it
+            if isinstance(row, dict) and PROMPT in row:
+                found.setdefault("group" in row, file)
+    return found.get(False), found.get(True)
 
 
 def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:

@@ -136,7 +136,9 @@ def train(
     still = [p for name, p in task.model.named_parameters() if p.requires_grad and not method.trains(name)]
     named = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad and method.trains(name)]
     if not named:
-        raise RecipeError(f"{type(method).__name__} finds no weights to train in this model", next_step="see its fields")
+        raise RecipeError(
+            f"{type(method).__name__} finds no weights to train in this model", next_step="see its fields"
+        )
     for parameter in still:
         parameter.requires_grad_(False)
     names, parameters = [name for name, _ in named], [p for _, p in named]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from expunge.evidence.verdict import Check
+from expunge.evidence.check import Check
 from expunge.image_recipe import ImageVerdict
 from expunge.measures.score import Score, Which
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from expunge.report import numbers, wording
 from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
-from expunge.report.scores_table import gaps, rows
+from expunge.report.scores_table import gaps, rows, without_details
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
 
@@ -32,7 +32,7 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
     The card quotes no answers: they may hold what was to be forgotten. Raises `RunError` unless `folder` is a run.
     """
     contents = read_contents(folder)
-    table = rows(contents.scores)
+    table = without_details(rows(contents.scores))
     base = base_model or _hub_id(contents)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, finalize=clean, trim_blocks=True,

@@ -62,7 +62,7 @@ def _processor() -> str:
 
 def vouched(folder: RunFolder) -> tuple[Path, ...]:
     """The files whose digests the record holds; the report is made from them and the record."""
-    return folder.recipe, folder.scores, folder.per_example, folder.answers, folder.anchors
+    return folder.recipe, folder.scores, folder.per_example, folder.answers, folder.toxicity, folder.anchors
 
 
 def as_dict(trained: Trained) -> dict[str, Any]:
@@ -90,7 +90,9 @@ def make_record(
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
     """
-    thresholds, used = trained.get("thresholds", recipe.verdict.model_dump()), trained.get("versions", versions())
+    # through the class, so that a threshold that came with a later version is one that was not set
+    thresholds = Verdict(**trained.get("thresholds", recipe.verdict.model_dump())).model_dump()
+    used = trained.get("versions", versions())
     told = list(warnings)
     if thresholds != recipe.verdict.model_dump():
         told.append("the thresholds in recipe.yaml were changed after the training; those from before it count")

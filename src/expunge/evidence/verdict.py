@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from expunge.evidence.check import Check
+from expunge.evidence.toxicity_verdict import toxicity_checks
 from expunge.measures.score import Score, Which
 from expunge.recipe import Verdict
 
@@ -17,17 +19,6 @@ RECITED_BEFORE = 0.35
 "verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
 UTILITY = {"perplexity", "perplexity_retain", "general_knowledge", "recall_kept", "benchmark_mean_loss"}
 "checks that tell a model that forgot from one that was destroyed"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One threshold: `value` must be at most (or at least) `threshold`."""
-
-    name: str
-    threshold: float
-    value: float | None
-    passed: bool
-    explain: str
 
 
 def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
@@ -53,6 +44,7 @@ def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
         checks.append(
             Check(measure, limit, share, share <= limit, f"{before:.4f} before, {after:.4f} after: {share:.0%} is left")
         )
+    checks += toxicity_checks(found, verdict)
     if not checks:
         checks.append(Check("familiarity_completion", verdict.familiarity_completion, None, False, "not measured"))
     for name, measure, split in (

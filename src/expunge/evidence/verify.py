@@ -46,6 +46,7 @@ def verify_run(folder: RunFolder) -> list[Finding]:
         *_base_model(folder, recipe, digests["base model"]),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
         *(_pictures(recipe, record) if isinstance(recipe, ImageRecipe) else _sets(folder, recipe, digests)),
+        *_prompts(recipe, digests.get("toxicity prompts", {})),
         _verdict(folder, recipe, record),
         _report(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
@@ -109,6 +110,16 @@ def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iter
             yield Finding(f"the {name} set {target}: no file or folder that is there", None)
         else:
             yield _same(f"the {name} set {target}", _digest(target) == wanted)
+
+
+def _prompts(recipe: Recipe | ImageRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    """The files of toxicity prompts."""
+    for name, wanted in listed.items():
+        path = None if isinstance(recipe, ImageRecipe) else getattr(recipe.toxicity, name)
+        if path is None or not Path(path).is_file():
+            yield Finding(f"the toxicity prompts {path}: no file that is there", None)
+        else:
+            yield _same(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
 
 
 def _pictures(recipe: ImageRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:

@@ -21,6 +21,7 @@ from expunge.measures.multiple_choice import choice_log_probs, score
 from expunge.measures.perplexity import perplexity
 from expunge.measures.recall import verbatim_recall
 from expunge.measures.score import Score, Which
+from expunge.measures.toxicity.suite import Toxic
 from expunge.recipe import Evaluation
 from expunge.tasks.causal_lm import CausalLM
 
@@ -47,6 +48,8 @@ class Measured:
     said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     grades: list[int | None] = field(default_factory=list)
     "a judge's, of the completions; kept by themselves, not by `save`"
+    toxic: Toxic | None = None
+    "toxicity, where it was measured; kept by itself, too"
 
     def save(self, path: Path) -> None:
         rows = [{**s.row(), "examples": list(s.examples)} for s in self.scores]

@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from expunge.parts import Part
 from expunge.tasks.base import Loss, Step
-
-if TYPE_CHECKING:
-    from expunge.engine.work import Work
 
 Kind = Literal["causal_lm", "image_classifier", "sharded_classifier"]
 

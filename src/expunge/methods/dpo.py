@@ -12,7 +12,7 @@ from expunge.tasks.base import Loss, Step
 
 
 class DPO(Method):
-    r"""Direct preference optimisation of a wanted text over an unwanted one (Rafailov et al. 2023, arXiv:2305.18290, equation 7).
+    r"""Direct preference optimisation on pairs of texts (Rafailov et al. 2023, arXiv:2305.18290, equation 7).
 
     $$L = -\frac{1}{\beta} \, \frac{1}{|F|} \sum_{(y_w, y_l) \in F} \log \sigma\!\left(\beta \log
           \frac{p_\theta(y_w)}{p_{\mathrm{ref}}(y_w)} - \beta \log \frac{p_\theta(y_l)}{p_{\mathrm{ref}}(y_l)}\right)

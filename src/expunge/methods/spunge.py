@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -70,7 +71,7 @@ class Spunge(Method):
         base = work.weights()
         changes = []
         for name, rows in work.split(self.split_by, self.clusters).items():
-            changes.append(work.kept(f"part {name}", lambda name=name, rows=rows: self.unlearn(work, base, name, rows)))
+            changes.append(work.kept(f"part {name}", partial(self.unlearn, work, base, name, rows)))
         merged = ties(changes, self.density)
         work.put({name: base[name] + self.scale * merged[name].to(base[name]) for name in base})
 

@@ -19,7 +19,7 @@ NEWTON = 30
 
 
 class Steering(Method):
-    r"""Ablation of each layer's probe direction from what the layer writes (Arditi et al. 2024, arXiv:2406.11717, section 2.4).
+    r"""Ablation of a direction in each layer, from what the layer writes (Arditi et al. 2024, arXiv:2406.11717).
 
     $$W \leftarrow W - \lambda \, v_l v_l^\top W, \qquad b \leftarrow b - \lambda \, v_l v_l^\top b$$
 
@@ -66,7 +66,7 @@ class Steering(Method):
     def directions(self, work: LanguageWork) -> Tensor:
         """(layers, width) a direction of length 1 for each layer, from clean to toxic."""
         assert work.retain is not None
-        toxic, clean = (work.states(some(table, self.blocks)) for table in (work.forget, work.retain))
+        toxic, clean = (work.states(table, self.blocks) for table in (work.forget, work.retain))
         if self.direction == "means":
             found = toxic.mean(0) - clean.mean(0)
         else:
@@ -81,11 +81,6 @@ class Steering(Method):
         direction = directions[int(layer[1])].to(weight)
         along = direction @ weight  # (in,) of a matrix, a number of a bias
         return weight - scale * (torch.outer(direction, along) if weight.dim() == 2 else direction * along)
-
-
-def some(table, count: int):  # type: ignore[no-untyped-def]
-    """At most so many blocks of a table, evenly spread."""
-    return table if len(table) <= count else table.take([i * len(table) // count for i in range(count)])
 
 
 def probe(toxic: Tensor, clean: Tensor, ridge: float) -> Tensor:

@@ -19,14 +19,14 @@ Weights = dict[str, Tensor]
 
 
 class TaskVectorNegation(Method):
-    r"""Negation of a task vector: learn what is to go, and take the change of the weights away (Ilharco et al. 2023, arXiv:2212.04089).
+    r"""Negation of a task vector: learn it, and take the change away (Ilharco et al. 2023, arXiv:2212.04089).
 
     $$\tau = \theta_{F} - \theta_{0}, \qquad \theta = \theta_{0} - \lambda \, w_l \, \tau$$
 
-    $$\theta_F = \arg\min_\theta \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x), \quad \text{trained from } \theta_0$$
+    $$\theta_F = \arg\min_\theta \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
 
-    Where `clean` says so, a second vector $\tau_R$ is trained on the retain set in the same way, and taken out of the
-    first: subtracted ($\tau - \tau_R$), or projected out of each weight
+    trained from $\theta_0$. Where `clean` says so, a second vector $\tau_R$ is trained on the retain set in the same way
+    and taken out of the first: subtracted ($\tau - \tau_R$), or projected out of each weight
     ($\tau - \tau_R \langle \tau, \tau_R \rangle / \lVert \tau_R \rVert^2$); those two are not in the paper.
 
     Without a `scale` the scales are tried on prompts and clean text kept for it: the one with the least toxicity is

@@ -6,29 +6,18 @@ The weights inside are GGUF (quantised); they are de-quantised once and kept as 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge import storage
-from expunge.errors import ModelError
+from expunge.models.wheel import Wheel, cached
 
 
 @dataclass(frozen=True, slots=True)
-class Starter:
-    """Where a starter model lies: a pinned wheel, the digest of its file, and the GGUF inside."""
+class Starter(Wheel):
+    """Where a starter model lies: a pinned wheel, and the GGUF inside."""
 
-    package: str
-    version: str
-    sha256: str
     member: str
     description: str
     hub_id: str
@@ -48,13 +37,6 @@ STARTERS = {
 }
 
 
-def cache_folder() -> Path:
-    """`$EXPUNGE_CACHE`, else the user's cache folder."""
-    if "EXPUNGE_CACHE" in os.environ:
-        return Path(os.environ["EXPUNGE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "expunge"
-
-
 def starter_folder(name: str) -> Path:
     """The folder of a starter model in `from_pretrained` form, made on first use.
 
@@ -62,57 +44,12 @@ def starter_folder(name: str) -> Path:
         ModelError: the wheel cannot be downloaded, or is not the pinned one.
     """
     starter = STARTERS[name]
-    folder = cache_folder() / "models" / f"{name}-{starter.sha256[:12]}"
-    if not (folder / "config.json").is_file():
-        with _alone_in(folder.parent):
-            if not (folder / "config.json").is_file():
-                _make(starter, folder)
-    return folder
 
+    def make(wheel: Path, folder: Path, scratch: Path) -> None:
+        _dequantise(wheel, starter.member, folder, scratch)
 
-@contextlib.contextmanager
-def _alone_in(place: Path) -> Iterator[None]:
-    """Wait until no other process makes a model here, then clear what one that was killed has left."""
-    with storage.storage_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-        handle = open(place / ".lock", "w")  # noqa: SIM115 - held until the model is made
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        storage.remove_leftovers(place)
-        yield
-
-
-def _make(starter: Starter, folder: Path) -> None:
-    # The download lies beside the model, so that it is cleared with the rest where this is killed.
-    downloads = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.aside-"))
-    try:
-        with storage.folder_aside(folder) as aside:
-            _dequantise(_download(starter, downloads), starter.member, aside, downloads)
-    finally:
-        shutil.rmtree(downloads, ignore_errors=True)
-
-
-def _download(starter: Starter, folder: Path) -> Path:
-    requirement = f"{starter.package}=={starter.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(folder), requirement]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(folder.glob("*.whl"))
-    if finished.returncode or not wheels:
-        lines = finished.stderr.strip().splitlines()
-        raise ModelError(
-            f"cannot download the starter model's package {requirement}",
-            seen=lines[-1] if lines else "pip wrote no file",
-            next_step="check the connection to the package index, or give --model FOLDER of a model you have",
-        )
-    digest = storage.digest_file(wheels[0])
-    if digest != starter.sha256:
-        raise ModelError(
-            f"the package {requirement} is not the one this version of expunge knows",
-            seen=f"sha256 {digest}",
-            allowed=f"sha256 {starter.sha256}",
-            next_step="do not use it; give --model FOLDER of a model you trust",
-        )
-    return wheels[0]
+    instead = "give --model FOLDER of a model you have"
+    return cached("models", name, starter, make, what="the starter model", instead=instead)
 
 
 def _dequantise(wheel: Path, member: str, folder: Path, scratch: Path) -> None:

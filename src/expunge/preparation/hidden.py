@@ -26,10 +26,10 @@ def hidden_states(
     forget: TokenTable,
     retain: TokenTable,
     show: Silent,
-) -> None:
-    """Give the blocks of `retain` that training draws their hidden states after the method's `layer`, as the base has them.
+) -> TokenTable:
+    """`retain` with the hidden states of its blocks after the method's `layer`, as the base has them.
 
-    They lie in a file as long as the whole table, of which only those blocks are written.
+    They lie in a file as long as the whole table, of which only the blocks that training draws are written.
     """
     rows = drawn_rows(method, recipe.training, forget, retain, recipe.seed)
     layer = int(getattr(method, "layer"))  # noqa: B009 - of the methods that declare `hidden`
@@ -57,4 +57,6 @@ def hidden_states(
     }
     path = stage(folder, "hidden", made_from, make)
     shape = tuple(storage.read_json(path / "shape.json"))
-    retain.hidden = np.memmap(path / "hidden.bin", np.float32, "r", shape=shape)
+    known = retain.take(range(len(retain)))
+    known.hidden = np.memmap(path / "hidden.bin", np.float32, "r", shape=shape)
+    return known

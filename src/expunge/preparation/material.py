@@ -148,9 +148,11 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    completion, probability = cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed)
-    notes = []
-    if recipe.evaluation.prompts is not None:
+    familiar, notes = recipe.evaluation.familiarity, []
+    completion, probability = (
+        cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
+    )
+    if familiar and recipe.evaluation.prompts is not None:
         every = read_prompts(Path(recipe.evaluation.prompts), base(), sys.maxsize)
         completion = [every[i] for i in spread(len(every), wanted or len(every))]
         if len(completion) < len(every):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from expunge.data.images.hub import fetch
 from expunge.data.statements import HUB
 from expunge.data.targets import classify_target, missing_target
+from expunge.data.toxic_text import prompt_files
 from expunge.image_recipe import ImageRecipe
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
-from expunge.recipe import Recipe
+from expunge.recipe import Recipe, Toxicity
 
 
 def settle(recipe: Recipe) -> Recipe:
@@ -23,6 +25,8 @@ def settle(recipe: Recipe) -> Recipe:
     on_disk = kind == "path" or (kind == "toxicity" and recipe.forget != HUB)
     if on_disk and not os.path.exists(os.path.expanduser(recipe.forget)):
         raise missing_target(recipe.forget)
+    if kind == "toxicity" and recipe.toxicity.prompts is None:
+        recipe = recipe.model_copy(update={"toxicity": _with_prompts(recipe)})
     retain = recipe.retain
     if retain is not None and classify_target(retain) == "path":
         retain = _absolute(retain)
@@ -35,6 +39,13 @@ def settle(recipe: Recipe) -> Recipe:
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),
             "retrained": _if_there(recipe.retrained),
+            "toxicity": recipe.toxicity.model_copy(
+                update={
+                    "prompts": _if_given(recipe.toxicity.prompts),
+                    "groups": _if_given(recipe.toxicity.groups),
+                    "scorer": _if_there(recipe.toxicity.scorer),
+                }
+            ),
             "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
             "evaluation": evaluation.model_copy(
                 update={
@@ -44,6 +55,16 @@ def settle(recipe: Recipe) -> Recipe:
                 }
             ),
         }
+    )
+
+
+def _with_prompts(recipe: Recipe) -> Toxicity:
+    """What toxicity is measured with: prompts that lie beside the tables, or those of the hub."""
+    place = fetch(recipe.statements.hub_prompts, ["*.jsonl"]) if recipe.forget == HUB else Path(recipe.forget)
+    prompts, groups = prompt_files(place.expanduser()) if place.expanduser().is_dir() else (None, None)
+    named = {"prompts": prompts, "groups": recipe.toxicity.groups or groups}
+    return recipe.toxicity.model_copy(
+        update={name: None if file is None else str(file) for name, file in named.items()}
     )
 
 

@@ -29,6 +29,8 @@ class Contents:
     steps: tuple[dict[str, Any], ...]
     probes: tuple[dict[str, Any], ...]
     record: dict[str, Any] | None
+    toxicity: dict[str, Any] | None
+    "toxicity prompts with every model's continuations and their scores"
     started: float | None
     "seconds since 1970, UTC"
 
@@ -77,6 +79,7 @@ def read_contents(folder: RunFolder) -> Contents:
         answers=tuple(storage.read_json(folder.answers)) if folder.answers.is_file() else (),
         steps=tuple(folder.steps("step")),
         probes=tuple(folder.steps("probe")),
+        toxicity=storage.read_json(folder.toxicity) if folder.toxicity.is_file() else None,
         record=storage.read_json(folder.record) if folder.record.is_file() else None,
         started=first["time"] if first else None,
     )

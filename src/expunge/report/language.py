@@ -10,6 +10,7 @@ from expunge.report import answers, figures, numbers, probes, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import rows
 from expunge.report.sizes import sizes
+from expunge.report.toxicity import toxicity_part
 
 FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "familiarity_judged")
 
@@ -21,6 +22,7 @@ def language_parts(contents: Contents) -> dict[str, Any]:
         "limits": wording.LIMITS,
         "familiarity": _familiarity(contents),
         "familiarity_figure": _familiarity_figure(contents),
+        "toxicity": toxicity_part(contents),
         "answer_groups": answers.groups(contents.answers),
         "probes": [(probe, figures.probabilities(f"probe{i}", probe)) for i, probe in enumerate(_probes(contents))],
         "losses": figures.losses("losses", contents.steps) if contents.steps else None,

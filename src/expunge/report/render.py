@@ -17,7 +17,7 @@ from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.language import language_parts
 from expunge.report.page import render_page
-from expunge.report.scores_table import Row, gaps, rows
+from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
 
@@ -36,7 +36,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     """
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
-    table = rows(contents.scores)
+    table = without_details(rows(contents.scores))
     parts = classifier_parts(contents, folder) if contents.classifier else language_parts(contents)
     return render_page(
         "classifier.html.jinja" if contents.classifier else "report.html.jinja",

@@ -10,6 +10,7 @@ import numpy as np
 
 from expunge.measures.score import Score
 from expunge.measures.statistics import paired_interval, paired_share_interval
+from expunge.measures.toxicity.splits import GROUP, IDENTITY
 from expunge.report import numbers, wording
 
 MOST_NATS = 700.0
@@ -86,6 +87,11 @@ def rows(scores: Iterable[Score]) -> list[Row]:
     order = {name: place for place, name in enumerate(wording.MEASURES)}
     table = [Row(measure, split, by_model) for (measure, split), by_model in found.items()]
     return sorted(table, key=lambda row: order.get(row.measure, len(order)))
+
+
+def without_details(table: Iterable[Row]) -> list[Row]:
+    """Rows but for those that a section of their own shows: toxicity by group of people, and the scorer's false alarms."""
+    return [row for row in table if not row.split.startswith(GROUP) and row.split != IDENTITY]
 
 
 def gaps(table: Iterable[Row], benchmarks: bool = True) -> list[str]:

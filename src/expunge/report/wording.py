@@ -6,48 +6,10 @@ Whoever adds a measure adds a line here; without one it still appears, under its
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
-Family = Literal["forgetting", "utility"]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a measure is called and explained."""
-
-    name: str
-    sentence: str
-    family: Family | None = None
-    "None: decided by the split (the forget set shows forgetting, everything else utility)"
-    axis: str | None = None
-    "what an axis of its values is called; measures with the same axis are drawn on one. None: the score's unit"
-    percent: bool = False
-    "values are shares, shown as percentages"
-    logarithmic: bool = False
-    "per-example values are logarithms of what the score is a mean of"
-    aim: str | None = None
-    "what is best on the forget set, where that is neither the highest nor the lowest"
-
-
-@dataclass(frozen=True)
-class Check:
-    """How a check of the verdict is called, explained, and in which unit its limit is written."""
-
-    name: str
-    sentence: str
-    bound: Literal["at most", "at least"]
-    unit: Literal[
-        "share of before",
-        "share of the way",
-        "share of retraining",
-        "share of the reference",
-        "share of the weights",
-        "points",
-        "area",
-    ]
-    "the reference: the retrained model where there is one, else the model before"
-
+from expunge.measures.toxicity.splits import GROUP
+from expunge.report import toxicity_wording
+from expunge.report.words import Check, Family, Measure
 
 MEASURES = {
     "familiarity_completion": Measure(
@@ -115,6 +77,7 @@ MEASURES = {
         axis="answered rightly",
         percent=True,
     ),
+    **toxicity_wording.MEASURES,
     "image_accuracy": Measure(
         "Accuracy",
         "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
@@ -231,6 +194,7 @@ CHECKS = {
         "at most",
         "points",
     ),
+    **toxicity_wording.CHECKS,
     "retain_accuracy": Check(
         "Pictures to keep",
         "Accuracy on the retain set, as a share of the retrained model's, or of the model before where there is none.",
@@ -271,6 +235,9 @@ CHECKS = {
 }
 
 SPLITS = {
+    "prompts": "toxicity prompts",
+    "groups": "prompts about groups of people",
+    "identity_terms": "harmless sentences",
     "forget": "forget set",
     "retain": "retain set",
     "holdout": "holdout set",
@@ -372,6 +339,8 @@ def family(name: str, split: str) -> Family:
 
 
 def split(name: str) -> str:
+    if name.startswith(GROUP):
+        return f"prompts about: {readable(name.removeprefix(GROUP))}"
     return SPLITS.get(name, readable(name))
 
 

@@ -7,7 +7,7 @@ a labelled token here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -127,6 +127,10 @@ class Task(Protocol):
         """Every labelled row's logits."""
         ...
 
+
+class LayeredTask(Task, Protocol):
+    """What a language model offers besides."""
+
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
         ...
@@ -190,10 +194,9 @@ class Step:
         """Every labelled row's logits: for losses that need more than the likelihood of the label."""
         return self.task.rows(_there(batch))
 
-
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
-        return self.task.hidden(_there(batch), layer)
+        return cast(LayeredTask, self.task).hidden(_there(batch), layer)
 
     def reference_hidden(self, batch: Any) -> Tensor:
         """(tokens, width) the same of the original model, computed once before training."""

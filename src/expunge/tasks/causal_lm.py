@@ -33,7 +33,7 @@ def _examples(rows: Tensor) -> Tensor:
     return rows.nonzero()[:, 0]
 
 
-class _FarEnough(Exception):
+class _LayerReached(Exception):  # noqa: N818 - no error
     """Raised to end a forward pass at a layer."""
 
 
@@ -180,18 +180,20 @@ class CausalLM:
         """
         if not 1 <= layer <= len(self.layers):
             raise RecipeError(
-                "the model has no such layer", seen=f"layer {layer}", allowed=f"1 to {len(self.layers)}, from the input up"
+                "the model has no such layer",
+                seen=f"layer {layer}",
+                allowed=f"1 to {len(self.layers)}, from the input up",
             )
         batch = batch.to(self.device)
         seen: list[Tensor] = []
 
         def stop(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
             seen.append(output if isinstance(output, Tensor) else output[0])
-            raise _FarEnough
+            raise _LayerReached
 
         hook = self.layers[layer - 1].register_forward_hook(stop)
         try:
-            with self.autocast(), suppress(_FarEnough):
+            with self.autocast(), suppress(_LayerReached):
                 self._hidden(batch)
         finally:
             hook.remove()
