@@ -35,9 +35,9 @@ class Statements(Part):
     "the Hugging Face data sets that `forget: hub` stands for"
     hub_prompts: str = "allenai/real-toxicity-prompts"
     "the one whose prompts the model is then measured with"
-    toxic: PositiveInt | None = 2400
+    toxic: PositiveInt | None = 8000
     "toxic statements used, as many of each table as of every other; absent: all"
-    clean: PositiveInt | None = 1200
+    clean: PositiveInt | None = 8000
     "clean statements used; rewrites of the toxic ones count as a table"
     min_group_rows: PositiveInt = 8
     "toxic statements that a group must have"
@@ -66,6 +66,8 @@ class Training(Part):
     "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
     "of AdamW"
+    first_layer: NonNegativeInt = 0
+    "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
     adapter_rank: PositiveInt | None = None
     "train a LoRA adapter of this rank, merged into the weights at the end; absent: the weights themselves"
     max_grad_norm: PositiveFloat = 1.0

@@ -48,7 +48,7 @@ def test_a_block_costs_the_sum_over_its_labels(tiny_model_folder: Path, tables: 
         assert len(labels) == [10, 7, 3][row]
         assert found[row] == pytest.approx(-np.log(p[np.arange(len(labels)), labels]).sum(), rel=1e-5)
     assert found.dtype == np.float32
-    assert told == pytest.approx([1 / 3, 2 / 3, 1])
+    assert told[-1] == 1
 
 
 def test_a_token_is_as_common_as_the_model_expects_it(

@@ -60,7 +60,7 @@ def read_statements(recipe: Recipe, folder: RunFolder, show: Silent) -> Statemen
     )
 
     def make(path: Path) -> None:
-        taken, left = choose(found, settings.toxic, settings.clean, recipe.seed)
+        taken, left = choose(found, settings.toxic, settings.clean, recipe.seed, settings.tuning_prompts)
         _write(taken.toxic, path / "toxic.jsonl")
         _write(taken.clean, path / "clean.jsonl")
         storage.write_json(path / "beginnings.json", _beginnings(left, settings.tuning_prompts))

@@ -23,9 +23,9 @@ class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], ends[i])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position. `reference_nll` (blocks,), `surprise` (vocabulary,),
-    `hidden` (tokens, width) and `preferred` (a table of as many blocks, each what is wanted in the place of this one's)
-    are set by who computed them.
+    Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
+    `reference_nll` (blocks,), `surprise` and `log_odds` (vocabulary,), `hidden` (tokens, width) and `preferred` (a table of
+    as many blocks, each what is wanted in the place of this one's) are set by who computed them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,6 +36,9 @@ class TokenTable:
         total = int(borders[-1])
         self.reference_nll: np.ndarray | None = None
         self.surprise: np.ndarray | None = None
+        self.log_odds: np.ndarray | None = None
+        known = folder / "token_nll.npy"
+        self.token_nll: np.ndarray | None = np.load(known, allow_pickle=False) if known.is_file() else None
         self.hidden: np.ndarray | None = None
         self.preferred: TokenTable | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
@@ -90,7 +93,10 @@ class TokenTable:
         labels = np.full((len(rows), width), IGNORED, np.int64)
         soft_ids = np.zeros((len(rows), width, self.k), np.int64) if self.k else None
         soft_weights = np.zeros((len(rows), width, self.k), np.float32) if self.k else None
+        token_nll = None if self.token_nll is None else np.zeros((len(rows), width), np.float32)
         for i, row in enumerate(rows):
+            if token_nll is not None and self.token_nll is not None:
+                token_nll[i, : lengths[i]] = self._block(self.token_nll, row)
             ids[i, : lengths[i]] = self._block(self.ids, row)
             labels[i, 1 : lengths[i]] = self._block(self.labels, row)[1:]
             if soft_ids is not None and soft_weights is not None:
@@ -113,6 +119,10 @@ class TokenTable:
             surprise=None
             if self.surprise is None
             else torch.from_numpy(self.surprise[np.maximum(labels, 0)].astype(np.float32)),
+            log_odds=None
+            if self.log_odds is None
+            else torch.from_numpy(self.log_odds[np.maximum(labels, 0)].astype(np.float32)),
+            token_nll=None if token_nll is None else torch.from_numpy(token_nll),
             hidden=None
             if self.hidden is None
             else torch.from_numpy(np.concatenate([self._block(self.hidden, row) for row in rows]).astype(np.float32)),

@@ -170,13 +170,16 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
     return ToxicText(toxic, found.clean, [*found.notes, note])
 
 
-def choose(found: ToxicText, toxic: int | None, clean: int | None, seed: int) -> tuple[ToxicText, list[Statement]]:
+def choose(
+    found: ToxicText, toxic: int | None, clean: int | None, seed: int, held_back: int = 0
+) -> tuple[ToxicText, list[Statement]]:
     """(at most so many statements of each sort, the toxic ones that are left out, in random order).
 
-    Every table gives as many as every other, as long as it has any; which ones is drawn. Rewrites of the toxic statements
+    At least `held_back` are left out, though never more than a fifth for that reason. Every table gives as many as every other, as long as it has any; which ones is drawn. Rewrites of the toxic statements
     that are taken count as a table of clean text.
     """
-    taken, left = _from_each(found.toxic, toxic, seed, "toxic")
+    most = len(found.toxic) - min(held_back, len(found.toxic) // 5)
+    taken, left = _from_each(found.toxic, min(most, toxic or most), seed, "toxic")
     rewrites = [replace(each, text=each.rewrite, toxic=False, rewrite=None) for each in taken if each.rewrite]
     kept, _ = _from_each(found.clean, clean, seed, "clean", rewrites)
     return ToxicText(taken, kept, found.notes), left

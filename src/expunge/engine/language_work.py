@@ -75,12 +75,11 @@ class LanguageWork:
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
         """Train with the loss of `method`; `name` is unique in a run."""
         main = name == UNLEARNING
-        seed = self.seed if main else random_seed(self.seed, name)
 
         def log(event: str, **values: Any) -> None:
             self.log(event if main else f"phase_{event}", **({} if main else {"phase": name}), **values)
 
-        with adapter(self.task.model, self.training.adapter_rank, seed % (1 << 31)):
+        with adapter(self.task.model, self.training.adapter_rank, self.seed % (1 << 31)):
             self.trained.append(
                 train(
                     self.task,
@@ -88,7 +87,7 @@ class LanguageWork:
                     self.training,
                     forget=forget,
                     retain=retain,
-                    seed=seed,
+                    seed=self.seed,  # of every phase: which blocks of the retain set are drawn was known before
                     checkpoints=self.checkpoints / _file_name(name),
                     log=log,
                     probe=self.probe if main else None,
@@ -207,6 +206,10 @@ class LanguageWork:
             elif toxicity < best and perplexity <= allowed:
                 best, chosen = toxicity, scale
         self.log("scale", chosen=chosen)
+        if chosen == 0:
+            self.log(
+                "notice", text="no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
+            )
         return chosen
 
 

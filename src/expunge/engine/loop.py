@@ -7,6 +7,7 @@ Step N does the same whether or not the run was interrupted before it: data orde
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,12 @@ class WatchedTask:
         return rows
 
 
+def _from_layer(name: str, first: int) -> bool:
+    """Whether a parameter belongs to layer `first` or one above; all do where that is 0."""
+    found = re.search(r"\.(\d+)\.", name)
+    return first == 0 or (found is not None and int(found[1]) >= first)
+
+
 def plan_steps(training: Training, batches_per_epoch: int) -> int:
     """Optimizer steps that the epochs amount to, at most `max_steps`."""
     steps = math.ceil(batches_per_epoch * training.num_train_epochs / training.gradient_accumulation_steps)
@@ -133,14 +140,18 @@ def train(
     tables = {"forget": drawn_forget, "retain": drawn_retain}
     steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
 
-    still = [p for name, p in task.model.named_parameters() if p.requires_grad and not method.trains(name)]
-    named = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad and method.trains(name)]
+    able = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
+    named = [(name, p) for name, p in able if method.trains(name) and _from_layer(name, training.first_layer)]
     if not named:
         raise RecipeError(
-            f"{type(method).__name__} finds no weights to train in this model", next_step="see its fields"
+            f"{type(method).__name__} finds no weights to train in this model",
+            seen=f"training.first_layer {training.first_layer}, {len(task.layers)} layers",
+            next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
         )
+    trained = {name for name, _ in named}
+    still = [p for name, p in able if name not in trained]
     for parameter in still:
-        parameter.requires_grad_(False)
+        parameter.requires_grad_(False)  # nothing is computed for them, nor for what lies below all that is trained
     names, parameters = [name for name, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
     guard = Guard(task, retain, training, seed)

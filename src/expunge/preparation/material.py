@@ -210,26 +210,52 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
     )
 
 
-def trained_on(method: Method, sets: Sets) -> tuple[TokenTable, dict[str, list[str]], TokenTable]:
-    """(forget set, its attribute columns, what is kept) as a method trains on them: of pairs only those that are whole.
+def trained_on(recipe: Recipe, method: Method, sets: Sets) -> tuple[TokenTable, dict[str, list[str]]]:
+    """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
+
+    Of statements, which lie in random order, there are no more than the recipe's steps go through once: what has to be
+    known of them before training is asked of no others.
 
     Raises:
         RecipeError: the method needs pairs, and there are none.
     """
-    forget = sets.material.forget.take(range(len(sets.material.forget)))
+    forget, training = sets.material.forget, recipe.training
+    rows = list(range(len(forget)))
     pairs = forget.preferred
-    if not method.needs.pairs:
-        forget.preferred = None
-        return forget, sets.groups, sets.kept
-    if pairs is None:
+    if method.needs.pairs and pairs is not None:
+        rows = [row for row in rows if pairs.lengths[row] > 1]
+    elif method.needs.pairs:
         raise RecipeError(
             f"the method {type(method).__name__} needs pairs, an unwanted text and the same as it is wanted",
             seen="a forget set without any",
             next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
         )
-    rows = [row for row in range(len(forget)) if pairs.lengths[row] > 1]
-    groups = {column: [values[row] for row in rows] for column, values in sets.groups.items()}
-    return forget.take(rows), groups, sets.kept
+    if recipe.forget_kind == "toxicity" and training.max_steps is not None:
+        batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        rows = rows[: training.max_steps * batch]
+    taken = forget.take(rows)
+    if not method.needs.pairs:
+        taken.preferred = None
+    return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
+
+
+def with_tokens_known(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, forget: TokenTable, show: Silent
+) -> TokenTable:
+    """The forget set with what the base model says in the place of each token, for methods that ask for it."""
+
+    def make(path: Path) -> None:
+        show.stage("noting what the base model says of the forget set")
+        reference_labels(base(), forget, range(len(forget)), path, recipe.seed, show.update)
+
+    made_from = {
+        "model": base.digest,
+        "forget": forget.folder.name,
+        "rows": storage.digest_value(forget.starts.tolist()),
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+    return TokenTable(stage(folder, "reference-tokens", made_from, make))
 
 
 def retain_table(

@@ -31,6 +31,8 @@ class Batch:
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
         surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
+        log_odds: (batch, time) how much commoner each label is in the forget set than in the retain set, where needed.
+        token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
         hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
         preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
     """
@@ -45,6 +47,8 @@ class Batch:
     tokens: float = 0.0
     reference_nll: Tensor | None = None
     surprise: Tensor | None = None
+    log_odds: Tensor | None = None
+    token_nll: Tensor | None = None
     hidden: Tensor | None = None
     preferred: Batch | None = None
 
@@ -60,6 +64,8 @@ class Batch:
             tokens=self.tokens,
             reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
             surprise=None if self.surprise is None else self.surprise.to(device),
+            log_odds=None if self.log_odds is None else self.log_odds.to(device),
+            token_nll=None if self.token_nll is None else self.token_nll.to(device),
             hidden=None if self.hidden is None else self.hidden.to(device),
             preferred=self.preferred,
         )
@@ -95,6 +101,13 @@ class Rows:
     example: Tensor
     candidates: Tensor | None = None
     soft_weights: Tensor | None = None
+
+    def cross_entropy(self, log_p: Tensor) -> Tensor:
+        """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        if self.soft_weights is None:
+            raise ValueError("the method asked for what the original said, which it did not declare in `needs`")
+        likely = log_p if self.candidates is None else log_p.gather(1, self.candidates)
+        return -(self.soft_weights * likely).sum(1)
 
 
 class Task(Protocol):
@@ -174,6 +187,14 @@ class Step:
         """
         return self.task.surprise(_there(batch))
 
+    def log_odds(self, batch: Any) -> Tensor:
+        """(rows,) of each label: log odds ratio of the token in the forget set over the retain set; 0 where uncertain."""
+        return _of_rows(_there(batch), "log_odds")
+
+    def reference_row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label by the original model, computed once before training."""
+        return _of_rows(_there(batch), "token_nll")
+
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
         return self.task.example_rows(_there(batch))
@@ -208,6 +229,14 @@ class Step:
     def preferred(self, batch: Any) -> Any:
         """The batch of what is wanted in the place of this one's examples, one for each."""
         return _there(_there(batch).preferred)
+
+
+def _of_rows(batch: Batch, name: str) -> Tensor:
+    """(rows,) what stands beside each label."""
+    values: Tensor | None = getattr(batch, name)
+    if values is None:
+        raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")
+    return values[:, 1:][batch.labels[:, 1:] != IGNORED]
 
 
 def _there(batch: Any) -> Any:
