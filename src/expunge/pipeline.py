@@ -15,7 +15,7 @@ from typing import Any
 from expunge import storage
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
-from expunge.engine.loop import train
+from expunge.engine.language_work import LanguageWork
 from expunge.engine.precision import Precision
 from expunge.errors import RunError
 from expunge.evidence.cost import oracle_cost
@@ -33,12 +33,15 @@ from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
 from expunge.preparation.anchors import load_anchors
+from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
-from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
+from expunge.preparation.odds import log_odds
 from expunge.preparation.places import settle
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
+from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
 from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
@@ -216,10 +219,18 @@ def unlearn(
     (done.parent / "stage.json").unlink(missing_ok=True)
     shutil.rmtree(done.parent, ignore_errors=True)
 
-    forget, retain = sets.material.forget, sets.kept
-    if method.draws_retain:
-        retain = retain_table(recipe, folder, base, method, sets, show)
-    know(forget, sets.kept, method, folder, base, show)
+    core = method.carried_out
+    (forget, groups), retain = trained_on(recipe, core, sets), sets.kept
+    if core.needs.hidden and core.draws_retain:
+        retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
+    elif core.draws_retain and core.has_loss():
+        retain = retain_table(recipe, folder, base, core, forget, sets, show)
+    if core.needs.tokens:
+        forget = with_tokens_known(recipe, folder, base, forget, show)
+    know(forget, sets.kept, core, folder, base, show)
+    if core.needs.odds:
+        own = sets.kept.take(range(sets.own_rows or len(sets.kept)))
+        forget.log_odds = log_odds(sets.material.forget, own, base().model.config.get_text_config().vocab_size)
     anchors_digest = None
     if method.needs.labels == "generic":
         forget, anchors_digest = generic_table(recipe, folder, base, method, sets, show)
@@ -237,19 +248,22 @@ def unlearn(
                 folder.log("probe", step=step, prompts=rows, watched=watched)
 
         show.stage(f"unlearning: {recipe.method['name']}")
-        result = train(
-            task,
-            method,
-            recipe.training,
+        work = LanguageWork(
+            task=task,
             forget=forget,
             retain=retain,
+            training=recipe.training,
             seed=recipe.seed,
             checkpoints=checkpoints,
             log=folder.log,
+            groups=groups,
+            tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
             ends=True,
         )
+        work.carry_out(method)
+        result = work.cost()
         show.stage("saving the model")
         assert base.loaded is not None
         dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
