@@ -260,7 +260,6 @@ def unlearn(
             tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
-            ends=True,
         )
         work.carry_out(method)
         result = work.cost()

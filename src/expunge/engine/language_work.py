@@ -92,6 +92,7 @@ class LanguageWork:
                     log=log,
                     probe=self.probe if main else None,
                     progress=self.progress,
+                    ends=main,
                 )
             )
 
