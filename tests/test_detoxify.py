@@ -11,8 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 import expunge
-from expunge.errors import DataError, RecipeError
-from expunge.recipe import load_recipe
 from expunge.recipe_file import read_recipe
 from expunge.run_folder import RunFolder
 from small import SMALL

@@ -175,8 +175,9 @@ def choose(
 ) -> tuple[ToxicText, list[Statement]]:
     """(at most so many statements of each sort, the toxic ones that are left out, in random order).
 
-    At least `held_back` are left out, though never more than a fifth for that reason. Every table gives as many as every other, as long as it has any; which ones is drawn. Rewrites of the toxic statements
-    that are taken count as a table of clean text.
+    At least `held_back` are left out, though never more than a fifth for that reason. Every table gives as many as every
+    other, as long as it has any; which ones is drawn. Rewrites of the toxic statements that are taken count as a table of
+    clean text.
     """
     most = len(found.toxic) - min(held_back, len(found.toxic) // 5)
     taken, left = _from_each(found.toxic, min(most, toxic or most), seed, "toxic")
