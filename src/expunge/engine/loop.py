@@ -7,7 +7,6 @@ Step N does the same whether or not the run was interrupted before it: data orde
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from expunge.methods.base import Method
 from expunge.recipe import Training
 from expunge.tasks.base import Batch, Rows, Step
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.names import layer_of
 
 Log = Callable[..., None]
 
@@ -80,8 +80,8 @@ class WatchedTask:
 
 def _from_layer(name: str, first: int) -> bool:
     """Whether a parameter belongs to layer `first` or one above; all do where that is 0."""
-    found = re.search(r"\.(\d+)\.", name)
-    return first == 0 or (found is not None and int(found[1]) >= first)
+    layer = layer_of(name)
+    return first == 0 or (layer is not None and layer >= first)
 
 
 def plan_steps(training: Training, batches_per_epoch: int) -> int:

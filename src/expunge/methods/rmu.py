@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from expunge.methods.base import Method, Needs
 from expunge.tasks.base import Loss, Step
+from expunge.tasks.names import is_named, layer_of
 
 
 class RMU(Method):
@@ -40,9 +40,8 @@ class RMU(Method):
     needs: ClassVar[Needs] = Needs(retain="weighted", hidden=True, kinds=("causal_lm",))
 
     def trains(self, name: str) -> bool:
-        found = re.search(r"\.(\d+)\.", name)
-        below = self.layer - self.trained_layers
-        return found is not None and below <= int(found[1]) < self.layer and re.search(self.weights, name) is not None
+        layer, below = layer_of(name), self.layer - self.trained_layers
+        return layer is not None and below <= layer < self.layer and is_named(name, self.weights)
 
     def direction(self, width: int) -> Tensor:
         """(width,) u: uniform from [0, 1) in every place, brought to length 1, as the authors draw it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -10,6 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from expunge.methods.base import Method, Needs
+from expunge.tasks.names import is_named, layer_of
 
 if TYPE_CHECKING:
     from expunge.engine.language_work import LanguageWork
@@ -48,7 +48,7 @@ class Steering(Method):
     blocks: PositiveInt = 256
     "at most so many blocks of each set are looked at"
     ridge: PositiveFloat = 0.1
-    "rho"
+    "rho, of the probe's fit"
     weights: str = r"(o_proj|out_proj|down_proj|fc2|dense_4h_to_h)\.(weight|bias)$"
     "W and b, as a regular expression of their names"
 
@@ -74,11 +74,10 @@ class Steering(Method):
         return torch.nn.functional.normalize(found.float(), dim=1)
 
     def without(self, name: str, weight: Tensor, directions: Tensor, scale: float) -> Tensor:
-        layer = re.search(r"\.(\d+)\.", name)
-        last = len(directions) - 1 if self.last_layer is None else self.last_layer
-        if layer is None or not self.first_layer <= int(layer[1]) <= last or not re.search(self.weights, name):
+        layer, last = layer_of(name), len(directions) - 1 if self.last_layer is None else self.last_layer
+        if layer is None or not self.first_layer <= layer <= last or not is_named(name, self.weights):
             return weight
-        direction = directions[int(layer[1])].to(weight)
+        direction = directions[layer].to(weight)
         along = direction @ weight  # (in,) of a matrix, a number of a bias
         return weight - scale * (torch.outer(direction, along) if weight.dim() == 2 else direction * along)
 

@@ -37,7 +37,7 @@ class TargetedNPO(Method):
     keep_weight: NonNegativeFloat = 0.3
     "kappa, of the other tokens of the forget set"
     retain_weight: NonNegativeFloat = 0.3
-    "alpha"
+    "alpha, of the retain set"
     retain_target: Literal["text", "base"] = "base"
     "what R is labelled with: its own text, or what the base model says there"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from expunge.methods.base import Method, Needs
 from expunge.methods.fine_tune import FineTune
+from expunge.tasks.names import layer_of
 
 if TYPE_CHECKING:
     from expunge.engine.language_work import LanguageWork
@@ -91,10 +91,7 @@ def layered(vector: Weights, base: Weights, how: Literal["equal", "even", "risin
     """
     if how == "equal":
         return vector
-    layers: dict[str, int | None] = {}
-    for name in vector:
-        found = re.search(r"\.(\d+)\.", name)
-        layers[name] = None if found is None else int(found[1])
+    layers = {name: layer_of(name) for name in vector}
     known = sorted({layer for layer in layers.values() if layer is not None})
     if how == "even":
         shares = {layer: _share(vector, base, layers, layer) for layer in known}
