@@ -42,7 +42,7 @@ from expunge.models.source import ModelSource, locate
 from expunge.preparation.completions import attack, attacker_of, draw_pictures, measure
 from expunge.preparation.front import front, knob
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
-from expunge.preparation.pictures_seen import originals_of, the_network
+from expunge.preparation.pictures_seen import originals_of, refuse_unclassed, the_network
 from expunge.preparation.places import settle_generator
 from expunge.progress import Silent
 from expunge.report.render import render_report
@@ -117,6 +117,7 @@ def try_models(recipe: GeneratorRecipe, sets: GeneratorSets, corruption: Corrupt
     if recipe.retrained not in ("train", "none"):
         load_generator(locate(recipe.retrained), sets.size, corruption)
     corruption.hidden(torch.zeros(1, dtype=torch.int64), sets.size)
+    refuse_unclassed(recipe, sets)
 
 
 def fitting_phase(recipe: GeneratorRecipe) -> Phase:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from expunge.data.images.image_set import ImageSet
+from expunge.data.images.query import matching
 from expunge.data.images.reading import read_images
-from expunge.data.images.request import select
+from expunge.data.images.request import askable, select
 from expunge.data.images.selection import split
 from expunge.errors import DataError
 from expunge.generator_recipe import GeneratorRecipe
@@ -68,6 +69,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
         bins=settings.bins,
         skip_unreadable=settings.skip_unreadable,
     )
+    images = _classed(images, recipe)
     identity = recipe.evaluation.identity
     if identity is not None and identity not in images.columns:
         raise DataError(
@@ -97,6 +99,32 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
         proxy = read_images(recipe.retain, size=size, skip_unreadable=settings.skip_unreadable)
         notes += proxy.notes
     return GeneratorParts(parts, tuple(notes), proxy)
+
+
+def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
+    """Pictures without classes get those of the column that says who is on them, or that the request asks for."""
+    if images.labelled:
+        return images
+    names = [] if recipe.evaluation.identity is None else [recipe.evaluation.identity]
+    asked = recipe.forget.strip()
+    if asked.startswith("identity:"):
+        names.append(asked.split(":")[1])
+    elif not asked.startswith(("random:", "class:")) and not asked.lower().endswith((".csv", ".txt")):
+        names += matching(asked, askable(images), images.source)[1]
+    for name in names:
+        column = images.columns.get(name)
+        if column is None or column.dtype.kind == "f":
+            continue
+        values, labels = np.unique(column, return_inverse=True)
+        if 2 <= len(values) <= len(images) // 2:
+            told = f"the classes that the measuring network learns are the values of {name}"
+            return replace(
+                images,
+                labels=labels.reshape(-1).astype(np.int64),
+                classes=tuple(map(str, values)),
+                notes=(*images.notes, told),
+            )
+    return images
 
 
 def _meant(images: ImageSet, recipe: GeneratorRecipe, forget_rows: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from expunge.generator_recipe import GeneratorRecipe
 from expunge.measures.classification import accuracy
 from expunge.measures.completion_suite import SPLITS, Originals, Seen
 from expunge.models.feature_network import FeatureNetwork, load_network, resized
-from expunge.models.image_model import NEW, new_classifier, save_classifier
+from expunge.models.image_model import NEW, class_names, new_classifier, save_classifier
 from expunge.models.source import locate
 from expunge.preparation.made_models import fitted_stage, told
 from expunge.progress import Silent
@@ -74,15 +74,12 @@ def the_network(
     if settings.model not in NEW:
         source = locate(settings.model)
         network = load_network(source)
-        known = network.classifies and _class_count(network) == len(sets.classes or ())
+        names, classes = class_names(source.folder), sets.classes or ()
+        known = network.classifies and (names == classes if names else _class_count(network) == len(classes))
         about = {"name": settings.model, "digest": source.digest, "trained_here": False}
         return network, about | (_accuracies(network, recipe, sets, corruption) if known else {})
-    classes = sets.classes
-    if classes is None:
-        raise DataError(
-            f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",
-            next_step="name a column: --images.label COLUMN; or give a network: --network.model FOLDER",
-        )
+    refuse_unclassed(recipe, sets)
+    classes = sets.classes or ()
     made_from = {
         "network": settings.model_dump(),
         "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
@@ -123,6 +120,15 @@ def the_network(
     network = load_network(made.source, f"{settings.model}, trained on these pictures")
     about = {"name": network.name, "digest": made.source.digest, "trained_here": True}
     return network, about | _accuracies(network, recipe, sets, corruption)
+
+
+def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:
+    """Raise where a network is to be trained here, and the pictures have no classes that it could learn."""
+    if recipe.network.model in NEW and sets.classes is None:
+        raise DataError(
+            f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",
+            next_step="name a column: --images.label COLUMN; or give a network: --network.model FOLDER",
+        )
 
 
 def _class_count(network: FeatureNetwork) -> int:
