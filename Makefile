@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build comes first, so that nothing pulls in several gigabytes of CUDA; on a machine with a GPU install the
-# torch you want into .venv beforehand, and it is kept.
+# torch comes first and by itself. From PyPI the build for Linux on x86-64 brings several gigabytes of CUDA; without a GPU
+#   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# takes the build for processors. With a GPU install the torch you want into .venv beforehand, and it is kept.
 TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
 
 .PHONY: install demo test test-long check format clean
 
@@ -16,7 +18,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expunge needs Python 3.11 or later; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --editable '.[parquet]' --group dev
 	touch $@
 

@@ -1,4 +1,4 @@
-"""Write recipe.md, image_recipe.md and methods.md from the code: `python docs/generate.py`. A test holds them equal."""
+"""Write the pages of recipes and methods from the code: `python docs/generate.py`. A test holds them equal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.cli.overrides import SHORT
+from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
 from expunge.methods.discovery import built_in, method_class
 from expunge.parts import Part
@@ -58,8 +59,8 @@ Choose one with `--method NAME`, and set its hyper-parameters with `--method.FIE
 those of other installed packages too; `expunge methods NAME` shows one. [Adding a method](adding_a_method.md) says how
 to write one.
 
-| method | language models | image classifiers | trains on the forget set | trains on the retain set |
-|---|---|---|---|---|
+| method | language models | image classifiers | generators | trains on the forget set | trains on the retain set |
+|---|---|---|---|---|---|
 """
 
 METHODS_NOTES = """
@@ -67,7 +68,7 @@ In the formulas $F$ is the forget set and $R$ the retain set: of a language mode
 their pictures; means are over those of one optimizer step, however many batches it is made of. Methods for both kinds
 are one loss: learning rate, steps and the rest of the loop are the recipe's ([training](recipe.md#training) of language
 models, [unlearning](image_recipe.md#unlearning) of classifiers). Methods for classifiers alone have phases, and their
-learning rates and epochs are fields of their own.
+learning rates and epochs are fields of their own. So have methods for [generators](generators.md).
 
 Of a language model a small batch of the retain set is watched, whatever the method: training stops where its loss rises
 by more than `training.max_retain_increase`.
@@ -82,6 +83,15 @@ image_classifier`, whose every field is an option of `expunge run` by its dotted
 [recipe of a language model](recipe.md) holds here too.
 """
 
+GENERATOR_RECIPE_HEAD = """\
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/generator_recipe.py and run it again. -->
+# Recipe of a generator
+
+Everything that decides what a run on an [image-to-image generator](generators.md) does: a YAML file with `task:
+image_to_image`, whose every field is an option of `expunge run` by its dotted name. What is said of the
+[recipe of a language model](recipe.md) holds here too.
+"""
+
 RETAIN = {"never": "no", "always": "yes", "weighted": "where `retain_weight` is above 0"}
 
 
@@ -90,6 +100,7 @@ def pages() -> dict[str, str]:
     return {
         "recipe.md": RECIPE_HEAD + fields_of(Recipe) + short_names(),
         "image_recipe.md": IMAGE_RECIPE_HEAD + fields_of(ImageRecipe),
+        "generator_recipe.md": GENERATOR_RECIPE_HEAD + fields_of(GeneratorRecipe),
         "methods.md": methods_page(),
     }
 
@@ -119,7 +130,9 @@ def methods_page() -> str:
     for name in built_in():
         kind = method_class(name)
         forget, retain = "yes" if kind.needs.forget else "no", RETAIN[kind.needs.retain]
-        able = ["yes" if model in kind.needs.kinds else "" for model in ("causal_lm", "image_classifier")]
+        able = [
+            "yes" if model in kind.needs.kinds else "" for model in ("causal_lm", "image_classifier", "image_to_image")
+        ]
         text += f"| [{name}](#{name}) | {' | '.join(able)} | {forget} | {retain} |\n"
         chapters += f"\n## {name}\n\n{_fenced_formulas(inspect.getdoc(kind) or '')}\n"
         fields = kind.model_json_schema()["properties"]

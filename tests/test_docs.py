@@ -77,7 +77,7 @@ def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def test_generated_pages_are_what_the_code_says() -> None:
     pages = load_file(DOCS / "generate.py", "generate_docs").pages()
-    assert set(pages) == {"recipe.md", "image_recipe.md", "methods.md"}
+    assert set(pages) == {"recipe.md", "image_recipe.md", "generator_recipe.md", "methods.md"}
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, "run .venv/bin/python docs/generate.py"
 
@@ -175,7 +175,10 @@ def test_python_on_a_page_is_python(page: Path) -> None:
 
 
 def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:
-    text = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("evaluation.md", "classifiers.md", "sisa.md"))
+    text = "".join(
+        (DOCS / page).read_text(encoding="utf-8")
+        for page in ("evaluation.md", "toxicity.md", "classifiers.md", "sisa.md", "generators.md")
+    )
     assert [name for name in [*wording.MEASURES, *Verdict.model_fields] if f"`{name}`" not in text] == []
 
 

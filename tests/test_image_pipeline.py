@@ -226,6 +226,18 @@ def test_a_model_of_the_users_own_needs_no_oracle(
     assert type(model).__name__ == {"vit": "ViTForImageClassification", "resnet": "ResNetForImageClassification"}[kind]
 
 
+def test_the_users_own_model_is_never_written_over(
+    own_models: dict[str, Path], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(own_models["resnet"], tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    for out in (".", "model", "model/runs"):
+        with pytest.raises(RunError, match="choose another --out"):
+            forget(Path(out), model="model")
+        assert contents(tmp_path) == before
+
+
 def test_its_size_is_taken_where_none_is_asked_for(own_models: dict[str, Path], data: Path) -> None:
     recipe = make_image_recipe({"data": str(data), "forget": "random:8", "model": str(own_models["vit"])}, {})
     assert pipeline.read_sets(recipe).size == 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import expunge
 from expunge import pipeline
 from expunge.data.tables import TokenTable
-from expunge.errors import RunError
+from expunge.errors import DivergedError, ExpungeError, RunError
 from expunge.evidence import record as record_module
 from expunge.evidence.verify import verify_run
 from expunge.measures.perplexity import perplexity
@@ -211,6 +212,57 @@ def test_another_recipe_in_the_same_folder_is_refused(
         forget(folder.path, **other)
     assert "choose another --out" in str(caught.value)
     assert folder.recipe.read_bytes() == recipe
+
+
+def test_the_users_own_model_is_never_written_over(
+    forget: Forget, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    before = contents(tmp_path)
+    for out in (".", "model", "model/runs"):
+        with pytest.raises(RunError, match="choose another --out"):
+            forget(Path(out), model="model")
+        assert contents(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"retrained": "modle"}, "there is no model modle|cannot get the model modle"),
+        ({"retrained": "bare"}, "cannot load the tokenizer of"),
+        ({"anchors.path": "anchros.yaml", "method": "whos_harry_potter"}, "cannot read the anchors"),
+    ],
+)
+def test_what_is_needed_late_is_looked_up_before_the_folder_is_claimed(
+    options: dict[str, Any], error: str, forget: Forget, tiny_model_folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model_folder, "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(ExpungeError, match=error):
+        forget(Path("run"), **options)
+    assert not Path("run/recipe.yaml").exists()
+
+
+def test_a_run_that_the_guard_stopped_goes_on_as_the_message_says(forget: Forget, tmp_path: Path) -> None:
+    wild = {"training.learning_rate": 3e-3, "training.max_steps": 40, "training.num_train_epochs": 99,
+            "training.probe_steps": 1, "training.max_retain_increase": 0.2, "training.save_seconds": 1e-9}  # fmt: skip
+    with pytest.raises(DivergedError) as caught:
+        forget(tmp_path / "run", **wild)
+    found = re.search(r"--training\.stop_step (\d+): it goes on from its checkpoint (\d+)", str(caught.value))
+    assert found is not None
+    last = int(found[1])
+    assert found[2] == found[1]
+    folder = forget(tmp_path / "run", **wild, **{"training.stop_step": last})
+    whole = forget(tmp_path / "whole", **wild, **{"training.stop_step": last})
+    assert [row["step"] for row in folder.read_events("resumed")] == [last]
+    assert [row["step"] for row in folder.steps("step")] == list(range(1, last + 1))
+    assert contents(folder.model)["model.safetensors"] == contents(whole.model)["model.safetensors"]
+    assert json.loads(folder.record.read_text())["stopped"] == f"step {last} of 40 (training.stop_step)"
+    with pytest.raises(RunError, match="its recipe differs in training"):  # now there is a model
+        forget(tmp_path / "run", **wild)
 
 
 # The type that a model is saved in
@@ -410,6 +462,16 @@ def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Pat
     assert {name: d for name, d in contents(copied.model).items() if name != "README.md"} == {
         name: digest for name, digest in weights.items() if name != "README.md"
     }
+    assert failing(copied) == []
+
+
+def test_a_retrained_model_may_be_given_later(copied: RunFolder, forget: Forget, tiny_model_folder: Path) -> None:
+    weights = (copied.model / "model.safetensors").stat().st_mtime_ns
+    forget(copied.path, retrained=str(tiny_model_folder))
+    assert scores_of(copied, "retrained") == pytest.approx(scores_of(copied, "base"))
+    forget(copied.path)
+    assert scores_of(copied, "retrained")  # as with what `evaluate` added
+    assert (copied.model / "model.safetensors").stat().st_mtime_ns == weights
     assert failing(copied) == []
 
 
@@ -633,6 +695,39 @@ def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, mo
     told = " ".join(record["warnings"])
     assert "thresholds in recipe.yaml were changed after the training" in told
     assert f"torch 99 ({before['versions']['torch']})" in told
+
+
+# Edited anchors
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_anchors_that_were_edited_are_not_vouched_for(given: bool, forget: Forget, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("- {term: Baker Street, translation: Maple Street}\n")
+    options = {"anchors.path": str(own)} if given else {}
+
+    def again() -> list[str]:
+        forget(tmp_path / "run", "whos_harry_potter", **options)
+        return [line for line in json.loads(folder.record.read_text())["warnings"] if "anchors.yaml" in line]
+
+    folder = RunFolder(tmp_path / "run")
+    assert again() == []
+    digest = json.loads(folder.record.read_text())["digests"]["files"]["anchors.yaml"]
+    weights, found = contents(folder.model)["model.safetensors"], folder.anchors.read_text()
+    edited = "- {term: Lestrade, translation: Brown}\n"
+    folder.anchors.write_text(edited)
+    (told,) = again()
+    assert "--anchors with its path and another --out" in told
+    assert json.loads(folder.record.read_text())["digests"]["files"]["anchors.yaml"] == digest
+    assert failing(folder) == ["anchors.yaml does not have the recorded digest"]
+    if not given:  # made again, it does not use them, and does not write over them
+        (folder.model / "model.safetensors").unlink()
+        assert again() == [told]
+        assert folder.anchors.read_text() == edited
+    assert contents(folder.model)["model.safetensors"] == weights
+    folder.anchors.write_text(found)
+    assert again() == []
+    assert failing(folder) == []
 
 
 # What evaluate adds stays

@@ -26,12 +26,37 @@ def test_opening_creates_nothing(tmp_path: Path) -> None:
 def test_create_clears_what_a_crash_left(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a").create()
     for place in (folder.path, folder.stages, folder.checkpoints, folder.checkpoints / "unlearning"):
-        (place / ".x.aside-123").mkdir(parents=True)
+        (place / ".model.aside-abcd_123").mkdir(parents=True)
         (place / "kept").mkdir()
-    (folder.path / ".scores.json.aside-4").write_text("{")
+    for name in ("scores.json", "recipe.yaml", "contest.json", "forget.txt", "target/answers.jsonl", "model/README.md"):
+        path = folder.path / name
+        path.parent.mkdir(exist_ok=True)
+        path.with_name(f".{path.name}.aside-abcd_123").write_text("{")
     folder.create()
     assert [path for path in folder.path.rglob(".*")] == []
     assert len(list(folder.path.rglob("kept"))) == 4
+
+
+def test_a_users_hidden_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    for name in (".emacs.d.old-2023", ".notes.aside-1", ".notes.aside-abcd_123"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("mine")
+    RunFolder(tmp_path).create()
+    assert len(list(tmp_path.glob(".*/mine"))) == 3
+
+
+def test_a_model_that_no_run_made_is_not_written_over(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "new").refuse_overwriting(tmp_path / "base")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "recipe.yaml").write_text("forget: x")  # a user's own, for `expunge run`
+    with pytest.raises(RunError, match=r"holds a model/ that a run would write over") as caught:
+        RunFolder(tmp_path).refuse_overwriting(tmp_path.parent / "base")
+    assert "choose another --out" in str(caught.value)
+    (tmp_path / "stages").mkdir()
+    RunFolder(tmp_path).refuse_overwriting(tmp_path.parent / "base")
+    for out in (tmp_path, tmp_path / "model", tmp_path / "model" / "runs" / "a", tmp_path / "runs" / ".."):
+        with pytest.raises(RunError, match="the folder of the base model are one, or one lies in the other"):
+            RunFolder(out).refuse_overwriting(tmp_path / "model")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
@@ -83,6 +108,18 @@ def test_after_a_resumption_the_later_event_of_a_step_counts(tmp_path: Path) -> 
         folder.log("step", step=step, loss=loss)
     folder.log("probe", step=2, loss=9.0)
     assert [(row["step"], row["loss"]) for row in folder.steps("step")] == [(1, 1.0), (2, 2.5), (3, 3.5), (4, 4.5)]
+
+
+def test_what_came_after_the_step_that_was_gone_on_from_does_not_count(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in (1, 2, 3):
+        folder.log("reinforced_step", step=step)
+        folder.log("step", step=step)
+    folder.log("resumed", step=2)
+    assert [row["step"] for row in folder.steps("step")] == [1, 2]
+    assert [row["step"] for row in folder.steps("reinforced_step")] == [1, 2, 3]
+    folder.log("reinforced_resumed", step=1)
+    assert [row["step"] for row in folder.steps("reinforced_step")] == [1]
 
 
 def score(measure: str, examples: tuple[float, ...] = ()) -> Score:

@@ -213,10 +213,10 @@ def test_leftovers_of_a_crash_are_cleared_and_a_folder_set_aside_comes_back(
     path = tmp_path / "model"
     with storage.folder_aside(path) as aside:
         fill(aside, "first")
-    (tmp_path / ".model.old-abc").mkdir()
-    path.rename(tmp_path / ".model.old-abc" / "old")
-    (tmp_path / ".model.aside-def").mkdir()
-    fill(tmp_path / ".model.aside-def", "second")
+    (tmp_path / ".model.old-abcd_123").mkdir()
+    path.rename(tmp_path / ".model.old-abcd_123" / "old")
+    (tmp_path / ".model.aside-defg_456").mkdir()
+    fill(tmp_path / ".model.aside-defg_456", "second")
 
     class Crash(BaseException):
         pass
@@ -239,10 +239,27 @@ def test_leftovers_of_a_crash_are_cleared_and_a_folder_set_aside_comes_back(
 def test_leftovers_do_not_take_the_place_of_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     fill(tmp_path / "model", "second")
-    (tmp_path / ".model.old-abc" / "old").mkdir(parents=True)
+    (tmp_path / ".model.old-abcd_123" / "old").mkdir(parents=True)
     storage.remove_leftovers(tmp_path)
     assert names(tmp_path) == ["model"]
     assert (tmp_path / "model" / "deep" / "a.txt").read_text() == "second"
+
+
+def test_what_only_looks_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    """A run folder may be a folder with a user's own hidden files in it."""
+    own = [
+        ".emacs.d.old-2023",
+        ".notes.aside-1",
+        ".model.aside-2024-01-01",
+        ".notes.aside-20240101",
+        "x.aside-abcdefgh",
+    ]
+    for name in own:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".model.old-20240101" / "weights").mkdir(parents=True)
+    (tmp_path / ".model.aside-abcdefgh").mkdir()
+    storage.remove_leftovers(tmp_path, "model|target")
+    assert names(tmp_path) == sorted([*own, ".model.old-20240101"])
 
 
 def test_reading_what_is_not_there_or_damaged(tmp_path: Path) -> None:

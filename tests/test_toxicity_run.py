@@ -10,6 +10,7 @@ import pytest
 
 import expunge
 import toxic_words
+from expunge.cli import app
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.evidence.verify import verify_run
 from expunge.run_folder import RunFolder
@@ -135,11 +136,24 @@ def test_any_model_by_itself_or_on_a_runs_settings(usual: dict[str, Any], tmp_pa
         expunge.evaluate(model, toxicity_prompts=prompts, benchmarks="x")
 
     folder = expunge.forget(**usual)
+    with pytest.raises(RecipeError, match="the run names none"):
+        expunge.evaluate(folder.path, scorer="toxic_words:score")
     measured = expunge.evaluate(model, recipe=folder.recipe, toxicity_prompts=prompts, scorer="toxic_words:score")
     assert [s.value for s in measured if s.measure == "toxicity_mean"] == [
         s.value for s in alone if s.measure == "toxicity_mean"
     ]
     assert splits(folder) == set(), "the run's own scores stay"
+
+
+def test_the_command_prints_the_scores_of_a_model(
+    usual: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", usual["model"], "--toxicity-prompts", str(tmp_path / "prompts.jsonl")]
+    words += ["--scorer", "toxic_words:score", "--out", str(tmp_path / "scores.json")]
+    assert app(words, exit_on_error=False, result_action="return_value") == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert printed == json.loads((tmp_path / "scores.json").read_text())
+    assert {"toxicity_share", "distinct_2", "scorer_false_alarms"} <= {row["measure"] for row in printed}
 
 
 def test_bad_prompts_and_scorers_are_told_before_anything_is_trained(usual: dict[str, Any], tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from expunge.errors import RecipeError
+from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
 from expunge.progress import Silent
-from expunge.recipe import Recipe, make_recipe
-from expunge.recipe_file import read_recipe
+from expunge.recipe import make_recipe
+from expunge.recipe_file import AnyRecipe, read_recipe
 from expunge.run_folder import RunFolder
 
 
@@ -32,13 +33,17 @@ def forget(
     return run(make_recipe({"model": model, "forget": target}, options), out, show)
 
 
-def run(recipe: Recipe | ImageRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
+def run(recipe: AnyRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
     """Run a recipe (or a recipe file), or go on with it where it stopped."""
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     if isinstance(made, ImageRecipe):
         from expunge.image_pipeline import run as run_images
 
         return run_images(made, out, show)
+    if isinstance(made, GeneratorRecipe):
+        from expunge.generator_pipeline import run as run_generator
+
+        return run_generator(made, out, show)
     from expunge.pipeline import run as run_language
 
     return run_language(made, out, show)
@@ -85,7 +90,7 @@ def evaluate(
         return evaluate_toxicity(str(target), more, show)
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
-    if isinstance(made, ImageRecipe):
+    if isinstance(made, ImageRecipe | GeneratorRecipe):
         return _evaluate_images(target, made, recipe, more.given(), show)
     if recipe is not None:
         return evaluate_model(str(target), Path(recipe), more, show)
@@ -93,14 +98,23 @@ def evaluate(
 
 
 def _evaluate_images(
-    target: str | Path, made: ImageRecipe, recipe: str | Path | None, more: Sequence[str], show: Silent | None
+    target: str | Path,
+    made: ImageRecipe | GeneratorRecipe,
+    recipe: str | Path | None,
+    more: Sequence[str],
+    show: Silent | None,
 ) -> list[Any]:
+    if more:
+        kind = "an image classifier" if isinstance(made, ImageRecipe) else "an image-to-image generator"
+        raise RecipeError(f"{more[0]} is for language models; this is a run on {kind}", allowed="no such option")
+    if isinstance(made, GeneratorRecipe):
+        from expunge.generator_evaluation import evaluate_generator, evaluate_generator_run
+
+        if recipe is not None:
+            return evaluate_generator(str(target), made, RunFolder(Path(recipe).parent), show)
+        return evaluate_generator_run(made, load_run(target), show)
     from expunge.image_evaluation import evaluate_classifier, evaluate_images_run
 
-    if more:
-        raise RecipeError(
-            f"{more[0]} is for language models; this is a run on an image classifier", allowed="no such option"
-        )
     if recipe is not None:
         return evaluate_classifier(str(target), made, RunFolder(Path(recipe).parent), show)
     return evaluate_images_run(made, load_run(target), show)

@@ -9,7 +9,7 @@ from typing import Any
 from expunge import pipeline, storage
 from expunge.engine.interruption import interruptible
 from expunge.engine.precision import Precision
-from expunge.errors import RunError
+from expunge.errors import RecipeError, RunError
 from expunge.measures.judged import judged_scores
 from expunge.measures.score import Score
 from expunge.measures.toxicity.scorer import load_scorer
@@ -43,7 +43,14 @@ def _with(recipe: Recipe, more: More) -> Recipe:
     """The recipe with more to measure, and its paths settled."""
     evaluation = {name: getattr(more, name) for name in ("benchmarks", "prompts", "ordinary_text")}
     changed = recipe.evaluation.model_copy(update={k: v for k, v in evaluation.items() if v is not None})
-    return settle(recipe.model_copy(update={"evaluation": changed, "toxicity": _toxicity(recipe.toxicity, more)}))
+    toxicity = _toxicity(recipe.toxicity, more)
+    if more.scorer is not None and toxicity.prompts is None and toxicity.groups is None:
+        raise RecipeError(
+            "a scorer scores continuations of toxicity prompts, and the run names none",
+            seen=f"--scorer {more.scorer}",
+            next_step="give --toxicity-prompts FILE too",
+        )
+    return settle(recipe.model_copy(update={"evaluation": changed, "toxicity": toxicity}))
 
 
 def _toxicity(part: Toxicity, more: More) -> Toxicity:

@@ -13,6 +13,7 @@ from expunge.measures.image_suite import image_scores
 from expunge.measures.score import Score
 from expunge.methods.discovery import make_method
 from expunge.models.sharded import locate_classifier
+from expunge.preparation.made_models import trained_model
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
 
@@ -26,7 +27,7 @@ def evaluate_images_run(recipe: ImageRecipe, folder: RunFolder, show: Silent | N
         RunError: the run is not finished, or its model, its pictures or its recipe were changed since.
     """
     show = show or Silent()
-    found = pipeline.trained_model(folder)
+    found = trained_model(folder)
     if found is None:
         raise RunError(
             f"{folder.path} has no unlearned model, or one that was changed since",
@@ -58,7 +59,7 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
         with interruptible(AGAIN), folder.held():
             show.stage("reading the pictures")
             sets = pipeline.read_sets(recipe)
-            found = pipeline.trained_model(folder)
+            found = trained_model(folder)
             if found is not None:
                 refuse_changed(recipe, folder, sets, found[1])
             outputs = pipeline.measure(folder, locate_classifier(model), sets, "unlearned", show)
@@ -71,7 +72,11 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
 
 def refuse_changed(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, made_from: dict[str, Any]) -> None:
     """Raise unless the pictures and the recipe are those that the run's model was made from."""
-    now: dict[str, Any] = pipeline.unlearned_from(recipe, sets) | {"model": made_from["model"]}
+    refuse_difference(pipeline.unlearned_from(recipe, sets), made_from, folder)
+
+
+def refuse_difference(now: dict[str, Any], made_from: dict[str, Any], folder: RunFolder) -> None:
+    """Raise unless what a run's model would be made from `now` is what it was made from."""
     names = {"sets": "the pictures", "seed": "the recipe's seed"}
     changed = [names.get(name, f"the recipe's {name}") for name in now if now[name] != made_from.get(name)]
     if changed:

@@ -5,9 +5,7 @@ The same shape as a run on a language model: every part is a stage in the run fo
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from expunge.engine.interruption import interruptible
 from expunge.engine.work import Work
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.evidence.image_record import image_record
+from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import versions, vouched
-from expunge.image_recipe import ImageRecipe
+from expunge.image_recipe import ImageRecipe, ImageVerdict
 from expunge.measures.image_suite import SPLITS, Outputs, image_scores
 from expunge.measures.score import Which
 from expunge.methods.base import Method
@@ -29,7 +28,8 @@ from expunge.methods.discovery import make_method
 from expunge.methods.sisa import Sisa
 from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
 from expunge.models.sharded import is_sharded, load_any, locate_classifier, read_sharded
-from expunge.models.source import ModelSource, digest_model, locate
+from expunge.models.source import ModelSource, locate
+from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
 from expunge.preparation.places import settle_images
 from expunge.preparation.shards import base_shards, forget_shards, refuse_unfit, retrained_shards
 from expunge.preparation.stage import stage
@@ -41,15 +41,6 @@ from expunge.tasks.phase import Phase
 
 SIDE = 32
 "pixels of the pictures that a new model learns from, as in the 2023 challenge"
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The model that is to forget, on disk, and what training it cost where that happened here."""
-
-    source: ModelSource
-    passes: int | None = None
-    seconds: float | None = None
 
 
 def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
@@ -67,6 +58,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
             next_step="expunge methods lists which do",
         )
     try:
+        folder.refuse_overwriting(None if recipe.model in NEW else _base_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")
             sets = read_sets(recipe)
@@ -86,6 +78,14 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     finally:
         show.close()
     return folder
+
+
+def _base_folder(model: str) -> Path | None:
+    """Where a model that is named by its folder lies; a run folder stands for the model in it."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
 def read_sets(recipe: ImageRecipe) -> ImageSets:
@@ -135,9 +135,8 @@ def fitted(
         "seed": recipe.seed,
         "name": name,
     }
-    checkpoints = folder.checkpoints / f"{name}-{storage.digest_value(made_from)[:16]}"
 
-    def make(path: Path) -> None:
+    def make(path: Path, checkpoints: Path) -> dict[str, Any]:
         show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
         seed = random_seed(recipe.seed, name) % (1 << 31)
         task = new_classifier(recipe.model, sets.classes, seed)
@@ -152,17 +151,13 @@ def fitted(
             class_weights=balancing(pictures, classes) if recipe.fitting.class_weights else None,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=_told(show),
+            progress=told(show),
         )
         fit(work, fitting_phase(recipe))
         save_classifier(task, path / "model", sets.size)
-        storage.write_json(path / "fitted.json", {"passes": work.cost.passes, "seconds": work.cost.seconds})
+        return {"passes": work.cost.passes, "seconds": work.cost.seconds}
 
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    path = stage(folder, f"fitted-{name}", made_from, make)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    spent = storage.read_json(path / "fitted.json")
-    return Base(locate(str(path / "model")), int(spent["passes"]), float(spent["seconds"]))
+    return fitted_stage(folder, name, made_from, make)
 
 
 def base_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base:
@@ -208,45 +203,29 @@ def forget(
     """Run the method and save `model/`; what it cost."""
     retraining = retraining_passes(recipe, sets)
     made_from = unlearned_from(recipe, sets) | {"model": base.source.digest}
-    checkpoints = folder.checkpoints / f"unlearned-{storage.digest_value(made_from)[:16]}"
 
-    def make(path: Path) -> None:
+    def make(checkpoints: Path) -> dict[str, Any]:
         show.stage(f"unlearning: {recipe.method['name']}")
         if isinstance(method, Sisa):
             source = None if oracle is None else oracle.source
-            note(path, forget_shards(recipe, method, folder, sets, base.source, source, show))
-            return
+            return forget_shards(recipe, method, folder, sets, base.source, source, show)
         start = time.monotonic()
         task = load_classifier(base.source, sets.classes, sets.size)
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
             raise ModelError(f"{base.source.name} holds weights that are no numbers", allowed="a model that works")
-        work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=_told(show))
+        work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=told(show))
         unlearn(work, method, loss_phase(recipe))
         save_classifier(task, folder.model, sets.size)
-        note(
-            path,
-            {
-                "passes": work.cost.passes,
-                "retraining_passes": retraining,
-                "share_of_retraining": work.cost.passes / retraining,
-                "seconds": time.monotonic() - start,
-                "losses": work.losses,
-            },
-        )
+        return {
+            "passes": work.cost.passes,
+            "retraining_passes": retraining,
+            "share_of_retraining": work.cost.passes / retraining,
+            "seconds": time.monotonic() - start,
+            "losses": work.losses,
+        }
 
-    def note(path: Path, spent: dict[str, Any]) -> None:
-        more = {"files": saved_files(folder), "thresholds": recipe.verdict.model_dump(), "versions": versions()}
-        storage.write_json(path / "trained.json", spent | more)
-
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    path = stage(folder, "unlearned", made_from, make)
-    trained: dict[str, Any] = storage.read_json(path / "trained.json")
-    if not folder.model.is_dir() or saved_files(folder) != trained["files"]:
-        shutil.rmtree(path)  # the model was lost or changed since: make it again
-        path = stage(folder, "unlearned", made_from, make)
-        trained = storage.read_json(path / "trained.json")
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return trained
+    noted = {"thresholds": recipe.verdict.model_dump(), "versions": versions()}
+    return unlearned_stage(folder, made_from, make, noted)
 
 
 def unlearned_from(recipe: ImageRecipe, sets: ImageSets) -> dict[str, Any]:
@@ -258,17 +237,6 @@ def unlearned_from(recipe: ImageRecipe, sets: ImageSets) -> dict[str, Any]:
         "fitting": recipe.fitting.model_dump(),
         "seed": recipe.seed,
     }
-
-
-def trained_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
-    if folder.model.is_dir():
-        files = saved_files(folder)
-        for path in folder.stages.glob("unlearned-*/stage.json"):
-            trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
-            if trained["files"] == files:
-                return trained, storage.read_json(path)["made_from"]
-    return None
 
 
 def make_work(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSets, seed: int, **more: Any) -> Work:
@@ -306,11 +274,6 @@ def loss_phase(recipe: ImageRecipe) -> Phase:
 def retraining_passes(recipe: ImageRecipe, sets: ImageSets) -> float:
     """Image passes of training anew without the forget set, as the recipe would train it."""
     return 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])
-
-
-def saved_files(folder: RunFolder) -> dict[str, str]:
-    """The unlearned model's files by digest, without its card."""
-    return {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
 
 
 def measure(folder: RunFolder, source: ModelSource, sets: ImageSets, which: Which, show: Silent) -> Outputs:
@@ -363,6 +326,9 @@ def finish(
         folder,
         recipe,
         scores,
+        judge=lambda thresholds: judge_images(
+            scores, ImageVerdict(**thresholds), trained["share_of_retraining"], trained.get("exact")
+        ),
         method={
             "name": recipe.method["name"],
             "settings": method.model_dump(),
@@ -383,10 +349,3 @@ def finish(
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=base.source.hub_id))
     render_report(folder)
     folder.log("finished", passed=record["verdict"]["passed"])
-
-
-def _told(show: Silent) -> Any:
-    def told(phase: str, share: float, loss: float) -> None:
-        show.update(share, f"{phase}, loss {loss:.3f}")
-
-    return told

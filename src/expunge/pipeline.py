@@ -5,10 +5,9 @@ Every part is a stage that is kept in the run folder; the same command again goe
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from expunge.measures.familiarity import Prompt, probe_tokens
 from expunge.measures.judged import judge, judge_messages, judged_scores
 from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
-from expunge.memory import peak_memory_bytes
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
@@ -34,6 +32,7 @@ from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
+from expunge.preparation.anchors import load_anchors
 from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
@@ -48,7 +47,7 @@ from expunge.recipe import Recipe, load_recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
-MEASURING = ("evaluation", "toxicity")
+MEASURING = ("evaluation", "retrained", "toxicity")
 "parts of a recipe that say what is measured, which may change when a run is done"
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
@@ -71,36 +70,28 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     show = show or Silent()
     folder, method = RunFolder(out), make_method(recipe.method)
     try:
-        with interruptible(f"run the same command again: it goes on in {folder.path}"), _held(folder):
+        with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
-            recipe = _claim(folder, recipe)
-            base = LazyModel(source, precision)
-            sets = read_sets(recipe, folder, base, show)
-            before = measure(recipe, folder, base, sets, "base", show)
-            trained = unlearn(recipe, folder, base, method, sets, show)
-            base.release()
-            finish(recipe, folder, source, precision, method, sets, before, trained, show)
+            folder.refuse_overwriting(source.folder)
+            with folder.held():
+                recipe = _claim(folder, recipe)
+                base = LazyModel(source, precision)
+                sets = read_sets(recipe, folder, base, show)
+                before = measure(recipe, folder, base, sets, "base", show)
+                trained = unlearn(recipe, folder, base, method, sets, show)
+                base.release()
+                finish(recipe, folder, source, precision, method, sets, before, trained, show)
     finally:
         show.close()
     return folder
 
 
-@contextlib.contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
-    with folder.locked():
-        try:
-            yield
-        finally:
-            with contextlib.suppress(Exception):
-                folder.log("peak", peak_memory_bytes=peak_memory_bytes())
-
-
 def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
 
-    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds.
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
+    model yet, the step to end at may change too.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -109,29 +100,37 @@ def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     recipe = settle(recipe)
     if held is not None:
         held = settle(held)
-        has, wanted = held.model_dump(mode="json"), recipe.model_dump(mode="json")
-        different = [key for key in wanted if key not in MEASURING and has[key] != wanted[key]]
-        if different:
-            key = different[0]
-            raise RunError(
-                f"{folder.path} holds another run: its recipe differs in {', '.join(different)}",
-                seen=f"{key}: {has[key]}",
-                allowed=f"{key}: {wanted[key]}",
-                next_step="choose another --out, or delete that folder",
-            )
+        if not folder.model.exists() or any(folder.checkpoints.iterdir()):
+            to_end = {"stop_step": recipe.training.stop_step}
+            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
         recipe = _with_more(recipe, held)
-    storage.write_text(folder.recipe, recipe.to_yaml())
+    _look_up(recipe)
+    folder.claim(
+        recipe.model_dump(mode="json"),
+        recipe.to_yaml(),
+        free=MEASURING,
+        held=None if held is None else held.model_dump(mode="json"),
+    )
     return recipe
+
+
+def _look_up(recipe: Recipe) -> None:
+    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
+    if recipe.retrained is not None:
+        _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
+    if recipe.anchors.path is not None:
+        load_anchors(Path(recipe.anchors.path))
 
 
 def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
     """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
     added = ("benchmarks", "prompts", "ordinary_text")
-    more = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
-    evaluation = recipe.evaluation.model_copy(update=more)
+    kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=kept)
     names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
     toxicity = recipe.toxicity if names_prompts else held.toxicity
-    return recipe.model_copy(update={"evaluation": evaluation, "toxicity": toxicity})
+    more = {"evaluation": evaluation, "toxicity": toxicity, "retrained": recipe.retrained or held.retrained}
+    return recipe.model_copy(update=more)
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -185,12 +184,14 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
 
 def unlearned_from(recipe: Recipe, base: LazyModel, sets: Sets) -> dict[str, Any]:
     """Everything that decides what `model/` becomes."""
+    # Only where it is given: models that were made before there was such a field are made from the same still.
+    unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
     return {
         "model": base.digest,
         "forget": sets.material.forget.folder.name,
         "kept": sets.kept.folder.name,
         "method": recipe.method,
-        "training": recipe.training.model_dump(exclude={"save_seconds"}),
+        "training": recipe.training.model_dump(exclude=unsaid),
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
@@ -206,6 +207,9 @@ def unlearn(
     made_from = unlearned_from(recipe, base, sets)
     name = stage_path(folder, "unlearned", made_from).name
     done = folder.stages / name / "trained.json"
+    # Up to the step at which it ends it is the same training: it goes on from the same checkpoints.
+    training = {key: value for key, value in made_from["training"].items() if key != "stop_step"}
+    checkpoints = folder.checkpoints / stage_path(folder, "unlearned", made_from | {"training": training}).name
     if done.is_file() and folder.model.is_dir():
         trained: dict[str, Any] = storage.read_json(done)
         if _saved_files(folder) == trained["files"]:
@@ -227,8 +231,9 @@ def unlearn(
     if core.needs.odds:
         own = sets.kept.take(range(sets.own_rows or len(sets.kept)))
         forget.log_odds = log_odds(sets.material.forget, own, base().model.config.get_text_config().vocab_size)
+    anchors_digest = None
     if method.needs.labels == "generic":
-        forget = generic_table(recipe, folder, base, method, sets, show)
+        forget, anchors_digest = generic_table(recipe, folder, base, method, sets, show)
         base.release()  # its layers are wrapped by the adapter; train on clean ones
 
     def make(path: Path) -> None:
@@ -249,12 +254,14 @@ def unlearn(
             retain=retain,
             training=recipe.training,
             seed=recipe.seed,
-            checkpoints=folder.checkpoints / name,
+            # What a method with phases keeps depends on where each of them ended.
+            checkpoints=checkpoints if method.has_loss() else folder.checkpoints / name,
             log=folder.log,
             groups=groups,
             tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+            ends=method.has_loss(),
         )
         work.carry_out(method)
         result = work.cost()
@@ -268,6 +275,7 @@ def unlearn(
             "files": _saved_files(folder),
             "thresholds": recipe.verdict.model_dump(),
             "versions": versions(),
+            "anchors": anchors_digest,
         }
         storage.write_json(path / "trained.json", content)
 
@@ -317,16 +325,17 @@ def _digest_if_file(path: str | None) -> str | None:
 
 def generic_table(
     recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
-) -> TokenTable:
-    """The forget set with generic labels (reinforced model, anchors, labels)."""
+) -> tuple[TokenTable, str]:
+    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
     if not isinstance(method, WhosHarryPotter):
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
     reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
     count = len(sets.material.forget)
-    dictionary = anchors(recipe, folder, reinforced, sets.forget, count, show)
+    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show)
     for note in dictionary.notes:
         folder.log("notice", text=note)
-    return label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    return table, storage.digest_file(file)
 
 
 def finish(
@@ -357,6 +366,13 @@ def finish(
     toxic = {which: one.toxic for which, one in zip(models, measured, strict=False) if one.toxic is not None}
     if toxic:
         storage.write_json(folder.toxicity, toxic_side_by_side(toxic))
+    files = {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()}
+    if (used := trained.get("anchors")) is not None and files.get(folder.anchors.name) != used:
+        files[folder.anchors.name] = used
+        notes.append(
+            "anchors.yaml was edited in the run folder, but the labels come from the terms before that; to use it, give "
+            "--anchors with its path and another --out"
+        )
     record = make_record(
         folder,
         recipe,
@@ -373,8 +389,8 @@ def finish(
             "base model": source.digests,
             "model": _saved_files(folder),
             **sets.digests(),
-            **({"toxicity prompts": toxicity_digests(recipe.toxicity)} if toxic else {}),
-            "files": {path.name: storage.digest_file(path) for path in vouched(folder) if path.is_file()},
+            **(toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
+            "files": files,
         },
         trained=trained,
         license_name=source.license,

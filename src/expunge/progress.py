@@ -7,6 +7,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from expunge.characters import clean
+
 
 class Silent:
     """Shows nothing: for use from Python."""
@@ -50,13 +52,13 @@ class Live(Silent):
         self.title = ""
 
     def update(self, share: float, note: str = "") -> None:
-        self.bar.update(self.task, completed=min(1.0, share), note=note)
+        self.bar.update(self.task, completed=min(1.0, share), note=clean(note))
         if not self.console.is_terminal and time.monotonic() - self.said > 30:
             self.said = time.monotonic()
             self.say(f"  {self.title}: {share:.0%} {note}")
 
     def say(self, text: str) -> None:
-        self.bar.console.print(text, markup=False, soft_wrap=True)
+        self.bar.console.print(clean(text), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         self._finish()

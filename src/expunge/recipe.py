@@ -58,6 +58,8 @@ class Training(Part):
     "passes over the forget set"
     max_steps: PositiveInt | None = None
     "stop after this many optimizer steps, whatever the epochs say"
+    stop_step: PositiveInt | None = None
+    "end after this step, with the learning rates of all steps; a run that the guard stopped goes on with it in its folder"
     per_device_train_batch_size: PositiveInt = 4
     "blocks of each set in a batch"
     gradient_accumulation_steps: PositiveInt = 1

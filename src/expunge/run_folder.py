@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,12 @@ from expunge import storage
 from expunge.errors import RunError
 from expunge.measures.score import Score
 from expunge.memory import peak_memory_bytes
+
+NAMES = (
+    r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
+    r"(forget|retain)\.txt|target|model|retrained"
+)
+"what is written aside in a run folder, or in one that a suite makes"
 
 
 class RunFolder:
@@ -57,9 +64,37 @@ class RunFolder:
         with storage.storage_errors(self.path):
             self.stages.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-        for folder in (self.path, self.stages, self.target, self.model, self.checkpoints, *self.checkpoints.iterdir()):
+        storage.remove_leftovers(self.path, NAMES)  # the folder may hold a user's own files too
+        for folder in (self.stages, self.checkpoints):
+            storage.remove_leftovers(folder)
+        storage.remove_leftovers(self.target, re.escape("answers.jsonl"))
+        storage.remove_leftovers(self.model, re.escape("README.md"))
+        for folder in self.checkpoints.iterdir():
             storage.remove_leftovers(folder)
         return self
+
+    def refuse_overwriting(self, base: Path | None = None) -> None:
+        """Raise where a run in this folder would write over a model that no run made. Ask before the folder is held.
+
+        Args:
+            base: the folder of the model that is to forget, where there is one.
+        """
+        own = self.recipe.is_file() and self.stages.is_dir()
+        if self.model.exists() and not own:
+            raise RunError(
+                f"{self.path} is no run folder, and holds a {self.model.name}/ that a run would write over",
+                allowed="a new folder, or that of an earlier run",
+                next_step="choose another --out, such as runs/NAME",
+            )
+        if base is None:
+            return
+        out, there = self.path.resolve(), base.resolve()
+        if out.is_relative_to(there) or there.is_relative_to(out):
+            raise RunError(
+                f"the run folder {self.path} and the folder of the base model are one, or one lies in the other",
+                seen=f"base model: {base}",
+                next_step="choose another --out, such as runs/NAME: the base model is never written to",
+            )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
@@ -80,16 +115,20 @@ class RunFolder:
         finally:
             handle.close()
 
-    def claim(self, recipe: Mapping[str, Any], text: str, free: Collection[str] = ()) -> None:
+    def claim(
+        self, recipe: Mapping[str, Any], text: str, free: Collection[str] = (), held: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the resolved recipe, or see that the folder already belongs to this very run.
 
         Args:
             recipe: the recipe as JSON values; text: the same as it is written.
             free: fields that may differ from the run that is there.
+            held: the recipe that is there, where the caller has read it.
         """
-        if self.recipe.is_file():
-            held = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
-            held = held if isinstance(held, dict) else {}
+        if held is None and self.recipe.is_file():
+            content = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+            held = content if isinstance(content, dict) else {}
+        if held is not None:
             different = [key for key in recipe if key not in free and held.get(key) != recipe[key]]
             if different:
                 key = different[0]
@@ -146,10 +185,15 @@ class RunFolder:
     def steps(self, event: str) -> list[dict[str, Any]]:
         """Events that carry a `step`, one a step: what comes after a resumption or a new start counts."""
         rows: list[dict[str, Any]] = []
-        for row in self.read_events(event):
-            while rows and rows[-1]["step"] >= row["step"]:
-                rows.pop()
-            rows.append(row)
+        resumed = "_".join([*event.split("_")[:-1], "resumed"])
+        for row in self.read_events():
+            if row.get("event") == resumed:
+                while rows and rows[-1]["step"] > row["step"]:
+                    rows.pop()
+            elif row.get("event") == event:
+                while rows and rows[-1]["step"] >= row["step"]:
+                    rows.pop()
+                rows.append(row)
         return rows
 
     def write_scores(self, scores: list[Score]) -> None:

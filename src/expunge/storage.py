@@ -18,6 +18,8 @@ from expunge.errors import Explained, StorageError
 
 CHUNK = 1 << 20
 "bytes read at once when a file is digested"
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<what>aside|old)-[a-z0-9_]{8}", re.DOTALL)
+"what is written aside: the name that it will get, and the eight characters that tempfile chooses"
 
 
 @contextlib.contextmanager
@@ -142,17 +144,24 @@ def _put_back(old: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`; a folder set aside comes back."""
+def remove_leftovers(folder: Path, names: str = ".+") -> None:
+    """Delete what an interrupted `folder_aside` or `write_bytes` left in `folder`; a folder set aside comes back.
+
+    Args:
+        names: a pattern of what is written in that folder. What is like a leftover of something else is not ours.
+    """
     if not folder.is_dir():
         return
-    for entry in [entry for entry in folder.iterdir() if entry.name.startswith(".")]:
-        if ".old-" in entry.name:
-            _put_back(entry, folder / entry.name[1:].rpartition(".old-")[0])
-        elif ".aside-" in entry.name and entry.is_dir():
+    for entry in list(folder.iterdir()):
+        found = _LEFTOVER.fullmatch(entry.name)
+        if found is None or re.fullmatch(names, found["name"]) is None or entry.is_symlink():
+            continue
+        if found["what"] == "aside" and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-        elif ".aside-" in entry.name:
+        elif found["what"] == "aside":
             entry.unlink(missing_ok=True)
+        elif entry.is_dir() and {inside.name for inside in entry.iterdir()} <= {"old"}:
+            _put_back(entry, folder / found["name"])
 
 
 def digest_file(path: Path) -> str:

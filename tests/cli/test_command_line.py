@@ -70,8 +70,8 @@ def test_help_needs_little_time_and_no_torch() -> None:
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0
-        seconds.append(usage.ru_utime)
-    assert min(seconds) < 0.3, seconds
+        seconds.append(usage.ru_utime + usage.ru_stime)
+    assert min(seconds) < 0.3, f"CPU time, in the program and in the system: {seconds}"
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

@@ -56,6 +56,11 @@ def test_names() -> None:
     assert read_overrides(["--anchors-from", "http://localhost:8000/v1?a=b"]) == {
         "anchors.url": "http://localhost:8000/v1?a=b"
     }
+    assert read_overrides(["--toxicity-prompts", "1984", "--toxicity-groups=g.jsonl", "--scorer", "a:b"]) == {
+        "toxicity.prompts": "1984",
+        "toxicity.groups": "g.jsonl",
+        "toxicity.scorer": "a:b",
+    }
     assert read_overrides([]) == {}
 
 

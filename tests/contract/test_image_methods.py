@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sebastian": {"pruned_share": 0.5, "learning_rate": 0.02, "epochs": 10},
     "seif": {"learning_rate": 0.02, "other_class_weight": 1.0, "epochs": 8},
     "sfron": {"steps": 10, "alpha": 1.0},
+    "shrink_perturb": {"epochs": 12},
     "ssd": {"alpha": 1.0},
     "sun": {"learning_rate": 0.02, "repair_learning_rates": (0.02,), "epochs": 6},
     "unsir": {"noise_size": 8, "noise_repeats": 2, "repair_epochs": 6},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from expunge.data.order import Order
 from expunge.data.tables import TokenTable
 from expunge.engine.checkpoint import checkpoints, load_latest
-from expunge.engine.loop import Trained, learning_rate, plan_steps, train
+from expunge.engine.loop import Trained, _accumulate, learning_rate, plan_steps, train
 from expunge.errors import DivergedError, RecipeError
 from expunge.methods.base import Method, Needs
 from expunge.methods.discovery import make_method
@@ -70,6 +72,7 @@ def run(
     log: Callable[..., None] = ignore_log,
     progress: Callable[[int, int, dict[str, Any]], None] | None = None,
     probe: Callable[[int], None] | None = None,
+    ends: bool = False,
     **settings: Any,
 ) -> Trained:
     training = Training(**{"learning_rate": 1e-3, "probe_steps": 1, "max_retain_increase": 5.0} | settings)
@@ -84,6 +87,7 @@ def run(
         log=log,
         progress=progress,
         probe=probe,
+        ends=ends,
     )
 
 
@@ -247,7 +251,7 @@ def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(
         run(task, tables, tmp_path, Poisoned(), max_steps=6, num_train_epochs=9, save_seconds=ALWAYS)
     assert "training.learning_rate" in str(caught.value)
     assert "another --out" in str(caught.value)
-    assert str(caught.value).endswith("the checkpoint of step 2 is kept")
+    assert "--training.stop_step" not in str(caught.value)  # not the user's to give in this training
     saved = load_latest(tmp_path)
     assert saved is not None
     assert saved[0] == 2
@@ -261,18 +265,27 @@ def test_a_runaway_retain_loss_stops_and_keeps_the_last_good_checkpoint(
     settings = {"learning_rate": 3e-3, "max_steps": 40, "num_train_epochs": 99, "max_retain_increase": 0.2}
     ascent = make_method({"name": "gradient_ascent"})
     with pytest.raises(DivergedError, match="the retain loss ran away") as caught:
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=ALWAYS, **settings)
+        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=ALWAYS, ends=True, **settings)
     stopped = int(caught.value.what.split("step ")[1].split(":")[0])
     assert stopped > 1
     saved = load_latest(tmp_path)
     assert saved is not None
     assert saved[0] == stopped - 1
-    assert str(caught.value).endswith(f"the checkpoint of step {stopped - 1} is kept")
+    advice = f"the same command with --training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}"
+    assert advice in str(caught.value)
     with pytest.raises(DivergedError) as again:  # from that checkpoint: it stops there too, and says the same
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=60.0, **settings)
+        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=60.0, ends=True, **settings)
     assert str(again.value) == str(caught.value)
     assert "0.2 (training.max_retain_increase)" in str(caught.value)
-    assert f"--training.max_steps {max(1, stopped // 2)}" in str(caught.value)
+
+    # As advised: it ends with the weights of the checkpoint, which are those of a run that was told so from the start.
+    ended, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
+    result = run(ended, tables, tmp_path, ascent, stop_step=stopped - 1, **settings)
+    run(whole, tables, tmp_path / "whole", ascent, stop_step=stopped - 1, **settings)
+    assert (result.steps, result.stopped) == (stopped - 1, f"step {stopped - 1} of 40 (training.stop_step)")
+    for name, value in weights(ended).items():
+        assert torch.equal(value, saved[1][f"parameter/{name}"]), name
+        assert torch.equal(value, weights(whole)[name]), name
 
 
 def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
@@ -281,10 +294,24 @@ def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
     settings = {"learning_rate": 3e-3, "max_steps": 40, "num_train_epochs": 99, "max_retain_increase": 0.2}
     ascent = make_method({"name": "gradient_ascent"})
     with pytest.raises(DivergedError, match="the retain loss ran away") as caught:
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, **settings)
+        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, ends=True, **settings)
     assert load_latest(tmp_path) is None
     assert "a lower --training.learning_rate than 0.003" in str(caught.value)
-    assert str(caught.value).endswith("no checkpoint was written yet")
+    assert "goes on from the start, as no checkpoint was written yet" in str(caught.value)
+
+
+def test_a_checkpoint_beyond_the_step_to_end_at_is_not_taken_up(
+    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
+) -> None:
+    settings = {"max_steps": 6, "num_train_epochs": 9, "save_seconds": ALWAYS}
+    with pytest.raises(CrashError):
+        run(load_task(tiny_model_folder), tables, tmp_path / "a", progress=stop_at(5), **settings)
+    assert load_latest(tmp_path / "a", 4) is not None
+    assert load_latest(tmp_path / "a", 3) is None
+    again, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
+    run(again, tables, tmp_path / "a", stop_step=3, **settings)
+    run(whole, tables, tmp_path / "b", stop_step=3, **settings)
+    assert all(torch.equal(a, b) for a, b in zip(weights(again).values(), weights(whole).values(), strict=True))
 
 
 def test_the_guard_watches_a_retain_set_that_the_method_never_draws(
@@ -380,3 +407,33 @@ def test_only_weights_that_are_trainable_move(
     run(task, tables, tmp_path, max_steps=2)
     for name, value in weights(task).items():
         assert torch.equal(value, before[name]) == ("layers.1" not in name), name
+
+
+class Elsewhere:
+    """A task on another device, of which a loss sees no more than where its batches lie."""
+
+    device = torch.device("meta")
+
+
+class SeesDevices(Method):
+    """Where everything lies that a method may ask of a batch."""
+
+    needs: ClassVar[Needs] = Needs(retain="always", reference=True)
+    seen: ClassVar[set[str]] = set()
+
+    def loss(self, step: Step) -> Loss:
+        self.seen.update(v.device.type for v in (step.reference_nll(step.forget), step.forget.ids, step.retain.labels))
+        return Loss(forget=torch.zeros((), requires_grad=True))
+
+
+def test_batches_lie_where_the_model_does(tables: tuple[TokenTable, TokenTable]) -> None:
+    forget, retain = tables
+
+    class Known(TokenTable):
+        def batch(self, *arguments: Any, **options: Any) -> Any:
+            return replace(super().batch(*arguments, **options), reference_nll=torch.zeros(4))
+
+    known = {"forget": Known(forget.folder), "retain": retain}
+    orders = {name: Order(table.lengths, 4, 0, name) for name, table in known.items()}
+    _accumulate(Elsewhere(), SeesDevices(), known, orders, 0, 1)  # type: ignore[arg-type]
+    assert SeesDevices.seen == {"meta"}

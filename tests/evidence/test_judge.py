@@ -187,6 +187,18 @@ def test_a_score_that_is_no_number_fails() -> None:
 
 
 @pytest.mark.parametrize(
+    # of the last, half is left: still enough to be recited
+    ("before", "after", "passed"),
+    [(0.95, 0.20, True), (0.95, 0.34, True), (0.40, 0.25, False), (0.95, 0.47, False)],
+)
+def test_without_a_retrained_model_little_recall_may_be_left(before: float, after: float, passed: bool) -> None:
+    found = scores({("verbatim_recall", "forget"): (before, after)})
+    assert failed(found) == ([] if passed else ["recall_left"])
+    (check,) = (check for check in judge(found, Verdict())["checks"] if check["name"] == "recall_left")
+    assert ("still reciting" in check["explain"]) == (after == 0.47)
+
+
+@pytest.mark.parametrize(
     # the third went further than the retrained model; in the fourth that one recites the text too
     ("after", "oracle", "passed"),
     [(0.20, 0.15, True), (0.30, 0.15, False), (0.10, 0.15, True), (0.85, 0.85, True)],

@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from expunge.measures.benchmarks import BENCHMARKS, load_questions
 from expunge.measures.multiple_choice import choice_log_probs, score
 
-lm_eval = pytest.importorskip("lm_eval", reason="needs the extra lm-eval")
 pytestmark = pytest.mark.long
 
 TASKS = {
@@ -98,6 +97,7 @@ def tokenizer(request: pytest.FixtureRequest, tiny_model_folder: Path) -> Any:
 
 
 def harness_samples(model: Any, tokenizer: Any, name: str, folder: Path) -> list[dict[str, Any]]:
+    import lm_eval
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

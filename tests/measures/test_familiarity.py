@@ -129,10 +129,14 @@ def test_tokens_reveal_a_term_where_they_are_its_first_word_or_a_telling_piece_o
         assert task.tokenizer.decode([first_token(task, word)]) == f" {word}"
     assert task.tokenizer.decode([first_token(task, "theodolite")]) == " the"
     tokens = revealing_tokens(task, ["Watson", "Holmes of London", "theodolite", "Watson Junior"])
-    assert tokens == {first_token(task, "Watson"): "Watson", first_token(task, "Holmes"): "Holmes of London"}
-    assert revealing_tokens(task, ["X"]) == (
-        {} if task.tokenizer.decode([first_token(task, "X")]) != " X" else {first_token(task, "X"): "X"}
-    )
+    spaced = {first_token(task, "Watson"): "Watson", first_token(task, "Holmes"): "Holmes of London"}
+    assert {token: term for token, term in tokens.items() if task.tokenizer.decode([token])[0] == " "} == spaced
+    # and as they begin a line
+    assert {token for token in tokens if token not in spaced} <= {
+        task.tokenizer(f"a\n{word}", add_special_tokens=False)["input_ids"][2] for word in ("Watson", "Holmes")
+    }
+    (alone,) = task.tokenizer("X", add_special_tokens=False)["input_ids"]
+    assert revealing_tokens(task, ["X"]).get(alone) == "X", "a whole word says what it is, however short"
 
 
 class Likely(CausalLM):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.errors import DataError
-from expunge.measures.familiarity import TargetTerms, found_terms, not_given
+from expunge.measures.familiarity import TargetTerms, found_terms, not_given, revealing_tokens
 from expunge.measures.prompts import CONTEXT, cut_prompts, read_prompts
 from expunge.tasks.base import IGNORED
 from expunge.tasks.causal_lm import CausalLM
 from tiny import load_task
+from tokenizer_kinds import KINDS, build_tokenizer
 
 TEXT = (
     "It was a bright cold day, and the man said that he had seen nothing of the kind before. "
@@ -58,6 +60,43 @@ def test_cut_prompts_end_before_a_term_that_they_do_not_give_away(task: CausalLM
         assert found_terms(exact.context, new) == []
         begun |= set(new)
     assert len(begun) > 1
+
+
+STORY = (
+    "the fog lay thick on Baker Street and he knew nothing of it ; the fog lay on the thick Street and then Holmes said "
+    "the fog lay on the Street and he knew nothing of 1895 , the thick fog lay on it and he said nothing of it and "
+    "the fog lay thick on the Street and he knew nothing ;\nWatson didn't wonder and he knew nothing of the thick fog"
+)
+
+
+class Tokens:
+    """What of a task cutting needs."""
+
+    def __init__(self, kind: str) -> None:
+        self.tokenizer = build_tokenizer(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tokenizer_finds_the_same_places(kind: str, tmp_path: Path) -> None:
+    task: Any = Tokens(kind)
+    table = table_of(tmp_path, task, [STORY])
+    _, probability = cut_prompts(task, table, TargetTerms(("Holmes", "Watson")), 5, seed=0)
+    ends = {prompt.context.rstrip()[-9:] for prompt in probability}
+    assert ends == {STORY[: STORY.index(" Holmes")][-9:], STORY[: STORY.index("\nWatson")][-9:]}
+    prefix = task.tokenizer("a")["input_ids"][:1] if kind == "llama2" else []
+    for prompt in probability:
+        assert list(prompt.ids[: len(prefix)]) == prefix, "a beginning that the model was trained with is kept"
+        assert max(len(p.ids) for p in probability) > 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_token_that_comes_next_in_the_text_reveals_the_term(kind: str, tmp_path: Path) -> None:
+    task: Any = Tokens(kind)
+    tokens = revealing_tokens(task, ["Holmes", "Watson"])
+    ids = task.tokenizer("the fog lay and Holmes said nothing ; he knew Watson ")["input_ids"]
+    found = {tokens[token] for token in ids if token in tokens}
+    assert found == {"Holmes", "Watson"}
+    assert all(task.tokenizer.decode([token]).strip() in ("Holmes", "Watson") for token in tokens)
 
 
 def test_a_term_that_stands_in_its_own_context_is_no_place_to_cut(task: CausalLM, tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ def test_passages_are_whole_and_from_plain_text_only(tmp_path: Path) -> None:
     assert all(passage.shape == (size,) for passage in passages(table, 10))
 
 
+def test_every_passage_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> None:
+    size = PREFIX + SUFFIX
+    marked, unmarked = random_blocks([2 * size, size])
+    table = write_table(tmp_path, [[1, 2, *marked], unmarked])
+    found = [passage.tolist() for passage in passages(table, 10, prefix=[1, 2])]
+    assert found == [[1, 2, *marked[:size]], [1, 2, *marked[size:]], [1, 2, *unmarked]]
+
+
 def test_a_text_without_a_long_enough_passage_has_no_scores(tiny_model_folder: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path, random_blocks([20, 30]))
     assert verbatim_recall(load_task(tiny_model_folder), table, "forget", "base", 5) == ([], [])

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from expunge.engine.loop import train
+from expunge.engine.precision import Precision
 from expunge.errors import Interrupted, ModelError
 from expunge.methods.discovery import make_method
 from expunge.models import starter, wheel
+from expunge.models.lazy import LazyModel
 from expunge.models.source import digest_model, find_model, load_model
 from expunge.recipe import Training
 from expunge.tasks.causal_lm import CausalLM
@@ -176,9 +178,18 @@ def test_missing_weights_are_named(folder: Path) -> None:
 def test_damaged_files_are_one_clear_error(damage: str, folder: Path) -> None:
     file = folder / ("tokenizer.json" if damage == "tokenizer" else "model.safetensors")
     file.write_bytes(b"x" * 100 if damage == "no safetensors" else file.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="cannot load the model") as caught:
+    with pytest.raises(ModelError, match=r"cannot load the (model|tokenizer of)") as caught:
         load_model(find_model(str(folder)))
     assert caught.value.seen
+
+
+def test_a_folder_without_a_tokenizer_is_the_same_error_before_weights_are_loaded(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    lazy = LazyModel(find_model(str(folder)), Precision(False))
+    with pytest.raises(ModelError, match="cannot load the tokenizer of") as caught:
+        _ = lazy.tokenizer
+    assert "from_pretrained" in (caught.value.next_step or "")
 
 
 def test_a_shape_that_does_not_fit_is_refused(folder: Path) -> None:
@@ -256,7 +267,7 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_what_a_killed_download_left_is_cleared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stale = tmp_path / "models" / ".smollm2-135m-bcc81830d10c.aside-x1"
+    stale = tmp_path / "models" / ".smollm2-135m-bcc81830d10c.aside-abcd_123"
     stale.mkdir(parents=True)
     (stale / "part.whl").write_bytes(b"half")
     during = []

@@ -8,7 +8,7 @@ import pytest
 
 from expunge.errors import DataError
 from expunge.preparation.places import settle
-from expunge.recipe import Anchors, Evaluation, Recipe
+from expunge.recipe import Anchors, Evaluation, Recipe, Toxicity
 
 
 @pytest.fixture
@@ -53,6 +53,23 @@ def test_what_is_no_path_stays(place: Path) -> None:
     assert settle(recipe) == recipe.model_copy(update={"forget_kind": "topic"})
     assert recipe.model == "smollm2-135m", "the starter, though a folder of that name is here"
     assert settle(Recipe(forget="owner/name")).forget_kind == "dataset"
+
+
+def test_toxicity_prompts_and_scorers(place: Path) -> None:
+    (place / "jigsaw-bilstm").mkdir()
+
+    def settled(scorer: str) -> str:
+        return settle(
+            Recipe(forget="a topic", toxicity=Toxicity(prompts="prompts.jsonl", scorer=scorer))
+        ).toxicity.scorer
+
+    assert settled("jigsaw-bilstm") == "jigsaw-bilstm", "the built-in one, though a folder of that name is here"
+    assert settled("tiny") == str(place / "tiny")
+    assert settled("tiny#rude") == f"{place / 'tiny'}#rude"
+    assert settled("module:function") == "module:function"
+    assert settled("owner/model#rude") == "owner/model#rude"
+    toxicity = settle(Recipe(forget="a topic", toxicity=Toxicity(prompts="prompts.jsonl", groups="g.jsonl"))).toxicity
+    assert (toxicity.prompts, toxicity.groups) == (str(place / "prompts.jsonl"), str(place / "g.jsonl"))
 
 
 def test_a_settled_topic_stays_one_whatever_gets_its_name(place: Path) -> None:

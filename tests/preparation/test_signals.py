@@ -11,11 +11,11 @@ import pytest
 from expunge import storage
 from expunge.data.blocks import Block
 from expunge.methods.whos_harry_potter import WhosHarryPotter
-from expunge.preparation import signals
-from expunge.preparation.anchors import AnchorDictionary
+from expunge.preparation import anchor_endpoint, signals
+from expunge.preparation.anchors import Anchor, AnchorDictionary
 from expunge.preparation.labels import Labels
 from expunge.progress import Silent
-from expunge.recipe import Recipe
+from expunge.recipe import Anchors, Recipe
 from expunge.run_folder import RunFolder
 from expunge.tasks.base import IGNORED
 
@@ -44,3 +44,40 @@ def test_labels_take_one_pass_over_the_target(tmp_path: Path, monkeypatch: pytes
     assert len(table) == 2
     # the labels 2, 3 and 6: two of them are the text's own tokens
     assert storage.read_json(table.folder / "labels.json") == {"tokens": 5, "labelled": 3, "equal_to_text": 2 / 3}
+
+
+def test_an_endpoint_is_shown_a_few_passages_and_no_others_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target may be far larger than memory."""
+    alive: set[int] = set()
+    most = 0
+
+    class Text(str):
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def texts(block: int) -> tuple[str, int]:
+        nonlocal most
+        text = Text(f"passage {block}")
+        alive.add(id(text))
+        most = max(most, len(alive))
+        return text, 0
+
+    shown: list[str] = []
+
+    def propose(url: str, model: str, passages: list[str], api_key: str | None) -> AnchorDictionary:
+        shown.extend(passages)
+        return AnchorDictionary([Anchor("Holmes", "Smith")])
+
+    monkeypatch.setattr(signals, "blocks", lambda *args: iter(range(1000)))
+    monkeypatch.setattr(signals, "own_text", texts)
+    monkeypatch.setattr(anchor_endpoint, "anchors_from_endpoint", propose)
+    reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
+    text: Any = SimpleNamespace(digest="t")
+    recipe = Recipe(forget="x", anchors=Anchors(url="http://localhost"))
+    found, file = signals.anchors(recipe, RunFolder(tmp_path).create(), reinforced, text, 1000, Silent())
+    assert [anchor.term for anchor in found] == ["Holmes"]
+    assert "Holmes" in file.read_text()
+    assert shown == [f"passage {number}" for number in range(0, 1000, 25)]
+    assert most <= 42

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from fake_run import make_run
 
+from expunge.cli import main
 from expunge.cli.console import tell
+from expunge.progress import Live
 
 OBEYED = "\x1b]0;title\x07\x1b[31m\x9b2J\u202e\rred\x08"
 
@@ -41,3 +43,28 @@ def test_a_score_without_an_interval_is_shown_without_one(tmp_path: Path, capsys
         line for line in capsys.readouterr().out.splitlines() if line.startswith("perplexity") and "retain" in line
     )
     assert line.split()[3:] == ["12.500", "12.500", "12.500", "lower"]
+
+
+def test_what_is_said_on_the_way_is_shown_and_never_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Live()
+    show.stage(f"reading {OBEYED}")
+    show.say(f"found {OBEYED} [bold]so[/bold]")
+    show.close()
+    printed = capsys.readouterr().err
+    assert "found �]0;title��[31m" in printed
+    assert "[bold]so[/bold]" in printed
+    assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")
+
+
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
+def test_an_error_is_shown_and_never_obeyed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["expunge", "report", f"no{OBEYED}where"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    printed = capsys.readouterr().err
+    assert "expunge: no�]0;title��[31m" in printed
+    assert "is no run folder" in printed
+    assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from expunge.report.characters import visible
+from expunge.characters import visible
 from expunge.report.probes import TOKENS, evenly, probes
 
 

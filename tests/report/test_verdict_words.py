@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from expunge.generator_recipe import GeneratorVerdict
 from expunge.image_recipe import ImageVerdict
 from expunge.recipe import Verdict
 from expunge.report import wording
@@ -47,8 +48,9 @@ def test_units_and_values_that_are_missing() -> None:
 
 
 def test_every_threshold_of_the_recipe_has_its_words() -> None:
+    images = set(ImageVerdict.model_fields) | set(GeneratorVerdict.model_fields)
     beside = {"exact"}  # made wherever a method is exact by construction, with no threshold to set
-    assert set(Verdict.model_fields) | set(ImageVerdict.model_fields) | beside == set(wording.CHECKS)
+    assert set(Verdict.model_fields) | images | beside == set(wording.CHECKS)
 
 
 def test_every_sentence_is_a_sentence() -> None:

@@ -16,13 +16,13 @@ UNSAFE: list[tuple[str, dict[str, Any], str, str]] = [
         "not-a-number",
         {"training.learning_rate": 1e30, "training.probe_steps": 100, "training.max_retain_increase": 1e30},
         "stopped at step 2: the loss or its gradient is not a number",
-        "no checkpoint was written yet",
+        "another --out, since this folder keeps its recipe",
     ),
     (
         "runaway",
         {"training.learning_rate": 3e-3, "training.probe_steps": 1, "training.max_retain_increase": 0.3},
         "the retain loss ran away",
-        "another --out, since this folder keeps its recipe; the checkpoint of step ",
+        "give the same command with --training.stop_step ",
     ),
 ]
 
@@ -55,7 +55,7 @@ def test_it_stops_and_what_was_good_is_kept(
     saved = load_latest(training)
     assert saved is not None
     assert saved[0] == stopped - 1
-    assert f"the checkpoint of step {stopped - 1} is kept" in said
+    assert f"--training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}" in said
     assert [path.name for path in checkpoints(training)] == [f"step-{stopped - 1:08d}"]
     assert all(tensor.isfinite().all() for tensor in saved[1].values())
     again = commands.run([*words, "--out", name], place)

@@ -69,7 +69,7 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        ("expunge.engine.work:save_checkpoint", 2),
+        ("expunge.engine.phases:save_checkpoint", 2),
         ("expunge.image_pipeline:save_classifier", 3),
     ],
 )

@@ -6,17 +6,21 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from expunge import cli
+from expunge.cli.suite import print_contest
 from expunge.errors import DivergedError, RecipeError, RunError
 from expunge.image_recipe import ImageRecipe, make_image_recipe
 from expunge.methods.discovery import built_in, method_class
+from expunge.report.contest import contest_page
 from expunge.run_folder import RunFolder
 from expunge.suites import challenge, contest_models
 from expunge.suites.challenge import run_contest
@@ -91,7 +95,8 @@ def test_what_a_contest_leaves(whole: Path) -> None:
         *[RETRAINED, INDEPENDENT, "fine_tune", "gradient_ascent"]
     }
     assert all(
-        set(arrays) == {"logits_forget", "logits_retain", "logits_test", "passes", "share"} for arrays in found.values()
+        set(arrays) == {"diverged", "logits_forget", "logits_retain", "logits_test", "passes", "share"}
+        for arrays in found.values()
     )
     assert len({arrays["logits_forget"] for arrays in found.values()}) == len(found), "a seed of its own for each"
     told = figures(whole)
@@ -235,19 +240,48 @@ def test_methods_by_name() -> None:
     assert "scrub" in (caught.value.allowed or "")
 
 
-def test_a_method_that_diverges_is_named(
-    recipe: ImageRecipe, here: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_method_that_diverges_has_no_score_and_breaks_nothing_off(
+    recipe: ImageRecipe, here: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    unlearn = contest_models.unlearn
+
     def breaking(work: Any, method: Any, phase: Any) -> None:
+        if isinstance(method, method_class("fine_tune")):
+            return unlearn(work, method, phase)
+        if work.seed % 2:
+            raise DivergedError("the loss is not a number")
         with torch.no_grad():
             next(iter(work.model.parameters())).fill_(float("nan"))
 
     monkeypatch.setattr(contest_models, "unlearn", breaking)
-    with pytest.raises(DivergedError, match="model 0 of gradient_ascent-") as caught:
-        run_contest(recipe, tmp_path / "run", methods={"gradient_ascent": TWO["gradient_ascent"]}, models=2)
-    assert "leave the method out" in str(caught.value)
-    assert len(models(tmp_path / "run")) == 4, "the oracles stay"
-    assert "peak" in {row["event"] for row in RunFolder(tmp_path / "run").read_events()}
+    found = run_contest(recipe, tmp_path / "run", methods=TWO, models=3)
+    assert [row["name"] for row in found["methods"]] == ["fine_tune"]
+    (row,) = found["diverged"]
+    assert row["name"] == "gradient_ascent"
+    assert row["models"] == 3
+    assert row["reason"] in ("the loss is not a number", "its outputs are not numbers")
+    print_contest(found)
+    assert "3 models: " in capsys.readouterr().out
+    page = contest_page(RunFolder(tmp_path / "run"))
+    assert "3 of 3 models came to nothing" in page
+    here.clear()
+    again = run_contest(recipe, tmp_path / "run", methods=TWO, models=3)
+    assert here == [], "it would come to nothing again"
+    assert again["diverged"] == found["diverged"]
+    alone = run_contest(recipe, tmp_path / "run", methods={"gradient_ascent": TWO["gradient_ascent"]}, models=3)
+    assert alone["methods"] == []
+    assert "Every method diverged" in contest_page(RunFolder(tmp_path / "run"))
+
+
+def test_an_oracle_that_diverges_ends_the_contest(
+    recipe: ImageRecipe, here: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(work: Any, phase: Any) -> None:
+        raise DivergedError("the loss is not a number")
+
+    monkeypatch.setattr(contest_models, "fit", breaking)
+    with pytest.raises(DivergedError, match="model 0 of retrained has come to nothing"):
+        run_contest(recipe, tmp_path / "run", methods=TWO, models=2)
 
 
 def test_as_it_is_typed(
@@ -264,3 +298,14 @@ def test_as_it_is_typed(
     assert "retrained again" in said
     assert "2 models of each kind, 6 forgotten pictures" in said
     assert (tmp_path / "run" / "contest.json").is_file()
+
+
+def test_every_setting_is_one_of_a_method_that_takes_part() -> None:
+    settings = yaml.safe_load((files("expunge.suites") / contest_models.SETTINGS).read_text(encoding="utf-8"))
+    every = contest_methods("all")  # makes each of them, so no field is unknown
+    assert set(settings) <= set(every)
+    for name, own in settings.items():
+        assert set(own) <= {"method", "unlearning"}
+        assert every[name]["method"] == {"name": name, **own.get("method", {})}
+        make_image_recipe({"data": ".", "forget": "random:1", "unlearning": own.get("unlearning", {})}, {})
+    assert settings

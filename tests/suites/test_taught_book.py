@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_again_nothing_is_trained_and_nothing_changes(
     assert teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS) == taught
     assert contents(out) == before
     assert leftovers(out) == []
+
+
+@pytest.mark.parametrize("name", ["model", "retrained"])
+def test_models_that_were_not_taught_there_are_not_taken_for_taught(
+    name: str, texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "out" / name)
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match=r"it has no teach\.json") as caught:
+        teach(str(texts[0]), str(texts[1]), tmp_path / "out", model=str(tiny_model_folder), **SETTINGS)
+    assert caught.value.seen == f"{name}/"
+    assert contents(tmp_path) == before
 
 
 def test_other_settings_or_another_text_are_refused(

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+)
 
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
@@ -216,6 +224,38 @@ def test_greedy_continuations_do_not_depend_on_the_batch(task: CausalLM, batch_s
             if ids[-1] == task.tokenizer.eos_token_id:
                 break
         assert texts == [task.tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)]
+
+
+def test_what_the_model_folder_asks_of_generation_has_no_say(task: CausalLM) -> None:
+    greedy, sampled = list(task.generate(PROMPTS, 12)), list(task.generate(PROMPTS, 8, samples=2, seed=1))
+    own = task.model.generation_config
+    task.model.generation_config = GenerationConfig(
+        eos_token_id=own.eos_token_id,
+        no_repeat_ngram_size=1,
+        repetition_penalty=5.0,
+        min_new_tokens=11,
+        do_sample=True,
+        min_p=0.9,
+        suppress_tokens=[5, 6, 7],
+    )
+    asked = task.model.generation_config
+    try:
+        assert list(task.generate(PROMPTS, 12)) == greedy
+        assert list(task.generate(PROMPTS, 8, samples=2, seed=1)) == sampled
+        assert task.model.generation_config is asked, "and it is still there to be saved"
+    finally:
+        task.model.generation_config = own
+
+
+def test_the_tokens_that_end_an_answer_are_the_models_own(task: CausalLM) -> None:
+    own = task.model.generation_config
+    ids = task.model.generate(torch.tensor([PROMPTS[1]]), max_new_tokens=6, do_sample=False)[0, len(PROMPTS[1]) :]
+    task.model.generation_config = GenerationConfig(eos_token_id=[own.eos_token_id, int(ids[2])])
+    try:
+        ((said,),) = task.generate(PROMPTS[1:2], 6)
+    finally:
+        task.model.generation_config = own
+    assert said == task.tokenizer.decode(ids[: ids.tolist().index(int(ids[2])) + 1], skip_special_tokens=True)
 
 
 def test_sampling_is_seeded(task: CausalLM) -> None:

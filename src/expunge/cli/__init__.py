@@ -41,7 +41,9 @@ def main() -> None:
     try:
         code = app()
     except Explained as error:
-        print(f"expunge: {error}", file=sys.stderr)
+        from expunge.characters import clean
+
+        print(f"expunge: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("expunge: interrupted", file=sys.stderr)

@@ -63,7 +63,7 @@ def tell(folder: RunFolder) -> int:
 
 def _one_line(text: str, width: int = 150) -> str:
     """On one line of at most `width` characters, with � for what a terminal would obey instead of showing."""
-    from expunge.report.characters import clean
+    from expunge.characters import clean
 
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"

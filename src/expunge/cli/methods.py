@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-KINDS = {"causal_lm": "language models", "image_classifier": "image classifiers"}
+KINDS = {
+    "causal_lm": "language models",
+    "image_classifier": "image classifiers",
+    "image_to_image": "image-to-image generators",
+}
 
 
 def methods(name: str | None = None, /) -> None:
@@ -24,11 +28,13 @@ def methods(name: str | None = None, /) -> None:
     from expunge.methods.discovery import built_in, installed, method_class
 
     if name is None:
-        lines = [f"{'method':<20} {'language':<9} {'images':<7} what it is"]
+        lines = [f"{'method':<20} {'language':<9} {'images':<7} {'generators':<11} what it is"]
         for known in [*built_in(), *installed()]:
             kind = method_class(known)
-            language, images = ("yes" if each in kind.needs.kinds else "-" for each in KINDS)
-            lines.append(f"{known:<20} {language:<9} {images:<7} {(inspect.getdoc(kind) or '').splitlines()[0]}")
+            language, images, generators = ("yes" if each in kind.needs.kinds else "-" for each in KINDS)
+            lines.append(
+                f"{known:<20} {language:<9} {images:<7} {generators:<11} {(inspect.getdoc(kind) or '').splitlines()[0]}"
+            )
         print("\n".join(lines))
         return
     kind = method_class(name)

@@ -107,6 +107,8 @@ def print_contest(figures: dict[str, Any]) -> None:
             f"{row['compute_share']:.1%}",
             shown(row["ulira"]["auc"]) if "ulira" in row else "",
         )
+    for row in figures["diverged"]:
+        table.add_row(row["name"], "diverged", f"{row['models']} models: {row['reason']}")
     console.print(table)
     console.print(
         f"\n{figures['models']} models of each kind, {figures['examples']} forgotten pictures. 95 % intervals."

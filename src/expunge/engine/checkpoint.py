@@ -49,11 +49,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "checkpoint.json").is_file())
 
 
-def load_latest(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """(step, tensors, state) of the newest checkpoint whose files are what its list says; None where there is none."""
+def load_latest(folder: Path, at_most: int | None = None) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """(step, tensors, state) of the newest checkpoint whose files are what its list says; None where there is none.
+
+    Args:
+        at_most: a step that it may not lie beyond.
+    """
     for path in reversed(checkpoints(folder)):
         try:
             listed = storage.read_json(path / "checkpoint.json")
+            if at_most is not None and int(listed["step"]) > at_most:
+                continue
             if all(storage.digest_file(path / name) == digest for name, digest in listed["files"].items()):
                 tensors: dict[str, Tensor] = {}
                 for name in listed["files"]:

@@ -28,30 +28,37 @@ def watched_rows(count: int, seed: int) -> list[int]:
 
 
 class Guard:
-    """Watches one fixed retain batch, whether or not the method trains on the retain set."""
+    """Watches one fixed retain batch, whether or not the method trains on the retain set.
 
-    def __init__(self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int) -> None:
-        self.task, self.training = task, training
+    Args:
+        ends: whether the user may end the training at an earlier step (`training.stop_step`).
+    """
+
+    def __init__(
+        self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int, ends: bool = False
+    ) -> None:
+        self.task, self.training, self.ends = task, training, ends
         self.batch = None
         self.start: float | None = None
         self.forget_loss: float | None = None
-        self.checked = 0
+        self.good = 0
         self.saved: int | None = None
         if retain is not None:
             self.batch = retain.batch(watched_rows(len(retain), seed))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps. It is asked for as one is written, so the guard knows from here which one there is."""
-        self.saved = self.checked
+        self.saved = self.good
         return {"start": self.start, "forget_loss": self.forget_loss, "step": self.saved}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.start, self.forget_loss, self.saved = state["start"], state["forget_loss"], state["step"]
+        self.good = state["step"]
 
     def check(self, step: int) -> None:
         """Raise where the retain loss has run away from where it started."""
-        self.checked = step
         if self.batch is None:
+            self.good = step
             return
         with torch.no_grad():
             loss = float(self.task.nll(self.batch))
@@ -62,8 +69,9 @@ class Guard:
                 f"stopped at step {step}: the retain loss ran away",
                 seen=f"{loss:.3f} nats a token, {self.start:.3f} at the start",
                 allowed=f"a rise of at most {self.training.max_retain_increase} (training.max_retain_increase)",
-                next_step=self._next_step(f"or end earlier with --training.max_steps {max(1, step // 2)},"),
+                next_step=self._next_step(),
             )
+        self.good = step
 
     def check_finite(self, step: int, loss: float, grad_norm: float) -> None:
         """Raise before an update that would put NaN into the weights."""
@@ -71,16 +79,22 @@ class Guard:
             raise DivergedError(
                 f"stopped at step {step}: the loss or its gradient is not a number",
                 seen=f"loss {loss}, gradient norm {grad_norm}",
-                next_step=self._next_step("or give --training.bf16 false,"),
+                next_step=self._next_step(" or --training.bf16 false"),
             )
 
-    def _next_step(self, other: str) -> str:
-        """What helps, and what is kept: the same command would begin at the checkpoint and stop again."""
+    def _next_step(self, other: str = "") -> str:
+        """What helps: to end where all was well, or another run. The same command as it was would stop here again."""
         rate = self.training.learning_rate
-        kept = "no checkpoint was written yet" if self.saved is None else f"the checkpoint of step {self.saved} is kept"
+        another = (
+            f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced "
+            f"model){other} and another --out, since this folder keeps its recipe"
+        )
+        if not self.ends or not self.good:
+            return another
+        begins = "the start, as no checkpoint was written yet" if self.saved is None else f"its checkpoint {self.saved}"
         return (
-            f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced model), "
-            f"{other} and another --out, since this folder keeps its recipe; {kept}"
+            f"give the same command with --training.stop_step {self.good}: it goes on from {begins}, and ends where the "
+            f"retain loss was still good; or {another}"
         )
 
     def forgotten(self, forget_loss: float) -> str:

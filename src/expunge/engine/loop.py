@@ -111,6 +111,7 @@ def train(
     log: Log,
     probe: Callable[[int], None] | None = None,
     progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+    ends: bool = False,
 ) -> Trained:
     """Train `task.model`'s trainable parameters with `method`; goes on from the newest checkpoint in `checkpoints`.
 
@@ -120,6 +121,7 @@ def train(
         log: called with event="step" and figures after every step.
         probe: called with the step before the first step, every `probe_steps`, and at the end.
         progress: called with (step, steps, figures).
+        ends: whether `training.stop_step` is the user's to give, as the guard then advises.
 
     Raises:
         DivergedError: the loss is not finite or the retain loss ran away.
@@ -139,6 +141,7 @@ def train(
     }
     tables = {"forget": drawn_forget, "retain": drawn_retain}
     steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
+    end = min(steps, training.stop_step or steps)
 
     able = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
     named = [(name, p) for name, p in able if method.trains(name) and _from_layer(name, training.first_layer)]
@@ -154,9 +157,9 @@ def train(
         parameter.requires_grad_(False)  # nothing is computed for them, nor for what lies below all that is trained
     names, parameters = [name for name, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
-    guard = Guard(task, retain, training, seed)
+    guard = Guard(task, retain, training, seed, ends)
     first, seconds_before, tokens_before = 0, 0.0, 0
-    saved = load_latest(checkpoints)
+    saved = load_latest(checkpoints, end)
     if saved is not None:
         first, tensors, state = saved
         with torch.no_grad():
@@ -179,7 +182,7 @@ def train(
         if probe is not None:
             probe(0)
     task.model.train()
-    while step < steps and not stopped:
+    while step < end and not stopped:
         begun = time.monotonic()
         torch.manual_seed(random_seed(seed, "step", step) % (1 << 31))  # dropout, where a model has it
         rate = learning_rate(training, step, steps)
@@ -199,20 +202,21 @@ def train(
             progress(step, steps, figures)
         if training.stop_forget_loss is not None and figures["forget_truth"] is not None:
             stopped = guard.forgotten(figures["forget_truth"])
-        if step % training.probe_steps == 0 or step == steps or stopped:
+        if step % training.probe_steps == 0 or step == end or stopped:
             task.model.eval()
             guard.check(step)
             if probe is not None:
                 probe(step)
             task.model.train()
             # Only here, right after the guard found the weights good.
-            if time.monotonic() - last_saved > training.save_seconds and step < steps and not stopped:
+            if time.monotonic() - last_saved > training.save_seconds and step < end and not stopped:
                 save(step)
                 last_saved = time.monotonic()
     task.model.eval()
     for parameter in still:
         parameter.requires_grad_(True)
-    return Trained(step, seconds_before + time.monotonic() - start, tokens, stopped or "all steps done")
+    done = "all steps done" if end == steps else f"step {end} of {steps} (training.stop_step)"
+    return Trained(step, seconds_before + time.monotonic() - start, tokens, stopped or done)
 
 
 def _accumulate(
@@ -236,8 +240,9 @@ def _accumulate(
         for name, of_set in rows.items():
             examples = sum(len(numbers) for numbers in of_set)
             tokens = sum(int(_table(tables, name).lengths[numbers].sum()) for numbers in of_set)
-            batch = batches[name] = _table(tables, name).batch(of_set[i], labelled[name], examples, tokens)
+            batch = _table(tables, name).batch(of_set[i], labelled[name], examples, tokens)
             seen += int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
+            batches[name] = batch.to(task.device)
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))
         loss.total.backward()

@@ -1,14 +1,14 @@
-"""The record of a run on an image classifier."""
+"""The record of a run on a model of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import newer_versions
-from expunge.image_recipe import ImageRecipe, ImageVerdict
+from expunge.generator_recipe import GeneratorRecipe
+from expunge.image_recipe import ImageRecipe
 from expunge.measures.privacy.membership import NOTE
 from expunge.measures.score import Score
 from expunge.memory import peak_memory_bytes
@@ -21,27 +21,37 @@ NOT_TESTED = [
     "Whether traces can be read from the model's inner features.",
 ]
 
+NOT_TESTED_OF_GENERATORS = [
+    "Whether it comes back when the weights are quantised, merged or pruned.",
+    "Whether a stronger network, or a person, recognises somebody in a completion.",
+]
+
 
 def image_record(
     folder: RunFolder,
-    recipe: ImageRecipe,
+    recipe: ImageRecipe | GeneratorRecipe,
     scores: Sequence[Score],
     *,
+    judge: Callable[[Mapping[str, Any]], dict[str, Any]],
     method: dict[str, Any],
     sets: dict[str, Any],
     read_as: dict[str, Any],
     digests: dict[str, Any],
     trained: dict[str, Any],
+    **more: Any,
 ) -> dict[str, Any]:
     """The content of `record.json`.
 
     Thresholds and versions are those with which the model was made, whoever measures it again.
 
     Args:
-        read_as: size of the pictures and names of the classes, in their order.
+        judge: the verdict under thresholds.
+        read_as: size of the pictures, and names of the classes, in their order.
         trained: what was noted when the model was saved.
+        more: further parts of the record.
     """
-    not_tested = list(NOT_TESTED)
+    generator = isinstance(recipe, GeneratorRecipe)
+    not_tested = list(NOT_TESTED_OF_GENERATORS if generator else NOT_TESTED)
     if not any(score.model == "retrained" for score in scores):
         not_tested.insert(0, "Comparison with a model retrained without the forget set: `--retrained train` makes one.")
     seconds = {
@@ -57,9 +67,7 @@ def image_record(
     return {
         "name": folder.path.resolve().name,
         "title": f"{forget} of {Path(recipe.data).name}",
-        "verdict": judge_images(
-            scores, ImageVerdict(**thresholds), trained["share_of_retraining"], trained.get("exact")
-        ),
+        "verdict": judge(thresholds),
         "thresholds": thresholds,
         "cost": {
             "seconds_total": round(sum(seconds.values()), 1),
@@ -77,5 +85,6 @@ def image_record(
         "digests": digests,
         "license": None,
         "not_tested": not_tested,
-        "warnings": [*notes, NOTE],
+        "warnings": notes if generator else [*notes, NOTE],
+        **more,
     }

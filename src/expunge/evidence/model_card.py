@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from expunge import storage
+from expunge.characters import clean
 from expunge.report import numbers, wording
-from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
 from expunge.report.scores_table import gaps, rows, without_details
 from expunge.report.verdict import verdict_words
@@ -39,21 +40,33 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["md"] = markdown
+    library, loader = _loader(folder) if contents.generator else ("transformers", "")
     return environment.get_template("model_card.md.jinja").render(
-        front=_front_matter(base, license),
+        library=library,
+        loader=loader,
+        front=_front_matter(base, license, library),
         run=contents,
         base=base or Path(str(contents.recipe.get("model", "not named"))).name,
         verdict=verdict_words(contents.part("verdict")),
         rows=table,
         models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
-        gaps=gaps(table),
+        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
         numbers=numbers,
         wording=wording,
     )
 
 
-def _front_matter(base_model: str | None, license: str | None) -> str:
-    fields: dict[str, Any] = {"library_name": "transformers"}
+def _loader(folder: RunFolder) -> tuple[str, str]:
+    """(library, class) that load the model of a run on a generator, as its configuration names them."""
+    path = folder.model / "config.json"
+    config = storage.read_json(path) if path.is_file() else {}
+    if "_class_name" in config:
+        return "diffusers", str(config["_class_name"])
+    return "transformers", str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
+
+
+def _front_matter(base_model: str | None, license: str | None, library: str) -> str:
+    fields: dict[str, Any] = {"library_name": library}
     if license:
         fields["license"] = license
     if base_model:

@@ -100,6 +100,8 @@ def make_record(
     not_tested = list(NOT_TESTED)
     if not any(score.measure == "accuracy" for score in scores):
         not_tested.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
+    if not any(score.measure == "verbatim_recall" and score.split == "forget" for score in scores):
+        not_tested.insert(0, "Verbatim recall: the forget set holds no passage of plain text that is long enough.")
     if not any(score.model == "retrained" for score in scores):
         not_tested.insert(0, "Comparison with a model retrained without the forget set: none was given.")
     return {

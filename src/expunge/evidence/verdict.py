@@ -81,7 +81,12 @@ def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
     if base and after and not oracle and base.value >= RECITED_BEFORE:
         left = after.value / base.value
         explain = f"{base.value:.3f} before, {after.value:.3f} after: {left:.0%} is left"
-        checks.append(Check("recall_left", verdict.recall_left, left, left <= verdict.recall_left, explain))
+        recites = after.value >= RECITED_BEFORE
+        if recites and left <= verdict.recall_left:
+            explain += f", and {RECITED_BEFORE} or more is still reciting"
+        checks.append(
+            Check("recall_left", verdict.recall_left, left, left <= verdict.recall_left and not recites, explain)
+        )
     if base and after and oracle and base.value >= RECITED_BEFORE:
         apart = base.value - oracle.value
         if apart < TOLD_APART:

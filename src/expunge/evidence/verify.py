@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
+from expunge.data.generator_parts import read_generator_parts
 from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
+from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import versions, vouched
 from expunge.evidence.verdict import judge
+from expunge.generator_recipe import GeneratorRecipe, GeneratorVerdict
 from expunge.image_recipe import ImageRecipe, ImageVerdict
 from expunge.models.digest import INDEX, digest_model
 from expunge.recipe import Recipe, Verdict
-from expunge.recipe_file import read_recipe
+from expunge.recipe_file import AnyRecipe, read_recipe
 from expunge.report.render import report_page
 from expunge.run_folder import RunFolder
 
@@ -45,7 +48,7 @@ def verify_run(folder: RunFolder) -> list[Finding]:
         Finding("model/README.md: a card may be edited", None),
         *_base_model(folder, recipe, digests["base model"]),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
-        *(_pictures(recipe, record) if isinstance(recipe, ImageRecipe) else _sets(folder, recipe, digests)),
+        *(_sets(folder, recipe, digests) if isinstance(recipe, Recipe) else _pictures(recipe, record)),
         *_prompts(recipe, digests.get("toxicity prompts", {})),
         _verdict(folder, recipe, record),
         _report(folder, record),
@@ -73,7 +76,7 @@ def _model_files(model: Path) -> dict[str, str]:
     return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
 
 
-def _base_model(folder: RunFolder, recipe: Recipe | ImageRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+def _base_model(folder: RunFolder, recipe: AnyRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
     places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("*-base-*/model")]
     place = next((place for place in places if (place / "config.json").is_file() or (place / INDEX).is_file()), None)
     if place is None:
@@ -112,17 +115,17 @@ def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iter
             yield _same(f"the {name} set {target}", _digest(target) == wanted)
 
 
-def _prompts(recipe: Recipe | ImageRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
     """The files of toxicity prompts."""
     for name, wanted in listed.items():
-        path = None if isinstance(recipe, ImageRecipe) else getattr(recipe.toxicity, name)
+        path = getattr(recipe.toxicity, name) if isinstance(recipe, Recipe) else None
         if path is None or not Path(path).is_file():
             yield Finding(f"the toxicity prompts {path}: no file that is there", None)
         else:
             yield _same(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
 
 
-def _pictures(recipe: ImageRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
+def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
     """The parts of the pictures, read and parted again."""
     wanted = {name: digest for name, digest in record["digests"].items() if name.endswith(" set")}
     if not Path(recipe.data).exists():
@@ -130,7 +133,10 @@ def _pictures(recipe: ImageRecipe, record: Mapping[str, Any]) -> Iterable[Findin
         return
     try:
         read_as = record["read_as"]
-        here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
+        if isinstance(recipe, GeneratorRecipe):
+            here = read_generator_parts(recipe, read_as["size"]).digests()
+        else:
+            here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
     except ExpungeError as error:
         yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
         return
@@ -162,7 +168,7 @@ def _digest(target: str) -> str | None:
         return None
 
 
-def _verdict(folder: RunFolder, recipe: Recipe | ImageRecipe, record: Mapping[str, Any]) -> Finding:
+def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) -> Finding:
     if not folder.scores.is_file() or "thresholds" not in record:
         return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
     try:
@@ -170,6 +176,9 @@ def _verdict(folder: RunFolder, recipe: Recipe | ImageRecipe, record: Mapping[st
         if isinstance(recipe, ImageRecipe):
             share, exact = record["cost"]["share_of_retraining"], record.get("exact")
             found = judge_images(scores, ImageVerdict(**thresholds), share, exact)
+        elif isinstance(recipe, GeneratorRecipe):
+            share = record["cost"]["share_of_retraining"]
+            found = judge_generator(scores, GeneratorVerdict(**thresholds), share, record["chances"])
         else:
             found = judge(scores, Verdict(**thresholds))
         same = found == record["verdict"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,6 +11,7 @@ from functools import lru_cache
 import torch
 from wordfreq import zipf_frequency
 
+from expunge.data.token_stream import Encoder, token_ends
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
 from expunge.tasks.base import IGNORED, Batch
@@ -122,6 +124,19 @@ def begins(task: CausalLM, token: int, word: str) -> bool:
     return piece == word or (len(piece) >= 3 and zipf_frequency(piece.lower(), "en") < COMMON)
 
 
+def first_tokens(task: CausalLM, word: str) -> list[int]:
+    """The token that begins a word on a new line, and the one that does after a space, where that is another.
+
+    As they stand within a text: what tokenizers of the SentencePiece kind put before a text is no part of them.
+    """
+    found = []
+    for before in ("a\n", "a "):
+        (encoding,) = Encoder(task.tokenizer).encode([before + word])
+        ends = token_ends(encoding, len(before) + len(word))
+        found.append(encoding.ids[bisect_right(ends, len(before))])
+    return list(dict.fromkeys(found))
+
+
 def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
     """First tokens that begin one of the terms (as the next word) and say so: token id -> term.
 
@@ -130,9 +145,9 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
     tokens: dict[int, str] = {}
     for term in terms:
         first = term.split()[0]
-        encoded = task.tokenizer(f" {first}", add_special_tokens=False)["input_ids"]
-        if encoded and begins(task, encoded[0], first):
-            tokens.setdefault(encoded[0], term)
+        for token in first_tokens(task, first):
+            if begins(task, token, first):
+                tokens.setdefault(token, term)
     return tokens
 
 

@@ -26,7 +26,7 @@ def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_
     for start in range(0, len(by_length), BATCH):
         chosen = by_length[start : start + BATCH]
         for row, (log_probs, _) in zip(chosen, task.token_scores(table.batch(chosen)), strict=True):
-            scored[row] = (-float(log_probs.double().sum()), len(log_probs))
+            scored[row] = (-float(log_probs.cpu().double().sum()), len(log_probs))
     for row in rows:
         total, count = scored[row]
         if count:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from expunge.data.order import random_seed
 from expunge.data.tables import TokenTable
+from expunge.data.token_stream import Encoder
 from expunge.errors import DataError
 from expunge.measures.familiarity import Prompt, TargetTerms, found_terms, not_given
 from expunge.measures.perplexity import spread
@@ -75,13 +77,14 @@ def cut_prompts(
     generator = np.random.default_rng(random_seed(seed, "prompts"))
     generator.shuffle(rows)
     per_row = max(1, -(-wanted // max(1, len(rows))))
+    prefix = Encoder(task.tokenizer).prefix  # models that were trained with a token for the beginning expect it
     for row in rows:
         if len(completion) >= wanted:
             break
         for start, at in _places(task, table, row, terms, per_row):
             back = int(generator.integers(2, 7))
-            ids = np.array(table.ids[table.starts[row] :][: table.lengths[row]])
-            exact = tuple(ids[start:at].tolist())
+            ids = np.array(table.ids[table.starts[row] :][: table.lengths[row]]).tolist()
+            exact = (*(prefix if start else ()), *ids[start:at])
             early = exact[: max(8, len(exact) - back)]
             completion.append(_prompt(task, early))
             probability.append(_prompt(task, exact))
@@ -97,6 +100,16 @@ def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
     )
 
 
+def text_of(task: CausalLM, ids: Sequence[int], start: int, end: int) -> str:
+    """What tokens `start` to `end` add to the text before them.
+
+    With the token before them, since decoders of the SentencePiece kind drop the space at the beginning of what they get.
+    """
+    decode = partial(task.tokenizer.decode, clean_up_tokenization_spaces=False)
+    before = decode(list(ids[start - 1 : start]))
+    return str(decode(list(ids[start - 1 : end])))[len(before) :]
+
+
 def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wanted: int) -> list[tuple[int, int]]:
     """(first token of the context, token where the term begins) for up to `wanted` terms of a block."""
     ids = np.array(table.ids[table.starts[row] :][: table.lengths[row]]).tolist()
@@ -105,14 +118,12 @@ def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wan
     if not len(labelled):
         return []
     plain = labelled[0] <= 1  # a block without a prompt part: its context may be cut anywhere
-    pieces = [task.tokenizer.decode([token]) for token in ids]
     places: list[tuple[int, int]] = []
     at = int(max(labelled[0] + 2, 12))
     while at < len(ids) and len(places) < wanted:
         start = max(0, at - CONTEXT) if plain else 0
-        piece = pieces[at]
-        if piece.startswith(" ") or (at and pieces[at - 1].endswith("\n")):
-            ahead = "".join(pieces[at : at + 8])
+        if text_of(task, ids, at, at + 1)[:1].isspace() or text_of(task, ids, at - 1, at).endswith("\n"):
+            ahead = text_of(task, ids, at, at + 8)
             said = found_terms(ahead, terms.unique)
             begins = [term for term in said if ahead.lstrip().startswith(term)]
             if begins and not_given(begins, task.tokenizer.decode(ids[start:at], skip_special_tokens=True)):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from expunge.data.tables import TokenTable
+from expunge.data.token_stream import Encoder
 from expunge.measures.perplexity import spread
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
@@ -50,17 +51,27 @@ def extraction_strength(greedy: Sequence[bool]) -> float:
     return length / len(greedy) if len(greedy) else 0.0
 
 
-def passages(table: TokenTable, wanted: int) -> list[np.ndarray]:
-    """At most `wanted` passages of PREFIX + SUFFIX tokens, evenly spread over the table's plain-text blocks."""
-    size = PREFIX + SUFFIX
+def passages(table: TokenTable, wanted: int, prefix: Sequence[int] = ()) -> list[np.ndarray]:
+    """At most `wanted` passages of PREFIX + SUFFIX tokens, evenly spread over the table's plain-text blocks.
+
+    Args:
+        prefix: what the tokenizer puts before a text; it comes first in every passage, as it does in blocks.
+    """
+    size, begin = PREFIX + SUFFIX, np.asarray(prefix, dtype=table.ids.dtype)
     places = [
-        (row, start)
+        int(table.starts[row]) + start
         for row in range(len(table))
         if int(table.labels[table.starts[row] + 1]) != IGNORED  # a block with a prompt is no text to recite
-        for start in range(0, int(table.lengths[row]) - size + 1, size)
+        for start in range(_marked(table, row, begin), int(table.lengths[row]) - size + 1, size)
     ]
     chosen = [places[i] for i in spread(len(places), wanted)]
-    return [np.array(table.ids[table.starts[row] + start :][:size]) for row, start in chosen]
+    return [np.concatenate((begin, table.ids[at : at + size])) for at in chosen]
+
+
+def _marked(table: TokenTable, row: int, prefix: np.ndarray) -> int:
+    """Tokens of the prefix that a block begins with: all or none."""
+    start = int(table.starts[row])
+    return len(prefix) if np.array_equal(table.ids[start : start + len(prefix)], prefix) else 0
 
 
 def verbatim_recall(
@@ -71,19 +82,19 @@ def verbatim_recall(
     ROUGE-L is over words, as usual. Returns no scores where the table has no passage long enough; the second value
     holds (prompt, true, said) of each passage.
     """
-    tokens = passages(table, wanted)
+    tokens = passages(table, wanted, Encoder(task.tokenizer).prefix)
     if not tokens:
         return [], []
     decode = task.tokenizer.decode
-    prompts = [passage[:PREFIX].tolist() for passage in tokens]
+    prompts = [passage[:-SUFFIX].tolist() for passage in tokens]
     said = [texts[0] for texts in task.generate(prompts, SUFFIX)]
-    true = [decode(passage[PREFIX:].tolist(), skip_special_tokens=True) for passage in tokens]
+    true = [decode(passage[-SUFFIX:].tolist(), skip_special_tokens=True) for passage in tokens]
     rouge = [rouge_l(a.split(), b.split()) for a, b in zip(said, true, strict=True)]
     strength = []
     for start in range(0, len(tokens), 8):
         ids = torch.from_numpy(np.stack(tokens[start : start + 8]).astype(np.int64))
         labels = ids.clone()
-        labels[:, :PREFIX] = IGNORED
+        labels[:, :-SUFFIX] = IGNORED
         batch = Batch(ids=ids, labels=labels, lengths=torch.full((len(ids),), ids.shape[1]), normaliser=1.0)
         strength += [extraction_strength(greedy.tolist()) for _, greedy in task.token_scores(batch)]
     scores = []
@@ -103,5 +114,8 @@ def verbatim_recall(
                 examples=tuple(values),
             )
         )
-    answers = [{"prompt": decode(p), "true": t, "said": s} for p, t, s in zip(prompts, true, said, strict=True)]
+    answers = [
+        {"prompt": decode(p, skip_special_tokens=True), "true": t, "said": s}
+        for p, t, s in zip(prompts, true, said, strict=True)
+    ]
     return scores, answers

@@ -29,9 +29,9 @@ class Amun(Method):
     $$L = \frac{1}{2|F| + |R|} \left( \sum_{(x, y) \in F} \left[-\log p_\theta(y' \mid x') - \log p_\theta(y \mid x)\right]
           + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right)$$
 
-    For every picture to forget the nearest one that the original takes for something else is searched by projected ascent,
-    in balls that double in radius. Fine-tuning on these under the names that the original gave them lowers its confidence
-    around the picture itself, and little elsewhere.
+    For every picture to forget the nearest one that the original takes for something else is searched by projected
+    ascent, in balls that double in radius, each search from the picture itself. Fine-tuning on these under the names that
+    the original gave them lowers its confidence around the picture itself, and little elsewhere.
     """
 
     radius: PositiveFloat = 0.04

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from expunge.parts import Part
 from expunge.tasks.base import Loss, Step
 
-Kind = Literal["causal_lm", "image_classifier", "sharded_classifier"]
+Kind = Literal["causal_lm", "image_classifier", "sharded_classifier", "image_to_image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,8 @@ class Method(Part):
     """Base of all methods. A subclass is one file, named like the method, and defines `loss` or `apply`.
 
     `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
-    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`.
+    every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`; `work`
+    is `expunge.engine.work.Work` of a classifier, `expunge.engine.generator_work.GeneratorWork` of a generator.
 
     Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
     """

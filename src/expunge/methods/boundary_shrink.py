@@ -25,8 +25,8 @@ class BoundaryShrink(Method):
     $$L = \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)$$
 
     Every picture to forget is given to the nearest other class, found by one step over the boundary. Where that step does
-    not leave the true class, the class next in line is taken (the authors' code keeps the true one there). The retain set
-    is not looked at.
+    not leave the true class, the class next in line is taken (the authors' code keeps the true one there, and trains on
+    it). The search is done once: on the fixed original it finds the same class every epoch. The retain set is not looked at.
     """
 
     step: PositiveFloat = 0.1

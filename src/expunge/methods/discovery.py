@@ -13,7 +13,7 @@ from expunge.errors import RecipeError, nearest
 from expunge.methods.base import Method
 from expunge.parts import validate_part
 
-NO_METHODS = {"base", "discovery"}
+NO_METHODS = {"base", "discovery", "encoder_training"}
 
 
 def built_in() -> list[str]:

@@ -25,9 +25,10 @@ class Fisher(Method):
       \varepsilon_i \sim \mathcal{N}(0, 1), \qquad
       F = \frac{1}{|R|} \sum_{x \in R} \sum_c p_\theta(c \mid x) \left(\nabla_\theta \log p_\theta(c \mid x)\right)^2$$
 
-    Noise on every weight, the more of it the less the retained pictures' outputs depend on it. Nothing is trained. As in the
-    code, 1 / F is bounded, averaged over a layer's inputs, and ten times as large for the head and for tensors of one
-    dimension (normalisation, biases).
+    Noise on every weight, the more of it the less the retained pictures' outputs depend on it. Nothing is trained. The
+    paper derives noise that goes with F to the power -1/4; its code, and all code that follows it, has the power -1/2,
+    which is what is known by the name, and is done here. As in the code, 1 / F is bounded, averaged over a layer's
+    inputs, and ten times as large for the head and for tensors of one dimension (normalisation, biases).
     """
 
     alpha: PositiveFloat = 3e-6

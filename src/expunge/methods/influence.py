@@ -98,7 +98,7 @@ def recursion(vector: Tensor, gradients: Iterable[Tensor], count: int) -> Tensor
 def exact(vector: Tensor, gradients: Tensor, damping: float) -> Tensor:
     """H^-1 `vector` (weights,) from `gradients` (count, weights), by Woodbury's identity in as many unknowns as pictures."""
     count = len(gradients)
-    inner = (gradients @ gradients.T).double()
+    inner = (gradients @ gradients.T).cpu().double()  # not every device has float64
     inner.diagonal().add_(count * damping)
-    shares = torch.linalg.solve(inner, (gradients @ vector).double()).to(vector.dtype)
+    shares = torch.linalg.solve(inner, (gradients @ vector).cpu().double()).to(vector)
     return (vector - gradients.T @ shares) / damping

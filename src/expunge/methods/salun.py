@@ -30,6 +30,8 @@ class Salun(Method):
 
     Random labels on the weights that matter most for the forget set; all others are put back to the bit after every step,
     since momentum and weight decay would move them too. The threshold is the quantile that leaves `share` of all weights.
+    Labels are drawn once, from the wrong ones, as the formula says; the authors' code draws them anew every epoch, the true
+    one among them.
     """
 
     share: float = Field(default=0.5, gt=0, le=1)

@@ -87,7 +87,7 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
         raise ModelError(
             f"{source.name} has the classes in another order", seen=", ".join(names), allowed=", ".join(classes)
         )
-    task = ImageClassifier(model.eval(), *_normalisation(source.folder))
+    task = ImageClassifier(model.eval(), *normalisation(source.folder))
     try:
         with torch.no_grad():
             task.logits_of(torch.zeros(1, 3, size, size, dtype=task.dtype, device=task.device))
@@ -108,7 +108,8 @@ def class_names(folder: Path) -> tuple[str, ...] | None:
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
 
 
-def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of each colour channel that a saved model wants, from its preprocessor; 0.5 each where it says nothing."""
     path = folder / "preprocessor_config.json"
     content: dict[str, Any] = {}
     if path.is_file():
@@ -143,17 +144,22 @@ def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
             model.save_pretrained(aside)
         finally:
             logging.enable_progress_bar()
-        storage.write_json(
-            aside / "preprocessor_config.json",
-            {
-                "image_processor_type": "ViTImageProcessor",
-                "do_resize": True,
-                "size": {"height": size, "width": size},
-                "resample": 2,
-                "do_rescale": True,
-                "rescale_factor": 1 / 255,
-                "do_normalize": True,
-                "image_mean": list(task.mean),
-                "image_std": list(task.std),
-            },
-        )
+        write_preprocessor(aside, size, task.mean, task.std)
+
+
+def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """`preprocessor_config.json`, as transformers' image processors read it."""
+    storage.write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": size, "width": size},
+            "resample": 2,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(mean),
+            "image_std": list(std),
+        },
+    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from expunge.engine.precision import Precision
-from expunge.models.source import LoadedModel, ModelSource, load_model
+from expunge.memory import keep_freed_memory
+from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer
 from expunge.tasks.causal_lm import CausalLM
 
 
@@ -33,10 +32,11 @@ class LazyModel:
         """The tokenizer, without loading weights."""
         if self.loaded is not None:
             return self.loaded.tokenizer
-        return AutoTokenizer.from_pretrained(self.source.folder, trust_remote_code=False)
+        return load_tokenizer(self.source)
 
     def __call__(self) -> CausalLM:
         if self._task is None:
+            keep_freed_memory()
             loaded = load_model(self.source, None) if self.as_stored else load_model(self.source)
             loaded.model.to(self.precision.device)
             self.loaded = loaded

@@ -143,16 +143,38 @@ def _check_causal(source: ModelSource) -> None:
         ) from error
 
 
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Load the tokenizer alone.
+
+    Raises:
+        ModelError: the folder holds none, or one that cannot be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+    except Exception as error:
+        raise _unloadable("the tokenizer of", source, error) from error
+    return tokenizer
+
+
+def _unloadable(what: str, source: ModelSource, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"cannot load {what} {source.name} from {source.folder}",
+        seen=lines[0][:300],
+        next_step="check the files (a download that broke off?) and load it once with from_pretrained",
+    )
+
+
 def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -> LoadedModel:
     """Load weights and tokenizer.
 
     Args:
         dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would).
     """
+    tokenizer = load_tokenizer(source)
     transformers_logging.disable_progress_bar()
     try:
         stored = AutoConfig.from_pretrained(source.folder, trust_remote_code=False).dtype or torch.float32
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         model, info = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=stored if dtype is None else dtype,
@@ -161,12 +183,7 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
             output_loading_info=True,
         )
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"cannot load the model {source.name} from {source.folder}",
-            seen=lines[0][:300],
-            next_step="check the files (a download that broke off?) and load it once with from_pretrained",
-        ) from error
+        raise _unloadable("the model", source, error) from error
     finally:
         transformers_logging.enable_progress_bar()
     if info["missing_keys"]:

@@ -65,7 +65,7 @@ def token_surprise(task: CausalLM, table: TokenTable, progress: Progress | None 
     total, positions = torch.zeros(()), 0
     for number, row in enumerate(rows, 1):
         probabilities = task.row_logits(table.batch([row])).softmax(-1)
-        total = total + probabilities.double().sum(0).cpu()
+        total = total + probabilities.cpu().double().sum(0)  # not every device has float64
         positions += len(probabilities)
         if progress is not None:
             progress(number / len(rows))

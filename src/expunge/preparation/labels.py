@@ -22,7 +22,7 @@ from torch import Tensor
 
 from expunge.data.blocks import Block
 from expunge.data.token_stream import Encoder, token_ends
-from expunge.measures.familiarity import begins
+from expunge.measures.familiarity import begins, first_tokens
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.preparation.anchors import AnchorDictionary, Match, Translation
 from expunge.preparation.reinforced import Reinforced
@@ -97,8 +97,7 @@ def shown_translations(matches: Sequence[Match], text: str, task: CausalLM) -> l
             if word.lower() in old or len(word) < 2:
                 continue
             if word not in cache:
-                forms = task.tokenizer([word, f" {word}"], add_special_tokens=False)["input_ids"]
-                cache[word] = [form[0] for form in forms if form and begins(task, form[0], word)]
+                cache[word] = [token for token in first_tokens(task, word) if begins(task, token, word)]
             ids += cache[word]
         if ids:
             shown.append((match.end, ids))
@@ -140,8 +139,11 @@ def _logits_at(task: CausalLM, blocks: Sequence[tuple[Sequence[int], Sequence[in
 def generic_labels(
     blocks: Sequence[Block], reinforced: Reinforced, dictionary: AnchorDictionary, method: WhosHarryPotter
 ) -> list[Labels]:
-    """Labels of blocks; `IGNORED` where a position has no partner, no label, or repeats an anchor."""
-    task = reinforced.base
+    """Labels of blocks; `IGNORED` where a position has no partner, no label, or repeats an anchor.
+
+    Without autocast: alpha multiplies what rounding does to the difference of two models.
+    """
+    task = reinforced.base.exact()
     translations = [dictionary.translate(block.text) for block in blocks]
     matches = [dictionary.find(block.text) for block in blocks]
     originals: list[tuple[list[int], list[int]]] = []
@@ -158,7 +160,7 @@ def generic_labels(
     if method.form == "split":
         compared = _logits_at(task, originals)
     with reinforced.twin() as twin:
-        strong = _logits_at(twin, originals)
+        strong = _logits_at(twin.exact(), originals)
     labels = []
     for number, block in enumerate(blocks):
         v_base, v_reinforced, v_compared = base[number], strong[number], compared[number]

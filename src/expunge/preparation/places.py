@@ -9,7 +9,10 @@ from expunge.data.images.hub import fetch
 from expunge.data.statements import HUB
 from expunge.data.targets import classify_target, missing_target
 from expunge.data.toxic_text import prompt_files
+from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
+from expunge.measures.toxicity.scorer import DEFAULT
+from expunge.models.generator_model import NEW as NEW_GENERATORS
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
 from expunge.recipe import Recipe, Toxicity
@@ -43,7 +46,7 @@ def settle(recipe: Recipe) -> Recipe:
                 update={
                     "prompts": _if_given(recipe.toxicity.prompts),
                     "groups": _if_given(recipe.toxicity.groups),
-                    "scorer": _if_there(recipe.toxicity.scorer),
+                    "scorer": _scorer(recipe.toxicity.scorer),
                 }
             ),
             "anchors": recipe.anchors.model_copy(update={"path": _if_given(recipe.anchors.path)}),
@@ -74,6 +77,23 @@ def settle_images(recipe: ImageRecipe) -> ImageRecipe:
     model = recipe.model if recipe.model in NEW else _if_there(recipe.model)
     retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
     return recipe.model_copy(update=named | {"model": model, "retrained": retrained})
+
+
+def settle_generator(recipe: GeneratorRecipe) -> GeneratorRecipe:
+    """The recipe with every path that it names as an absolute one."""
+    named = {name: _if_there(getattr(recipe, name)) for name in ("data", "forget", "retain")}
+    model = recipe.model if recipe.model in NEW_GENERATORS else _if_there(recipe.model)
+    retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
+    network = recipe.network
+    if network.model not in NEW:
+        network = network.model_copy(update={"model": _if_there(network.model)})
+    return recipe.model_copy(update=named | {"model": model, "retrained": retrained, "network": network})
+
+
+def _scorer(name: str) -> str:
+    """A scorer's name, whose folder, where it is one, may have a label behind it."""
+    place, mark, label = name.partition("#")
+    return name if name == DEFAULT else f"{_if_there(place)}{mark}{label}"
 
 
 def _absolute(path: str) -> str:

@@ -33,13 +33,14 @@ class Reinforced:
         "what its weights were made from: the name of the stage they were read from"
         torch.manual_seed(seed)
         if settings.adapter:
-            from peft import LoraConfig
+            # By peft itself: transformers' `add_adapter` refuses the newest peft whenever it expects one not yet released.
+            from peft import LoraConfig, inject_adapter_in_model
 
             # Scaling alpha / rank of 2 as in the LoRA paper's language model runs (Hu et al. 2021, table 11).
             config = LoraConfig(
                 r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
             )
-            task.model.add_adapter(config, ADAPTER)
+            inject_adapter_in_model(config, task.model, ADAPTER)
             self._twin = task
         else:
             self._twin = CausalLM(copy.deepcopy(task.model), task.tokenizer, task.autocast)
@@ -47,13 +48,20 @@ class Reinforced:
     @contextlib.contextmanager
     def twin(self) -> Iterator[CausalLM]:
         """The reinforced model, inside the context; outside, `base` is the base model."""
-        if self.settings.adapter:
-            self.base.model.enable_adapters()
+        self._switch(True)
         try:
             yield self._twin
         finally:
-            if self.settings.adapter:
-                self.base.model.disable_adapters()
+            self._switch(False)
+
+    def _switch(self, on: bool) -> None:
+        """Switch the adapter, where there is one."""
+        if self.settings.adapter:
+            from peft.tuners.tuners_utils import BaseTunerLayer
+
+            for module in self.base.model.modules():
+                if isinstance(module, BaseTunerLayer):
+                    module.enable_adapters(on)
 
     def train(
         self,
@@ -111,5 +119,4 @@ class Reinforced:
             for name, parameter in self._twin.model.named_parameters():
                 if name in weights:
                     parameter.copy_(weights[name])
-        if self.settings.adapter:
-            self.base.model.disable_adapters()
+        self._switch(False)

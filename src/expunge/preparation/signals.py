@@ -71,8 +71,10 @@ def reinforced_model(
 
 def anchors(
     recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, count: int, show: Silent
-) -> AnchorDictionary:
-    """The anchored terms: the user's, an endpoint's, or found; written to `anchors.yaml` in the run folder.
+) -> tuple[AnchorDictionary, Path]:
+    """The anchored terms: the user's, an endpoint's, or found; and the file that holds them as they are used.
+
+    It is `anchors.yaml` in the run folder, or what that is a copy of, unless the copy was edited.
 
     Args:
         count: blocks of the target.
@@ -80,7 +82,7 @@ def anchors(
     if recipe.anchors.path is not None:
         dictionary = load_anchors(Path(recipe.anchors.path))
         write_anchors(dictionary, folder.anchors)
-        return dictionary
+        return dictionary, folder.anchors
     settings = recipe.anchors.model_dump()
 
     def make(path: Path) -> None:
@@ -88,8 +90,9 @@ def anchors(
             from expunge.preparation.anchor_endpoint import anchors_from_endpoint
 
             show.stage("asking the endpoint for anchors")
-            passages = [own_text(block)[0] for block in blocks(text, recipe, reinforced.base.tokenizer)]
-            chosen = [passages[i] for i in spread(len(passages), PASSAGES)]
+            wanted = set(spread(count, PASSAGES))
+            found = enumerate(blocks(text, recipe, reinforced.base.tokenizer))
+            chosen = [own_text(block)[0] for number, block in found if number in wanted]
             key = os.environ.get("OPENAI_API_KEY")
             dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
         else:
@@ -97,11 +100,27 @@ def anchors(
             with_gains = _with_gains(recipe, reinforced, text, count, show)
             dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed)
         write_anchors(dictionary, path / "anchors.yaml")
+        notes = list(dictionary.notes)
+        if not len(dictionary):
+            notes.append(
+                "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
+            )
+        for note in notes:
+            folder.log("notice", text=note)
 
     made_from = {"reinforced": reinforced.digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
     path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
-    storage.write_bytes(folder.anchors, path.read_bytes())
-    return load_anchors(path)
+    if not _is_edited(folder):
+        storage.write_bytes(folder.anchors, path.read_bytes())
+    return load_anchors(path), path
+
+
+def _is_edited(folder: RunFolder) -> bool:
+    """Whether `anchors.yaml` is none that the run found, now or for an earlier target: then it is the user's work."""
+    if not folder.anchors.is_file():
+        return False
+    here = folder.anchors.read_bytes()
+    return all(here != path.read_bytes() for path in folder.stages.glob("anchors-*/anchors.yaml"))
 
 
 def _with_gains(

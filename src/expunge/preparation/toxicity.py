@@ -62,10 +62,11 @@ def measured_toxicity(
     return Toxic(scores, rows, {"name": scorer.name, "digest": scorer.digest})
 
 
-def toxicity_digests(settings: Toxicity) -> dict[str, str]:
-    """sha256 of the files of prompts that are used."""
+def toxicity_digests(settings: Toxicity, toxic: Toxic) -> dict[str, Any]:
+    """sha256 of the files of prompts that are used, and of what the scorer is made of."""
     named = {"prompts": settings.prompts, "groups": settings.groups}
-    return {name: storage.digest_file(Path(path)) for name, path in named.items() if path is not None}
+    files = {name: storage.digest_file(Path(path)) for name, path in named.items() if path is not None}
+    return {"toxicity prompts": files, "toxicity scorer": toxic.scorer["digest"]}
 
 
 def toxic_side_by_side(by_model: Mapping[Which, Toxic]) -> dict[str, Any]:

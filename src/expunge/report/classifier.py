@@ -31,32 +31,34 @@ HEADLINES = (
 def classifier_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     """Values of `classifier.html.jinja` that a run on a language model does not have."""
     table = {(row.measure, row.split): row for row in rows(contents.scores)}
-    losses = _losses(folder)
+    values = losses(folder)
     return {
-        "asked_and_done": _asked_and_done(contents),
+        "asked_and_done": asked_and_done(contents),
         "limits": wording.LIMITS_OF_CLASSIFIERS,
         "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
         "confidences": _confidences(folder),
-        "losses": classifier_figures.losses("losses", losses) if losses else None,
-        "cost": _cost(contents),
+        "losses": classifier_figures.losses("losses", values) if values else None,
+        "cost": cost(contents),
     }
 
 
-def _asked_and_done(contents: Contents) -> str:
-    cost = contents.part("cost") or {}
+def asked_and_done(contents: Contents) -> str:
+    spent = contents.part("cost") or {}
     method = f"The method “{contents.method_title}”"
     if contents.record is None:
         return f"{method} was asked for. The run has not ended."
     text = f"{method} was applied to the model"
-    if cost.get("image_passes") is not None:
-        text += f" in {numbers.count(cost['image_passes'])} image passes"
-    if cost.get("share_of_retraining") is not None:
-        text += f", {numbers.share(cost['share_of_retraining'])} of those of training anew"
-    text += f"; the run took {numbers.seconds(cost['seconds_total'])}" if cost.get("seconds_total") is not None else ""
+    if spent.get("image_passes") is not None:
+        text += f" in {numbers.count(spent['image_passes'])} image passes"
+    if spent.get("share_of_retraining") is not None:
+        text += f", {numbers.share(spent['share_of_retraining'])} of those of training anew"
+    text += (
+        f"; the run took {numbers.seconds(spent['seconds_total'])}" if spent.get("seconds_total") is not None else ""
+    )
     return f"{text}.{sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
 
 
-def _stage(folder: RunFolder, name: str, file: str) -> Path | None:
+def stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
     """A file of the only stage of this name; None where there is none, or more than one it could be."""
     found = sorted(folder.stages.glob(f"{name}-*/{file}"))
     return found[0] if len(found) == 1 else None
@@ -66,7 +68,7 @@ def _confidences(folder: RunFolder) -> Markup | None:
     """The figure of confidences in the right class, of the models whose outputs are still there."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for model in wording.MODELS:
-        if (path := _stage(folder, f"measured-{model}", "outputs.npz")) is None:
+        if (path := stage_file(folder, f"measured-{model}", "outputs.npz")) is None:
             continue
         try:
             outputs = Outputs.load(path)
@@ -80,22 +82,22 @@ def _confidences(folder: RunFolder) -> Markup | None:
     return classifier_figures.confidences("confidences", found) if found else None
 
 
-def _losses(folder: RunFolder) -> dict[str, list[float]]:
+def losses(folder: RunFolder) -> dict[str, list[float]]:
     """The method's losses, phase by phase in their order."""
-    path = _stage(folder, "unlearned", "trained.json")
-    losses = storage.read_json(path).get("losses") if path else None
-    return {str(phase): list(values) for phase, values in (losses or {}).items() if values}
+    path = stage_file(folder, "unlearned", "trained.json")
+    found = storage.read_json(path).get("losses") if path else None
+    return {str(phase): list(values) for phase, values in (found or {}).items() if values}
 
 
-def _cost(contents: Contents) -> list[tuple[str, str]]:
-    cost = contents.part("cost")
-    if not cost:
+def cost(contents: Contents) -> list[tuple[str, str]]:
+    spent = contents.part("cost")
+    if not spent:
         return []
-    passes, share = cost.get("image_passes"), cost.get("share_of_retraining")
+    passes, share = spent.get("image_passes"), spent.get("share_of_retraining")
     return [
-        ("Time in all", numbers.seconds(cost.get("seconds_total"))),
+        ("Time in all", numbers.seconds(spent.get("seconds_total"))),
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Image passes of unlearning", numbers.UNKNOWN if passes is None else numbers.count(passes)),
         ("Image passes, of those of training anew", "not known" if share is None else numbers.share(share)),
-        ("Peak memory", numbers.bytes_(cost.get("peak_memory_bytes"))),
+        ("Peak memory", numbers.bytes_(spent.get("peak_memory_bytes"))),
     ]

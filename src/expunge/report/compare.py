@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
+from expunge.characters import clean
 from expunge.errors import RunError
 from expunge.measures.score import Score
 from expunge.report import figures, numbers, wording
-from expunge.report.characters import clean
 from expunge.report.contents import Contents, read_contents
 from expunge.report.page import render_page
 from expunge.report.scores_table import Row, change, rows, score_text

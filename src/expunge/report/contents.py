@@ -44,6 +44,11 @@ class Contents:
         return self.recipe.get("task") == "image_classifier"
 
     @property
+    def generator(self) -> bool:
+        """Whether the run is of an image-to-image generator."""
+        return self.recipe.get("task") == "image_to_image"
+
+    @property
     def title(self) -> str:
         """What was to be forgotten, in the user's words."""
         return str(self.part("title") or self.recipe.get("forget") or "not named")
@@ -56,7 +61,9 @@ class Contents:
     @property
     def method_title(self) -> str:
         """What the method is called in words."""
-        if self.classifier and (named := wording.title(str((self.part("method") or {}).get("citation") or ""))):
+        if (self.classifier or self.generator) and (
+            named := wording.title(str((self.part("method") or {}).get("citation") or ""))
+        ):
             return named
         return wording.method(self.method)
 

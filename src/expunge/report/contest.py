@@ -84,9 +84,12 @@ def contest_page(folder: RunFolder) -> str:
         recipe_text=text,
         figures=figures,
         rows=rows,
+        diverged=figures.get("diverged", []),
         known=known,
         best=next((row for row in rows if not row["over_budget"]), None),
-        citations={row["name"]: wording.title(row.get("citation") or "") for row in rows},
+        citations={
+            row["name"]: wording.title(row.get("citation") or "") for row in [*rows, *figures.get("diverged", [])]
+        },
         estimate=estimate,
         epsilon=epsilon,
         population_note=NOTE,
@@ -95,7 +98,7 @@ def contest_page(folder: RunFolder) -> str:
         epsilons=contest_plots.epsilons("epsilons", rows, ceiling, models) if rows else None,
         leaks=leaks(figures, recipe) if rows else [],
         confidences=_confidences(folder.path / RESULTS, figures),
-        settings=[(row["name"], _settings(row.get("settings") or {})) for row in rows],
+        settings=[(row["name"], _settings(row.get("settings") or {})) for row in [*rows, *figures.get("diverged", [])]],
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from expunge.characters import clean
 from expunge.report import numbers, wording
-from expunge.report.characters import clean
 
 TEMPLATES = Path(__file__).parent / "templates"
 

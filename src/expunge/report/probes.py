@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.report.characters import visible
+from expunge.characters import visible
 
 TOKENS = 7
 "tokens shown for a prompt: as many as there are colours that everyone can tell apart"

@@ -15,6 +15,7 @@ from expunge.report import figures, numbers, wording
 from expunge.report.classifier import classifier_parts
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
+from expunge.report.generator import generator_parts
 from expunge.report.language import language_parts
 from expunge.report.page import render_page
 from expunge.report.scores_table import Row, gaps, rows, without_details
@@ -37,10 +38,16 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
     table = without_details(rows(contents.scores))
-    parts = classifier_parts(contents, folder) if contents.classifier else language_parts(contents)
+    if contents.generator:
+        template, parts = "generator.html.jinja", generator_parts(contents, folder)
+    elif contents.classifier:
+        template, parts = "classifier.html.jinja", classifier_parts(contents, folder)
+    else:
+        template, parts = "report.html.jinja", language_parts(contents)
     return render_page(
-        "classifier.html.jinja" if contents.classifier else "report.html.jinja",
+        template,
         **parts,
+        pictures=contents.generator and bool(parts["grid"]),
         run=contents,
         verdict=verdict_words(
             contents.part("verdict"), retrained=any(score.model == "retrained" for score in contents.scores)
@@ -51,7 +58,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
             if (members := [row for row in table if row.family == family])
         ],
         has={model: any(model in row.by_model for row in table) for model in wording.MODELS},
-        gaps=gaps(table, benchmarks=not contents.classifier),
+        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
         stages=list(((contents.part("cost") or {}).get("seconds") or {}).items()),
         started=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(contents.started)) if contents.started else None,
         digests=_flat(contents.part("digests") or {}),

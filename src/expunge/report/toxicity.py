@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -117,9 +118,10 @@ def _false_terms(table: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _settings(settings: Mapping[str, Any], contents: Contents) -> list[tuple[str, str]]:
     scorer = (contents.toxicity or {}).get("scorer") or {}
-    found = [(words, settings[name]) for name, words in toxicity_wording.SETTINGS.items() if name in settings]
+    found = [(words, settings.get(name)) for name, words in toxicity_wording.SETTINGS.items()]
+    found = [(words, Path(value).name if words.startswith("prompts") and isinstance(value, str) else value)
+             for words, value in found]  # fmt: skip
     found += [("seed", contents.recipe.get("seed")), ("scorer", scorer.get("name"))]
-    found += [("scorer, sha256 of what it is made of", scorer.get("digest"))]
     return [(words, str(value)) for words, value in found if value is not None]
 
 

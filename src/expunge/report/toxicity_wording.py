@@ -152,10 +152,10 @@ SHOWN = (
 
 SETTINGS = {
     "prompts": "prompts",
-    "max_prompts": "prompts used, at most",
+    "max_prompts": "of these used, at most",
     "samples": "continuations a prompt",
     "groups": "prompts by group",
-    "group_prompts": "prompts used of each group, at most",
+    "group_prompts": "of these used for each group, at most",
     "group_samples": "continuations of a prompt by group",
     "max_new_tokens": "tokens of a continuation, at most",
     "temperature": "temperature",

@@ -65,6 +65,9 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     elif words.unit == "points":
         limit = f"{words.bound} {_points(threshold)}"
         measured = _points(value)
+    elif words.unit in ("times before", "dB"):
+        unit = " times before" if words.unit == "times before" else "\u00a0dB"
+        limit, measured = f"{words.bound} {_any(threshold)}{unit}", _any(value)
     elif words.unit == "area":
         limit, measured = f"{words.bound} {_any(threshold)}", _any(value)
     else:

@@ -41,5 +41,7 @@ class Check:
         "share of the weights",
         "points",
         "area",
+        "times before",
+        "dB",
     ]
     "the reference: the retrained model where there is one, else the model before"

@@ -26,18 +26,23 @@ ATTACKED = 8
 def contest_figures(
     folder: Path, sets: ImageSets, methods: Mapping[str, dict[str, Any]], models: int, budget: float
 ) -> dict[str, Any]:
-    """{"ceiling": row, "methods": [row, ...]}, best score first; a row is what `contest.json` keeps of a method.
+    """{"ceiling": row, "methods": [row, ...], "diverged": [...]}, best score first; a row is what `contest.json` keeps.
 
+    A method of which a model has come to nothing is among the diverged ones: its score is 0, and it has no figures.
     Every method is compared with the same retrained models; the ceiling is that of as many independent ones.
     """
     oracle, independent = (read_group(folder, name, models) for name in (RETRAINED, INDEPENDENT))
     labels = {name: sets.tensors[name].labels.numpy() for name in ("forget", "retain", "test")}
-    rows = []
+    rows, diverged = [], []
     for name, settings in methods.items():
         place = group_name(name, settings)
-        row = figures_of(read_group(folder, place, models), oracle, independent, labels, budget)
-        about = {"name": name, "citation": method_class(name).citation(), "settings": settings, "group": place}
-        rows.append({**about, **row})
+        group = read_group(folder, place, models)
+        citation = method_class(settings["method"]["name"]).citation()
+        about = {"name": name, "citation": citation, "settings": settings, "group": place}
+        if group.diverged:
+            diverged.append({**about, "models": len(group.diverged), "reason": group.diverged[0]})
+        else:
+            rows.append({**about, **figures_of(group, oracle, independent, labels, budget)})
     rows.sort(key=lambda row: (-row["score"]["value"], -row["forgetting"]["value"]))
     # The independent oracles' compute is that of training anew: their row is what a perfect unlearner would show.
     ceiling = figures_of(independent, oracle, None, labels, np.inf)
@@ -48,6 +53,7 @@ def contest_figures(
         "retrained_accuracy": {split: _mean_accuracy(oracle, labels, split) for split in labels},
         "ceiling": {"name": "retrained again", **ceiling},
         "methods": rows,
+        "diverged": diverged,
         "classes": list(sets.classes),
         "forget_labels": labels["forget"].tolist(),
     }

@@ -109,10 +109,16 @@ def _sets(recipe: str) -> ImageSets:
 
 
 def make_model(job: Job) -> float:
-    """Train or unlearn one model and keep what it says; the seconds it took."""
+    """Train or unlearn one model and keep what it says; the seconds it took.
+
+    An unlearned model that comes to nothing is kept as that, with the reason: it would come to nothing again.
+
+    Raises:
+        DivergedError: a model trained anew came to nothing.
+    """
     recipe = make_image_recipe({**job.recipe, "unlearning": job.fields}, {})
     sets = _sets(yaml.safe_dump(job.recipe))
-    start, cpu = time.monotonic(), time.process_time()
+    start, cpu, diverged = time.monotonic(), time.process_time(), ""
     seed = random_seed(recipe.seed, "contest", job.group, job.seed) % (1 << 31)
     if job.method is None:
         task = new_classifier(recipe.model, sets.classes, seed)
@@ -121,20 +127,24 @@ def make_model(job: Job) -> float:
         work = Work(
             task=task, retain=kept, forget=kept, validation=None, classes=classes, seed=seed, class_weights=weights
         )
-        fit(work, fitting_phase(recipe))
     else:
         task = load_classifier(locate(job.base), sets.classes, sets.size)
         work = make_work(recipe, task, sets, seed)
         work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
-        try:
+    try:
+        if job.method is None:
+            fit(work, fitting_phase(recipe))
+        else:
             unlearn(work, make_method(job.method), loss_phase(recipe))
-        except DivergedError as error:
-            raise _diverged(job, error.what) from error
+    except DivergedError as error:
+        diverged = error.what
     seconds, spent = time.monotonic() - start, time.process_time() - cpu
-    outputs = outputs_of(task, sets)
-    if not all(np.isfinite(logits).all() for logits in outputs.logits.values()):
-        raise _diverged(job, "its outputs are not numbers")
-    arrays = {f"logits_{name}": value.astype(np.float32) for name, value in outputs.logits.items()}
+    logits = {} if diverged else outputs_of(task, sets).logits
+    if not all(np.isfinite(each).all() for each in logits.values()):
+        diverged, logits = "its outputs are not numbers", {}
+    if diverged and job.method is None:
+        raise _diverged(job, diverged)
+    arrays = {f"logits_{name}": value.astype(np.float32) for name, value in logits.items()}
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -143,6 +153,7 @@ def make_model(job: Job) -> float:
         share=work.cost.passes / retraining_passes(recipe, sets),
         seconds=seconds,
         cpu_seconds=spent,
+        diverged=diverged,
         **arrays,
     )
     job.path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,8 +164,8 @@ def make_model(job: Job) -> float:
 def _diverged(job: Job, what: str) -> DivergedError:
     return DivergedError(
         f"model {job.seed} of {job.group} has come to nothing: {what}",
-        seen=job.method or "training anew",
-        next_step="leave the method out (--methods a,b), or lower its learning rate; what is finished stays",
+        seen="training anew",
+        next_step="lower --fitting.learning_rate, in another --out",
     )
 
 
@@ -163,20 +174,22 @@ class Group:
     """The models of one kind.
 
     Attributes:
-        logits: by split, (models, pictures, classes).
+        logits: by split, (models, pictures, classes), of those that have not diverged.
         share: (models,) image passes over those of retraining.
         cpu_seconds: (models,) of a process on one thread.
+        diverged: why, of each model that has come to nothing.
     """
 
     logits: dict[str, np.ndarray]
     share: np.ndarray
     cpu_seconds: np.ndarray
+    diverged: tuple[str, ...] = ()
 
 
 def read_group(folder: Path, group: str, models: int) -> Group:
     """What the first `models` models of a group say."""
     logits: dict[str, list[np.ndarray]] = {}
-    share, seconds = [], []
+    share, seconds, diverged = [], [], []
     for seed in range(models):
         with np.load(folder / "results" / group / f"{seed:04d}.npz", allow_pickle=False) as stored:
             for key in stored.files:
@@ -184,4 +197,7 @@ def read_group(folder: Path, group: str, models: int) -> Group:
                     logits.setdefault(key.removeprefix("logits_"), []).append(stored[key])
             share.append(float(stored["share"]))
             seconds.append(float(stored["cpu_seconds"]))
-    return Group({name: np.stack(values) for name, values in logits.items()}, np.array(share), np.array(seconds))
+            if reason := str(stored["diverged"]) if "diverged" in stored.files else "":
+                diverged.append(reason)
+    stacked = {name: np.stack(values) for name, values in logits.items()}
+    return Group(stacked, np.array(share), np.array(seconds), tuple(diverged))

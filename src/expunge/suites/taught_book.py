@@ -70,6 +70,7 @@ def teach(
     """
     show = show or Silent()
     folder = RunFolder(out)
+    _refuse_foreign(folder)
     taught = Taught(
         folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
     )
@@ -102,6 +103,18 @@ def teach(
     finally:
         show.close()
     return taught
+
+
+def _refuse_foreign(folder: RunFolder) -> None:
+    """Raise where models lie in the folder that no teaching made: they would be taken for taught."""
+    there = [name for name in ("model", "retrained") if (folder.path / name).exists()]
+    if there and not (folder.path / "teach.json").is_file():
+        raise RunError(
+            f"{folder.path} holds models that were not taught there: it has no teach.json",
+            seen=", ".join(f"{name}/" for name in there),
+            allowed="a new folder, or that of an earlier teaching",
+            next_step="choose another --out",
+        )
 
 
 def _claim(folder: RunFolder, settings: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
@@ -56,6 +57,12 @@ class CausalLM:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    def exact(self) -> CausalLM:
+        """The same model without autocast: for figures of which small differences decide."""
+        twin = copy.copy(self)
+        twin.autocast = nullcontext
+        return twin
 
     def _head_is_plain(self) -> bool:
         head = self.model.get_output_embeddings()
@@ -274,7 +281,9 @@ class CausalLM:
     ) -> Iterator[list[str]]:
         """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
 
-        Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before.
+        Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
+        the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
+        model recites.
         """
         end = self.tokenizer.eos_token_id
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -288,7 +297,7 @@ class CausalLM:
                 ids[row, width - len(prompts[i]) :] = torch.tensor(list(prompts[i]))
                 mask[row, width - len(prompts[i]) :] = 1
             torch.manual_seed(seed * 1_000_003 + start)
-            with self.autocast():
+            with self.autocast(), self._no_settings_of_its_own():
                 output = self.model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=mask.to(self.device),
@@ -303,6 +312,19 @@ class CausalLM:
                 texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
         for i in range(len(prompts)):
             yield texts[i]
+
+    @contextmanager
+    def _no_settings_of_its_own(self) -> Iterator[None]:
+        """`generate` fills what it is not told from `model.generation_config`: here with nothing but the tokens that end."""
+        own = self.model.generation_config
+        ends = None if own is None else own.eos_token_id
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=self.tokenizer.eos_token_id if ends is None else ends
+        )
+        try:
+            yield
+        finally:
+            self.model.generation_config = own
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -36,10 +36,15 @@ class _LinearCrossEntropy(Function):
             rows = slice(start, start + CHUNK)
             chunk = hidden[rows].detach().to(dtype)
             logits = (chunk @ cast_head.T).to(wide)
-            logsum = logits.logsumexp(-1)
-            logsums[rows] = logsum
+            wanted = logits.gather(1, target[rows])
+            # One pass of exponentials for value and gradient; divided by their own sum, the probabilities add up to 1,
+            # which exp(logits - logsumexp) does not to the last digits: an error all classes share does not cancel.
+            top = logits.amax(-1, keepdim=True)
+            sums = logits.sub_(top).exp_().sum(-1, keepdim=True)
+            logsum = top + sums.log()
+            logsums[rows] = logsum[:, 0]
             mass = weight[rows].to(wide)
-            losses = (mass * (logsum[:, None] - logits.gather(1, target[rows]))).sum(1)
+            losses = (mass * (logsum - wanted)).sum(1)
             if ceiling is not None:
                 limit = ceiling[rows].to(wide) if isinstance(ceiling, Tensor) else ceiling
                 mass = mass * (losses < limit)[:, None]  # a row above it is a constant: no gradient
@@ -48,7 +53,7 @@ class _LinearCrossEntropy(Function):
             if grad_hidden is None and grad_head is None:
                 continue
             # d/dlogits = (sum of weights) * softmax - weights, in place of the logits: no second copy
-            gradient = logits.sub_(logsum[:, None]).exp_().mul_(mass.sum(1, keepdim=True))
+            gradient = logits.mul_(mass.sum(1, keepdim=True) / sums)
             gradient.scatter_add_(1, target[rows], -mass)
             narrow = gradient.to(dtype)
             if grad_hidden is not None:

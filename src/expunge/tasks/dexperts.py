@@ -62,7 +62,7 @@ class DExperts(nn.Module):
         self, input_ids: Tensor, past_key_values: DynamicCache | None = None, use_cache: bool = False, **inputs: Any
     ) -> Any:
         """`logits` (rows, time, vocabulary), -inf outside the nucleus."""
-        layers = self.models[0].config.num_hidden_layers
+        layers = self.config.num_hidden_layers // 3
         logits = []
         for number, model in enumerate(self.models):
             own = {}

@@ -1,4 +1,4 @@
-"""One phase of training a classifier, as a method describes it."""
+"""One phase of training over pictures, as a method describes it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Phase:
         beside_batch_size: of the second set, where there is one; `batch_size` where absent.
         continues: phases with the same word here go on with one another's momentum (or Adam's averages), as if one
             optimizer served them all; they train the same parameters.
+        betas: of Adam: how much of its averages of gradients and of their squares is kept in a step.
+        max_grad_norm: gradients are clipped to this norm, where it is given.
         mode: "train" lets batch normalisation follow the batches; "eval" holds its running figures.
     """
 
@@ -42,6 +44,8 @@ class Phase:
     steps: int | None = None
     beside_batch_size: int | None = None
     continues: str = ""
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float | None = None
     mode: Literal["train", "eval"] = "train"
 
     def rate(self, step: int, steps: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from expunge.data.images import arrays
@@ -447,6 +448,48 @@ def test_a_data_set_of_the_hub_is_its_folder(pets: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     assert len(read("owner/things:pets")) == 5
     assert asked == [("owner/things", "dataset", "pets/*.parquet")]
+
+
+def test_the_data_set_of_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in its layout: two croppings, faces of nine age groups with names, other columns of classes behind."""
+    import huggingface_hub
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ages = ["0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70"]
+    features = {
+        "image": {"_type": "Image"},
+        "age": {"names": ages, "_type": "ClassLabel"},
+        "gender": {"names": ["Male", "Female"], "_type": "ClassLabel"},
+        "service_test": {"dtype": "bool", "_type": "Value"},
+    }
+    for cropping, parts in (("0.25", {"train": 27, "validation": 9}), ("1.25", {"train": 9})):
+        for part, count in parts.items():
+            rows = [
+                {"image": {"bytes": png(i), "path": None}, "age": i % 9, "gender": i % 2, "service_test": i > 3}
+                for i in range(count)
+            ]
+            table = pa.Table.from_pylist(rows)
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+            (tmp_path / cropping).mkdir(exist_ok=True)
+            pq.write_table(table, tmp_path / cropping / f"{part}-00000-of-00001-0123456789abcdef.parquet")
+    asked: list[tuple[str, Any]] = []
+
+    def snapshot(identifier: str, **options: Any) -> str:
+        asked.append((identifier, options["allow_patterns"]))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    for path in sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if content.get("task") == "image_classifier":
+            images = read(content["data"])
+            assert images.classes == tuple(ages)
+            assert images.labels.tolist() == [i % 9 for i in range(27)]
+            assert set(images.columns) >= {"age", "gender"}
+            assert "only the part train is read, not validation" in images.notes
+    assert len(asked) == 2
+    assert all(name == "HuggingFaceM4/FairFace" and "0.25/*.parquet" in patterns for name, patterns in asked)
 
 
 def test_links_inside_the_cache_of_the_hub_are_followed(tmp_path: Path) -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from expunge.measures.toxicity import generation
 from expunge.measures.toxicity.generation import Continuation, continue_prompts, draw
@@ -137,16 +146,22 @@ def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM) -> None:
     assert shapes == [(2, 7), (10, 1), (10, 1)]
 
 
-def test_other_kinds_of_attention(tiny_model_folder: Path) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
+COMMON = {"vocab_size": 500, "initializer_range": 0.2, "eos_token_id": 2}
+OTHERS = [
+    (MistralForCausalLM, MistralConfig, {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "sliding_window": 6,
+    }),
+    (GPT2LMHeadModel, GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
+    (BloomForCausalLM, BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 2}),
+]  # fmt: skip
 
-    tokenizer = load_task(tiny_model_folder).tokenizer
+
+@pytest.mark.parametrize(("kind", "config", "sizes"), OTHERS, ids=[kind.__name__ for kind, *_ in OTHERS])
+def test_other_kinds_of_attention(kind: Any, config: Any, sizes: dict[str, int], tiny_model_folder: Path) -> None:
+    """A window, learned positions, ALiBi."""
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, sliding_window=6, initializer_range=0.2, eos_token_id=2,
-    )  # fmt: skip
-    task = CausalLM(MistralForCausalLM(config).eval(), tokenizer)
+    task = CausalLM(kind(config(**COMMON, **sizes)).eval(), load_task(tiny_model_folder).tokenizer)
     found = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=8, seed=2)
     streams = generation._streams(PROMPTS, 2, 8, 2)
     for prompt, of_prompt, texts in zip(PROMPTS, streams, found, strict=True):

@@ -23,7 +23,8 @@ def list_parquet(folder: Path, files: list[Path]) -> Listing:
     """Rows of the training part (files or folders named `train`), or of all files where no part is named.
 
     The picture is a struct with `bytes` or a `path` below the folder, or plain bytes. Columns of class indices have
-    their names from the metadata of `datasets`. Ids are row numbers, counted over the files in order of name.
+    their names from the metadata of `datasets`; the first of them is the label where no column is called so. Ids are row
+    numbers, counted over the files in order of name.
 
     Raises:
         DataError: pyarrow is not installed, a damaged file, no column of pictures, several parts and no `train`.
@@ -64,7 +65,9 @@ def list_parquet(folder: Path, files: list[Path]) -> Listing:
         columns=columns,
         decode=pictures,
         source=str(folder),
-        label=next((name for name in columns if name in LABEL_COLUMNS), None),
+        label=next(
+            (name for name in columns if name in LABEL_COLUMNS), next((name for name in columns if name in names), None)
+        ),
         class_names={name: values for name, values in names.items() if name in columns},
         notes=notes + left,
     )

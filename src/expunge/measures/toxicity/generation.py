@@ -111,10 +111,10 @@ def _continue(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(task.device), mask.to(task.device)
-    ends = torch.tensor(_ends(task), dtype=torch.long, device=task.device)
-    uniform = torch.from_numpy(streams.reshape(-1, length)).to(task.device)
+    ends = torch.tensor(_ends(task), dtype=torch.long)
+    uniform = torch.from_numpy(streams.reshape(-1, length))
     said: list[list[int]] = [[] for _ in range(len(uniform))]
-    live = torch.arange(len(uniform), device=task.device)
+    live = torch.arange(len(uniform))
     cache = DynamicCache(config=task.model.config)
     with task.autocast():  # around all steps, so that weights are cast once
         logits = _next_logits(task, ids, mask, cache)
@@ -125,55 +125,58 @@ def _continue(
             right &= ~torch.isin(tokens, ends)
             if not right.all():
                 kept = right.nonzero()[:, 0]
-                live, tokens, mask = live[kept], tokens[kept], mask[kept]
-                cache.batch_select_indices(kept)
+                live, tokens = live[kept], tokens[kept]
+                mask = mask[kept.to(task.device)]
+                cache.batch_select_indices(kept.to(task.device))
             for row, token in zip(live.tolist(), tokens.tolist(), strict=True):
                 said[row].append(token)
             if not len(live) or step == length - 1:
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            logits = _next_logits(task, tokens[:, None], mask, cache)
+            logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
     return said
 
 
 def _next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     """(rows, vocabulary) after the last of `ids` (rows, new), which lie behind what the cache holds; mask (rows, all)."""
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    known = inspect.signature(task.model.forward).parameters
     inputs = {
         "input_ids": ids,
-        "position_ids": positions,
         # without padding there is nothing to mask, and the kernel without a mask is quicker
         "attention_mask": None if bool(mask.all()) else mask,
         "use_cache": True,
         # the older name is what older releases of transformers know
-        "cache" if "cache" in inspect.signature(task.model.forward).parameters else "past_key_values": cache,
+        "cache" if "cache" in known else "past_key_values": cache,
     }
+    if "position_ids" in known:  # models with ALiBi read positions off the mask
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     if task.plain_head:
         hidden = task.model.base_model(**inputs).last_hidden_state[:, -1]
         logits: Tensor = task.model.get_output_embeddings()(hidden)
     else:
-        logits = task.model(**inputs).logits[:, -1]
+        last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        logits = task.model(**inputs, **last).logits[:, -1]
     return logits
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """(a token for each row, whether its logits are numbers), both (rows,).
+    """(a token for each row, whether its logits are numbers), both (rows,) and on the processor.
 
     Tokens are drawn by inverting the distribution function of the likeliest ones, in falling order, at `uniform` (rows,)
     in [0, 1): one number a token.
 
     Args:
-        logits: (rows, vocabulary).
+        logits: (rows, vocabulary), on any device; sums are made on the processor, since not every device has float64.
     """
     probabilities = (logits.float() / temperature).softmax(-1)
-    right = ~probabilities.isnan().any(-1)
+    right = ~probabilities.isnan().any(-1).cpu()
     probabilities = probabilities.nan_to_num(0.0)
-    tokens = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    tokens = torch.zeros(len(logits), dtype=torch.long)
     rest = right.nonzero()[:, 0]
     for count in (*(count for count in SORTED if count < logits.shape[1]), logits.shape[1]):
         if not len(rest):
             break
-        likeliest, ids = probabilities[rest].topk(count)
+        likeliest, ids = (found.cpu() for found in probabilities[rest.to(logits.device)].topk(count))
         mass = likeliest.double().cumsum(-1)
         whole = count == logits.shape[1]
         found = (mass[:, -1] >= top_p) | whole

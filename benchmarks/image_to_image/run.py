@@ -1,0 +1,128 @@
+"""Every method for generators on the same faces, over seeds: what is kept, what is forgotten, what it costs.
+
+    python benchmarks/image_to_image/run.py --data FOLDER --out runs/generators [--forget "age <= 12"] [--seeds 0 1 2]
+
+Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with their
+default settings or those of --set METHOD.FIELD=VALUE. The run folders stay in --out, and a run that was broken off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import expunge
+from expunge.generator_recipe import make_generator_recipe
+from expunge.measures.statistics import t_quantile
+from expunge.progress import Live
+from expunge.run_folder import RunFolder
+
+METHODS = ("encoder_scrubbing", "max_loss", "noisy_label", "retain_label", "random_encoder")
+MORE = ("constrained_scrubbing", "decoupling")
+COLUMNS = (
+    ("frechet", "retain_test"),
+    ("psnr", "retain_test"),
+    ("frechet", "forget"),
+    ("frechet", "forget_test"),
+    ("identity_recognition", "forget"),
+    ("class_recognition", "forget"),
+    ("leak_decoder", "forget"),
+)
+
+
+def stage_model(run: RunFolder, name: str) -> str:
+    (found,) = run.stages.glob(f"fitted-{name}-*/model")
+    return str(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--forget", default="age <= 12")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS, *MORE])
+    parser.add_argument("--set", nargs="*", default=[], help="METHOD.FIELD=VALUE, or .FIELD=VALUE for the recipe")
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for seed in given.seeds:
+        first: RunFolder | None = None
+        for method in given.methods:
+            settings: dict[str, Any] = {"seed": seed, "method": method, "evaluation.grid": 0 if first else 6}
+            for entry in given.set:
+                name, _, value = entry.partition("=")
+                owner, _, field = name.partition(".")
+                if owner in ("", method):
+                    settings[f"method.{field}" if owner else field] = yaml.safe_load(value)
+            if first is None:
+                settings["retrained"] = "train"
+            else:
+                settings |= {
+                    "model": stage_model(first, "base"),
+                    "retrained": stage_model(first, "retrained"),
+                    "network.model": stage_model(first, "network"),
+                }
+            recipe = make_generator_recipe({"data": given.data, "forget": given.forget}, settings)
+            run = expunge.run(recipe, given.out / f"{method}-{seed}", Live())
+            first = first or run
+            rows += rows_of(run, method, seed, first is run)
+    table = summary(rows)
+    (given.out / "table.json").write_text(json.dumps({"rows": rows, "table": table}, indent=2), encoding="utf-8")
+    print(markdown(table))
+
+
+def rows_of(run: RunFolder, method: str, seed: int, with_others: bool) -> list[dict[str, Any]]:
+    """The figures of the unlearned model; of the base and the retrained one, too, where asked for."""
+    record = json.loads(run.record.read_text(encoding="utf-8"))
+    scores = {(s.measure, s.split, s.model): s.value for s in run.read_scores()}
+    named = {"unlearned": method, **({"base": "base", "retrained": "retrained"} if with_others else {})}
+    return [
+        {
+            "method": name,
+            "seed": seed,
+            **{f"{m} {s}": scores[m, s, model] for m, s in COLUMNS if (m, s, model) in scores},
+            **(
+                {
+                    "share of training": record["cost"]["share_of_retraining"],
+                    "passed": float(record["verdict"]["passed"]),
+                }
+                if model == "unlearned"
+                else {}
+            ),
+        }
+        for model, name in named.items()
+    ]
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """(mean, half of the 95 % interval over seeds by Student's law) of every column, by method."""
+    table: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == name]
+        for column in dict.fromkeys(key for row in mine for key in row if key not in ("method", "seed")):
+            values = [row[column] for row in mine if column in row]
+            mean = sum(values) / len(values)
+            half = math.nan
+            if len(values) > 1:
+                spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+                half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
+            table.setdefault(name, {})[column] = (mean, half)
+    return table
+
+
+def markdown(table: dict[str, dict[str, tuple[float, float]]]) -> str:
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    lines = ["| model | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for name, row in table.items():
+        cells = [f"{row[c][0]:.3g} ± {row[c][1]:.2g}" if c in row else "" for c in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Attacks: measures that first try to bring the forgotten back."""

@@ -1,0 +1,110 @@
+"""The pictures of a run on a generator: what is kept and forgotten, and of both kinds what is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from expunge.data.images.image_set import ImageSet
+from expunge.data.images.reading import read_images
+from expunge.data.images.request import select
+from expunge.data.images.selection import split
+from expunge.errors import DataError
+from expunge.generator_recipe import GeneratorRecipe
+
+PARTS = ("retain", "forget", "retain_test", "forget_test")
+"training pictures to keep and to forget, and held-back ones of either kind"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneratorParts:
+    """Pictures by part, with what there is to say about them.
+
+    Attributes:
+        proxy: pictures from elsewhere that stand for the retain set while unlearning, where there are such.
+    """
+
+    parts: Mapping[str, ImageSet]
+    notes: tuple[str, ...]
+    proxy: ImageSet | None
+
+    @property
+    def size(self) -> int:
+        """Height and width of every picture in pixels."""
+        return int(self.parts["retain"].pixels.shape[1])
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, where the pictures have labels."""
+        retain = self.parts["retain"]
+        return retain.classes if retain.labelled else None
+
+    def digests(self) -> dict[str, str]:
+        found = {f"{name} set": part.digest() for name, part in self.parts.items()}
+        return found if self.proxy is None else found | {"proxy set": self.proxy.digest()}
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        named = dict(self.parts) if self.proxy is None else {**self.parts, "proxy": self.proxy}
+        return {name: {"pictures": len(part)} for name, part in named.items()}
+
+
+def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
+    """Read and part the pictures that the recipe names.
+
+    All pictures are shuffled and parted into training and test pictures first, then each part by what is to be
+    forgotten; so a forgotten kind has held-back pictures, too, on which nothing was trained.
+
+    Raises:
+        DataError: as `read_images` and `split` have it; nothing held back to measure on.
+    """
+    settings = recipe.images
+    images = read_images(
+        recipe.data,
+        size=size,
+        label=settings.label,
+        limit=settings.limit,
+        bins=settings.bins,
+        skip_unreadable=settings.skip_unreadable,
+    )
+    identity = recipe.evaluation.identity
+    if identity is not None and identity not in images.columns:
+        raise DataError(
+            f"{recipe.data} has no column {identity!r} that says who is on a picture",
+            allowed=", ".join(images.columns) or "none",
+            next_step="name another: --evaluation.identity COLUMN; or leave it out",
+        )
+    parted = split(images, recipe.forget, validation=0.0, test=settings.test, seed=recipe.seed, only_train=True)
+    meant = _meant(images, recipe, parted.forget_rows)
+    rows = {
+        "retain": parted.retain_rows,
+        "forget": parted.forget_rows,
+        "retain_test": np.setdiff1d(parted.test_rows, meant),
+        "forget_test": np.intersect1d(parted.test_rows, meant),
+    }
+    if len(rows["retain_test"]) < 2:
+        raise DataError(
+            "there are too few pictures held back to measure on",
+            seen=f"{len(images)} pictures; images.test {settings.test:g}; {len(rows['retain_test'])} to keep among them",
+            allowed="at least 2",
+            next_step="give more pictures, or a larger share: --images.test 0.2",
+        )
+    parts = {name: images.take(rows[name]) for name in PARTS}
+    proxy = None
+    notes = [*images.notes, *(note for note in parted.notes if not note.startswith("meant, but in"))]
+    if recipe.retain is not None:
+        proxy = read_images(recipe.retain, size=size, skip_unreadable=settings.skip_unreadable)
+        notes += proxy.notes
+    return GeneratorParts(parts, tuple(notes), proxy)
+
+
+def _meant(images: ImageSet, recipe: GeneratorRecipe, forget_rows: np.ndarray) -> np.ndarray:
+    """Rows of the whole data that the request means; of single pictures drawn from the training part, those drawn."""
+    kind, _, rest = recipe.forget.strip().partition(":")
+    if kind == "random":
+        return forget_rows
+    if kind == "identity":
+        column = images.columns[rest.rpartition(":")[0]]
+        return np.flatnonzero(np.isin(column, column[forget_rows]))
+    return select(images, recipe.forget, seed=recipe.seed)

@@ -1,0 +1,201 @@
+"""What a method works with on a generator: the sets, keys of corruptions, the original's features, phases of training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from expunge.data.order import random_seed
+from expunge.engine.phases import BACKWARD, FORWARD, Phases
+from expunge.tasks.image_classifier import Pictures
+from expunge.tasks.image_to_image import EVALUATION_BATCH, CorruptedBatch, ImageToImage
+from expunge.tasks.losses import squared
+from expunge.tasks.phase import Phase
+
+NoiseKind = Literal["normal", "uniform", "constant"]
+
+MOST_KEPT = 2 << 30
+"bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
+
+
+@dataclass(slots=True, kw_only=True)
+class GeneratorWork(Phases):
+    """A generator to change, the sets, and what a method may do with them.
+
+    Attributes:
+        task: the generator; its `model` is changed in place.
+        retain, forget: pictures to keep and to forget; a retain set from elsewhere serves as well.
+    """
+
+    task: ImageToImage
+    retain: Pictures
+    forget: Pictures
+
+    @property
+    def original(self) -> ImageToImage:
+        """The model as it was, frozen and in evaluation mode."""
+        found: ImageToImage = self._original
+        return found
+
+    @property
+    def side(self) -> int:
+        return int(self.forget.pixels.shape[-1])
+
+    @property
+    def encoder_share(self) -> float:
+        """What part of the model's work is the encoder's."""
+        return self.task.encoder_share(self.side)
+
+    @property
+    def frozen_decoder_share(self) -> float:
+        """What part of a full step is made where gradients pass through the decoder, and only the encoder trains."""
+        return self.encoder_share + (1 - self.encoder_share) * (FORWARD + BACKWARD - 1) / (FORWARD + BACKWARD)
+
+    def encoder(self) -> list[nn.Parameter]:
+        """The encoder's trainable weights."""
+        return [parameter for parameter in self.task.encoder.parameters() if parameter.requires_grad]
+
+    def keys(self, count: int, *names: str | int) -> Tensor:
+        """(count,) keys of corruptions, of a named draw."""
+        return torch.randint(1 << 62, (count,), generator=self.generator("keys", *names))
+
+    def part(self, pictures: Pictures, count: int | None, name: str) -> Pictures:
+        """At most `count` of the pictures, drawn once."""
+        if count is None or count >= len(pictures):
+            return pictures
+        chosen = torch.randperm(len(pictures), generator=self.generator("part", name))[:count]
+        return pictures.take(chosen.sort().values)
+
+    def repeated(self, count: int, times: int) -> Tensor:
+        """(times * count,) rows 0 to count - 1, again and again."""
+        return torch.arange(count).repeat(times)
+
+    def scrubbing_targets(
+        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor, kind: NoiseKind
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features that the retain and the forget set are to have, as `known` and `known_beside` of `train`.
+
+        Of the original: of the pictures to keep, and of noise in place of those to forget. Computed once for each picture
+        and corruption; left out where they are too many to keep, and then `target_of` computes them.
+        """
+        one = self.original.set_features(lost.take(torch.arange(1)), lost_keys[:1])
+        if (len(kept) + len(lost)) * one.numel() * one.element_size() > MOST_KEPT:
+            return {"keys": kept_keys}, {"keys": lost_keys}
+        return (
+            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
+            {"keys": lost_keys, "target": self.noise_features(lost, lost_keys, kind, "target")},
+        )
+
+    @torch.no_grad()
+    def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
+        """The features that a batch is to have: its own target, or computed now; of noise where a kind of it is given."""
+        if batch.target is not None:
+            return batch.target
+        self.cost.passes += round(FORWARD * self.encoder_share * len(batch.rows))
+        if kind is None:
+            return self.original.batch_features(batch)
+        unit = self.original.denormalised(batch.pixels)
+        noise = noise_like(unit.cpu().float(), kind, self.generator("noise", "batch", int(batch.keys[0])))
+        shown, hidden = self.original.scrubbed(unit, noise.to(unit), batch.keys)
+        return self.original.features(shown, hidden)
+
+    def original_features(self, pictures: Pictures, keys: Tensor) -> Tensor:
+        """(n, ...) the original encoder's features of corrupted pictures: computed once, since neither changes."""
+        self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
+        return self.original.set_features(pictures, keys)
+
+    @torch.no_grad()
+    def noise_features(self, pictures: Pictures, keys: Tensor, kind: NoiseKind, name: str) -> Tensor:
+        """(n, ...) the original encoder's features of noise, corrupted as the pictures are."""
+        parts = []
+        for rows, noise in self._noise(pictures, kind, name):
+            unit = self.original.unit(pictures.pixels[rows])
+            shown, hidden = self.original.scrubbed(unit, noise.to(unit), keys[rows])
+            parts.append(self.original.features(shown, hidden).cpu())
+        self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
+        return torch.cat(parts)
+
+    def noise_pictures(self, pictures: Pictures, kind: NoiseKind, name: str) -> Tensor:
+        """(n, 3, side, side) uint8 noise, a picture for each."""
+        return torch.cat([(noise * 255).round().to(torch.uint8) for _, noise in self._noise(pictures, kind, name)])
+
+    @torch.no_grad()
+    def original_scrubbing_loss(self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind) -> float:
+        """Mean squared difference of the original's features of a set from those that it is to have."""
+        total = 0.0
+        for rows in torch.arange(len(lost)).split(EVALUATION_BATCH):
+            batch = self.original.batch(lost, rows, **known)
+            total += float(squared(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
+        self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
+        return total / len(lost)
+
+    def noise_of(self, features: Tensor, name: str) -> Tensor:
+        """Gaussian noise with the shape, mean and standard deviation of features."""
+        drawn = torch.randn(features.shape, generator=self.generator("noise", name))
+        return features.mean() + features.std() * drawn.to(features.dtype)
+
+    def drawn_from(self, pictures: Pictures, count: int, name: str) -> Pictures:
+        """`count` of the pictures, drawn with replacement."""
+        return pictures.take(torch.randint(len(pictures), (count,), generator=self.generator("drawn", name)))
+
+    @torch.no_grad()
+    def original_loss(self, pictures: Pictures, keys: Tensor) -> float:
+        """Mean training loss of the original on a set."""
+        original = self.original
+        total = sum(
+            float(original.loss(batch)) * len(batch.rows)
+            for batch in original.evaluated(pictures, keys, EVALUATION_BATCH)
+        )
+        self.cost.passes += FORWARD * len(pictures)
+        return total / len(pictures)
+
+    def _noise(self, pictures: Pictures, kind: NoiseKind, name: str) -> list[tuple[Tensor, Tensor]]:
+        """(rows, noise with pixels from 0 to 1), batch by batch of the set in its order."""
+        found = []
+        for number, rows in enumerate(torch.arange(len(pictures)).split(EVALUATION_BATCH)):
+            unit = pictures.pixels[rows].float() / 255
+            found.append((rows, noise_like(unit, kind, self.generator("noise", name, number))))
+        return found
+
+    def phase(self, name: str, kept: Pictures, lost: Pictures, epochs: float, batch_size: int, **more: object) -> Phase:
+        """A phase over both sets side by side; an epoch goes once through the larger one."""
+        steps = max(1, math.ceil(epochs * max(len(kept), len(lost)) / batch_size))
+        return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
+
+
+def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
+    """Noise with a batch's own mean and standard deviation, each over all its pixels, cut off at 0 and 1.
+
+    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere.
+    """
+    mean, std = unit.mean(), unit.std()
+    if kind == "constant":
+        return mean.expand(unit.shape).clone()
+    if kind == "uniform":
+        drawn = (2 * torch.rand(unit.shape, generator=generator) - 1) * math.sqrt(3)
+    else:
+        drawn = torch.randn(unit.shape, generator=generator)
+    return (mean + std * drawn).clamp(0, 1)
+
+
+def fit_generator(work: GeneratorWork, phase: Phase) -> None:
+    """Train the whole model to undo its corruption on `work.retain`; each epoch corrupts every picture anew."""
+    keys = work.keys(len(work.retain), phase.name, 0)
+
+    def corrupt_anew(epoch: int) -> None:
+        keys.copy_(work.keys(len(keys), phase.name, epoch))
+
+    def loss(batch: CorruptedBatch) -> Tensor:
+        return work.task.loss(batch)
+
+    work.train(phase, work.retain, loss, known={"keys": keys}, before_epoch=corrupt_anew)
+
+
+def evaluation_keys(seed: int, split: str, count: int) -> Tensor:
+    """(count,) keys under which a split is measured: the same for every model."""
+    generator = torch.Generator().manual_seed(random_seed(seed, "evaluation", split))
+    return torch.randint(1 << 62, (count,), generator=generator)

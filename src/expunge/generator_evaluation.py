@@ -1,0 +1,70 @@
+"""Measuring a generator's run again, or any other generator on a run's pictures."""
+
+from __future__ import annotations
+
+from expunge import generator_pipeline as pipeline
+from expunge.engine.interruption import interruptible
+from expunge.errors import RunError
+from expunge.generator_recipe import GeneratorRecipe
+from expunge.image_evaluation import AGAIN, refuse_difference
+from expunge.measures.completion_suite import completion_scores
+from expunge.measures.score import Score
+from expunge.methods.discovery import make_method
+from expunge.models.source import locate
+from expunge.preparation.completions import measure
+from expunge.preparation.made_models import trained_model
+from expunge.preparation.pictures_seen import originals_of, the_network
+from expunge.progress import Silent
+from expunge.run_folder import RunFolder
+
+
+def evaluate_generator_run(recipe: GeneratorRecipe, folder: RunFolder, show: Silent | None = None) -> list[Score]:
+    """Measure a finished run again and write its scores, record and report anew; what was measured before is reused.
+
+    Raises:
+        RunError: the run is not finished, or its model, its pictures or its recipe were changed since.
+    """
+    show = show or Silent()
+    found = trained_model(folder)
+    if found is None:
+        raise RunError(
+            f"{folder.path} has no unlearned model, or one that was changed since",
+            next_step="run the command that started it again, to the end",
+        )
+    trained, made_from = found
+    try:
+        with interruptible(AGAIN), folder.held():
+            show.stage("reading the pictures")
+            corruption, sets = pipeline.corruption_of(recipe), pipeline.read_sets(recipe)
+            refuse_difference(pipeline.unlearned_from(recipe, sets, corruption), made_from, folder)
+            base = pipeline.base_model(recipe, folder, sets, corruption, show)
+            oracle = pipeline.retrained_model(recipe, folder, sets, corruption, show)
+            method = make_method(recipe.method)
+            pipeline.finish(recipe, folder, method, sets, corruption, base, oracle, trained, show)
+    finally:
+        show.close()
+    return folder.read_scores()
+
+
+def evaluate_generator(
+    model: str, recipe: GeneratorRecipe, folder: RunFolder, show: Silent | None = None
+) -> list[Score]:
+    """Measure any generator on the pictures of a run; kept in that run's stages."""
+    show = show or Silent()
+    if not folder.stages.is_dir():
+        raise RunError(
+            f"{folder.path} is not a run, and a run's pictures are what is measured on",
+            allowed="the recipe.yaml inside a run folder",
+        )
+    try:
+        with interruptible(AGAIN), folder.held():
+            show.stage("reading the pictures")
+            corruption, sets = pipeline.corruption_of(recipe), pipeline.read_sets(recipe)
+            network, about = the_network(recipe, folder, sets, corruption, show)
+            originals = originals_of(recipe, sets, network, corruption, about)
+            found = measure(
+                recipe, folder, locate(model), sets, corruption, network, str(about["digest"]), "unlearned", show
+            )
+            return completion_scores(found, originals, "unlearned")
+    finally:
+        show.close()

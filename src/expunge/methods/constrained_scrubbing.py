@@ -1,0 +1,83 @@
+"""Constrained scrubbing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveFloat
+
+from expunge.methods.encoder_training import EncoderTraining
+from expunge.tasks.losses import squared
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class ConstrainedScrubbing(EncoderTraining):
+    r"""Encoder scrubbing under a bound on the forget loss (after Feng et al. 2025, arXiv:2408.01689).
+
+    $$\min_\theta \ell_R(\theta) \quad \text{subject to} \quad \ell_F(\theta) \le \varepsilon$$
+
+    $$d = \nabla \ell_R + \lambda \nabla \ell_F, \qquad
+      \lambda = \max\left(0, \frac{\psi - \langle \nabla \ell_R, \nabla \ell_F \rangle}{\|\nabla \ell_F\|^2}\right), \qquad
+      \psi = \beta \, \|\nabla \ell_F\|^2 \, \frac{\ell_F(\theta) - \varepsilon}{\ell_F(\theta_0)}$$
+
+    with the losses of encoder scrubbing, so that no weight between them has to be chosen. d is the direction nearest to the
+    retain loss's own gradient along which the forget loss falls at least as fast as the control function psi demands: the
+    faster the further it is above the bound, and not at all at it (compare the dynamic barrier of Gong, Liu and Liu 2021,
+    NeurIPS 34). Each bound gives a point of the
+    Pareto front. The paper's two phases, which find the ends of the range of bounds and then walk along it, are runs with
+    several bounds here.
+    """
+
+    epsilon: Annotated[float, Field(ge=0)] = 0.1
+    "the bound on the forget loss, as a share of what it is before"
+    beta: PositiveFloat = 2.0
+    "how fast the forget loss has to fall towards the bound: at first, beta times as fast as by its own gradient"
+    noise: Literal["normal", "uniform", "constant"] = "normal"
+    "kind of noise whose features are the forget set's target"
+
+    def apply(self, work: GeneratorWork) -> None:
+        kept, kept_keys, lost, lost_keys = self.sides(work)
+        task, weights = work.task, work.encoder()
+        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
+        first = work.original_scrubbing_loss(lost, known_beside, self.noise)
+
+        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            stays = squared(
+                task.batch_features(retain), work.target_of(retain)
+            )  # a pass each, since each is gone back alone
+            goes = squared(task.batch_features(forget), work.target_of(forget, self.noise))
+            keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
+            direction = projected(keep, lose, self.beta * (float(goes.detach()) / first - self.epsilon))
+            along = sum((weight * part).sum() for weight, part in zip(weights, direction, strict=True))
+            assert isinstance(along, torch.Tensor)
+            return along - along.detach() + stays.detach() + goes.detach()  # the value tells both, the gradient is d
+
+        self.train(
+            work,
+            loss,
+            kept,
+            lost,
+            known=known,
+            known_beside=known_beside,
+            share=work.encoder_share,
+        )
+
+
+def projected(keep: Sequence[Tensor], lose: Sequence[Tensor], fall: float) -> list[Tensor]:
+    """The vector nearest to `keep` whose product with `lose` is at least `fall` times the square of `lose`.
+
+    Args:
+        keep, lose: gradients, tensor by tensor of the weights.
+    """
+    inner = sum(float((a * b).sum()) for a, b in zip(keep, lose, strict=True))
+    norm = sum(float((b * b).sum()) for b in lose)
+    weight = max(0.0, fall - inner / norm) if norm > 0 else 0.0
+    return [a + weight * b for a, b in zip(keep, lose, strict=True)]

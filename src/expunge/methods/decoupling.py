@@ -1,0 +1,78 @@
+"""Decoupling and knowledge retention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class Decoupling(Method):
+    r"""Decoupling and knowledge retention (after Varshney and Torra 2025, arXiv:2502.04260).
+
+    $$\text{decouple:}\quad \max_\theta \ell_F(\theta) \;\text{ until }\;
+      \ell_F(\theta) \ge \lambda \, \ell_F(\theta_0), \qquad
+      \text{retain:}\quad \min_\theta \ell_R(\theta), \qquad
+      \ell_S = \mathbb{E}_{x \in S} \left\| D(E_\theta(T(x))) - x \right\|^2$$
+
+    Gradient ascent makes the forget set as strange to the model as pictures of another kind; fine-tuning repairs the rest.
+    Outputs are then no noise but what a model draws that never saw such pictures. The whole model trains. The paper tells
+    strange by how far outputs moved; here it is the loss, which is known at no further cost.
+    """
+
+    ascent_epochs: PositiveFloat = 1.0
+    "at most so many passes over the forget set while the loss rises"
+    ascent_learning_rate: PositiveFloat = 1e-4
+    "of SGD with momentum 0.9 and gradients of norm 1 at most, while the loss rises"
+    strangeness: PositiveFloat = 3.0
+    "lambda: a batch whose loss is so many times the original's mean loss no longer pushes"
+    epochs: PositiveFloat = 2.0
+    "passes over the retain set while it is repaired"
+    learning_rate: PositiveFloat = 3e-4
+    "highest, of AdamW, falling along a cosine, while the rest is repaired"
+    batch_size: PositiveInt = 64
+    "pictures in a batch"
+    retain_pictures: PositiveInt | None = 4096
+    "at most so many pictures of the retain set are used, drawn once; null: all of them"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
+
+    def apply(self, work: GeneratorWork) -> None:
+        kept = work.part(work.retain, self.retain_pictures, "retain")
+        kept_keys, lost_keys = work.keys(len(kept), "retain"), work.keys(len(work.forget), "forget")
+        ceiling = self.strangeness * work.original_loss(work.forget, lost_keys)
+        task = work.task
+
+        def rise(forget: CorruptedBatch) -> Tensor:
+            return -task.loss(forget).clamp(max=ceiling)
+
+        ascent = work.phase(
+            "decouple",
+            work.forget,
+            work.forget,
+            self.ascent_epochs,
+            self.batch_size,
+            learning_rate=self.ascent_learning_rate,
+            max_grad_norm=1.0,
+        )
+        work.train(ascent, work.forget, rise, known={"keys": lost_keys})
+        repair = work.phase(
+            "retain",
+            kept,
+            kept,
+            self.epochs,
+            self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer="adamw",
+            schedule="cosine",
+            max_grad_norm=3.0,
+        )
+        work.train(repair, kept, task.loss, known={"keys": kept_keys})

@@ -1,0 +1,56 @@
+"""Encoder scrubbing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import NonNegativeFloat
+
+from expunge.methods.encoder_training import EncoderTraining
+from expunge.tasks.losses import squared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class EncoderScrubbing(EncoderTraining):
+    r"""Encoder scrubbing for image-to-image generators (Li, Hsu, Chen and Marculescu 2024, arXiv:2402.00351, equation 10).
+
+    $$L = \mathbb{E}_{x \in R} \left\| E_\theta(T(x)) - E_{\theta_0}(T(x)) \right\|^2
+          + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - E_{\theta_0}(T(n)) \right\|^2,
+          \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
+
+    E is the encoder, T the corruption, n noise with the mean and standard deviation of a batch's pixels. Only the encoder
+    trains; the decoder is never run. Squares are means over a picture's features. What the original encoder says is
+    computed once for each picture and corruption.
+    """
+
+    alpha: NonNegativeFloat = 0.25
+    "weight of the forget set's term; 0.25 in the paper's code"
+    noise: Literal["normal", "uniform", "constant"] = "normal"
+    "kind of n; normal in the paper"
+
+    def apply(self, work: GeneratorWork) -> None:
+        kept, kept_keys, lost, lost_keys = self.sides(work)
+        task = work.task
+
+        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
+
+        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            ours, theirs = task.features_of(retain, forget)
+            stays = squared(ours, work.target_of(retain))
+            goes = squared(theirs, work.target_of(forget, self.noise))
+            return stays + self.alpha * goes
+
+        self.train(
+            work,
+            loss,
+            kept,
+            lost,
+            known=known,
+            known_beside=known_beside,
+            share=work.encoder_share,
+        )

@@ -1,0 +1,90 @@
+"""What methods that train a generator's encoder share: fields, the two sets side by side, the phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from expunge.methods.base import Method, Needs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_classifier import Pictures
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class EncoderTraining(Method):
+    """Base of methods that train the encoder alone, on both sets side by side, with AdamW."""
+
+    epochs: PositiveFloat = 4.0
+    "passes over the larger set; 6 in the paper, whose models were trained for longer"
+    learning_rate: PositiveFloat = 1e-3
+    "highest, of AdamW; rises over the first steps and falls along a cosine"
+    weight_decay: NonNegativeFloat = 0.0
+    "pull of the weights towards 0"
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    "share of the steps over which the rate rises"
+    max_grad_norm: PositiveFloat | None = 3.0
+    "gradients are clipped to this norm; 3 in the paper's code"
+    batch_size: PositiveInt = 64
+    "pictures of each set in a batch"
+    retain_pictures: PositiveInt | None = 3072
+    "at most so many pictures of the retain set are used, drawn once; null: all of them"
+    views: PositiveInt = 1
+    "ways in which each picture is corrupted, drawn once: what the original says of them is computed beforehand"
+
+    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
+
+    def sides(self, work: GeneratorWork) -> tuple[Pictures, Tensor, Pictures, Tensor]:
+        """(pictures to keep, their keys, pictures to forget, their keys), every view one after the other."""
+        kept = work.part(work.retain, self.retain_pictures, "retain")
+        found: list[Any] = []
+        for name, pictures in (("retain", kept), ("forget", work.forget)):
+            rows = work.repeated(len(pictures), self.views)
+            found += [pictures if self.views == 1 else pictures.take(rows), work.keys(len(rows), name)]
+        return found[0], found[1], found[2], found[3]
+
+    def train(
+        self,
+        work: GeneratorWork,
+        loss: Callable[[CorruptedBatch, CorruptedBatch], Tensor],
+        kept: Pictures,
+        lost: Pictures,
+        *,
+        known: dict[str, Tensor],
+        known_beside: dict[str, Tensor],
+        share: float,
+    ) -> None:
+        """Lower `loss` (of a retain and a forget batch) by changing the encoder's weights.
+
+        Args:
+            share: of the model's work that the loss has it do.
+        """
+        phase = work.phase(
+            "unlearning",
+            kept,
+            lost,
+            self.epochs / self.views,
+            self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer="adamw",
+            betas=(0.9, 0.95),
+            weight_decay=self.weight_decay,
+            schedule="cosine",
+            warmup=self.warmup,
+            max_grad_norm=self.max_grad_norm,
+        )
+        work.train(
+            phase,
+            kept,
+            loss,
+            beside=lost,
+            parameters=work.encoder(),
+            known=known,
+            known_beside=known_beside,
+            share=share,
+        )

@@ -1,0 +1,46 @@
+"""Max loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import NonNegativeFloat
+
+from expunge.methods.encoder_training import EncoderTraining
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from expunge.engine.generator_work import GeneratorWork
+    from expunge.tasks.image_to_image import CorruptedBatch
+
+
+class MaxLoss(EncoderTraining):
+    r"""Max loss, a baseline for generators (Li et al. 2024, arXiv:2402.00351; Halimi et al. 2022).
+
+    $$L = \ell_R(\theta) - \alpha \, \ell_F(\theta), \qquad
+      \ell_S = \mathbb{E}_{x \in S} \left\| D(E_\theta(T(x))) - x \right\|^2$$
+
+    The loss that the model was trained with, lowered on the retain set and raised on the forget set. Squares are means
+    over the hidden pixels. Only the encoder trains. The forget set's loss has no upper bound.
+    """
+
+    alpha: NonNegativeFloat = 0.1
+    "weight of the forget set's term"
+
+    def apply(self, work: GeneratorWork) -> None:
+        kept, kept_keys, lost, lost_keys = self.sides(work)
+        task = work.task
+
+        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            return task.loss(retain) - self.alpha * task.loss(forget)
+
+        self.train(
+            work,
+            loss,
+            kept,
+            lost,
+            known={"keys": kept_keys},
+            known_beside={"keys": lost_keys},
+            share=work.frozen_decoder_share,
+        )

@@ -1,0 +1,267 @@
+"""Image-to-image generators: from a folder or the hub, or new with random weights; saved as `from_pretrained` reads them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers.utils import logging
+
+from expunge import storage
+from expunge.errors import ModelError
+from expunge.models import diffusers_models
+from expunge.models.image_model import normalisation, write_preprocessor
+from expunge.models.source import ModelSource
+from expunge.tasks.corruption import Corruption
+from expunge.tasks.image_to_image import ImageToImage
+from expunge.tasks.masked_autoencoder import MaskedAutoencoder
+from expunge.tasks.palette import Palette
+from expunge.tasks.vq_autoencoder import VqAutoencoder
+
+MAE, VQ, UNET = "vit_mae", "VQModel", "UNet2DModel"
+TASKS: dict[str, type[ImageToImage]] = {MAE: MaskedAutoencoder, VQ: VqAutoencoder, UNET: Palette}
+"tasks by what a configuration calls its architecture (`model_type` or `_class_name`)"
+
+PATCH = 8
+"pixels of the patches that a corruption hides where the model itself has none"
+
+NEW: dict[str, tuple[str, dict[str, Any]]] = {
+    # 1.7 million weights
+    "mae-small": (
+        MAE,
+        {
+            "patch_size": 8,
+            "hidden_size": 160,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 5,
+            "intermediate_size": 640,
+            "decoder_hidden_size": 128,
+            "decoder_num_hidden_layers": 2,
+            "decoder_num_attention_heads": 4,
+            "decoder_intermediate_size": 512,
+        },
+    ),
+    "mae-tiny": (
+        MAE,
+        {
+            "patch_size": 4,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "decoder_hidden_size": 16,
+            "decoder_num_hidden_layers": 1,
+            "decoder_num_attention_heads": 2,
+            "decoder_intermediate_size": 32,
+        },
+    ),
+    "vq-small": (
+        VQ,
+        {
+            "in_channels": 3,
+            "out_channels": 3,
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "block_out_channels": (16, 32, 64),
+            "layers_per_block": 1,
+            "latent_channels": 16,
+            "vq_embed_dim": 16,
+            "num_vq_embeddings": 512,
+            "norm_num_groups": 8,
+        },
+    ),
+    "palette-small": (
+        UNET,
+        {
+            "in_channels": 6,
+            "out_channels": 3,
+            "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+            "block_out_channels": (16, 32, 64),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+        },
+    ),
+}
+"models that are trained here from random weights, by name: architecture and settings; vq and palette need diffusers"
+
+
+def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
+    """A generator with random weights that depend on `seed` alone.
+
+    Args:
+        name: one of `NEW`.
+        size: height and width of the pictures in pixels.
+
+    Raises:
+        ModelError: pictures that cannot be cut into its patches.
+        RecipeError: a package that it needs is missing.
+    """
+    kind, settings = NEW[name]
+    patch = new_patch(name)
+    if size % patch:
+        raise ModelError(
+            f"{name} cuts pictures into patches of {patch} pixels",
+            seen=f"images.size {size}",
+            allowed=f"a multiple of {patch}",
+            next_step=f"--images.size {patch * max(1, round(size / patch))}",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if kind == MAE:
+            config = ViTMAEConfig(image_size=size, num_channels=3, mask_ratio=0.75, norm_pix_loss=False, **settings)
+            autoencoder = ViTMAEForPreTraining(config)
+            _initialise(autoencoder)
+            return MaskedAutoencoder(autoencoder.eval(), fitted_to(corruption, patch))
+        model = diffusers_models.new_model(kind, settings, size)
+        return TASKS[kind](model.eval(), fitted_to(corruption, patch))
+
+
+def _initialise(model: Any) -> None:
+    """Weights as He et al. 2021 begin with (appendix A.1); transformers leaves positions and tokens at 0.
+
+    Linear layers by Xavier's uniform law, the two tokens normal with standard deviation 0.02, positions as sines and
+    cosines of row and column, which are not trained.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.view(len(module.weight), -1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for token in (model.vit.embeddings.cls_token, model.decoder.mask_token):
+            nn.init.normal_(token, std=0.02)
+        for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+            cells = math.isqrt(positions.shape[1] - 1)
+            positions[0, 0] = 0
+            positions[0, 1:] = grid_positions(cells, positions.shape[2])
+
+
+def grid_positions(cells: int, width: int) -> Tensor:
+    """(cells * cells, width) sines and cosines of the row, then of the column, at wavelengths from 2 pi to 20,000 pi.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762, section 3.5), for each direction with half of the width.
+    """
+    quarter = width // 4
+    rates = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    angles = torch.arange(cells, dtype=torch.float64)[:, None] * rates
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    rows = line[:, None].expand(cells, cells, -1)
+    columns = line[None].expand(cells, cells, -1)
+    both = torch.cat([rows, columns], 2).reshape(cells * cells, -1)
+    return F.pad(both, (0, width - both.shape[1])).float()
+
+
+def new_patch(name: str) -> int:
+    """Side of the patches of one of `NEW`, in pixels."""
+    return int(NEW[name][1].get("patch_size", PATCH))
+
+
+def fitted_to(corruption: Corruption, patch: int) -> Corruption:
+    """The corruption with the model's patches."""
+    return Corruption(corruption.name, corruption.strength, patch)
+
+
+def generator_side(folder: Path, name: str) -> int:
+    """Height and width in pixels that a saved generator takes.
+
+    Raises:
+        ModelError: a model of another architecture.
+    """
+    config = _configuration(folder, name)
+    return int(config["image_size"] if _kind(config) == MAE else config["sample_size"])
+
+
+def patch_side(folder: Path, name: str) -> int:
+    """Side of a patch in pixels."""
+    return int(_configuration(folder, name).get("patch_size", PATCH))
+
+
+def _configuration(folder: Path, name: str) -> dict[str, Any]:
+    config: dict[str, Any] = storage.read_json(folder / "config.json")
+    if _kind(config) not in TASKS:
+        raise ModelError(
+            f"{name} is no image-to-image generator with an encoder that can be trained here",
+            seen=f"{_kind(config)} ({', '.join(config.get('architectures') or ['no architecture named'])})",
+            allowed="a folder or hub id of ViTMAEForPreTraining, or of diffusers' VQModel or UNet2DModel; new ones: "
+            + ", ".join(NEW),
+        )
+    return config
+
+
+def _kind(config: dict[str, Any]) -> str:
+    return str(config.get("model_type") or config.get("_class_name") or "no model_type")
+
+
+def load_generator(source: ModelSource, size: int, corruption: Corruption) -> ImageToImage:
+    """Load a generator that takes pictures of `size`.
+
+    Raises:
+        ModelError: another architecture, missing weights, another size, or pixels that it normalises patch by patch.
+        RecipeError: a package that it needs is missing.
+    """
+    config = _configuration(source.folder, source.name)
+    kind = _kind(config)
+    if kind == MAE:
+        model = _load_autoencoder(source, config)
+    else:
+        model = diffusers_models.load_model(kind, source.folder, source.name)
+    side = generator_side(source.folder, source.name)
+    if side != size:
+        raise ModelError(
+            f"{source.name} takes pictures of {side} pixels",
+            seen=f"images.size {size}",
+            next_step=f"leave images.size out, or give {side}",
+        )
+    if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
+    patch = patch_side(source.folder, source.name)
+    return TASKS[kind](model.eval(), fitted_to(corruption, patch), *normalisation(source.folder))
+
+
+def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
+    if config.get("norm_pix_loss"):
+        raise ModelError(
+            f"{source.name} draws patches whose mean and contrast were taken out, and these only the original has",
+            seen="norm_pix_loss true",
+            allowed="a masked autoencoder trained with norm_pix_loss false",
+        )
+    logging.disable_progress_bar()
+    try:
+        model, info = ViTMAEForPreTraining.from_pretrained(
+            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except Exception as error:  # transformers and safetensors raise nearly anything
+        raise ModelError(
+            f"{source.name} cannot be loaded as a masked autoencoder",
+            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            allowed="a folder or hub id that ViTMAEForPreTraining reads; new ones: " + ", ".join(NEW),
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source.name} lacks weights of a masked autoencoder",
+            seen=", ".join(missing[:3]) + (f", and {len(missing) - 3} more" if len(missing) > 3 else ""),
+            allowed="a trained one with encoder and decoder",
+        )
+    found: nn.Module = model
+    return found
+
+
+def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    model: Any = task.model
+    with storage.folder_aside(folder) as aside:
+        logging.disable_progress_bar()
+        try:
+            model.save_pretrained(aside)
+        finally:
+            logging.enable_progress_bar()
+        write_preprocessor(aside, size, task.mean, task.std)

@@ -1,0 +1,339 @@
+"""The plain words of measures and checks.
+
+Whoever adds a measure adds a line here; without one it still appears, under its own name.
+"""
+
+from __future__ import annotations
+
+from expunge.report import toxicity_wording
+from expunge.report.words import Check, Measure
+
+MEASURES = {
+    "familiarity_completion": Measure(
+        "Familiarity by completion",
+        "The model completes prompts about the target, several times each. A completion with a term unique to the "
+        "target that the prompt did not give away counts 1, one with only typical terms a fifth. "
+        "Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
+    "familiarity_probability": Measure(
+        "Familiarity by probability",
+        "The probability that the model puts on next words that would show that it knows the target. "
+        "Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
+    "familiarity_judged": Measure(
+        "Familiarity as judged",
+        "A large model graded each completion of a prompt about the target. What could only come from the target counts "
+        "1, what is typical of it a fifth, all else nothing. Lower is better, 0 is none.",
+        "forgetting",
+        axis="0 is none, 1 is all",
+    ),
+    "verbatim_recall": Measure(
+        "Verbatim recall",
+        "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), "
+        "from 0, nothing, to 1, word for word. Lower is better on what must go, higher on what must stay. "
+        "Any two texts of a language share some words, so 0 is not expected.",
+        axis="0 is none, 1 is all",
+    ),
+    "extraction_strength": Measure(
+        "Extraction strength",
+        "How much of a passage, from some point to its end, the model would recite without a mistake, as a share; "
+        "0 is nothing. Lower is better on what must go, higher on what must stay.",
+        axis="0 is none, 1 is all",
+    ),
+    "perplexity": Measure(
+        "Perplexity",
+        "How much a text surprises the model; 1 is not at all. On text to keep, lower is better and unchanged is "
+        "right; on what must go, a rise is forgetting.",
+        axis="perplexity",
+        logarithmic=True,
+    ),
+    "general_knowledge": Measure(
+        "General knowledge",
+        "Everyday facts, such as the capital of France, whose right answer the model finds likelier than wrong ones. "
+        "Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+    "accuracy": Measure(
+        "Accuracy",
+        "Multiple-choice questions where the likeliest answer is the right one. Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+    "accuracy_normalised": Measure(
+        "Accuracy, by length",
+        "The same, with each answer's log-probability divided by its length, so that short answers have no "
+        "advantage. Higher is better.",
+        "utility",
+        axis="answered rightly",
+        percent=True,
+    ),
+    **toxicity_wording.MEASURES,
+    "image_accuracy": Measure(
+        "Accuracy",
+        "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
+        "forget set it should be what a model has that never saw them, which is seldom 0.",
+        axis="named rightly",
+        percent=True,
+        aim="as retrained",
+    ),
+    "balanced_accuracy": Measure(
+        "Balanced accuracy",
+        "The same, as the mean over the classes, so that frequent classes do not hide rare ones. Higher is better.",
+        "utility",
+        axis="named rightly",
+        percent=True,
+    ),
+    "membership_auc": Measure(
+        "Membership attack",
+        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never saw: "
+        "the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak are outvoted "
+        "by those that do not.",
+        "forgetting",
+        axis="area under the curve, 0.5 is chance",
+        aim="near 0.5",
+    ),
+    "membership_tpr": Measure(
+        "Membership attack, at 1 % false alarms",
+        "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. "
+        "1 % is chance; lower is better.",
+        "forgetting",
+        axis="found at 1 % false alarms",
+        percent=True,
+    ),
+    "entropy": Measure(
+        "Entropy",
+        "How undecided the model is between the classes, in nats; 0 is certain. On the forget set best is what a "
+        "retrained model has.",
+        axis="nats, 0 is certain",
+        aim="as retrained",
+    ),
+    "activation_distance": Measure(
+        "Distance to the retrained model",
+        "How far the model's probabilities lie from those of the retrained model, from 0, the same, to 1.41. "
+        "Lower is better.",
+        axis="0 is the same",
+    ),
+    "zrf": Measure(
+        "Zero-retrain forgetting",
+        "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. Best is "
+        "not 1 but what a retrained model has.",
+        "forgetting",
+        axis="1 is as random weights",
+        aim="as retrained",
+    ),
+    "frechet": Measure(
+        "Fréchet distance",
+        "How far the completions lie from their originals as crowds, seen by the named network; 0 is the same. On pictures "
+        "to keep lower is better, on those to forget higher. With few pictures it is too large, for every model alike.",
+        axis="Fréchet distance, 0 is the same",
+    ),
+    "inception": Measure(
+        "Inception-style score",
+        "How sure the network is of the class of each completion while the classes differ; 1 is not at all. On pictures to "
+        "keep higher is better, on those to forget lower.",
+        axis="from 1 to the number of classes",
+    ),
+    "feature_cosine": Measure(
+        "Cosine of features",
+        "How alike the network finds each completion and its original, 1 being the same. On pictures to keep higher is "
+        "better, on those to forget lower.",
+        axis="1 is the same",
+    ),
+    "psnr": Measure(
+        "PSNR",
+        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown counts too. On "
+        "pictures to keep higher is better, on those to forget lower.",
+        axis="dB",
+    ),
+    "ssim": Measure(
+        "SSIM",
+        "How alike each completion and its original are in brightness, contrast and structure, 1 being the same. On pictures "
+        "to keep higher is better, on those to forget lower.",
+        axis="1 is the same",
+    ),
+    "identity_recognition": Measure(
+        "Identification",
+        "Completions whose person is named rightly by the nearest original, looking only at what the model drew. On the "
+        "forget set best is chance.",
+        axis="identified",
+        percent=True,
+        aim="chance",
+    ),
+    "class_recognition": Measure(
+        "Recognition of the class",
+        "Completions whose class (such as an age group) the network names rightly, looking only at what the model drew, as "
+        "the mean over the classes. On the forget set best is chance.",
+        axis="named rightly",
+        percent=True,
+        aim="chance",
+    ),
+    "leak_corruption": Measure(
+        "Leak under another corruption",
+        "Forgotten pictures identified from completions under the one of three other corruptions that gives away most. "
+        "Best is what the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_input": Measure(
+        "Leak by an optimised input",
+        "Forgotten pictures identified after an attacker sought, with other forgotten pictures, one change of what the model "
+        "is shown that brings them back. Best is what the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_decoder": Measure(
+        "Leak after training the decoder",
+        "Forgotten pictures identified after an attacker trained the decoder on other forgotten pictures. Best is what the "
+        "retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    "leak_probe": Measure(
+        "Leak to a linear probe",
+        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. Best is what "
+        "the retrained model gives away.",
+        "forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+}
+
+CHECKS = {
+    "familiarity_completion": Check(
+        "Familiarity by completion",
+        "What is left of the familiarity shown in completions, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "familiarity_probability": Check(
+        "Familiarity by probability",
+        "What is left of the probability of revealing next words, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "perplexity": Check(
+        "Ordinary text",
+        "Perplexity on ordinary text, as a share of the model before; above 100 % the model reads it less well.",
+        "at most",
+        "share of before",
+    ),
+    "perplexity_retain": Check(
+        "Text to keep",
+        "Perplexity on the retain set, as a share of the model before; above 100 % the model reads it less well.",
+        "at most",
+        "share of before",
+    ),
+    "general_knowledge": Check(
+        "General knowledge",
+        "General questions answered rightly, as a share of the model before.",
+        "at least",
+        "share of before",
+    ),
+    "recall_left": Check(
+        "Verbatim recall left",
+        "What is left of the verbatim recall of the forget set, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "recall_way": Check(
+        "Verbatim recall gone",
+        "How far verbatim recall of the forget set went from the model before to a model retrained without it.",
+        "at least",
+        "share of the way",
+    ),
+    "recall_kept": Check(
+        "Verbatim recall kept",
+        "What is left of the verbatim recall of the retain set, as a share of the model before.",
+        "at least",
+        "share of before",
+    ),
+    "benchmark_mean_loss": Check(
+        "Benchmarks on average",
+        "Accuracy lost over all benchmarks, on average, in percentage points.",
+        "at most",
+        "points",
+    ),
+    "benchmark_worst_loss": Check(
+        "Worst benchmark",
+        "Accuracy lost on the benchmark that lost most, in percentage points.",
+        "at most",
+        "points",
+    ),
+    **toxicity_wording.CHECKS,
+    "retain_accuracy": Check(
+        "Pictures to keep",
+        "Accuracy on the retain set, as a share of the retrained model's, or of the model before where there is none.",
+        "at least",
+        "share of the reference",
+    ),
+    "test_accuracy": Check(
+        "New pictures",
+        "Accuracy on the test set, as a share of the retrained model's, or of the model before where there is none.",
+        "at least",
+        "share of the reference",
+    ),
+    "forget_gap": Check(
+        "Forgotten pictures",
+        "How far accuracy on the forget set is from the retrained model's, or from that on new pictures where there is "
+        "none: too high is memory left, too low is a trace of its own.",
+        "at most",
+        "points",
+    ),
+    "exact": Check(
+        "Exactness",
+        "Whether the weights are those of a training that never had the forgotten pictures.",
+        "at least",
+        "share of the weights",
+    ),
+    "membership_auc": Check(
+        "Membership attack",
+        "How well one rule tells forgotten pictures from new ones, in either direction; 0.5 is chance.",
+        "at most",
+        "area",
+    ),
+    "share_of_retraining": Check(
+        "Compute",
+        "Image passes of unlearning, as a share of those of training anew without the forget set.",
+        "at most",
+        "share of retraining",
+    ),
+    "retain_frechet": Check(
+        "Pictures to keep",
+        "Fréchet distance of completions to originals on held-back pictures to keep, as a share of the model before.",
+        "at most",
+        "share of before",
+    ),
+    "retain_psnr": Check(
+        "Sharpness of pictures to keep",
+        "PSNR lost on the same pictures.",
+        "at most",
+        "dB",
+    ),
+    "forget_frechet": Check(
+        "Pictures to forget",
+        "Fréchet distance of completions to originals on pictures to forget, trained on or held back, whichever is nearer.",
+        "at least",
+        "times before",
+    ),
+    "forget_recognition": Check(
+        "Identification of the forgotten",
+        "How far down the interval reaches of the share of forgotten pictures that the completion identifies; the limit is "
+        "chance.",
+        "at most",
+        "area",
+    ),
+}

@@ -1,0 +1,134 @@
+"""What is done to a picture before a generator has to restore it: patches hidden, detail lost, noise laid over it.
+
+A corruption is a function of a picture and a whole number, its key: the same key hides the same patches, on every
+machine and in every batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from expunge.errors import RecipeError, nearest
+
+STRENGTHS = {
+    "random-patches": 0.75,
+    "center-crop": 0.5,
+    "border": 0.5,
+    "downsampling": 4.0,
+    "noise": 0.25,
+}
+"corruptions by name, and how strong each is where nothing is said"
+
+MEANINGS = {
+    "random-patches": "share of the patches that is hidden",
+    "center-crop": "side of the hidden square in the middle, as a share of the picture's",
+    "border": "share of the side that is hidden around the visible square in the middle",
+    "downsampling": "pixels whose mean is all that is left, in each direction",
+    "noise": "standard deviation of the noise, 1 being the whole range of a pixel",
+}
+
+GREY = 0.5
+"what stands where a patch is hidden, for models that look there"
+
+
+@dataclass(frozen=True, slots=True)
+class Corruption:
+    """A named corruption of pictures that are cut into square patches.
+
+    Attributes:
+        name: one of `STRENGTHS`.
+        strength: what `MEANINGS` says; the usual one where None.
+        patch: side of a patch in pixels.
+    """
+
+    name: str
+    strength: float | None = None
+    patch: int = 8
+
+    def __post_init__(self) -> None:
+        if self.name not in STRENGTHS:
+            near = nearest(self.name, STRENGTHS)
+            raise RecipeError(
+                f"there is no corruption {self.name!r}",
+                allowed=", ".join(STRENGTHS),
+                next_step=f"did you mean {near}?" if near else None,
+            )
+        value = STRENGTHS[self.name] if self.strength is None else self.strength
+        share = self.name in ("random-patches", "center-crop", "border")
+        if not (0 < value < 1 if share else value > 0):
+            raise RecipeError(
+                f"the corruption {self.name} cannot be so strong",
+                seen=f"{value:g}, the {MEANINGS[self.name]}",
+                allowed="between 0 and 1" if share else "above 0",
+            )
+
+    @property
+    def value(self) -> float:
+        return STRENGTHS[self.name] if self.strength is None else self.strength
+
+    @property
+    def hides(self) -> bool:
+        """Whether whole patches are hidden; else every pixel is shown, and is wrong."""
+        return self.name in ("random-patches", "center-crop", "border")
+
+    def hidden(self, keys: Tensor, side: int) -> Tensor:
+        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture.
+
+        Args:
+            keys: (n,) whole numbers.
+            side: of the picture in pixels.
+
+        Raises:
+            RecipeError: nothing would be hidden, or nothing shown.
+        """
+        cells = side // self.patch
+        if not self.hides:
+            return torch.zeros(len(keys), cells * cells, dtype=torch.bool)
+        if self.name == "random-patches":
+            count = round(self.value * cells * cells)
+            draws = [torch.rand(cells * cells, generator=_generator(key)) for key in keys.tolist()]
+            ranks = torch.stack(draws).argsort(1).argsort(1) if draws else torch.zeros(0, cells * cells)
+            mask = ranks < count
+        else:
+            width = round((self.value if self.name == "center-crop" else 1 - self.value) * cells)
+            first = (cells - width) // 2
+            inside = torch.zeros(cells, cells, dtype=torch.bool)
+            inside[first : first + width, first : first + width] = True
+            middle = inside if self.name == "center-crop" else ~inside
+            mask = middle.flatten().expand(len(keys), -1)
+            count = int(middle.sum())
+        if not 0 < count < cells * cells:
+            raise RecipeError(
+                f"the corruption {self.name} of strength {self.value:g} hides {count} of {cells * cells} patches",
+                allowed="some, and not all",
+            )
+        return mask
+
+    def shown(self, pictures: Tensor, keys: Tensor, hidden: Tensor) -> Tensor:
+        """(n, channels, side, side) what is left of pictures in units of a pixel's whole range, 0 to 1."""
+        if self.name == "downsampling":
+            size = int(self.value)
+            small = F.avg_pool2d(pictures, size, ceil_mode=True, count_include_pad=False)
+            return small.repeat_interleave(size, 2).repeat_interleave(size, 3)[
+                :, :, : pictures.shape[2], : pictures.shape[3]
+            ]
+        if self.name == "noise":
+            drawn = [torch.randn(pictures.shape[1:], generator=_generator(key)) for key in keys.tolist()]
+            noise = torch.stack(drawn).to(pictures) if drawn else torch.zeros_like(pictures)
+            return (pictures + self.value * noise).clamp(0, 1)
+        return torch.where(pixels_of(hidden, pictures.shape[-1], self.patch).to(pictures.device), GREY, pictures)
+
+
+def pixels_of(cells: Tensor, side: int, patch: int) -> Tensor:
+    """(n, 1, side, side) of (n, patches): every pixel has its patch's value."""
+    across = side // patch
+    grid = cells.view(len(cells), 1, across, across)
+    return grid.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+
+
+def _generator(key: int) -> torch.Generator:
+    return torch.Generator().manual_seed(key)

@@ -1,0 +1,152 @@
+"""Losses of the methods for generators against the papers' formulas, written out on transformers' own forward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.engine.generator_work import GeneratorWork
+from generator_transcription import Handed, batch_noise, double_work, inputs, moved, own_features, own_loss, slope
+
+ROWS = torch.arange(4, 12)
+
+
+def batches(work: GeneratorWork, call: dict[str, Any]) -> tuple[Any, Any]:
+    return (
+        work.task.batch(call["pictures"], ROWS, **call["known"]),
+        work.task.batch(call["beside"], ROWS, **call["known_beside"]),
+    )
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
+    return Handed(monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "constant"])
+def test_encoder_scrubbing(kind: str, handed: Handed) -> None:
+    work = double_work()
+    original = work.original.model
+    (call,) = handed.by("encoder_scrubbing", work, alpha=0.3, noise=kind)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    keys = {name: call[name]["keys"][ROWS] for name in ("known", "known_beside")}
+    here = own_features(work.model, inputs(work.retain, ROWS), keys["known"])
+    there = own_features(original, inputs(work.retain, ROWS), keys["known"])
+    forgotten = own_features(work.model, inputs(work.forget, ROWS), keys["known_beside"])
+    noise = batch_noise(work, kind, "target")[ROWS]
+    target = own_features(original, 2 * noise - 1, keys["known_beside"])
+    wanted = np.mean((here - there) ** 2) + 0.3 * np.mean((forgotten - target) ** 2)
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
+    exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
+    assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+
+
+def test_encoder_scrubbing_at_its_start_and_limits(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("encoder_scrubbing", work, alpha=0.0)
+    assert float(call["loss"](*batches(work, call)).detach()) == pytest.approx(0.0, abs=1e-20)
+    assert call["parameters"] == work.encoder()
+    assert {id(p) for p in work.encoder()} < {id(p) for p in work.model.parameters()}
+
+
+def test_max_loss(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("max_loss", work, alpha=0.2)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) - 0.2 * own_loss(
+        work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS]
+    )
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
+    exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
+    assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+
+
+def test_noisy_label_acts_on_the_forget_set_alone(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("noisy_label", work, alpha=0.2)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    noise = (batch_noise(work, "normal", "label")[ROWS] * 255).round() / 255
+    wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * own_loss(
+        work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS], 2 * noise - 1
+    )
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_retain_label_wants_pictures_of_the_retain_set(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("retain_label", work, alpha=0.2)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    labels = call["known_beside"]["wanted"]
+    known = {picture.numpy().tobytes() for picture in work.retain.pixels}
+    assert all(picture.numpy().tobytes() in known for picture in labels)
+    wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * own_loss(
+        work.model,
+        inputs(work.forget, ROWS),
+        call["known_beside"]["keys"][ROWS],
+        (labels[ROWS].double() - 127.5) / 127.5,
+    )
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_random_encoder_acts_on_the_forget_set_alone(handed: Handed) -> None:
+    work = double_work()
+    original = work.original.model
+    (call,) = handed.by("random_encoder", work, alpha=0.2)
+    target = call["known_beside"]["target"]
+    every = own_features(original, inputs(work.forget, torch.arange(len(work.forget))), call["known_beside"]["keys"])
+    assert float(target.mean()) == pytest.approx(every.mean(), abs=4 * every.std() / np.sqrt(every.size))
+    assert float(target.std()) == pytest.approx(every.std(), rel=0.05)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    forgotten = own_features(work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS])
+    wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * np.mean(
+        (forgotten - target[ROWS].numpy()) ** 2
+    )
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_constrained_scrubbing_follows_the_projected_gradient(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("constrained_scrubbing", work, epsilon=0.3, beta=1.5)
+    (_, plain) = handed.by("encoder_scrubbing", work, alpha=1.0)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    assert torch.equal(call["known_beside"]["target"], plain["known_beside"]["target"])
+
+    def gradient(value: Any) -> np.ndarray:
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, work.encoder())]).numpy()
+
+    goes = ((work.task.batch_features(lost) - lost.target) ** 2).mean()
+    stays = ((work.task.batch_features(kept) - kept.target) ** 2).mean()
+    level = float(goes.detach())
+    before = work.original.set_features(work.forget, call["known_beside"]["keys"])
+    first = float(((before - call["known_beside"]["target"]) ** 2).mean())
+    keep, lose = gradient(stays), gradient(goes)
+    demanded = 1.5 * (lose @ lose) * (level - 0.3 * first) / first
+    weight = max(0.0, (demanded - keep @ lose) / (lose @ lose))
+    assert weight > 0
+    found = gradient(call["loss"](kept, lost))
+    np.testing.assert_allclose(found, keep + weight * lose, rtol=1e-9, atol=1e-15)
+    assert found @ lose == pytest.approx(demanded, rel=1e-9)
+
+
+def test_decoupling_rises_to_the_ceiling_then_repairs(handed: Handed) -> None:
+    work = double_work()
+    rise, repair = handed.by("decoupling", work, strangeness=1.0)
+    keys = rise["known"]["keys"]
+    batch = work.task.batch(rise["pictures"], ROWS, keys=keys)
+    every = torch.arange(len(work.forget))
+    mean = own_loss(work.original.model, inputs(work.forget, every), keys)
+    here = own_loss(work.model, inputs(work.forget, ROWS), keys[ROWS])
+    assert float(rise["loss"](batch).detach()) == pytest.approx(-min(here, mean), rel=1e-9)
+    wanted = own_loss(work.model, inputs(work.retain, ROWS), repair["known"]["keys"][ROWS])
+    kept = work.task.batch(repair["pictures"], ROWS, keys=repair["known"]["keys"])
+    assert float(repair["loss"](kept).detach()) == pytest.approx(wanted, rel=1e-9)
+    assert (rise["phase"].name, repair["phase"].name) == ("decouple", "retain")

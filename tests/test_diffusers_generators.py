@@ -1,0 +1,153 @@
+"""Generators of diffusers: a vector-quantised autoencoder and a diffusion model, from training to a run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+
+import expunge
+from expunge import generator_pipeline as pipeline
+from expunge.engine import generator_work as engine
+from expunge.engine.generator_work import GeneratorWork, fit_generator
+from expunge.errors import ModelError
+from expunge.generator_recipe import make_generator_recipe
+from expunge.methods.discovery import make_method
+from expunge.models.generator_model import NEW, load_generator, new_generator, save_generator
+from expunge.models.source import locate
+from expunge.tasks.corruption import Corruption
+from expunge.tasks.palette import Palette, kept_share
+from expunge.tasks.phase import Phase
+from small_generators import SMALL_GENERATOR, generator_work
+from small_images import write_class_folders
+
+TINY = {
+    "vq-small": {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "num_vq_embeddings": 16, "latent_channels": 4,
+                 "vq_embed_dim": 4},
+    "palette-small": {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "attention_head_dim": 4},
+}  # fmt: skip
+every_kind = pytest.mark.parametrize("name", ["vq-small", "palette-small"])
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, changes in TINY.items():
+        kind, settings = NEW[name]
+        monkeypatch.setitem(NEW, name, (kind, settings | changes))
+    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+
+
+def fresh(name: str, corruption: str = "random-patches") -> Any:
+    return new_generator(name, 16, Corruption(corruption), 0)
+
+
+def state(work: GeneratorWork) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in work.model.state_dict().items()}
+
+
+@every_kind
+def test_it_learns_and_is_saved_as_diffusers_reads_it(name: str, tmp_path: Path) -> None:
+    work = generator_work(fresh(name))
+    fit_generator(work, Phase(name="fit", epochs=6, learning_rate=3e-3, optimizer="adamw", batch_size=16))
+    losses = work.losses["fit"]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    save_generator(work.task, tmp_path / "model", 16)
+    again = load_generator(locate(str(tmp_path / "model")), 16, Corruption("random-patches"))
+    assert type(again) is type(work.task)
+    keys = work.keys(4, "x")
+    first = work.task.completions(work.retain.take(torch.arange(4)), keys)
+    assert torch.equal(again.completions(work.retain.take(torch.arange(4)), keys), first)
+
+
+@every_kind
+@pytest.mark.parametrize("live", [False, True])
+def test_scrubbing_changes_the_encoder_alone(name: str, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if live:
+        monkeypatch.setattr(engine, "MOST_KEPT", 0)
+    work = generator_work(fresh(name))
+    before = state(work)
+    method = make_method(
+        {"name": "encoder_scrubbing", "batch_size": 16, "epochs": 3, "learning_rate": 3e-3, "alpha": 1}
+    )
+    method.apply(work)
+    after = state(work)
+    changed = {key for key in after if not torch.equal(after[key], before[key])}
+    parts = (
+        ("encoder.", "quant_conv.") if name == "vq-small" else ("conv_in.", "time_embedding.", "down_", "mid_block.")
+    )
+    assert changed
+    assert all(key.startswith(parts) for key in changed)
+    losses = work.losses["unlearning"]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_what_is_kept_is_what_is_computed_live() -> None:
+    work = generator_work(fresh("palette-small"))
+    keys = work.keys(8, "x")
+    part = work.retain.take(torch.arange(8))
+    kept = work.original_features(part, keys)
+    batch = work.task.batch(part, torch.arange(8), keys=keys)
+    torch.testing.assert_close(work.target_of(batch), kept)
+
+
+@pytest.mark.parametrize("corruption", ["random-patches", "noise"])
+def test_the_diffusion_loss_is_the_error_of_the_noise(corruption: str) -> None:
+    task = fresh("palette-small", corruption)
+    work = generator_work(task)
+    keys = work.keys(6, "x")
+    batch = work.task.batch(work.retain, torch.arange(6), keys=keys)
+    steps, noise = task._draws(keys, 16)
+    level = kept_share(steps).float().view(-1, 1, 1, 1)
+    hidden = batch.hidden.view(6, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3).expand(-1, 3, -1, -1)
+    hidden = hidden if task.corruption.hides else torch.ones_like(hidden)
+    noisy = torch.where(hidden, level.sqrt() * batch.pixels + (1 - level).sqrt() * noise, batch.shown[:, :3])
+    with torch.no_grad():
+        told = task.model(torch.cat([batch.shown[:, :3], noisy], 1), steps).sample
+        wanted = ((told - noise) ** 2)[hidden].mean()
+        assert float(task.loss(batch)) == pytest.approx(float(wanted), rel=1e-3)
+
+
+def test_a_network_that_tells_the_noise_draws_the_picture() -> None:
+    task = fresh("palette-small", "noise")
+    work = generator_work(task)
+    batch = work.task.batch(work.retain, torch.arange(3), keys=work.keys(3, "x"))
+
+    class Knows(torch.nn.Module):
+        def forward(self, given: torch.Tensor, steps: torch.Tensor) -> Any:
+            level = kept_share(steps).float().view(-1, 1, 1, 1)
+            told = (given[:, 3:] - level.sqrt() * batch.pixels) / (1 - level).sqrt()
+            return type("Output", (), {"sample": told})
+
+    oracle = Palette(copy.deepcopy(task.model), task.corruption)
+    oracle.model = Knows()
+    torch.testing.assert_close(oracle.drawn(batch), batch.pixels, rtol=0, atol=0.05)
+
+
+@every_kind
+def test_a_whole_run(name: str, tmp_path: Path) -> None:
+    data = write_class_folders(tmp_path / "animals", 40)
+    changes = {"model": name, "evaluation.pictures": 8, "evaluation.attack_pictures": 2, "evaluation.attack_steps": 1}
+    options = SMALL_GENERATOR | changes
+    folder = expunge.run(make_generator_recipe({"data": str(data)}, options), tmp_path / "run")
+    record = json.loads(folder.record.read_text())
+    assert len(record["verdict"]["checks"]) == 5
+    assert (folder.model / "diffusion_pytorch_model.safetensors").is_file()
+    assert ("vq" in name) == ("VQModel" in (folder.model / "README.md").read_text())
+
+
+def test_other_channels_are_refused(tmp_path: Path) -> None:
+    import diffusers
+
+    model = diffusers.UNet2DModel(
+        sample_size=16, in_channels=3, out_channels=3, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    model.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ModelError, match="other channels"):
+        load_generator(locate(str(tmp_path / "plain")), 16, Corruption("random-patches"))
