@@ -48,3 +48,5 @@ def _merge(model: PreTrainedModel) -> None:
             base = module.get_base_layer()
             assert isinstance(base, nn.Module)
             setattr(model.get_submodule(parent), leaf, base)
+    if hasattr(model, "peft_config"):
+        del model.peft_config
