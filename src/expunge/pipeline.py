@@ -254,12 +254,14 @@ def unlearn(
             retain=retain,
             training=recipe.training,
             seed=recipe.seed,
-            checkpoints=checkpoints,
+            # What a method with phases keeps depends on where each of them ended.
+            checkpoints=checkpoints if method.has_loss() else folder.checkpoints / name,
             log=folder.log,
             groups=groups,
             tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+            ends=method.has_loss(),
         )
         work.carry_out(method)
         result = work.cost()

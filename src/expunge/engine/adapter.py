@@ -23,13 +23,13 @@ def adapter(model: PreTrainedModel, rank: int | None, seed: int) -> Iterator[Non
     if rank is None:
         yield
         return
-    from peft import LoraConfig
+    from peft import LoraConfig, inject_adapter_in_model
 
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     torch.manual_seed(seed)
     # Scaling alpha / rank of 2 as in the LoRA paper's language model runs (Hu et al. 2021, table 11).
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    model.add_adapter(config, NAME)
+    inject_adapter_in_model(config, model, NAME)
     try:
         yield
     finally:
@@ -48,6 +48,5 @@ def _merge(model: PreTrainedModel) -> None:
             base = module.get_base_layer()
             assert isinstance(base, nn.Module)
             setattr(model.get_submodule(parent), leaf, base)
-    model._hf_peft_config_loaded = False
     if hasattr(model, "peft_config"):
         del model.peft_config

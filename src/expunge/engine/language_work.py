@@ -48,7 +48,7 @@ class LanguageWork:
         training: how a loss is trained.
         checkpoints: folder for what a resumption needs.
         tune: what the model as it is does on texts kept for choosing settings: (toxicity, perplexity of clean text).
-        log, probe, progress: as `train` takes them.
+        log, probe, progress, ends: as `train` takes them.
         trained: what the phases cost so far.
     """
 
@@ -63,6 +63,7 @@ class LanguageWork:
     tune: Tune | None = None
     probe: Callable[[int], None] | None = None
     progress: Callable[[int, int, dict[str, Any]], None] | None = None
+    ends: bool = False
     trained: list[Trained] = field(default_factory=list)
 
     def carry_out(self, method: Method, name: str = UNLEARNING) -> None:
@@ -92,7 +93,7 @@ class LanguageWork:
                     log=log,
                     probe=self.probe if main else None,
                     progress=self.progress,
-                    ends=main,
+                    ends=self.ends,
                 )
             )
 

@@ -239,8 +239,8 @@ def _accumulate(
         batches: dict[str, Batch] = {}
         for name, of_set in rows.items():
             examples = sum(len(numbers) for numbers in of_set)
-            set_tokens = sum(int(_table(tables, name).lengths[numbers].sum()) for numbers in of_set)
-            batch = _table(tables, name).batch(of_set[i], labelled[name], examples, set_tokens)
+            tokens = sum(int(_table(tables, name).lengths[numbers].sum()) for numbers in of_set)
+            batch = _table(tables, name).batch(of_set[i], labelled[name], examples, tokens)
             seen += int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
             batches[name] = batch.to(task.device)
         watched = WatchedTask(task)

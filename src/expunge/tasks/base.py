@@ -67,7 +67,7 @@ class Batch:
             log_odds=None if self.log_odds is None else self.log_odds.to(device),
             token_nll=None if self.token_nll is None else self.token_nll.to(device),
             hidden=None if self.hidden is None else self.hidden.to(device),
-            preferred=self.preferred,
+            preferred=None if self.preferred is None else self.preferred.to(device),
         )
 
 
