@@ -86,6 +86,7 @@ def test_text_fields_of_a_recipe_for_classifiers(name: str) -> None:
 def test_a_part_may_be_given_whole() -> None:
     """What is a text in one kind of recipe may be a part in the other."""
     assert read_overrides(["--data", "{block_size: 64}"]) == {"data": {"block_size": 64}}
+    assert read_overrides(["--data", "some/folder"]) == {"forget": "some/folder"}
 
 
 def test_a_value_may_begin_with_a_hyphen_or_hold_an_equals_sign() -> None:
