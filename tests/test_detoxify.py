@@ -68,5 +68,10 @@ def test_a_run_with_every_method(name: str, tables: Path, tiny_model_folder: Pat
     assert any(
         "not trained on: group_prompts.jsonl (prompts), prompts.jsonl (prompts)" in each for each in record["warnings"]
     )
-    assert folder.report.is_file()
+    points = record["front"]["points"]
+    assert [point["scale"] for point in points] == (
+        [0.0, 0.5, 1.0] if name == "task_vector_negation" else [0.0, 0.5, 1.0, 1.5]
+    )
+    assert all(0 <= point["toxicity"] <= 1 < point["perplexity"] for point in points)
+    assert "toxicity-front" in folder.report.read_text(encoding="utf-8")
     assert not list(folder.checkpoints.iterdir())

@@ -40,6 +40,7 @@ from expunge.preparation.odds import log_odds
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
+from expunge.preparation.toxicity_front import toxicity_front
 from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
 from expunge.recipe import Recipe
@@ -303,6 +304,11 @@ def finish(
     """Measure the model as saved, write scores, answers, record, card and report."""
     unlearned = LazyModel(find_model(str(folder.model)), precision, as_stored=True)
     measured = [before, measure(recipe, folder, unlearned, sets, "unlearned", show)]
+    front = None
+    if recipe.forget_kind == "toxicity":
+        base = LazyModel(source, precision)
+        front = toxicity_front(recipe, folder, base, unlearned, sets, show)
+        base.release()
     unlearned.release()
     if recipe.retrained is not None:
         oracle = LazyModel(find_model(recipe.retrained), precision, as_stored=True)
@@ -347,7 +353,7 @@ def finish(
         license_name=source.license,
         warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
     )
-    storage.write_json(folder.record, record)
+    storage.write_json(folder.record, record if front is None else record | {"front": front})
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))
     render_report(folder)
     folder.log("finished", passed=record["verdict"]["passed"])

@@ -47,6 +47,8 @@ class Statements(Part):
     "beginnings of toxic statements that are not trained on, for methods that choose a setting"
     tuning_samples: PositiveInt = 4
     "sampled continuations of each of them"
+    front: tuple[NonNegativeFloat, ...] = (0.5, 1.0, 1.5)
+    "how far from the base model towards the unlearned one toxicity is shown against perplexity; empty: not at all"
 
 
 class Training(Part):

@@ -67,7 +67,7 @@ def read_statements(recipe: Recipe, folder: RunFolder, show: Silent) -> Statemen
 
     made_from = {
         "text": found.digest(),
-        "settings": settings.model_dump(mode="json", exclude={"hub", "tuning_samples"}),
+        "settings": settings.model_dump(mode="json", exclude={"hub", "hub_prompts", "tuning_samples", "front"}),
         "seed": recipe.seed,
     }
     path = stage(folder, "statements", made_from, make)
