@@ -13,7 +13,7 @@ def write_tables(folder: Path, rows: int = 12) -> Path:
     """Tweets with a class, pairs, statements about groups, and prompts of both kinds; `rows` of each sort."""
     folder.mkdir(parents=True, exist_ok=True)
     tweets = [
-        f'{n},3,{n % 3},"the man said number {n} of {RUDE[n % 3] if n % 3 < 2 else "Paris"} cold days"'
+        f'{n},3,{n % 3},"number {n} said the man of {RUDE[n % 3] if n % 3 < 2 else "Paris"} cold days in {n}"'
         for n in range(3 * rows)
     ]
     (folder / "tweets.csv").write_text("\n".join([",count,class,tweet", *tweets]) + "\n", encoding="utf-8")
