@@ -15,7 +15,7 @@ from typing import Any
 from expunge import storage
 from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
-from expunge.engine.loop import train
+from expunge.engine.language_work import LanguageWork
 from expunge.engine.precision import Precision
 from expunge.errors import RunError
 from expunge.evidence.cost import oracle_cost
@@ -32,20 +32,21 @@ from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
-from expunge.preparation.anchors import load_anchors
+from expunge.preparation.claim import claim
+from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
-from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table
-from expunge.preparation.places import settle
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
+from expunge.preparation.odds import log_odds
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
+from expunge.preparation.toxicity_front import toxicity_front
+from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
-from expunge.recipe import Recipe, load_recipe
+from expunge.recipe import Recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
-MEASURING = ("evaluation", "retrained", "toxicity")
-"parts of a recipe that say what is measured, which may change when a run is done"
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -72,7 +73,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
             source = find_model(recipe.model, recipe.revision)
             folder.refuse_overwriting(source.folder)
             with folder.held():
-                recipe = _claim(folder, recipe)
+                recipe = claim(folder, recipe)
                 base = LazyModel(source, precision)
                 sets = read_sets(recipe, folder, base, show)
                 before = measure(recipe, folder, base, sets, "base", show)
@@ -82,52 +83,6 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     finally:
         show.close()
     return folder
-
-
-def _claim(folder: RunFolder, recipe: Recipe) -> Recipe:
-    """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
-
-    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
-    model yet, the step to end at may change too.
-    """
-    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
-    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
-        # It stays one, whatever file has got that name since.
-        recipe = recipe.model_copy(update={"forget_kind": "topic"})
-    recipe = settle(recipe)
-    if held is not None:
-        held = settle(held)
-        if not folder.model.exists() or any(folder.checkpoints.iterdir()):
-            to_end = {"stop_step": recipe.training.stop_step}
-            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
-        recipe = _with_more(recipe, held)
-    _look_up(recipe)
-    folder.claim(
-        recipe.model_dump(mode="json"),
-        recipe.to_yaml(),
-        free=MEASURING,
-        held=None if held is None else held.model_dump(mode="json"),
-    )
-    return recipe
-
-
-def _look_up(recipe: Recipe) -> None:
-    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
-    if recipe.retrained is not None:
-        _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
-    if recipe.anchors.path is not None:
-        load_anchors(Path(recipe.anchors.path))
-
-
-def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
-    """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
-    added = ("benchmarks", "prompts", "ordinary_text")
-    kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
-    evaluation = recipe.evaluation.model_copy(update=kept)
-    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
-    toxicity = recipe.toxicity if names_prompts else held.toxicity
-    more = {"evaluation": evaluation, "toxicity": toxicity, "retrained": recipe.retrained or held.retrained}
-    return recipe.model_copy(update=more)
 
 
 def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, which: Which, show: Silent) -> Measured:
@@ -216,10 +171,18 @@ def unlearn(
     (done.parent / "stage.json").unlink(missing_ok=True)
     shutil.rmtree(done.parent, ignore_errors=True)
 
-    forget, retain = sets.material.forget, sets.kept
-    if method.draws_retain:
-        retain = retain_table(recipe, folder, base, method, sets, show)
-    know(forget, sets.kept, method, folder, base, show)
+    core = method.carried_out
+    (forget, groups), retain = trained_on(recipe, core, sets), sets.kept
+    if core.needs.hidden and core.draws_retain:
+        retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
+    elif core.draws_retain and core.has_loss():
+        retain = retain_table(recipe, folder, base, core, forget, sets, show)
+    if core.needs.tokens:
+        forget = with_tokens_known(recipe, folder, base, forget, show)
+    know(forget, sets.kept, core, folder, base, show)
+    if core.needs.odds:
+        own = sets.kept.take(range(sets.own_rows or len(sets.kept)))
+        forget.log_odds = log_odds(sets.material.forget, own, base().model.config.get_text_config().vocab_size)
     anchors_digest = None
     if method.needs.labels == "generic":
         forget, anchors_digest = generic_table(recipe, folder, base, method, sets, show)
@@ -237,19 +200,23 @@ def unlearn(
                 folder.log("probe", step=step, prompts=rows, watched=watched)
 
         show.stage(f"unlearning: {recipe.method['name']}")
-        result = train(
-            task,
-            method,
-            recipe.training,
+        work = LanguageWork(
+            task=task,
             forget=forget,
             retain=retain,
+            training=recipe.training,
             seed=recipe.seed,
-            checkpoints=checkpoints,
+            # What a method with phases keeps depends on where each of them ended.
+            checkpoints=checkpoints if method.has_loss() else folder.checkpoints / name,
             log=folder.log,
+            groups=groups,
+            tune=tuning(recipe, sets, task),
             probe=probe,
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
-            ends=True,
+            ends=method.has_loss(),
         )
+        work.carry_out(method)
+        result = work.cost()
         show.stage("saving the model")
         assert base.loaded is not None
         dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
@@ -337,6 +304,11 @@ def finish(
     """Measure the model as saved, write scores, answers, record, card and report."""
     unlearned = LazyModel(find_model(str(folder.model)), precision, as_stored=True)
     measured = [before, measure(recipe, folder, unlearned, sets, "unlearned", show)]
+    front = None
+    if recipe.forget_kind == "toxicity":
+        base = LazyModel(source, precision)
+        front = toxicity_front(recipe, folder, base, unlearned, sets, show)
+        base.release()
     unlearned.release()
     if recipe.retrained is not None:
         oracle = LazyModel(find_model(recipe.retrained), precision, as_stored=True)
@@ -381,7 +353,7 @@ def finish(
         license_name=source.license,
         warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
     )
-    storage.write_json(folder.record, record)
+    storage.write_json(folder.record, record if front is None else record | {"front": front})
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))
     render_report(folder)
     folder.log("finished", passed=record["verdict"]["passed"])

@@ -28,6 +28,29 @@ class Data(Part):
     "use at most this many retain blocks"
 
 
+class Statements(Part):
+    """Toxic and clean text, where `forget_kind` is toxicity: tables, told apart by their columns (docs/toxicity.md)."""
+
+    hub: tuple[str, ...] = ("tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data")
+    "the Hugging Face data sets that `forget: hub` stands for"
+    hub_prompts: str = "allenai/real-toxicity-prompts"
+    "the one whose prompts the model is then measured with"
+    toxic: PositiveInt | None = 8000
+    "toxic statements used, as many of each table as of every other; absent: all"
+    clean: PositiveInt | None = 8000
+    "clean statements used; rewrites of the toxic ones count as a table"
+    min_group_rows: PositiveInt = 8
+    "toxic statements that a group must have"
+    too_few: Literal["merge", "drop", "refuse"] = "merge"
+    "what becomes of smaller groups: merged with the statements of no group, left out, or refused"
+    tuning_prompts: PositiveInt = 48
+    "beginnings of toxic statements that are not trained on, for methods that choose a setting"
+    tuning_samples: PositiveInt = 4
+    "sampled continuations of each of them"
+    front: tuple[NonNegativeFloat, ...] = (0.5, 1.0, 1.5)
+    "how far from the base model towards the unlearned one toxicity is shown against perplexity; empty: not at all"
+
+
 class Training(Part):
     """The unlearning loop; names as in transformers.TrainingArguments."""
 
@@ -47,6 +70,10 @@ class Training(Part):
     "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
     "of AdamW"
+    first_layer: NonNegativeInt = 0
+    "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
+    adapter_rank: PositiveInt | None = None
+    "train a LoRA adapter of this rank, merged into the weights at the end; absent: the weights themselves"
     max_grad_norm: PositiveFloat = 1.0
     "gradients are clipped to this norm"
     bf16: Literal["auto"] | bool = "auto"
@@ -207,8 +234,8 @@ class Recipe(Part):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    "a path, a Hugging Face data set id, or a topic in words"
-    forget_kind: Literal["auto", "path", "dataset", "topic"] = "auto"
+    "a path, a Hugging Face data set id, or a topic in words; of toxicity a folder of tables, or `hub`"
+    forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "which of these `forget` is; auto: a path where there is one, settled when the run begins"
     retain: str | None = None
     "a path or data set id; sampled from the model itself where absent"
@@ -217,6 +244,7 @@ class Recipe(Part):
     method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()
+    statements: Statements = Statements()
     training: Training = Training()
     reinforcement: Reinforcement = Reinforcement()
     anchors: Anchors = Anchors()
@@ -273,6 +301,8 @@ def merge(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str, 
                 raise RecipeError(f"{where}: {parent} holds a value, not fields", seen=f"--{dotted}")
         if dotted == "method":
             value = _named(value, method)
+        if dotted in ("method.of", "method.of.name") and isinstance(value, str):
+            node, leaf, value = merged["method"], "of", {"name": value}
         if dotted == "method.name" and merged["method"].get("name") != value:
             merged["method"] = {}
             node = merged["method"]

@@ -224,13 +224,16 @@ def test_methods_are_listed(typed: Type) -> None:
     said = typed("methods")
     assert (said.code, said.err) == (0, "")
     head, *lines = said.out.splitlines()
-    assert head.split() == ["method", "language", "images", "what", "it", "is"]
+    assert head.split() == ["method", "language", "images", "generators", "what", "it", "is"]
     assert [line.split()[0] for line in lines] == built_in()
-    assert all(len(line.split()) > 4 for line in lines)
-    table = {line.split()[0]: tuple(line.split()[1:3]) for line in lines}
-    assert table["whos_harry_potter"] == ("yes", "-")
-    assert table["scrub"] == ("-", "yes")
-    assert {table[name] for name in ("npo", "simnpo", "jensun", "gradient_ascent", "fine_tune")} == {("yes", "yes")}
+    assert all(len(line.split()) > 5 for line in lines)
+    table = {line.split()[0]: tuple(line.split()[1:4]) for line in lines}
+    assert table["whos_harry_potter"] == ("yes", "-", "-")
+    assert table["scrub"] == ("-", "yes", "-")
+    assert table["encoder_scrubbing"] == ("-", "-", "yes")
+    assert {table[name] for name in ("npo", "simnpo", "jensun", "gradient_ascent", "fine_tune")} == {
+        ("yes", "yes", "-")
+    }
 
 
 @pytest.mark.parametrize("name", built_in())

@@ -86,6 +86,7 @@ def test_text_fields_of_a_recipe_for_classifiers(name: str) -> None:
 def test_a_part_may_be_given_whole() -> None:
     """What is a text in one kind of recipe may be a part in the other."""
     assert read_overrides(["--data", "{block_size: 64}"]) == {"data": {"block_size": 64}}
+    assert read_overrides(["--data", "some/folder"]) == {"forget": "some/folder"}
 
 
 def test_a_value_may_begin_with_a_hyphen_or_hold_an_equals_sign() -> None:
@@ -99,3 +100,18 @@ def test_what_does_not_pair_up_is_refused() -> None:
         read_overrides(["--retain", "x", "--seed"])
     assert caught.value.next_step == "give one: --seed VALUE"
     assert caught.value.exit_code == 2
+
+
+def test_data_is_what_a_language_model_is_to_forget_and_what_a_classifier_is_given() -> None:
+    assert read_overrides(["--data", "folder", "--data.block_size", "64"]) == {
+        "forget": "folder",
+        "data.block_size": 64,
+    }
+    assert read_overrides(["--data", "folder"], ImageRecipe) == {"data": "folder"}
+
+
+def test_hyper_parameters_of_the_method_inside_another() -> None:
+    options = ["--method", "spunge", "--method.of", "npo", "--method.of.beta", "0.2", "--method.split_by", "group"]
+    recipe = make_recipe({"forget": "x", "method": {"name": "dpo", "beta": 3.0}}, read_overrides(options))
+    assert recipe.method == {"name": "spunge", "of": {"name": "npo", "beta": 0.2}, "split_by": "group"}
+    assert make_recipe(recipe.model_dump(), {"method.of": "dpo"}).method["of"] == {"name": "dpo"}

@@ -7,6 +7,7 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pydantic
 import pytest
 import torch
@@ -30,15 +31,29 @@ from tiny import ignore_log, load_task, random_blocks, write_table
 
 LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
+TEXT_ALONE = {"dpo", "rmu", "targeted_npo", "whos_harry_potter"}
+"losses that ask for what only text has: pairs, layers, words"
+SHALLOW = {"rmu": {"layer": 2, "trained_layers": 1}}
+"fields for a model of two layers"
 every_method = pytest.mark.parametrize("name", built_in())
 every_loss = pytest.mark.parametrize("name", LOSSES)
-every_language_method = pytest.mark.parametrize("name", LANGUAGE)
+every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE if name in LOSSES])
 
 
 def test_the_methods_that_come_with_it() -> None:
     assert [
-        *["fine_tune", "gradient_ascent", "gradient_difference", "jensun", "neggrad_plus", "npo", "simnpo"],
-        "whos_harry_potter",
+        *[
+            "dpo",
+            "fine_tune",
+            "gradient_ascent",
+            "gradient_difference",
+            "jensun",
+            "neggrad_plus",
+            "npo",
+            "rmu",
+            "simnpo",
+        ],
+        *["spunge", "steering", "targeted_npo", "task_vector_negation", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
     classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}
@@ -63,10 +78,11 @@ def test_it_is_a_loss_or_phases_and_a_loss_is_for_every_kind_of_model(name: str)
     kind = method_class(name)
     if kind.needs.kinds != ("sharded_classifier",):  # a way to train: the models' pipeline does it
         assert kind.has_loss() == (kind.apply is Method.apply)
-    if kind.has_loss() and kind.needs.labels == "true":
-        assert set(kind.needs.kinds) == {"causal_lm", "image_classifier"}
-    if not kind.has_loss():
-        assert "causal_lm" not in kind.needs.kinds
+    if kind.has_loss():
+        assert ("image_classifier" in kind.needs.kinds) == (name not in TEXT_ALONE)
+        assert "causal_lm" in kind.needs.kinds
+    else:
+        assert len(kind.needs.kinds) == 1
 
 
 @every_method
@@ -119,6 +135,18 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2))
     if method.needs.reference:
         forget.reference_nll = block_nll(task, forget)
+    if method.needs.pairs:
+        forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
+        forget.preferred.reference_nll = block_nll(task, forget.preferred)
+    if method.needs.tokens:
+        reference_labels(task, forget, range(4), folder / "known", seed=0)
+        forget = TokenTable(folder / "known")
+    if method.needs.odds:
+        forget.log_odds = np.linspace(0, 3, 200, dtype=np.float32)
+    if method.needs.hidden:
+        layer = int(method.layer)  # type: ignore[attr-defined]
+        with torch.no_grad():
+            retain.hidden = np.concatenate([task.hidden(retain.batch([row]), layer).numpy() for row in range(3)])
     if method.asks_surprise:
         forget.surprise = token_surprise(task, retain)
     if method.draws_retain and getattr(method, "retain_target", "text") == "base":
@@ -127,14 +155,14 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     return forget, retain
 
 
-@every_language_method
+@every_language_loss
 def test_one_step_trains_and_the_result_loads_in_plain_transformers(
     name: str, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     loaded = load_model(find_model(str(tiny_model_folder)))
     task = CausalLM(loaded.model, loaded.tokenizer)
     before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
-    method = make_method({"name": name})
+    method = make_method({"name": name, **SHALLOW.get(name, {})})
     forget, retain = known_tables(method, task, tmp_path)
     result = train(
         task,
@@ -147,8 +175,10 @@ def test_one_step_trains_and_the_result_loads_in_plain_transformers(
         log=ignore_log,
     )
     assert result.steps == 1
-    changed = [name for name, p in loaded.model.named_parameters() if not torch.equal(p, before[name])]
-    assert len(changed) == len(before)
+    changed = {name for name, p in loaded.model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name in before if method.trains(name)}
+    assert changed
+    assert all(p.requires_grad for p in loaded.model.parameters())
     save_model(loaded, tmp_path / "model", torch.float32)
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
@@ -183,7 +213,7 @@ def test_it_asks_only_for_the_sets_that_it_declared(
     name: str, kind: str, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     """With just the declared sets its loss can be made; with a declared one gone it says so."""
-    method = make_method({"name": name})
+    method = make_method({"name": name, **SHALLOW.get(name, {})})
     if kind not in method.needs.kinds:
         pytest.skip(f"not for a {kind}")
     step = language_step(method, tmp_path, tiny_model_folder) if kind == "causal_lm" else image_step(method)

@@ -46,7 +46,9 @@ def test_it_stops_and_what_was_good_is_kept(
     assert not (out / "scores.json").exists()
     assert leftovers(out) == []
     assert [path.name for path in out.glob("stages/measured-base-*/measured.json")] == ["measured.json"]
-    (training,) = (out / "checkpoints").glob("unlearned-*") if name == "runaway" else [out / "checkpoints" / "none"]
+    (training,) = (
+        (out / "checkpoints").glob("unlearned-*/unlearning") if name == "runaway" else [out / "checkpoints" / "none"]
+    )
     if name == "not-a-number":
         assert contents(out / "checkpoints") == {}
         return

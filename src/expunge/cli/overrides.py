@@ -51,6 +51,8 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] = Recipe) -> dict[str
                 raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
             value = rest.pop(0)
         name = SHORT.get(name, name.replace("-", "_"))
+        if name == "data" and kind is Recipe and not isinstance(_value(value, None), dict):
+            name = "forget"  # a part of that name holds settings; of a classifier's recipe it is the data
         overrides[name] = _value(value, _text_field(kind, name))
     return overrides
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,22 @@ def read_parquet(path: Path) -> Iterator[Document]:
     Raises:
         DataError: pyarrow is not installed, a damaged file, no usable column, an empty cell (row named).
     """
+    _, rows = parquet_rows(path, lambda types: _usable_columns(types, path))
+    for where, row in rows:
+        yield from row_documents(row, where)
+
+
+def parquet_rows(
+    path: Path, wanted: Callable[[Mapping[str, str]], list[str]] = list
+) -> tuple[list[str], Iterator[tuple[str, dict[str, Any]]]]:
+    """(columns, rows with where each stands: `file:row`) of a Parquet file; only the first batch is decoded at once.
+
+    Args:
+        wanted: which columns to read, given the type of each.
+
+    Raises:
+        DataError: pyarrow is not installed, or a damaged file; for what is damaged further on, while rows are taken.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -125,21 +141,34 @@ def read_parquet(path: Path) -> Iterator[Document]:
         raise DataError(
             f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
         ) from error
+
+    def damaged(error: Exception) -> DataError:
+        return DataError(
+            f"{path} is no Parquet file that can be read",
+            seen=str(error).splitlines()[0],
+            next_step="write it again, or give JSON lines",
+        )
+
     with open_file(path) as file:
         try:
-            table = pq.ParquetFile(file, pre_buffer=False)
-            columns = _usable_columns({field.name: str(field.type) for field in table.schema_arrow}, path)
-            number = 0
-            for batch in table.iter_batches(PARQUET_BATCH, columns=columns, use_threads=False):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield from row_documents(row, f"{path}:{number}")
+            schema = pq.ParquetFile(file, pre_buffer=False).schema_arrow
         except pa.ArrowException as error:
-            raise DataError(
-                f"{path} is no Parquet file that can be read",
-                seen=str(error).splitlines()[0],
-                next_step="write it again, or give JSON lines",
-            ) from error
+            raise damaged(error) from error
+    columns = wanted({field.name: str(field.type) for field in schema})
+
+    def rows() -> Iterator[tuple[str, dict[str, Any]]]:
+        with open_file(path) as file:
+            try:
+                number = 0
+                table = pq.ParquetFile(file, pre_buffer=False)
+                for batch in table.iter_batches(PARQUET_BATCH, columns=columns, use_threads=False):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield f"{path}:{number}", row
+            except pa.ArrowException as error:
+                raise damaged(error) from error
+
+    return columns, rows()
 
 
 def _usable_columns(types: Mapping[str, str], path: Path) -> list[str]:

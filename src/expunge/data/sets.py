@@ -33,6 +33,8 @@ class TextSet:
     target: str
     digest: str
     generated: bool
+    origin: str | None = None
+    "what the user named, where `target` was made of that"
 
     def documents(self) -> Iterator[Document]:
         return read_documents(self.target)
@@ -49,7 +51,7 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
     The recipe is settled: it says which kind of target this is.
     """
     if recipe.forget_kind != "topic":
-        return _given("forget", recipe.forget, show)
+        return given_set("forget", recipe.forget, show)
     path = folder.target / "answers.jsonl"
     if not path.is_file():
         show.stage("asking the model about the topic")
@@ -61,7 +63,7 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
     return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
 
 
-def _given(name: str, target: str, show: Silent) -> TextSet:
+def given_set(name: str, target: str, show: Silent) -> TextSet:
     show.stage(f"reading the {name} set")
     return TextSet(name, target, digest_documents(read_documents(target)), False)
 
@@ -71,7 +73,7 @@ def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
     if recipe.retain is None:
         return None
     refuse_same_place(forget.target, recipe.retain)
-    given = _given("retain", recipe.retain, show)
+    given = given_set("retain", recipe.retain, show)
     refuse_overlap(forget.documents(), given.documents())
     return given
 
@@ -90,7 +92,7 @@ def ordinary_set(
 ) -> TextSet:
     """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
     if recipe.evaluation.ordinary_text is not None:
-        return _given("ordinary", recipe.evaluation.ordinary_text, show)
+        return given_set("ordinary", recipe.evaluation.ordinary_text, show)
     return _sampled("ordinary", 1, recipe.evaluation.max_blocks, recipe, folder, forget, terms, base, show)
 
 

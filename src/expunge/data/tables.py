@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,20 +20,27 @@ def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarr
 
 
 class TokenTable:
-    """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], starts[i + 1])`.
+    """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], ends[i])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position. `reference_nll` (blocks,) and `surprise` (vocabulary,) are
-    set by who computed them.
+    Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
+    `reference_nll` (blocks,), `surprise` and `log_odds` (vocabulary,), `hidden` (tokens, width) and `preferred` (a table of
+    as many blocks, each what is wanted in the place of this one's) are set by who computed them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         meta = storage.read_json(folder / "table.json")
-        self.starts = np.load(folder / "starts.npy", allow_pickle=False)
-        total = int(self.starts[-1])
+        borders = np.load(folder / "starts.npy", allow_pickle=False)
+        self.starts, self.ends = borders[:-1], borders[1:]
+        total = int(borders[-1])
         self.reference_nll: np.ndarray | None = None
         self.surprise: np.ndarray | None = None
+        self.log_odds: np.ndarray | None = None
+        known = folder / "token_nll.npy"
+        self.token_nll: np.ndarray | None = np.load(known, allow_pickle=False) if known.is_file() else None
+        self.hidden: np.ndarray | None = None
+        self.preferred: TokenTable | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
@@ -42,33 +50,53 @@ class TokenTable:
             self.soft_weights = _map(folder / "soft_weights.bin", np.float32, (total, self.k))
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.starts)
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens in each block, (blocks,)."""
-        return np.diff(self.starts)
+        lengths: np.ndarray = self.ends - self.starts
+        return lengths
 
     @property
     def tokens(self) -> int:
-        return int(self.starts[-1])
+        return int(self.lengths.sum())
+
+    def take(self, rows: Sequence[int]) -> TokenTable:
+        """Some of the blocks, in the given order, as a table; nothing is copied on disk."""
+        taken = copy.copy(self)
+        taken.starts, taken.ends = self.starts[list(rows)], self.ends[list(rows)]
+        if self.reference_nll is not None:
+            taken.reference_nll = self.reference_nll[list(rows)]
+        if self.preferred is not None:
+            taken.preferred = self.preferred.take(rows)
+        return taken
 
     def labelled(self, rows: Sequence[int]) -> int:
         """How many tokens of these blocks carry a label."""
         return int(sum((self._block(self.labels, row)[1:] != IGNORED).sum() for row in rows))
 
     def _block(self, array: np.ndarray, row: int) -> np.ndarray:
-        return array[self.starts[row] : self.starts[row + 1]]
+        return array[self.starts[row] : self.ends[row]]
 
-    def batch(self, rows: Sequence[int], normaliser: float | None = None, examples: float | None = None) -> Batch:
+    def batch(
+        self,
+        rows: Sequence[int],
+        normaliser: float | None = None,
+        examples: float | None = None,
+        tokens: float | None = None,
+    ) -> Batch:
         """Blocks `rows`, padded on the right; lengths say where padding starts."""
-        lengths = [int(self.starts[row + 1] - self.starts[row]) for row in rows]
+        lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
         width = max(lengths)
         ids = np.zeros((len(rows), width), np.int64)
         labels = np.full((len(rows), width), IGNORED, np.int64)
         soft_ids = np.zeros((len(rows), width, self.k), np.int64) if self.k else None
         soft_weights = np.zeros((len(rows), width, self.k), np.float32) if self.k else None
+        token_nll = None if self.token_nll is None else np.zeros((len(rows), width), np.float32)
         for i, row in enumerate(rows):
+            if token_nll is not None and self.token_nll is not None:
+                token_nll[i, : lengths[i]] = self._block(self.token_nll, row)
             ids[i, : lengths[i]] = self._block(self.ids, row)
             labels[i, 1 : lengths[i]] = self._block(self.labels, row)[1:]
             if soft_ids is not None and soft_weights is not None:
@@ -84,12 +112,21 @@ class TokenTable:
             soft_ids=None if soft_ids is None else torch.from_numpy(soft_ids),
             soft_weights=None if soft_weights is None else torch.from_numpy(soft_weights),
             examples=float(examples or len(rows)),
+            tokens=float(tokens or sum(lengths)),
             reference_nll=None
             if self.reference_nll is None
             else torch.from_numpy(np.asarray(self.reference_nll[list(rows)], np.float32)),
             surprise=None
             if self.surprise is None
             else torch.from_numpy(self.surprise[np.maximum(labels, 0)].astype(np.float32)),
+            log_odds=None
+            if self.log_odds is None
+            else torch.from_numpy(self.log_odds[np.maximum(labels, 0)].astype(np.float32)),
+            token_nll=None if token_nll is None else torch.from_numpy(token_nll),
+            hidden=None
+            if self.hidden is None
+            else torch.from_numpy(np.concatenate([self._block(self.hidden, row) for row in rows]).astype(np.float32)),
+            preferred=None if self.preferred is None else self.preferred.batch(rows, examples=examples),
         )
 
 

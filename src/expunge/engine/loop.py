@@ -24,6 +24,7 @@ from expunge.methods.base import Method
 from expunge.recipe import Training
 from expunge.tasks.base import Batch, Rows, Step
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.names import layer_of
 
 Log = Callable[..., None]
 
@@ -66,12 +67,21 @@ class WatchedTask:
     def example_rows(self, batch: Batch) -> torch.Tensor:
         return self.task.example_rows(batch)
 
+    def hidden(self, batch: Batch, layer: int) -> torch.Tensor:
+        return self.task.hidden(batch, layer)
+
     def rows(self, batch: Batch) -> Rows:
         rows = self.task.rows(batch)
         with torch.no_grad():
             log_p = rows.logits.gather(1, rows.target[:, None])[:, 0] - rows.logits.logsumexp(-1)
         self.truth[id(batch)] = -float(log_p.sum())
         return rows
+
+
+def _from_layer(name: str, first: int) -> bool:
+    """Whether a parameter belongs to layer `first` or one above; all do where that is 0."""
+    layer = layer_of(name)
+    return first == 0 or (layer is not None and layer >= first)
 
 
 def plan_steps(training: Training, batches_per_epoch: int) -> int:
@@ -133,7 +143,18 @@ def train(
     steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
     end = min(steps, training.stop_step or steps)
 
-    named = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
+    able = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
+    named = [(name, p) for name, p in able if method.trains(name) and _from_layer(name, training.first_layer)]
+    if not named:
+        raise RecipeError(
+            f"{type(method).__name__} finds no weights to train in this model",
+            seen=f"training.first_layer {training.first_layer}, {len(task.layers)} layers",
+            next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
+        )
+    trained = {name for name, _ in named}
+    still = [p for name, p in able if name not in trained]
+    for parameter in still:
+        parameter.requires_grad_(False)  # nothing is computed for them, nor for what lies below all that is trained
     names, parameters = [name for name, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
     guard = Guard(task, retain, training, seed, ends)
@@ -192,6 +213,8 @@ def train(
                 save(step)
                 last_saved = time.monotonic()
     task.model.eval()
+    for parameter in still:
+        parameter.requires_grad_(True)
     done = "all steps done" if end == steps else f"step {end} of {steps} (training.stop_step)"
     return Trained(step, seconds_before + time.monotonic() - start, tokens, stopped or done)
 
@@ -216,8 +239,9 @@ def _accumulate(
         batches: dict[str, Batch] = {}
         for name, of_set in rows.items():
             examples = sum(len(numbers) for numbers in of_set)
-            batch = _table(tables, name).batch(of_set[i], labelled[name], examples)
-            seen += int(batch.lengths.sum())
+            tokens = sum(int(_table(tables, name).lengths[numbers].sum()) for numbers in of_set)
+            batch = _table(tables, name).batch(of_set[i], labelled[name], examples, tokens)
+            seen += int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
             batches[name] = batch.to(task.device)
         watched = WatchedTask(task)
         loss = method.loss(Step(watched, batches.get("forget"), batches.get("retain")))

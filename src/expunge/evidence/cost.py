@@ -9,7 +9,7 @@ from expunge import storage
 from expunge.memory import peak_memory_bytes
 from expunge.run_folder import RunFolder
 
-MEASURING = ("measured-", "benchmarks-", "sampled-ordinary", "terms")
+MEASURING = ("measured-", "front", "benchmarks-", "sampled-ordinary", "terms")
 "stages that only evidence needs: forgetting would work without them"
 
 

@@ -106,7 +106,7 @@ def make_record(
         not_tested.insert(0, "Comparison with a model retrained without the forget set: none was given.")
     return {
         "name": folder.path.resolve().name,
-        "title": Path(recipe.forget).name if recipe.forget_kind == "path" else recipe.forget,
+        "title": Path(recipe.forget).name if recipe.forget_kind in ("path", "toxicity") else recipe.forget,
         "verdict": judge(scores, Verdict(**thresholds)),
         "thresholds": thresholds,
         "cost": cost(folder, trained, oracle),

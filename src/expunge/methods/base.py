@@ -23,6 +23,11 @@ class Needs:
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
         reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
         surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
+        odds: whether `step.log_odds` is asked for: how much commoner each label is in the forget set than in the retain set.
+        tokens: whether `step.reference_row_nll` of the forget set is asked for, and what the original says in the place
+            of each of its labels (`rows.candidates`), computed once.
+        pairs: whether `step.preferred` is asked for: what is wanted in the place of each example of the forget set.
+        hidden: whether `step.reference_hidden` of the retain set is asked for, after the layers of the field `layer`.
         validation: whether held-back pictures are needed.
         kinds: the kinds of model that the method works on.
     """
@@ -32,6 +37,10 @@ class Needs:
     retain: Literal["never", "always", "weighted"] = "never"
     reference: bool = False
     surprise: bool = False
+    odds: bool = False
+    tokens: bool = False
+    pairs: bool = False
+    hidden: bool = False
     validation: bool = False
     kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
 
@@ -59,6 +68,15 @@ class Method(Part):
     def asks_surprise(self) -> bool:
         """Whether `step.surprise` is asked for with these hyper-parameters."""
         return self.needs.surprise and getattr(self, "surprise_share", 1.0) is not None
+
+    @property
+    def carried_out(self) -> Method:
+        """The method whose needs are to be met: this one, or the one that it wraps."""
+        return self
+
+    def trains(self, name: str) -> bool:
+        """Whether the parameter of this name is trained."""
+        return True
 
     @classmethod
     def citation(cls) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -27,6 +27,8 @@ class NPO(Method):
     "inverse temperature; 0.1 in the paper"
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the paper's NPO+RT"
+    retain_target: Literal["text", "base"] = "text"
+    "what R is labelled with: its own text (NPO+RT), or what the base model says there (NPO+KL, up to a constant)"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", reference=True)
 

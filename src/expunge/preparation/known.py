@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from expunge import storage
 from expunge.data.tables import TokenTable
 from expunge.measures.perplexity import spread
 from expunge.methods.base import Method
@@ -19,6 +20,8 @@ from expunge.tasks.causal_lm import CausalLM
 
 BLOCKS = 64
 "blocks of kept text that tokens' frequencies are taken from"
+TOKENS = 512
+"tokens that are looked at at once"
 FLOOR = 1e-8
 "least frequency of a token"
 
@@ -28,7 +31,8 @@ Progress = Callable[[float], None]
 def know(
     forget: TokenTable, kept: TokenTable, method: Method, folder: RunFolder, base: LazyModel, show: Silent
 ) -> None:
-    """Give the forget set what `method.needs`: `surprise` of every token, `reference_nll` of every block."""
+    """Give the forget set what `method.needs`: `surprise` of every token, `reference_nll` of every block (and of every
+    preferred one, where those are asked for)."""
     made_from = {"model": base.digest, "bf16": base.precision.bf16}
 
     def surprise(path: Path) -> None:
@@ -38,13 +42,18 @@ def know(
     def reference(path: Path) -> None:
         show.stage("noting what the base model says of the forget set")
         np.save(path / "values.npy", block_nll(base(), forget, show.update), allow_pickle=False)
+        if forget.preferred is not None:
+            np.save(path / "preferred.npy", block_nll(base(), forget.preferred, show.update), allow_pickle=False)
 
     if method.asks_surprise:
         path = stage(folder, "surprise", made_from | {"kept": kept.folder.name}, surprise)
         forget.surprise = np.load(path / "values.npy", allow_pickle=False)
     if method.needs.reference:
-        path = stage(folder, "reference-nll", made_from | {"forget": forget.folder.name}, reference)
+        of = {"forget": forget.folder.name, "rows": storage.digest_value(forget.starts.tolist())}
+        path = stage(folder, "reference-nll", made_from | of | {"pairs": forget.preferred is not None}, reference)
         forget.reference_nll = np.load(path / "values.npy", allow_pickle=False)
+        if forget.preferred is not None:
+            forget.preferred.reference_nll = np.load(path / "preferred.npy", allow_pickle=False)
 
 
 def token_surprise(task: CausalLM, table: TokenTable, progress: Progress | None = None) -> np.ndarray:
@@ -65,11 +74,19 @@ def token_surprise(task: CausalLM, table: TokenTable, progress: Progress | None 
 
 
 def block_nll(task: CausalLM, table: TokenTable, progress: Progress | None = None) -> np.ndarray:
-    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens."""
-    found = np.empty(len(table), np.float32)
-    for row in range(len(table)):
+    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens.
+
+    Blocks of like length are looked at together, at most `TOKENS` tokens at once.
+    """
+    found = np.zeros(len(table), np.float32)
+    lengths = table.lengths
+    order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row] > 1]
+    while order:
+        longest = int(lengths[order[-1]])
+        rows = order[-max(1, TOKENS // longest) :]
+        del order[-len(rows) :]
         with torch.no_grad():
-            found[row] = float(task.example_nll(table.batch([row])))
+            found[rows] = task.example_nll(table.batch(rows)).float().cpu().numpy()
         if progress is not None:
-            progress((row + 1) / len(table))
+            progress(1 - len(order) / len(table))
     return found

@@ -11,7 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from expunge import storage
-from expunge.data.sets import TextSet, blocks, forget_set, general_set, ordinary_set, own_text, retain_set, token_table
+from expunge.data.sets import (
+    TextSet,
+    blocks,
+    forget_set,
+    general_set,
+    given_set,
+    ordinary_set,
+    own_text,
+    retain_set,
+    token_table,
+)
+from expunge.data.statements import groups_of, read_statements, statement_table
 from expunge.data.tables import TokenTable
 from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
@@ -50,6 +61,10 @@ class Sets:
     "blocks of `kept` that are the user's; they come first"
     notes: list[str] = field(default_factory=list)
     "what a reader of the scores must know"
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    "attribute columns of the forget set: name -> a group for each block"
+    beginnings: list[str] = field(default_factory=list)
+    "of toxic statements that are not trained on: for choosing settings"
 
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
@@ -73,7 +88,7 @@ class Sets:
                 "documents": sum(not document.continues for document in text.documents()),
                 "blocks": len(lengths),
                 "tokens": int(lengths.sum()),
-                "source": "sampled from the model" if text.generated else text.target,
+                "source": "sampled from the model" if text.generated else text.origin or text.target,
             }
             for name, text, lengths in found
         }
@@ -81,6 +96,9 @@ class Sets:
 
 def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> tuple[TextSet, TokenTable]:
     """The forget set, as text and as tokens."""
+    if recipe.forget_kind == "toxicity":
+        toxic = read_statements(recipe, folder, show).toxic
+        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, _tokenizer_digest(base))
     forget = forget_set(recipe, folder, base, show)
     return forget, token_table(folder, [forget], recipe, base.tokenizer, _tokenizer_digest(base))
 
@@ -92,6 +110,8 @@ def _tokenizer_digest(base: LazyModel) -> str:
 
 def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
     """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
+    if recipe.forget_kind == "toxicity":
+        return _read_toxicity_sets(recipe, folder, base, show)
     forget, forget_table = read_target(recipe, folder, base, show)
     tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
 
@@ -153,8 +173,93 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes)
 
 
+def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+    """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
+    found = read_statements(recipe, folder, show)
+    tokenizer, digest = base.tokenizer, _tokenizer_digest(base)
+    forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
+    own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
+    general = own or general_set(recipe, folder, found.toxic, [], base, show)
+    kept = [text for text in (found.clean, general) if text is not None]
+    ordinary = ordinary_set(recipe, folder, found.toxic, [], base, show)
+    limit = recipe.data.max_retain_blocks
+    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    material = Material(
+        terms=TargetTerms((), ()),
+        completion=[],
+        probability=[],
+        forget=forget_table,
+        retain=token_table(folder, kept[:1], recipe, tokenizer, digest, limit),
+        ordinary=token_table(folder, [ordinary], recipe, tokenizer, digest, recipe.evaluation.max_blocks),
+    )
+    apart = None
+    if general is not None:
+        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
+    parts = storage.read_json(kept_table.folder / "parts.json")
+    return Sets(
+        found.toxic,
+        found.clean,
+        ordinary,
+        kept_table,
+        material,
+        apart,
+        sum(parts) if own is not None else parts[0],
+        found.notes,
+        groups=groups_of(forget_table),
+        beginnings=found.beginnings,
+    )
+
+
+def trained_on(recipe: Recipe, method: Method, sets: Sets) -> tuple[TokenTable, dict[str, list[str]]]:
+    """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
+
+    Of statements, which lie in random order, there are no more than the recipe's steps go through once: what has to be
+    known of them before training is asked of no others.
+
+    Raises:
+        RecipeError: the method needs pairs, and there are none.
+    """
+    forget, training = sets.material.forget, recipe.training
+    rows = list(range(len(forget)))
+    pairs = forget.preferred
+    if method.needs.pairs and pairs is not None:
+        rows = [row for row in rows if pairs.lengths[row] > 1]
+    elif method.needs.pairs:
+        raise RecipeError(
+            f"the method {type(method).__name__} needs pairs, an unwanted text and the same as it is wanted",
+            seen="a forget set without any",
+            next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
+        )
+    if recipe.forget_kind == "toxicity" and training.max_steps is not None:
+        batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        rows = rows[: training.max_steps * batch]
+    taken = forget.take(rows)
+    if not method.needs.pairs:
+        taken.preferred = None
+    return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
+
+
+def with_tokens_known(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, forget: TokenTable, show: Silent
+) -> TokenTable:
+    """The forget set with what the base model says in the place of each token, for methods that ask for it."""
+
+    def make(path: Path) -> None:
+        show.stage("noting what the base model says of the forget set")
+        reference_labels(base(), forget, range(len(forget)), path, recipe.seed, show.update)
+
+    made_from = {
+        "model": base.digest,
+        "forget": forget.folder.name,
+        "rows": storage.digest_value(forget.starts.tolist()),
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+    return TokenTable(stage(folder, "reference-tokens", made_from, make))
+
+
 def retain_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, forget: TokenTable, sets: Sets, show: Silent
 ) -> TokenTable:
     """What is kept, labelled as the method asks; only rows that training draws can be read.
 
@@ -164,7 +269,7 @@ def retain_table(
     text_rows = sets.own_rows if getattr(method, "retain_target", "text") == "text" else 0
     if text_rows == len(sets.kept):
         return sets.kept
-    rows = drawn_rows(method, recipe.training, sets.material.forget, sets.kept, recipe.seed)
+    rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)
 
     def make(path: Path) -> None:
         show.stage("noting what the base model says of what is kept")

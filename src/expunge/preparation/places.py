@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from expunge.data.images.hub import fetch
+from expunge.data.statements import HUB
 from expunge.data.targets import classify_target, missing_target
+from expunge.data.toxic_text import prompt_files
 from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
 from expunge.measures.toxicity.scorer import DEFAULT
 from expunge.models.generator_model import NEW as NEW_GENERATORS
 from expunge.models.image_model import NEW
 from expunge.models.starter import STARTERS
-from expunge.recipe import Recipe
+from expunge.recipe import Recipe, Toxicity
 
 
 def settle(recipe: Recipe) -> Recipe:
@@ -22,8 +25,11 @@ def settle(recipe: Recipe) -> Recipe:
         DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
     """
     kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
-    if kind == "path" and not os.path.exists(os.path.expanduser(recipe.forget)):
+    on_disk = kind == "path" or (kind == "toxicity" and recipe.forget != HUB)
+    if on_disk and not os.path.exists(os.path.expanduser(recipe.forget)):
         raise missing_target(recipe.forget)
+    if kind == "toxicity" and recipe.toxicity.prompts is None:
+        recipe = recipe.model_copy(update={"toxicity": _with_prompts(recipe)})
     retain = recipe.retain
     if retain is not None and classify_target(retain) == "path":
         retain = _absolute(retain)
@@ -31,7 +37,7 @@ def settle(recipe: Recipe) -> Recipe:
     benchmarks = evaluation.benchmarks
     return recipe.model_copy(
         update={
-            "forget": _absolute(recipe.forget) if kind == "path" else recipe.forget,
+            "forget": _absolute(recipe.forget) if on_disk else recipe.forget,
             "forget_kind": kind,
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else _if_there(recipe.model),
@@ -52,6 +58,16 @@ def settle(recipe: Recipe) -> Recipe:
                 }
             ),
         }
+    )
+
+
+def _with_prompts(recipe: Recipe) -> Toxicity:
+    """What toxicity is measured with: prompts that lie beside the tables, or those of the hub."""
+    place = fetch(recipe.statements.hub_prompts, ["*.jsonl"]) if recipe.forget == HUB else Path(recipe.forget)
+    prompts, groups = prompt_files(place.expanduser()) if place.expanduser().is_dir() else (None, None)
+    named = {"prompts": prompts, "groups": recipe.toxicity.groups or groups}
+    return recipe.toxicity.model_copy(
+        update={name: None if file is None else str(file) for name, file in named.items()}
     )
 
 

@@ -34,6 +34,12 @@ def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: T
     return sorted(drawn | set(watched_rows(len(retain), seed)))
 
 
+WINDOW = 256
+"blocks whose labels are held at once"
+TOKENS = 512
+"tokens that are looked at at once"
+
+
 class ReferenceTable(TokenTable):
     """Some rows of a table with soft labels, under the numbers that they have in the whole table.
 
@@ -55,8 +61,8 @@ class ReferenceTable(TokenTable):
     def labelled(self, rows: Sequence[int]) -> int:
         return super().labelled([self.place[row] for row in rows])
 
-    def batch(self, rows: Sequence[int], normaliser: float | None = None, examples: float | None = None) -> Batch:
-        return super().batch([self.place[row] for row in rows], normaliser, examples)
+    def batch(self, rows: Sequence[int], *totals: float | None, **named: float | None) -> Batch:
+        return super().batch([self.place[row] for row in rows], *totals, **named)
 
 
 def reference_labels(
@@ -73,26 +79,55 @@ def reference_labels(
     Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
-    The first `text_rows` rows of `table` are labelled with their own text instead.
+    The first `text_rows` rows of `table` are labelled with their own text instead. What each label cost the base model is
+    written beside them, 0 where it was not asked.
     """
+    costs: list[np.ndarray] = []
     with TableWriter(folder, k=TOP + TAIL) as writer:
-        for number, row in enumerate(rows, 1):
-            start, stop = int(table.starts[row]), int(table.starts[row + 1])
-            ids, labels = np.array(table.ids[start:stop]), np.array(table.labels[start:stop])
-            soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
-            soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
-            places = np.flatnonzero(labels[1:] != IGNORED) + 1
-            if row < text_rows:
-                soft_ids[places, 0], soft_weights[places, 0] = labels[places], 1.0
-            elif len(places):
-                probabilities = task.row_logits(table.batch([row])).softmax(-1).cpu()
-                generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
-                top = probabilities.topk(TOP, dim=-1)
-                rest = probabilities.scatter(1, top.indices, 0.0)
-                mass = rest.sum(1, keepdim=True)
-                drawn = torch.multinomial(rest + 1e-12, TAIL, replacement=True, generator=generator)
-                soft_ids[places] = torch.cat([top.indices, drawn], 1).numpy()
-                soft_weights[places] = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1).numpy()
-            writer.append(ids, labels, soft_ids, soft_weights)
+        for start in range(0, len(rows), WINDOW):
+            window = rows[start : start + WINDOW]
+            said = _base_says(task, table, [row for row in window if row >= text_rows], seed)
+            for row in window:
+                ids, labels = (
+                    np.array(each[table.starts[row] : table.ends[row]]) for each in (table.ids, table.labels)
+                )
+                soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
+                soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
+                places = np.flatnonzero(labels[1:] != IGNORED) + 1
+                cost = np.zeros(len(ids), np.float32)
+                if row < text_rows:
+                    soft_ids[places, 0], soft_weights[places, 0] = labels[places], 1.0
+                elif len(places):
+                    soft_ids[places], soft_weights[places], cost[places] = said[row]
+                writer.append(ids, labels, soft_ids, soft_weights)
+                costs.append(cost)
             if progress is not None:
-                progress(number / len(rows))
+                progress((start + len(window)) / len(rows))
+    np.save(folder / "token_nll.npy", np.concatenate([np.zeros(0, np.float32), *costs]), allow_pickle=False)
+
+
+def _base_says(
+    task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each block: candidates and weights (labels, TOP + TAIL), and what each label costs (labels,).
+
+    Blocks of like length are looked at together; draws are a function of the block.
+    """
+    found = {}
+    order = sorted((row for row in rows if table.labelled([row])), key=lambda row: int(table.lengths[row]))
+    while order:
+        group = order[-max(1, TOKENS // int(table.lengths[order[-1]])) :]
+        del order[-len(group) :]
+        whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
+        parts = whole.split([table.labelled([row]) for row in group])
+        for row, rest in zip(group, parts, strict=True):
+            labels = torch.from_numpy(np.array(table.labels[table.starts[row] + 1 : table.ends[row]], np.int64))
+            cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
+            top = rest.topk(TOP, dim=-1)
+            rest.scatter_(1, top.indices, 0.0)
+            mass = rest.sum(1, keepdim=True)
+            generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
+            drawn = torch.multinomial(rest.add_(1e-12), TAIL, replacement=True, generator=generator)
+            weights = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1)
+            found[row] = torch.cat([top.indices, drawn], 1).numpy(), weights.numpy(), cost.numpy()
+    return found

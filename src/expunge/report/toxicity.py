@@ -61,6 +61,7 @@ def toxicity_part(contents: Contents) -> dict[str, Any] | None:
     return {
         "cards": [_card(of_prompts[name]) for name in HEADLINES if name in of_prompts],
         "distribution": _distribution(main, float(settings.get("threshold", 0))) if main else None,
+        "front": _front(contents),
         "groups": groups,
         "groups_figure": _groups_figure(groups) if groups else None,
         "false_alarms": {row.measure: row for row in table if row.split == IDENTITY},
@@ -76,6 +77,11 @@ def _card(row: Row) -> dict[str, Any]:
     before, after = row.by_model.get("base"), row.by_model.get("unlearned")
     less = None if before is None or after is None or before.value <= 0 else 1 - after.value / before.value
     return {"row": row, "less": less}
+
+
+def _front(contents: Contents) -> Markup | None:
+    points = (contents.part("front") or {}).get("points")
+    return toxicity_figures.front("toxicity-front", points) if points else None
 
 
 def _groups(table: Sequence[Row]) -> list[Group]:

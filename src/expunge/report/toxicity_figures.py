@@ -11,11 +11,36 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from expunge.report import numbers
 from expunge.report.figures import MODEL_DOTS, WIDTH
-from expunge.report.svg import GREEN, INK, MUTED, draw
+from expunge.report.svg import BLUE, GREEN, INK, MUTED, draw
 
 HALF = 0.5
 DASHES = {"base": (5, 1.5), "unlearned": (), "retrained": (1, 1)}
 "so that no two lines differ by colour alone"
+
+
+def front(name: str, points: Sequence[Mapping[str, float]]) -> Markup:
+    """Mean toxicity against perplexity of clean text, a point for each scale of the change."""
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 2.4))
+        axis = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.2)
+        x, y = ([point[key] for point in points] for key in ("perplexity", "toxicity"))
+        axis.plot(x, y, color=BLUE, linewidth=1.1, marker="o", markersize=4)
+        for point in points:
+            label = "before" if point["scale"] == 0 else f"scale {point['scale']:g}"
+            place = (point["perplexity"], point["toxicity"])
+            axis.annotate(label, place, (5, 4), textcoords="offset points", fontsize=7)
+        axis.set(xlabel="perplexity of clean text", ylabel="mean toxicity")
+        axis.set_ylim(bottom=0)
+        return figure
+
+    told = "; ".join(
+        f"scale {point['scale']:g}: toxicity {numbers.fixed(point['toxicity'], 3)}, "
+        f"perplexity {numbers.fixed(point['perplexity'], 2)}"
+        for point in points
+    )
+    return draw(name, "Toxicity against perplexity", f"{told}.", paint)
 
 
 def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: float) -> Markup:

@@ -7,7 +7,7 @@ a labelled token here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -28,8 +28,13 @@ class Batch:
             accumulation changes nothing.
         soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
         examples: what sums over examples are divided by: those of the whole optimizer step.
+        tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
         surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
+        log_odds: (batch, time) how much commoner each label is in the forget set than in the retain set, where needed.
+        token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
+        hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
+        preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
     """
 
     ids: Tensor
@@ -39,8 +44,13 @@ class Batch:
     soft_ids: Tensor | None = None
     soft_weights: Tensor | None = None
     examples: float = 0.0
+    tokens: float = 0.0
     reference_nll: Tensor | None = None
     surprise: Tensor | None = None
+    log_odds: Tensor | None = None
+    token_nll: Tensor | None = None
+    hidden: Tensor | None = None
+    preferred: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -51,8 +61,13 @@ class Batch:
             soft_ids=None if self.soft_ids is None else self.soft_ids.to(device),
             soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
             examples=self.examples,
+            tokens=self.tokens,
             reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
             surprise=None if self.surprise is None else self.surprise.to(device),
+            log_odds=None if self.log_odds is None else self.log_odds.to(device),
+            token_nll=None if self.token_nll is None else self.token_nll.to(device),
+            hidden=None if self.hidden is None else self.hidden.to(device),
+            preferred=None if self.preferred is None else self.preferred.to(device),
         )
 
 
@@ -87,6 +102,13 @@ class Rows:
     candidates: Tensor | None = None
     soft_weights: Tensor | None = None
 
+    def cross_entropy(self, log_p: Tensor) -> Tensor:
+        """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        if self.soft_weights is None:
+            raise ValueError("the method asked for what the original said, which it did not declare in `needs`")
+        likely = log_p if self.candidates is None else log_p.gather(1, self.candidates)
+        return -(self.soft_weights * likely).sum(1)
+
 
 class Task(Protocol):
     """What a kind of model offers to methods."""
@@ -116,6 +138,14 @@ class Task(Protocol):
 
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits."""
+        ...
+
+
+class LayeredTask(Task, Protocol):
+    """What a language model offers besides."""
+
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
         ...
 
 
@@ -157,6 +187,14 @@ class Step:
         """
         return self.task.surprise(_there(batch))
 
+    def log_odds(self, batch: Any) -> Tensor:
+        """(rows,) of each label: log odds ratio of the token in the forget set over the retain set; 0 where uncertain."""
+        return _of_rows(_there(batch), "log_odds")
+
+    def reference_row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label by the original model, computed once before training."""
+        return _of_rows(_there(batch), "token_nll")
+
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
         return self.task.example_rows(_there(batch))
@@ -169,9 +207,36 @@ class Step:
         """Mean of `values` (rows,) over the labelled rows of the whole optimizer step; scalar."""
         return values.sum() / _there(batch).normaliser
 
+    def token_mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are no padding; scalar."""
+        return values.sum() / (_there(batch).tokens or len(values))
+
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits: for losses that need more than the likelihood of the label."""
         return self.task.rows(_there(batch))
+
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
+        return cast(LayeredTask, self.task).hidden(_there(batch), layer)
+
+    def reference_hidden(self, batch: Any) -> Tensor:
+        """(tokens, width) the same of the original model, computed once before training."""
+        reference: Tensor | None = _there(batch).hidden
+        if reference is None:
+            raise ValueError("the method asked for hidden states that it did not declare in `needs`")
+        return reference
+
+    def preferred(self, batch: Any) -> Any:
+        """The batch of what is wanted in the place of this one's examples, one for each."""
+        return _there(_there(batch).preferred)
+
+
+def _of_rows(batch: Batch, name: str) -> Tensor:
+    """(rows,) what stands beside each label."""
+    values: Tensor | None = getattr(batch, name)
+    if values is None:
+        raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")
+    return values[:, 1:][batch.labels[:, 1:] != IGNORED]
 
 
 def _there(batch: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.errors import ModelError
+from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 
@@ -32,6 +32,10 @@ def template_error(error: Exception) -> ModelError:
 def _examples(rows: Tensor) -> Tensor:
     """Which block each labelled position belongs to, in the order that a mask picks them."""
     return rows.nonzero()[:, 0]
+
+
+class _LayerReached(Exception):  # noqa: N818 - no error
+    """Raised to end a forward pass at a layer."""
 
 
 class CausalLM:
@@ -167,6 +171,61 @@ class CausalLM:
             candidates=batch.soft_ids[:, 1:][where[:, :-1]] if soft and batch.soft_ids is not None else None,
             soft_weights=batch.soft_weights[:, 1:][where[:, :-1]] if soft and batch.soft_weights is not None else None,
         )
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The model's blocks, first to last."""
+        lists = [module for module in self.model.base_model.modules() if isinstance(module, nn.ModuleList)]
+        wanted = self.model.config.get_text_config().num_hidden_layers
+        return next(found for found in lists if len(found) == wanted)
+
+    def hidden(self, batch: Batch, layer: int) -> Tensor:
+        """(tokens, width) hidden states after `layer` layers; the layers above are not run.
+
+        Raises:
+            RecipeError: the model has no such layer.
+        """
+        if not 1 <= layer <= len(self.layers):
+            raise RecipeError(
+                "the model has no such layer",
+                seen=f"layer {layer}",
+                allowed=f"1 to {len(self.layers)}, from the input up",
+            )
+        batch = batch.to(self.device)
+        seen: list[Tensor] = []
+
+        def stop(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            seen.append(output if isinstance(output, Tensor) else output[0])
+            raise _LayerReached
+
+        hook = self.layers[layer - 1].register_forward_hook(stop)
+        try:
+            with self.autocast(), suppress(_LayerReached):
+                self._hidden(batch)
+        finally:
+            hook.remove()
+        there = torch.arange(batch.ids.shape[1], device=self.device) < batch.lengths[:, None]
+        return _wide(seen[0][there])
+
+    @torch.inference_mode()
+    def example_states(self, batch: Batch) -> Tensor:
+        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart."""
+        batch = batch.to(self.device)
+        there = (torch.arange(batch.ids.shape[1], device=self.device) < batch.lengths[:, None]).float()
+        means: list[Tensor] = []
+
+        def note(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            states = (output if isinstance(output, Tensor) else output[0]).float()
+            means.append((states * there[..., None]).sum(1) / there.sum(1)[:, None])
+
+        hooks = [layer.register_forward_hook(note) for layer in self.layers]
+        try:
+            with self.autocast():
+                self._hidden(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack(means, 1)
 
     def _logits(self, batch: Batch, where: Tensor) -> Tensor:
         if self.plain_head:

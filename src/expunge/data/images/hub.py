@@ -1,8 +1,9 @@
-"""Data sets of pictures from the Hugging Face hub, fetched as the files they are."""
+"""Data sets from the Hugging Face hub, fetched as the files they are."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from expunge.data.images.decoding import SUFFIXES
@@ -11,10 +12,14 @@ from expunge.errors import DataError
 DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 "`owner/name` or `owner/name:folder`"
 PATTERNS = ("*.parquet", "*.csv", "*.jsonl", "*.npz", *(f"*{suffix}" for suffix in SUFFIXES))
+"files of a data set of pictures"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
     """The folder of a data set in the hub's cache, downloaded if it is not there.
+
+    Args:
+        files: patterns of the files that are wanted.
 
     Raises:
         DataError: no such data set, or no way to reach it.
@@ -22,7 +27,7 @@ def fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     identifier, _, part = name.partition(":")
-    patterns = [f"{part}/{pattern}" for pattern in PATTERNS] if part else list(PATTERNS)
+    patterns = [f"{part}/{pattern}" for pattern in files] if part else list(files)
     try:
         folder = Path(snapshot_download(identifier, repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # every transport below has exceptions of its own

@@ -1,0 +1,165 @@
+"""Rows of toxic and clean text: which kinds of table there are, and what a row of each says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from expunge.errors import DataError
+
+NO_GROUP = "none"
+"group of a statement that is not about a group of people"
+TOXIC_ABOVE = 3.0
+"people's ratings of toxicity, from 1 to 5, above which a statement counts as toxic"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A text that somebody labelled.
+
+    Attributes:
+        text: what is said.
+        toxic: whether it is to be forgotten.
+        group: the group of people that it is about, the kind of toxicity where that is labelled, or `NO_GROUP`.
+        where: `file:line`.
+        rewrite: the same said without toxicity, where somebody wrote that.
+    """
+
+    text: str
+    toxic: bool
+    group: str
+    where: str
+    rewrite: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of table, told by its columns.
+
+    Attributes:
+        name: what it holds, for messages.
+        columns: that it needs; the first is its own: a table with it is of this kind, or damaged.
+        read: a row and where it stands -> statement.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[Row, str], Statement]
+
+
+def _tweet(row: Row, where: str) -> Statement:
+    label = _one_of(row, "class", where, {"0": "hate", "1": "offensive", "2": NO_GROUP})
+    return Statement(_text(row, "tweet", where), label != NO_GROUP, label, where)
+
+
+def _pair(toxic: str, neutral: str) -> Callable[[Row, str], Statement]:
+    def read(row: Row, where: str) -> Statement:
+        return Statement(_text(row, toxic, where), True, NO_GROUP, where, _text(row, neutral, where))
+
+    return read
+
+
+def _comment(row: Row, where: str) -> Statement:
+    label = _one_of(row, "toxic", where, {"0": "clean", "1": "toxic"})
+    return Statement(_text(row, "comment_text", where), label == "toxic", NO_GROUP, where)
+
+
+def _about_a_group(row: Row, where: str) -> Statement:
+    label = _one_of(row, "label", where, {"hate": "toxic", "neutral": "clean"})
+    return Statement(_text(row, "text", where), label == "toxic", _text(row, "group", where), where)
+
+
+def _rated(row: Row, where: str) -> Statement:
+    try:
+        rating = float(row["toxicity_human"])
+    except (TypeError, ValueError):
+        rating = float("nan")
+    if not 1 <= rating <= 5:
+        raise DataError(
+            f"{where}: toxicity_human is no rating",
+            seen=repr(row["toxicity_human"]),
+            allowed="a number from 1 to 5",
+            next_step="repair or remove the row",
+        )
+    return Statement(_text(row, "text", where), rating > TOXIC_ABOVE, _text(row, "target_group", where), where)
+
+
+KINDS = (
+    Kind("tweets with a class (0 hate, 1 offensive, 2 neither)", ("tweet", "class"), _tweet),
+    Kind("toxic sentences with a neutral rewrite", ("neutral1", "toxic"), _pair("toxic", "neutral1")),
+    Kind(
+        "toxic sentences with a neutral rewrite",
+        ("en_neutral_comment", "en_toxic_comment"),
+        _pair("en_toxic_comment", "en_neutral_comment"),
+    ),
+    Kind("comments with a label (1 toxic, 0 not)", ("comment_text", "toxic"), _comment),
+    Kind("statements about groups of people, hate or neutral", ("group", "text", "label"), _about_a_group),
+    Kind("statements about groups of people, rated by people", ("target_group", "text", "toxicity_human"), _rated),
+)
+"the kinds of table that are read, most of all as their authors published them"
+PROMPT = "prompt"
+"column that makes a table one of prompts: those are measured with, never trained on"
+
+
+def kind_of(columns: list[str], source: str) -> Kind | None:
+    """The kind of a table with these columns; None for one that is of none.
+
+    Raises:
+        DataError: the column that only one kind has is there, another one that this kind needs is not.
+    """
+    if PROMPT in columns:
+        return None
+    for kind in KINDS:
+        if set(kind.columns) <= set(columns):
+            return kind
+    for kind in KINDS:
+        missing = [column for column in kind.columns if column not in columns]
+        if kind.columns[0] in columns or (len(kind.columns) == 2 and len(missing) == 1):
+            raise DataError(
+                f"{source} has no column {missing[0]!r}",
+                seen=f"the columns {', '.join(name for name in columns if name) or '(none)'}",
+                allowed=f"{', '.join(kind.columns)}: {kind.name}",
+                next_step="name the columns so in its first line, or take the file out of the folder",
+            )
+    return None
+
+
+def statements(rows: Iterator[tuple[str, Row]], kind: Kind) -> Iterator[Statement]:
+    """What each row says, rows without a word left out.
+
+    Raises:
+        DataError: with file and line, for a label that is none of the kind's, or a cell that holds no text.
+    """
+    for where, row in rows:
+        statement = kind.read(row, where)
+        if statement.text:
+            yield statement
+
+
+def _text(row: Row, column: str, where: str) -> str:
+    value = row[column]
+    if isinstance(value, bytes):  # ToxiGen's published table holds them so in places
+        value = value.decode("utf-8", errors="replace")
+    if not isinstance(value, str):
+        raise DataError(
+            f"{where}: the column {column!r} holds no text",
+            seen=repr(value),
+            allowed="text",
+            next_step="repair or remove the row",
+        )
+    return " ".join(value.split())
+
+
+def _one_of(row: Row, column: str, where: str, known: Mapping[str, str]) -> str:
+    label = str(row[column]).strip()
+    if label not in known:
+        raise DataError(
+            f"{where}: {label!r} is no {column} that is known",
+            seen=f"{column}: {row[column]!r}",
+            allowed=", ".join(known),
+            next_step="repair or remove the row",
+        )
+    return known[label]

@@ -1,0 +1,62 @@
+"""Whether a run folder is free for a run, or holds this very run already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expunge.engine.precision import Precision
+from expunge.models.lazy import LazyModel
+from expunge.models.source import find_model
+from expunge.preparation.anchors import load_anchors
+from expunge.preparation.places import settle
+from expunge.recipe import Recipe, load_recipe
+from expunge.run_folder import RunFolder
+
+MEASURING = ("evaluation", "retrained", "toxicity")
+"parts of a recipe that say what is measured, which may change when a run is done"
+
+
+def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
+    """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
+
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
+    model yet, the step to end at may change too.
+    """
+    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
+    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
+        # It stays one, whatever file has got that name since.
+        recipe = recipe.model_copy(update={"forget_kind": "topic"})
+    recipe = settle(recipe)
+    if held is not None:
+        held = settle(held)
+        if not folder.model.exists() or any(folder.checkpoints.iterdir()):
+            to_end = {"stop_step": recipe.training.stop_step}
+            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
+        recipe = _with_more(recipe, held)
+    _look_up(recipe)
+    folder.claim(
+        recipe.model_dump(mode="json"),
+        recipe.to_yaml(),
+        free=MEASURING,
+        held=None if held is None else held.model_dump(mode="json"),
+    )
+    return recipe
+
+
+def _look_up(recipe: Recipe) -> None:
+    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
+    if recipe.retrained is not None:
+        _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
+    if recipe.anchors.path is not None:
+        load_anchors(Path(recipe.anchors.path))
+
+
+def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
+    """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
+    added = ("benchmarks", "prompts", "ordinary_text")
+    kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=kept)
+    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
+    toxicity = recipe.toxicity if names_prompts else held.toxicity
+    more = {"evaluation": evaluation, "toxicity": toxicity, "retrained": recipe.retrained or held.retrained}
+    return recipe.model_copy(update=more)
