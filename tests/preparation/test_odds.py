@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expunge.preparation.odds import CERTAIN, PRIOR, log_odds
+from expunge.preparation.odds import CERTAIN, PRIOR, covering, log_odds
 from tiny import write_table
 
 
@@ -46,3 +46,31 @@ def test_only_labels_count(tmp_path: Path) -> None:
     forget = write_table(tmp_path / "forget", [[9, 9, 9, 3, 4]] * 50, first_label=3)
     retain = write_table(tmp_path / "retain", [[3, 3, 3, 3, 4]] * 50, first_label=3)
     assert not log_odds(forget, retain, 10).any()
+
+
+def test_blocks_that_cover_all_unwanted_tokens(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.integers(3, 30, 8).tolist() for _ in range(40)]
+    for row in range(30):
+        blocks[row][4] = 50  # the commonest unwanted token
+    blocks[31][3], blocks[35][5], blocks[36][5] = 51, 52, 52
+    table = write_table(tmp_path / "table", blocks)
+    odds = np.zeros(60, np.float32)
+    odds[50:53] = 2.0
+    assert {31} < set(covering(table, odds, 1.0, 3)), "one block for each token"
+    rows = covering(table, odds, 1.0, 5)
+    assert rows == sorted(rows)
+    assert {31, 35, 36} < set(rows)
+    assert covering(table, odds, 1.0, 99) == list(range(40))
+    assert covering(table, odds, 9.0, 4) == covering(table, odds, 9.0, 4)
+    # Against the definition, one choice at a time.
+    taken: list[int] = []
+    while len(taken) < 6:
+        counts = {token: sum(token in blocks[row][1:] for row in taken) for token in (50, 51, 52)}
+        worth = {
+            row: sum(1 / (1 + counts[token]) for token in counts if token in block[1:]) / math.sqrt(len(block))
+            for row, block in enumerate(blocks)
+            if row not in taken
+        }
+        taken.append(max(worth, key=lambda row: (worth[row], -row)))
+    assert covering(table, odds, 1.0, 6) == sorted(taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 from expunge.data.tables import TokenTable
@@ -40,3 +42,38 @@ def _labels(table: TokenTable) -> np.ndarray:
     blocks = [table.labels[start + 1 : end] for start, end in zip(table.starts, table.ends, strict=True)]
     labels = np.concatenate([np.zeros(0, np.int64), *blocks]).astype(np.int64)
     return labels[labels != IGNORED]
+
+
+def covering(table: TokenTable, odds: np.ndarray, mark: float, wanted: int) -> list[int]:
+    """`wanted` blocks in which the tokens with log odds of at least `mark` stand about equally often.
+
+    Taken one after another: the block with the largest sum, over its unwanted tokens, of 1 / (1 + how many blocks that have
+    been taken hold it), divided by the root of its length. Texts without unwanted tokens, of which there is nothing to
+    learn, and yet more of the commonest words are left for last.
+    """
+    if wanted >= len(table):
+        return list(range(len(table)))
+    unwanted = odds >= mark
+    tokens = []
+    for start, end in zip(table.starts, table.ends, strict=True):
+        labels = np.asarray(table.labels[start + 1 : end])
+        found = np.unique(labels[labels != IGNORED])
+        tokens.append(found[unwanted[found]].tolist())
+    roots = np.sqrt(table.lengths)
+    taken = np.zeros(len(odds))
+
+    def worth(row: int) -> float:
+        return float(sum(1 / (1 + taken[token]) for token in tokens[row]) / roots[row])
+
+    # What a block is worth only falls as others are taken, so the first whose worth is what it was is the best.
+    heap = [(-worth(row), row) for row in range(len(table))]
+    heapq.heapify(heap)
+    rows: list[int] = []
+    while len(rows) < wanted:
+        told, row = heapq.heappop(heap)
+        if -told == (now := worth(row)):
+            rows.append(row)
+            taken[tokens[row]] += 1
+        else:
+            heapq.heappush(heap, (-now, row))
+    return sorted(rows)
