@@ -220,8 +220,7 @@ def unlearn(
     shutil.rmtree(done.parent, ignore_errors=True)
 
     core = method.carried_out
-    vocabulary = base().model.config.get_text_config().vocab_size
-    (forget, groups), retain = trained_on(recipe, core, sets, vocabulary), sets.kept
+    (forget, groups), retain = trained_on(recipe, folder, base, core, sets), sets.kept
     if core.needs.hidden and core.draws_retain:
         retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
     elif core.draws_retain and core.has_loss():

@@ -22,8 +22,9 @@ from expunge.data.sets import (
     retain_set,
     token_table,
 )
-from expunge.data.statements import groups_of, read_statements, statement_table
+from expunge.data.statements import groups_of, read_statements, statement_table, token_counts
 from expunge.data.tables import TokenTable
+from expunge.data.toxic_text import ToxicText
 from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
 from expunge.measures.perplexity import spread
@@ -33,7 +34,7 @@ from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
-from expunge.preparation.odds import covering, log_odds
+from expunge.preparation.odds import covering, log_odds, table_counts
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
@@ -64,6 +65,8 @@ class Sets:
     "what a reader of the scores must know"
     groups: dict[str, list[str]] = field(default_factory=dict)
     "attribute columns of the forget set: name -> a group for each block"
+    read: ToxicText | None = None
+    "all statements that were read, of which the sets are a part"
     beginnings: list[str] = field(default_factory=list)
     "of toxic statements that are not trained on: for choosing settings"
 
@@ -207,11 +210,14 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
         sum(parts) if own is not None else parts[0],
         found.notes,
         groups=groups_of(forget_table),
+        read=found.found,
         beginnings=found.beginnings,
     )
 
 
-def trained_on(recipe: Recipe, method: Method, sets: Sets, vocabulary: int) -> tuple[TokenTable, dict[str, list[str]]]:
+def trained_on(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets
+) -> tuple[TokenTable, dict[str, list[str]]]:
     """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
 
     Of statements there are no more than the recipe's steps go through once: what has to be known of them before training
@@ -233,7 +239,12 @@ def trained_on(recipe: Recipe, method: Method, sets: Sets, vocabulary: int) -> t
         )
     odds = None
     if method.needs.odds:
-        odds = log_odds(forget, sets.kept.take(range(sets.own_rows or len(sets.kept))), vocabulary)
+        vocabulary = base().model.config.get_text_config().vocab_size
+        if sets.read is None:
+            counts = table_counts(forget, sets.kept.take(range(sets.own_rows or len(sets.kept))), vocabulary)
+        else:
+            counts = token_counts(folder, sets.read, base.tokenizer, vocabulary, _tokenizer_digest(base))
+        odds = log_odds(counts)
     if recipe.forget_kind == "toxicity" and training.max_steps is not None:
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
         wanted = training.max_steps * batch
