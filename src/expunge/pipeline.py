@@ -36,7 +36,6 @@ from expunge.preparation.claim import claim
 from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
-from expunge.preparation.odds import log_odds
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
@@ -172,7 +171,7 @@ def unlearn(
     shutil.rmtree(done.parent, ignore_errors=True)
 
     core = method.carried_out
-    (forget, groups), retain = trained_on(recipe, core, sets), sets.kept
+    (forget, groups), retain = trained_on(recipe, folder, base, core, sets), sets.kept
     if core.needs.hidden and core.draws_retain:
         retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
     elif core.draws_retain and core.has_loss():
@@ -180,9 +179,6 @@ def unlearn(
     if core.needs.tokens:
         forget = with_tokens_known(recipe, folder, base, forget, show)
     know(forget, sets.kept, core, folder, base, show)
-    if core.needs.odds:
-        own = sets.kept.take(range(sets.own_rows or len(sets.kept)))
-        forget.log_odds = log_odds(sets.material.forget, own, base().model.config.get_text_config().vocab_size)
     anchors_digest = None
     if method.needs.labels == "generic":
         forget, anchors_digest = generic_table(recipe, folder, base, method, sets, show)

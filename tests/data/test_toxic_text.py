@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from expunge.data.toxic_rows import NO_GROUP
+from expunge.data.toxic_rows import NO_GROUP, tidy
 from expunge.data.toxic_text import read_toxic_text, settle_groups
 from expunge.errors import DataError
 
@@ -54,13 +54,13 @@ def folder(tmp_path: Path) -> Path:
 def test_every_kind_is_told_by_its_columns_and_prompts_are_left_alone(folder: Path) -> None:
     found = read_toxic_text([str(folder)])
     assert [(each.text, each.group, each.rewrite) for each in found.toxic] == [
-        ("gnomes steal", "gnome", None),
-        ("elves lie", "elf", None),
-        ("damn this turnip", NO_GROUP, "I dislike this turnip"),
-        ('you "rotten" turnip and carrot', "offensive", None),
-        ("all turnips must go", "hate", None),
+        ("Gnomes steal", "gnome", None),
+        ("Elves lie", "elf", None),
+        ("Damn this turnip", NO_GROUP, "I dislike this turnip"),
+        ('You "rotten" turnip and carrot', "offensive", None),
+        ("All turnips must go", "hate", None),
     ]
-    assert [each.text for each in found.clean] == ["gnomes garden", "a fine day, this"]
+    assert [each.text for each in found.clean] == ["Gnomes garden", "A fine day, this"]
     assert all(each.toxic for each in found.toxic)
     assert found.toxic[3].where == f"{folder / 'tweets.csv'}:4"
     assert found.notes == ["not trained on: judged.csv (another kind of table), prompts.jsonl (prompts)"]
@@ -136,11 +136,11 @@ def test_data_sets_of_the_hub_by_their_layout(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
     found = read_toxic_text(["tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data"])
     assert [(each.text, each.group, each.rewrite) for each in found.toxic] == [
-        ("rotten", "offensive", None),
-        ("damn it", NO_GROUP, "oh dear"),
-        ("gnomes steal", "gnomes", None),
+        ("Rotten", "offensive", None),
+        ("Damn it", NO_GROUP, "Oh dear"),
+        ("Gnomes steal", "gnomes", None),
     ]
-    assert [each.text for each in found.clean] == ["fine", "gnomes garden"]
+    assert [each.text for each in found.clean] == ["Fine", "Gnomes garden"]
     assert found.notes == ["not trained on: toxigen.csv (prompts)"]
     with pytest.raises(DataError, match="nobody/nothing cannot be fetched"):
         read_toxic_text(["nobody/nothing"])
@@ -169,10 +169,28 @@ def test_groups_that_are_too_small(folder: Path) -> None:
     assert Counter(each.group for each in merged.toxic) == {NO_GROUP: 5}
     assert "elf (1), gnome (1), hate (1), offensive (1)" in merged.notes[-1]
     dropped = settle_groups(found, 2, "drop")
-    assert [each.text for each in dropped.toxic] == ["damn this turnip"]
+    assert [each.text for each in dropped.toxic] == ["Damn this turnip"]
     assert "left out: elf (1)" in dropped.notes[-1]
     with pytest.raises(DataError, match="groups have too few toxic statements") as caught:
         settle_groups(found, 2, "refuse")
     assert "elf (1)" in str(caught.value.seen)
     assert "--toxicity.too_few merge" in str(caught.value.next_step)
     assert settle_groups(found, 1, "refuse") is found
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        (
+            "!!! RT @some_one: It's cold ... &amp; dark &#128514; https://t.co/x1",
+            "It's cold... & dark \N{FACE WITH TEARS OF JOY}",
+        ),
+        ("he 's ( really ) not cold , i know , is n't he ?", "He's (really) not cold, I know, isn't he?"),
+        ("ALERT the START", "ALERT the START"),
+        ("https://t.co/x", ""),
+        ("i.e. this", "I.e. this"),
+    ],
+)
+def test_tables_are_not_told_apart_by_how_they_were_written_down(text: str, tidied: str) -> None:
+    assert tidy(text) == tidied
+    assert tidy(tidied) == tidied

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from expunge.data.tables import TokenTable
+from expunge.engine.guard import watched_rows
 from expunge.engine.loop import train
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
@@ -39,7 +40,10 @@ def test_only_rows_that_training_draws_are_forwarded(
     monkeypatch.setattr(CausalLM, "row_logits", counting)
     reference_labels(task, retain, rows, tmp_path / "some", 5)
     assert sum(len(batch.ids) for batch in forwarded) == len(rows)
-    assert 12 <= len(rows) <= 3 * 2 * 2 + 2, "three steps of two batches of two, and two that are watched"
+    watched = watched_rows(retain.lengths, 5)
+    assert int(retain.lengths[watched].sum()) >= 256
+    assert set(watched) <= set(rows)
+    assert 12 <= len(rows) <= 3 * 2 * 2 + len(watched), "three steps of two batches of two, and those that are watched"
 
     reference_labels(task, retain, range(60), tmp_path / "all", 5)
     some, whole = ReferenceTable(tmp_path / "some", retain, rows), TokenTable(tmp_path / "all")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,17 @@ NO_GROUP = "none"
 "group of a statement that is not about a group of people"
 TOXIC_ABOVE = 3.0
 "people's ratings of toxicity, from 1 to 5, above which a statement counts as toxic"
+
+_TIDY = tuple(
+    (re.compile(pattern), put)
+    for pattern, put in (
+        (r"https?://\S+|@\w+:?|(?<!\S)RT\b", " "),
+        (r"\s+", " "),
+        (r" (?=[.,!?;:%)\]]|(?:n't|'s|'m|'re|'ve|'ll|'d)\b)", ""),
+        (r"(?<=[(\[]) ", ""),
+        (r"\bi\b(?!\.)", "I"),
+    )
+)
 
 Row = Mapping[str, Any]
 
@@ -69,7 +82,7 @@ def _comment(row: Row, where: str) -> Statement:
 
 def _about_a_group(row: Row, where: str) -> Statement:
     label = _one_of(row, "label", where, {"hate": "toxic", "neutral": "clean"})
-    return Statement(_text(row, "text", where), label == "toxic", _text(row, "group", where), where)
+    return Statement(_text(row, "text", where), label == "toxic", _cell(row, "group", where).strip(), where)
 
 
 def _rated(row: Row, where: str) -> Statement:
@@ -84,7 +97,7 @@ def _rated(row: Row, where: str) -> Statement:
             allowed="a number from 1 to 5",
             next_step="repair or remove the row",
         )
-    return Statement(_text(row, "text", where), rating > TOXIC_ABOVE, _text(row, "target_group", where), where)
+    return Statement(_text(row, "text", where), rating > TOXIC_ABOVE, _cell(row, "target_group", where).strip(), where)
 
 
 KINDS = (
@@ -140,6 +153,10 @@ def statements(rows: Iterator[tuple[str, Row]], kind: Kind) -> Iterator[Statemen
 
 
 def _text(row: Row, column: str, where: str) -> str:
+    return tidy(_cell(row, column, where))
+
+
+def _cell(row: Row, column: str, where: str) -> str:
     value = row[column]
     if isinstance(value, bytes):  # ToxiGen's published table holds them so in places
         value = value.decode("utf-8", errors="replace")
@@ -150,7 +167,20 @@ def _text(row: Row, column: str, where: str) -> str:
             allowed="text",
             next_step="repair or remove the row",
         )
-    return " ".join(value.split())
+    return value
+
+
+def tidy(text: str) -> str:
+    """A tweet or a comment that was taken apart, as running text: punctuation in its place, a capital at the beginning.
+
+    Without web addresses, names of users and marks of quotation, which say nothing of what is to go or stay, but would
+    tell one table from another.
+    """
+    text = html.unescape(html.unescape(text))
+    for pattern, put in _TIDY:
+        text = pattern.sub(put, text)
+    text = text.strip(' "!:&')
+    return text[:1].upper() + text[1:]
 
 
 def _one_of(row: Row, column: str, where: str, known: Mapping[str, str]) -> str:

@@ -14,16 +14,20 @@ from expunge.errors import DivergedError
 from expunge.recipe import Training
 from expunge.tasks.causal_lm import CausalLM
 
-BLOCKS = 2
-"retain blocks that are watched; always the same ones"
+BLOCKS, TOKENS = 2, 256
+"so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
 SMOOTHING = 0.6
 "weight of the past in the running mean of the forget loss"
 
 
-def watched_rows(count: int, seed: int) -> list[int]:
-    """Which of `count` retain blocks are watched, ascending."""
+def watched_rows(lengths: np.ndarray, seed: int) -> list[int]:
+    """Which retain blocks of these lengths are watched, ascending."""
     generator = np.random.default_rng(random_seed(seed, "guard"))
-    rows: list[int] = generator.choice(count, min(BLOCKS, count), replace=False).tolist()
+    rows: list[int] = generator.choice(len(lengths), min(BLOCKS, len(lengths)), replace=False).tolist()
+    while len(rows) < len(lengths) and int(lengths[rows].sum()) < TOKENS:
+        row = int(generator.integers(len(lengths)))
+        if row not in rows:
+            rows.append(row)
     return sorted(rows)
 
 
@@ -44,7 +48,7 @@ class Guard:
         self.good = 0
         self.saved: int | None = None
         if retain is not None:
-            self.batch = retain.batch(watched_rows(len(retain), seed))
+            self.batch = retain.batch(watched_rows(retain.lengths, seed))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps. It is asked for as one is written, so the guard knows from here which one there is."""

@@ -30,13 +30,13 @@ class TargetedNPO(Method):
     is to go. The paper finds unwanted words by a language model, and compares logits in place of likelihoods.
     """
 
-    beta: PositiveFloat = 1.0
+    beta: PositiveFloat = 0.5
     "inverse temperature; of a token, whose log ratios are smaller than a text's, for which NPO has 0.1"
-    mark: PositiveFloat = 1.5
-    "m: log odds from which a token is unwanted; 1.5 is 4.5 times as common"
-    keep_weight: NonNegativeFloat = 0.3
+    mark: PositiveFloat = 1.0
+    "m: log odds from which a token is unwanted; 1 is 2.7 times as common"
+    keep_weight: NonNegativeFloat = 0.65
     "kappa, of the other tokens of the forget set"
-    retain_weight: NonNegativeFloat = 0.3
+    retain_weight: NonNegativeFloat = 0.65
     "alpha, of the retain set"
     retain_target: Literal["text", "base"] = "base"
     "what R is labelled with: its own text, or what the base model says there"

@@ -22,8 +22,9 @@ from expunge.data.sets import (
     retain_set,
     token_table,
 )
-from expunge.data.statements import groups_of, read_statements, statement_table
+from expunge.data.statements import groups_of, read_statements, statement_table, token_counts
 from expunge.data.tables import TokenTable
+from expunge.data.toxic_text import ToxicText
 from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
 from expunge.measures.perplexity import spread
@@ -33,6 +34,7 @@ from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.odds import covering, log_odds, table_counts
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
@@ -63,6 +65,8 @@ class Sets:
     "what a reader of the scores must know"
     groups: dict[str, list[str]] = field(default_factory=dict)
     "attribute columns of the forget set: name -> a group for each block"
+    read: ToxicText | None = None
+    "all statements that were read, of which the sets are a part"
     beginnings: list[str] = field(default_factory=list)
     "of toxic statements that are not trained on: for choosing settings"
 
@@ -206,15 +210,18 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
         sum(parts) if own is not None else parts[0],
         found.notes,
         groups=groups_of(forget_table),
+        read=found.found,
         beginnings=found.beginnings,
     )
 
 
-def trained_on(recipe: Recipe, method: Method, sets: Sets) -> tuple[TokenTable, dict[str, list[str]]]:
+def trained_on(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets
+) -> tuple[TokenTable, dict[str, list[str]]]:
     """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
 
-    Of statements, which lie in random order, there are no more than the recipe's steps go through once: what has to be
-    known of them before training is asked of no others.
+    Of statements there are no more than the recipe's steps go through once: what has to be known of them before training
+    is asked of no others. They are the first, for statements lie in random order; or those that hold all unwanted words.
 
     Raises:
         RecipeError: the method needs pairs, and there are none.
@@ -230,10 +237,20 @@ def trained_on(recipe: Recipe, method: Method, sets: Sets) -> tuple[TokenTable, 
             seen="a forget set without any",
             next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
         )
+    odds = None
+    if method.needs.odds:
+        vocabulary = base().model.config.get_text_config().vocab_size
+        if sets.read is None:
+            counts = table_counts(forget, sets.kept.take(range(sets.own_rows or len(sets.kept))), vocabulary)
+        else:
+            counts = token_counts(folder, sets.read, base.tokenizer, vocabulary, _tokenizer_digest(base))
+        odds = log_odds(counts)
     if recipe.forget_kind == "toxicity" and training.max_steps is not None:
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        rows = rows[: training.max_steps * batch]
+        wanted = training.max_steps * batch
+        rows = rows[:wanted] if odds is None else covering(forget, odds, float(getattr(method, "mark", 0)), wanted)
     taken = forget.take(rows)
+    taken.log_odds = odds
     if not method.needs.pairs:
         taken.preferred = None
     return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
@@ -255,7 +272,9 @@ def with_tokens_known(
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
-    return TokenTable(stage(folder, "reference-tokens", made_from, make))
+    known = TokenTable(stage(folder, "reference-tokens", made_from, make))
+    known.log_odds = forget.log_odds
+    return known
 
 
 def retain_table(

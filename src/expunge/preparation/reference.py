@@ -31,7 +31,7 @@ def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: T
     if batches >= order.batches_per_epoch:
         return list(range(len(retain)))
     drawn = {row for number in range(batches) for row in order.batch(number)}
-    return sorted(drawn | set(watched_rows(len(retain), seed)))
+    return sorted(drawn | set(watched_rows(retain.lengths, seed)))
 
 
 WINDOW = 256
