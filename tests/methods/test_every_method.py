@@ -141,8 +141,8 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     if method.needs.tokens:
         reference_labels(task, forget, range(4), folder / "known", seed=0)
         forget = TokenTable(folder / "known")
-    if method.needs.odds:
-        forget.log_odds = np.linspace(0, 3, 200, dtype=np.float32)
+    if method.needs.unwanted:
+        forget.unwanted = np.linspace(0, 3, len(forget.ids), dtype=np.float32)
     if method.needs.hidden:
         layer = int(method.layer)  # type: ignore[attr-defined]
         with torch.no_grad():

@@ -94,7 +94,7 @@ def test_dpo_at_its_limits(task: CausalLM) -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-9)
 
 
-def with_tokens(task: CausalLM, odds: torch.Tensor, shift: float = 0.0) -> Batch:
+def with_tokens(task: CausalLM, weights: torch.Tensor, shift: float = 0.0) -> Batch:
     """The forget set with what the model itself says of its tokens as the reference: all classes as candidates."""
     token_nll = torch.zeros(FORGET.labels.shape, dtype=torch.float64)
     soft = torch.zeros(*FORGET.labels.shape, 200, dtype=torch.float64)
@@ -102,25 +102,25 @@ def with_tokens(task: CausalLM, odds: torch.Tensor, shift: float = 0.0) -> Batch
         token_nll[row, t] = -log_p(task, FORGET, row)[t - 1, label] + shift
         soft[row, t] = torch.from_numpy(np.exp(log_p(task, FORGET, row)[t - 1]))
     ids = torch.arange(200).expand(*FORGET.labels.shape, 200)
-    return replace(FORGET, log_odds=odds, token_nll=token_nll, soft_ids=ids, soft_weights=soft)
+    return replace(FORGET, unwanted=weights, token_nll=token_nll, soft_ids=ids, soft_weights=soft)
 
 
-ODDS = torch.linspace(0, 3, FORGET.labels.numel(), dtype=torch.float64).reshape(FORGET.labels.shape)
+WEIGHTS = torch.linspace(0, 3, FORGET.labels.numel(), dtype=torch.float64).reshape(FORGET.labels.shape)
 
 
 @pytest.mark.parametrize(("beta", "kappa", "alpha", "mark"), [(1.0, 0.3, 0.5, 1.5), (0.2, 2.0, 0.0, 0.4)])
 def test_targeted_npo(task: CausalLM, beta: float, kappa: float, alpha: float, mark: float) -> None:
     spec = {"name": "targeted_npo", "beta": beta, "keep_weight": kappa, "mark": mark, "retain_weight": alpha}
-    batch = with_tokens(task, ODDS, shift=0.6)
+    batch = with_tokens(task, WEIGHTS, shift=0.6)
     values = []
     for row, t, label in labelled(FORGET):
         log_q = log_p(task, FORGET, row)[t - 1]
-        if float(ODDS[row, t]) >= mark:
+        if float(WEIGHTS[row, t]) >= mark:
             ratio = log_q[label] - (log_q[label] - 0.6)
             values.append(-2 / beta * np.log(logistic(np.array(-beta * ratio))))
         else:
             values.append(-kappa * (np.exp(log_q) * log_q).sum())
-    assert 0 < sum(float(ODDS[r, t]) >= mark for r, t, _ in labelled(FORGET)) < len(values)
+    assert 0 < sum(float(WEIGHTS[r, t]) >= mark for r, t, _ in labelled(FORGET)) < len(values)
     kept = np.array([-log_p(task, RETAIN, r)[t - 1, label] for r, t, label in labelled(RETAIN)]).mean()
     found = loss_of(task, spec | {"retain_target": "text"}, batch)
     assert found == pytest.approx(np.mean(values) + alpha * kept, rel=1e-6)
@@ -129,9 +129,9 @@ def test_targeted_npo(task: CausalLM, beta: float, kappa: float, alpha: float, m
 def test_targeted_npo_at_its_limits(task: CausalLM) -> None:
     """Without an unwanted token the model stays where it is; with nothing but unwanted ones it is NPO, a token an example."""
     spec = {"name": "targeted_npo", "beta": 0.4, "retain_weight": 0.0}
-    none = gradient(task, spec, with_tokens(task, torch.zeros_like(ODDS)))
+    none = gradient(task, spec, with_tokens(task, torch.zeros_like(WEIGHTS)))
     assert max(float(each.abs().max()) for each in none.values()) < 1e-9
-    every = gradient(task, spec | {"keep_weight": 9.0}, with_tokens(task, torch.full_like(ODDS, 5.0)))
+    every = gradient(task, spec | {"keep_weight": 9.0}, with_tokens(task, torch.full_like(WEIGHTS, 5.0)))
     task.model.zero_grad()
     step = Step(task, FORGET, None)
     (-step.row_nll(FORGET).mean()).backward()  # at ratio 1 NPO's weight is 1: ascent
@@ -198,7 +198,7 @@ def gradient(
 def test_gradients_by_finite_differences(task: CausalLM, name: str) -> None:
     spec: dict[str, Any] = {"name": name, "retain_weight": 0.7}
     spec |= {"layer": 2, "trained_layers": 1} if name == "rmu" else {"retain_target": "text"}
-    forget = pairs(task, 0.5) if name == "dpo" else with_tokens(task, ODDS, 0.5)
+    forget = pairs(task, 0.5) if name == "dpo" else with_tokens(task, WEIGHTS, 0.5)
     retain = replace(RETAIN, hidden=torch.from_numpy(hidden(task, RETAIN, 2)))
     analytic = gradient(task, spec, forget, retain)
     parameters = dict(task.model.named_parameters())
@@ -219,7 +219,7 @@ def test_gradients_by_finite_differences(task: CausalLM, name: str) -> None:
 def test_they_ask_only_for_what_they_declared(task: CausalLM) -> None:
     with pytest.raises(ValueError, match="did not declare"):
         loss_of(task, {"name": "dpo"}, replace(FORGET, reference_nll=torch.ones(2)))
-    with pytest.raises(ValueError, match="log_odds, which it did not declare"):
-        loss_of(task, {"name": "targeted_npo"}, replace(with_tokens(task, ODDS), log_odds=None))
+    with pytest.raises(ValueError, match="unwanted, which it did not declare"):
+        loss_of(task, {"name": "targeted_npo"}, replace(with_tokens(task, WEIGHTS), unwanted=None))
     with pytest.raises(ValueError, match="hidden states that it did not declare"):
         loss_of(task, {"name": "rmu", "layer": 2}, FORGET)

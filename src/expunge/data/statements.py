@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from expunge import storage
 from expunge.data.blocks import Block, iterate_blocks
 from expunge.data.document import Document
 from expunge.data.readers import digest_documents, read_documents
 from expunge.data.sets import TextSet, true_labels
 from expunge.data.tables import TableWriter, TokenTable
-from expunge.data.token_stream import Encoder
 from expunge.data.toxic_rows import Statement
 from expunge.data.toxic_text import ToxicText, choose, read_toxic_text, settle_groups
 from expunge.errors import DataError
@@ -139,29 +136,15 @@ def statement_table(folder: RunFolder, toxic: TextSet, recipe: Recipe, tokenizer
     return table
 
 
-def token_counts(folder: RunFolder, found: ToxicText, tokenizer: Any, vocabulary: int, digest: str) -> np.ndarray:
-    """(tables, 2, vocabulary) int32: how often each token stands in each table's toxic and clean text.
-
-    All that was read is counted, rewrites with the clean text of their table.
-    """
-
-    def make(path: Path) -> None:
-        texts: dict[str, tuple[list[str], list[str]]] = {}
-        for each in (*found.toxic, *found.clean):
-            toxic, clean = texts.setdefault(each.where.rpartition(":")[0], ([], []))
-            (toxic if each.toxic else clean).append(each.text)
-            if each.rewrite:
-                clean.append(each.rewrite)
-        counts = np.zeros((len(texts), 2, vocabulary), np.int32)
-        for number, sides in enumerate(texts.values()):
-            for side, of_side in enumerate(sides):
-                ids = [token for text in Encoder(tokenizer).encode(of_side) for token in text.ids]
-                counts[number, side] = np.bincount(np.asarray(ids, np.int64), minlength=vocabulary)
-        np.save(path / "counts.npy", counts, allow_pickle=False)
-
-    made_from = {"text": found.digest(), "tokenizer": digest, "vocabulary": vocabulary}
-    counts: np.ndarray = np.load(stage(folder, "token-counts", made_from, make) / "counts.npy", allow_pickle=False)
-    return counts
+def sides_of(found: ToxicText) -> list[tuple[list[str], list[str]]]:
+    """Toxic and clean texts of each table, all that was read; rewrites are with the clean text of their table."""
+    tables: dict[str, tuple[list[str], list[str]]] = {}
+    for each in (*found.toxic, *found.clean):
+        toxic, clean = tables.setdefault(each.where.rpartition(":")[0], ([], []))
+        (toxic if each.toxic else clean).append(each.text)
+        if each.rewrite:
+            clean.append(each.rewrite)
+    return list(tables.values())
 
 
 def groups_of(table: TokenTable) -> dict[str, list[str]]:

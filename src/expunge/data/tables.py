@@ -24,8 +24,8 @@ class TokenTable:
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
     Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
-    `reference_nll` (blocks,), `surprise` and `log_odds` (vocabulary,), `hidden` (tokens, width) and `preferred` (a table of
-    as many blocks, each what is wanted in the place of this one's) are set by who computed them.
+    `reference_nll` (blocks,), `surprise` (vocabulary,), `unwanted` (tokens,), `hidden` (tokens, width) and `preferred` (a
+    table of as many blocks, each what is wanted in the place of this one's) are set by who computed them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,7 @@ class TokenTable:
         total = int(borders[-1])
         self.reference_nll: np.ndarray | None = None
         self.surprise: np.ndarray | None = None
-        self.log_odds: np.ndarray | None = None
+        self.unwanted: np.ndarray | None = None
         known = folder / "token_nll.npy"
         self.token_nll: np.ndarray | None = np.load(known, allow_pickle=False) if known.is_file() else None
         self.hidden: np.ndarray | None = None
@@ -94,7 +94,10 @@ class TokenTable:
         soft_ids = np.zeros((len(rows), width, self.k), np.int64) if self.k else None
         soft_weights = np.zeros((len(rows), width, self.k), np.float32) if self.k else None
         token_nll = None if self.token_nll is None else np.zeros((len(rows), width), np.float32)
+        unwanted = None if self.unwanted is None else np.zeros((len(rows), width), np.float32)
         for i, row in enumerate(rows):
+            if unwanted is not None and self.unwanted is not None:
+                unwanted[i, : lengths[i]] = self._block(self.unwanted, row)
             if token_nll is not None and self.token_nll is not None:
                 token_nll[i, : lengths[i]] = self._block(self.token_nll, row)
             ids[i, : lengths[i]] = self._block(self.ids, row)
@@ -119,9 +122,7 @@ class TokenTable:
             surprise=None
             if self.surprise is None
             else torch.from_numpy(self.surprise[np.maximum(labels, 0)].astype(np.float32)),
-            log_odds=None
-            if self.log_odds is None
-            else torch.from_numpy(self.log_odds[np.maximum(labels, 0)].astype(np.float32)),
+            unwanted=None if unwanted is None else torch.from_numpy(unwanted),
             token_nll=None if token_nll is None else torch.from_numpy(token_nll),
             hidden=None
             if self.hidden is None

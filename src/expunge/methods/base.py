@@ -23,7 +23,7 @@ class Needs:
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
         reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
         surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
-        odds: whether `step.log_odds` is asked for: how much commoner each label is in the forget set than in the retain set.
+        unwanted: whether `step.unwanted` is asked for: how much each label's word speaks for a text to forget.
         tokens: whether `step.reference_row_nll` of the forget set is asked for, and what the original says in the place
             of each of its labels (`rows.candidates`), computed once.
         pairs: whether `step.preferred` is asked for: what is wanted in the place of each example of the forget set.
@@ -37,7 +37,7 @@ class Needs:
     retain: Literal["never", "always", "weighted"] = "never"
     reference: bool = False
     surprise: bool = False
-    odds: bool = False
+    unwanted: bool = False
     tokens: bool = False
     pairs: bool = False
     hidden: bool = False

@@ -22,7 +22,7 @@ from expunge.data.sets import (
     retain_set,
     token_table,
 )
-from expunge.data.statements import groups_of, read_statements, statement_table, token_counts
+from expunge.data.statements import groups_of, read_statements, sides_of, statement_table
 from expunge.data.tables import TokenTable
 from expunge.data.toxic_text import ToxicText
 from expunge.errors import RecipeError
@@ -34,9 +34,9 @@ from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
-from expunge.preparation.odds import covering, log_odds, table_counts
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
+from expunge.preparation.unwanted_words import covering, texts_of, token_weights, word_weights
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -237,23 +237,40 @@ def trained_on(
             seen="a forget set without any",
             next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
         )
-    odds = None
-    if method.needs.odds:
-        vocabulary = base().model.config.get_text_config().vocab_size
-        if sets.read is None:
-            counts = table_counts(forget, sets.kept.take(range(sets.own_rows or len(sets.kept))), vocabulary)
-        else:
-            counts = token_counts(folder, sets.read, base.tokenizer, vocabulary, _tokenizer_digest(base))
-        odds = log_odds(counts)
+    unwanted = None
+    if method.needs.unwanted:
+        words = unwanted_words(folder, base, forget, sets)
+        unwanted = token_weights(forget, words, base.tokenizer)
     if recipe.forget_kind == "toxicity" and training.max_steps is not None:
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
         wanted = training.max_steps * batch
-        rows = rows[:wanted] if odds is None else covering(forget, odds, float(getattr(method, "mark", 0)), wanted)
+        mark = float(getattr(method, "mark", 0))
+        rows = rows[:wanted] if unwanted is None else covering(forget, unwanted, mark, wanted)
     taken = forget.take(rows)
-    taken.log_odds = odds
+    taken.unwanted = unwanted
     if not method.needs.pairs:
         taken.preferred = None
     return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
+
+
+def unwanted_words(folder: RunFolder, base: LazyModel, forget: TokenTable, sets: Sets) -> dict[str, float]:
+    """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
+    kept = sets.kept.take(range(sets.own_rows or len(sets.kept)))
+
+    def make(path: Path) -> None:
+        if sets.read is None:
+            tables = [(texts_of(forget, base.tokenizer), texts_of(kept, base.tokenizer))]
+        else:
+            tables = sides_of(sets.read)
+        found = word_weights(tables)
+        storage.write_json(path / "words.json", dict(sorted(found.items(), key=lambda item: -item[1])))
+
+    made_from = {
+        "text": [forget.folder.name, kept.folder.name, len(kept)] if sets.read is None else sets.read.digest(),
+        "tokenizer": _tokenizer_digest(base),
+    }
+    words: dict[str, float] = storage.read_json(stage(folder, "unwanted-words", made_from, make) / "words.json")
+    return words
 
 
 def with_tokens_known(
@@ -273,7 +290,9 @@ def with_tokens_known(
         "seed": recipe.seed,
     }
     known = TokenTable(stage(folder, "reference-tokens", made_from, make))
-    known.log_odds = forget.log_odds
+    if forget.unwanted is not None:
+        blocks = [forget.unwanted[start:end] for start, end in zip(forget.starts, forget.ends, strict=True)]
+        known.unwanted = np.concatenate(blocks)
     return known
 
 

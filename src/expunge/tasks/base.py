@@ -31,7 +31,7 @@ class Batch:
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
         surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
-        log_odds: (batch, time) how much commoner each label is in the forget set than in the retain set, where needed.
+        unwanted: (batch, time) how much the word that each label is a part of speaks for a text to forget, where needed.
         token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
         hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
         preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
@@ -47,7 +47,7 @@ class Batch:
     tokens: float = 0.0
     reference_nll: Tensor | None = None
     surprise: Tensor | None = None
-    log_odds: Tensor | None = None
+    unwanted: Tensor | None = None
     token_nll: Tensor | None = None
     hidden: Tensor | None = None
     preferred: Batch | None = None
@@ -64,7 +64,7 @@ class Batch:
             tokens=self.tokens,
             reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
             surprise=None if self.surprise is None else self.surprise.to(device),
-            log_odds=None if self.log_odds is None else self.log_odds.to(device),
+            unwanted=None if self.unwanted is None else self.unwanted.to(device),
             token_nll=None if self.token_nll is None else self.token_nll.to(device),
             hidden=None if self.hidden is None else self.hidden.to(device),
             preferred=None if self.preferred is None else self.preferred.to(device),
@@ -187,9 +187,9 @@ class Step:
         """
         return self.task.surprise(_there(batch))
 
-    def log_odds(self, batch: Any) -> Tensor:
-        """(rows,) of each label: log odds ratio of the token in the forget set over the retain set; 0 where uncertain."""
-        return _of_rows(_there(batch), "log_odds")
+    def unwanted(self, batch: Any) -> Tensor:
+        """(rows,) how much the word that each label is a part of speaks for a text to forget: its weight, or 0."""
+        return _of_rows(_there(batch), "unwanted")
 
     def reference_row_nll(self, batch: Any) -> Tensor:
         """(rows,) negative log-likelihood of each label by the original model, computed once before training."""
