@@ -137,3 +137,14 @@ def test_blocks_that_cover_all_unwanted_tokens(tmp_path: Path) -> None:
         }
         taken.append(max(worth, key=lambda row: (worth[row], -row)))
     assert covering(table, weights, 1.0, 6) == sorted(taken)
+
+
+def test_characters_that_are_split_among_tokens(tiny_model_folder: Path, tmp_path: Path) -> None:
+    tokenizer: Any = load_task(tiny_model_folder).tokenizer
+    for text in ("the \U0001f415 dog", "caf\u00e9 dog", "dog \U0001f415\U0001f415"):
+        ids = tokenizer(text)["input_ids"]
+        table = write_table(tmp_path / text[-4:].encode().hex(), [ids])
+        found = token_weights(table, {"dog": 2.0}, tokenizer)
+        whole = [tokenizer.decode(ids[: number + 1]) for number in range(len(ids))]
+        holds = [any(c in "dog" for c in now[len(before) :]) for before, now in zip(["", *whole], whole, strict=False)]
+        assert [bool(weight) for weight in found[1:]] == [h and "dog" in text for h in holds][1:], text

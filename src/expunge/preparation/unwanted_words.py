@@ -6,6 +6,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -121,16 +122,21 @@ def token_weights(table: TokenTable, weights: Mapping[str, float], tokenizer: An
     Tokens without a label, and those of no block of the table, have 0.
     """
     found = np.zeros(len(table.ids), np.float32)
-    for start, end in _borders(table):
+    pieces: dict[int, str] = {}
+    for (start, end), text in zip(_borders(table), texts_of(table, tokenizer), strict=True):
+        wanted = [(first, last, weights[word]) for word, first, last in _places(text) if weights.get(word, 0.0) > 0]
+        if not wanted:
+            continue
         ids = table.ids[start:end].tolist()
-        # Bytes of a character can be split among tokens: what a token adds is what the text so far gains by it.
-        ends = [len(tokenizer.decode(ids[: number + 1])) for number in range(len(ids))]
-        text = tokenizer.decode(ids)
-        for word, first, last in _places(text):
-            weight = weights.get(word, 0.0)
-            if weight <= 0:
-                continue
-            for number, (before, after) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        for token in ids:
+            if token not in pieces:
+                pieces[token] = tokenizer.decode([token])
+        ends = list(accumulate(len(pieces[token]) for token in ids))
+        if "".join(pieces[token] for token in ids) != text:
+            # Bytes of a character are split among tokens, or a mark opens words: what a token adds to the text so far.
+            ends = [len(tokenizer.decode(ids[: number + 1])) for number in range(len(ids))]
+        for first, last, weight in wanted:
+            for number, (before, after) in enumerate(pairwise([0, *ends])):
                 if before < last and after > first and table.labels[start + number] != IGNORED:
                     found[start + number] = max(found[start + number], weight)
     return found
