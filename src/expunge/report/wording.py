@@ -26,6 +26,7 @@ SPLITS = {
     "forget_test": "forget set, held back",
     "proxy": "pictures in place of the retain set",
     "validation": "validation set",
+    "weights": "all weights",
     "ordinary": "ordinary text",
     "general": "general questions",
     "arc_easy": "ARC-easy",
