@@ -114,7 +114,12 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     for which in ("base", "unlearned", "retrained"):
         assert core <= {(measure, split) for measure, split, model in found if model == which}
     assert ("activation_distance", "forget", "unlearned") in found
-    assert ("activation_distance", "forget", "retrained") not in found
+    distances = [*[(f"{of}_distance", split) for of in ("activation", "feature") for split in ("forget", "test")],
+                 ("weight_distance", "weights")]  # fmt: skip
+    for name in distances:
+        assert {(*name, "base"), (*name, "unlearned")} <= set(found)
+        assert found[*name, "unlearned"]["value"] > 0
+        assert (*name, "retrained") not in found
     record = json.loads(finished.record.read_text())
     assert record["method"]["name"] == "scrub"
     assert record["method"]["settings"]["epochs"] == 1

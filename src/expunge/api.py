@@ -121,10 +121,15 @@ def _evaluate_images(
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
-    """Scores of several runs side by side, with paired intervals; as text, and as HTML at `out`."""
+    """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
     from expunge.report.compare import compare_runs
+    from expunge.report.compare_contests import compare_contests
+    from expunge.report.contest import is_contest
 
-    return str(compare_runs([load_run(folder) for folder in folders], out))
+    runs = [load_run(folder) for folder in folders]
+    if any(is_contest(run.path) for run in runs):
+        return str(compare_contests(runs, out))
+    return str(compare_runs(runs, out))
 
 
 def load_run(folder: str | Path) -> RunFolder:

@@ -62,10 +62,14 @@ def evaluate_classifier(model: str, recipe: ImageRecipe, folder: RunFolder, show
             found = trained_model(folder)
             if found is not None:
                 refuse_changed(recipe, folder, sets, found[1])
-            outputs = pipeline.measure(folder, locate_classifier(model), sets, "unlearned", show)
+            source = locate_classifier(model)
+            outputs = pipeline.measure(folder, source, sets, "unlearned", show)
             oracle = pipeline.retrained_model(recipe, folder, sets, show)
             reference = pipeline.measure(folder, oracle.source, sets, "retrained", show) if oracle else None
-            return image_scores(outputs, "unlearned", reference, pipeline.stranger(recipe, sets))
+            scores = image_scores(outputs, "unlearned", reference, pipeline.stranger(recipe, sets))
+            if oracle is not None:
+                scores += pipeline.weight_distances({"unlearned": source}, oracle.source, sets)
+            return scores
     finally:
         show.close()
 

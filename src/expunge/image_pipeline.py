@@ -6,8 +6,13 @@ The same shape as a run on a language model: every part is a stage in the run fo
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from torch import nn
 
 from expunge import storage
 from expunge.data.image_sets import ImageSets, read_image_sets
@@ -21,13 +26,13 @@ from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import versions, vouched
 from expunge.image_recipe import ImageRecipe, ImageVerdict
-from expunge.measures.image_suite import SPLITS, Outputs, image_scores
-from expunge.measures.score import Which
+from expunge.measures.image_suite import COMPARED, SPLITS, Outputs, image_scores, weight_scores
+from expunge.measures.score import Score, Which
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.sisa import Sisa
 from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
-from expunge.models.sharded import is_sharded, load_any, locate_classifier, read_sharded
+from expunge.models.sharded import Ensemble, is_sharded, load_any, locate_classifier, read_sharded
 from expunge.models.source import ModelSource, locate
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
 from expunge.preparation.places import settle_images
@@ -37,6 +42,7 @@ from expunge.progress import Silent
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.tasks.layers import leaves
 from expunge.tasks.phase import Phase
 
 SIDE = 32
@@ -282,7 +288,7 @@ def measure(folder: RunFolder, source: ModelSource, sets: ImageSets, which: Whic
     def make(path: Path) -> None:
         show.stage(f"measuring the {which} model")
         task = load_any(source, sets.classes, sets.size)
-        outputs_of(task, sets).save(path / "outputs.npz")
+        replace(outputs_of(task, sets), features=features_of(task, sets)).save(path / "outputs.npz")
 
     made_from = {"which": which, "model": source.digest, "sets": sets.digests()}
     return Outputs.load(stage(folder, f"measured-{which}", made_from, make) / "outputs.npz")
@@ -293,6 +299,24 @@ def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
         {split: task.outputs(sets.tensors[split]).cpu().numpy() for split in SPLITS},
         {split: sets.tensors[split].labels.numpy() for split in SPLITS},
     )
+
+
+def features_of(task: ImageClassifier, sets: ImageSets) -> dict[str, np.ndarray]:
+    """What the head sees, by split; nothing where several networks answer together, or there is no head."""
+    if isinstance(task.model, Ensemble) or not leaves(task.model, nn.Linear):
+        return {}
+    return {split: task.features(sets.tensors[split]).cpu().numpy() for split in COMPARED}
+
+
+def weight_distances(models: Mapping[Which, ModelSource], oracle: ModelSource, sets: ImageSets) -> list[Score]:
+    """How far the weights of models lie from the retrained model's."""
+
+    def weights(source: ModelSource) -> dict[str, np.ndarray]:
+        parameters = load_any(source, sets.classes, sets.size).model.named_parameters()
+        return {name: parameter.detach().cpu().numpy() for name, parameter in parameters}
+
+    theirs = weights(oracle)
+    return [score for which, source in models.items() for score in weight_scores(weights(source), which, theirs)]
 
 
 def stranger(recipe: ImageRecipe, sets: ImageSets) -> Outputs:
@@ -321,6 +345,8 @@ def finish(
     scores = image_scores(before, "base", reference, teacher) + image_scores(after, "unlearned", reference, teacher)
     if reference is not None:
         scores += image_scores(reference, "retrained", None, teacher)
+    if oracle is not None:
+        scores += weight_distances({"base": base.source, "unlearned": unlearned}, oracle.source, sets)
     folder.write_scores(scores)
     record = image_record(
         folder,

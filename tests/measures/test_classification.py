@@ -11,6 +11,7 @@ from expunge.measures.classification import (
     accuracy,
     activation_distance,
     balanced_accuracy,
+    feature_distance,
     js_divergence,
     mean_entropy,
     tug_of_war,
@@ -103,6 +104,17 @@ def test_entropy() -> None:
 
 def test_activation_distance() -> None:
     assert activation_distance([[1.0, 0.0], [0.5, 0.5]], [[0.0, 1.0], [0.5, 0.5]]).value == pytest.approx(np.sqrt(0.5))
+
+
+def test_feature_distance_is_in_lengths_of_the_reference() -> None:
+    theirs = np.array([[3.0, 4.0], [0.0, 5.0]])
+    found = feature_distance([[3.0, 4.0], [0.0, 0.0]], theirs)
+    assert found.value == pytest.approx((0 + 5) / 2 / 5)
+    assert found.low <= found.value <= found.high
+    assert feature_distance(7 * theirs, 7 * theirs).value == 0
+    assert feature_distance(np.zeros((2, 2)), theirs).value == pytest.approx(1), "nothing is as far as its length"
+    assert feature_distance(np.zeros((2, 2)), np.zeros((2, 2))).value == 0
+    assert feature_distance(theirs, np.zeros((2, 2))).value == np.inf
 
 
 def test_weight_distance() -> None:

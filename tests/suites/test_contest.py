@@ -140,6 +140,15 @@ def test_a_cluster_gives_the_same_bits(
     assert models(tmp_path / "run") == models(whole)
 
 
+def test_ray_that_is_not_installed_is_told_before_anything_is_trained(
+    recipe: ImageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RunError, match="Ray is not installed"):
+        run_contest(recipe, tmp_path / "run", methods=TWO, models=2, ray=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_was_broken_off_goes_on_and_nothing_is_made_twice(
     whole: Path, recipe: ImageRecipe, here: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from expunge.errors import ModelError
 from expunge.tasks.image_classifier import ImageClassifier
+from expunge.tasks.layers import head
 from small_images import pictures, tiny_resnet, tiny_vit
 
 
@@ -26,3 +28,18 @@ def test_the_layout_of_pixels_changes_nothing(make: object, dtype: torch.dtype, 
         assert weight.grad is not None
         assert weight.grad.is_contiguous(), "as safetensors wants what is kept of it"
         torch.testing.assert_close(weight.grad, gradient, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("make", [tiny_resnet, tiny_vit])
+def test_features_are_what_the_logits_are_made_of(make: object) -> None:
+    task, some = make(), pictures(5)  # type: ignore[operator]
+    features, last = task.features(some, batch_size=2), head(task.model)
+    assert features.shape == (5, last.in_features)
+    torch.testing.assert_close(last(features), task.outputs(some))
+    assert not last._forward_pre_hooks
+
+
+def test_a_model_without_a_linear_layer_has_no_features() -> None:
+    task = ImageClassifier(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 16), torch.nn.Flatten()))
+    with pytest.raises(ModelError, match="no linear layer"):
+        task.features(pictures(2))

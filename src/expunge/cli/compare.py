@@ -8,16 +8,20 @@ from pathlib import Path
 def compare(*runs: Path, out: Path | None = None) -> None:
     """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
+    Of contests, the methods are set beside each other: how far each came on every forget set.
+
     For example:
 
         expunge compare runs/a runs/b
 
         expunge compare runs/a runs/b runs/c --out comparison.html
 
+        expunge compare runs/challenge runs/challenge-1 runs/challenge-2
+
     Parameters
     ----------
     runs:
-        Two run folders or more.
+        Two run folders or more, or two folders of contests (`expunge suite challenge`).
     out:
         Write the comparison as a page too.
     """

@@ -103,6 +103,20 @@ def activation_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     return Estimate(*bootstrap_interval(np.linalg.norm(a - b, axis=1).tolist()))
 
 
+def feature_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
+    """Activation distance of a hidden layer (examples, n), over the length of `theirs`: 0 the same, 1 as far as from none.
+
+    The length is the root of the mean square over the examples. Features have no fixed axes, so that two trainings from
+    other random weights lie apart whatever they saw: compare with a model that was not unlearned. `theirs` all 0: 0
+    where ours are 0 as well, infinite otherwise.
+    """
+    found = activation_distance(ours, theirs)
+    length = float(np.sqrt((np.asarray(theirs, dtype=np.float64) ** 2).sum(1).mean()))
+    if length == 0:
+        return found if found.value == 0 else Estimate(*[float("inf")] * 3)
+    return Estimate(*(value / length for value in found))
+
+
 @dataclass(frozen=True, slots=True)
 class WeightDistance:
     """Relative L2 distances: of all weights together, and of each named array."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from expunge.measures.score import Score, Which
 
 SPLITS = ("forget", "retain", "test")
 "the splits measured, in the order of the report"
+COMPARED = ("forget", "test")
+"the splits on which models are compared by their outputs and features"
 
 NO_CLASS = -1
 "the prediction where a model's outputs are no numbers"
@@ -28,16 +30,22 @@ class Outputs:
 
     logits: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    "(n, width) what the head of one network sees, of the splits `COMPARED`; empty of several networks"
 
     def save(self, path: Path) -> None:
-        arrays = {f"logits_{name}": value for name, value in self.logits.items()}
-        np.savez(path, allow_pickle=False, **arrays, **{f"labels_{name}": value for name, value in self.labels.items()})
+        kinds = {"logits": self.logits, "labels": self.labels, "features": self.features}
+        arrays = {f"{kind}_{name}": value for kind, splits in kinds.items() for name, value in splits.items()}
+        np.savez(path, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Outputs:
+        kinds: dict[str, dict[str, np.ndarray]] = {"logits": {}, "labels": {}, "features": {}}
         with np.load(path, allow_pickle=False) as stored:
-            names = [key.removeprefix("logits_") for key in stored.files if key.startswith("logits_")]
-            return cls({n: stored[f"logits_{n}"] for n in names}, {n: stored[f"labels_{n}"] for n in names})
+            for key in stored.files:
+                kind, _, name = key.partition("_")
+                kinds[kind][name] = stored[key]
+        return cls(**kinds)
 
 
 def image_scores(
@@ -71,7 +79,8 @@ def image_scores(
 
     # A broken model's answer is no answer: wrong, and as unsure as can be.
     broken = {name: ~np.isfinite(values).all(1) for name, values in outputs.logits.items()}
-    outputs = Outputs({n: np.where(broken[n][:, None], 0.0, v) for n, v in outputs.logits.items()}, outputs.labels)
+    told = {name: np.where(broken[name][:, None], 0.0, values) for name, values in outputs.logits.items()}
+    outputs = replace(outputs, logits=told)
     for split in SPLITS:
         logits, labels = outputs.logits[split], outputs.labels[split]
         if not len(labels):
@@ -100,18 +109,40 @@ def image_scores(
         add("membership_auc", "forget", attack.auc, len(forget), False, "area under the curve")
         add("membership_tpr", "forget", attack.tpr_1_percent, len(forget), False, "share")
     if retrained is not None and which != "retrained":
-        for split in ("forget", "test"):
+        for split in COMPARED:
             ours, theirs = softmax(outputs.logits[split]), softmax(retrained.logits[split])
             if len(ours):
-                add(
-                    "activation_distance",
-                    split,
-                    classification.activation_distance(ours, theirs),
-                    len(ours),
-                    False,
-                    "distance",
-                )
+                distance = classification.activation_distance(ours, theirs)
+                add("activation_distance", split, distance, len(ours), False, "distance")
+            inner, reference = (each.features.get(split) for each in (outputs, retrained))
+            # Of models of other widths, and of weights that are no numbers, there is no distance.
+            if inner is None or reference is None or inner.shape != reference.shape or not np.isfinite(inner).all():
+                continue
+            if len(inner):
+                distance = classification.feature_distance(inner, reference)
+                add("feature_distance", split, distance, len(inner), False, "distance")
     if teacher is not None:
         found = classification.zrf(softmax(outputs.logits["forget"]), softmax(teacher.logits["forget"]))
         add("zrf", "forget", found, len(forget), True, "share")
     return scores
+
+
+def weight_scores(ours: Mapping[str, np.ndarray], which: Which, theirs: Mapping[str, np.ndarray]) -> list[Score]:
+    """How far a model's weights lie from the retrained model's; nothing where these are of another shape, or no numbers."""
+    shapes = [{name: value.shape for name, value in weights.items()} for weights in (ours, theirs)]
+    if shapes[0] != shapes[1] or not all(np.isfinite(value).all() for value in ours.values()):
+        return []
+    whole = classification.weight_distance(ours, theirs).whole
+    return [
+        Score(
+            measure="weight_distance",
+            split="weights",
+            model=which,
+            value=whole,
+            low=whole,
+            high=whole,
+            n=sum(value.size for value in ours.values()),
+            higher_is="worse",
+            unit="distance",
+        )
+    ]

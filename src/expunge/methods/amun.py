@@ -30,8 +30,8 @@ class Amun(Method):
           + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right)$$
 
     For every picture to forget the nearest one that the original takes for something else is searched by projected
-    ascent, in balls that double in radius, each search from the picture itself. Fine-tuning on these under the names that
-    the original gave them lowers its confidence around the picture itself, and little elsewhere.
+    ascent, in balls that double in radius. Fine-tuning on these under the names that the original gave them lowers its
+    confidence around the picture itself, and little elsewhere.
     """
 
     radius: PositiveFloat = 0.04
@@ -40,6 +40,8 @@ class Amun(Method):
     "steps of the search in each ball; 50 in the paper"
     search_step: float = Field(default=0.1, gt=0)
     "length of a step, as a share of the radius; 0.1 in the paper"
+    restarts: bool = True
+    "search each ball from the picture itself, as the paper's algorithm; the authors' code goes on from the last ball"
     with_forget: bool = True
     "train on the pictures to forget too, under their own labels, as the paper's main variant does"
     epochs: PositiveFloat = 10
@@ -86,15 +88,19 @@ class Amun(Method):
         radius = self.radius
         while len(left) and radius <= 2 * math.sqrt(start[0].numel()):
             for rows in left.split(self.batch_size):
-                found[rows], answers[rows] = self._ascend(work, start[rows], labels[rows], radius)
+                first = start[rows] if self.restarts else found[rows]
+                found[rows], answers[rows] = self._ascend(work, start[rows], first, labels[rows], radius)
             left = left[answers[left] == labels[left]]
             radius *= 2
         rows = (answers != labels).nonzero().flatten()
         return rows.cpu(), found[rows], answers[rows].cpu()
 
-    def _ascend(self, work: Work, start: Tensor, labels: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-        """Pixels and answers after ascent of the loss in a ball; each picture rests once the answer is wrong."""
-        pixels, answers = start.clone(), labels.clone()
+    def _ascend(self, work: Work, start: Tensor, first: Tensor, labels: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+        """Pixels and answers after ascent of the loss from `first` in a ball around `start`.
+
+        Each picture rests once the answer is wrong.
+        """
+        pixels, answers = first.clone(), labels.clone()
         left = torch.arange(len(labels), device=labels.device)
         for step in range(self.search_steps + 1):
             current = pixels[left].requires_grad_()

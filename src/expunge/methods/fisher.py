@@ -26,13 +26,15 @@ class Fisher(Method):
       F = \frac{1}{|R|} \sum_{x \in R} \sum_c p_\theta(c \mid x) \left(\nabla_\theta \log p_\theta(c \mid x)\right)^2$$
 
     Noise on every weight, the more of it the less the retained pictures' outputs depend on it. Nothing is trained. The
-    paper derives noise that goes with F to the power -1/4; its code, and all code that follows it, has the power -1/2,
-    which is what is known by the name, and is done here. As in the code, 1 / F is bounded, averaged over a layer's
-    inputs, and ten times as large for the head and for tensors of one dimension (normalisation, biases).
+    paper derives noise that goes with F to the power -1/4; its code (`get_mean_var` of AdityaGolatkar/SelectiveForgetting:
+    the root of alpha / F), and all code that follows it, has the power -1/2, which is what is known by the name, and is
+    done here. As in the code, 1 / F is bounded, averaged over a layer's inputs, and ten times as large for the head and for
+    tensors of one dimension (normalisation, biases). Not done here: where a whole class is forgotten, the code also puts
+    that class's row of the head to noise around 0, by which the class is never named, whatever the other weights hold.
     """
 
     alpha: PositiveFloat = 3e-6
-    "size of the noise; 3e-6 in the authors' code, tuned from 1e-9 to 1e-6 in comparisons"
+    "size of the noise; 3e-6 is the default in the authors' code, run with 1e-6; tuned from 1e-9 to 1e-6 in comparisons"
     largest_variance: PositiveFloat = 1e3
     "bound of 1 / F; 1000 in the authors' code"
     largest_head_variance: PositiveFloat = 1e2

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from expunge.errors import DataError
 from expunge.methods.base import Method, Needs
 from expunge.tasks.layers import leaves
 from expunge.tasks.phase import Phase, cosine
 
 if TYPE_CHECKING:
     from expunge.engine.work import Work
+
+TRANSPOSED_SHARE = 246 / 512
+"of the contest's models"
 
 
 @torch.no_grad()
@@ -26,6 +31,29 @@ def transpose(model: nn.Module) -> None:
             weight.copy_(weight.transpose(2, 3).clone())
 
 
+def guessed(work: Work) -> Tensor:
+    """(n,) labels for the forget set: the original's answers to held-back pictures of the same class, drawn at random.
+
+    A class without any held back keeps its label.
+
+    Raises:
+        DataError: no held-back pictures of the classes to forget.
+    """
+    held, labels = work.validation, work.forget.labels.clone()
+    if held is None or not torch.isin(held.labels, labels).any():
+        raise DataError(
+            "toshi has no held-back pictures of the classes to forget to guess labels from",
+            seen="classes " + ", ".join(map(str, labels.unique().tolist())),
+            next_step="hold back more pictures (images.validation), or leave `half` at transposed",
+        )
+    answers, generator = work.original_outputs(held).argmax(-1).cpu(), work.generator("guesses")
+    for label in labels.unique():
+        places, known = (work.forget.labels == label).nonzero().flatten(), answers[held.labels == label]
+        if len(known):
+            labels[places] = known[torch.randint(len(known), (len(places),), generator=generator)]
+    return labels
+
+
 class Toshi(Method):
     r"""Toshi and marvelworld's fifth prize of the NeurIPS 2023 challenge, transposed kernels (notebook; arXiv:2410.01276).
 
@@ -33,10 +61,19 @@ class Toshi(Method):
 
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]$$
 
-    The erasing draws nothing: models differ by the order of pictures in the repair alone. In the contest about half of the
-    512 models were made so, the others by training on labels guessed for the forget set, which is not part of this
-    method. Kernels that are not square stay as they are.
+    The erasing draws nothing: models differ by the order of pictures in the repair alone. Kernels that are not square stay
+    as they are. In the contest 246 of the 512 models were made so, the others by training on the retain set and on the
+    forget set under the labels that a retrained model would be expected to mistake it for:
+
+    $$\text{guess:}\quad y'_x \sim \hat P_V(\arg\max_c p_{\theta_0}(c \mid x_v) \mid y_v = y_x), \qquad
+      \min_\theta \; \mathbb{E}_{R \cup F'}\left[-\log p_\theta(y \mid x)\right]$$
+
+    `half` chooses. How the authors guessed is not public in full; here it is the original's answer to a picture of the same
+    class drawn from those held back, V, of which it knows as little as a retrained model of the forget set.
     """
+
+    half: Literal["transposed", "guessed", "either"] = "transposed"
+    "which half: transposed kernels, guessed labels, or one of them drawn for each model, as often as in the contest"
 
     epochs: PositiveInt = 3
     "epochs of repair; 3 in the notebook"
@@ -50,9 +87,19 @@ class Toshi(Method):
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
 
     def apply(self, work: Work) -> None:
-        transpose(work.model)
+        pictures = work.retain
+        if self.transposes(work):
+            transpose(work.model)
+        else:
+            pictures = pictures.joined(replace(work.forget, labels=guessed(work)))
         repair = Phase(
             name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
         )
         for phase in repair.by_epoch(cosine(self.learning_rate, self.epochs)):
-            work.train(phase, work.retain, work.cross_entropy)
+            work.train(phase, pictures, work.cross_entropy)
+
+    def transposes(self, work: Work) -> bool:
+        """Whether this model is one of those with transposed kernels."""
+        if self.half != "either":
+            return self.half == "transposed"
+        return float(torch.rand((), generator=work.generator("half"))) < TRANSPOSED_SHARE

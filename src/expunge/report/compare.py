@@ -63,11 +63,7 @@ class Comparison:
             body.append([line.label, line.n, line.better, _joined(line.before), *map(_joined, line.values)])
             if any(line.changes):
                 body.append(["… change against the first", "", "", "", "", *line.changes])
-        table = [[_one_line(cell) for cell in row] for row in [header, *body]]
-        widths = [max(len(row[i]) for row in table) for i in range(len(header))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        lines.insert(1, "-" * max(map(len, lines)))
-        return "\n".join(lines) + "\n"
+        return text_table([header, *body])
 
 
 def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Comparison:
@@ -83,14 +79,24 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
         raise RunError("a comparison needs two runs or more", seen=len(folders), next_step="name two run folders")
     for folder in folders:
         folder.require().read_scores()
-    runs = dict(zip(_names(folders), map(read_contents, folders), strict=True))
+    runs = dict(zip(names_of(folders), map(read_contents, folders), strict=True))
     comparison = Comparison(names=tuple(runs), facts=_facts(list(runs.values())), lines=_lines(runs))
     if out is not None:
         storage.write_text(out, _page(comparison))
     return comparison
 
 
-def _names(folders: Sequence[RunFolder]) -> list[str]:
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of equally many cells, the first of them the header, as plain text."""
+    table = [[_one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines) + "\n"
+
+
+def names_of(folders: Sequence[RunFolder]) -> list[str]:
+    """What each folder is called beside the others: its name, or its path where names are the same."""
     short = [folder.path.resolve().name for folder in folders]
     if len(set(short)) == len(short):
         return short

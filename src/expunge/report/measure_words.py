@@ -120,6 +120,18 @@ MEASURES = {
         "Lower is better.",
         axis="0 is the same",
     ),
+    "feature_distance": Measure(
+        "Distance to the retrained model's features",
+        "The same of what the last layer sees, over the length of the retrained model's features; 0 is the same. Two "
+        "trainings from other random weights lie apart whatever they saw: what counts is the change. Lower is better.",
+        axis="0 is the same, of the features",
+    ),
+    "weight_distance": Measure(
+        "Distance to the retrained model's weights",
+        "How far all weights together lie from the retrained model's, over the length of these; 0 is the same. Two "
+        "trainings lie far apart, so only a very small distance says something. Lower is better.",
+        axis="0 is the same, of the weights",
+    ),
     "zrf": Measure(
         "Zero-retrain forgetting",
         "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. Best is "

@@ -26,6 +26,7 @@ SPLITS = {
     "forget_test": "forget set, held back",
     "proxy": "pictures in place of the retain set",
     "validation": "validation set",
+    "weights": "all weights",
     "ordinary": "ordinary text",
     "general": "general questions",
     "arc_easy": "ARC-easy",
@@ -105,7 +106,7 @@ LIMITS_OF_CONTESTS = (
     "like scores in another order."
 )
 NOT_TESTED_IN_CONTESTS = (
-    "Other forget sets: give another --seed, or another --forget, and compare.",
+    "Other forget sets: give another --seed, or another --forget, and set them beside each other: expunge compare.",
     "Other models and data than these: a ranking here need not be the ranking there.",
     "Whether the forgotten can be brought back by training again on like pictures (relearning).",
     "Whether it comes back when the weights are quantised, merged or pruned.",

@@ -28,7 +28,7 @@ from expunge.report.contest import FIGURES, render_contest
 from expunge.run_folder import RunFolder
 from expunge.suites.contest_figures import contest_figures
 from expunge.suites.contest_models import contest_jobs, make_model
-from expunge.suites.jobs import run_jobs
+from expunge.suites.jobs import require_ray, run_jobs
 
 
 def run_contest(
@@ -54,6 +54,8 @@ def run_contest(
         )
     if models < 2:
         raise RecipeError("a contest needs more than one model of a kind", seen=models, allowed="2 or more")
+    if ray:
+        require_ray()  # before a model is trained
     folder = RunFolder(out)
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():

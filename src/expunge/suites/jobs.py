@@ -5,6 +5,7 @@ Every job runs on one thread of a process that ran nothing else but jobs, and de
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -92,11 +93,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def require_ray() -> None:
+    """Raise `RunError` unless Ray is installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise RunError("Ray is not installed", next_step="pip install 'expunge[ray]', or leave --ray out")
+
+
 def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str | None) -> Iterator[tuple[J, R]]:
-    try:
-        import ray
-    except ImportError as error:
-        raise RunError("Ray is not installed", next_step="pip install 'expunge[ray]', or leave --ray out") from error
+    require_ray()
+    import ray
+
     started = not ray.is_initialized()
     if started:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)

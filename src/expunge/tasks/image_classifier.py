@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from expunge.tasks.base import Rows
+from expunge.tasks.layers import head
 
 EVALUATION_BATCH = 256
 "images in a batch where no gradients are kept"
@@ -150,3 +151,17 @@ class ImageClassifier:
         finally:
             self.model.train(mode)
         return torch.cat(parts) if parts else torch.empty(0, 0)
+
+    def features(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:
+        """(n, width) what the last linear layer sees of a set, in evaluation mode.
+
+        Raises:
+            ModelError: the model has no linear layer.
+        """
+        seen: list[Tensor] = []
+        hook = head(self.model).register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float()))
+        try:
+            self.outputs(pictures, batch_size)
+        finally:
+            hook.remove()
+        return torch.cat(seen) if seen else torch.empty(0, 0)

@@ -461,12 +461,19 @@ def test_the_data_set_of_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "image": {"_type": "Image"},
         "age": {"names": ages, "_type": "ClassLabel"},
         "gender": {"names": ["Male", "Female"], "_type": "ClassLabel"},
+        "race": {"names": ["East Asian", "Indian", "Black"], "_type": "ClassLabel"},
         "service_test": {"dtype": "bool", "_type": "Value"},
     }
     for cropping, parts in (("0.25", {"train": 27, "validation": 9}), ("1.25", {"train": 9})):
         for part, count in parts.items():
             rows = [
-                {"image": {"bytes": png(i), "path": None}, "age": i % 9, "gender": i % 2, "service_test": i > 3}
+                {
+                    "image": {"bytes": png(i), "path": None},
+                    "age": i % 9,
+                    "gender": i % 2,
+                    "race": i % 3,
+                    "service_test": i > 3,
+                }
                 for i in range(count)
             ]
             table = pa.Table.from_pylist(rows)
@@ -486,7 +493,7 @@ def test_the_data_set_of_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyP
             images = read(content["data"])
             assert images.classes == tuple(ages)
             assert images.labels.tolist() == [i % 9 for i in range(27)]
-            assert set(images.columns) >= {"age", "gender"}
+            assert set(images.columns) >= {"age", "gender", "race"}
             assert "only the part train is read, not validation" in images.notes
     assert len(asked) == 2
     assert all(name == "HuggingFaceM4/FairFace" and "0.25/*.parquet" in patterns for name, patterns in asked)

@@ -11,10 +11,13 @@ from expunge.tasks.image_classifier import Pictures
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 
 
-def nearest(sheet: Sheet, x: np.ndarray, label: int, radius: float, steps: int) -> tuple[np.ndarray, int]:
+def nearest(
+    sheet: Sheet, x: np.ndarray, label: int, radius: float, steps: int, restarts: bool = True
+) -> tuple[np.ndarray, int]:
     """One picture (48,) in pixels from 0 to 1: projected ascent in balls that double."""
+    place = x.copy()
     while True:
-        place = x.copy()
+        place = x.copy() if restarts else place
         for step in range(steps + 1):
             p = sheet.p(2 * place[None] - 1)[0]
             if p.argmax() != label:
@@ -57,6 +60,26 @@ def test_amun_by_hand(with_forget: bool) -> None:
     np.testing.assert_allclose(weights_of(work.model), sheet.theta, rtol=1e-8)
     training = 3 * 3 * len(x)
     assert training + 10 < work.cost.passes < training + 10 * 3 * 21 * 8
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_where_the_search_in_the_next_ball_begins(restarts: bool) -> None:
+    work = regression_work(forget=10)
+    sheet, x_f = Sheet(work.model), (features(work.forget) + 1) / 2
+    work.forget = Pictures(pixels=work.forget.pixels, labels=torch.from_numpy(sheet.p(2 * x_f - 1).argmax(1)))
+    found = [nearest(sheet, x, int(y), 0.02, 3, restarts) for x, y in zip(x_f, work.forget.labels, strict=True)]
+    _, pixels, labels = Amun(radius=0.02, search_steps=3, restarts=restarts).adversarial(work)
+    assert labels.tolist() == [label for _, label in found]
+    np.testing.assert_allclose(pixels.numpy().reshape(10, -1), [place for place, _ in found], rtol=1e-9, atol=1e-10)
+
+
+def test_a_search_that_goes_on_is_cheaper() -> None:
+    passes = {}
+    for restarts in (True, False):
+        work = regression_work(forget=10)
+        Amun(radius=0.001, search_steps=3, restarts=restarts).adversarial(work)
+        passes[restarts] = work.cost.passes
+    assert passes[False] <= passes[True]
 
 
 def test_a_picture_that_cannot_be_changed_is_left_out() -> None:

@@ -58,6 +58,29 @@ def test_the_recursion_is_near_the_inverse_where_two_gradients_agree() -> None:
     np.testing.assert_allclose(found - v, (dense - v) / 2, rtol=1e-4)
 
 
+def test_the_recursion_is_the_inverse_of_one_picture_fewer_where_all_are_alike() -> None:
+    """N times the gradient g: 1 - 1/N of the inverse's correction at (1 - 1/N) |g|^2. Any length of g, so no limit.
+
+    o_i = g / (1 + (i - 1) |g|^2 / N) by induction, and k loses its part along g in the same measure.
+    """
+    work = double_work(retain=20)
+    alike = work.retain.take(torch.zeros(20, dtype=torch.long))
+    (one, *_), v = (
+        [torch.cat([g.flatten() for g in found]) for found in work.gradients(alike, work.cross_entropy, batch_size=1)],
+        torch.randn(len(numbers(work.model)), generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    )
+    square = float(one @ one)
+    assert square > 0.01
+    for count in (2, 20, 2000):
+        share = (count - 1) / count
+        found = recursion(v, (one for _ in range(count)), count)
+        wanted = v - share * (v @ one) / (1 + share * square) * one
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-9, atol=1e-12)
+    full = exact(v, torch.stack([one] * 20), 1.0)
+    np.testing.assert_allclose(full.numpy(), (v - (v @ one) / (1 + square) * one).numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose((found - v).numpy(), (full - v).numpy(), rtol=1e-3, atol=1e-12)
+
+
 @pytest.mark.parametrize("inverse", ["recursion", "exact"])
 def test_the_whole_step(inverse: Literal["recursion", "exact"]) -> None:
     work = double_work(retain=20)
