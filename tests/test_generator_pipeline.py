@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import ViTMAEForPreTraining
+from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 
 import expunge
 from expunge import generator_pipeline as pipeline
@@ -91,7 +91,8 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     assert len(found) == len(rows)
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     leaks = {"leak_corruption", "leak_input", "leak_decoder", "leak_probe"}
-    measures = {"frechet", "inception", "feature_cosine", "psnr", "ssim", "identity_recognition", "class_recognition"}
+    measures = {"frechet", "inception", "feature_cosine", "perceptual", "psnr", "ssim"}
+    measures |= {"identity_recognition", "class_recognition"}
     for which in ("base", "unlearned", "retrained"):
         for split in ("forget", "retain", "retain_test"):
             assert measures == {m for m, s, w in found if (s, w) == (split, which)} - leaks
@@ -170,11 +171,19 @@ def test_a_model_that_was_changed_is_made_again_to_the_bit(copied: RunFolder) ->
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_folder_model_other_corruptions_and_a_proxy_retain_set(data: Path, forget: Forget, tmp_path: Path) -> None:
+def test_a_folder_model_other_corruptions_a_proxy_retain_set_and_clip(
+    data: Path, forget: Forget, tmp_path: Path
+) -> None:
     task = tiny_generator()
     task.model.save_pretrained(tmp_path / "own")  # type: ignore[operator]
     other = write_class_folders(tmp_path / "other", 32)
-    folder = forget(tmp_path / "run", model=str(tmp_path / "own"), retain=str(other), corruption="center-crop")
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 1}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=16, patch_size=8)).save_pretrained(tmp_path / "clip")
+    options = {"retain": str(other), "corruption": "center-crop", "network.model": str(tmp_path / "clip")}
+    folder = forget(tmp_path / "run", model=str(tmp_path / "own"), **options)
+    measured = {score.measure for score in folder.read_scores() if score.split == "retain"}
+    # a model without classes has none to be sure of
+    assert measured == {"frechet", "feature_cosine", "perceptual", "psnr", "ssim", "identity_recognition"}
     record = json.loads(folder.record.read_text())
     assert record["sets"]["proxy"] == {"pictures": 32}
     assert "proxy set" in record["digests"]
