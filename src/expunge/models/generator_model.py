@@ -220,8 +220,12 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
         )
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
         raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
-    patch = patch_side(source.folder, source.name)
-    return TASKS[kind](model.eval(), fitted_to(corruption, patch), *normalisation(source.folder))
+    corruption = fitted_to(corruption, patch_side(source.folder, source.name))
+    channels = normalisation(source.folder)
+    if kind == UNET:
+        schedule = diffusers_models.load_schedule(source.folder, source.name)
+        return Palette(model.eval(), corruption, *channels, schedule=schedule)
+    return TASKS[kind](model.eval(), corruption, *channels)
 
 
 def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
@@ -256,7 +260,10 @@ def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
 
 
 def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
-    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation.
+
+    Beside a diffusion model lies its schedule of noise, as diffusers reads it.
+    """
     model: Any = task.model
     with storage.folder_aside(folder) as aside:
         logging.disable_progress_bar()
@@ -265,3 +272,5 @@ def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
         finally:
             logging.enable_progress_bar()
         write_preprocessor(aside, size, task.mean, task.std)
+        if isinstance(task, Palette):
+            storage.write_json(aside / diffusers_models.SCHEDULE, dict(task.schedule.config))
