@@ -220,6 +220,29 @@ def test_bad_requests_are_told_before_a_folder_is_made(
     assert not (tmp_path / "run" / "recipe.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("query", "parts"),
+    [
+        ("agee <= 12", ["faces.npz has no column 'agee'", "the columns id, age, person", "did you mean 'age'?"]),
+        ("persons in [3, 17]", ["no column 'persons'", "did you mean 'person'?"]),
+        ("age > 200", ["selects none of the", "age goes from 0 to 39", "widen the query"]),
+        ("age >= 0", ["selects all", "nothing would be left to keep", "age goes from 0 to 39"]),
+        ("age = 12", ["is not understood", "write == to compare"]),
+        ("identity:persn:3", ["no column 'persn'", "did you mean 'person'?"]),
+        ("identity:person:5", ["asks for everyone", "1 to 4"]),
+        ("class:4", ["has no class '4'", "the pictures have no labels"]),
+    ],
+)
+def test_a_query_that_makes_no_sense_says_what_there_is(query: str, parts: list[str], tmp_path: Path) -> None:
+    images = np.zeros((40, 16, 16), np.uint8)
+    np.savez(tmp_path / "faces.npz", images=images, age=np.arange(40), person=np.arange(40) % 5)
+    recipe = make_generator_recipe({"data": str(tmp_path / "faces.npz")}, SMALL_GENERATOR | {"forget": query})
+    with pytest.raises(DataError) as caught:
+        pipeline.read_sets(recipe)
+    for part in parts:
+        assert part in str(caught.value)
+
+
 def test_other_architectures_are_refused(data: Path, forget: Forget, tmp_path: Path) -> None:
     classifier = save_tiny(tiny_resnet(), tmp_path / "resnet")
     with pytest.raises(ModelError, match="no image-to-image generator with an encoder"):
@@ -289,13 +312,34 @@ def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path)
 def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: Path, data: Path) -> None:
     mixed = tmp_path / "mixed"
     shutil.copytree(data, mixed)
+    before: dict[str, np.ndarray] = {}
     for number, path in enumerate(sorted(mixed.rglob("*.png"))):
-        picture = Image.open(path)
-        if number % 3 == 0:
-            picture.convert("L").resize((24, 20)).save(path)
+        picture = Image.open(path).convert("RGB")
+        grey = np.asarray(picture.convert("L"))
+        before[path.relative_to(mixed).as_posix()] = np.asarray(picture)
+        match number % 6:
+            case 0:
+                picture.convert("L").resize((24, 20)).save(path)
+            case 1:
+                picture.putalpha(255)
+                picture.save(path)
+            case 2:
+                picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path)
+            case 3:
+                Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+            case 4:
+                picture.resize((32, 32), Image.Resampling.NEAREST).save(path)
     recipe = make_generator_recipe({"data": str(mixed)}, SMALL_GENERATOR)
     sets = pipeline.read_sets(recipe)
     assert {part.pixels.shape[1:] for part in sets.parts.values()} == {(16, 16, 3)}
+    names = sorted(before)
+    for part in sets.parts.values():
+        for name, pixels in zip(part.ids, part.pixels, strict=True):
+            told = before[name].astype(int)
+            if names.index(name) % 6 in (0, 3):  # 16 bits are scaled, not cut off at white
+                told = np.repeat(np.asarray(Image.fromarray(before[name]).convert("L")).astype(int)[..., None], 3, 2)
+            # what was made smaller and coarser is near, all else is the picture
+            assert np.abs(pixels - told).mean() < (30 if names.index(name) % 6 in (0, 4) else 8)
     (mixed / "ant" / "000.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="000"):
         pipeline.read_sets(recipe)

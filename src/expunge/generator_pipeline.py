@@ -52,7 +52,7 @@ from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.phase import Phase
 
 SIDE = 64
-"pixels of the pictures that a new model learns from"
+"pixels of the pictures that a new model learns from, and of one that does not say its own"
 
 
 def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
@@ -101,7 +101,7 @@ def side_of(recipe: GeneratorRecipe) -> int:
     """Pixels of the pictures: the model's own, or what is asked for."""
     if recipe.model in NEW:
         return recipe.images.size or SIDE
-    return recipe.images.size or generator_side(locate(recipe.model, recipe.revision).folder, recipe.model)
+    return recipe.images.size or generator_side(locate(recipe.model, recipe.revision).folder, recipe.model) or SIDE
 
 
 def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:
