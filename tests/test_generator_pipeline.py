@@ -131,6 +131,13 @@ def test_the_report_shows_pictures_only_where_they_are_wanted(
     assert "shows pictures that were to be forgotten" in page
     assert "trained on these pictures" in page
     assert "Keeping against forgetting" in page
+    for column in ("original", "what the model is shown", "before", "after", "retrained"):
+        assert page.count(f'alt="to forget: {column}"') == page.count(f'alt="to keep, held back: {column}"') == 2
+    sizes = {name: part["pictures"] for name, part in json.loads(finished.record.read_text())["sets"].items()}
+    told = [f"to forget, n = {sizes['forget']}", f"to keep, n = {sizes['retain_test']}"]
+    told.append(f"Fréchet distance, to forget (n = {sizes['forget']})")
+    for label in ("first axis", "second axis", "step", "objective", *told):
+        assert label in page, label
     assert "img-src data:" in page
     shutil.copytree(finished.path, tmp_path / "none")
     none = RunFolder(tmp_path / "none")
