@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from expunge.methods.discovery import make_method
 from expunge.models.generator_model import NEW, load_generator, new_generator, save_generator
 from expunge.models.source import locate
 from expunge.tasks.corruption import Corruption
-from expunge.tasks.palette import Palette, kept_share
+from expunge.tasks.palette import Palette
 from expunge.tasks.phase import Phase
 from small_generators import SMALL_GENERATOR, generator_work
 from small_images import write_class_folders
@@ -103,7 +104,7 @@ def test_the_diffusion_loss_is_the_error_of_the_noise(corruption: str) -> None:
     keys = work.keys(6, "x")
     batch = work.task.batch(work.retain, torch.arange(6), keys=keys)
     steps, noise = task._draws(keys, 16)
-    level = kept_share(steps).float().view(-1, 1, 1, 1)
+    level = task.schedule.kept[steps].float().view(-1, 1, 1, 1)
     hidden = batch.hidden.view(6, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(8, 3).expand(-1, 3, -1, -1)
     hidden = hidden if task.corruption.hides else torch.ones_like(hidden)
     noisy = torch.where(hidden, level.sqrt() * batch.pixels + (1 - level).sqrt() * noise, batch.shown[:, :3])
@@ -113,18 +114,106 @@ def test_the_diffusion_loss_is_the_error_of_the_noise(corruption: str) -> None:
         assert float(task.loss(batch)) == pytest.approx(float(wanted), rel=1e-3)
 
 
-def test_a_network_that_tells_the_noise_draws_the_picture() -> None:
+def saved_with(folder: Path, **settings: Any) -> Path:
+    """A tiny diffusion model with a schedule of noise of its own, as diffusers' users save them."""
+    import diffusers
+
+    fresh("palette-small").model.save_pretrained(folder)
+    diffusers.DDPMScheduler(**settings).save_pretrained(folder)
+    return folder
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "scaled linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False},
+    "squared cosine": {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 400, "clip_sample_range": 2.0},
+    "given betas": {"trained_betas": [0.01, 0.05, 0.2, 0.4, 0.6], "num_train_timesteps": 5},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_model_goes_by_its_own_schedule(name: str, tmp_path: Path) -> None:
+    import diffusers
+
+    settings = SCHEDULES[name]
+    folder = saved_with(tmp_path / "own", **settings)
+    task: Any = load_generator(locate(str(folder)), 16, Corruption("noise"))
+    wanted = diffusers.DDPMScheduler(**settings).alphas_cumprod.double()
+    assert torch.equal(task.schedule.kept, wanted)
+    assert task.schedule.farthest == (3 if name == "scaled linear" else settings.get("clip_sample_range", 1))
+    assert task.notes == ()
+    steps, _ = task._draws(torch.arange(200), 16)
+    assert int(steps.max()) < len(wanted)
+    assert int(steps.max()) >= 0.9 * len(wanted) - 1
+    assert torch.equal(task._steps(task.batch(generator_work(task).retain, torch.arange(8), keys=torch.arange(48)).shown),
+                       steps[:8])  # fmt: skip
+    for like in (task.under(Corruption("center-crop")), task.twin(copy.deepcopy(task.model))):
+        assert like.schedule is task.schedule
+    save_generator(task, tmp_path / "again", 16)
+    again: Any = load_generator(locate(str(tmp_path / "again")), 16, Corruption("noise"))
+    assert torch.equal(again.schedule.kept, wanted)
+
+
+def test_new_models_are_saved_with_the_cosine_schedule(tmp_path: Path) -> None:
+    import diffusers
+
+    task = fresh("palette-small")
+    steps = torch.arange(1, 1001, dtype=torch.float64) / 1000
+    definition = torch.cos((steps + 0.008) / 1.008 * torch.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    assert task.schedule.kept.numpy() == pytest.approx(definition.clamp(1e-3, 0.9999).numpy(), rel=1e-4)
+    save_generator(task, tmp_path, 16)
+    assert torch.equal(diffusers.DDIMScheduler.from_pretrained(tmp_path).alphas_cumprod.double(), task.schedule.kept)
+    again: Any = load_generator(locate(str(tmp_path)), 16, Corruption("noise"))
+    assert torch.equal(again.schedule.kept, task.schedule.kept)
+    assert again.schedule.farthest == task.schedule.farthest == 3
+    assert again.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"_class_name": "DDPMScheduler", "prediction_type": "v_prediction"}', "prediction_type v_prediction"),
+        ('{"_class_name": "FlowMatchEulerDiscreteScheduler"}', "_class_name FlowMatchEulerDiscreteScheduler"),
+        ('{"_class_name": "DDPMScheduler", "beta_schedule": "none such"}', "none such"),
+        ("[1]", "seen:"),
+        ("{", "seen:"),
+    ],
+)
+def test_a_schedule_that_cannot_be_used_is_told(content: str, told: str, tmp_path: Path) -> None:
+    saved_with(tmp_path)
+    (tmp_path / "scheduler_config.json").write_text(content)
+    with pytest.raises(ModelError, match="schedule of noise") as caught:
+        load_generator(locate(str(tmp_path)), 16, Corruption("noise"))
+    assert told in str(caught.value)
+
+
+def test_a_model_without_a_schedule_is_noted(tmp_path: Path) -> None:
+    folder = saved_with(tmp_path / "own")
+    (folder / "scheduler_config.json").unlink()
+    task: Any = load_generator(locate(str(folder)), 16, Corruption("noise"))
+    assert torch.equal(task.schedule.kept, fresh("palette-small").schedule.kept)
+    data = write_class_folders(tmp_path / "animals", 40)
+    recipe = make_generator_recipe({"data": str(data)}, SMALL_GENERATOR | {"model": str(folder)})
+    corruption = pipeline.corruption_of(recipe)
+    (note,) = pipeline.try_models(recipe, pipeline.read_sets(recipe), corruption)
+    assert "cosine schedule of noise is assumed" in note
+
+
+@pytest.mark.parametrize("name", [None, *SCHEDULES])
+def test_a_network_that_tells_the_noise_draws_the_picture(name: str | None, tmp_path: Path) -> None:
     task = fresh("palette-small", "noise")
+    if name is not None:
+        task = load_generator(locate(str(saved_with(tmp_path, **SCHEDULES[name]))), 16, Corruption("noise"))
     work = generator_work(task)
     batch = work.task.batch(work.retain, torch.arange(3), keys=work.keys(3, "x"))
 
     class Knows(torch.nn.Module):
         def forward(self, given: torch.Tensor, steps: torch.Tensor) -> Any:
-            level = kept_share(steps).float().view(-1, 1, 1, 1)
+            level = task.schedule.kept[steps].float().view(-1, 1, 1, 1)
             told = (given[:, 3:] - level.sqrt() * batch.pixels) / (1 - level).sqrt()
             return type("Output", (), {"sample": told})
 
-    oracle = Palette(copy.deepcopy(task.model), task.corruption)
+    oracle = Palette(copy.deepcopy(task.model), task.corruption, schedule=task.schedule)
     oracle.model = Knows()
     torch.testing.assert_close(oracle.drawn(batch), batch.pixels, rtol=0, atol=0.05)
 

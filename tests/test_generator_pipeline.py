@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import ViTMAEForPreTraining
+from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 
 import expunge
 from expunge import generator_pipeline as pipeline
@@ -91,7 +91,8 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     assert len(found) == len(rows)
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     leaks = {"leak_corruption", "leak_input", "leak_decoder", "leak_probe"}
-    measures = {"frechet", "inception", "feature_cosine", "psnr", "ssim", "identity_recognition", "class_recognition"}
+    measures = {"frechet", "inception", "feature_cosine", "perceptual", "psnr", "ssim"}
+    measures |= {"identity_recognition", "class_recognition"}
     for which in ("base", "unlearned", "retrained"):
         for split in ("forget", "retain", "retain_test"):
             assert measures == {m for m, s, w in found if (s, w) == (split, which)} - leaks
@@ -130,6 +131,13 @@ def test_the_report_shows_pictures_only_where_they_are_wanted(
     assert "shows pictures that were to be forgotten" in page
     assert "trained on these pictures" in page
     assert "Keeping against forgetting" in page
+    for column in ("original", "what the model is shown", "before", "after", "retrained"):
+        assert page.count(f'alt="to forget: {column}"') == page.count(f'alt="to keep, held back: {column}"') == 2
+    sizes = {name: part["pictures"] for name, part in json.loads(finished.record.read_text())["sets"].items()}
+    told = [f"to forget, n = {sizes['forget']}", f"to keep, n = {sizes['retain_test']}"]
+    told.append(f"Fréchet distance, to forget (n = {sizes['forget']})")
+    for label in ("first axis", "second axis", "step", "objective", *told):
+        assert label in page, label
     assert "img-src data:" in page
     shutil.copytree(finished.path, tmp_path / "none")
     none = RunFolder(tmp_path / "none")
@@ -170,11 +178,19 @@ def test_a_model_that_was_changed_is_made_again_to_the_bit(copied: RunFolder) ->
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_folder_model_other_corruptions_and_a_proxy_retain_set(data: Path, forget: Forget, tmp_path: Path) -> None:
+def test_a_folder_model_other_corruptions_a_proxy_retain_set_and_clip(
+    data: Path, forget: Forget, tmp_path: Path
+) -> None:
     task = tiny_generator()
     task.model.save_pretrained(tmp_path / "own")  # type: ignore[operator]
     other = write_class_folders(tmp_path / "other", 32)
-    folder = forget(tmp_path / "run", model=str(tmp_path / "own"), retain=str(other), corruption="center-crop")
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 1}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=16, patch_size=8)).save_pretrained(tmp_path / "clip")
+    options = {"retain": str(other), "corruption": "center-crop", "network.model": str(tmp_path / "clip")}
+    folder = forget(tmp_path / "run", model=str(tmp_path / "own"), **options)
+    measured = {score.measure for score in folder.read_scores() if score.split == "retain"}
+    # a model without classes has none to be sure of
+    assert measured == {"frechet", "feature_cosine", "perceptual", "psnr", "ssim", "identity_recognition"}
     record = json.loads(folder.record.read_text())
     assert record["sets"]["proxy"] == {"pictures": 32}
     assert "proxy set" in record["digests"]
@@ -209,6 +225,29 @@ def test_bad_requests_are_told_before_a_folder_is_made(
     with pytest.raises(error, match=told):
         expunge.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "parts"),
+    [
+        ("agee <= 12", ["faces.npz has no column 'agee'", "the columns id, age, person", "did you mean 'age'?"]),
+        ("persons in [3, 17]", ["no column 'persons'", "did you mean 'person'?"]),
+        ("age > 200", ["selects none of the", "age goes from 0 to 39", "widen the query"]),
+        ("age >= 0", ["selects all", "nothing would be left to keep", "age goes from 0 to 39"]),
+        ("age = 12", ["is not understood", "write == to compare"]),
+        ("identity:persn:3", ["no column 'persn'", "did you mean 'person'?"]),
+        ("identity:person:5", ["asks for everyone", "1 to 4"]),
+        ("class:4", ["has no class '4'", "the pictures have no labels"]),
+    ],
+)
+def test_a_query_that_makes_no_sense_says_what_there_is(query: str, parts: list[str], tmp_path: Path) -> None:
+    images = np.zeros((40, 16, 16), np.uint8)
+    np.savez(tmp_path / "faces.npz", images=images, age=np.arange(40), person=np.arange(40) % 5)
+    recipe = make_generator_recipe({"data": str(tmp_path / "faces.npz")}, SMALL_GENERATOR | {"forget": query})
+    with pytest.raises(DataError) as caught:
+        pipeline.read_sets(recipe)
+    for part in parts:
+        assert part in str(caught.value)
 
 
 def test_other_architectures_are_refused(data: Path, forget: Forget, tmp_path: Path) -> None:
@@ -280,13 +319,34 @@ def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path)
 def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: Path, data: Path) -> None:
     mixed = tmp_path / "mixed"
     shutil.copytree(data, mixed)
+    before: dict[str, np.ndarray] = {}
     for number, path in enumerate(sorted(mixed.rglob("*.png"))):
-        picture = Image.open(path)
-        if number % 3 == 0:
-            picture.convert("L").resize((24, 20)).save(path)
+        picture = Image.open(path).convert("RGB")
+        grey = np.asarray(picture.convert("L"))
+        before[path.relative_to(mixed).as_posix()] = np.asarray(picture)
+        match number % 6:
+            case 0:
+                picture.convert("L").resize((24, 20)).save(path)
+            case 1:
+                picture.putalpha(255)
+                picture.save(path)
+            case 2:
+                picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path)
+            case 3:
+                Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+            case 4:
+                picture.resize((32, 32), Image.Resampling.NEAREST).save(path)
     recipe = make_generator_recipe({"data": str(mixed)}, SMALL_GENERATOR)
     sets = pipeline.read_sets(recipe)
     assert {part.pixels.shape[1:] for part in sets.parts.values()} == {(16, 16, 3)}
+    names = sorted(before)
+    for part in sets.parts.values():
+        for name, pixels in zip(part.ids, part.pixels, strict=True):
+            told = before[name].astype(int)
+            if names.index(name) % 6 in (0, 3):  # 16 bits are scaled, not cut off at white
+                told = np.repeat(np.asarray(Image.fromarray(before[name]).convert("L")).astype(int)[..., None], 3, 2)
+            # what was made smaller and coarser is near, all else is the picture
+            assert np.abs(pixels - told).mean() < (30 if names.index(name) % 6 in (0, 4) else 8)
     (mixed / "ant" / "000.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="000"):
         pipeline.read_sets(recipe)

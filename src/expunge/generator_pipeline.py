@@ -52,7 +52,7 @@ from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.phase import Phase
 
 SIDE = 64
-"pixels of the pictures that a new model learns from"
+"pixels of the pictures that a new model learns from, and of one that does not say its own"
 
 
 def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
@@ -75,9 +75,9 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
             corruption = corruption_of(recipe)
             show.stage("reading the pictures")
             sets = read_sets(recipe)
-            try_models(recipe, sets, corruption)
+            notes = try_models(recipe, sets, corruption)
             folder.claim(recipe.model_dump(mode="json"), recipe.to_yaml())
-            for note in sets.notes:
+            for note in (*sets.notes, *notes):
                 folder.log("notice", text=note)
             base = base_model(recipe, folder, sets, corruption, show)
             oracle = retrained_model(recipe, folder, sets, corruption, show)
@@ -101,23 +101,28 @@ def side_of(recipe: GeneratorRecipe) -> int:
     """Pixels of the pictures: the model's own, or what is asked for."""
     if recipe.model in NEW:
         return recipe.images.size or SIDE
-    return recipe.images.size or generator_side(locate(recipe.model, recipe.revision).folder, recipe.model)
+    return recipe.images.size or generator_side(locate(recipe.model, recipe.revision).folder, recipe.model) or SIDE
 
 
 def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:
     return read_generator_sets(recipe, side_of(recipe))
 
 
-def try_models(recipe: GeneratorRecipe, sets: GeneratorSets, corruption: Corruption) -> None:
-    """Raise where a model does not fit the pictures: before the folder is claimed, so that another can be given."""
+def try_models(recipe: GeneratorRecipe, sets: GeneratorSets, corruption: Corruption) -> list[str]:
+    """Raise where a model does not fit the pictures: before the folder is claimed, so that another can be given.
+
+    Returns what a report has to say of how the models were read.
+    """
+    notes: list[str] = []
     if recipe.model in NEW:
         new_generator(recipe.model, sets.size, corruption, 0)
     else:
-        load_generator(locate(recipe.model, recipe.revision), sets.size, corruption)
+        notes += load_generator(locate(recipe.model, recipe.revision), sets.size, corruption).notes
     if recipe.retrained not in ("train", "none"):
-        load_generator(locate(recipe.retrained), sets.size, corruption)
+        notes += load_generator(locate(recipe.retrained), sets.size, corruption).notes
     corruption.hidden(torch.zeros(1, dtype=torch.int64), sets.size)
     refuse_unclassed(recipe, sets)
+    return notes
 
 
 def fitting_phase(recipe: GeneratorRecipe) -> Phase:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expunge.data.images.image_set import ImageSet
-from expunge.data.images.query import matching
+from expunge.data.images.labels import cut
+from expunge.data.images.query import matching, ordered
 from expunge.data.images.reading import read_images
 from expunge.data.images.request import askable, select
 from expunge.data.images.selection import split
@@ -17,6 +18,8 @@ from expunge.generator_recipe import GeneratorRecipe
 
 PARTS = ("retain", "forget", "retain_test", "forget_test")
 "training pictures to keep and to forget, and held-back ones of either kind"
+GROUPS = 10
+"ranges into which a column that the measuring network learns is cut, where it is a quantity of over twice as many values"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,27 +105,33 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
 
 
 def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
-    """Pictures without classes get those of the column that says who is on them, or that the request asks for."""
+    """Pictures without classes get those of the column that says who is on them, or that the request asks for.
+
+    A quantity, which the request asks for by its order (`age <= 12`), is cut into groups.
+    """
     if images.labelled:
         return images
     names = [] if recipe.evaluation.identity is None else [recipe.evaluation.identity]
+    quantities: tuple[str, ...] = ()
     asked = recipe.forget.strip()
     if asked.startswith("identity:"):
         names.append(asked.split(":")[1])
     elif not asked.startswith(("random:", "class:")) and not asked.lower().endswith((".csv", ".txt")):
         names += matching(asked, askable(images), images.source)[1]
+        quantities = ordered(asked)
     for name in names:
         column = images.columns.get(name)
         if column is None or column.dtype.kind == "f":
             continue
         values, labels = np.unique(column, return_inverse=True)
-        if 2 <= len(values) <= len(images) // 2:
-            told = f"the classes that the measuring network learns are the values of {name}"
+        classes, what = tuple(map(str, values)), f"the values of {name}"
+        if name in quantities and len(values) > 2 * GROUPS:
+            labels, classes = cut(column, name, GROUPS, images.source)
+            what = f"{GROUPS} ranges of {name}"
+        if 2 <= len(classes) <= len(images) // 2:
+            told = f"the classes that the measuring network learns are {what}"
             return replace(
-                images,
-                labels=labels.reshape(-1).astype(np.int64),
-                classes=tuple(map(str, values)),
-                notes=(*images.notes, told),
+                images, labels=labels.reshape(-1).astype(np.int64), classes=classes, notes=(*images.notes, told)
             )
     return images
 

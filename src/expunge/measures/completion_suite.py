@@ -35,10 +35,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completions:
-    """One model's completions of a split, (n, 3, side, side) uint8, and what the network says of them."""
+    """One model's completions of a split, (n, 3, side, side) uint8, and what the network says of them.
+
+    Attributes:
+        apart: (n,) perceptual distance of each from its original; None of a network that hands out no layers.
+    """
 
     pictures: np.ndarray
     seen: Seen
+    apart: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +68,7 @@ def save_completions(completions: Mapping[str, Completions], path: Path) -> None
     arrays = {f"pictures-{split}": found.pictures for split, found in completions.items()}
     for field in fields(Seen):
         arrays |= {f"{field.name}-{split}": getattr(found.seen, field.name) for split, found in completions.items()}
+    arrays |= {f"apart-{split}": found.apart for split, found in completions.items() if found.apart is not None}
     np.savez(path, allow_pickle=False, **arrays)
 
 
@@ -71,7 +77,9 @@ def load_completions(path: Path) -> dict[str, Completions]:
         names = [key.removeprefix("pictures-") for key in stored.files if key.startswith("pictures-")]
         return {
             split: Completions(
-                stored[f"pictures-{split}"], Seen(*(stored[f"{field.name}-{split}"] for field in fields(Seen)))
+                stored[f"pictures-{split}"],
+                Seen(*(stored[f"{field.name}-{split}"] for field in fields(Seen))),
+                stored.get(f"apart-{split}"),
             )
             for split in names
         }
@@ -80,7 +88,7 @@ def load_completions(path: Path) -> dict[str, Completions]:
 def completion_scores(
     completions: Mapping[str, Completions], originals: Mapping[str, Originals], which: Which
 ) -> list[Score]:
-    """Fréchet distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, of every split."""
+    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by split."""
     scores: list[Score] = []
     everyone = _gallery(originals)
     for split in SPLITS:
@@ -113,9 +121,10 @@ def completion_scores(
                 )
             )
 
+        far: Literal["always", "never"] = "always" if split.startswith("forget") else "never"
         if len(ours.pictures) >= quality.FEWEST:
             distance = quality.frechet(ours.seen.features, theirs.seen.features)
-            add("frechet", distance, "always" if split.startswith("forget") else "never", "distance")
+            add("frechet", distance, far, "distance")
             if ours.seen.probabilities.shape[1]:
                 add("inception", quality.inception_style(ours.seen.probabilities), "keep", "classes")
         for measure, values, unit in (
@@ -124,6 +133,8 @@ def completion_scores(
             ("ssim", quality.ssim(ours.pictures, theirs.pictures), "similarity"),
         ):
             add(measure, quality.mean(values), "keep", unit, values)
+        if ours.apart is not None:
+            add("perceptual", quality.mean(ours.apart), far, "distance", ours.apart)
         right = recognised(ours, theirs, everyone)
         if len(right):
             add("identity_recognition", quality.share(right), "keep", "share", right)

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from expunge import storage
 from expunge.errors import ModelError, RecipeError
+from expunge.tasks.noise_schedule import FAR, NoiseSchedule, bounded, cosine
 
+SCHEDULE = "scheduler_config.json"
+"the file beside a diffusion model that says how strong its noise is at each step"
 CLASSES = ("VQModel", "UNet2DModel")
 "`_class_name` of the configurations that can be loaded"
 
@@ -70,3 +74,32 @@ def load_model(kind: str, folder: Path, name: str) -> nn.Module:
         )
     found: nn.Module = model
     return found
+
+
+def load_schedule(folder: Path, name: str) -> NoiseSchedule:
+    """The schedule of noise that lies beside a diffusion model; the cosine one where there is none.
+
+    Raises:
+        ModelError: a file that diffusers' `DDIMScheduler` does not read, or of a model that says something else than the
+            noise.
+    """
+    if not (folder / SCHEDULE).is_file():
+        return cosine(assumed=True)
+    kind = library().DDIMScheduler
+    try:
+        config = storage.read_json(folder / SCHEDULE)
+        known = {scheduler.__name__ for scheduler in kind().compatibles}
+        if config.get("_class_name") not in known:
+            raise ValueError(f"_class_name {config.get('_class_name')}")
+        if config.get("prediction_type", "epsilon") != "epsilon":
+            raise ValueError(f"prediction_type {config['prediction_type']}")
+        kept = bounded(kind.from_pretrained(folder).alphas_cumprod)
+        farthest = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else FAR
+    except Exception as error:  # diffusers raises nearly anything
+        raise ModelError(
+            f"the schedule of noise of {name} cannot be used ({SCHEDULE})",
+            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            allowed="a scheduler of diffusers with betas (DDPMScheduler, DDIMScheduler, ...), of a model that says the "
+            "noise (prediction_type epsilon)",
+        ) from error
+    return NoiseSchedule(kept, farthest, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from expunge.models.image_model import normalisation, side
 from expunge.models.source import ModelSource
 
 BATCH = 256
+LAYERS = 5
+"layers that a picture is compared over, spread evenly from the first to the last; as many as Zhang et al. 2018 take"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,32 @@ class FeatureNetwork:
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """((n, width) features, (n, classes) probabilities or None) of uint8 pictures (n, 3, side, side)."""
         features, probabilities = [], []
-        shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         for part in pixels.split(BATCH):
-            unit = resized(part.float() / 255, self.size)
-            found, logits = self._forward((unit - shift) / scale)
+            found, logits = self._forward(self._normalised(part))
             features.append(found.flatten(1).float())
             if logits is not None:
                 probabilities.append(logits.float().softmax(-1))
         return torch.cat(features), torch.cat(probabilities) if probabilities else None
+
+    @torch.no_grad()
+    def layers(self, pixels: Tensor) -> list[Tensor] | None:
+        """At most `LAYERS` maps (n, channels, places) of uint8 pictures (n, 3, side, side), in one batch.
+
+        The hidden states of the network: places are those of the picture, or tokens, a class token being one more.
+        None of a network that does not hand them out.
+        """
+        model: Any = self.model
+        part = model.base_model_prefix if self.classifies else "vision_model"  # which models of pictures and text have
+        body = getattr(model, part, model)
+        states = getattr(body(self._normalised(pixels), output_hidden_states=True), "hidden_states", None)
+        if not states:
+            return None
+        chosen = np.linspace(0, len(states) - 1, min(LAYERS, len(states))).round().astype(int)
+        return [_by_place(states[number]) for number in chosen]
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (resized(pixels.float() / 255, self.size) - shift) / scale
 
     def _forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         model: Any = self.model
@@ -57,6 +78,11 @@ class FeatureNetwork:
             return _pooled(model(pixel_values=pixels)), None
         body = getattr(model, model.base_model_prefix)
         return _pooled(body(pixels)), model(pixels).logits
+
+
+def _by_place(state: Tensor) -> Tensor:
+    """(n, channels, places) of a map (n, channels, height, width) or of tokens (n, tokens, channels)."""
+    return state.flatten(2) if state.ndim == 4 else state.transpose(1, 2)
 
 
 def _pooled(output: Any) -> Tensor:

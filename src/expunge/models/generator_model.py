@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.utils import logging
 
 from expunge import storage
-from expunge.errors import ModelError
+from expunge.errors import ExpungeError, ModelError
 from expunge.models import diffusers_models
 from expunge.models.image_model import normalisation, write_preprocessor
 from expunge.models.source import ModelSource
 from expunge.tasks.corruption import Corruption
+from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import ImageToImage
 from expunge.tasks.masked_autoencoder import MaskedAutoencoder
 from expunge.tasks.palette import Palette
@@ -167,27 +169,45 @@ def fitted_to(corruption: Corruption, patch: int) -> Corruption:
     return Corruption(corruption.name, corruption.strength, patch)
 
 
-def generator_side(folder: Path, name: str) -> int:
-    """Height and width in pixels that a saved generator takes.
+def generator_side(folder: Path, name: str) -> int | None:
+    """Height and width in pixels that a saved generator takes; None where its configuration does not say.
 
     Raises:
-        ModelError: a model of another architecture.
+        ModelError: a model of another architecture, or of pictures that are not square.
     """
     config = _configuration(folder, name)
-    return int(config["image_size"] if _kind(config) == MAE else config["sample_size"])
+    key = "image_size" if _kind(config) == MAE else "sample_size"
+    return None if config.get(key) is None else _square(config[key], key, name)
 
 
 def patch_side(folder: Path, name: str) -> int:
     """Side of a patch in pixels."""
-    return int(_configuration(folder, name).get("patch_size", PATCH))
+    return _square(_configuration(folder, name).get("patch_size", PATCH), "patch_size", name)
+
+
+def _square(value: Any, key: str, name: str) -> int:
+    """A side in pixels, which a configuration may also give as height and width."""
+    sides = set(value) if isinstance(value, list) else {value}
+    side = sides.pop() if len(sides) == 1 else None
+    if not isinstance(side, int) or side < 1:
+        raise ModelError(f"{name} takes no square pictures", seen=f"{key} {value}", allowed="one side in pixels")
+    return side
 
 
 def _configuration(folder: Path, name: str) -> dict[str, Any]:
-    config: dict[str, Any] = storage.read_json(folder / "config.json")
-    if _kind(config) not in TASKS:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = _kind(config)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'} is no configuration of a model",
+            seen=error,
+            allowed="a JSON object, as save_pretrained writes it",
+        ) from error
+    if kind not in TASKS:
         raise ModelError(
             f"{name} is no image-to-image generator with an encoder that can be trained here",
-            seen=f"{_kind(config)} ({', '.join(config.get('architectures') or ['no architecture named'])})",
+            seen=f"{kind} ({', '.join(config.get('architectures') or ['no architecture named'])})",
             allowed="a folder or hub id of ViTMAEForPreTraining, or of diffusers' VQModel or UNet2DModel; new ones: "
             + ", ".join(NEW),
         )
@@ -202,7 +222,8 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
     """Load a generator that takes pictures of `size`.
 
     Raises:
-        ModelError: another architecture, missing weights, another size, or pixels that it normalises patch by patch.
+        ModelError: another architecture, missing weights, another size, pixels that it normalises patch by patch, or a
+            model that cannot complete a picture.
         RecipeError: a package that it needs is missing.
     """
     config = _configuration(source.folder, source.name)
@@ -212,7 +233,7 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
     else:
         model = diffusers_models.load_model(kind, source.folder, source.name)
     side = generator_side(source.folder, source.name)
-    if side != size:
+    if side not in (None, size):
         raise ModelError(
             f"{source.name} takes pictures of {side} pixels",
             seen=f"images.size {size}",
@@ -220,8 +241,34 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
         )
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
         raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
-    patch = patch_side(source.folder, source.name)
-    return TASKS[kind](model.eval(), fitted_to(corruption, patch), *normalisation(source.folder))
+    corruption = fitted_to(corruption, patch_side(source.folder, source.name))
+    channels = normalisation(source.folder)
+    if kind == UNET:
+        schedule = diffusers_models.load_schedule(source.folder, source.name)
+        task: ImageToImage = Palette(model.eval(), corruption, *channels, schedule=schedule)
+    else:
+        task = TASKS[kind](model.eval(), corruption, *channels)
+    _try(task, size, source.name)
+    return task
+
+
+@torch.no_grad()
+def _try(task: ImageToImage, size: int, name: str) -> None:
+    """Raise where the model cannot complete a picture: better now than after an hour."""
+    blank = Pictures(pixels=torch.zeros(1, 3, size, size, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.int64))
+    row = torch.zeros(1, dtype=torch.int64)
+    try:
+        batch = task.batch(blank, row, keys=row)
+        task.batch_features(batch)
+        task.loss(batch)
+    except ExpungeError:
+        raise
+    except Exception as error:  # whatever a model of other channels, conditions or blocks runs into
+        raise ModelError(
+            f"{name} cannot complete colour pictures of {size} x {size} pixels",
+            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            allowed="a model of 3 channels that needs nothing but the corrupted picture",
+        ) from error
 
 
 def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
@@ -256,7 +303,10 @@ def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
 
 
 def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
-    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation.
+
+    Beside a diffusion model lies its schedule of noise, as diffusers reads it.
+    """
     model: Any = task.model
     with storage.folder_aside(folder) as aside:
         logging.disable_progress_bar()
@@ -265,3 +315,5 @@ def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
         finally:
             logging.enable_progress_bar()
         write_preprocessor(aside, size, task.mean, task.std)
+        if isinstance(task, Palette):
+            storage.write_json(aside / diffusers_models.SCHEDULE, dict(task.schedule.config))

@@ -23,10 +23,10 @@ from expunge.measures.completion_suite import (
     save_completions,
 )
 from expunge.measures.score import Score, Which
-from expunge.models.feature_network import FeatureNetwork
+from expunge.models.feature_network import LAYERS, FeatureNetwork
 from expunge.models.generator_model import load_generator
 from expunge.models.source import ModelSource
-from expunge.preparation.pictures_seen import measured_part, seen
+from expunge.preparation.pictures_seen import measured_part, perceptual, seen
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
@@ -57,7 +57,8 @@ def measure(
             keys = evaluation_keys(recipe.seed, split, len(pictures))
             completed = task.completions(pictures, keys)
             hidden = corruption.hidden(keys, sets.size)
-            found[split] = Completions(completed.numpy(), seen(network, completed, hidden, corruption.patch))
+            said = seen(network, completed, hidden, corruption.patch)
+            found[split] = Completions(completed.numpy(), said, perceptual(network, completed, pictures.pixels))
         save_completions(found, path / "completions.npz")
 
     made_from = {
@@ -67,6 +68,7 @@ def measure(
         "corruption": [corruption.name, corruption.value, corruption.patch],
         "network": digest,
         "pictures": recipe.evaluation.pictures,
+        "perceptual": LAYERS,
         "seed": recipe.seed,
     }
     return load_completions(stage(folder, f"measured-{which}", made_from, make) / "completions.npz")

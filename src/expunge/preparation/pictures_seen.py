@@ -19,6 +19,7 @@ from expunge.errors import DataError
 from expunge.generator_recipe import GeneratorRecipe
 from expunge.measures.classification import accuracy
 from expunge.measures.completion_suite import SPLITS, Originals, Seen
+from expunge.measures.perceptual import perceptual_distances
 from expunge.models.feature_network import FeatureNetwork, load_network, resized
 from expunge.models.image_model import NEW, class_names, new_classifier, save_classifier
 from expunge.models.source import locate
@@ -30,6 +31,8 @@ from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.phase import Phase
 
 TRAINED_HERE = "resnet18-small"
+COMPARED = 32
+"pictures compared at once, of which every layer is kept meanwhile"
 
 
 def measured_part(pictures: Pictures, count: int) -> Pictures:
@@ -60,6 +63,17 @@ def seen(network: FeatureNetwork, pixels: Tensor, hidden: Tensor, patch: int) ->
     drawn = network.measure(only_drawn(pixels, hidden, patch))[1]
     assert drawn is not None
     return Seen(features.numpy(), probabilities.numpy(), drawn.numpy())
+
+
+def perceptual(network: FeatureNetwork, ours: Tensor, theirs: Tensor) -> np.ndarray | None:
+    """(n,) perceptual distances of uint8 pictures from others; None of a network that hands out no layers."""
+    found = []
+    for rows in torch.arange(len(ours)).split(COMPARED):
+        one, other = network.layers(ours[rows]), network.layers(theirs[rows])
+        if one is None or other is None:
+            return None
+        found.append(perceptual_distances(one, other))
+    return torch.cat(found).double().numpy()
 
 
 def the_network(

@@ -92,8 +92,10 @@ def losses(name: str, phases: Mapping[str, Sequence[float]]) -> Markup:
         figure = Figure(figsize=(WIDTH, 0.1 + 1.8 * down))
         axes = figure.subplots(down, across, squeeze=False, sharex=True).flatten()
         height = figure.get_figheight()
-        figure.subplots_adjust(left=0.07, right=0.98, wspace=0.18, hspace=0.5, top=1 - 0.28 / height,
+        figure.subplots_adjust(left=0.09, right=0.98, wspace=0.18, hspace=0.5, top=1 - 0.28 / height,
                                bottom=0.4 / height)  # fmt: skip
+        for axis in axes[::across]:
+            axis.set_ylabel("objective")
         for axis, (kind, parts) in zip(axes, kinds.items(), strict=False):
             for first, values in parts:
                 numbered = [(first + i + 1, v) for i, v in enumerate(values) if math.isfinite(v)]

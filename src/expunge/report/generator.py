@@ -31,6 +31,8 @@ HEADLINES = (
 "measures and splits shown large"
 
 SPLITS = {"forget": "to forget", "retain_test": "to keep, held back"}
+SHOWN = 150
+"points of each kind on the plane at most"
 COLUMNS = {"original": "original", "corrupted": "what the model is shown", **wording.MODELS}
 
 
@@ -99,16 +101,21 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
     margin = 0.08 * (high - low) + 1e-6
 
     def paint() -> Figure:
-        figure = Figure(figsize=(WIDTH, 2.1))
+        figure = Figure(figsize=(WIDTH, 2.3))
         axes = figure.subplots(1, len(there), squeeze=False, sharex=True, sharey=True)[0]
-        figure.subplots_adjust(left=0.05, right=0.99, wspace=0.08, top=0.86, bottom=0.12)
+        figure.subplots_adjust(left=0.08, right=0.99, wspace=0.08, top=0.88, bottom=0.19)
         for axis, (key, label) in zip(axes, there.items(), strict=True):
             for split, colour, mark, name in kinds:
-                points = shown[f"plane-{key}-{split}"][:150]
+                points = shown[f"plane-{key}-{split}"][:SHOWN]
                 axis.scatter(points[:, 0], points[:, 1], s=7, color=colour, marker=mark, alpha=0.6, linewidths=0,
-                             label=name)  # fmt: skip
+                             label=f"{name}, n = {len(points)}")  # fmt: skip
             axis.set_title(label, weight="bold")
-            axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+            axis.set(
+                xlabel="first axis",
+                xlim=(low[0] - margin[0], high[0] + margin[0]),
+                ylim=(low[1] - margin[1], high[1] + margin[1]),
+            )
+        axes[0].set_ylabel("second axis")
         axes[0].legend(fontsize=7, loc="lower left", framealpha=0.6)
         return figure
 
@@ -150,7 +157,8 @@ def _front(contents: Contents) -> Markup | None:
         for label, x, y in others:
             axis.plot([x], [y], color=MUTED, marker="s", markersize=4, linestyle="none")
             axis.annotate(label, (x, y), (5, 4), textcoords="offset points", fontsize=7, color=MUTED)
-        axis.set(xlabel="Fréchet distance, pictures to keep (held back)", ylabel="pictures to forget")
+        axis.set(xlabel=f"Fréchet distance, pictures to keep, held back{_n(contents, 'retain_test')}",
+                 ylabel=f"Fréchet distance, to forget{_n(contents, 'forget')}")  # fmt: skip
         return figure
 
     told = "; ".join(
@@ -159,6 +167,12 @@ def _front(contents: Contents) -> Markup | None:
         for point in points
     )
     return draw("front", "The front between keeping and forgetting", f"Fréchet distances: {told}.", paint)
+
+
+def _n(contents: Contents, split: str) -> str:
+    """How many pictures a Fréchet distance was taken over, as words behind a label."""
+    found = {s.n for s in contents.scores if s.measure == "frechet" and s.split == split}
+    return f" (n = {found.pop()})" if len(found) == 1 else ""
 
 
 def _apart(shown: Mapping[str, np.ndarray], key: str) -> float:

@@ -158,6 +158,13 @@ MEASURES = {
         "better, on those to forget lower.",
         axis="1 is the same",
     ),
+    "perceptual": Measure(
+        "Perceptual distance",
+        "How different the network finds each completion and its original, place by place and summed over several of its "
+        "layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures to keep lower is "
+        "better, on those to forget higher.",
+        axis="0 is the same",
+    ),
     "psnr": Measure(
         "PSNR",
         "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown counts too. On "

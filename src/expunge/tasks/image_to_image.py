@@ -67,11 +67,19 @@ class ImageToImage(ABC):
 
     def twin(self, model: nn.Module) -> Self:
         """The same task with another model."""
-        return type(self)(model, self.corruption, self.mean, self.std)
+        return self._like(model, self.corruption)
 
     def under(self, corruption: Corruption) -> Self:
         """The same model, which has to undo another corruption."""
-        return type(self)(self.model, corruption, self.mean, self.std)
+        return self._like(self.model, corruption)
+
+    def _like(self, model: nn.Module, corruption: Corruption) -> Self:
+        return type(self)(model, corruption, self.mean, self.std)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report has to say of how the model was read."""
+        return ()
 
     def begin(self, pictures: Pictures) -> None:  # noqa: B027 - most models need nothing
         """Fit what can be fitted to the pictures before training from random weights."""

@@ -8,16 +8,15 @@ other generators (features computed once, the same loss twice) holds of this one
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from expunge.tasks.corruption import pixels_of
+from expunge.tasks.corruption import Corruption, pixels_of
 from expunge.tasks.image_to_image import CorruptedBatch, ImageToImage
+from expunge.tasks.noise_schedule import NoiseSchedule, cosine
 
-STEPS = 1000
-"strengths of the noise in training"
 DRAWING_STEPS = 20
 "steps in which a picture is drawn (DDIM, Song et al. 2020, arXiv:2010.02502)"
 SALT = 0x5EED
@@ -25,7 +24,34 @@ SALT = 0x5EED
 
 
 class Palette(ImageToImage):
-    """The encoder is the way down: its features are all maps that it hands to the way up, and the lowest one."""
+    """The encoder is the way down: its features are all maps that it hands to the way up, and the lowest one.
+
+    Args:
+        schedule: how strong the noise is at each step; the cosine one where none is given.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        corruption: Corruption,
+        *channels: tuple[float, ...],
+        schedule: NoiseSchedule | None = None,
+    ) -> None:
+        super().__init__(model, corruption, *channels)
+        self.schedule = schedule or cosine()
+        self._kept = self.schedule.kept.to(self.device, self.dtype)
+
+    def _like(self, model: nn.Module, corruption: Corruption) -> Self:
+        return type(self)(model, corruption, self.mean, self.std, schedule=self.schedule)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if not self.schedule.assumed:
+            return ()
+        return (
+            "the model came without a scheduler_config.json, so the cosine schedule of noise is assumed; where it was "
+            "trained with another one, it draws badly: put that scheduler's file beside its config.json",
+        )
 
     @property
     def _net(self) -> Any:
@@ -57,7 +83,7 @@ class Palette(ImageToImage):
         steps, noise = [], []
         for key in keys.tolist():
             generator = torch.Generator().manual_seed(key ^ SALT)
-            steps.append(torch.randint(STEPS, (), generator=generator))
+            steps.append(torch.randint(len(self._kept), (), generator=generator))
             noise.append(torch.randn(3, side, side, generator=generator))
         return torch.stack(steps).to(self.device), torch.stack(noise).to(self.device, self.dtype)
 
@@ -69,9 +95,9 @@ class Palette(ImageToImage):
 
     def _with_noise(self, shown: Tensor, pixels: Tensor, hidden: Tensor, keys: Tensor) -> Tensor:
         steps, noise = self._draws(keys, shown.shape[-1])
-        level = kept_share(steps).to(self.dtype).view(-1, 1, 1, 1)
+        level = self._kept[steps].view(-1, 1, 1, 1)
         noisy = self._inside(level.sqrt() * pixels + (1 - level).sqrt() * noise, shown, hidden)
-        step = (steps.to(self.dtype) / STEPS).view(-1, 1, 1, 1).expand(-1, 1, *shown.shape[2:])
+        step = (steps.to(self.dtype) / len(self._kept)).view(-1, 1, 1, 1).expand(-1, 1, *shown.shape[2:])
         return torch.cat([shown, noisy, step], 1)
 
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
@@ -80,7 +106,7 @@ class Palette(ImageToImage):
 
     def _down(self, shown: Tensor) -> tuple[list[Tensor], Tensor]:
         net = self._net
-        embedded = net.time_embedding(net.time_proj(_steps(shown)).to(self.dtype))
+        embedded = net.time_embedding(net.time_proj(self._steps(shown)).to(self.dtype))
         state = net.conv_in(shown[:, :6])
         maps = [state]
         for block in net.down_blocks:
@@ -93,22 +119,22 @@ class Palette(ImageToImage):
 
     def loss(self, batch: CorruptedBatch) -> Tensor:
         """The error of the noise that is told, where patches are hidden."""
-        level = kept_share(_steps(batch.shown)).to(self.dtype).view(-1, 1, 1, 1)
+        level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
         pixels = batch.pixels if batch.wanted is None else batch.wanted
         noise = (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()
-        told = self._net(batch.shown[:, :6], _steps(batch.shown)).sample
+        told = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
         return self.error(told, batch, noise)
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """Pictures drawn from noise in `DRAWING_STEPS` steps without further noise."""
-        shown, state = batch.shown[:, :3], self._start(batch)
-        times = torch.linspace(STEPS - 1, 0, DRAWING_STEPS).round().long().tolist()
+        shown, state, farthest = batch.shown[:, :3], self._start(batch), self.schedule.farthest
+        times = torch.linspace(len(self._kept) - 1, 0, DRAWING_STEPS).round().long().tolist()
         for time, after in zip(times, [*times[1:], -1], strict=True):
             steps = torch.full((len(shown),), time, device=self.device)
-            level = kept_share(steps[:1]).to(self.dtype)
-            next_ = kept_share(steps[:1] * 0 + after).to(self.dtype) if after >= 0 else torch.ones_like(level)
+            level = self._kept[time]
+            next_ = self._kept[after] if after >= 0 else torch.ones_like(level)
             told = self._net(torch.cat([shown, state], 1), steps).sample
-            clean = ((state - (1 - level).sqrt() * told) / level.sqrt()).clamp(-3, 3)
+            clean = ((state - (1 - level).sqrt() * told) / level.sqrt()).clamp(-farthest, farthest)
             state = self._inside(next_.sqrt() * clean + (1 - next_).sqrt() * told, shown, batch.hidden)
         return state
 
@@ -120,12 +146,5 @@ class Palette(ImageToImage):
         ]
         return self._inside(torch.stack(noise).to(self.device, self.dtype), batch.shown[:, :3], batch.hidden)
 
-
-def _steps(shown: Tensor) -> Tensor:
-    return (shown[:, 6, 0, 0] * STEPS).round().long()
-
-
-def kept_share(steps: Tensor) -> Tensor:
-    """Share of the picture's variance that is left at a step: the cosine schedule (Nichol and Dhariwal 2021, equation 17)."""
-    share = torch.cos(((steps.double() + 1) / STEPS + 0.008) / 1.008 * torch.pi / 2) ** 2
-    return (share / torch.cos(torch.tensor(0.008 / 1.008 * torch.pi / 2, dtype=torch.float64)) ** 2).clamp(1e-3, 0.9999)
+    def _steps(self, shown: Tensor) -> Tensor:
+        return (shown[:, 6, 0, 0] * len(self._kept)).round().long()

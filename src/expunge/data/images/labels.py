@@ -36,7 +36,7 @@ def labels_of(listing: Listing, label: str | None, bins: int | None) -> tuple[np
     column = listing.columns[name]
     _refuse_gaps(column, name, listing)
     if bins is not None:
-        return _cut(column, name, bins, listing.source)
+        return cut(column, name, bins, listing.source)
     if listing.class_names and name in listing.class_names:
         return _checked_indices(column, listing.class_names[name], name, listing), listing.class_names[name]
     if column.dtype.kind == "f" and (np.mod(column, 1) != 0).any():
@@ -74,8 +74,14 @@ def _checked_indices(column: np.ndarray, names: Sequence[str], name: str, listin
     return column
 
 
-def _cut(column: np.ndarray, name: str, bins: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Equal ranges from the least value to the greatest and one: the classes of the 2023 unlearning challenge."""
+def cut(column: np.ndarray, name: str, bins: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Equal ranges from the least value to the greatest and one: the classes of the 2023 unlearning challenge.
+
+    Returns labels (n,) int64 and the names of the ranges, such as `0 to 11`.
+
+    Raises:
+        DataError: the column holds text.
+    """
     if column.dtype.kind not in "if":
         raise DataError(
             f"{source}: the column {name!r} holds text and cannot be cut into bins",

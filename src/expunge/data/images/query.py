@@ -51,6 +51,19 @@ def matching(expression: str, columns: Mapping[str, np.ndarray], source: str) ->
     return mask, used
 
 
+def ordered(expression: str) -> tuple[str, ...]:
+    """The columns whose order the expression asks for, as `age <= 12` does: quantities, and no names.
+
+    Raises:
+        DataError: the expression is none.
+    """
+    found = []
+    for node in ast.walk(_parse(expression)):
+        if isinstance(node, ast.Compare) and any(type(op) in _ORDER for op in node.ops):
+            found += [side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)]
+    return tuple(dict.fromkeys(found))
+
+
 def _parse(expression: str) -> ast.expr:
     if len(expression) > MAX_LENGTH:
         raise _refused(
