@@ -46,7 +46,7 @@ class ShrinkPerturb(Method):
 
     shrink: Annotated[float, Field(ge=0, le=1)] = 0.8
     "lambda: share of the original's weights that stays"
-    fresh: NonNegativeFloat = 0.37
+    fresh: NonNegativeFloat = 0.45
     "mu: how much of a new network's random weights is added"
     epochs: PositiveFloat = 5.9
     "passes over the retain set"
@@ -58,7 +58,7 @@ class ShrinkPerturb(Method):
     "share of the steps over which the rate rises: at once at its highest, it would undo more of what is kept"
     class_weights: bool = False
     "weigh classes as the original's training did"
-    sharpness: NonNegativeFloat = 1.2
+    sharpness: NonNegativeFloat = 1.15
     "s: size of the logits on held-back pictures, of the original's there; 0 leaves them as the repair made them"
 
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", validation=True, kinds=("image_classifier",))
