@@ -35,11 +35,11 @@ class TargetedNPO(Method):
 
     beta: PositiveFloat = 0.5
     "inverse temperature; of a token, whose log ratios are smaller than a text's, for which NPO has 0.1"
-    mark: PositiveFloat = 1.0
-    "m: weight from which a word is unwanted; 1 makes a text 2.7 times as likely to be one to forget"
-    keep_weight: NonNegativeFloat = 0.65
+    mark: PositiveFloat = 0.4
+    "m: weight from which a word is unwanted; 0.4 makes the odds of a text's being one to forget 1.5 times as large"
+    keep_weight: NonNegativeFloat = 0.35
     "kappa, of the other tokens of the forget set"
-    retain_weight: NonNegativeFloat = 0.65
+    retain_weight: NonNegativeFloat = 0.4
     "alpha, of the retain set"
     retain_target: Literal["text", "base"] = "base"
     "what R is labelled with: its own text, or what the base model says there"
