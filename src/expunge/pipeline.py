@@ -65,7 +65,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     show = show or Silent()
-    folder, method = RunFolder(out), make_method(recipe.method)
+    folder, method = RunFolder(out), make_method(recipe.method, "causal_lm")
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
