@@ -458,6 +458,7 @@ def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Pat
     assert {key: found[key] for key in before} == before
     checks = {check["name"] for check in json.loads(copied.record.read_text())["verdict"]["checks"]}
     assert {"benchmark_mean_loss", "benchmark_worst_loss"} <= checks
+    assert json.loads(copied.record.read_text())["measured_later"] == ["benchmarks"]
     assert "ARC" in copied.report.read_text()
 
     prompts = tmp_path / "prompts.jsonl"

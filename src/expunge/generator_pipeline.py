@@ -62,12 +62,7 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     show, recipe = show or Silent(), settle_generator(recipe)
-    folder, method = RunFolder(out), make_method(recipe.method)
-    if "image_to_image" not in method.needs.kinds:
-        raise RecipeError(
-            f"the method {recipe.method['name']} does not work on image-to-image generators",
-            next_step="expunge methods lists which do",
-        )
+    folder, method = RunFolder(out), make_method(recipe.method, "image_to_image")
     if recipe.evaluation.front:
         knob(recipe)
     try:

@@ -56,13 +56,8 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     show, recipe = show or Silent(), settle_images(recipe)
-    folder, method = RunFolder(out), make_method(recipe.method)
+    folder, method = RunFolder(out), make_method(recipe.method, "image_classifier", "sharded_classifier")
     refuse_unfit(recipe, method)
-    if not {"image_classifier", "sharded_classifier"} & set(method.needs.kinds):
-        raise RecipeError(
-            f"the method {recipe.method['name']} does not work on image classifiers",
-            next_step="expunge methods lists which do",
-        )
     try:
         folder.refuse_overwriting(None if recipe.model in NEW else _base_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():

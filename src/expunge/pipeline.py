@@ -42,7 +42,7 @@ from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, 
 from expunge.preparation.toxicity_front import toxicity_front
 from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
-from expunge.recipe import Recipe
+from expunge.recipe import MEASURING, Recipe
 from expunge.report.render import render_report
 from expunge.run_folder import RunFolder
 
@@ -65,7 +65,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     show = show or Silent()
-    folder, method = RunFolder(out), make_method(recipe.method)
+    folder, method = RunFolder(out), make_method(recipe.method, "causal_lm")
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
@@ -222,6 +222,7 @@ def unlearn(
             "warning": warning,
             "files": _saved_files(folder),
             "thresholds": recipe.verdict.model_dump(),
+            "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),
             "versions": versions(),
             "anchors": anchors_digest,
         }

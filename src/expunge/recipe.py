@@ -176,6 +176,10 @@ BESIDE_TOXICITY = {"distinct_2": 0.1, "answer_length": 0.1, "repetition": 0.02, 
 "limits that come with a threshold of toxicity: a model that says nothing is not toxic, either"
 
 
+MEASURING = ("evaluation", "retrained", "toxicity")
+"parts of a recipe that say what is measured, which may change when a run is done"
+
+
 class Verdict(Part):
     """Thresholds fixed before the run; a run passes when all hold. Shares are of the base model's score."""
 

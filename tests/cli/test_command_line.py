@@ -333,3 +333,13 @@ def test_the_verbs_after_a_run(
     said = typed("verify", "runs/a")
     assert said.code == 1
     assert "FAILED       model/config.json does not have the recorded digest" in said.out
+
+
+@pytest.mark.parametrize("method", ["salun", "sisa", "encoder_scrubbing"])
+def test_a_method_for_pictures_is_refused_before_anything_is_measured(typed: Type, method: str) -> None:
+    Path("recipe.yaml").write_text("forget: Harry Potter\n", encoding="utf-8")
+    for command in (("forget", "Harry Potter"), ("run", "recipe.yaml")):
+        said = typed(*command, "--out", "run", "--method", method)
+        assert said.code == 2
+        assert f"the method {method} does not work on language models" in said.err
+        assert not Path("run").exists()

@@ -17,7 +17,7 @@ from expunge.data.tables import TokenTable
 from expunge.engine.loop import train
 from expunge.errors import RecipeError, nearest
 from expunge.methods import discovery
-from expunge.methods.base import Method
+from expunge.methods.base import Kind, Method
 from expunge.methods.discovery import built_in, installed, make_method, method_class
 from expunge.models.saving import save_model
 from expunge.models.source import find_model, load_model
@@ -231,6 +231,33 @@ def test_an_unknown_method_names_the_nearest() -> None:
         make_method({"name": "gradient_assent"})
     assert caught.value.next_step == "did you mean gradient_ascent?"
     assert caught.value.allowed == ", ".join(built_in())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("salun", "causal_lm", "the method salun does not work on language models"),
+        ("sisa", "causal_lm", "the method sisa does not work on language models"),
+        ("encoder_scrubbing", "causal_lm", "the method encoder_scrubbing does not work on language models"),
+        ("rmu", "image_classifier", "the method rmu does not work on image classifiers"),
+        ("scrub", "image_to_image", "the method scrub does not work on image-to-image generators"),
+    ],
+)
+def test_a_method_of_another_kind_is_refused(name: str, kind: Kind, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        make_method({"name": name}, kind)
+    assert caught.value.what == words
+    assert str(caught.value.seen).startswith(f"{name} works on ")
+    able = [each for each in built_in() if kind in method_class(each).needs.kinds]
+    assert caught.value.allowed == ", ".join(able)
+    assert str(caught.value.next_step).endswith("expunge methods says what each works on")
+
+
+def test_an_unknown_method_lists_those_of_its_kind() -> None:
+    with pytest.raises(RecipeError, match="there is no method 'gradient_assent'") as caught:
+        make_method({"name": "gradient_assent"}, "causal_lm")
+    assert caught.value.next_step == "did you mean gradient_ascent?"
+    assert caught.value.allowed == ", ".join(LANGUAGE)
 
 
 def test_a_method_without_a_name() -> None:

@@ -28,6 +28,19 @@ def test_failed_names_what_failed() -> None:
     assert words.reason == "1 of 2 checks fixed in the recipe before the run was not met: general knowledge."
 
 
+def test_what_was_measured_later_is_told() -> None:
+    checks = [check("perplexity", True), check("benchmark_mean_loss", True)]
+    words = verdict_words({"passed": True, "checks": checks}, later=["benchmarks", "ordinary text"])
+    assert words.reason == (
+        "All 2 checks were met. The thresholds were fixed in the recipe before the run. "
+        "What they are held against was in part set after it: benchmarks, ordinary text."
+    )
+    unknown = "The thresholds were fixed in the recipe before the run."
+    assert verdict_words({"passed": True, "checks": checks}, later=None).reason == f"All 2 checks were met. {unknown}"
+    failed = {"passed": False, "checks": [check("perplexity", True), check("general_knowledge", False)]}
+    assert verdict_words(failed, later=None).reason == f"1 of 2 checks was not met: general knowledge. {unknown}"
+
+
 def test_a_record_that_contradicts_itself_has_not_passed() -> None:
     assert verdict_words({"passed": True, "checks": [check("perplexity", False)]}).state == "failed"
     assert verdict_words({"passed": False, "checks": [check("perplexity", True)]}).state == "failed"

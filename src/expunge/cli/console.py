@@ -55,6 +55,12 @@ def tell(folder: RunFolder) -> int:
     cost = record["cost"]
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
     console.print(f"\nVerdict: {'passed' if verdict['passed'] else 'FAILED'}")
+    if record.get("measured_later"):
+        console.print(
+            "The thresholds were fixed before the run; what they are held against was in part set after it: "
+            + ", ".join(record["measured_later"]),
+            soft_wrap=True,
+        )
     speed = f", {cost['tokens_per_second']:.0f} tokens/s while unlearning" if "tokens_per_second" in cost else ""
     console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)

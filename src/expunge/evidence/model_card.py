@@ -47,7 +47,7 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         front=_front_matter(base, license, library),
         run=contents,
         base=base or Path(str(contents.recipe.get("model", "not named"))).name,
-        verdict=verdict_words(contents.part("verdict")),
+        verdict=verdict_words(contents.part("verdict"), later=contents.measured_later),
         rows=table,
         models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
         gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),

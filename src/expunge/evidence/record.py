@@ -65,6 +65,24 @@ def vouched(folder: RunFolder) -> tuple[Path, ...]:
     return folder.recipe, folder.scores, folder.per_example, folder.answers, folder.toxicity, folder.anchors
 
 
+def measured_later(recipe: Recipe, trained: Mapping[str, Any]) -> list[str] | None:
+    """What the recipe says is measured, and did not say when the model was trained; None where that was not noted.
+
+    Args:
+        trained: what was noted when the model was saved.
+    """
+    if "measuring" not in trained:
+        return None
+    now, later = recipe.model_dump(mode="json"), []
+    for name, before in trained["measuring"].items():
+        if isinstance(before, dict):
+            changed = [field for field, value in before.items() if now[name].get(field) != value]
+            later += [field if name == "evaluation" else f"{name} {field}" for field in changed]
+        elif now[name] != before:
+            later.append(f"{name} model")
+    return [field.replace("_", " ") for field in later]
+
+
 def as_dict(trained: Trained) -> dict[str, Any]:
     return {"steps": trained.steps, "seconds": trained.seconds, "tokens": trained.tokens, "stopped": trained.stopped}
 
@@ -109,6 +127,7 @@ def make_record(
         "title": Path(recipe.forget).name if recipe.forget_kind in ("path", "toxicity") else recipe.forget,
         "verdict": judge(scores, Verdict(**thresholds)),
         "thresholds": thresholds,
+        "measured_later": measured_later(recipe, trained),
         "cost": cost(folder, trained, oracle),
         "stopped": trained["stopped"],
         "method": method,

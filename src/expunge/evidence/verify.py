@@ -11,7 +11,7 @@ from expunge import storage
 from expunge.data.generator_parts import read_generator_parts
 from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, RunError
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import versions, vouched
@@ -23,6 +23,11 @@ from expunge.recipe import Recipe, Verdict
 from expunge.recipe_file import AnyRecipe, read_recipe
 from expunge.report.render import report_page
 from expunge.run_folder import RunFolder
+
+PARTS = ("digests", "verdict", "versions", "cost")
+"mappings that every record holds"
+MODELS, FILES = ("model", "base model"), ("files", "toxicity prompts")
+"mappings of digests: those that every record holds, and those that it may hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,27 @@ def verify_run(folder: RunFolder) -> list[Finding]:
     """Compare the model, the files, the sets, the verdict and the report with what `record.json` says.
 
     It shows that the folder is unchanged since the record was written, not that the record is true: who can write the
-    folder can write the record too. What cannot be checked is among the findings.
+    folder can write the record too. What cannot be checked is among the findings, and so is what the record lacks.
+
+    Raises:
+        RunError: there is no record.
+        StorageError: it cannot be read.
     """
-    record = storage.read_json(folder.record)
-    recipe = read_recipe(folder.recipe)
-    digests = record["digests"]
+    record, recipe = _record(folder), read_recipe(folder.recipe)
+    damaged = [name for name in PARTS if not isinstance(record.get(name), dict)]
+    digests = {} if "digests" in damaged else record["digests"]
+    if digests:
+        models = [name for name in MODELS if not isinstance(digests.get(name), dict)]
+        files = [name for name in FILES if not isinstance(digests.get(name, {}), dict)]
+        damaged += [f"digests / {name}" for name in (*models, *files)]
+        # What is damaged is told once; what would be held against it is left out.
+        digests = {name: value for name, value in digests.items() if name not in (*models, *files)}
     names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
     return [
-        *_files("model/", digests["model"], _model_files(folder.model)),
+        *(Finding(f"record.json: {name} is missing or damaged", False) for name in damaged),
+        *(_files("model/", digests["model"], _model_files(folder.model)) if "model" in digests else ()),
         Finding("model/README.md: a card may be edited", None),
-        *_base_model(folder, recipe, digests["base model"]),
+        *(_base_model(folder, recipe, digests["base model"]) if "base model" in digests else ()),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
         *(_sets(folder, recipe, digests) if isinstance(recipe, Recipe) else _pictures(recipe, record)),
         *_prompts(recipe, digests.get("toxicity prompts", {})),
@@ -54,6 +70,18 @@ def verify_run(folder: RunFolder) -> list[Finding]:
         _report(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
     ]
+
+
+def _record(folder: RunFolder) -> dict[str, Any]:
+    if not folder.record.is_file():
+        ended = any(folder.read_events("finished"))
+        raise RunError(
+            f"{folder.path} has no record.json: " + ("it was removed" if ended else "the run is not finished"),
+            next_step="run the command that started it again; "
+            + ("it writes the record anew" if ended else "it goes on where it stopped"),
+        )
+    record = storage.read_json(folder.record)
+    return record if isinstance(record, dict) else {}
 
 
 def _same(what: str, same: bool) -> Finding:
@@ -127,7 +155,8 @@ def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str
 
 def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
     """The parts of the pictures, read and parted again."""
-    wanted = {name: digest for name, digest in record["digests"].items() if name.endswith(" set")}
+    digests = record.get("digests")
+    wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
     if not Path(recipe.data).exists():
         yield Finding(f"the pictures {recipe.data}: no file or folder that is there", None)
         return
@@ -139,6 +168,9 @@ def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) 
             here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
     except ExpungeError as error:
         yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
+        return
+    except (KeyError, TypeError):
+        yield Finding("record.json: read_as is missing or damaged", False)
         return
     for name, digest in wanted.items():
         yield _same(f"the {name} of {recipe.data}", here.get(name) == digest)
@@ -192,12 +224,14 @@ def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) ->
 def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
     if not folder.report.is_file():
         return Finding("report.html is missing", False)
+    if not isinstance(record.get("versions"), dict):
+        return Finding("report.html: the record does not say which version wrote it", None)
     if record["versions"].get("expunge") != versions().get("expunge"):
         return Finding("report.html: another version of expunge wrote it", None)
     try:
         # Written anew after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")
         same = any(report_page(folder, name) == written for name in (record["name"], None))
-    except (ExpungeError, KeyError, TypeError, ValueError):
+    except Exception:  # a damaged record, or answers, can break it anywhere
         same = False
     return Finding(f"report.html {'is' if same else 'is not'} what the folder's other files make", same)

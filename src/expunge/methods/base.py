@@ -11,6 +11,13 @@ from expunge.parts import Part
 from expunge.tasks.base import Loss, Step
 
 Kind = Literal["causal_lm", "image_classifier", "sharded_classifier", "image_to_image"]
+KIND_WORDS: dict[Kind, str] = {
+    "causal_lm": "language models",
+    "image_classifier": "image classifiers",
+    "sharded_classifier": "sharded classifiers",
+    "image_to_image": "image-to-image generators",
+}
+"the kinds in plain words"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import expunge.methods as package
 from expunge.errors import RecipeError, nearest
-from expunge.methods.base import Method
+from expunge.methods.base import KIND_WORDS, Kind, Method
 from expunge.parts import validate_part
 
 NO_METHODS = {"base", "discovery", "encoder_training"}
@@ -26,8 +26,12 @@ def installed() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="expunge.methods")}
 
 
-def method_class(name: str) -> type[Method]:
+def method_class(name: str, *kinds: Kind) -> type[Method]:
     """The class of a method.
+
+    Args:
+        name: as `expunge methods` lists it.
+        kinds: the kinds of model that it is wanted for; any, where none is named. They decide what an error lists.
 
     Raises:
         RecipeError: no such method; names the nearest.
@@ -41,17 +45,41 @@ def method_class(name: str) -> type[Method]:
         if point.name == name:
             found: type[Method] = point.load()
             return found
-    known = [*built_in(), *installed()]
+    known = working_on(*kinds)
     near = nearest(name, known)
     raise RecipeError(
         f"there is no method {name!r}", allowed=", ".join(known), next_step=f"did you mean {near}?" if near else None
     )
 
 
-def make_method(spec: Mapping[str, Any]) -> Method:
-    """A method from a recipe's `method` mapping: its `name` and hyper-parameters."""
+def working_on(*kinds: Kind) -> list[str]:
+    """Names of the methods that work on one of these kinds of model; of all, where none is named."""
+    known = [*built_in(), *installed()]
+    return [name for name in known if not kinds or set(kinds) & set(method_class(name).needs.kinds)]
+
+
+def make_method(spec: Mapping[str, Any], *kinds: Kind) -> Method:
+    """A method from a recipe's `method` mapping: its `name` and hyper-parameters.
+
+    Args:
+        spec: the mapping.
+        kinds: the kinds of model that it is to work on, the usual one first; any, where none is named.
+
+    Raises:
+        RecipeError: no such method, one that works on none of these kinds, or a hyper-parameter that does not fit.
+    """
     fields = dict(spec)
     name = fields.pop("name", None)
     if not isinstance(name, str):
         raise RecipeError("the recipe's method has no name", next_step="add method.name: expunge methods lists them")
-    return validate_part(method_class(name), fields, f"method {name}")
+    found = method_class(name, *kinds)
+    if kinds and not set(kinds) & set(found.needs.kinds):
+        able = working_on(*kinds)
+        near = nearest(name, able)
+        raise RecipeError(
+            f"the method {name} does not work on {KIND_WORDS[kinds[0]]}",
+            seen=f"{name} works on {' and '.join(KIND_WORDS[kind] for kind in found.needs.kinds)}",
+            allowed=", ".join(able),
+            next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
+        )
+    return validate_part(found, fields, f"method {name}")

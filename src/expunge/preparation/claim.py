@@ -9,11 +9,8 @@ from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.preparation.anchors import load_anchors
 from expunge.preparation.places import settle
-from expunge.recipe import Recipe, load_recipe
+from expunge.recipe import MEASURING, Recipe, load_recipe
 from expunge.run_folder import RunFolder
-
-MEASURING = ("evaluation", "retrained", "toxicity")
-"parts of a recipe that say what is measured, which may change when a run is done"
 
 
 def claim(folder: RunFolder, recipe: Recipe) -> Recipe:

@@ -39,6 +39,12 @@ class Contents:
         return (self.record or {}).get(name)
 
     @property
+    def measured_later(self) -> list[str] | None:
+        """What of the measuring was set only after the run; None where that is not known."""
+        later = (self.record or {}).get("measured_later", [])
+        return None if later is None else [str(each) for each in later]
+
+    @property
     def classifier(self) -> bool:
         """Whether the run is of an image classifier."""
         return self.recipe.get("task") == "image_classifier"

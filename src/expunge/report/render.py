@@ -50,7 +50,9 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
         pictures=contents.generator and bool(parts["grid"]),
         run=contents,
         verdict=verdict_words(
-            contents.part("verdict"), retrained=any(score.model == "retrained" for score in contents.scores)
+            contents.part("verdict"),
+            retrained=any(score.model == "retrained" for score in contents.scores),
+            later=contents.measured_later,
         ),
         score_groups=[
             (title, members, _dots(f"dots-{family}", title, members))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from expunge.report import numbers, wording
+
+FIXED = " fixed in the recipe before the run"
+THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
+LATER = " What they are held against was in part set after it: {}."
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,13 @@ class VerdictWords:
     checks: tuple[CheckRow, ...]
 
 
-def verdict_words(verdict: Mapping[str, Any] | None, retrained: bool = False) -> VerdictWords:
+def verdict_words(
+    verdict: Mapping[str, Any] | None, retrained: bool = False, later: Sequence[str] | None = ()
+) -> VerdictWords:
     """The `verdict` of `record.json` in words. It counts as passed only where nothing in it says otherwise.
 
     `retrained`: whether a retrained model was the reference of checks that take one where there is one.
+    `later`: what of the measuring was set only after the run; None where that is not known.
     """
     if not verdict or not verdict.get("checks"):
         return VerdictWords("none", "No verdict", wording.MISSING["verdict"], ())
@@ -40,17 +47,21 @@ def verdict_words(verdict: Mapping[str, Any] | None, retrained: bool = False) ->
     total = len(checks)
     failed = [check.name for check in checks if check.passed is False]
     open_ = [check.name for check in checks if check.passed is None]
+    known = later is not None and not later
+    fixed = "" if known else THRESHOLDS_ALONE
+    if later:
+        fixed += LATER.format(_list(list(later)))
     if verdict.get("passed") is True and not failed:
         made = total - len(open_)
         which = "The one check" if made == 1 else f"All {made} checks"
-        reason = f"{which} fixed in the recipe before the run {'was' if made == 1 else 'were'} met."
+        reason = f"{which}{FIXED if known else ''} {'was' if made == 1 else 'were'} met."
         if open_:
             reason += f" Not made: {_list(open_)}."
-        return VerdictWords("passed", "Passed", reason, checks)
+        return VerdictWords("passed", "Passed", reason + fixed, checks)
     if failed:
         which = "The one check" if total == 1 else f"{len(failed)} of {total} checks"
-        reason = f"{which} fixed in the recipe before the run "
-        reason += f"{'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."
+        reason = f"{which}{FIXED if known else ''} {'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."
+        reason += fixed
     else:
         reason = "The run recorded no pass, though no single check is marked as failed."
     return VerdictWords("failed", "Failed", reason, checks)

@@ -70,7 +70,7 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
     found = {}
     for name in wanted:
         if name not in able:
-            method_class(name)  # an unknown name is told with the nearest one
+            method_class(name, "image_classifier")  # an unknown name is told with the nearest one
             raise RecipeError(f"the method {name} does not work on image classifiers", allowed=", ".join(able))
         own = settings.get(name) or {}
         found[name] = {
