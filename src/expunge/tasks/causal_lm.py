@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
+from expunge.tasks.packing import packed_hidden, packs, worth_packing
 
 LARGE_LOGIT = 1e3
 "size at which a model's logits are compared with its hidden states times its head"
@@ -53,6 +54,7 @@ class CausalLM:
     ) -> None:
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.plain_head = self._head_is_plain()
+        self.packs = packs(model)
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +89,10 @@ class CausalLM:
         here[:, :-1] = batch.labels[:, 1:] != IGNORED
         return here
 
-    def _hidden(self, batch: Batch) -> Tensor:
+    def _hidden(self, batch: Batch, in_place: bool = False) -> Tensor:
+        """(batch, time, width) last hidden states. `in_place`: whether who hooks into layers needs them as the batch lies."""
+        if self.packs and not in_place and worth_packing(batch.lengths, batch.ids.shape[1]):
+            return packed_hidden(self.model.base_model, batch.ids, batch.lengths)
         # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
         return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
 
@@ -201,7 +206,7 @@ class CausalLM:
         hook = self.layers[layer - 1].register_forward_hook(stop)
         try:
             with self.autocast(), suppress(_LayerReached):
-                self._hidden(batch)
+                self._hidden(batch, in_place=True)
         finally:
             hook.remove()
         there = torch.arange(batch.ids.shape[1], device=self.device) < batch.lengths[:, None]
@@ -221,7 +226,7 @@ class CausalLM:
         hooks = [layer.register_forward_hook(note) for layer in self.layers]
         try:
             with self.autocast():
-                self._hidden(batch)
+                self._hidden(batch, in_place=True)
         finally:
             for hook in hooks:
                 hook.remove()
