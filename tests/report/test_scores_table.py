@@ -5,7 +5,7 @@ import math
 import pytest
 
 from expunge.measures.score import Score
-from expunge.report.scores_table import change, rows
+from expunge.report.scores_table import change, rows, worst
 
 
 def make(measure: str, model: str, values: list[float], split: str = "forget", value: float | None = None) -> Score:
@@ -66,6 +66,28 @@ def test_way_to_the_retrained_model() -> None:
     # base and retrained cannot be told apart: there is no way to speak of
     (row,) = rows([make("verbatim_recall", m, [0.2]) for m in ("base", "unlearned", "retrained")])
     assert row.way is None
+
+
+def test_what_suffered_most_is_found() -> None:
+    def pair(measure: str, split: str, before: float, after: float, higher_is: str) -> list[Score]:
+        return [
+            Score(measure=measure, split=split, model=model, value=value, low=value, high=value, n=9,  # type: ignore
+                  higher_is=higher_is, unit="share")  # type: ignore
+            for model, value in (("base", before), ("unlearned", after))
+        ]  # fmt: skip
+
+    forgotten = pair("familiarity_completion", "forget", 0.3, 0.9, "worse")
+    general = pair("general_knowledge", "general", 0.83, 0.78, "better")
+    perplexity = pair("perplexity", "ordinary", 20.0, 20.5, "worse")
+    found = worst(rows([*forgotten, *perplexity, *general]))
+    assert found is not None
+    assert found.measure == "general_knowledge"
+    assert found.text("base") == ("83.0\u00a0%", "")
+    found = worst(rows([*perplexity, *pair("general_knowledge", "general", 0.8, 0.9, "better")]))
+    assert found is not None
+    assert found.measure == "perplexity"
+    assert worst(rows(forgotten)) is None
+    assert worst(rows(pair("perplexity", "ordinary", 20.5, 20.0, "worse"))) is None
 
 
 def test_rows_are_ordered_known_measures_first() -> None:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from expunge.report import answers, figures, numbers, probes, wording
 from expunge.report.contents import Contents
-from expunge.report.scores_table import rows
+from expunge.report.scores_table import rows, without_details, worst
 from expunge.report.sizes import sizes
 from expunge.report.toxicity import toxicity_part
 
@@ -22,6 +22,7 @@ def language_parts(contents: Contents) -> dict[str, Any]:
         "limits": wording.LIMITS,
         "familiarity": _familiarity(contents),
         "familiarity_figure": _familiarity_figure(contents),
+        "worst": worst(without_details(rows(contents.scores))),
         "toxicity": toxicity_part(contents),
         "answer_groups": answers.groups(contents.answers),
         "probes": [(probe, figures.probabilities(f"probe{i}", probe)) for i, probe in enumerate(_probes(contents))],

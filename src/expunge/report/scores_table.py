@@ -94,6 +94,22 @@ def without_details(table: Iterable[Row]) -> list[Row]:
     return [row for row in table if not row.split.startswith(GROUP) and row.split != IDENTITY]
 
 
+def worst(table: Iterable[Row]) -> Row | None:
+    """What of the rest suffered most: the row of utility that got worse by the largest share of the base model's score.
+
+    None where nothing got worse. A score that was 0 before has no share; it stands behind those that have one.
+    """
+    fallen: list[tuple[float, Row]] = []
+    for row in table:
+        before, after = row.by_model.get("base"), row.by_model.get("unlearned")
+        if row.family != "utility" or before is None or after is None or row.text("base") == row.text("unlearned"):
+            continue
+        loss = (before.value - after.value) * (1 if before.higher_is == "better" else -1)
+        if loss > 0:
+            fallen.append((loss / abs(before.value) if before.value else 0.0, row))
+    return max(fallen, key=lambda each: each[0])[1] if fallen else None
+
+
 def gaps(table: Iterable[Row], benchmarks: bool = True) -> list[str]:
     """What was not measured though a reader would expect it, besides what the run's record says was not tested.
 
