@@ -153,8 +153,9 @@ class RunFolder:
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run."""
         if not self.recipe.is_file():
+            why = "it has no recipe.yaml" if self.path.is_dir() else "it does not exist"
             raise RunError(
-                f"{self.path} is no run folder: it has no recipe.yaml",
+                f"{self.path} is no run folder: {why}",
                 next_step="give the folder that --out named, or start a run: expunge forget TARGET --out runs/NAME",
             )
         return self

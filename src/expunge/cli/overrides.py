@@ -44,7 +44,11 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] = Recipe) -> dict[str
     while rest:
         token = rest.pop(0)
         if not token.startswith("--"):
-            raise RecipeError(f"unexpected argument {token!r}", allowed="--FIELD VALUE, with a field of the recipe")
+            raise RecipeError(
+                f"unexpected argument {token!r}",
+                allowed="--FIELD VALUE, with a field of the recipe",
+                next_step='put what holds spaces in quotes: "Harry Potter"',
+            )
         name, equals, value = token[2:].partition("=")
         if not equals:
             if not rest:
