@@ -16,7 +16,7 @@ def test_opening_creates_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "runs" / "a")
     assert list(folder.read_events()) == []
     assert not folder.path.exists()
-    with pytest.raises(RunError, match=r"no run folder: it has no recipe\.yaml"):
+    with pytest.raises(RunError, match=r"no run folder: it does not exist"):
         folder.require()
     folder.create()
     folder.recipe.write_text("forget: x")
