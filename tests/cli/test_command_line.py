@@ -203,6 +203,7 @@ def test_what_is_not_there_or_not_right_is_named(
     assert 1 <= len(message.splitlines()) <= 4
     for part in parts:
         assert part in message, message
+    assert not (tmp_path / "o" / "model").exists()
 
 
 def test_a_topic_of_two_words_wants_quotes(typed: Type) -> None:
@@ -210,7 +211,6 @@ def test_a_topic_of_two_words_wants_quotes(typed: Type) -> None:
     assert said.code == 2
     assert "unexpected argument 'Potter'" in said.err
     assert "in quotes" in said.err
-    assert not (tmp_path / "o" / "model").exists()
 
 
 # Interruption
