@@ -140,7 +140,7 @@ def sides_of(found: ToxicText) -> list[tuple[list[str], list[str]]]:
     """Toxic and clean texts of each table, all that was read; rewrites are with the clean text of their table."""
     tables: dict[str, tuple[list[str], list[str]]] = {}
     for each in (*found.toxic, *found.clean):
-        toxic, clean = tables.setdefault(each.where.rpartition(":")[0], ([], []))
+        toxic, clean = tables.setdefault(each.table, ([], []))
         (toxic if each.toxic else clean).append(each.text)
         if each.rewrite:
             clean.append(each.rewrite)

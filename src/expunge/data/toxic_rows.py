@@ -47,6 +47,11 @@ class Statement:
     where: str
     rewrite: str | None = None
 
+    @property
+    def table(self) -> str:
+        """The file that it stands in."""
+        return self.where.rpartition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

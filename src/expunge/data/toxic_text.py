@@ -191,7 +191,7 @@ def _from_each(
 ) -> tuple[list[Statement], list[Statement]]:
     tables: dict[str, list[Statement]] = {}
     for each in statements:
-        tables.setdefault(each.where.rpartition(":")[0], []).append(each)
+        tables.setdefault(each.table, []).append(each)
     generator = np.random.default_rng(random_seed(seed, "statements", name))
     shuffled = [[table[i] for i in generator.permutation(len(table))] for table in tables.values()]
     if more:

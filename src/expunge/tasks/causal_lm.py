@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
-from expunge.tasks.packing import packed_hidden, packs, worth_packing
+from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packing
 
 LARGE_LOGIT = 1e3
 "size at which a model's logits are compared with its hidden states times its head"
@@ -209,14 +209,14 @@ class CausalLM:
                 self._hidden(batch, in_place=True)
         finally:
             hook.remove()
-        there = torch.arange(batch.ids.shape[1], device=self.device) < batch.lengths[:, None]
+        there = text_places(batch.lengths, batch.ids.shape[1])
         return _wide(seen[0][there])
 
     @torch.inference_mode()
     def example_states(self, batch: Batch) -> Tensor:
         """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart."""
         batch = batch.to(self.device)
-        there = (torch.arange(batch.ids.shape[1], device=self.device) < batch.lengths[:, None]).float()
+        there = text_places(batch.lengths, batch.ids.shape[1]).float()
         means: list[Tensor] = []
 
         def note(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:

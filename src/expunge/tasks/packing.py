@@ -24,6 +24,11 @@ def worth_packing(lengths: Tensor, width: int) -> bool:
     return len(lengths) > 1 and width <= LONGEST and total <= TOKENS and total <= SHARE * len(lengths) * width
 
 
+def text_places(lengths: Tensor, width: int) -> Tensor:
+    """(batch, width) bool: where a batch that is padded on the right holds text."""
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
+
+
 def packed_hidden(body: Any, ids: Tensor, lengths: Tensor) -> Tensor:
     """(batch, time, width) last hidden states, 0 in place of padding: those of the padded batch within rounding.
 
@@ -33,7 +38,7 @@ def packed_hidden(body: Any, ids: Tensor, lengths: Tensor) -> Tensor:
         lengths: (batch,) tokens before padding.
     """
     times = torch.arange(ids.shape[1], device=ids.device)
-    there = times < lengths.to(ids.device)[:, None]
+    there = text_places(lengths.to(ids.device), ids.shape[1])
     text = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)[there]
     place = times.expand_as(ids)[there]
     sees = (text[:, None] == text) & (place[:, None] >= place)
@@ -64,7 +69,7 @@ def packs(model: PreTrainedModel) -> bool:
         return False
     finally:
         model.train(training)
-    there = torch.arange(5, device=model.device) < lengths.to(model.device)[:, None]
+    there = text_places(lengths.to(model.device), ids.shape[1])
     scale = float(padded.float().abs().max().clamp(min=1e-6))
     close = 1e-4 if padded.dtype in (torch.float32, torch.float64) else 3e-2
     return bool((packed - padded)[there].float().abs().max() <= close * scale)
