@@ -47,5 +47,10 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
         )
     if first["type"] == "missing":
         return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")
-    here = [each["msg"] for each in error.errors() if each["loc"][: len(names)] == first["loc"][: len(names)]]
+    here = [_wanted(each["msg"]) for each in error.errors() if each["loc"][: len(names)] == first["loc"][: len(names)]]
     return RecipeError(f"{where}: {place} is not right", seen=repr(first.get("input")), allowed="; or ".join(here))
+
+
+def _wanted(message: str) -> str:
+    """What a value has to be, of pydantic's sentence about one that is not so."""
+    return message.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to parse")[0]

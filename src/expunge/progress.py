@@ -23,7 +23,7 @@ class Silent:
 
 
 class Live(Silent):
-    """A bar a stage on a terminal; one plain line a stage (and one every 30 s) where stderr is a file."""
+    """A bar a stage on a terminal; a plain line a stage from its beginning on, and one every 30 s, in a file."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -39,16 +39,25 @@ class Live(Silent):
         self.bar.start()
         self.task = self.bar.add_task("", total=1.0, note="", visible=False)
         self.title, self.started, self.said = "", 0.0, 0.0
+        self.begun = False  # whether the line that a file shows last is a stage's, still without its time
 
     def stage(self, title: str) -> None:
         self._finish()
         self.title, self.started = title, time.monotonic()
         self.said = self.started
         self.bar.reset(self.task, total=1.0, description=title, visible=True, note="")
+        if not self.console.is_terminal:
+            self._print(f"{title:<42}", end="")
+            self.begun = True
 
     def _finish(self) -> None:
         if self.title:
-            self.say(f"{self.title:<42} {time.monotonic() - self.started:8.1f} s")
+            seconds = f" {time.monotonic() - self.started:8.1f} s"
+            if self.begun:
+                self.begun = False
+                self._print(seconds)
+            else:
+                self.say(f"{self.title:<42}{seconds}")
         self.title = ""
 
     def update(self, share: float, note: str = "") -> None:
@@ -58,7 +67,14 @@ class Live(Silent):
             self.say(f"  {self.title}: {share:.0%} {note}")
 
     def say(self, text: str) -> None:
-        self.bar.console.print(clean(text), markup=False, soft_wrap=True)
+        if self.begun:
+            self.begun = False
+            self._print("")
+        self._print(text)
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        self.bar.console.print(clean(text), markup=False, soft_wrap=True, end=end)
+        self.bar.console.file.flush()
 
     def close(self) -> None:
         self._finish()

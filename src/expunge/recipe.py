@@ -131,6 +131,8 @@ class Evaluation(Part):
     "rows of each benchmark, taken from its start"
     ordinary_text: str | None = None
     "ordinary text for perplexity; text sampled from the base model where absent"
+    ordinary_block_size: PositiveInt | None = Field(default=None, ge=16)
+    "tokens in a block of it, where perplexity is to be told in other blocks than the training's; absent: data.block_size"
     max_prompts: PositiveInt | None = None
     "completion prompts used, evenly spread; absent: all that `prompts` holds, or 48 cut from the target"
     max_new_tokens: PositiveInt = 24

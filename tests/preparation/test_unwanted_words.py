@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from expunge.preparation.unwanted_words import SPARED, covering, token_weights, word_weights, words
+from expunge.preparation.unwanted_words import SPARED, covering, own_share, token_weights, word_weights, words
 from tiny import load_task, write_table
 
 INSULTS = ["you total blockhead", "what a blockhead he is", "go away you nitwit", "that nitwit again"] * 3
@@ -111,6 +111,36 @@ def test_every_token_of_a_word_is_marked_and_no_other(tiny_model_folder: Path, t
     some = token_weights(table.take([2]), {"dog": 2.0}, tokenizer)
     assert some.shape == found.shape
     assert not some.any()
+
+
+def test_a_token_that_opens_harmless_words_too_is_not_unwanted(tmp_path: Path) -> None:
+    class Pieces:
+        """Words of two letters a token: "be" opens an insult and three harmless words."""
+
+        names: ClassVar = {3: " be", 4: "ast", 5: "ach", 6: " ra", 7: "t", 8: " so"}
+
+        def decode(self, ids: list[int]) -> str:
+            return "".join(self.names[number] for number in ids)
+
+        def batch_decode(self, rows: list[list[int]]) -> list[str]:
+            return [self.decode(row) for row in rows]
+
+    tokenizer = Pieces()
+    forget = write_table(tmp_path / "forget", [[8, 3, 4], [8, 6, 7], [8, 3, 5]])  # so beast, so rat, so beach
+    kept = write_table(tmp_path / "kept", [[8, 3, 5], [8, 3, 5], [8, 6, 5]])
+    weights = {"beast": 2.0, "rat": 1.0}
+    every = [(table, token_weights(table, weights, tokenizer)) for table in (forget, kept)]
+    own = own_share(every, 0.5)
+    # Places are weighed by table: each has nine tokens.
+    assert own[3] == pytest.approx(1 / 4)
+    assert own[4] == pytest.approx(1)
+    assert own[6] == pytest.approx(1 / 2)
+    assert own[8] == 0
+    assert token_weights(forget, weights, tokenizer).tolist() == [0, 2, 2, 0, 1, 1, 0, 0, 0]
+    assert token_weights(forget, weights, tokenizer, own).tolist() == [0, 0, 2, 0, 1, 1, 0, 0, 0]
+    # A word of nothing but shared tokens keeps the one that is most its own.
+    least = np.where(own > 0, own / 4, 0)
+    assert token_weights(forget, weights, tokenizer, least).tolist() == [0, 0, 2, 0, 0, 1, 0, 0, 0]
 
 
 def test_blocks_that_cover_all_unwanted_tokens(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_what_is_said_on_the_way_is_shown_and_never_obeyed(capsys: pytest.Captur
     assert "found �]0;title��[31m" in printed
     assert "[bold]so[/bold]" in printed
     assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")
+
+
+def test_a_file_shows_a_stage_when_it_begins_and_its_time_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Live()
+    show.stage("reading")
+    assert capsys.readouterr().err.rstrip() == "reading"
+    show.stage("training")
+    begun = capsys.readouterr().err
+    assert re.fullmatch(r" +\d+\.\d s\ntraining +", begun)
+    show.say("a remark")
+    show.close()
+    assert re.fullmatch(r"\na remark\ntraining +\d+\.\d s\n", capsys.readouterr().err)
 
 
 @pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")

@@ -22,7 +22,10 @@ def run(
 
         expunge run recipes/whos_harry_potter.yaml --forget book.txt --method.alpha 3 --out runs/book
 
-    Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file.
+    Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file: --model,
+    --forget and --retain, --data for pictures or statements, --method NAME and --method.FIELD (`expunge methods NAME`
+    lists them), --training.learning_rate, --training.num_train_epochs, --evaluation.benchmarks, --seed. All of them, with
+    what they mean: docs/recipe.md (language models), docs/image_recipe.md, docs/generator_recipe.md.
 
     Parameters
     ----------

@@ -146,33 +146,40 @@ def token_table(
     tokenizer: Any,
     tokenizer_digest: str,
     limit: int | None = None,
+    block_size: int | None = None,
 ) -> TokenTable:
     """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each.
+
+    Blocks have `data.block_size` tokens where `block_size` says nothing.
 
     Of two sets the smaller one is repeated until it has about as many blocks, so that both are seen as often: a user's
     few pages are not drowned in general text.
     """
     name = "-and-".join(text.name for text in texts)
+    size = block_size or recipe.data.block_size
+
+    def cut(text: TextSet) -> Iterable[Block]:
+        return itertools.islice(iterate_blocks(text.documents(), tokenizer, size), limit)
 
     def make(path: Path) -> None:
-        counts = [sum(1 for _ in itertools.islice(blocks(text, recipe, tokenizer), limit)) for text in texts]
+        counts = [sum(1 for _ in cut(text)) for text in texts]
         copies = [max(1, round(max(counts) / max(1, count))) for count in counts]
         storage.write_json(path / "parts.json", [c * n for c, n in zip(counts, copies, strict=True)])
         with TableWriter(path) as table:
             for text, times in zip(texts, copies, strict=True):
                 for _ in range(times):
-                    for block in itertools.islice(blocks(text, recipe, tokenizer), limit):
+                    for block in cut(text):
                         table.append(block.ids, true_labels(block))
 
     made_from = {
         "texts": [text.digest for text in texts],
-        "block_size": recipe.data.block_size,
+        "block_size": size,
         "tokenizer": tokenizer_digest,
         "limit": limit,
         "balanced": len(texts) > 1,
     }
     table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
-    notice = check_target_length(table.tokens, recipe.data.block_size, ", ".join(text.shown for text in texts))
+    notice = check_target_length(table.tokens, size, ", ".join(text.shown for text in texts))
     if notice is not None:
         folder.log("notice", text=notice)
     return table

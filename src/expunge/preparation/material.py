@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
-from expunge.preparation.unwanted_words import covering, texts_of, token_weights, word_weights
+from expunge.preparation.unwanted_words import covering, own_share, texts_of, token_weights, word_weights
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -149,7 +150,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     if given is not None and general is not None:
         apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
     measured_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
-    ordinary_table = token_table(folder, [ordinary], recipe, tokenizer, tokenizer_digest, recipe.evaluation.max_blocks)
+    ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, tokenizer_digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
     familiar, notes = recipe.evaluation.familiarity, []
@@ -194,7 +195,7 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
         probability=[],
         forget=forget_table,
         retain=token_table(folder, kept[:1], recipe, tokenizer, digest, limit),
-        ordinary=token_table(folder, [ordinary], recipe, tokenizer, digest, recipe.evaluation.max_blocks),
+        ordinary=_ordinary_table(folder, ordinary, recipe, tokenizer, digest),
     )
     apart = None
     if general is not None:
@@ -212,6 +213,15 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
         groups=groups_of(forget_table),
         read=found.found,
         beginnings=found.beginnings,
+    )
+
+
+def _ordinary_table(
+    folder: RunFolder, ordinary: TextSet, recipe: Recipe, tokenizer: Any, tokenizer_digest: str
+) -> TokenTable:
+    settings = recipe.evaluation
+    return token_table(
+        folder, [ordinary], recipe, tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size
     )
 
 
@@ -237,14 +247,14 @@ def trained_on(
             seen="a forget set without any",
             next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
         )
-    unwanted = None
+    unwanted, mark = None, float(getattr(method, "mark", 0))
     if method.needs.unwanted:
         words = unwanted_words(folder, base, forget, sets)
-        unwanted = token_weights(forget, words, base.tokenizer)
+        every = [(table, token_weights(table, words, base.tokenizer)) for table in (forget, kept_alone(sets))]
+        unwanted = token_weights(forget, words, base.tokenizer, own_share(every, mark))
     if recipe.forget_kind == "toxicity" and training.max_steps is not None:
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
         wanted = training.max_steps * batch
-        mark = float(getattr(method, "mark", 0))
         rows = rows[:wanted] if unwanted is None else covering(forget, unwanted, mark, wanted)
     taken = forget.take(rows)
     taken.unwanted = unwanted
@@ -253,9 +263,14 @@ def trained_on(
     return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
 
 
+def kept_alone(sets: Sets) -> TokenTable:
+    """The user's text to keep, without what the model wrote itself; all where it wrote all."""
+    return sets.kept.take(range(sets.own_rows or len(sets.kept)))
+
+
 def unwanted_words(folder: RunFolder, base: LazyModel, forget: TokenTable, sets: Sets) -> dict[str, float]:
     """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
-    kept = sets.kept.take(range(sets.own_rows or len(sets.kept)))
+    kept = kept_alone(sets)
 
     def make(path: Path) -> None:
         if sets.read is None:

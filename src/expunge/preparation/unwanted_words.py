@@ -24,6 +24,8 @@ OCCURS = 5
 "texts that a word must occur in; of a rarer one too little is known"
 PENALTY = 1.0
 "weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
+OWN = 0.5
+"share of a token's places that unwanted words must have for the token to be unwanted itself"
 STEPS = 100
 "iterations of L-BFGS, at most"
 
@@ -116,10 +118,13 @@ def texts_of(table: TokenTable, tokenizer: Any) -> list[str]:
     return texts
 
 
-def token_weights(table: TokenTable, weights: Mapping[str, float], tokenizer: Any) -> np.ndarray:
+def token_weights(
+    table: TokenTable, weights: Mapping[str, float], tokenizer: Any, own: np.ndarray | None = None
+) -> np.ndarray:
     """(tokens,) float32: of each token of the file, the largest weight of a word that it is a part of, or 0.
 
-    Tokens without a label, and those of no block of the table, have 0.
+    Tokens without a label, and those of no block of the table, have 0. Where `own` is given (see `own_share`), so have
+    those of a word's tokens that stand in other words more often than not; a word's own-most token keeps its weight.
     """
     found = np.zeros(len(table.ids), np.float32)
     pieces: dict[int, str] = {}
@@ -136,10 +141,39 @@ def token_weights(table: TokenTable, weights: Mapping[str, float], tokenizer: An
             # Bytes of a character are split among tokens, or a mark opens words: what a token adds to the text so far.
             ends = [len(tokenizer.decode(ids[: number + 1])) for number in range(len(ids))]
         for first, last, weight in wanted:
-            for number, (before, after) in enumerate(pairwise([0, *ends])):
-                if before < last and after > first and table.labels[start + number] != IGNORED:
-                    found[start + number] = max(found[start + number], weight)
+            numbers = [
+                number
+                for number, (before, after) in enumerate(pairwise([0, *ends]))
+                if before < last and after > first and table.labels[start + number] != IGNORED
+            ]
+            if own is not None and numbers:
+                most = max(numbers, key=lambda number: own[ids[number]])
+                numbers = [number for number in numbers if number == most or own[ids[number]] >= OWN]
+            for number in numbers:
+                found[start + number] = max(found[start + number], weight)
     return found
+
+
+def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> np.ndarray:
+    """(tokens of the vocabulary,) of all that a token stands for in the tables, the share that is of unwanted words.
+
+    The first token of many an insult opens harmless words as well: held down, it would take those along.
+
+    Args:
+        tables: each with the weights of its tokens, every token of a word marked; both are weighed alike.
+        mark: weight from which a word is unwanted.
+    """
+    size = 1 + max(
+        (int(table.ids[start:end].max()) for table, _ in tables for start, end in _borders(table)), default=0
+    )
+    unwanted, every = np.zeros(size), np.zeros(size)
+    for table, found in tables:
+        places = np.concatenate([np.arange(start, end) for start, end in _borders(table)] or [np.arange(0)])
+        ids, marked = np.asarray(table.ids)[places], found[places] >= mark
+        every += np.bincount(ids, minlength=size) / max(1, len(ids))
+        unwanted += np.bincount(ids, marked, minlength=size) / max(1, len(ids))
+    share: np.ndarray = np.divide(unwanted, every, out=np.zeros(size), where=every > 0)
+    return share
 
 
 def _borders(table: TokenTable) -> Iterator[tuple[int, int]]:
