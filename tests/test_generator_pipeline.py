@@ -309,7 +309,7 @@ def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path)
     assert sets.classes == ("0", "1", "2", "3", "4")
     assert any("the values of person" in note for note in sets.notes)
     network = save_tiny(tiny_resnet(classes=5), tmp_path / "network", ("a", "b", "c", "d", "e"))
-    folder = forget(tmp_path / "other", **options, **{"network.model": str(network), "evaluation.identity": "person"})
+    folder = forget(tmp_path / "other", **options, **{"network.model": str(network)})
     record = json.loads(folder.record.read_text())
     assert record["network"]["name"] == str(network)
     assert "accuracy" not in record["network"]

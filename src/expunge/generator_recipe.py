@@ -65,7 +65,7 @@ class GeneratorEvaluation(Part):
     pictures: PositiveInt = 400
     "at most so many pictures of each split, from its start"
     identity: str | None = None
-    "column that says who is on a picture; where absent, everyone is on one picture only"
+    "column that says who is on a picture; absent: person, identity or subject; without such, everyone is on one only"
     attack_pictures: NonNegativeInt = 32
     "forgotten pictures that an attacker owns, who wants others of them; 0 makes no attacks"
     attack_steps: PositiveInt = 40

@@ -22,17 +22,23 @@ GROUPS = 10
 "ranges into which a column that the measuring network learns is cut, where it is a quantity of over twice as many values"
 
 
+PEOPLE = ("person", "identity", "subject")
+"columns that say who is on a picture, where the recipe names none: the first that there is"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorParts:
     """Pictures by part, with what there is to say about them.
 
     Attributes:
         proxy: pictures from elsewhere that stand for the retain set while unlearning, where there are such.
+        identity: the column that says who is on a picture, where there is one.
     """
 
     parts: Mapping[str, ImageSet]
     notes: tuple[str, ...]
     proxy: ImageSet | None
+    identity: str | None
 
     @property
     def size(self) -> int:
@@ -72,8 +78,8 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
         bins=settings.bins,
         skip_unreadable=settings.skip_unreadable,
     )
+    identity = recipe.evaluation.identity or next((name for name in PEOPLE if name in images.columns), None)
     images = _classed(images, recipe)
-    identity = recipe.evaluation.identity
     if identity is not None and identity not in images.columns:
         raise DataError(
             f"{recipe.data} has no column {identity!r} that says who is on a picture",
@@ -101,7 +107,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
     if recipe.retain is not None:
         proxy = read_images(recipe.retain, size=size, skip_unreadable=settings.skip_unreadable)
         notes += proxy.notes
-    return GeneratorParts(parts, tuple(notes), proxy)
+    return GeneratorParts(parts, tuple(notes), proxy, identity)
 
 
 def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:

@@ -33,6 +33,7 @@ def read_generator_sets(recipe: GeneratorRecipe, size: int) -> GeneratorSets:
         read.parts,
         read.notes,
         read.proxy,
+        read.identity,
         {name: _pictures(part) for name, part in read.parts.items()},
         None if read.proxy is None else tensors(read.proxy),
     )

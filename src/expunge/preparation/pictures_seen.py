@@ -193,7 +193,7 @@ def originals_of(
     about: Mapping[str, Any],
 ) -> dict[str, Originals]:
     """The measured pictures of every split, and what the network says of them."""
-    identity = recipe.evaluation.identity
+    identity = sets.identity
     found = {}
     for split in SPLITS:
         pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
