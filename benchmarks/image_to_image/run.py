@@ -1,9 +1,10 @@
 """Every method for generators on the same faces, over seeds: what is kept, what is forgotten, what it costs.
 
-    python benchmarks/image_to_image/run.py --data FOLDER --out runs/generators [--forget "age <= 12"] [--seeds 0 1 2]
+    python benchmarks/image_to_image/run.py --data FOLDER --out runs/generators [--recipe recipes/faces.yaml] \
+        [--forget "age <= 12"] [--seeds 0 1 2]
 
-Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with their
-default settings or those of --set METHOD.FIELD=VALUE. The run folders stay in --out, and a run that was broken off goes on.
+Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with the
+recipe's settings of training as far as they have them, or those of --set METHOD.FIELD=VALUE. The run folders stay in --out, and a run that was broken off goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import yaml
 import expunge
 from expunge.generator_recipe import make_generator_recipe
 from expunge.measures.statistics import t_quantile
+from expunge.methods.discovery import method_class
 from expunge.progress import Live
 from expunge.run_folder import RunFolder
 
@@ -43,17 +45,23 @@ def stage_model(run: RunFolder, name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/faces.yaml"))
     parser.add_argument("--forget", default="age <= 12")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *MORE])
     parser.add_argument("--set", nargs="*", default=[], help="METHOD.FIELD=VALUE, or .FIELD=VALUE for the recipe")
     given = parser.parse_args()
+    content = yaml.safe_load(given.recipe.read_text(encoding="utf-8"))
+    shared = content.pop("method")
+    shared = {} if isinstance(shared, str) else shared
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
         first: RunFolder | None = None
         for method in given.methods:
             settings: dict[str, Any] = {"seed": seed, "method": method, "evaluation.grid": 0 if first else 6}
+            fields = method_class(method).model_fields
+            settings |= {f"method.{name}": value for name, value in shared.items() if name in fields}
             for entry in given.set:
                 name, _, value = entry.partition("=")
                 owner, _, field = name.partition(".")
@@ -67,7 +75,7 @@ def main() -> None:
                     "retrained": stage_model(first, "retrained"),
                     "network.model": stage_model(first, "network"),
                 }
-            recipe = make_generator_recipe({"data": given.data, "forget": given.forget}, settings)
+            recipe = make_generator_recipe(content | {"data": given.data, "forget": given.forget}, settings)
             run = expunge.run(recipe, given.out / f"{method}-{seed}", Live())
             first = first or run
             rows += rows_of(run, method, seed, first is run)
