@@ -4,7 +4,8 @@
         [--forget "age <= 12"] [--seeds 0 1 2]
 
 Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with the
-recipe's settings of training as far as they have them, or those of --set METHOD.FIELD=VALUE. The run folders stay in --out, and a run that was broken off goes on.
+recipe's settings of training as far as they have them, or those of --set METHOD.FIELD=VALUE. The run folders stay in
+--out, and a run that was broken off goes on.
 """
 
 from __future__ import annotations
