@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from expunge.engine.generator_work import GeneratorWork
-from expunge.methods.discovery import make_method
+from expunge.methods.discovery import make_method, method_class
 from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import ImageToImage
 from small_generators import generator_work, tiny_generator
@@ -34,7 +34,8 @@ class Handed:
         monkeypatch.setattr(GeneratorWork, "train", train)
 
     def by(self, name: str, work: GeneratorWork, **fields: Any) -> list[dict[str, Any]]:
-        make_method({"name": name, **fields}).apply(work)
+        once = {"views": 1} if "views" in method_class(name).model_fields else {}
+        make_method({"name": name, **once, **fields}).apply(work)
         return self.calls
 
 

@@ -50,7 +50,8 @@ def work_on(task: ImageToImage, seed: int = 0, **more: Any) -> GeneratorWork:
 
 def run(name: str, work: GeneratorWork) -> State:
     torch.manual_seed(123)  # global draws would show
-    make_method({"name": name, "batch_size": 16, **SETTINGS[name]}).apply(work)
+    once = {"views": 1} if "views" in method_class(name).model_fields else {}
+    make_method({"name": name, "batch_size": 16, **once, **SETTINGS[name]}).apply(work)
     return {key: value.clone() for key, value in work.model.state_dict().items()}
 
 

@@ -25,8 +25,8 @@ class TargetedNPO(Method):
           + \tfrac{1}{2} \lVert w \rVert^2$$
 
     A token is unwanted as part of a word that speaks for a text being one to forget: by the word's weight w in a logistic
-    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighed alike by c, and by the
-    lower end of its 95 % interval. What the words around an insult are is explained by the insult, so they get no weight;
+    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighed alike by c, less
+    its standard deviation. What the words around an insult are is explained by the insult, so they get no weight;
     and names of groups of people are never unwanted. Of an unwanted word's tokens those count that stand in such words at
     least as often as in others: the first one of many an insult opens harmless words too. Each unwanted token is pushed
     down in its place by NPO, a token for an example; everywhere else, in the forget set too, the model is held to what it
