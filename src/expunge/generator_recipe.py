@@ -110,8 +110,8 @@ class GeneratorRecipe(Part):
     "what the generator undoes"
     strength: PositiveFloat | None = None
     "how strong the corruption is: a share that is hidden, pixels averaged, or a standard deviation"
-    retrained: Literal["train", "none"] | str = "none"
-    "the oracle: train one here without the forget set, or a folder that holds one"
+    retrained: Literal["train", "none", "auto"] | str = "none"
+    "the oracle: train one here without the forget set, or a folder that holds one; auto: train where the model is, too"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     images: GeneratorImages = GeneratorImages()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from expunge.errors import DataError
-from expunge.preparation.places import settle
+from expunge.generator_recipe import GeneratorRecipe
+from expunge.preparation.places import settle, settle_generator
 from expunge.recipe import Anchors, Evaluation, Recipe, Toxicity
 
 
@@ -53,6 +54,14 @@ def test_what_is_no_path_stays(place: Path) -> None:
     assert settle(recipe) == recipe.model_copy(update={"forget_kind": "topic"})
     assert recipe.model == "smollm2-135m", "the starter, though a folder of that name is here"
     assert settle(Recipe(forget="owner/name")).forget_kind == "dataset"
+
+
+def test_a_retrained_generator_is_trained_where_the_base_is(place: Path) -> None:
+    (place / "model").mkdir()
+    fields = {"data": "faces", "forget": "age <= 12", "retrained": "auto"}
+    assert settle_generator(GeneratorRecipe(**fields)).retrained == "train"
+    assert settle_generator(GeneratorRecipe(**fields, model="model")).retrained == "none"
+    assert settle_generator(GeneratorRecipe(**fields | {"retrained": "model"})).retrained == str(place / "model")
 
 
 def test_toxicity_prompts_and_scorers(place: Path) -> None:

@@ -80,10 +80,15 @@ def settle_images(recipe: ImageRecipe) -> ImageRecipe:
 
 
 def settle_generator(recipe: GeneratorRecipe) -> GeneratorRecipe:
-    """The recipe with every path that it names as an absolute one."""
+    """The recipe with every path that it names as an absolute one, and with or without a retrained model."""
     named = {name: _if_there(getattr(recipe, name)) for name in ("data", "forget", "retain")}
-    model = recipe.model if recipe.model in NEW_GENERATORS else _if_there(recipe.model)
-    retrained = recipe.retrained if recipe.retrained in ("train", "none") else _if_there(recipe.retrained)
+    new = recipe.model in NEW_GENERATORS
+    model = recipe.model if new else _if_there(recipe.model)
+    retrained: str | None = recipe.retrained
+    if retrained == "auto":
+        retrained = "train" if new else "none"
+    elif retrained not in ("train", "none"):
+        retrained = _if_there(retrained)
     network = recipe.network
     if network.model not in NEW:
         network = network.model_copy(update={"model": _if_there(network.model)})
