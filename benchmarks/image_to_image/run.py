@@ -5,7 +5,7 @@
 
 Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with the
 recipe's settings of training as far as they have them, or those of --set METHOD.FIELD=VALUE. The run folders stay in
---out, and a run that was broken off goes on.
+--out, and a run that was broken off goes on. `--plot FILE.svg` draws what is forgotten against what is kept.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *MORE])
     parser.add_argument("--set", nargs="*", default=[], help="METHOD.FIELD=VALUE, or .FIELD=VALUE for the recipe")
+    parser.add_argument("--plot", type=Path, help="an SVG of identification against the loss of PSNR")
     given = parser.parse_args()
     content = yaml.safe_load(given.recipe.read_text(encoding="utf-8"))
     shared = content.pop("method")
@@ -83,6 +84,8 @@ def main() -> None:
     table = summary(rows)
     (given.out / "table.json").write_text(json.dumps({"rows": rows, "table": table}, indent=2), encoding="utf-8")
     print(markdown(table))
+    if given.plot is not None:
+        plot(table, given.plot)
 
 
 def rows_of(run: RunFolder, method: str, seed: int, with_others: bool) -> list[dict[str, Any]]:
@@ -122,6 +125,27 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, floa
                 half = t_quantile(len(values) - 1) * spread / math.sqrt(len(values))
             table.setdefault(name, {})[column] = (mean, half)
     return table
+
+
+def plot(table: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
+    """A point a method: dB lost on held-back pictures to keep, and how many of the forgotten are identified."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "expunge"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+    kept, found = "psnr retain_test", "identity_recognition forget"
+    for name, row in table.items():
+        lost = table["base"][kept][0] - row[kept][0]
+        colour = "tab:grey" if name in ("base", "retrained") else "tab:blue"
+        axes.errorbar(lost, row[found][0], yerr=row[found][1], fmt="o", color=colour, markersize=5, linewidth=0.8)
+        axes.annotate(name, (lost, row[found][0]), xytext=(5, 5), textcoords="offset points", fontsize=9)
+    axes.set_xlabel("PSNR lost on pictures to keep, held back (dB)")
+    axes.set_ylabel("forgotten pictures identified (share)")
+    axes.set_ylim(0, 1)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def markdown(table: dict[str, dict[str, tuple[float, float]]]) -> str:
