@@ -94,3 +94,20 @@ def test_a_million_rows_cost_little(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(rows) <= 14
     assert peak < 300 << 20
+
+
+def test_rows_labelled_with_their_own_text(tiny_model_folder: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "kept", random_blocks([12, 20] * 3, seed=1))
+    reference_labels(load_task(tiny_model_folder), table, range(6), tmp_path / "half", 5, text_rows=3)
+    half = TokenTable(tmp_path / "half")
+    for row in range(6):
+        batch = half.batch([row])
+        assert batch.soft_ids is not None
+        assert batch.soft_weights is not None
+        told = batch.labels[0] >= 0
+        weights, ids = (each[0][told] for each in (batch.soft_weights, batch.soft_ids))
+        if row < 3:
+            assert torch.equal(weights, torch.eye(weights.shape[1])[0].expand_as(weights))
+            assert torch.equal(ids[:, 0], batch.labels[0][told])
+        else:
+            assert float(weights.max()) < 1

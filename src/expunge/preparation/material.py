@@ -316,10 +316,12 @@ def retain_table(
 ) -> TokenTable:
     """What is kept, labelled as the method asks; only rows that training draws can be read.
 
-    The user's text is labelled with itself or with what the base model says there (the method's `retain_target`). Text
-    that was sampled from the base model stands for all that it would have said: it always has the base's distribution.
+    The user's text is labelled with itself or with what the base model says there, or one half so and the other so (the
+    method's `retain_target`). Text that was sampled from the base model stands for all that it would have said: it
+    always has the base's distribution.
     """
-    text_rows = sets.own_rows if getattr(method, "retain_target", "text") == "text" else 0
+    share = {"text": 1.0, "both": 0.5, "base": 0.0}[getattr(method, "retain_target", "text")]
+    text_rows = int(sets.own_rows * share)
     if text_rows == len(sets.kept):
         return sets.kept
     rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)

@@ -26,7 +26,7 @@ PENALTY = 1.0
 "weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
 OWN = 0.5
 "share of a token's places that unwanted words must have for the token to be unwanted itself"
-SURE = 1.0
+SURE = 0.5
 "standard deviations by which a weight is told lower than it is at the minimum"
 STEPS = 100
 "iterations of L-BFGS, at most"
@@ -46,8 +46,8 @@ Sides = tuple[Sequence[str], Sequence[str]]
 def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
     """How much each word that stands in a text speaks at least for its being one to forget.
 
-    Its weight less its standard deviation (see `fitted_words`): few texts say what a rare word is, and a weight that may as
-    well be none is not to mark it.
+    Its weight less half its standard deviation (see `fitted_words`): few texts say what a rare word is, and a weight that
+    may as well be none is not to mark it.
     """
     return {word: weight - SURE * deviation for word, (weight, deviation) in fitted_words(tables).items()}
 
