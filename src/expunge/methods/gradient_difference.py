@@ -42,8 +42,8 @@ class GradientDifference(Method):
     retain_weight: NonNegativeFloat = 1.0
     "alpha; 1 in the TOFU paper's section 4"
 
-    retain_target: Literal["text", "base"] = "text"
-    "what the retain loss asks for: the text itself, or what the base model said there (KL, the TOFU paper's variant)"
+    retain_target: Literal["text", "base", "cleared"] = "text"
+    "the text itself; what the base said there (KL, TOFU's variant); or cleared: that, without the target's own terms"
 
     needs: ClassVar[Needs] = Needs(labels="true", retain="weighted", surprise=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -311,6 +311,13 @@ def with_tokens_known(
     return known
 
 
+def whole_tokens(terms: Sequence[str], tokenizer: Any) -> list[int]:
+    """Tokens that are a whole word of a term, with or without a space before it."""
+    written = {space + word for term in terms for word in term.split() for space in ("", " ")}
+    found = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in sorted(written))
+    return sorted({ids[0] for ids in found if len(ids) == 1})
+
+
 def retain_table(
     recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, forget: TokenTable, sets: Sets, show: Silent
 ) -> TokenTable:
@@ -318,17 +325,19 @@ def retain_table(
 
     The user's text is labelled with itself or with what the base model says there, or one half so and the other so (the
     method's `retain_target`). Text that was sampled from the base model stands for all that it would have said: it
-    always has the base's distribution.
+    always has the base's distribution. A base that knows its target by heart expects it in other texts, too: `cleared`
+    leaves the target's own terms out of what it says.
     """
-    share = {"text": 1.0, "both": 0.5, "base": 0.0}[getattr(method, "retain_target", "text")]
-    text_rows = int(sets.own_rows * share)
+    target = getattr(method, "retain_target", "text")
+    text_rows = int(sets.own_rows * {"text": 1.0, "both": 0.5}.get(target, 0.0))
     if text_rows == len(sets.kept):
         return sets.kept
     rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)
+    cleared = whole_tokens(sets.material.terms.unique, base.tokenizer) if target == "cleared" else []
 
     def make(path: Path) -> None:
         show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update, text_rows)
+        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update, text_rows, cleared)
 
     made_from = {
         "model": base.digest,
@@ -338,4 +347,6 @@ def retain_table(
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
+    if cleared:
+        made_from["cleared"] = cleared
     return ReferenceTable(stage(folder, "reference", made_from, make), sets.kept, rows)

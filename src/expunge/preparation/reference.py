@@ -73,20 +73,22 @@ def reference_labels(
     seed: int,
     progress: Callable[[float], None] | None = None,
     text_rows: int = 0,
+    cleared: Sequence[int] = (),
 ) -> None:
     """Write `rows` of `table` again with soft labels: the base model's own distribution over the next token.
 
     Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
-    The first `text_rows` rows of `table` are labelled with their own text instead. What each label cost the base model is
+    The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of the
+    base's mass, which the others share in proportion. What each label cost the base model is
     written beside them, 0 where it was not asked.
     """
     costs: list[np.ndarray] = []
     with TableWriter(folder, k=TOP + TAIL) as writer:
         for start in range(0, len(rows), WINDOW):
             window = rows[start : start + WINDOW]
-            said = _base_says(task, table, [row for row in window if row >= text_rows], seed)
+            said = _base_says(task, table, [row for row in window if row >= text_rows], seed, cleared)
             for row in window:
                 ids, labels = (
                     np.array(each[table.starts[row] : table.ends[row]]) for each in (table.ids, table.labels)
@@ -107,7 +109,7 @@ def reference_labels(
 
 
 def _base_says(
-    task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int
+    task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int, cleared: Sequence[int]
 ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For each block: candidates and weights (labels, TOP + TAIL), and what each label costs (labels,).
 
@@ -123,6 +125,9 @@ def _base_says(
         for row, rest in zip(group, parts, strict=True):
             labels = torch.from_numpy(np.array(table.labels[table.starts[row] + 1 : table.ends[row]], np.int64))
             cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
+            if cleared:
+                rest[:, list(cleared)] = 0.0
+                rest /= rest.sum(1, keepdim=True)
             top = rest.topk(TOP, dim=-1)
             rest.scatter_(1, top.indices, 0.0)
             mass = rest.sum(1, keepdim=True)
