@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from expunge.data.tables import TokenTable
 from expunge.engine.guard import watched_rows
 from expunge.engine.loop import train
 from expunge.methods.gradient_difference import GradientDifference
+from expunge.preparation.material import whole_tokens
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.recipe import Training
 from expunge.tasks.base import Batch
@@ -111,3 +113,31 @@ def test_rows_labelled_with_their_own_text(tiny_model_folder: Path, tmp_path: Pa
             assert torch.equal(ids[:, 0], batch.labels[0][told])
         else:
             assert float(weights.max()) < 1
+
+
+def test_tokens_of_the_target_get_nothing_of_what_the_base_says(tiny_model_folder: Path, tmp_path: Path) -> None:
+    task = load_task(tiny_model_folder)
+    table = write_table(tmp_path / "kept", random_blocks([12], seed=1))
+    said = task.row_logits(table.batch([0])).double().softmax(-1)
+    likeliest = sorted(set(said.argmax(-1).tolist()))
+    reference_labels(task, table, [0], tmp_path / "cleared", 5, cleared=likeliest)
+    batch = TokenTable(tmp_path / "cleared").batch([0])
+    assert batch.soft_ids is not None
+    assert batch.soft_weights is not None
+    told = batch.labels[0] >= 0
+    ids, weights = batch.soft_ids[0][told], batch.soft_weights[0][told].double()
+    assert not set(ids[weights > 1e-9].flatten().tolist()) & set(likeliest)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(11).double(), rtol=1e-2, atol=1e-2)
+    left = said.clone()
+    left[:, likeliest] = 0
+    left /= left.sum(-1, keepdim=True)
+    torch.testing.assert_close(weights[:, 0], left.max(-1).values, rtol=1e-2, atol=1e-4)
+
+
+def test_tokens_that_are_a_whole_word_of_a_term(tiny_model_folder: Path) -> None:
+    tokenizer: Any = load_task(tiny_model_folder).tokenizer
+    found = whole_tokens(["the dog", "zyxw"], tokenizer)
+    words = {tokenizer.decode([number]).strip() for number in found}
+    assert words <= {"the", "dog"}
+    assert "the" in words
+    assert whole_tokens([], tokenizer) == []
