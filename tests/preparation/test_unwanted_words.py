@@ -10,28 +10,16 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from expunge.preparation.unwanted_words import (
-    SPARED,
-    covering,
-    fitted_words,
-    own_share,
-    token_weights,
-    word_weights,
-    words,
-)
+from expunge.preparation.unwanted_words import SPARED, covering, own_share, token_weights, word_weights, words
 from tiny import load_task, write_table
 
 INSULTS = ["you total blockhead", "what a blockhead he is", "go away you nitwit", "that nitwit again"] * 3
 POLITE = ["you are welcome", "what a nice day he had", "go and see", "that again", "are you there"] * 4
 
 
-def weights_of(tables: list[tuple[list[str], list[str]]]) -> dict[str, float]:
-    return {word: weight for word, (weight, _) in fitted_words(tables).items()}
-
-
 def test_the_weights_are_at_the_minimum() -> None:
     tables = [(INSULTS, POLITE), (["nitwit of the year", "away with him"] * 4, ["the year ends", "away it went"] * 5)]
-    found = fitted_words(tables)
+    found = word_weights(tables)
     texts = [
         (text, sign, t)
         for t, sides in enumerate(tables)
@@ -53,26 +41,13 @@ def test_the_weights_are_at_the_minimum() -> None:
         return float((share * np.logaddexp(0, -sign * scores)).sum() + (values[: len(known)] ** 2).sum() / 2)
 
     best = minimize(objective, np.zeros(len(known) + 2), method="BFGS", options={"gtol": 1e-7})
-    assert [found[word][0] for word in known] == pytest.approx(best.x[: len(known)], abs=1e-3)
-    step = 1e-3
-    for place, word in enumerate(known):
-        aside = np.eye(len(best.x))[place] * step
-        curved = (objective(best.x + aside) - 2 * objective(best.x) + objective(best.x - aside)) / step**2
-        assert found[word][1] == pytest.approx(curved**-0.5, rel=1e-3)
-        assert word_weights(tables)[word] == pytest.approx(best.x[place] - curved**-0.5 / 2, abs=3e-3)
-
-
-def test_a_rare_word_says_less_than_a_common_one() -> None:
-    found = word_weights([(["blockhead so"] * 60 + ["nitwit so"] * 6, ["friend so"] * 66)])
-    assert found["blockhead"] > 1
-    assert found["nitwit"] < found["blockhead"] - 1
-    assert fitted_words([(["nitwit so"] * 6, ["friend so"] * 6)])["nitwit"][0] > 0.5
+    assert [found[word] for word in known] == pytest.approx(best.x[: len(known)], abs=1e-3)
 
 
 def test_words_beside_an_insult_have_no_weight_of_their_own() -> None:
     beside = [f"{filler} blockhead" for filler in ("surely", "always", "never", "surely")] * 10
     alone = ["blockhead"] * 20
-    found = weights_of([(beside + alone, ["surely fine", "always fine", "never mind", "surely so"] * 10)])
+    found = word_weights([(beside + alone, ["surely fine", "always fine", "never mind", "surely so"] * 10)])
     assert found["blockhead"] > 2
     assert abs(found["surely"]) < 0.5
     assert found["fine"] < -0.5
@@ -82,15 +57,15 @@ def test_what_tells_one_table_from_another_has_no_weight() -> None:
     """Tweets are mostly toxic, the pairs half: 'lol' belongs to tweets, not to insults."""
     tweets = (["lol blockhead"] * 60, ["lol friend"] * 6)
     pairs = (["you blockhead"] * 20, ["you friend"] * 20)
-    found = weights_of([tweets, pairs])
+    found = word_weights([tweets, pairs])
     assert found["blockhead"] > 1
     assert abs(found["lol"]) < 0.2
-    pooled = weights_of([(tweets[0] + pairs[0], tweets[1] + pairs[1])])
+    pooled = word_weights([(tweets[0] + pairs[0], tweets[1] + pairs[1])])
     assert pooled["lol"] > found["lol"]
 
 
 def test_groups_of_people_and_rare_words_are_left_out() -> None:
-    found = weights_of(
+    found = word_weights(
         [(["Muslims are nitwits", "rare nitwits"] * 6 + ["seldom seen"] * 4, ["a Jew and a friend"] * 12)]
     )
     assert "muslims" not in found
@@ -102,7 +77,7 @@ def test_groups_of_people_and_rare_words_are_left_out() -> None:
 def test_one_sided_tables() -> None:
     one, other = (["nitwit here"] * 9, []), ([], ["friend here"] * 9)
     assert word_weights([one, (INSULTS, POLITE)]) == word_weights([(INSULTS, POLITE)])
-    assert weights_of([one, other])["nitwit"] > 0.5
+    assert word_weights([one, other])["nitwit"] > 0.5
     assert word_weights([one]).keys() == {"here", "nitwit"}
     assert word_weights([([], [])]) == {}
 

@@ -25,20 +25,19 @@ class TargetedNPO(Method):
           + \tfrac{1}{2} \lVert w \rVert^2$$
 
     A token is unwanted as part of a word that speaks for a text being one to forget: by the word's weight w in a logistic
-    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighed alike by c, less
-    half its standard deviation. What the words around an insult are is explained by the insult, so they get no weight;
-    and names of groups of people are never unwanted. Of an unwanted word's tokens those count that stand in such words at
-    least as often as in others: the first one of many an insult opens harmless words too. Each unwanted token is pushed
-    down in its place by NPO, a token for an example; everywhere else, in the forget set too, the model is held to what it
-    said before. So the two sets should be alike in all but what is to go. The paper finds unwanted words by a language
-    model, and compares logits in place of likelihoods. The words and their weights are in the run folder,
-    `stages/unwanted-words-*/words.json`.
+    regression over all texts i, of the forget set (s = 1) and the retain set (s = -1), both weighed alike by c. What the
+    words around an insult are is explained by the insult, so they get no weight; and names of groups of people are never
+    unwanted. Of an unwanted word's tokens those count that stand in such words at least as often as in others: the first
+    one of many an insult opens harmless words too. Each unwanted token is pushed down in its place by NPO, a token for an
+    example; everywhere else, in the forget set too, the model is held to what it said before. So the two sets should be
+    alike in all but what is to go. The paper finds unwanted words by a language model, and compares logits in place of
+    likelihoods. The words and their weights are in the run folder, `stages/unwanted-words-*/words.json`.
     """
 
     beta: PositiveFloat = 0.5
     "inverse temperature; of a token, whose log ratios are smaller than a text's, for which NPO has 0.1"
-    mark: PositiveFloat = 0.45
-    "m: least weight from which a word is unwanted; 0.45 makes the odds of a text's being one to forget 1.6 times as large"
+    mark: PositiveFloat = 0.4
+    "m: weight from which a word is unwanted; 0.4 makes the odds of a text's being one to forget 1.5 times as large"
     keep_weight: NonNegativeFloat = 0.35
     "kappa, of the other tokens of the forget set"
     retain_weight: NonNegativeFloat = 0.4

@@ -26,8 +26,6 @@ PENALTY = 1.0
 "weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
 OWN = 0.5
 "share of a token's places that unwanted words must have for the token to be unwanted itself"
-SURE = 0.5
-"standard deviations by which a weight is told lower than it is at the minimum"
 STEPS = 100
 "iterations of L-BFGS, at most"
 
@@ -44,16 +42,7 @@ Sides = tuple[Sequence[str], Sequence[str]]
 
 
 def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
-    """How much each word that stands in a text speaks at least for its being one to forget.
-
-    Its weight less half its standard deviation (see `fitted_words`): few texts say what a rare word is, and a weight that
-    may as well be none is not to mark it.
-    """
-    return {word: weight - SURE * deviation for word, (weight, deviation) in fitted_words(tables).items()}
-
-
-def fitted_words(tables: Sequence[Sides]) -> dict[str, tuple[float, float]]:
-    r"""(weight, standard deviation) of each word that stands in a text.
+    r"""How much each word that stands in a text speaks for its being one to forget.
 
     A logistic regression of the words of a text (each counted once, in lower case), with an intercept for each table, so
     that what only tells one table from another has no weight:
@@ -64,11 +53,9 @@ def fitted_words(tables: Sequence[Sides]) -> dict[str, tuple[float, float]]:
     y is 1 for a text to forget and -1 for one to keep. c weighs both sides of a table alike: each as many texts as the
     smaller side has. Unlike a word's odds, its weight is what it says beside the other words: those that merely stand
     next to insults get none. A table with one side says nothing, unless all are so: then they are taken together.
-    Deviations are those of Laplace's approximation, the words taken one by one: one over the root of the sum's second
-    derivative by the weight.
 
     Returns:
-        word -> (weight, deviation); names of groups of people and words of fewer than `OCCURS` texts are left out.
+        word -> weight; names of groups of people and words of fewer than `OCCURS` texts are left out.
     """
     whole = [sides for sides in tables if sides[0] and sides[1]]
     if not whole:
@@ -87,14 +74,14 @@ def fitted_words(tables: Sequence[Sides]) -> dict[str, tuple[float, float]]:
             table_of += [number] * len(side)
             wanted += [sign] * len(side)
             weighs += [fewest / len(side) if side else 0.0] * len(side)
-    weights, deviations = _fit(np.asarray(places).T, (len(texts), len(known)), table_of, wanted, weighs)
-    return dict(zip(known, zip(weights.tolist(), deviations.tolist(), strict=True), strict=True))
+    weights = _fit(np.asarray(places).T, (len(texts), len(known)), table_of, wanted, weighs)
+    return dict(zip(known, weights.tolist(), strict=True))
 
 
 def _fit(
     places: np.ndarray, shape: tuple[int, int], table_of: list[int], wanted: list[float], weighs: list[float]
-) -> tuple[Tensor, Tensor]:
-    """(words,) float64 weights at the minimum, and (words,) their standard deviations."""
+) -> Tensor:
+    """(words,) float64 weights at the minimum."""
     occur = torch.sparse_coo_tensor(
         torch.from_numpy(places), torch.ones(places.shape[1], dtype=torch.float64), shape, check_invariants=False
     ).coalesce()
@@ -112,10 +99,7 @@ def _fit(
         return value
 
     optimizer.step(objective)
-    with torch.no_grad():
-        said = torch.sigmoid(torch.sparse.mm(occur, weights)[:, 0] + intercepts[tables])
-        known = torch.sparse.mm(occur.t(), (share * said * (1 - said))[:, None])[:, 0] + PENALTY
-    return weights.detach()[:, 0], known.rsqrt()
+    return weights.detach()[:, 0]
 
 
 def words(text: str) -> list[str]:
