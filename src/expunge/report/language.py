@@ -48,7 +48,11 @@ def _asked_and_done(contents: Contents) -> str:
     text += "."
     text += sizes(sets, ("documents", "blocks", "tokens"))
     if not contents.recipe.get("retain"):
-        text += " No retain set was given: text to keep was sampled from the model itself."
+        text += (
+            " What is kept are the clean statements of the same data."
+            if contents.recipe.get("forget_kind") == "toxicity"
+            else " No retain set was given: text to keep was sampled from the model itself."
+        )
     return text
 
 
