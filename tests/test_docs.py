@@ -25,7 +25,7 @@ from expunge.errors import RecipeError
 from expunge.methods import discovery
 from expunge.methods.discovery import make_method
 from expunge.recipe import Recipe, Training, Verdict, make_recipe
-from expunge.recipe_file import read_recipe
+from expunge.recipe_file import read_recipe, recipe_kind
 from expunge.report import wording
 from expunge.tasks.base import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
@@ -112,10 +112,12 @@ def check_command(command: str) -> None:
     if verb.__name__ not in ("forget", "run"):
         return
     given = bound.arguments
-    overrides = read_overrides(given.get("options", ()))
+    from_file = verb.__name__ == "run" and given["recipe"].is_file()
+    kind = (recipe_kind(given["recipe"]),) if from_file else ()
+    overrides = read_overrides(given.get("options", ()), *kind)
     if given.get("method") is not None:
         overrides = {"method.name": given["method"], **overrides}
-    if verb.__name__ == "run" and given["recipe"].is_file():
+    if from_file:
         recipe = read_recipe(given["recipe"], {"forget": "a topic", **overrides})
     else:
         recipe = make_recipe({"forget": given.get("target", "a topic")}, overrides)
