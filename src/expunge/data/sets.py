@@ -159,7 +159,7 @@ def token_table(
     size = block_size or recipe.data.block_size
 
     def cut(text: TextSet) -> Iterable[Block]:
-        return itertools.islice(iterate_blocks(text.documents(), tokenizer, size), limit)
+        return itertools.islice(blocks(text, recipe, tokenizer, size), limit)
 
     def make(path: Path) -> None:
         counts = [sum(1 for _ in cut(text)) for text in texts]
@@ -185,8 +185,8 @@ def token_table(
     return table
 
 
-def blocks(text: TextSet, recipe: Recipe, tokenizer: Any) -> Iterable[Block]:
-    return iterate_blocks(text.documents(), tokenizer, recipe.data.block_size)
+def blocks(text: TextSet, recipe: Recipe, tokenizer: Any, size: int | None = None) -> Iterable[Block]:
+    return iterate_blocks(text.documents(), tokenizer, size or recipe.data.block_size)
 
 
 def own_text(block: Block) -> tuple[str, int]:

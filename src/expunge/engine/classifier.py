@@ -36,7 +36,7 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
         return
     forget_known = {"reference_nll": _nll(work, work.forget)} if method.needs.reference else {}
     retain_known = {}
-    if method.draws_retain and getattr(method, "retain_target", "text") == "base":
+    if method.draws_retain and getattr(method, "retain_target", "text") != "text":
         retain_known["soft_weights"] = work.original_outputs(work.retain).softmax(-1)
     if not method.draws_retain:
         work.train(
