@@ -157,3 +157,14 @@ def test_it_works_on_transformers_too(name: str) -> None:
         pytest.skip(f"says that it does not: {error.what}")
     assert all(value.isfinite().all() for value in after.values())
     assert not equal(after, before)
+
+
+def test_a_classifier_without_terms_keeps_what_the_base_says(trained: ImageClassifier) -> None:
+    def ended(target: str) -> State:
+        work = work_on(trained)
+        unlearn(work, make_method(settings("gradient_difference") | {"retain_target": target}), ONE_LOSS)
+        return {key: value.clone() for key, value in work.model.state_dict().items()}
+
+    base = ended("base")
+    assert equal(ended("cleared"), base)
+    assert not equal(ended("text"), base)
