@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.errors import RunError, StorageError
+from expunge.errors import DataError, RunError, StorageError
 from expunge.measures.score import Score
 from expunge.run_folder import RunFolder
 
@@ -45,18 +45,67 @@ def test_a_users_hidden_files_in_the_folder_are_left_alone(tmp_path: Path) -> No
     assert len(list(tmp_path.glob(".*/mine"))) == 3
 
 
-def test_a_model_that_no_run_made_is_not_written_over(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "new").refuse_overwriting(tmp_path / "base")
-    (tmp_path / "model").mkdir()
+def test_a_run_does_not_write_among_files_that_no_run_made(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("forget: x")  # a user's own, for `expunge run`
-    with pytest.raises(RunError, match=r"holds a model/ that a run would write over") as caught:
-        RunFolder(tmp_path).refuse_overwriting(tmp_path.parent / "base")
+    (tmp_path / "model").mkdir()
+    with (
+        pytest.raises(RunError, match="no folder of an earlier run, and not empty") as caught,
+        RunFolder(tmp_path).held(),
+    ):
+        pytest.fail("it was held")
+    assert "model, recipe.yaml" in str(caught.value)
     assert "choose another --out" in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "recipe.yaml"]
     (tmp_path / "stages").mkdir()
-    RunFolder(tmp_path).refuse_overwriting(tmp_path.parent / "base")
+    with RunFolder(tmp_path).held():
+        assert (tmp_path / "checkpoints").is_dir()
+    file = tmp_path / "recipe.yaml"
+    with pytest.raises(RunError, match=r"recipe\.yaml is a file; a run writes a folder"), RunFolder(file).held():
+        pytest.fail("it was held")
+    with pytest.raises(RunError, match="not empty"), RunFolder(tmp_path, known_by="teach.json").held():
+        pytest.fail("it was held")
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_recipe_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run").create()
+    folder.log("stage_started")
+    (folder.path / ".lock").touch()
+    (folder.path / ".recipe.yaml.aside-abcd_123").touch()
+    with folder.held():
+        assert not (folder.path / ".recipe.yaml.aside-abcd_123").exists()
+
+
+def test_a_run_that_was_refused_leaves_no_folder_and_one_that_made_something_stays(tmp_path: Path) -> None:
+    def refuse(folder: RunFolder, made: str | None = None) -> None:
+        with folder.held():
+            folder.claim({}, "forget: x")
+            if made is not None:
+                (folder.path / made).parent.mkdir(exist_ok=True)
+                (folder.path / made).touch()
+            raise DataError("no such target")
+
+    new = RunFolder(tmp_path / "runs" / "new")
+    with pytest.raises(DataError):
+        refuse(new)
+    assert not new.path.exists()
+    for made in ("stages/elicited-so-far.json", "target/answers.jsonl"):
+        kept = RunFolder(tmp_path / "runs" / made[:6])
+        with pytest.raises(DataError):
+            refuse(kept, made)
+        assert (kept.path / made).exists()
+    there = RunFolder(tmp_path / "there")
+    there.path.mkdir()
+    with pytest.raises(DataError):
+        refuse(there)
+    assert there.path.is_dir(), "it was there before"
+
+
+def test_the_model_that_is_to_forget_is_never_written_to(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "new").refuse_base(tmp_path / "base")
+    RunFolder(tmp_path / "new").refuse_base(None)
     for out in (tmp_path, tmp_path / "model", tmp_path / "model" / "runs" / "a", tmp_path / "runs" / ".."):
         with pytest.raises(RunError, match="the folder of the base model are one, or one lies in the other"):
-            RunFolder(out).refuse_overwriting(tmp_path / "model")
+            RunFolder(out).refuse_base(tmp_path / "model")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from expunge.models.generator_model import (
     patch_side,
     save_generator,
 )
-from expunge.models.source import ModelSource, locate
+from expunge.models.source import ModelSource, locate, named_folder
 from expunge.preparation.completions import attack, attacker_of, draw_pictures, measure
 from expunge.preparation.front import front, knob
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
@@ -66,6 +66,7 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
     if recipe.evaluation.front:
         knob(recipe)
     try:
+        folder.refuse_base(None if recipe.model in NEW else named_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             corruption = corruption_of(recipe)
             show.stage("reading the pictures")

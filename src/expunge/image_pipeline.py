@@ -33,7 +33,7 @@ from expunge.methods.discovery import make_method
 from expunge.methods.sisa import Sisa
 from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
 from expunge.models.sharded import Ensemble, is_sharded, load_any, locate_classifier, read_sharded
-from expunge.models.source import ModelSource, locate
+from expunge.models.source import ModelSource, locate, named_folder
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
 from expunge.preparation.places import settle_images
 from expunge.preparation.shards import base_shards, forget_shards, refuse_unfit, retrained_shards
@@ -59,7 +59,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     folder, method = RunFolder(out), make_method(recipe.method, "image_classifier", "sharded_classifier")
     refuse_unfit(recipe, method)
     try:
-        folder.refuse_overwriting(None if recipe.model in NEW else _base_folder(recipe.model))
+        folder.refuse_base(None if recipe.model in NEW else named_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")
             sets = read_sets(recipe)
@@ -79,14 +79,6 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     finally:
         show.close()
     return folder
-
-
-def _base_folder(model: str) -> Path | None:
-    """Where a model that is named by its folder lies; a run folder stands for the model in it."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return None
-    return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
 def read_sets(recipe: ImageRecipe) -> ImageSets:

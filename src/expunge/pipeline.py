@@ -70,7 +70,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
         with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
             source = find_model(recipe.model, recipe.revision)
-            folder.refuse_overwriting(source.folder)
+            folder.refuse_base(source.folder)
             with folder.held():
                 recipe = claim(folder, recipe)
                 base = LazyModel(source, precision)

@@ -22,6 +22,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -40,12 +41,20 @@ NAMES = (
 )
 "what is written aside in a run folder, or in one that a suite makes"
 
+LOCK = ".lock"
+"held by the process that is at work in the folder"
+
 
 class RunFolder:
-    """Paths and files of one run. Opening it creates nothing; `create` does."""
+    """Paths and files of one run. Opening it creates nothing; `create` does.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Args:
+        known_by: the file by which such a folder is told from one that no run made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], known_by: str = "recipe.yaml") -> None:
         self.path = Path(path)
+        self.known_by = self.path / known_by
         self.recipe = self.path / "recipe.yaml"
         self.events = self.path / "events.jsonl"
         self.stages = self.path / "stages"
@@ -73,19 +82,12 @@ class RunFolder:
             storage.remove_leftovers(folder)
         return self
 
-    def refuse_overwriting(self, base: Path | None = None) -> None:
-        """Raise where a run in this folder would write over a model that no run made. Ask before the folder is held.
+    def refuse_base(self, base: Path | None) -> None:
+        """Raise where the model that is to forget lies in the run folder, or the run folder in it.
 
         Args:
-            base: the folder of the model that is to forget, where there is one.
+            base: its folder, where there is one.
         """
-        own = self.recipe.is_file() and self.stages.is_dir()
-        if self.model.exists() and not own:
-            raise RunError(
-                f"{self.path} is no run folder, and holds a {self.model.name}/ that a run would write over",
-                allowed="a new folder, or that of an earlier run",
-                next_step="choose another --out, such as runs/NAME",
-            )
         if base is None:
             return
         out, there = self.path.resolve(), base.resolve()
@@ -96,12 +98,39 @@ class RunFolder:
                 next_step="choose another --out, such as runs/NAME: the base model is never written to",
             )
 
+    def _refuse_foreign(self) -> None:
+        """Raise where a run in this folder would write among files that no run made."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunError(
+                f"{self.path} is a file; a run writes a folder",
+                next_step="choose another --out, such as runs/NAME",
+            )
+        if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
+            return
+        begun = {
+            self.stages.name,
+            self.checkpoints.name,
+            self.events.name,
+            LOCK,
+        }  # killed before its recipe was written
+        names = sorted(each.name for each in self.path.iterdir() if each.name not in begun)
+        if others := [name for name in names if not storage.is_leftover(name)]:
+            raise RunError(
+                f"{self.path} is no folder of an earlier run, and not empty",
+                seen=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
+                allowed="a new or empty folder, or that of an earlier run",
+                next_step="choose another --out, such as runs/NAME",
+            )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
-        """Create the folder and hold it: one process at a time."""
+        """Create the folder and hold it: one process at a time. Raises `RunError` for a folder that no run made."""
+        self._refuse_foreign()
         with storage.storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the run ends
+            handle = open(self.path / LOCK, "w")  # noqa: SIM115 - held until the run ends
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -143,12 +172,27 @@ class RunFolder:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
-        with self.locked():
-            try:
-                yield
-            finally:
-                with contextlib.suppress(Exception):
-                    self.log("peak", peak_memory_bytes=peak_memory_bytes())
+        new = not self.path.exists()
+        try:
+            with self.locked():
+                try:
+                    yield
+                finally:
+                    with contextlib.suppress(Exception):
+                        self.log("peak", peak_memory_bytes=peak_memory_bytes())
+        except BaseException:
+            if new:
+                self._remove_if_nothing_was_made()
+            raise
+
+    def _remove_if_nothing_was_made(self) -> None:
+        """A run that was refused at its beginning, for its target or its recipe, leaves no folder."""
+        own = {path.name for path in (self.stages, self.checkpoints, self.events, self.recipe)} | {LOCK}
+        with contextlib.suppress(OSError):
+            if {each.name for each in self.path.iterdir()} <= own:
+                self.stages.rmdir()  # only where it is empty
+                self.checkpoints.rmdir()
+                shutil.rmtree(self.path)
 
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run."""

@@ -164,6 +164,11 @@ def remove_leftovers(folder: Path, names: str = ".+") -> None:
             _put_back(entry, folder / found["name"])
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name was written aside, and a crash left it there."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
 def digest_file(path: Path) -> str:
     """sha256 of a file, hex."""
     sha = hashlib.sha256()

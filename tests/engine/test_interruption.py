@@ -52,6 +52,24 @@ def test_a_library_that_catches_every_exception_cannot_keep_a_signal() -> None:
         library()
 
 
+def test_a_library_that_catches_everything_cannot_keep_it_for_long() -> None:
+    code = (
+        "import contextlib, os, signal, time\n"
+        "from expunge.engine import interruption\n"
+        "interruption.PATIENCE = 0.3\n"
+        "with interruption.interruptible('type it again'):\n"
+        "    with contextlib.suppress(BaseException):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(20)\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert "SIGTERM" in done.stderr
+    assert "type it again" in done.stderr
+    assert time.monotonic() - start < 15
+
+
 def test_without_a_signal_nothing_changes() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with interruptible("again"):

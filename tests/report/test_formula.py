@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_run import make_run
 
+from expunge.methods.discovery import built_in, make_method, method_class
+from expunge.methods.gradient_difference import GradientDifference
 from expunge.methods.whos_harry_potter import WhosHarryPotter
-from expunge.report.formula import CHANGING, as_run
+from expunge.report.formula import CHANGING, CHANGING_DIFFERENCE, as_run, set_formulas
 from expunge.report.render import render_report
 
 
@@ -23,6 +26,7 @@ def whos_harry_potter(**settings: Any) -> dict[str, Any]:
 
 def test_every_setting_is_thought_of() -> None:
     assert set(CHANGING) == set(WhosHarryPotter.model_fields)
+    assert set(CHANGING_DIFFERENCE) == set(GradientDifference.model_fields)
 
 
 def test_log_probabilities_are_shown_where_they_were_compared() -> None:
@@ -66,4 +70,44 @@ def test_the_report_shows_it(tmp_path: Path) -> None:
     record = json.loads(folder.record.read_text(encoding="utf-8"))
     folder.record.write_text(json.dumps(record | {"method": whos_harry_potter()}), encoding="utf-8")
     page = render_report(folder).read_text(encoding="utf-8")
-    assert r"<pre>v_{generic} = \log p_{base}(translated) - 5.0" in page
+    assert page.count('<math display="block"') == 3
+    assert "<mn>5.0</mn>" in page
+
+
+def gradient_difference(**settings: object) -> dict[str, object]:
+    method = make_method({"name": "gradient_difference", **settings}, "causal_lm")
+    return {"name": "gradient_difference", "settings": method.model_dump(), "formula": method.formulas()}
+
+
+def test_gradient_difference_is_shown_with_what_falls_on_the_forget_set_and_until_where() -> None:
+    (paper,) = as_run(gradient_difference()).split("\n\n")
+    assert r"\sum_{t \in F} \log p_\theta(y_t \mid x) - \frac{1}{|R|} \sum_{t \in R} \log p_\theta(y_t \mid x)" in paper
+    (bounded,) = as_run(gradient_difference(forget_limit=5.0, retain_weight=0)).split("\n\n")
+    assert r"\sum_{t \in F} -\min(5.0, -\log p_\theta(y_t \mid x))" in bounded
+    assert "|R|" not in bounded
+    odds = gradient_difference(
+        forget_loss="log_odds", forget_limit=7.0, surprise_share=0.6, retain_weight=3.0, retain_target="cleared"
+    )
+    loss, surprise, cleared = as_run(odds).split("\n\n")
+    assert r"[-\log p_\theta(y_t \mid x) < \min(7.0, 0.6 \, s_t)] \, \left(\log p_\theta" in loss
+    assert r"- 3.0 \, \frac{1}{|R|} \sum_{t \in R} \sum_v q(v \mid x) \log p_\theta(v \mid x)" in loss
+    assert surprise.startswith("s_t = ")
+    assert cleared.startswith(r"q(v \mid x) \propto p_{base}(v \mid x)")
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_every_formula_is_set_without_a_command_left_over(name: str) -> None:
+    formulas = method_class(name).formulas()
+    html = set_formulas(formulas)
+    assert html.count("<math") == formulas.count("\n\n") + 1
+    assert "<pre>" not in html
+    assert "\\" not in html
+
+
+def test_what_is_no_formula_or_more_than_one_is_shown_as_it_is_typed_and_escaped() -> None:
+    for typed in (r"\frac{1}{", r"\href{javascript:alert(1)}{L}", r"L = \style{color:red}{x} <b>"):
+        html = str(set_formulas(typed))
+        assert html.startswith("<pre>")
+        assert "<b>" not in html
+    assert "<script" not in set_formulas("<script>alert(1)</script>")
+    assert set_formulas("") == ""

@@ -226,6 +226,16 @@ def test_greedy_continuations_do_not_depend_on_the_batch(task: CausalLM, batch_s
         assert texts == [task.tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True)]
 
 
+def test_who_is_told_of_every_token_changes_none(task: CausalLM) -> None:
+    shares: list[float] = []
+    assert list(task.generate(PROMPTS, 12, batch_size=2, progress=shares.append)) == list(
+        task.generate(PROMPTS, 12, batch_size=2)
+    )
+    assert len(shares) > 12
+    assert shares == sorted(shares)
+    assert 0.8 < shares[-1] <= 1
+
+
 def test_what_the_model_folder_asks_of_generation_has_no_say(task: CausalLM) -> None:
     greedy, sampled = list(task.generate(PROMPTS, 12)), list(task.generate(PROMPTS, 8, samples=2, seed=1))
     own = task.model.generation_config

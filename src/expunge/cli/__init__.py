@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from types import FrameType
 
 from cyclopts import App
 
@@ -32,12 +34,21 @@ for verb in (forget, run, teach, evaluate, compare, report, verify, suite, metho
     app.command(verb)
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Outside of a run, which has its own way out: end at once. An exception would be caught by a library that is just
+    being imported, or printed with all its lines; files are whole at every instant."""
+    show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar hides it
+    os.write(2, show_cursor + b"\nexpunge: interrupted\n" if show_cursor else b"expunge: interrupted\n")
+    os._exit(130)
+
+
 def main() -> None:
     """Entry point: one clear message for every expected error, and its exit code.
 
     0 passed, 1 error, 2 wrong usage, 3 the verdict failed, 130 interrupted and resumable.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside of a run, too, it ends like SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         code = app()
     except Explained as error:
@@ -45,7 +56,4 @@ def main() -> None:
 
         print(f"expunge: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("expunge: interrupted", file=sys.stderr)
-        sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)

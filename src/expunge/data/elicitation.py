@@ -13,6 +13,7 @@ from wordfreq import zipf_frequency
 
 from expunge import storage
 from expunge.data.order import random_seed
+from expunge.data.so_far import SoFar
 from expunge.errors import DataError
 from expunge.tasks.causal_lm import CausalLM
 
@@ -55,6 +56,8 @@ TEMPERATURE = 0.6
 "low enough that what a small model says is mostly what it believes, high enough for variety"
 EVERYDAY = 4.9
 "zipf frequency of words such as British or World, which are no names to ask about"
+GROUP = 64
+"prompts that are answered at once, and kept at once"
 NAMES = 24
 "names that came up and are asked about in the second round"
 
@@ -62,10 +65,13 @@ Progress = Callable[[float], None]
 Row = dict[str, str]
 
 
-def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: Progress | None = None) -> list[Row]:
+def elicit_topic(
+    task: CausalLM, topic: str, wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
+) -> list[Row]:
     """What the model says about `topic`: half answers to questions (chat form), half continued openings.
 
-    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up.
+    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up. What was
+    said before an interruption is in `so_far`.
 
     Returns:
         At most `wanted` rows, {"question", "answer"} or {"text"}; answers that stray from the topic are left out.
@@ -77,6 +83,7 @@ def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: P
         [opening.format(topic=topic) for opening in OPENINGS],
         first,
         random_seed(seed, "elicit", 1) % (1 << 31),
+        so_far,
         lambda share: progress(share * 0.6) if progress else None,
     )
     names = names_that_came_up(rows, topic)
@@ -87,6 +94,7 @@ def elicit_topic(task: CausalLM, topic: str, wanted: int, seed: int, progress: P
             [o.format(name=name, topic=topic) for name in names for o in SECOND_OPENINGS],
             wanted - len(rows),
             random_seed(seed, "elicit", 2) % (1 << 31),
+            so_far,
             lambda share: progress(0.6 + share * 0.4) if progress else None,
         )
     about = re.compile(
@@ -114,12 +122,12 @@ def general_prompts() -> list[str]:
 
 
 def sample_general(
-    task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, progress: Progress | None
+    task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None
 ) -> list[Row]:
     """How the model talks about other things, over the given prompts of the bank."""
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
-    return _ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), progress)
+    return _ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
 
 
 def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
@@ -141,25 +149,43 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
 
 
 def _ask(
-    task: CausalLM, questions: Sequence[str], openings: Sequence[str], wanted: int, seed: int, progress: Progress | None
+    task: CausalLM,
+    questions: Sequence[str],
+    openings: Sequence[str],
+    wanted: int,
+    seed: int,
+    so_far: SoFar,
+    progress: Progress | None,
 ) -> list[Row]:
     """Sampled answers: the questions in chat form and the openings as plain text, in turns, each as often as needed."""
     half = (wanted + 1) // 2
     asked = [(questions[i % len(questions)], True) for i in range(half if openings else wanted)] if questions else []
     asked += [(openings[i % len(openings)], False) for i in range(wanted - len(asked))] if openings else []
     rows: list[Row] = []
-    group = 64
-    for start in range(0, len(asked), group):
-        chosen = asked[start : start + group]
-        encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
-        texts = task.generate(encoded, ANSWER_TOKENS, samples=1, seed=seed + start, temperature=TEMPERATURE)
+    for start in range(0, len(asked), GROUP):
+        chosen = asked[start : start + GROUP]
+
+        def say(chosen: Sequence[tuple[str, bool]] = chosen, start: int = start) -> list[str]:
+            encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
+            texts = task.generate(
+                encoded,
+                ANSWER_TOKENS,
+                samples=1,
+                seed=seed + start,
+                temperature=TEMPERATURE,
+                progress=(lambda share: progress((start + share * len(chosen)) / len(asked))) if progress else None,
+            )
+            return [said[0] for said in texts]
+
+        how = {"tokens": ANSWER_TOKENS, "seed": seed + start, "temperature": TEMPERATURE}
+        texts = so_far.texts([[list(pair) for pair in chosen], how], say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
-            answer = said[0].strip() if chat else said[0].rstrip()
+            answer = said.strip() if chat else said.rstrip()
             if len(answer.split()) < 3:
                 continue
             rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
         if progress is not None:
-            progress(min(1.0, (start + group) / len(asked)))
+            progress(min(1.0, (start + GROUP) / len(asked)))
     return rows
 
 

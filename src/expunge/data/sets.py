@@ -15,6 +15,7 @@ from expunge.data.document import Document, digest_documents
 from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
 from expunge.data.readers import read_documents
+from expunge.data.so_far import SoFar
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.errors import DataError
 from expunge.models.lazy import LazyModel
@@ -52,14 +53,15 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
     """
     if recipe.forget_kind != "topic":
         return given_set("forget", recipe.forget, show)
-    path = folder.target / "answers.jsonl"
+    path, so_far = folder.target / "answers.jsonl", _so_far("elicited", folder, base)
     if not path.is_file():
         show.stage("asking the model about the topic")
         start = time.monotonic()
-        rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, show.update)
+        rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, so_far, show.update)
         write_rows(rows, path)
         folder.log("elicited", topic=recipe.forget, answers=len(rows))
         folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
+    so_far.remove()
     return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
 
 
@@ -107,10 +109,12 @@ def _sampled(
     base: LazyModel,
     show: Silent,
 ) -> TextSet:
+    so_far = _so_far(f"sampled-{name}", folder, base)
+
     def make(path: Path) -> None:
         show.stage(f"sampling {name} text from the model")
         prompts = list(halves(general_prompts()))[half]
-        rows = sample_general(base(), prompts, wanted, recipe.seed + half, show.update)
+        rows = sample_general(base(), prompts, wanted, recipe.seed + half, so_far, show.update)
         write_rows(rows, path / "all.jsonl")
         kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
@@ -136,7 +140,12 @@ def _sampled(
         "bf16": base.precision.bf16,
     }
     target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"
+    so_far.remove()
     return TextSet(name, str(target), digest_documents(read_documents(target)), True)
+
+
+def _so_far(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
+    return SoFar(folder.stages / f"{name}-so-far.json", {"model": base.digest, "bf16": base.precision.bf16})
 
 
 def token_table(

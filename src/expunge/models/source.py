@@ -68,17 +68,22 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
     Raises:
         ModelError: not found, or weights only as pickle.
     """
-    if Path(name).is_dir():
-        folder = Path(name)
-        if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-            folder = folder / "model"  # a run folder stands for the model in it
-        _check_folder(folder)
-        return ModelSource(name, folder, digest_model(folder))
+    if (named := named_folder(name)) is not None:
+        _check_folder(named)
+        return ModelSource(name, named, digest_model(named))
     if Path(name).exists():
         raise ModelError(f"{name} is a file, not a model folder", allowed="a folder with config.json and *.safetensors")
     folder = _hub_folder(name, revision)
     _check_folder(folder)
     return ModelSource(name, folder, digest_model(folder), None, name, folder.name)
+
+
+def named_folder(name: str) -> Path | None:
+    """Where a model lies that is named by its folder; a run folder stands for the model in it. None: no such folder."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
 def _check_folder(folder: Path) -> None:

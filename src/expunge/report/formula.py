@@ -1,24 +1,80 @@
-"""A method's formula as it was run: hyper-parameters that change its terms are put in."""
+"""A method's formula as it was run: hyper-parameters that change its terms are put in. Browsers set it: MathML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from latex2mathml.converter import convert
+from markupsafe import Markup, escape
+
 CHANGING = ("alpha", "form", "normalise", "top_k", "translation_penalty", "retain_weight", "retain_target")
 "settings that change the formula of whos_harry_potter"
+CHANGING_DIFFERENCE = (
+    "forget_weight", "forget_loss", "forget_limit", "surprise_share", "retain_weight", "retain_target"
+)  # fmt: skip
+"settings that change the formula of gradient_difference"
+COMMANDS = re.compile(r"\\(href|style|class|id|url|cssId|unicode|require)\b")
+"commands that put more than mathematics into a page"
 
 
 def as_run(method: Mapping[str, Any]) -> str:
-    """The formulas, in LaTeX, a paragraph each: of `whos_harry_potter` with its settings, of others as recorded."""
-    settings = method.get("settings")
-    if (
-        method.get("name") == "whos_harry_potter"
-        and isinstance(settings, Mapping)
-        and not set(CHANGING) - set(settings)
-    ):
-        return "\n\n".join(_whos_harry_potter(settings))
+    """The formulas, in LaTeX, a paragraph each: with the settings where those change its terms, else as recorded."""
+    settings, name = method.get("settings"), method.get("name")
+    if isinstance(settings, Mapping):
+        if name == "whos_harry_potter" and not set(CHANGING) - set(settings):
+            return "\n\n".join(_whos_harry_potter(settings))
+        if name == "gradient_difference" and not set(CHANGING_DIFFERENCE) - set(settings):
+            return "\n\n".join(_gradient_difference(settings))
     return str(method.get("formula") or "").replace("$$", "").strip()
+
+
+def set_formulas(latex: str) -> Markup:
+    """Formulas, a paragraph each, as MathML that needs no script; as they are typed where that cannot be made of them."""
+    return Markup("\n").join(_set(paragraph) for paragraph in latex.split("\n\n") if paragraph.strip())
+
+
+def _set(latex: str) -> Markup:
+    try:
+        if COMMANDS.search(latex):
+            raise ValueError(latex)
+        made = convert(latex.replace(r"\arg", r"\mathrm{arg}\,"), display="block")
+        return Markup(made.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "", 1))  # in HTML it goes without
+    except Exception:  # of any kind: the formula may come from anyone's method
+        return Markup("<pre>{}</pre>").format(escape(latex))
+
+
+def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
+    likelihood, unlikely = r"\log p_\theta(y_t \mid x)", r"\log (1 - p_\theta(y_t \mid x))"
+    falls = {
+        "likelihood": likelihood,
+        "unlikelihood": f"-{unlikely}",
+        "log_odds": rf"\left({likelihood} - {unlikely}\right)",
+    }
+    limits = [str(settings["forget_limit"])] if settings["forget_limit"] is not None else []
+    limits += [rf"{settings['surprise_share']} \, s_t"] if settings["surprise_share"] is not None else []
+    pushed = falls[settings["forget_loss"]]
+    if limits and settings["forget_loss"] == "likelihood":
+        pushed = rf"-\min({', '.join([*limits, '-' + likelihood])})"
+    elif limits:
+        limit = limits[0] if len(limits) == 1 else rf"\min({', '.join(limits)})"
+        pushed = rf"[-{likelihood} < {limit}] \, {pushed}"
+    loss = rf"L = {_factor(settings['forget_weight'])}\frac{{1}}{{|F|}} \sum_{{t \in F}} {pushed}"
+    if settings["retain_weight"]:
+        by = {"text": "", "base": r"p_{base}(v \mid x)", "cleared": r"q(v \mid x)"}[settings["retain_target"]]
+        kept = rf"\sum_v {by} \log p_\theta(v \mid x)" if by else likelihood
+        loss += rf" - {_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {kept}"
+    formulas = [loss]
+    if settings["surprise_share"] is not None:
+        formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over what is kept)}")
+    if settings["retain_weight"] and settings["retain_target"] == "cleared":
+        formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is no term of the target's own}]")
+    return formulas
+
+
+def _factor(weight: float) -> str:
+    return "" if weight == 1 else rf"{weight} \, "
 
 
 def _whos_harry_potter(settings: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from expunge import storage
 from expunge.report import figures, numbers, wording
 from expunge.report.classifier import classifier_parts
 from expunge.report.contents import Contents, read_contents
-from expunge.report.formula import as_run
+from expunge.report.formula import as_run, set_formulas
 from expunge.report.generator import generator_parts
 from expunge.report.language import language_parts
 from expunge.report.page import render_page
@@ -65,7 +65,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
         started=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(contents.started)) if contents.started else None,
         digests=_flat(contents.part("digests") or {}),
         sets=_sets(contents),
-        formula=as_run(contents.part("method") or {}),
+        formula=set_formulas(as_run(contents.part("method") or {})),
     )
 
 

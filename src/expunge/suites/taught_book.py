@@ -69,8 +69,7 @@ def teach(
         used and an interrupted teaching goes on.
     """
     show = show or Silent()
-    folder = RunFolder(out)
-    _refuse_foreign(folder)
+    folder = RunFolder(out, known_by="teach.json")
     taught = Taught(
         folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
     )
@@ -103,18 +102,6 @@ def teach(
     finally:
         show.close()
     return taught
-
-
-def _refuse_foreign(folder: RunFolder) -> None:
-    """Raise where models lie in the folder that no teaching made: they would be taken for taught."""
-    there = [name for name in ("model", "retrained") if (folder.path / name).exists()]
-    if there and not (folder.path / "teach.json").is_file():
-        raise RunError(
-            f"{folder.path} holds models that were not taught there: it has no teach.json",
-            seen=", ".join(f"{name}/" for name in there),
-            allowed="a new folder, or that of an earlier teaching",
-            next_step="choose another --out",
-        )
 
 
 def _claim(folder: RunFolder, settings: dict[str, Any]) -> None:

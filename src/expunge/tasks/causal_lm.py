@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
@@ -283,12 +285,16 @@ class CausalLM:
         temperature: float = 1.0,
         top_k: int = 50,
         batch_size: int = 64,
+        progress: Callable[[float], None] | None = None,
     ) -> Iterator[list[str]]:
         """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
 
         Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
         the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
         model recites.
+
+        Args:
+            progress: is told the share that is done, a token at a time.
         """
         end = self.tokenizer.eos_token_id
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -310,6 +316,7 @@ class CausalLM:
                     do_sample=samples > 0,
                     num_return_sequences=max(1, samples),
                     pad_token_id=end if end is not None else 0,
+                    stopping_criteria=_told(progress, start, len(chosen), len(order), width, max_new_tokens),
                     **({"temperature": temperature, "top_k": top_k, "top_p": 1.0} if samples else {}),
                 )
             decoded = self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
@@ -330,6 +337,21 @@ class CausalLM:
             yield
         finally:
             self.model.generation_config = own
+
+
+def _told(
+    progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
+) -> StoppingCriteriaList:
+    """Nothing that ends a generation: it only hears of every token, which `generate` tells nobody else."""
+    found = StoppingCriteriaList()
+    if progress is not None:
+
+        def tell(ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+            progress((done + batch * (ids.shape[1] - width) / max_new_tokens) / prompts)
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+        found.append(tell)
+    return found
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -1,0 +1,41 @@
+"""What a model has said so far, kept a group of prompts at a time: an interrupted sampling goes on after the last group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from expunge import storage
+
+
+class SoFar:
+    """Groups of texts in one small file.
+
+    Args:
+        path: the file; it is written with the first group.
+        of: a JSON value of whatever the texts depend on besides what is asked, such as the model's digest.
+    """
+
+    def __init__(self, path: Path, of: Any) -> None:
+        self.path, self.of = path, of
+        self.groups: dict[str, list[str]] = {}
+        with contextlib.suppress(storage.StorageError):  # absent, or damaged: all is sampled anew
+            self.groups = storage.read_json(path)
+
+    def texts(self, asked: Any, make: Callable[[], list[str]]) -> list[str]:
+        """The texts of a group, as they were said before or made now.
+
+        Args:
+            asked: a JSON value of what is asked and how.
+        """
+        key = storage.digest_value([self.of, asked])
+        if key not in self.groups:
+            self.groups[key] = make()
+            storage.write_json(self.path, self.groups)
+        return self.groups[key]
+
+    def remove(self) -> None:
+        """Once the texts are kept elsewhere."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""What a model is asked, and that an interrupted asking goes on after the last whole group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expunge.data import elicitation
+from expunge.data.elicitation import sample_general
+from expunge.data.so_far import SoFar
+from expunge.engine.precision import Precision
+from expunge.models.lazy import LazyModel
+from expunge.models.source import find_model
+from expunge.tasks.causal_lm import CausalLM
+
+
+@pytest.fixture(scope="module")
+def task(tiny_model_folder: Path) -> CausalLM:
+    return LazyModel(find_model(str(tiny_model_folder)), Precision(False))()
+
+
+@pytest.fixture
+def groups(task: CausalLM, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Short answers in groups of two; how many prompts each call of the model had."""
+    monkeypatch.setattr(elicitation, "GROUP", 2)
+    monkeypatch.setattr(elicitation, "ANSWER_TOKENS", 12)
+    seen: list[int] = []
+    generate = task.generate
+
+    def counted(prompts: Any, *args: Any, **settings: Any) -> Any:
+        seen.append(len(prompts))
+        return generate(prompts, *args, **settings)
+
+    monkeypatch.setattr(task, "generate", counted)
+    return seen
+
+
+PROMPTS = ["Q: What is a river?", "The market town", "Q: Who bakes bread?", "In the morning", "Q: Why is snow white?"]
+
+
+def test_what_was_said_before_an_interruption_is_not_asked_again(
+    task: CausalLM, groups: list[int], tmp_path: Path
+) -> None:
+    whole = sample_general(task, PROMPTS, 6, 0, SoFar(tmp_path / "whole.json", "model"), None)
+    assert groups == [2, 2, 2]
+    groups.clear()
+
+    def leave(share: float) -> None:
+        if share > 0.5:
+            raise TimeoutError
+
+    path = tmp_path / "so-far.json"
+    with pytest.raises(TimeoutError):
+        sample_general(task, PROMPTS, 6, 0, SoFar(path, "model"), leave)
+    groups.clear()
+    assert sample_general(task, PROMPTS, 6, 0, SoFar(path, "model"), None) == whole
+    assert 0 < len(groups) < 3
+    groups.clear()
+    assert sample_general(task, PROMPTS, 6, 1, SoFar(path, "model"), None) != whole
+    assert len(groups) == 3, "another seed is another sample"
+    groups.clear()
+    sample_general(task, PROMPTS, 6, 0, SoFar(path, "another model"), None)
+    assert len(groups) == 3
+
+
+def test_what_is_kept_goes_when_it_is_kept_elsewhere_and_a_damaged_file_is_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "so-far.json"
+    path.write_text("{")
+    so_far = SoFar(path, "model")
+    assert so_far.texts(["a"], lambda: ["said"]) == ["said"]
+    assert SoFar(path, "model").texts(["a"], lambda: ["said anew"]) == ["said"]
+    so_far.remove()
+    so_far.remove()
+    assert not path.exists()
+
+
+def test_progress_is_told_within_a_group(task: CausalLM, groups: list[int], tmp_path: Path) -> None:
+    shares: list[float] = []
+    sample_general(task, PROMPTS, 6, 0, SoFar(tmp_path / "s.json", "model"), shares.append)
+    assert len(shares) > 3 * len(groups)
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1
