@@ -26,7 +26,7 @@ demo: install
 	$(BIN)/expunge forget "Harry Potter" --model smollm2-135m --out runs/demo
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto
 
 test-long: install
 	$(BIN)/python -m pip install --quiet --editable '.[parquet,datasets,lm-eval]'

@@ -75,6 +75,13 @@ class Interrupted(Explained):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or None where nothing is close."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+    """The known name most like `name`, or that it abbreviates; None where nothing is close."""
+    names = list(known)
+    if found := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
+        return found[0]
+    short = name.lower()
+    meant = [
+        each for each in names if len(short) > 1 and short == "".join(word[:1] for word in each.lower().split("_"))
+    ]
+    meant += [each for each in names if len(short) > 2 and each.lower().startswith(short)]
+    return meant[0] if len(meant) == 1 else None

@@ -86,7 +86,7 @@ class GeneratorVerdict(Part):
     forget_frechet: PositiveFloat = 3.0
     "Fréchet distance on pictures to forget, at least so many times the base's"
     forget_recognition: Literal["chance"] = "chance"
-    "identification of the forgotten from completions: the interval must reach down to chance"
+    "identification of the forgotten from completions: the exact interval must reach down to chance"
     share_of_retraining: PositiveFloat = 0.1
     "image passes of unlearning, at most this share of those of training the model"
 

@@ -105,7 +105,11 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise StorageError(f"{path} is missing", next_step="run the command that writes it again") from error
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read {path}", seen=error, next_step="delete it and run again") from error
+        raise StorageError(
+            f"cannot read {path}",
+            seen=error,
+            next_step="run the command that made it again; if that stops here too, delete the file first",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,9 @@ Type = Callable[..., Said]
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Type]:
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
     """Type a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
@@ -46,9 +45,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         assert "Traceback" not in out + err
         return Said(int(left.value.code or 0), out, err)
 
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return run
 
 
 # Help
@@ -218,11 +215,20 @@ def test_a_topic_of_two_words_wants_quotes(typed: Type) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_any_verb(number: signal.Signals, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    from expunge.methods import discovery
-
-    monkeypatch.setattr(discovery, "built_in", lambda: os.kill(os.getpid(), number))
-    assert typed("methods") == Said(130, "", "expunge: interrupted\n")
+def test_a_signal_while_libraries_are_imported_leaves_without_a_traceback(number: signal.Signals) -> None:
+    code = (
+        "import os, sys\n"
+        "class Signalling:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == 'torch': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Signalling())\n"
+        "sys.argv = ['expunge', 'forget', 'Harry Potter', '--out', 'never']\n"
+        "from expunge.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130
+    assert done.stderr == "expunge: interrupted\n"
 
 
 # Verbs that need no run
@@ -231,7 +237,8 @@ def test_a_signal_ends_any_verb(number: signal.Signals, typed: Type, monkeypatch
 def test_methods_are_listed(typed: Type) -> None:
     said = typed("methods")
     assert (said.code, said.err) == (0, "")
-    head, *lines = said.out.splitlines()
+    head, *lines, _, more = said.out.splitlines()
+    assert more.endswith("Each in full: expunge methods NAME")
     assert head.split() == ["method", "language", "images", "generators", "what", "it", "is"]
     assert [line.split()[0] for line in lines] == built_in()
     assert all(len(line.split()) > 5 for line in lines)
@@ -250,11 +257,13 @@ def test_one_method_is_shown(name: str, typed: Type) -> None:
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith(f"{name}\n\n")
     assert method_class(name).citation()[:40] in said.out
-    assert "$$" in said.out
-    assert said.out.rstrip().splitlines()[-2].startswith("works on: ")
-    assert said.out.rstrip().splitlines()[-1].startswith("needs: labels ")
+    assert "$$" not in said.out
+    end = said.out.partition("\nworks on: ")[2]
+    assert "forget set: " in end
+    assert not re.search(r"\b(True|False|None)\b", end)
     for field, info in method_class(name).model_fields.items():
-        assert f"--method.{field} (default {info.default})\n    {info.description}" in said.out
+        default = "none" if info.default is None else info.default
+        assert f"--method.{field} (default {default})\n    {info.description}" in said.out
 
 
 def test_which_models_a_method_is_for(typed: Type) -> None:
@@ -351,3 +360,52 @@ def test_a_method_for_pictures_is_refused_before_anything_is_measured(typed: Typ
         assert said.code == 2
         assert f"the method {method} does not work on language models" in said.err
         assert not Path("run").exists()
+
+
+# Names, and what is no text
+
+
+@pytest.mark.parametrize(
+    ("typed_name", "meant"),
+    [("whp", "whos_harry_potter"), ("gradient_diff", "gradient_difference"), ("NPO", "npo"), ("scrubb", "scrub")],
+)
+def test_a_name_that_is_nearly_right_is_understood(typed: Type, typed_name: str, meant: str) -> None:
+    said = typed("methods", typed_name)
+    assert said.code == 2
+    assert f"did you mean {meant}?" in said.err
+
+
+def test_a_name_that_is_like_none_has_no_guess(typed: Type) -> None:
+    assert "did you mean" not in typed("methods", "lobotomy").err
+
+
+def test_methods_stand_in_columns(typed: Type) -> None:
+    lines = typed("methods").out.splitlines()
+    place = lines[0].index("what it is")
+    for name, line in zip(built_in(), lines[1:], strict=False):
+        assert line.startswith(f"{name} ")
+        assert line[place - 1] == " "
+        assert line[place] != " "
+    assert "sharded" in next(line for line in lines if line.startswith("sisa"))
+
+
+def test_pictures_have_recipes(typed: Type) -> None:
+    Path("faces").mkdir()
+    for number in range(3):
+        Path(f"faces/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    said = typed("forget", "faces", "--out", "runs/faces")
+    assert said.code == 1
+    assert "expunge run recipes/faces.yaml --data" in said.err
+    assert not Path("runs/faces").exists()
+
+
+@pytest.mark.parametrize("verb", [("forget", "Harry Potter"), ("run", "book.yaml")])
+def test_a_run_is_not_written_among_other_files(typed: Type, verb: tuple[str, ...], tiny_model_folder: Path) -> None:
+    Path("book.yaml").write_text(f"forget: Harry Potter\nmodel: {tiny_model_folder}\n")
+    model = () if verb[0] == "run" else ("--model", tiny_model_folder)
+    said = typed(*verb, *model, "--out", ".")
+    assert said.code == 1
+    assert "is no folder of an earlier run, and not empty" in said.err
+    assert "book.yaml" in said.err
+    assert [path.name for path in Path(".").iterdir()] == ["book.yaml"]
+    assert "is a file; a run writes a folder" in typed(*verb, *model, "--out", "book.yaml").err

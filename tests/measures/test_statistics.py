@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from expunge.measures.statistics import (
     bootstrap_interval,
+    exact_lower_limit,
     paired_interval,
     paired_share_interval,
     share_interval,
@@ -23,6 +24,12 @@ def test_wilson_is_that_of_scipy(successes: int, n: int) -> None:
     low, high = wilson_interval(successes, n)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert low < high
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 5), (1, 5), (5, 5), (2, 15), (39, 400), (900, 4000)])
+def test_the_exact_lower_limit_is_that_of_scipy(successes: int, n: int) -> None:
+    expected = binomtest(successes, n).proportion_ci(0.95, "exact").low
+    assert exact_lower_limit(successes, n) == pytest.approx(expected, abs=1e-9)
 
 
 def test_wilson_published_value() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fake_run import make_run
 
+from expunge import storage
 from expunge.errors import RunError
 from expunge.recipe import Recipe
 from expunge.report import compare_runs
@@ -121,3 +122,21 @@ def test_one_run_or_an_unfinished_one_is_refused(tmp_path: Path) -> None:
     other.scores.unlink()
     with pytest.raises(RunError, match="not finished"):
         compare_runs([run, other])
+
+
+def test_a_run_whose_scores_are_not_those_that_were_recorded_is_told(tmp_path: Path) -> None:
+    one, two, three = (make_run(tmp_path / name) for name in ("one", "two", "three"))
+    for folder in (one, two):
+        record = json.loads(folder.record.read_text(encoding="utf-8"))
+        files = {path.name: storage.digest_file(path) for path in (folder.scores, folder.per_example)}
+        record["digests"] = {**record["digests"], "files": files}
+        folder.record.write_text(json.dumps(record), encoding="utf-8")
+    record = json.loads(three.record.read_text(encoding="utf-8"))
+    three.record.write_text(json.dumps(record | {"digests": {}}), encoding="utf-8")
+    shifted(two, after=0.1)
+    facts = dict(compare_runs([one, two, three]).facts)
+    assert facts["Scores"] == (
+        "as recorded",
+        "CHANGED since they were recorded: scores.json, per_example.json",
+        "no record to check them by",
+    )

@@ -214,3 +214,14 @@ def test_unknown_measures_appear_by_their_name(tmp_path: Path) -> None:
     folder.scores.write_text(json.dumps(scores), encoding="utf-8")
     text = words(render_report(folder).read_text(encoding="utf-8"))
     assert "Odd new measure, some split 9 higher – 12.50 [11.00, 14.00]" in text
+
+
+def test_a_report_is_not_replaced_by_one_that_says_less(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    folder.log("finished", passed=True)
+    before = render_report(folder).read_bytes()
+    folder.record.unlink()
+    with pytest.raises(RunError, match=r"has no record\.json: it was removed") as caught:
+        render_report(folder)
+    assert "run the command that started it again" in str(caught.value)
+    assert folder.report.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expunge import storage
+from expunge.characters import clean
 from expunge.measures.score import Which
 from expunge.measures.toxicity.splits import GROUP
 from expunge.run_folder import RunFolder
@@ -52,6 +53,8 @@ def tell(folder: RunFolder) -> int:
             f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {_one_line(check['explain'])}",
             markup=False,
         )
+    for warning in record.get("warnings") or []:
+        console.print(f"  warning {clean(warning)}", markup=False, soft_wrap=True)
     cost = record["cost"]
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
     console.print(f"\nVerdict: {'passed' if verdict['passed'] else 'FAILED'}")
@@ -62,14 +65,16 @@ def tell(folder: RunFolder) -> int:
             soft_wrap=True,
         )
     speed = f", {cost['tokens_per_second']:.0f} tokens/s while unlearning" if "tokens_per_second" in cost else ""
-    console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB")
+    share = cost.get("share_of_retraining")
+    of_retraining = (
+        f", {share:.0%} of what training anew takes" if share is not None and "tokens_trained" in cost else ""
+    )
+    console.print(f"{minutes:.1f} minutes{speed}{of_retraining}, peak memory {peak:.1f} GiB")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
     return 0 if verdict["passed"] else 3
 
 
 def _one_line(text: str, width: int = 150) -> str:
     """On one line of at most `width` characters, with � for what a terminal would obey instead of showing."""
-    from expunge.characters import clean
-
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"

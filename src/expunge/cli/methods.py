@@ -17,25 +17,32 @@ def methods(name: str | None = None, /) -> None:
     name:
         A method.
     """
-    import inspect
-
     from expunge.methods.base import KIND_WORDS
     from expunge.methods.discovery import built_in, installed, method_class
 
     if name is None:
-        lines = [f"{'method':<20} {'language':<9} {'images':<7} {'generators':<11} what it is"]
-        for known in [*built_in(), *installed()]:
-            kind = method_class(known)
-            columns = ("causal_lm", "image_classifier", "image_to_image")
-            language, images, generators = ("yes" if each in kind.needs.kinds else "-" for each in columns)
-            lines.append(
-                f"{known:<20} {language:<9} {images:<7} {generators:<11} {(inspect.getdoc(kind) or '').splitlines()[0]}"
-            )
-        print("\n".join(lines))
+        known = {each: method_class(each) for each in [*built_in(), *installed()]}
+        width = max(map(len, known))
+        print(f"{'method':<{width}}  language  images   generators  what it is")
+        for each, kind in known.items():
+            kinds = kind.needs.kinds
+            language, generators = ("yes" if of in kinds else "-" for of in ("causal_lm", "image_to_image"))
+            images = "yes" if "image_classifier" in kinds else "sharded" if "sharded_classifier" in kinds else "-"
+            print(f"{each:<{width}}  {language:<8}  {images:<7}  {generators:<10}  {kind.citation()}")
+        print("\nimages: classifiers; sharded: one that was trained in shards. Each in full: expunge methods NAME")
         return
     kind = method_class(name)
-    print(f"{name}\n\n{inspect.getdoc(kind)}\n")
+    print(f"{name}\n\n{kind.described()}\n")
     for field, info in kind.model_fields.items():
-        print(f"--method.{field} (default {info.default})\n    {info.description or ''}")
+        print(
+            f"--method.{field} (default {'none' if info.default is None else info.default})\n    {info.description or ''}"
+        )
     print("\nworks on: " + ", ".join(KIND_WORDS[each] for each in kind.needs.kinds))
-    print(f"needs: labels {kind.needs.labels}, forget set {kind.needs.forget}, retain set {kind.needs.retain}")
+    retain = {
+        "never": "not used",
+        "always": "needed",
+        "weighted": "used where retain_weight is above 0",
+    }[kind.needs.retain]
+    print(f"forget set: {'needed' if kind.needs.forget else 'not used'}; retain set: {retain}")
+    if kind.needs.labels == "generic":
+        print("labels: what a model that never read the text would say, made before training")

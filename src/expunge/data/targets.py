@@ -14,6 +14,7 @@ from expunge.errors import DataError, nearest
 
 TargetKind = Literal["path", "dataset", "topic"]
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npz", ".gif", ".tif", ".tiff")
 FILE_SUFFIXES = (
     *(".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".html", ".htm", ".xml", ".csv", ".tsv", ".log"),
     *(".json", ".jsonl", ".ndjson", ".parquet", ".yaml", ".yml"),
@@ -125,11 +126,14 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     skipped.sort(key=lambda entry: entry.path)
     if not files:
         told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
+        pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)
         raise DataError(
             f"the folder {folder} holds no text that can be read",
             seen=told or "an empty folder",
             allowed="text files (.txt, .md, ...), .jsonl, .parquet",
-            next_step="name a folder with text in it, or a single file",
+            next_step="name a folder with text in it, or a single file"
+            if 2 * pictures <= len(skipped) or not pictures
+            else f"for pictures there are recipes: expunge run recipes/faces.yaml --data {folder}, or age_predictor.yaml",
         )
     return files, skipped
 

@@ -9,6 +9,7 @@ from typing import Any
 from expunge.evidence.verdict import Check
 from expunge.generator_recipe import GeneratorVerdict
 from expunge.measures.score import Score, Which
+from expunge.measures.statistics import exact_lower_limit
 
 FORGET = ("forget", "forget_test")
 
@@ -65,16 +66,18 @@ def judge_generator(
 
 
 def _recognition(found: Mapping[tuple[str, str, Which], Score], chances: Mapping[str, float]) -> Check:
-    """Of the splits to forget, the one on which the interval lies highest above chance."""
-    name = "forget_recognition"
-    excess = {
-        split: score.low - chances[split]
-        for split in FORGET
-        if (score := found.get(("identity_recognition", split, "unlearned"))) and split in chances
-    }
-    if not excess:
+    """Of the splits to forget, the one on which the exact interval lies highest above chance."""
+    name, lows = "forget_recognition", {}
+    for split in FORGET:
+        score = found.get(("identity_recognition", split, "unlearned"))
+        if score is not None and split in chances:
+            lows[split] = exact_lower_limit(round(score.value * score.n), score.n)
+    if not lows:
         return Check(name, 0.0, None, False, "not measured")
-    worst = max(excess, key=lambda split: excess[split])
-    score = found["identity_recognition", worst, "unlearned"]
-    explain = f"{score.value:.1%} identified, from {score.low:.1%} to {score.high:.1%}; {chances[worst]:.1%} is chance"
-    return Check(name, chances[worst], score.low, score.low <= chances[worst], explain)
+    worst = max(lows, key=lambda split: lows[split] - chances[split])
+    score, low, chance = found["identity_recognition", worst, "unlearned"], lows[worst], chances[worst]
+    explain = (
+        f"{round(score.value * score.n)} of {score.n} identified{', held back' if worst != 'forget' else ''}: "
+        f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {chance:.1%} is chance"
+    )
+    return Check(name, chance, low, low <= chance, explain)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expunge.evidence.cost import cost
+from expunge.evidence.overshoot import overshoot
 from expunge.evidence.verdict import judge
 from expunge.measures.score import Score
 from expunge.recipe import Recipe, Verdict
@@ -115,6 +116,7 @@ def make_record(
     if thresholds != recipe.verdict.model_dump():
         told.append("the thresholds in recipe.yaml were changed after the training; those from before it count")
     told += newer_versions(used)
+    told += [further] if (further := overshoot(scores)) is not None else []
     not_tested = list(NOT_TESTED)
     if not any(score.measure == "accuracy" for score in scores):
         not_tested.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")

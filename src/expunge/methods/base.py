@@ -97,6 +97,11 @@ class Method(Part):
         return "\n\n".join(" ".join(formula.split()) for formula in found)
 
     @classmethod
+    def described(cls) -> str:
+        """The docstring for a terminal: its formulas set off, in LaTeX."""
+        return re.sub(r"\$\$(.+?)\$\$", r"    \1", inspect.getdoc(cls) or cls.__name__, flags=re.DOTALL)
+
+    @classmethod
     def has_loss(cls) -> bool:
         return cls.loss is not Method.loss
 

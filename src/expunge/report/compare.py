@@ -80,10 +80,24 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
     for folder in folders:
         folder.require().read_scores()
     runs = dict(zip(names_of(folders), map(read_contents, folders), strict=True))
-    comparison = Comparison(names=tuple(runs), facts=_facts(list(runs.values())), lines=_lines(runs))
+    facts = (*_facts(list(runs.values())), ("Scores", tuple(map(_as_recorded, folders, runs.values()))))
+    comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs))
     if out is not None:
         storage.write_text(out, _page(comparison))
     return comparison
+
+
+def _as_recorded(folder: RunFolder, run: Contents) -> str:
+    """Whether a run's scores are still those of its record; the whole folder is checked by `expunge verify`."""
+    files = (run.part("digests") or {}).get("files")
+    if not isinstance(files, Mapping):
+        return "no record to check them by"
+    changed = [
+        path.name
+        for path in (folder.scores, folder.per_example)
+        if files.get(path.name) != (storage.digest_file(path) if path.is_file() else None)
+    ]
+    return f"CHANGED since they were recorded: {', '.join(changed)}" if changed else "as recorded"
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:

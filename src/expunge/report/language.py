@@ -45,6 +45,8 @@ def _asked_and_done(contents: Contents) -> str:
     text = f"{method} was applied to the model"
     text += f" in {numbers.count(cost['steps'])} steps" if cost.get("steps") else ""
     text += f", {numbers.seconds(cost['seconds_total'])} in all" if cost.get("seconds_total") is not None else ""
+    if (share := cost.get("share_of_retraining")) is not None:
+        text += f", on {numbers.share(share, 0)} of the tokens that training without the forget set took"
     text += "."
     text += sizes(sets, ("documents", "blocks", "tokens"))
     if not contents.recipe.get("retain"):

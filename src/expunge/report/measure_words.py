@@ -350,8 +350,8 @@ CHECKS = {
     ),
     "forget_recognition": Check(
         "Identification of the forgotten",
-        "How far down the interval reaches of the share of forgotten pictures that the completion identifies; the limit is "
-        "chance.",
+        "How far down the exact interval (Clopper and Pearson) reaches of the share of forgotten pictures that the "
+        "completion identifies, trained on or held back, whichever is further above; the limit is chance.",
         "at most",
         "area",
     ),

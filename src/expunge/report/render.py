@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge import storage
+from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
 from expunge.report.classifier import classifier_parts
 from expunge.report.contents import Contents, read_contents
@@ -24,7 +25,16 @@ from expunge.run_folder import RunFolder
 
 
 def render_report(folder: RunFolder) -> Path:
-    """Write `report.html` of a run and return its path. Raises `RunError` unless `folder` is a run folder."""
+    """Write `report.html` of a run and return its path.
+
+    Raises:
+        RunError: no run folder; or one whose run has ended, and whose record was removed since.
+    """
+    if not folder.record.is_file() and any(folder.read_events("finished")):
+        raise RunError(
+            f"{folder.path} has no record.json: it was removed, and a report without it would say less than the one there",
+            next_step="run the command that started it again; it writes what is missing from what is in the folder",
+        )
     storage.write_text(folder.report, report_page(folder))
     return folder.report
 

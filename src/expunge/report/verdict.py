@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -94,7 +95,7 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
         limit=limit,
         value=measured,
         passed=passed if isinstance(passed, bool) else None,
-        explain=str(check.get("explain") or ""),
+        explain=re.sub(r"(\d)%", "\\1\u00a0%", str(check.get("explain") or "")),  # as in the rest of the page
     )
 
 
