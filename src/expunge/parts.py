@@ -53,4 +53,5 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
 
 def _wanted(message: str) -> str:
     """What a value has to be, of pydantic's sentence about one that is not so."""
-    return message.removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable to parse")[0]
+    wanted = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    return wanted.partition(", unable to parse")[0].partition(", got a number")[0]
