@@ -196,3 +196,38 @@ def test_scores_come_back_with_their_examples(tmp_path: Path) -> None:
     assert "values" not in json.loads(folder.scores.read_text())[0]
     folder.per_example.unlink()
     assert [one.examples for one in folder.read_scores()] == [(), ()]
+
+
+def test_who_does_not_get_the_folder_takes_nothing_from_who_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands that both saw no folder: the second one leaves the first one's files alone."""
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    with first.held():
+        first.claim({}, "forget: x")
+        with monkeypatch.context() as patch:
+            exists = Path.exists
+            patch.setattr(Path, "exists", lambda path: path != second.path and exists(path))
+            with pytest.raises(RunError, match="another process is at work"), second.held():
+                pytest.fail("it was held twice")
+        assert first.recipe.is_file()
+        assert first.stages.is_dir()
+
+
+def test_a_folder_whose_name_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long"), RunFolder(tmp_path / ("x" * 300)).held():
+        pytest.fail("it was held")
+
+
+def test_checkpoints_of_an_interrupted_first_training_stay(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+
+    def leave() -> None:
+        with folder.held():
+            (folder.checkpoints / "fitting").mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert (folder.checkpoints / "fitting").is_dir()
+    assert folder.stages.is_dir()

@@ -3,7 +3,8 @@
 ```
 recipe.yaml        the recipe with every default filled in
 events.jsonl       one line an event: stages, steps, probes, warnings
-stages/            cached results of preparation and measuring, one folder each, keyed by what they were made from
+stages/            cached results of preparation and measuring, one folder each, keyed by what they were made from; and what
+                   a model has said so far (NAME-so-far.json), while it is being asked
 checkpoints/       the last good state of the unlearning loop
 target/            what a topic was taken to mean, as text to read and edit (topics only)
 anchors.yaml       the anchored terms and their translations (where the method uses them)
@@ -126,9 +127,13 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[RunFolder]:
-        """Create the folder and hold it: one process at a time. Raises `RunError` for a folder that no run made."""
-        self._refuse_foreign()
+        """Create the folder and hold it: one process at a time. Raises `RunError` for a folder that no run made.
+
+        A folder that is new goes again where an error ends the work before anything was made.
+        """
         with storage.storage_errors(self.path):
+            self._refuse_foreign()
+            new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             handle = open(self.path / LOCK, "w")  # noqa: SIM115 - held until the run ends
         try:
@@ -141,8 +146,21 @@ class RunFolder:
         try:
             self.create()  # only now: it clears away what another process may be writing
             yield self
+        except BaseException:
+            if new:
+                self._remove_if_nothing_was_made()
+            raise
         finally:
             handle.close()
+
+    def _remove_if_nothing_was_made(self) -> None:
+        """A run that was refused at its beginning, for its target or its recipe, leaves no folder."""
+        own = {path.name for path in (self.stages, self.checkpoints, self.events, self.recipe)} | {LOCK}
+        with contextlib.suppress(OSError):
+            made = [*self.checkpoints.iterdir(), *self.stages.iterdir()]
+            if not made and {each.name for each in self.path.iterdir()} <= own:
+                self.recipe.unlink(missing_ok=True)  # first: without it, what is left is a folder of a run that begins
+                shutil.rmtree(self.path)
 
     def claim(
         self, recipe: Mapping[str, Any], text: str, free: Collection[str] = (), held: Mapping[str, Any] | None = None
@@ -172,27 +190,12 @@ class RunFolder:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
-        new = not self.path.exists()
-        try:
-            with self.locked():
-                try:
-                    yield
-                finally:
-                    with contextlib.suppress(Exception):
-                        self.log("peak", peak_memory_bytes=peak_memory_bytes())
-        except BaseException:
-            if new:
-                self._remove_if_nothing_was_made()
-            raise
-
-    def _remove_if_nothing_was_made(self) -> None:
-        """A run that was refused at its beginning, for its target or its recipe, leaves no folder."""
-        own = {path.name for path in (self.stages, self.checkpoints, self.events, self.recipe)} | {LOCK}
-        with contextlib.suppress(OSError):
-            if {each.name for each in self.path.iterdir()} <= own:
-                self.stages.rmdir()  # only where it is empty
-                self.checkpoints.rmdir()
-                shutil.rmtree(self.path)
+        with self.locked():
+            try:
+                yield
+            finally:
+                with contextlib.suppress(Exception):
+                    self.log("peak", peak_memory_bytes=peak_memory_bytes())
 
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run."""

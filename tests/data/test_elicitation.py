@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,14 @@ def test_what_was_said_before_an_interruption_is_not_asked_again(
 
 def test_what_is_kept_goes_when_it_is_kept_elsewhere_and_a_damaged_file_is_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "so-far.json"
-    path.write_text("{")
-    so_far = SoFar(path, "model")
-    assert so_far.texts(["a"], lambda: ["said"]) == ["said"]
-    assert SoFar(path, "model").texts(["a"], lambda: ["said anew"]) == ["said"]
+    for damaged in ("{", "[]", "3"):
+        path.write_text(damaged)
+        so_far = SoFar(path, "model")
+        assert so_far.texts(["a"], 1, lambda: ["said"]) == ["said"]
+        assert SoFar(path, "model").texts(["a"], 1, lambda: ["said anew"]) == ["said"]
+    (key,) = json.loads(path.read_text())
+    path.write_text(json.dumps({key: ["said", "too", "often"]}))
+    assert SoFar(path, "model").texts(["a"], 1, lambda: ["said anew"]) == ["said anew"]
     so_far.remove()
     so_far.remove()
     assert not path.exists()

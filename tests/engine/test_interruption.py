@@ -113,3 +113,10 @@ def test_a_call_that_does_not_listen_is_left_too() -> None:
     assert process.returncode == 130
     assert time.monotonic() - begun < 5
     assert "type it again" in said
+
+
+def test_a_message_that_nobody_reads_keeps_no_process_alive() -> None:
+    code = (
+        "import os; from expunge.leaving import leave_now; r, w = os.pipe(); os.close(r); os.dup2(w, 2); leave_now('x')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 130

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fake_run import make_run
 
-from expunge.methods.discovery import built_in, make_method, method_class
+from expunge.methods.discovery import make_method
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.methods.whos_harry_potter import WhosHarryPotter
-from expunge.report.formula import CHANGING, CHANGING_DIFFERENCE, as_run, set_formulas
+from expunge.report.formula import CHANGING, CHANGING_DIFFERENCE, as_run
 from expunge.report.render import render_report
 
 
@@ -95,19 +95,18 @@ def test_gradient_difference_is_shown_with_what_falls_on_the_forget_set_and_unti
     assert cleared.startswith(r"q(v \mid x) \propto p_{base}(v \mid x)")
 
 
-@pytest.mark.parametrize("name", built_in())
-def test_every_formula_is_set_without_a_command_left_over(name: str) -> None:
-    formulas = method_class(name).formulas()
-    html = set_formulas(formulas)
-    assert html.count("<math") == formulas.count("\n\n") + 1
-    assert "<pre>" not in html
-    assert "\\" not in html
+def test_the_noise_of_a_generators_method_is_that_of_the_run() -> None:
+    method = make_method({"name": "encoder_scrubbing", "noise": "constant"}, "image_to_image")
+    shown = as_run({"name": "encoder_scrubbing", "settings": method.model_dump(), "formula": method.formulas()})
+    assert shown.endswith(r"n = \mu")
+    assert as_run(
+        {"name": "encoder_scrubbing", "settings": {"noise": "normal"}, "formula": method.formulas()}
+    ).endswith(r"n \sim \mathcal{N}(\mu, \sigma^2)")
 
 
-def test_what_is_no_formula_or_more_than_one_is_shown_as_it_is_typed_and_escaped() -> None:
-    for typed in (r"\frac{1}{", r"\href{javascript:alert(1)}{L}", r"L = \style{color:red}{x} <b>"):
-        html = str(set_formulas(typed))
-        assert html.startswith("<pre>")
-        assert "<b>" not in html
-    assert "<script" not in set_formulas("<script>alert(1)</script>")
-    assert set_formulas("") == ""
+@pytest.mark.parametrize("settings", [{"forget_loss": "hinge"}, {"retain_target": "other"}, {"retain_target": []}])
+def test_settings_of_another_version_leave_the_formula_as_recorded(settings: dict[str, object]) -> None:
+    recorded = gradient_difference()
+    recorded["settings"] = {**recorded["settings"], **settings}  # type: ignore[dict-item]
+    assert as_run(recorded) == recorded["formula"]
+    assert as_run({"name": "max_loss", "settings": {"noise": "pink"}, "formula": "L"}) == "L"

@@ -63,11 +63,18 @@ def test_at_many_random_moments(commands: Commands, place: Path, command: Sequen
 
 
 def kill_at_every(
-    function: str, number: int, commands: Commands, place: Path, command: Sequence[str], whole: Whole
+    function: str, numbers: Sequence[int], commands: Commands, place: Path, command: Sequence[str], whole: Whole
 ) -> None:
-    """Kill each attempt as call `number` of a function begins, until one ends before that."""
-    out = place / f"killed-at-{function.replace(':', '-')}"
-    for _ in range(300):
+    """Kill each attempt as one of its calls of a function begins, until one ends before that.
+
+    Args:
+        numbers: which call, drawn anew for each attempt. Its largest is more than the longest stage needs: with a smaller one
+            no attempt would ever finish it.
+    """
+    generator = random.Random(function)
+    out = place / f"killed-at-{function.replace(':', '-')}-{numbers[0]}"
+    for _ in range(400):
+        number = generator.choice(numbers)
         ended = commands.run([*command, "--out", out.name], place, on_call=(function, number, signal.SIGKILL))
         if ended.code != -signal.SIGKILL:
             break
@@ -79,12 +86,12 @@ def kill_at_every(
 def test_right_before_a_file_gets_its_name(
     commands: Commands, place: Path, command: Sequence[str], whole: Whole
 ) -> None:
-    kill_at_every("os:replace", 9, commands, place, command, whole)
+    kill_at_every("os:replace", [9], commands, place, command, whole)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("function", ["os:replace", "os:fsync", "shutil:rmtree"])
+@pytest.mark.parametrize(("function", "most"), [("os:replace", 12), ("os:fsync", 24), ("shutil:rmtree", 3)])
 def test_at_every_touch_of_the_disk(
-    function: str, commands: Commands, place: Path, command: Sequence[str], whole: Whole
+    function: str, most: int, commands: Commands, place: Path, command: Sequence[str], whole: Whole
 ) -> None:
-    kill_at_every(function, 3, commands, place, command, whole)
+    kill_at_every(function, range(1, most + 1), commands, place, command, whole)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -21,6 +20,7 @@ from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.errors import Explained
+from expunge.leaving import leave_now
 
 app = App(
     name="expunge",
@@ -37,9 +37,7 @@ for verb in (forget, run, teach, evaluate, compare, report, verify, suite, metho
 def _leave(number: int, frame: FrameType | None) -> None:
     """Outside of a run, which has its own way out: end at once. An exception would be caught by a library that is just
     being imported, or printed with all its lines; files are whole at every instant."""
-    show_cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar hides it
-    os.write(2, show_cursor + b"\nexpunge: interrupted\n" if show_cursor else b"expunge: interrupted\n")
-    os._exit(130)
+    leave_now("expunge: interrupted\n")
 
 
 def main() -> None:

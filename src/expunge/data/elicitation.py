@@ -178,7 +178,7 @@ def _ask(
             return [said[0] for said in texts]
 
         how = {"tokens": ANSWER_TOKENS, "seed": seed + start, "temperature": TEMPERATURE}
-        texts = so_far.texts([[list(pair) for pair in chosen], how], say)
+        texts = so_far.texts([list(pair) for pair in chosen], how, say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said.strip() if chat else said.rstrip()
             if len(answer.split()) < 3:

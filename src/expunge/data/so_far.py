@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ class SoFar:
         self.path, self.of = path, of
         self.groups: dict[str, list[str]] = {}
         with contextlib.suppress(storage.StorageError):  # absent, or damaged: all is sampled anew
-            self.groups = storage.read_json(path)
+            found = storage.read_json(path)
+            self.groups = found if isinstance(found, dict) else {}
 
-    def texts(self, asked: Any, make: Callable[[], list[str]]) -> list[str]:
-        """The texts of a group, as they were said before or made now.
+    def texts(self, prompts: Sequence[Any], how: Any, make: Callable[[], list[str]]) -> list[str]:
+        """The texts of a group, one a prompt, as they were said before or made now.
 
         Args:
-            asked: a JSON value of what is asked and how.
+            prompts: what is asked; how: a JSON value of what else decides the texts.
         """
-        key = storage.digest_value([self.of, asked])
-        if key not in self.groups:
+        key = storage.digest_value([self.of, list(prompts), how])
+        if len(self.groups.get(key, ())) != len(prompts):
             self.groups[key] = make()
             storage.write_json(self.path, self.groups)
         return self.groups[key]

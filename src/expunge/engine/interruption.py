@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from expunge.errors import Interrupted
+from expunge.leaving import leave_now
 
 PATIENCE = 4.0
 "seconds that a computation may go on after a signal: a backward pass of a large model does not listen for longer"
@@ -54,7 +55,5 @@ def _end_where_it_stays(reader: int, left: threading.Event, next_step: str) -> N
     """Wait for a signal's byte; end the process where the main thread has not left in time."""
     while byte := os.read(reader, 1):
         if byte[0] in (signal.SIGINT, signal.SIGTERM) and not left.wait(PATIENCE):
-            message = f"expunge: interrupted by {signal.Signals(byte[0]).name}\n  next:    {next_step}\n"
-            os.write(2, message.encode())
-            os._exit(Interrupted.exit_code)
+            leave_now(f"expunge: interrupted by {signal.Signals(byte[0]).name}\n  next:    {next_step}\n")
     os.close(reader)

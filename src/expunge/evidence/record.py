@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from expunge.engine.loop import Trained
 
 PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "wordfreq")
+PAGE_PACKAGES = ("jinja2", "latex2mathml")
+"what a report's bytes depend on, and no figure"
 
 NOT_TESTED = [
     "Whether the forgotten can be brought back by training the model again on related text (relearning).",
@@ -33,7 +35,7 @@ NOT_TESTED = [
 def versions() -> dict[str, str]:
     """Versions of what a run's figures depend on."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *PAGE_PACKAGES):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -43,7 +45,7 @@ def versions() -> dict[str, str]:
 
 def newer_versions(used: Mapping[str, str]) -> list[str]:
     """What to tell where a model is measured with other versions than those it was made with."""
-    newer = {name: now for name, now in versions().items() if used.get(name) != now}
+    newer = {name: now for name, now in versions().items() if used.get(name) != now and name not in PAGE_PACKAGES}
     if not newer:
         return []
     listed = ", ".join(f"{name} {now} ({used.get(name, 'none')})" for name, now in newer.items())

@@ -14,7 +14,7 @@ from expunge.data.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError, RunError
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_verdict import judge_images
-from expunge.evidence.record import versions, vouched
+from expunge.evidence.record import PAGE_PACKAGES, versions, vouched
 from expunge.evidence.verdict import judge
 from expunge.generator_recipe import GeneratorRecipe, GeneratorVerdict
 from expunge.image_recipe import ImageRecipe, ImageVerdict
@@ -28,6 +28,9 @@ PARTS = ("digests", "verdict", "versions", "cost")
 "mappings that every record holds"
 MODELS, FILES = ("model", "base model"), ("files", "toxicity prompts")
 "mappings of digests: those that every record holds, and those that it may hold"
+
+JUDGING = ("expunge",)
+"packages that a verdict depends on, beside the scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ def _digest(target: str) -> str | None:
 def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) -> Finding:
     if not folder.scores.is_file() or "thresholds" not in record:
         return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
+    if not _same_version(record, JUDGING):
+        return Finding("the verdict: another version of expunge judged", None)
     try:
         scores, thresholds = folder.read_scores(), record["thresholds"]
         if isinstance(recipe, ImageRecipe):
@@ -221,13 +226,18 @@ def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) ->
     )
 
 
+def _same_version(record: Mapping[str, Any], packages: Iterable[str]) -> bool:
+    used, now = record.get("versions"), versions()
+    return not isinstance(used, dict) or all(used.get(name) == now.get(name) for name in packages)
+
+
 def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
     if not folder.report.is_file():
         return Finding("report.html is missing", False)
     if not isinstance(record.get("versions"), dict):
         return Finding("report.html: the record does not say which version wrote it", None)
-    if record["versions"].get("expunge") != versions().get("expunge"):
-        return Finding("report.html: another version of expunge wrote it", None)
+    if not _same_version(record, (*JUDGING, *PAGE_PACKAGES)):
+        return Finding("report.html: another version of expunge, or of what sets its pages, wrote it", None)
     try:
         # Written anew after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")

@@ -1,13 +1,9 @@
-"""A method's formula as it was run: hyper-parameters that change its terms are put in. Browsers set it: MathML."""
+"""A method's formula as it was run: hyper-parameters that change its terms are put in."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-
-from latex2mathml.converter import convert
-from markupsafe import Markup, escape
 
 CHANGING = ("alpha", "form", "normalise", "top_k", "translation_penalty", "retain_weight", "retain_target")
 "settings that change the formula of whos_harry_potter"
@@ -15,34 +11,29 @@ CHANGING_DIFFERENCE = (
     "forget_weight", "forget_loss", "forget_limit", "surprise_share", "retain_weight", "retain_target"
 )  # fmt: skip
 "settings that change the formula of gradient_difference"
-COMMANDS = re.compile(r"\\(href|style|class|id|url|cssId|unicode|require)\b")
-"commands that put more than mathematics into a page"
+NORMAL = r"n \sim \mathcal{N}(\mu, \sigma^2)"
+NOISES = {
+    "normal": NORMAL,
+    "uniform": r"n \sim \mathcal{U}(\mu - \sqrt{3} \sigma, \mu + \sqrt{3} \sigma)",
+    "constant": r"n = \mu",
+}
+"what stands for pictures to forget, by the setting `noise` of methods for generators"
 
 
 def as_run(method: Mapping[str, Any]) -> str:
     """The formulas, in LaTeX, a paragraph each: with the settings where those change its terms, else as recorded."""
     settings, name = method.get("settings"), method.get("name")
-    if isinstance(settings, Mapping):
+    recorded = str(method.get("formula") or "").replace("$$", "").strip()
+    if not isinstance(settings, Mapping):
+        return recorded
+    try:
         if name == "whos_harry_potter" and not set(CHANGING) - set(settings):
             return "\n\n".join(_whos_harry_potter(settings))
         if name == "gradient_difference" and not set(CHANGING_DIFFERENCE) - set(settings):
             return "\n\n".join(_gradient_difference(settings))
-    return str(method.get("formula") or "").replace("$$", "").strip()
-
-
-def set_formulas(latex: str) -> Markup:
-    """Formulas, a paragraph each, as MathML that needs no script; as they are typed where that cannot be made of them."""
-    return Markup("\n").join(_set(paragraph) for paragraph in latex.split("\n\n") if paragraph.strip())
-
-
-def _set(latex: str) -> Markup:
-    try:
-        if COMMANDS.search(latex):
-            raise ValueError(latex)
-        made = convert(latex.replace(r"\arg", r"\mathrm{arg}\,"), display="block")
-        return Markup(made.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "", 1))  # in HTML it goes without
-    except Exception:  # of any kind: the formula may come from anyone's method
-        return Markup("<pre>{}</pre>").format(escape(latex))
+        return recorded.replace(NORMAL, NOISES[settings["noise"]]) if "noise" in settings else recorded
+    except (KeyError, TypeError):  # settings of another version
+        return recorded
 
 
 def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:

@@ -15,9 +15,10 @@ from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
 from expunge.report.classifier import classifier_parts
 from expunge.report.contents import Contents, read_contents
-from expunge.report.formula import as_run, set_formulas
+from expunge.report.formula import as_run
 from expunge.report.generator import generator_parts
 from expunge.report.language import language_parts
+from expunge.report.mathml import set_formulas
 from expunge.report.page import render_page
 from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict import verdict_words
@@ -30,7 +31,7 @@ def render_report(folder: RunFolder) -> Path:
     Raises:
         RunError: no run folder; or one whose run has ended, and whose record was removed since.
     """
-    if not folder.record.is_file() and any(folder.read_events("finished")):
+    if not folder.record.is_file() and folder.report.is_file() and any(folder.read_events("finished")):
         raise RunError(
             f"{folder.path} has no record.json: it was removed, and a report without it would say less than the one there",
             next_step="run the command that started it again; it writes what is missing from what is in the folder",
