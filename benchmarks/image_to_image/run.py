@@ -27,15 +27,19 @@ from expunge.run_folder import RunFolder
 
 METHODS = ("encoder_scrubbing", "max_loss", "noisy_label", "retain_label", "random_encoder")
 MORE = ("constrained_scrubbing", "decoupling")
-COLUMNS = (
-    ("frechet", "retain_test"),
-    ("psnr", "retain_test"),
-    ("frechet", "forget"),
-    ("frechet", "forget_test"),
-    ("identity_recognition", "forget"),
-    ("class_recognition", "forget"),
-    ("leak_decoder", "forget"),
-)
+AGAINST_BASE = {
+    "Fréchet kept, of base": ("frechet", "retain_test", lambda ours, base: ours / base),
+    "PSNR kept, dB lost": ("psnr", "retain_test", lambda ours, base: base - ours),
+    "Fréchet forgotten, of base": ("frechet", "forget", lambda ours, base: ours / base),
+}
+"columns against the base model of the same seed: pictures differ from seed to seed, and so do their Fréchet distances"
+COLUMNS = {
+    "identified, forgotten": ("identity_recognition", "forget"),
+    "identified, forgotten, held back": ("identity_recognition", "forget_test"),
+    "after decoder attack": ("leak_decoder", "forget"),
+}
+PASSED = "verdicts passed"
+LOST, FOUND = "PSNR kept, dB lost", "identified, forgotten"
 
 
 def stage_model(run: RunFolder, name: str) -> str:
@@ -93,31 +97,29 @@ def rows_of(run: RunFolder, method: str, seed: int, with_others: bool) -> list[d
     record = json.loads(run.record.read_text(encoding="utf-8"))
     scores = {(s.measure, s.split, s.model): s.value for s in run.read_scores()}
     named = {"unlearned": method, **({"base": "base", "retrained": "retrained"} if with_others else {})}
-    return [
-        {
-            "method": name,
-            "seed": seed,
-            **{f"{m} {s}": scores[m, s, model] for m, s in COLUMNS if (m, s, model) in scores},
-            **(
-                {
-                    "share of training": record["cost"]["share_of_retraining"],
-                    "passed": float(record["verdict"]["passed"]),
-                }
-                if model == "unlearned"
-                else {}
-            ),
-        }
-        for model, name in named.items()
-    ]
+    rows = []
+    for model, name in named.items():
+        row: dict[str, Any] = {"method": name, "seed": seed}
+        for column, (measure, split, against) in AGAINST_BASE.items():
+            row[column] = against(scores[measure, split, model], scores[measure, split, "base"])
+        row |= {column: scores[m, s, model] for column, (m, s) in COLUMNS.items() if (m, s, model) in scores}
+        if model == "unlearned":
+            row["passes, of training"] = record["cost"]["share_of_retraining"]
+            row[PASSED] = record["verdict"]["passed"]
+        rows.append(row)
+    return rows
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
-    """(mean, half of the 95 % interval over seeds by Student's law) of every column, by method."""
+    """(mean, half of the 95 % interval over seeds by Student's law) of every column, by method; of verdicts (passed, all)."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for name in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == name]
         for column in dict.fromkeys(key for row in mine for key in row if key not in ("method", "seed")):
             values = [row[column] for row in mine if column in row]
+            if column == PASSED:
+                table[name][column] = (sum(values), len(values))
+                continue
             mean = sum(values) / len(values)
             half = math.nan
             if len(values) > 1:
@@ -136,12 +138,11 @@ def plot(table: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-    kept, found = "psnr retain_test", "identity_recognition forget"
     for name, row in table.items():
-        lost = table["base"][kept][0] - row[kept][0]
+        lost, found = row[LOST][0], row[FOUND]
         colour = "tab:grey" if name in ("base", "retrained") else "tab:blue"
-        axes.errorbar(lost, row[found][0], yerr=row[found][1], fmt="o", color=colour, markersize=5, linewidth=0.8)
-        axes.annotate(name, (lost, row[found][0]), xytext=(5, 5), textcoords="offset points", fontsize=9)
+        axes.errorbar(lost, found[0], yerr=found[1], fmt="o", color=colour, markersize=5, linewidth=0.8)
+        axes.annotate(name, (lost, found[0]), xytext=(5, 5), textcoords="offset points", fontsize=9)
     axes.set_xlabel("PSNR lost on pictures to keep, held back (dB)")
     axes.set_ylabel("forgotten pictures identified (share)")
     axes.set_ylim(0, 1)
@@ -152,7 +153,14 @@ def markdown(table: dict[str, dict[str, tuple[float, float]]]) -> str:
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     lines = ["| model | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in table.items():
-        cells = [f"{row[c][0]:.3g} ± {row[c][1]:.2g}" if c in row else "" for c in columns]
+        cells = [
+            ""
+            if c not in row
+            else f"{row[c][0]} of {row[c][1]}"
+            if c == PASSED
+            else f"{row[c][0]:.3g} ± {row[c][1]:.2g}"
+            for c in columns
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
