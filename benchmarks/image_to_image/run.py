@@ -39,7 +39,13 @@ COLUMNS = {
     "after decoder attack": ("leak_decoder", "forget"),
 }
 PASSED = "verdicts passed"
-LOST, FOUND = "PSNR kept, dB lost", "identified, forgotten"
+PANELS = {
+    "Fréchet kept, of base": (1.05, 1.4),
+    "PSNR kept, dB lost": (0.3, 1.0),
+    "Fréchet forgotten, of base": (3.0, 8.0),
+    "identified, forgotten": (0.023, 1.0),
+}
+"what is drawn: the verdict's limit (of people by name: chance), and where the axis ends"
 
 
 def stage_model(run: RunFolder, name: str) -> str:
@@ -56,7 +62,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *MORE])
     parser.add_argument("--set", nargs="*", default=[], help="METHOD.FIELD=VALUE, or .FIELD=VALUE for the recipe")
-    parser.add_argument("--plot", type=Path, help="an SVG of identification against the loss of PSNR")
+    parser.add_argument("--plot", type=Path, help="an SVG of what is kept and what is forgotten, by method")
     given = parser.parse_args()
     content = yaml.safe_load(given.recipe.read_text(encoding="utf-8"))
     shared = content.pop("method")
@@ -130,22 +136,30 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, floa
 
 
 def plot(table: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
-    """A point a method: dB lost on held-back pictures to keep, and how many of the forgotten are identified."""
+    """A row a method, a panel a measure; the verdict's limit as a line, intervals over seeds where they fit."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "expunge"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-    for name, row in table.items():
-        lost, found = row[LOST][0], row[FOUND]
-        colour = "tab:grey" if name in ("base", "retrained") else "tab:blue"
-        axes.errorbar(lost, found[0], yerr=found[1], fmt="o", color=colour, markersize=5, linewidth=0.8)
-        axes.annotate(name, (lost, found[0]), xytext=(5, 5), textcoords="offset points", fontsize=9)
-    axes.set_xlabel("PSNR lost on pictures to keep, held back (dB)")
-    axes.set_ylabel("forgotten pictures identified (share)")
-    axes.set_ylim(0, 1)
+    names = list(table)[::-1]
+    figure, panels = pyplot.subplots(1, len(PANELS), figsize=(9.6, 3.4), sharey=True, layout="constrained")
+    for axes, (column, (limit, most)) in zip(panels, PANELS.items(), strict=True):
+        for row, name in enumerate(names):
+            mean, half = table[name][column]
+            colour = "tab:grey" if name in ("base", "retrained") else "tab:blue"
+            if mean > most:
+                axes.annotate(f"{mean:.2g} →", (most, row), ha="right", va="center", fontsize=8, color=colour)
+                continue
+            axes.errorbar(mean, row, xerr=half, fmt="o", color=colour, markersize=5, linewidth=0.9)
+        axes.axvline(limit, color="tab:red", linewidth=0.8, linestyle="--")
+        axes.set_xlim(right=most)
+        if column == "identified, forgotten":
+            axes.set_xlim(left=-0.03)
+        axes.set_title(column, fontsize=9)
+        axes.tick_params(labelsize=8)
+    panels[0].set_yticks(range(len(names)), names)
     figure.savefig(path, metadata={"Date": None})
 
 
