@@ -60,7 +60,7 @@ def judge_generator(
     checks.append(_recognition(found, chances))
     if share_of_retraining is not None:
         limit = verdict.share_of_retraining
-        explain = f"{share_of_retraining:.1%} of the image passes of training the model anew"
+        explain = f"{share_of_retraining:.1%} of the image passes of training the model anew, as the recipe trains one"
         checks.append(Check("share_of_retraining", limit, share_of_retraining, share_of_retraining <= limit, explain))
     return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
 
