@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.errors import DataError, RunError, StorageError
+from expunge.errors import DataError, Interrupted, RunError, StorageError
 from expunge.measures.score import Score
 from expunge.run_folder import RunFolder
 
@@ -219,15 +219,14 @@ def test_a_folder_whose_name_is_too_long_is_told(tmp_path: Path) -> None:
         pytest.fail("it was held")
 
 
-def test_checkpoints_of_an_interrupted_first_training_stay(tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_its_folder_and_what_is_in_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
 
     def leave() -> None:
         with folder.held():
-            (folder.checkpoints / "fitting").mkdir()
-            raise KeyboardInterrupt
+            raise Interrupted("interrupted by SIGTERM")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         leave()
-    assert (folder.checkpoints / "fitting").is_dir()
+    assert folder.checkpoints.is_dir()
     assert folder.stages.is_dir()

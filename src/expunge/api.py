@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expunge.errors import RecipeError
+from expunge.errors import RecipeError, RunError
 from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
 from expunge.progress import Silent
@@ -127,9 +127,19 @@ def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     from expunge.report.contest import is_contest
 
     runs = [load_run(folder) for folder in folders]
+    if out is not None:
+        _refuse_overwriting(out)
     if any(is_contest(run.path) for run in runs):
         return str(compare_contests(runs, out))
     return str(compare_runs(runs, out))
+
+
+def _refuse_overwriting(out: Path) -> None:
+    """Raise where a comparison would be written over anything but an earlier one."""
+    if out.is_dir():
+        raise RunError(f"{out} is a folder", next_step=f"give a file: --out {out / 'comparison.html'}")
+    if out.is_file() and b" beside each other</title>" not in out.read_bytes():
+        raise RunError(f"{out} is there already, and no comparison", next_step="give a new file: --out comparison.html")
 
 
 def load_run(folder: str | Path) -> RunFolder:

@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 
 from expunge import storage
-from expunge.errors import RunError
+from expunge.errors import ExpungeError, RunError
 from expunge.measures.score import Score
 from expunge.memory import peak_memory_bytes
 
@@ -146,7 +146,7 @@ class RunFolder:
         try:
             self.create()  # only now: it clears away what another process may be writing
             yield self
-        except BaseException:
+        except ExpungeError:
             if new:
                 self._remove_if_nothing_was_made()
             raise

@@ -233,6 +233,14 @@ def test_a_signal_while_libraries_are_imported_leaves_without_a_traceback(number
     assert done.stderr == "expunge: interrupted\n"
 
 
+def test_who_stops_reading_is_no_error(tiny_model_folder: Path) -> None:
+    done = subprocess.run(
+        f"'{sys.executable}' -c 'from expunge.cli import main; main()' methods | head -1",
+        shell=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 # Verbs that need no run
 
 

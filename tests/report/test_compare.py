@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fake_run import make_run
 
-from expunge import storage
+from expunge import compare, storage
 from expunge.errors import RunError
 from expunge.recipe import Recipe
 from expunge.report import compare_runs
@@ -128,7 +128,7 @@ def test_a_run_whose_scores_are_not_those_that_were_recorded_is_told(tmp_path: P
     one, two, three = (make_run(tmp_path / name) for name in ("one", "two", "three"))
     for folder in (one, two):
         record = json.loads(folder.record.read_text(encoding="utf-8"))
-        files = {path.name: storage.digest_file(path) for path in (folder.scores, folder.per_example)}
+        files = {path.name: storage.digest_file(path) for path in (folder.scores, folder.per_example, folder.answers)}
         record["digests"] = {**record["digests"], "files": files}
         folder.record.write_text(json.dumps(record), encoding="utf-8")
     record = json.loads(three.record.read_text(encoding="utf-8"))
@@ -140,3 +140,18 @@ def test_a_run_whose_scores_are_not_those_that_were_recorded_is_told(tmp_path: P
         "CHANGED since they were recorded: scores.json, per_example.json",
         "no record to check them by",
     )
+
+
+def test_a_comparison_is_written_over_an_earlier_one_alone(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name).path for name in ("one", "two")]
+    page = tmp_path / "comparison.html"
+    compare(runs, page)
+    compare(runs, page)
+    assert "beside each other" in page.read_text(encoding="utf-8")
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    with pytest.raises(RunError, match="is there already, and no comparison"):
+        compare(runs, config)
+    assert config.read_text() == "{}"
+    with pytest.raises(RunError, match="is a folder"):
+        compare(runs, tmp_path)

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from fake_run import make_run, record
 
+from expunge import storage
 from expunge.errors import RunError
 from expunge.recipe import Recipe
 from expunge.report import render_report
+from expunge.report.render import report_page
 from expunge.report.wording import MISSING
 from expunge.run_folder import RunFolder
 
@@ -221,7 +223,22 @@ def test_a_report_is_not_replaced_by_one_that_says_less(tmp_path: Path) -> None:
     folder.log("finished", passed=True)
     before = render_report(folder).read_bytes()
     folder.record.unlink()
-    with pytest.raises(RunError, match=r"has no record\.json: it was removed") as caught:
+    with pytest.raises(RunError, match=r"has no whole record\.json: it was removed or damaged") as caught:
         render_report(folder)
     assert "run the command that started it again" in str(caught.value)
+    folder.record.write_text("{}")
+    with pytest.raises(RunError, match="damaged"):
+        render_report(folder)
     assert folder.report.read_bytes() == before
+
+
+def test_figures_that_were_changed_since_are_not_shown_as_the_runs(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    record = json.loads(folder.record.read_text(encoding="utf-8"))
+    files = {path.name: storage.digest_file(path) for path in (folder.scores, folder.per_example, folder.answers)}
+    folder.record.write_text(json.dumps(record | {"digests": {**record["digests"], "files": files}}), encoding="utf-8")
+    assert "Changed since the run" not in report_page(folder)
+    folder.scores.write_text(folder.scores.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
+    page = report_page(folder)
+    assert "Changed since the run" in page
+    assert "scores.json: not as recorded" in page

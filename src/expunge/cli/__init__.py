@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -54,4 +55,7 @@ def main() -> None:
 
         print(f"expunge: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # who read the output, as `head` does, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -15,6 +15,7 @@ from expunge.measures.score import Score
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents, read_contents
 from expunge.report.page import render_page
+from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, change, rows, score_text
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
@@ -89,14 +90,9 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
 
 def _as_recorded(folder: RunFolder, run: Contents) -> str:
     """Whether a run's scores are still those of its record; the whole folder is checked by `expunge verify`."""
-    files = (run.part("digests") or {}).get("files")
-    if not isinstance(files, Mapping):
+    changed = changed_since(folder, run.record)
+    if changed is None:
         return "no record to check them by"
-    changed = [
-        path.name
-        for path in (folder.scores, folder.per_example)
-        if files.get(path.name) != (storage.digest_file(path) if path.is_file() else None)
-    ]
     return f"CHANGED since they were recorded: {', '.join(changed)}" if changed else "as recorded"
 
 

@@ -51,12 +51,13 @@ def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
     elif limits:
         limit = limits[0] if len(limits) == 1 else rf"\min({', '.join(limits)})"
         pushed = rf"[-{likelihood} < {limit}] \, {pushed}"
-    loss = rf"L = {_factor(settings['forget_weight'])}\frac{{1}}{{|F|}} \sum_{{t \in F}} {pushed}"
+    lost = rf"L_F = {_factor(settings['forget_weight'])}\frac{{1}}{{|F|}} \sum_{{t \in F}} {pushed}"
+    formulas = ["L = L_F", lost]
     if settings["retain_weight"]:
         by = {"text": "", "base": r"p_{base}(v \mid x)", "cleared": r"q(v \mid x)"}[settings["retain_target"]]
         kept = rf"\sum_v {by} \log p_\theta(v \mid x)" if by else likelihood
-        loss += rf" - {_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {kept}"
-    formulas = [loss]
+        kept = rf"L_R = -{_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {kept}"
+        formulas = ["L = L_F + L_R", lost, kept]
     if settings["surprise_share"] is not None:
         formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over what is kept)}")
     if settings["retain_weight"] and settings["retain_target"] == "cleared":

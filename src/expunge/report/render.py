@@ -20,6 +20,7 @@ from expunge.report.generator import generator_parts
 from expunge.report.language import language_parts
 from expunge.report.mathml import set_formulas
 from expunge.report.page import render_page
+from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict import verdict_words
 from expunge.run_folder import RunFolder
@@ -31,9 +32,11 @@ def render_report(folder: RunFolder) -> Path:
     Raises:
         RunError: no run folder; or one whose run has ended, and whose record was removed since.
     """
-    if not folder.record.is_file() and folder.report.is_file() and any(folder.read_events("finished")):
+    whole = folder.record.is_file() and isinstance(storage.read_json(folder.record).get("verdict"), Mapping)
+    if not whole and folder.report.is_file() and any(folder.read_events("finished")):
         raise RunError(
-            f"{folder.path} has no record.json: it was removed, and a report without it would say less than the one there",
+            f"{folder.path} has no whole record.json: it was removed or damaged, and a report without it would say less than "
+            "the one there",
             next_step="run the command that started it again; it writes what is missing from what is in the folder",
         )
     storage.write_text(folder.report, report_page(folder))
@@ -65,6 +68,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
             retrained=any(score.model == "retrained" for score in contents.scores),
             later=contents.measured_later,
         ),
+        changed=changed_since(folder, contents.record) or [],
         score_groups=[
             (title, members, _dots(f"dots-{family}", title, members))
             for family, title in wording.GROUPS.items()

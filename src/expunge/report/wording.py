@@ -127,7 +127,7 @@ def measure(name: str) -> Measure:
 
 def family(name: str, split: str) -> Family:
     """Whether a score speaks of forgetting or of utility."""
-    return measure(name).family or ("forgetting" if split == "forget" else "utility")
+    return measure(name).family or ("forgetting" if split in ("forget", "forget_test") else "utility")
 
 
 def split(name: str) -> str:
