@@ -110,12 +110,8 @@ class RunFolder:
             )
         if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
             return
-        begun = {
-            self.stages.name,
-            self.checkpoints.name,
-            self.events.name,
-            LOCK,
-        }  # killed before its recipe was written
+        # Of a run that was killed before its recipe was written; and answers about a topic, which a user may bring along.
+        begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK, self.target.name}
         names = sorted(each.name for each in self.path.iterdir() if each.name not in begun)
         if others := [name for name in names if not storage.is_leftover(name)]:
             raise RunError(

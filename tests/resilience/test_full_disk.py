@@ -80,12 +80,13 @@ def test_a_file_system_that_is_full(
     assert results(disk / "run") == whole.results
 
 
-@pytest.mark.parametrize("out", ["a-file", "a-file/below/it"])
-def test_a_place_that_cannot_be_written(out: str, commands: Commands, place: Path, command: Sequence[str]) -> None:
+def test_a_place_that_cannot_be_written(commands: Commands, place: Path, command: Sequence[str]) -> None:
     (place / "a-file").write_text("something else")
-    ended = commands.run([*command, "--out", out], place)
-    reason = "File exists" if out == "a-file" else "Not a directory"
-    assert refused(ended, out, reason, "check the path") == ""
+    ended = commands.run([*command, "--out", "a-file/below/it"], place)
+    assert refused(ended, "a-file/below/it", "Not a directory", "check the path") == ""
+    ended = commands.run([*command, "--out", "a-file"], place)
+    assert ended.code == 1
+    assert "a-file is a file; a run writes a folder" in ended.err
     assert (place / "a-file").read_text() == "something else"
 
 
