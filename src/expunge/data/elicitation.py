@@ -56,7 +56,7 @@ TEMPERATURE = 0.6
 "low enough that what a small model says is mostly what it believes, high enough for variety"
 EVERYDAY = 4.9
 "zipf frequency of words such as British or World, which are no names to ask about"
-GROUP = 32
+GROUP = 64
 "prompts that are answered at once, and kept at once"
 NAMES = 24
 "names that came up and are asked about in the second round"
