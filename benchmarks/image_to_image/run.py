@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 import expunge
-from expunge.generator_recipe import make_generator_recipe
+from expunge.generator_recipe import GeneratorVerdict, make_generator_recipe
 from expunge.measures.statistics import t_quantile
 from expunge.methods.discovery import method_class
 from expunge.progress import Live
@@ -39,13 +39,14 @@ COLUMNS = {
     "after decoder attack": ("leak_decoder", "forget"),
 }
 PASSED = "verdicts passed"
+LIMITS = GeneratorVerdict()
 PANELS = {
-    "Fréchet kept, of base": (1.05, 1.4),
-    "PSNR kept, dB lost": (0.3, 1.0),
-    "Fréchet forgotten, of base": (3.0, 8.0),
-    "identified, forgotten": (0.023, 1.0),
+    "Fréchet kept, of base": (LIMITS.retain_frechet, 1.4),
+    "PSNR kept, dB lost": (LIMITS.retain_psnr, 1.0),
+    "Fréchet forgotten, of base": (LIMITS.forget_frechet, 8.0),
+    "identified, forgotten": (None, 1.0),
 }
-"what is drawn: the verdict's limit (of people by name: chance), and where the axis ends"
+"what is drawn: the verdict's limit (None: chance, which the data decide), and where the axis ends"
 
 
 def stage_model(run: RunFolder, name: str) -> str:
@@ -95,12 +96,17 @@ def main() -> None:
     (given.out / "table.json").write_text(json.dumps({"rows": rows, "table": table}, indent=2), encoding="utf-8")
     print(markdown(table))
     if given.plot is not None:
-        plot(table, given.plot)
+        plot(table, record_of(run)["chances"]["forget"], given.plot)
+
+
+def record_of(run: RunFolder) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(run.record.read_text(encoding="utf-8"))
+    return record
 
 
 def rows_of(run: RunFolder, method: str, seed: int, with_others: bool) -> list[dict[str, Any]]:
     """The figures of the unlearned model; of the base and the retrained one, too, where asked for."""
-    record = json.loads(run.record.read_text(encoding="utf-8"))
+    record = record_of(run)
     scores = {(s.measure, s.split, s.model): s.value for s in run.read_scores()}
     named = {"unlearned": method, **({"base": "base", "retrained": "retrained"} if with_others else {})}
     rows = []
@@ -135,7 +141,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, floa
     return table
 
 
-def plot(table: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
+def plot(table: dict[str, dict[str, tuple[float, float]]], chance: float, path: Path) -> None:
     """A row a method, a panel a measure; the verdict's limit as a line, intervals over seeds where they fit."""
     import matplotlib
 
@@ -153,7 +159,7 @@ def plot(table: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
                 axes.annotate(f"{mean:.2g} →", (most, row), ha="right", va="center", fontsize=8, color=colour)
                 continue
             axes.errorbar(mean, row, xerr=half, fmt="o", color=colour, markersize=5, linewidth=0.9)
-        axes.axvline(limit, color="tab:red", linewidth=0.8, linestyle="--")
+        axes.axvline(chance if limit is None else limit, color="tab:red", linewidth=0.8, linestyle="--")
         axes.set_xlim(right=most)
         if column == "identified, forgotten":
             axes.set_xlim(left=-0.03)

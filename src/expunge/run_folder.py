@@ -69,6 +69,8 @@ class RunFolder:
         self.toxicity = self.path / "toxicity.json"
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
+        self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}
+        "what a run makes before it writes its recipe"
 
     def create(self) -> RunFolder:
         with storage.storage_errors(self.path):
@@ -111,7 +113,7 @@ class RunFolder:
         if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
             return
         # Of a run that was killed before its recipe was written; and answers about a topic, which a user may bring along.
-        begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK, self.target.name}
+        begun = self._begun | {self.target.name}
         names = sorted(each.name for each in self.path.iterdir() if each.name not in begun)
         if others := [name for name in names if not storage.is_leftover(name)]:
             raise RunError(
@@ -151,10 +153,9 @@ class RunFolder:
 
     def _remove_if_nothing_was_made(self) -> None:
         """A run that was refused at its beginning, for its target or its recipe, leaves no folder."""
-        own = {path.name for path in (self.stages, self.checkpoints, self.events, self.recipe)} | {LOCK}
         with contextlib.suppress(OSError):
             made = [*self.checkpoints.iterdir(), *self.stages.iterdir()]
-            if not made and {each.name for each in self.path.iterdir()} <= own:
+            if not made and {each.name for each in self.path.iterdir()} <= self._begun | {self.recipe.name}:
                 self.recipe.unlink(missing_ok=True)  # first: without it, what is left is a folder of a run that begins
                 shutil.rmtree(self.path)
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plain_score import plain_score as score
 
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.generator_recipe import GeneratorVerdict
-from expunge.measures.score import Score, Which
-from expunge.measures.statistics import wilson_interval
+from expunge.measures.score import Score
 
 CHANCES = {"forget": 0.025, "forget_test": 0.025}
-
-
-def score(measure: str, split: str, model: Which, value: float, n: int = 100) -> Score:
-    low, high = wilson_interval(value * n, n) if measure == "identity_recognition" else (value, value)
-    return Score(
-        measure=measure, split=split, model=model, value=value, low=low, high=high, n=n, higher_is="worse", unit=""
-    )
 
 
 def scores(**changed: tuple[float, float]) -> list[Score]:
@@ -30,7 +23,7 @@ def scores(**changed: tuple[float, float]) -> list[Score]:
     found = []
     for name, (before, after) in (told | changed).items():
         measure, split = name.split("-")
-        found += [score(measure, split, "base", before), score(measure, split, "unlearned", after)]
+        found += [score(measure, split, "base", before, 100), score(measure, split, "unlearned", after, 100)]
     return found
 
 

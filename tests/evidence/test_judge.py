@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plain_score import plain_score as score
 
 from expunge.evidence.verdict import judge
-from expunge.measures.score import Score, Which
+from expunge.measures.score import Score
 from expunge.recipe import Verdict
 
 GOOD: dict[tuple[str, str], tuple[float, float]] = {
@@ -21,20 +22,6 @@ GOOD: dict[tuple[str, str], tuple[float, float]] = {
     ("accuracy", "boolq"): (0.70, 0.695),
     ("accuracy", "arc_easy"): (0.60, 0.61),
 }
-
-
-def score(measure: str, split: str, model: Which, value: float) -> Score:
-    return Score(
-        measure=measure,
-        split=split,
-        model=model,
-        value=value,
-        low=value,
-        high=value,
-        n=10,
-        higher_is="better",
-        unit="",
-    )
 
 
 def scores(changes: dict[tuple[str, str], tuple[float, float] | None] | None = None) -> list[Score]:

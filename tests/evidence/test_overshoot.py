@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from plain_score import plain_score
 
 from expunge.evidence.overshoot import overshoot
 from expunge.measures.score import Score, Which
 
 
 def perplexity(split: str, model: Which, value: float) -> Score:
-    return Score(
-        measure="perplexity",
-        split=split,
-        model=model,
-        value=value,
-        low=value,
-        high=value,
-        n=3,
-        higher_is="worse",
-        unit="",
-    )
+    return plain_score("perplexity", split, model, value)
 
 
 @pytest.mark.parametrize(("value", "told"), [(1053.0, True), (335.0, True), (333.0, False), (20.0, False)])
