@@ -92,20 +92,22 @@ def test_scores_record_and_verdict_are_well_formed(finished: RunFolder) -> None:
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
     leaks = {"leak_corruption", "leak_input", "leak_decoder", "leak_probe"}
     measures = {"frechet", "inception", "feature_cosine", "perceptual", "psnr", "ssim"}
-    measures |= {"identity_recognition", "class_recognition"}
+    measures |= {"identity_recognition", "class_recognition", "group_recognition"}
     for which in ("base", "unlearned", "retrained"):
         for split in ("forget", "retain", "retain_test"):
             assert measures == {m for m, s, w in found if (s, w) == (split, which)} - leaks
         assert leaks <= {m for m, s, w in found if (s, w) == ("forget", which)}
     record = json.loads(finished.record.read_text())
     assert [check["name"] for check in record["verdict"]["checks"]] == [
-        *["retain_frechet", "retain_psnr", "forget_frechet", "forget_recognition", "share_of_retraining"]
+        *["retain_frechet", "retain_psnr", "forget_frechet", "forget_recognition", "forget_identification"],
+        "share_of_retraining",
     ]
     assert record["verdict"]["passed"] == all(check["passed"] for check in record["verdict"]["checks"])
     sizes = {name: part["pictures"] for name, part in record["sets"].items()}
     assert sum(sizes.values()) == 64
     assert sizes["forget"] + sizes["forget_test"] == 16
     assert record["chances"]["forget"] == 1 / sizes["forget"]
+    assert record["chances"]["group"] == 16 / 64
     assert 0 <= record["network"]["accuracy"]["value"] <= 1
     assert record["network"]["trained_here"]
     assert record["front"]["field"] == "alpha"

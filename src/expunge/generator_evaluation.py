@@ -13,7 +13,7 @@ from expunge.methods.discovery import make_method
 from expunge.models.source import locate
 from expunge.preparation.completions import measure
 from expunge.preparation.made_models import trained_model
-from expunge.preparation.pictures_seen import originals_of, the_network
+from expunge.preparation.pictures_seen import group_of, originals_of, the_network
 from expunge.progress import Silent
 from expunge.run_folder import RunFolder
 
@@ -65,6 +65,6 @@ def evaluate_generator(
             found = measure(
                 recipe, folder, locate(model), sets, corruption, network, str(about["digest"]), "unlearned", show
             )
-            return completion_scores(found, originals, "unlearned")
+            return completion_scores(found, originals, "unlearned", group_of(sets, about))
     finally:
         show.close()

@@ -42,7 +42,7 @@ from expunge.models.source import ModelSource, locate, named_folder
 from expunge.preparation.completions import attack, attacker_of, draw_pictures, measure
 from expunge.preparation.front import front, knob
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
-from expunge.preparation.pictures_seen import originals_of, refuse_unclassed, the_network
+from expunge.preparation.pictures_seen import group_of, originals_of, refuse_unclassed, the_network
 from expunge.preparation.places import settle_generator
 from expunge.progress import Silent
 from expunge.report.render import render_report
@@ -283,8 +283,11 @@ def finish(
         which: measure(recipe, folder, source, sets, corruption, network, digest, which, show)
         for which, source in models.items()
     }
-    scores = [s for which, found in completions.items() for s in completion_scores(found, originals, which)]
+    group = group_of(sets, about)
+    scores = [s for which, found in completions.items() for s in completion_scores(found, originals, which, group)]
     by_chance = chances(originals)
+    if group is not None:
+        by_chance["group"] = sets.forgotten_share()
     attacker = attacker_of(recipe, sets)
     if attacker is not None:
         by_chance["leaks"] = attacker.chance()

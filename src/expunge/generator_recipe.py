@@ -86,7 +86,9 @@ class GeneratorVerdict(Part):
     forget_frechet: PositiveFloat = 3.0
     "Fréchet distance on pictures to forget, at least so many times the base's"
     forget_recognition: Literal["chance"] = "chance"
-    "identification of the forgotten from completions: the exact interval must reach down to chance"
+    "the forgotten recognised from completions, as persons or, without names, as a group: the interval reaches chance"
+    forget_identification: Literal["retrained"] = "retrained"
+    "of a group without names, single pictures identified from completions: at most what the retrained model identifies"
     share_of_retraining: PositiveFloat = 0.1
     "image passes of unlearning, at most this share of those of training the model"
 

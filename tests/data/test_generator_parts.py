@@ -38,6 +38,18 @@ def test_a_quantity_is_learnt_in_ranges_and_names_one_by_one(tmp_path: Path) -> 
     assert few.classes == tuple("012345")
 
 
+def test_forgotten_classes_are_a_group_where_there_are_no_names(tmp_path: Path) -> None:
+    ages = np.arange(COUNT)
+    found = parts(tmp_path, "age <= 13", age=ages)
+    group = found.forgotten_group()
+    assert group is not None
+    assert group.tolist() == pytest.approx([1, 2 / 12, 0, 0, 0, 0, 0, 0, 0, 0])
+    assert found.forgotten_share() == 14 / COUNT
+    assert parts(tmp_path, "age <= 5", age=ages).forgotten_group() is None  # half of its class is kept
+    assert parts(tmp_path, "age <= 13", age=ages, person=ages % 30).forgotten_group() is None
+    assert parts(tmp_path, "random:14", age=ages).forgotten_group() is None
+
+
 def test_the_recipe_and_its_data_set_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in the layout of the data set: three files of one part, pictures as bytes, age as a number, two texts."""
     import huggingface_hub

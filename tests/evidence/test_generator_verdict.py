@@ -67,3 +67,42 @@ def test_one_success_in_few_pictures_may_be_chance(hits: int, passes: bool) -> N
     """In five pictures one success has a probability of 12 % at a chance of 2.5 %, two of 0.6 %."""
     found = [*scores(), score("identity_recognition", "forget_test", "unlearned", hits / 5, n=5)]
     assert checks(found)["forget_recognition"]["passed"] == passes
+
+
+GROUP = CHANCES | {"group": 0.15}
+
+
+def group_checks(taken: float, identified: float, by_retrained: float | None = 0.7) -> dict[str, dict[str, Any]]:
+    """Of 100 forgotten pictures without names, whose group was recognised so often and which were so often identified."""
+    found = [
+        *scores(),
+        score("group_recognition", "forget", "unlearned", taken, 100),
+        score("identity_recognition", "forget", "unlearned", identified, 100),
+    ]
+    if by_retrained is not None:
+        found.append(score("identity_recognition", "forget", "retrained", by_retrained, 100))
+    return {check["name"]: check for check in judge_generator(found, GeneratorVerdict(), 0.09, GROUP)["checks"]}
+
+
+@pytest.mark.parametrize(("taken", "passes"), [(0.0, True), (0.15, True), (0.22, True), (0.23, False), (0.6, False)])
+def test_a_group_without_names_is_held_against_its_share(taken: float, passes: bool) -> None:
+    """Of 100 pictures 22 or more of a kind that makes up 15 % have a probability of 3.9 %, 23 or more of 2.1 %."""
+    made = group_checks(taken, 0.3)["forget_recognition"]
+    assert (made["threshold"], made["passed"]) == (0.15, passes)
+
+
+@pytest.mark.parametrize(("identified", "passes"), [(0.3, True), (0.7, True), (0.71, False)])
+def test_its_single_pictures_are_held_against_the_retrained_model(identified: float, passes: bool) -> None:
+    made = group_checks(0.1, identified)
+    assert {name for name, check in made.items() if not check["passed"]} == (
+        set() if passes else {"forget_identification"}
+    )
+
+
+def test_without_a_retrained_model_single_pictures_are_not_judged() -> None:
+    assert "forget_identification" not in group_checks(0.1, 0.9, by_retrained=None)
+
+
+def test_a_group_that_was_not_measured_fails() -> None:
+    made = {check["name"]: check for check in judge_generator(scores(), GeneratorVerdict(), 0.09, GROUP)["checks"]}
+    assert not made["forget_recognition"]["passed"]

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from expunge.errors import DataError
 from expunge.measures import image_quality as quality
-from expunge.measures.completion_suite import Completions, Originals, Seen, chances, recognised
+from expunge.measures.completion_suite import Completions, Originals, Seen, chances, group_recognised, recognised
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 8), (6, 12)])
@@ -105,6 +105,14 @@ def test_recognition_and_chance_without_names() -> None:
     same = np.repeat(pictures[3:4], 10, 0)
     assert recognised(Completions(same, seen(10)), truth).sum() == 1
     assert chances({"forget": truth}) == {"forget": 0.1}
+
+
+def test_a_group_is_recognised_where_it_is_likelier_than_not() -> None:
+    said = np.array([[0.6, 0.3, 0.1], [0.3, 0.3, 0.4], [0.2, 0.2, 0.6], [0.5, 0.0, 0.5]])
+    drawn = Completions(np.zeros((4, 3, 4, 4), np.uint8), Seen(np.zeros((4, 2)), said, said))
+    assert group_recognised(drawn, np.array([1.0, 0.0, 0.0])).tolist() == [1, 0, 0, 0]
+    assert group_recognised(drawn, np.array([1.0, 1.0, 0.0])).tolist() == [1, 1, 0, 0]
+    assert group_recognised(drawn, np.array([1.0, 0.5, 0.0])).tolist() == [1, 0, 0, 0]
 
 
 def test_recognition_with_names_needs_another_picture_of_the_person() -> None:

@@ -18,6 +18,7 @@ from expunge.generator_recipe import GeneratorRecipe
 
 PARTS = ("retain", "forget", "retain_test", "forget_test")
 "training pictures to keep and to forget, and held-back ones of either kind"
+FORGET_PARTS = ("forget", "forget_test")
 GROUPS = 10
 "ranges into which a column that the measuring network learns is cut, where it is a quantity of over twice as many values"
 
@@ -50,6 +51,26 @@ class GeneratorParts:
         """Names of the classes, where the pictures have labels."""
         retain = self.parts["retain"]
         return retain.classes if retain.labelled else None
+
+    def forgotten_group(self) -> np.ndarray | None:
+        """(classes,) share of each class's pictures that is to be forgotten, where the forgotten are a group of classes.
+
+        None with names, which say more; without classes; and where no class is to be forgotten for the most part.
+        """
+        classes = self.classes
+        if self.identity is not None or classes is None:
+            return None
+        lost, all_of_them = (
+            sum(np.bincount(self.parts[name].labels, minlength=len(classes)) for name in names)
+            for names in (FORGET_PARTS, PARTS)
+        )
+        share = np.asarray(lost / np.maximum(all_of_them, 1))
+        return share if (share > 0.5).any() else None
+
+    def forgotten_share(self) -> float:
+        """Share of all pictures that is of the forgotten kind, held back ones with them."""
+        lost = sum(len(self.parts[name]) for name in FORGET_PARTS)
+        return lost / sum(len(part) for part in self.parts.values())
 
     def digests(self) -> dict[str, str]:
         found = {f"{name} set": part.digest() for name, part in self.parts.items()}

@@ -12,6 +12,7 @@ from expunge.measures.score import Score, Which
 from expunge.measures.statistics import exact_lower_limit
 
 FORGET = ("forget", "forget_test")
+Found = Mapping[tuple[str, str, Which], Score]
 
 
 def judge_generator(
@@ -23,7 +24,7 @@ def judge_generator(
     """{"passed", "checks"}. What must be kept and what must go is always checked; what was not measured fails.
 
     Args:
-        chances: of identification, by split.
+        chances: of identification, by split; of recognition (`group`), where the forgotten are a group without names.
     """
     found = {(s.measure, s.split, s.model): s for s in scores}
 
@@ -58,6 +59,8 @@ def judge_generator(
         explain = f"{before:.4g} before, {after:.4g} after" + (", on pictures held back" if least != "forget" else "")
         checks.append(Check("forget_frechet", limit, after / before, after / before >= limit, explain))
     checks.append(_recognition(found, chances))
+    if "group" in chances and ("identity_recognition", "forget", "retrained") in found:
+        checks.append(_identification(found))
     if share_of_retraining is not None:
         limit = verdict.share_of_retraining
         explain = f"{share_of_retraining:.1%} of the image passes of training the model anew, as the recipe trains one"
@@ -65,19 +68,48 @@ def judge_generator(
     return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
 
 
-def _recognition(found: Mapping[tuple[str, str, Which], Score], chances: Mapping[str, float]) -> Check:
-    """Of the splits to forget, the one on which the exact interval lies highest above chance."""
-    name, lows = "forget_recognition", {}
+def _recognition(found: Found, chances: Mapping[str, float]) -> Check:
+    """Of the splits to forget, the one on which the exact interval lies highest above chance.
+
+    Of persons where the pictures have names; of the group where they have none, since what is shown of a picture is enough
+    to tell it from others even for a model that never saw one of the group.
+    """
+    name, group = "forget_recognition", "group" in chances
+    measure, done = ("group_recognition", "taken for the group") if group else ("identity_recognition", "identified")
+    lows, limits = {}, {}
     for split in FORGET:
-        score = found.get(("identity_recognition", split, "unlearned"))
-        if score is not None and split in chances:
+        score = found.get((measure, split, "unlearned"))
+        if score is not None and (group or split in chances):
             lows[split] = exact_lower_limit(round(score.value * score.n), score.n)
+            limits[split] = chances["group" if group else split]
     if not lows:
         return Check(name, 0.0, None, False, "not measured")
-    worst = max(lows, key=lambda split: lows[split] - chances[split])
-    score, low, chance = found["identity_recognition", worst, "unlearned"], lows[worst], chances[worst]
+    worst = max(lows, key=lambda split: lows[split] - limits[split])
+    score, low, chance = found[measure, worst, "unlearned"], lows[worst], limits[worst]
     explain = (
-        f"{round(score.value * score.n)} of {score.n} identified{', held back' if worst != 'forget' else ''}: "
+        f"{round(score.value * score.n)} of {score.n} {done}{_held_back(worst)}: "
         f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {chance:.1%} is chance"
     )
     return Check(name, chance, low, low <= chance, explain)
+
+
+def _identification(found: Found) -> Check:
+    """Of the splits to forget, the one on which more pictures are identified than by the retrained model, or least fewer."""
+    pairs = {}
+    for split in FORGET:
+        ours, theirs = (found.get(("identity_recognition", split, model)) for model in ("unlearned", "retrained"))
+        if ours is not None and theirs is not None:
+            pairs[split] = (ours, theirs)
+    if not pairs:
+        return Check("forget_identification", 0.0, None, False, "not measured")
+    worst = max(pairs, key=lambda split: pairs[split][0].value - pairs[split][1].value)
+    ours, theirs = pairs[worst]
+    explain = (
+        f"{ours.value:.1%} of {ours.n} identified{_held_back(worst)}; "
+        f"{theirs.value:.1%} by the model that never saw one of the group"
+    )
+    return Check("forget_identification", theirs.value, ours.value, ours.value <= theirs.value, explain)
+
+
+def _held_back(split: str) -> str:
+    return "" if split == "forget" else ", held back"

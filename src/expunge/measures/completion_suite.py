@@ -86,9 +86,16 @@ def load_completions(path: Path) -> dict[str, Completions]:
 
 
 def completion_scores(
-    completions: Mapping[str, Completions], originals: Mapping[str, Originals], which: Which
+    completions: Mapping[str, Completions],
+    originals: Mapping[str, Originals],
+    which: Which,
+    group: np.ndarray | None = None,
 ) -> list[Score]:
-    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by split."""
+    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by split.
+
+    Args:
+        group: (classes,) share of each class that is to be forgotten, where the forgotten are a group of classes.
+    """
     scores: list[Score] = []
     everyone = _gallery(originals)
     for split in SPLITS:
@@ -141,6 +148,9 @@ def completion_scores(
         if theirs.labels is not None and ours.seen.drawn.shape[1]:
             named = balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels)
             add("class_recognition", named, "keep", "share")
+            if group is not None:
+                taken = group_recognised(ours, group)
+                add("group_recognition", quality.share(taken), "never", "share", taken)
     return scores
 
 
@@ -208,6 +218,15 @@ def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = 
     return right[others > 0]
 
 
+def group_recognised(ours: Completions, group: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the network takes what was drawn for a picture of the group, else 0.
+
+    Where a picture of the group is likelier than not: the sum of p(class | drawn) times `group`, (classes,) the share of
+    each class that belongs to it.
+    """
+    return np.asarray(ours.seen.drawn @ group > 0.5, dtype=float)
+
+
 def chance(theirs: Originals, everyone: Gallery | None = None) -> float:
     """Share of a split that `recognised` counts right where the model draws the same whatever it is shown."""
     if everyone is None or theirs.people is None:
@@ -218,7 +237,7 @@ def chance(theirs: Originals, everyone: Gallery | None = None) -> float:
 
 
 def chances(originals: Mapping[str, Originals]) -> dict[str, float]:
-    """`chance` of every split."""
+    """`chance` of identification of every split."""
     everyone = _gallery(originals)
     return {split: chance(found, everyone) for split, found in originals.items() if len(found.pictures)}
 

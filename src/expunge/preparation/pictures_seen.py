@@ -185,6 +185,11 @@ def _accuracies(
     return found
 
 
+def group_of(sets: GeneratorSets, about: Mapping[str, Any]) -> np.ndarray | None:
+    """`GeneratorParts.forgotten_group`, where the network (`about`) knows the classes."""
+    return sets.forgotten_group() if "accuracy" in about else None
+
+
 def originals_of(
     recipe: GeneratorRecipe,
     sets: GeneratorSets,

@@ -26,6 +26,7 @@ HEADLINES = (
     ("frechet", "retain_test"),
     ("frechet", "forget"),
     ("psnr", "retain_test"),
+    ("group_recognition", "forget"),
     ("identity_recognition", "forget"),
 )
 "measures and splits shown large"
@@ -47,7 +48,7 @@ class GridRow:
 def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     """Values of `generator.html.jinja` that other runs do not have."""
     table = {(row.measure, row.split): row for row in rows(contents.scores)}
-    values, shown = losses(folder), _shown(folder)
+    values, shown, chances = losses(folder), _shown(folder), contents.part("chances") or {}
     return {
         "asked_and_done": asked_and_done(contents),
         "limits": wording.LIMITS_OF_GENERATORS,
@@ -60,8 +61,9 @@ def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
         "cost": _cost(contents),
         "network": _network(contents),
         "chances": [
-            (wording.split(split), numbers.share(value)) for split, value in (contents.part("chances") or {}).items()
+            (wording.split(split), numbers.share(value)) for split, value in chances.items() if split != "group"
         ],
+        "group_chance": numbers.share(chances["group"]) if "group" in chances else None,
     }
 
 

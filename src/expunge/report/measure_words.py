@@ -193,6 +193,15 @@ MEASURES = {
         percent=True,
         aim="chance",
     ),
+    "group_recognition": Measure(
+        "Recognition of the group",
+        "Completions that the network takes for pictures of the group that is to be forgotten (such as children), looking "
+        "only at what the model drew. On the forget set best is chance, the group's share of all pictures; on pictures to "
+        "keep these are mistakes.",
+        axis="taken for the group",
+        percent=True,
+        aim="chance",
+    ),
     "leak_corruption": Measure(
         "Leak under another corruption",
         "Forgotten pictures identified from completions under the one of three other corruptions that gives away most. "
@@ -349,10 +358,18 @@ CHECKS = {
         "times before",
     ),
     "forget_recognition": Check(
-        "Identification of the forgotten",
+        "Recognition of the forgotten",
         "How far down the exact interval (Clopper and Pearson) reaches of the share of forgotten pictures that the "
-        "completion identifies, trained on or held back, whichever is further above; the limit is chance.",
+        "completion gives away, trained on or held back, whichever is further above; the limit is chance. With names it is "
+        "the person that is given away; without, the group, such as an age.",
         "at most",
-        "area",
+        "share of pictures",
+    ),
+    "forget_identification": Check(
+        "Identification of single pictures",
+        "The share of forgotten pictures without names that the completion tells from all others, trained on or held "
+        "back. What a model shows of a picture tells much of the rest, so the limit is what the retrained model identifies.",
+        "at most",
+        "share of pictures",
     ),
 }

@@ -40,6 +40,7 @@ class Check:
         "share of the reference",
         "share of the weights",
         "points",
+        "share of pictures",
         "area",
         "times before",
         "dB",
