@@ -8,6 +8,7 @@ import pytest
 from fake_run import make_run
 
 from expunge.methods.discovery import make_method
+from expunge.methods.encoder_scrubbing import EncoderScrubbing
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.report.formula import CHANGING, CHANGING_DIFFERENCE, as_run
@@ -57,6 +58,16 @@ def test_the_split_form_and_soft_labels() -> None:
     assert "8 likeliest" in label
     assert r"\sum_y q_t(y) \log p_\theta(y" in loss
     assert loss.endswith(r"\sum_R \log p_\theta(y \mid x)")
+
+
+@pytest.mark.parametrize(("settings", "squares"), [({}, 2), ({"distance": "euclidean", "noise": "constant"}, 0)])
+def test_scrubbing_by_length_is_shown_without_squares(settings: dict[str, Any], squares: int) -> None:
+    method = EncoderScrubbing(**settings)
+    recorded = {"name": "encoder_scrubbing", "settings": method.model_dump(), "formula": method.formulas()}
+    shown = as_run(recorded)
+    assert shown.count(r"\right\|^2") == squares
+    assert shown.count(r"\right\|") == 2
+    assert (r"n = \mu" in shown) == bool(settings)
 
 
 def test_other_methods_are_shown_as_recorded() -> None:

@@ -31,6 +31,8 @@ def as_run(method: Mapping[str, Any]) -> str:
             return "\n\n".join(_whos_harry_potter(settings))
         if name == "gradient_difference" and not set(CHANGING_DIFFERENCE) - set(settings):
             return "\n\n".join(_gradient_difference(settings))
+        if settings.get("distance") == "euclidean":  # lengths, not their squares
+            recorded = recorded.replace(r"\right\|^2", r"\right\|")
         return recorded.replace(NORMAL, NOISES[settings["noise"]]) if "noise" in settings else recorded
     except (KeyError, TypeError):  # settings of another version
         return recorded

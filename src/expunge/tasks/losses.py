@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
+
+Distance = Literal["squared", "euclidean"]
+
+EASE = 1e-3
+"mean square below which a Euclidean distance is no longer straight, so that its slope is 0 where nothing is apart"
 
 
 def squared(features: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference over everything; scalar."""
     return ((features - target) ** 2).mean()
+
+
+def euclidean(features: Tensor, target: Tensor) -> Tensor:
+    """Mean over all vectors of the root mean square of their differences, sqrt(mean(d^2) + EASE); scalar.
+
+    A vector is what a token is told by, or a place of a map (batch, channels, height, width), or a whole picture where
+    that is one row.
+    """
+    differences = (features - target) ** 2
+    return (differences.mean(1 if features.ndim == 4 else -1) + EASE).sqrt().mean()
+
+
+DISTANCES = {"squared": squared, "euclidean": euclidean}

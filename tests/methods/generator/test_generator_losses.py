@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from expunge.engine.generator_work import GeneratorWork
+from expunge.tasks.losses import EASE, euclidean
 from generator_transcription import Handed, batch_noise, double_work, inputs, moved, own_features, own_loss, slope
 
 ROWS = torch.arange(4, 12)
@@ -43,6 +44,48 @@ def test_encoder_scrubbing(kind: str, handed: Handed) -> None:
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
     exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
     assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+
+
+def test_encoder_scrubbing_by_length(handed: Handed) -> None:
+    """Of each token's difference the root mean square, not the mean square."""
+    work = double_work()
+    (call,) = handed.by("encoder_scrubbing", work, alpha=0.3, distance="euclidean")
+    moved(work.task)
+    kept, lost = batches(work, call)
+    total = 0.0
+    for batch, pictures, name, weight in (
+        (kept, work.retain, "known", 1.0),
+        (lost, work.forget, "known_beside", 0.3),
+    ):
+        ours = own_features(work.model, inputs(pictures, ROWS), call[name]["keys"][ROWS])
+        assert batch.target is not None
+        lengths = np.sqrt(((ours - batch.target.numpy()) ** 2).sum(2) / ours.shape[2] + 1e-3)
+        total += weight * lengths.sum() / lengths.size
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(total, rel=1e-9)
+    exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
+    assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+
+
+def test_encoder_scrubbing_by_length_begins_without_a_slope(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("encoder_scrubbing", work, alpha=0.0, distance="euclidean")
+    loss = call["loss"](*batches(work, call))
+    assert float(loss.detach()) == pytest.approx(np.sqrt(1e-3), rel=1e-6)
+    gradients = torch.autograd.grad(loss, work.encoder())
+    assert max(float(gradient.abs().max()) for gradient in gradients) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "vectors"), [((2, 3, 5), 6), ((2, 5, 3, 3), 18), ((2, 7), 2)])
+def test_vectors_of_a_euclidean_distance(shape: tuple[int, ...], vectors: int) -> None:
+    """Tokens, places of a map, whole pictures: where one vector alone differs by 2 in all its numbers."""
+    target = torch.zeros(shape, dtype=torch.float64)
+    features = target.clone()
+    if len(shape) == 4:
+        features[0, :, 1, 2] = 2.0
+    else:
+        features.view(-1, shape[-1])[1] = 2.0
+    wanted = (np.sqrt(4 + EASE) + (vectors - 1) * np.sqrt(EASE)) / vectors
+    assert float(euclidean(features, target)) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_encoder_scrubbing_at_its_start_and_limits(handed: Handed) -> None:
