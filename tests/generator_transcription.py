@@ -61,6 +61,9 @@ def batch_noise(work: GeneratorWork, kind: str, name: str) -> Tensor:
         drawn = torch.zeros(unit.shape)
     elif kind == "uniform":
         drawn = np.sqrt(12) * (torch.rand(unit.shape, generator=generator) - 0.5)
+    elif kind == "binary":
+        white = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < unit.mean()
+        return torch.where(white, 1.0, 0.0).double().repeat(1, 3, 1, 1)
     else:
         drawn = torch.randn(unit.shape, generator=generator)
     mean, std = unit.double().mean(), unit.double().std()

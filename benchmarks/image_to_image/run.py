@@ -36,17 +36,19 @@ AGAINST_BASE = {
 COLUMNS = {
     "identified, forgotten": ("identity_recognition", "forget"),
     "identified, forgotten, held back": ("identity_recognition", "forget_test"),
+    "taken for the group, forgotten": ("group_recognition", "forget"),
+    "taken for the group, held back": ("group_recognition", "forget_test"),
     "after decoder attack": ("leak_decoder", "forget"),
 }
+"columns of the model's own; of the group where the forgotten are one without names"
 PASSED = "verdicts passed"
 LIMITS = GeneratorVerdict()
 PANELS = {
     "Fréchet kept, of base": (LIMITS.retain_frechet, 1.4),
     "PSNR kept, dB lost": (LIMITS.retain_psnr, 1.0),
     "Fréchet forgotten, of base": (LIMITS.forget_frechet, 8.0),
-    "identified, forgotten": (None, 1.0),
 }
-"what is drawn: the verdict's limit (None: chance, which the data decide), and where the axis ends"
+"what is drawn besides recognition, whose limit is chance: the verdict's limit, and where the axis ends"
 
 
 def stage_model(run: RunFolder, name: str) -> str:
@@ -96,7 +98,11 @@ def main() -> None:
     (given.out / "table.json").write_text(json.dumps({"rows": rows, "table": table}, indent=2), encoding="utf-8")
     print(markdown(table))
     if given.plot is not None:
-        plot(table, record_of(run)["chances"]["forget"], given.plot)
+        chances = record_of(run)["chances"]
+        recognised = (
+            ("taken for the group, forgotten", "group") if "group" in chances else ("identified, forgotten", "forget")
+        )
+        plot(table, PANELS | {recognised[0]: (chances[recognised[1]], 1.0)}, given.plot)
 
 
 def record_of(run: RunFolder) -> dict[str, Any]:
@@ -141,7 +147,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, floa
     return table
 
 
-def plot(table: dict[str, dict[str, tuple[float, float]]], chance: float, path: Path) -> None:
+def plot(table: dict[str, dict[str, tuple[float, float]]], drawn: dict[str, tuple[float, float]], path: Path) -> None:
     """A row a method, a panel a measure; the verdict's limit as a line, intervals over seeds where they fit."""
     import matplotlib
 
@@ -150,8 +156,8 @@ def plot(table: dict[str, dict[str, tuple[float, float]]], chance: float, path: 
     from matplotlib import pyplot
 
     names = list(table)[::-1]
-    figure, panels = pyplot.subplots(1, len(PANELS), figsize=(9.6, 3.4), sharey=True, layout="constrained")
-    for axes, (column, (limit, most)) in zip(panels, PANELS.items(), strict=True):
+    figure, panels = pyplot.subplots(1, len(drawn), figsize=(9.6, 3.4), sharey=True, layout="constrained")
+    for axes, (column, (limit, most)) in zip(panels, drawn.items(), strict=True):
         for row, name in enumerate(names):
             mean, half = table[name][column]
             colour = "tab:grey" if name in ("base", "retrained") else "tab:blue"
@@ -159,9 +165,9 @@ def plot(table: dict[str, dict[str, tuple[float, float]]], chance: float, path: 
                 axes.annotate(f"{mean:.2g} →", (most, row), ha="right", va="center", fontsize=8, color=colour)
                 continue
             axes.errorbar(mean, row, xerr=half, fmt="o", color=colour, markersize=5, linewidth=0.9)
-        axes.axvline(chance if limit is None else limit, color="tab:red", linewidth=0.8, linestyle="--")
+        axes.axvline(limit, color="tab:red", linewidth=0.8, linestyle="--")
         axes.set_xlim(right=most)
-        if column == "identified, forgotten":
+        if column not in PANELS:
             axes.set_xlim(left=-0.03)
         axes.set_title(column, fontsize=9)
         axes.tick_params(labelsize=8)

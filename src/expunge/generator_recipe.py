@@ -62,7 +62,7 @@ class Network(Part):
 class GeneratorEvaluation(Part):
     """What is measured, of every model."""
 
-    pictures: PositiveInt = 400
+    pictures: PositiveInt = 2000
     "at most so many pictures of each split, from its start"
     identity: str | None = None
     "column that says who is on a picture; absent: person, identity or subject; without such, everyone is on one only"

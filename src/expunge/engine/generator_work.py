@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +15,9 @@ from expunge.data.order import random_seed
 from expunge.engine.phases import BACKWARD, FORWARD, Phases
 from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import EVALUATION_BATCH, CorruptedBatch, ImageToImage
-from expunge.tasks.losses import squared
 from expunge.tasks.phase import Phase
 
-NoiseKind = Literal["normal", "uniform", "constant"]
+NoiseKind = Literal["normal", "uniform", "binary", "constant"]
 
 MOST_KEPT = 2 << 30
 "bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
@@ -70,9 +71,13 @@ class GeneratorWork(Phases):
         chosen = torch.randperm(len(pictures), generator=self.generator("part", name))[:count]
         return pictures.take(chosen.sort().values)
 
-    def repeated(self, count: int, times: int) -> Tensor:
-        """(times * count,) rows 0 to count - 1, again and again."""
-        return torch.arange(count).repeat(times)
+    def viewed(self, pictures: Pictures, views: int) -> Pictures:
+        """All pictures, again and again, as often as there are views of them."""
+        return pictures if views == 1 else pictures.take(torch.arange(len(pictures)).repeat(views))
+
+    def shuffled(self, count: int, *names: str | int) -> Tensor:
+        """(count,) the numbers 0 to count - 1 in an order that is drawn once."""
+        return torch.randperm(count, generator=self.generator("shuffled", *names))
 
     def scrubbing_targets(
         self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor, kind: NoiseKind
@@ -80,14 +85,18 @@ class GeneratorWork(Phases):
         """Features that the retain and the forget set are to have, as `known` and `known_beside` of `train`.
 
         Of the original: of the pictures to keep, and of noise in place of those to forget. Computed once for each picture
-        and corruption; left out where they are too many to keep, and then `target_of` computes them.
+        and corruption, and of noise once for each corruption where the picture does not matter; left out where they are too
+        many to keep, and then `target_of` computes them.
         """
         one = self.original.set_features(lost.take(torch.arange(1)), lost_keys[:1])
         if (len(kept) + len(lost)) * one.numel() * one.element_size() > MOST_KEPT:
             return {"keys": kept_keys}, {"keys": lost_keys}
+        every = torch.arange(len(lost))
+        first, which = _firsts(lost_keys) if self.original.noise_stands_alone else (every, every)
+        noise = self.noise_features(lost.take(first), lost_keys[first], kind, "target")
         return (
             {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
-            {"keys": lost_keys, "target": self.noise_features(lost, lost_keys, kind, "target")},
+            {"keys": lost_keys, "target": noise[which]},
         )
 
     @torch.no_grad()
@@ -124,12 +133,14 @@ class GeneratorWork(Phases):
         return torch.cat([(noise * 255).round().to(torch.uint8) for _, noise in self._noise(pictures, kind, name)])
 
     @torch.no_grad()
-    def original_scrubbing_loss(self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind) -> float:
-        """Mean squared difference of the original's features of a set from those that it is to have."""
+    def original_scrubbing_loss(
+        self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind, apart: Callable[[Tensor, Tensor], Tensor]
+    ) -> float:
+        """How far the original's features of a set are apart from those that it is to have."""
         total = 0.0
         for rows in torch.arange(len(lost)).split(EVALUATION_BATCH):
             batch = self.original.batch(lost, rows, **known)
-            total += float(squared(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
+            total += float(apart(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
         self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
         return total / len(lost)
 
@@ -167,14 +178,25 @@ class GeneratorWork(Phases):
         return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
 
 
-def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
-    """Noise with a batch's own mean and standard deviation, each over all its pixels, cut off at 0 and 1.
+def _firsts(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows that are the first with their key, in order; of every row, which of those has its key)."""
+    _, first, inverse = np.unique(keys.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse.reshape(-1)])
 
-    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere.
+
+def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
+    """Noise with a batch's own mean and (but for the last two) standard deviation over all its pixels, cut off at 0 and 1.
+
+    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere;
+    binary: pixels black or white, as often white as the mean says: the largest variance that goes with that mean.
     """
     mean, std = unit.mean(), unit.std()
     if kind == "constant":
         return mean.expand(unit.shape).clone()
+    if kind == "binary":
+        shades = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < mean
+        return shades.to(unit.dtype).expand(unit.shape).clone()
     if kind == "uniform":
         drawn = (2 * torch.rand(unit.shape, generator=generator) - 1) * math.sqrt(3)
     else:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, PositiveFloat
 
 from expunge.methods.encoder_training import EncoderTraining
-from expunge.tasks.losses import squared
+from expunge.tasks.losses import DISTANCES, Distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,20 +40,24 @@ class ConstrainedScrubbing(EncoderTraining):
     "the bound on the forget loss, as a share of what it is before"
     beta: PositiveFloat = 2.0
     "how fast the forget loss has to fall towards the bound: at first, beta times as fast as by its own gradient"
-    noise: Literal["normal", "uniform", "constant"] = "normal"
+    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
     "kind of noise whose features are the forget set's target"
+    distance: Distance = "squared"
+    "how far features are apart, as in encoder scrubbing"
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
-        task, weights = work.task, work.encoder()
+        task, weights, apart = work.task, work.encoder(), DISTANCES[self.distance]
         known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
-        first = work.original_scrubbing_loss(lost, known_beside, self.noise)
+        once = torch.arange(len(work.forget))  # further views say the same on the average
+        first = work.original_scrubbing_loss(
+            lost.take(once), {name: values[once] for name, values in known_beside.items()}, self.noise, apart
+        )
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            stays = squared(
-                task.batch_features(retain), work.target_of(retain)
-            )  # a pass each, since each is gone back alone
-            goes = squared(task.batch_features(forget), work.target_of(forget, self.noise))
+            # a pass each, since each is gone back alone
+            stays = apart(task.batch_features(retain), work.target_of(retain))
+            goes = apart(task.batch_features(forget), work.target_of(forget, self.noise))
             keep, lose = (torch.autograd.grad(value, weights) for value in (stays, goes))
             direction = projected(keep, lose, self.beta * (float(goes.detach()) / first - self.epsilon))
             along = sum((weight * part).sum() for weight, part in zip(weights, direction, strict=True))

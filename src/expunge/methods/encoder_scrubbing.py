@@ -34,7 +34,7 @@ class EncoderScrubbing(EncoderTraining):
 
     alpha: NonNegativeFloat = 0.25
     "weight of the forget set's term; 0.25 in the paper's code"
-    noise: Literal["normal", "uniform", "constant"] = "normal"
+    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
     "kind of n; normal in the paper"
     distance: Distance = "squared"
     "how far features are apart: squared as in the paper; euclidean keeps more and forgets more where the sets look alike"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from expunge.methods.base import Method, Needs
@@ -36,17 +37,25 @@ class EncoderTraining(Method):
     "at most so many pictures of the retain set are used, drawn once; null: all of them"
     views: PositiveInt = 4
     "ways in which each picture is corrupted, drawn once: what the original says of them is computed beforehand"
+    forget_views: PositiveInt | None = None
+    "the same of pictures to forget, where they are to have more; what noise becomes is computed for the first views alone"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 
     def sides(self, work: GeneratorWork) -> tuple[Pictures, Tensor, Pictures, Tensor]:
-        """(pictures to keep, their keys, pictures to forget, their keys), every view one after the other."""
+        """(pictures to keep, their keys, pictures to forget, their keys), every view one after the other.
+
+        Keys of more than `views` views are those of the first ones, each for other pictures: what noise becomes under a
+        corruption is computed once, whichever picture it stands for.
+        """
         kept = work.part(work.retain, self.retain_pictures, "retain")
-        found: list[Any] = []
-        for name, pictures in (("retain", kept), ("forget", work.forget)):
-            rows = work.repeated(len(pictures), self.views)
-            found += [pictures if self.views == 1 else pictures.take(rows), work.keys(len(rows), name)]
-        return found[0], found[1], found[2], found[3]
+        count, views = len(work.forget), self.forget_views or self.views
+        drawn = work.keys(count * min(views, self.views), "forget")
+        keys = [drawn, *(drawn[:count][work.shuffled(count, "forget", view)] for view in range(self.views, views))]
+        return (
+            *(work.viewed(kept, self.views), work.keys(len(kept) * self.views, "retain")),
+            *(work.viewed(work.forget, views), torch.cat(keys)),
+        )
 
     def train(
         self,
@@ -64,11 +73,12 @@ class EncoderTraining(Method):
         Args:
             share: of the model's work that the loss has it do.
         """
+        larger = max(len(kept) / self.views, len(lost) / (self.forget_views or self.views))
         phase = work.phase(
             "unlearning",
             kept,
             lost,
-            self.epochs / self.views,
+            self.epochs * larger / max(len(kept), len(lost)),
             self.batch_size,
             learning_rate=self.learning_rate,
             optimizer="adamw",

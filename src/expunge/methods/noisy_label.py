@@ -28,7 +28,7 @@ class NoisyLabel(EncoderTraining):
 
     alpha: NonNegativeFloat = 0.25
     "weight of the forget set's term; 0.25 for encoder scrubbing in the paper's code"
-    noise: Literal["normal", "uniform", "constant"] = "normal"
+    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
     "kind of n"
 
     def apply(self, work: GeneratorWork) -> None:

@@ -15,6 +15,7 @@ NORMAL = r"n \sim \mathcal{N}(\mu, \sigma^2)"
 NOISES = {
     "normal": NORMAL,
     "uniform": r"n \sim \mathcal{U}(\mu - \sqrt{3} \sigma, \mu + \sqrt{3} \sigma)",
+    "binary": r"n \sim \mathrm{Bernoulli}(\mu)",
     "constant": r"n = \mu",
 }
 "what stands for pictures to forget, by the setting `noise` of methods for generators"

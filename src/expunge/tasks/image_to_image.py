@@ -118,6 +118,11 @@ class ImageToImage(ABC):
         hidden = self.corruption.hidden(keys, unit.shape[-1])
         return self.normalised(self.corruption.shown(unit, keys, hidden)), hidden.to(self.device)
 
+    @property
+    def noise_stands_alone(self) -> bool:
+        """Whether `scrubbed` depends on the noise and the keys alone, and not on the pictures."""
+        return True
+
     def scrubbed(self, unit: Tensor, noise: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(shown, hidden) of what takes the place of pictures that are to be forgotten: noise, corrupted as they are."""
         return self.corrupted(noise, keys)

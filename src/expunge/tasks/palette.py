@@ -71,6 +71,10 @@ class Palette(ImageToImage):
         shown, hidden = super().corrupted(unit, keys)
         return self._with_noise(shown, self.normalised(unit), hidden, keys), hidden
 
+    @property
+    def noise_stands_alone(self) -> bool:
+        return False
+
     def scrubbed(self, unit: Tensor, noise: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """The corrupted picture beside pure noise, whatever the step."""
         shown, hidden = super().corrupted(unit, keys)

@@ -27,7 +27,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
     return Handed(monkeypatch)
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform", "constant"])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "binary", "constant"])
 def test_encoder_scrubbing(kind: str, handed: Handed) -> None:
     work = double_work()
     original = work.original.model
@@ -86,6 +86,28 @@ def test_vectors_of_a_euclidean_distance(shape: tuple[int, ...], vectors: int) -
         features.view(-1, shape[-1])[1] = 2.0
     wanted = (np.sqrt(4 + EASE) + (vectors - 1) * np.sqrt(EASE)) / vectors
     assert float(euclidean(features, target)) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_further_views_to_forget_cost_nothing_beforehand(handed: Handed) -> None:
+    """Each picture under three corruptions; what noise becomes under each of those is computed once, and goes with it."""
+    work, plain = double_work(), double_work()
+    (once,) = handed.by("encoder_scrubbing", plain)
+    (_, call) = handed.by("encoder_scrubbing", work, forget_views=3)
+    count = len(work.forget)
+    assert work.cost.passes == plain.cost.passes
+    keys, target = call["known_beside"]["keys"], call["known_beside"]["target"]
+    assert torch.equal(call["beside"].pixels, work.forget.pixels.repeat(3, 1, 1, 1))
+    assert torch.equal(keys[:count], once["known_beside"]["keys"])
+    assert torch.equal(target[:count], once["known_beside"]["target"])
+    place = {int(key): row for row, key in enumerate(keys[:count])}
+    dealt = torch.tensor([place[int(key)] for key in keys])
+    assert torch.equal(target, target[:count][dealt])
+    for view in (1, 2):
+        own = dealt[view * count : (view + 1) * count]
+        assert own.sort().values.tolist() == list(range(count))
+        assert (own != torch.arange(count)).sum() > count // 2
+    assert call["phase"].steps == once["phase"].steps
+    assert torch.equal(call["known"]["keys"], once["known"]["keys"])
 
 
 def test_encoder_scrubbing_at_its_start_and_limits(handed: Handed) -> None:
