@@ -48,6 +48,10 @@ def test_forgotten_classes_are_a_group_where_there_are_no_names(tmp_path: Path) 
     assert parts(tmp_path, "age <= 5", age=ages).forgotten_group() is None  # half of its class is kept
     assert parts(tmp_path, "age <= 13", age=ages, person=ages % 30).forgotten_group() is None
     assert parts(tmp_path, "random:14", age=ages).forgotten_group() is None
+    small = parts(tmp_path, "random:40", label=ages // 4)  # of some classes of four, three happen to be drawn
+    lost = np.bincount(small.parts["forget"].labels, minlength=COUNT // 4)
+    assert (lost > 2).any()
+    assert small.forgotten_group() is None
 
 
 def test_the_recipe_and_its_data_set_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,11 +72,15 @@ def test_one_success_in_few_pictures_may_be_chance(hits: int, passes: bool) -> N
 GROUP = CHANCES | {"group": 0.15}
 
 
-def group_checks(taken: float, identified: float, by_retrained: float | None = 0.7) -> dict[str, dict[str, Any]]:
+def group_checks(
+    taken: float, identified: float, by_retrained: float | None = 0.7, before: float = 0.6, retrained: float = 0.2
+) -> dict[str, dict[str, Any]]:
     """Of 100 forgotten pictures without names, whose group was recognised so often and which were so often identified."""
     found = [
         *scores(),
+        score("group_recognition", "forget", "base", before, 100),
         score("group_recognition", "forget", "unlearned", taken, 100),
+        score("group_recognition", "forget", "retrained", retrained, 100),
         score("identity_recognition", "forget", "unlearned", identified, 100),
     ]
     if by_retrained is not None:
@@ -89,6 +93,39 @@ def test_a_group_without_names_is_held_against_its_share(taken: float, passes: b
     """Of 100 pictures 22 or more of a kind that makes up 15 % have a probability of 3.9 %, 23 or more of 2.1 %."""
     made = group_checks(taken, 0.3)["forget_recognition"]
     assert (made["threshold"], made["passed"]) == (0.15, passes)
+
+
+@pytest.mark.parametrize(("taken", "passes"), [(0.08, True), (0.10, True), (0.11, False)])
+def test_a_retrained_model_that_shows_less_of_a_group_is_the_limit(taken: float, passes: bool) -> None:
+    """Of 100 pictures 10 reach down to 4.9 %, 11 to 5.6 %."""
+    made = group_checks(taken, 0.3, retrained=0.05)["forget_recognition"]
+    assert (made["threshold"], made["passed"]) == (0.05, passes)
+    assert "retrained model has 5.0%" in made["explain"]
+
+
+@pytest.mark.parametrize(("before", "passes"), [(0.2, False), (0.3, True)])
+def test_a_group_that_the_base_does_not_show_cannot_go(before: float, passes: bool) -> None:
+    """As where the network knows nothing of it: that it is not recognised after says nothing."""
+    made = group_checks(0.0, 0.0, before=before)["forget_recognition"]
+    assert made["passed"] == passes
+    assert ("cannot be seen to go" in made["explain"]) != passes
+
+
+@pytest.mark.parametrize("split", ["forget", "forget_test"])
+def test_the_worse_split_of_a_group_counts(split: str) -> None:
+    other = {"forget": "forget_test", "forget_test": "forget"}[split]
+    found = scores()
+    for which, share in ((split, 0.4), (other, 0.1)):
+        found += [
+            score("group_recognition", which, "base", 0.6, 100),
+            score("group_recognition", which, "unlearned", share, 100),
+            score("identity_recognition", which, "unlearned", share, 100),
+            score("identity_recognition", which, "retrained", 0.3, 100),
+        ]
+    made = {check["name"]: check for check in judge_generator(found, GeneratorVerdict(), 0.09, GROUP)["checks"]}
+    for name in ("forget_recognition", "forget_identification"):
+        assert not made[name]["passed"]
+        assert ("held back" in made[name]["explain"]) == (split == "forget_test")
 
 
 @pytest.mark.parametrize(("identified", "passes"), [(0.3, True), (0.7, True), (0.71, False)])

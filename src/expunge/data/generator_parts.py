@@ -55,17 +55,18 @@ class GeneratorParts:
     def forgotten_group(self) -> np.ndarray | None:
         """(classes,) share of each class's pictures that is to be forgotten, where the forgotten are a group of classes.
 
-        None with names, which say more; without classes; and where no class is to be forgotten for the most part.
+        None with names, which say more; without classes; and where most of the forgotten are of classes that are kept for
+        the most part.
         """
         classes = self.classes
         if self.identity is not None or classes is None:
             return None
         lost, all_of_them = (
-            sum(np.bincount(self.parts[name].labels, minlength=len(classes)) for name in names)
+            np.bincount(np.concatenate([self.parts[name].labels for name in names]), minlength=len(classes))
             for names in (FORGET_PARTS, PARTS)
         )
         share = np.asarray(lost / np.maximum(all_of_them, 1))
-        return share if (share > 0.5).any() else None
+        return share if lost[share > 0.5].sum() > lost.sum() / 2 else None
 
     def forgotten_share(self) -> float:
         """Share of all pictures that is of the forgotten kind, held back ones with them."""

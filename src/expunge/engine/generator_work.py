@@ -174,7 +174,9 @@ class GeneratorWork(Phases):
 
     def phase(self, name: str, kept: Pictures, lost: Pictures, epochs: float, batch_size: int, **more: object) -> Phase:
         """A phase over both sets side by side; an epoch goes once through the larger one."""
-        steps = max(1, math.ceil(epochs * max(len(kept), len(lost)) / batch_size))
+        steps = max(
+            1, math.ceil(epochs * max(len(kept), len(lost)) / batch_size - 1e-9)
+        )  # not one for a rounding error
         return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
 
 

@@ -24,7 +24,8 @@ def judge_generator(
     """{"passed", "checks"}. What must be kept and what must go is always checked; what was not measured fails.
 
     Args:
-        chances: of identification, by split; of recognition (`group`), where the forgotten are a group without names.
+        chances: of identification, by split; of recognition (`group`), where the forgotten are a group without names;
+            single pictures of such a group are judged only beside a retrained model.
     """
     found = {(s.measure, s.split, s.model): s for s in scores}
 
@@ -59,7 +60,9 @@ def judge_generator(
         explain = f"{before:.4g} before, {after:.4g} after" + (", on pictures held back" if least != "forget" else "")
         checks.append(Check("forget_frechet", limit, after / before, after / before >= limit, explain))
     checks.append(_recognition(found, chances))
-    if "group" in chances and ("identity_recognition", "forget", "retrained") in found:
+    if (
+        "group" in chances and ("identity_recognition", "forget", "retrained") in found
+    ):  # else there is no measure of it
         checks.append(_identification(found))
     if share_of_retraining is not None:
         limit = verdict.share_of_retraining
@@ -72,25 +75,42 @@ def _recognition(found: Found, chances: Mapping[str, float]) -> Check:
     """Of the splits to forget, the one on which the exact interval lies highest above chance.
 
     Of persons where the pictures have names; of the group where they have none, since what is shown of a picture is enough
-    to tell it from others even for a model that never saw one of the group.
+    to tell it from others even for a model that never saw one of the group. A group must have been recognised before, and
+    its limit is the retrained model's share where that is below chance.
     """
     name, group = "forget_recognition", "group" in chances
     measure, done = ("group_recognition", "taken for the group") if group else ("identity_recognition", "identified")
-    lows, limits = {}, {}
+    lows: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for split in FORGET:
         score = found.get((measure, split, "unlearned"))
-        if score is not None and (group or split in chances):
-            lows[split] = exact_lower_limit(round(score.value * score.n), score.n)
-            limits[split] = chances["group" if group else split]
+        if score is None or not (group or split in chances):
+            continue
+        lows[split] = _low(score)
+        limits[split] = chances["group" if group else split]
+        if group:
+            before, oracle = (found.get((measure, split, model)) for model in ("base", "retrained"))
+            if split == "forget" and (before is None or _low(before) <= limits[split]):  # held back may be few
+                told = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
+                explain = f"the group cannot be seen to go: the base model {told}, and {limits[split]:.1%} is chance"
+                return Check(name, limits[split], None, False, explain)
+            limits[split] = limits[split] if oracle is None else min(limits[split], oracle.value)
     if not lows:
         return Check(name, 0.0, None, False, "not measured")
     worst = max(lows, key=lambda split: lows[split] - limits[split])
-    score, low, chance = found[measure, worst, "unlearned"], lows[worst], limits[worst]
+    score, low, limit = found[measure, worst, "unlearned"], lows[worst], limits[worst]
+    by_chance = chances["group" if group else worst]
     explain = (
         f"{round(score.value * score.n)} of {score.n} {done}{_held_back(worst)}: "
-        f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {chance:.1%} is chance"
+        f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {by_chance:.1%} is chance"
     )
-    return Check(name, chance, low, low <= chance, explain)
+    if limit < by_chance:
+        explain += f", and the retrained model has {limit:.1%}"
+    return Check(name, limit, low, low <= limit, explain)
+
+
+def _low(score: Score) -> float:
+    return exact_lower_limit(round(score.value * score.n), score.n)
 
 
 def _identification(found: Found) -> Check:

@@ -49,7 +49,7 @@ class ConstrainedScrubbing(EncoderTraining):
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task, weights, apart = work.task, work.encoder(), DISTANCES[self.distance]
         known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
-        once = torch.arange(len(work.forget))  # further views say the same on the average
+        once = torch.arange(min(len(lost), len(work.forget) * self.views))  # further views say the same on the average
         first = work.original_scrubbing_loss(
             lost.take(once), {name: values[once] for name, values in known_beside.items()}, self.noise, apart
         )

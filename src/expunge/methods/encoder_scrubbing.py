@@ -23,13 +23,15 @@ class EncoderScrubbing(EncoderTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - E_{\theta_0}(T(n)) \right\|^2,
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
-    E is the encoder, T the corruption, n noise with the mean and standard deviation of a batch's pixels. Only the encoder
+    E is the encoder, T the corruption, n noise with the mean and, where it is normal or uniform, the standard deviation of
+    a batch's pixels. Only the encoder
     trains; the decoder is never run. Squares are means over a picture's features. What the original encoder says is
     computed once for each picture and corruption.
 
     What is shown of a picture may not say which set it is of. Squares send it half of the way, then, which spoils it and
-    hides little. With `distance: euclidean` each vector's difference counts as its length, not squared: as a median
-    beside a mean, the best of that is one way or the other. This departs from the paper.
+    hides little. With `distance: euclidean` each vector's difference counts as its length (the root of the mean square of
+    its numbers), not squared: as a median beside a mean, the best of that is one way or the other. This departs from the
+    paper, and so does black and white noise (`noise: binary`).
     """
 
     alpha: NonNegativeFloat = 0.25

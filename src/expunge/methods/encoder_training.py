@@ -38,7 +38,7 @@ class EncoderTraining(Method):
     views: PositiveInt = 4
     "ways in which each picture is corrupted, drawn once: what the original says of them is computed beforehand"
     forget_views: PositiveInt | None = None
-    "the same of pictures to forget, where they are to have more; what noise becomes is computed for the first views alone"
+    "the same of pictures to forget, where it is not `views`; further ones are the first one's corruptions, dealt out anew"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 

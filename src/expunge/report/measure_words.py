@@ -180,7 +180,7 @@ MEASURES = {
     "identity_recognition": Measure(
         "Identification",
         "Completions whose person is named rightly by the nearest original, looking only at what the model drew. On the "
-        "forget set best is chance.",
+        "forget set best is chance; without names, where each picture is sought among all, what the retrained model has.",
         axis="identified",
         percent=True,
         aim="chance",
@@ -361,7 +361,8 @@ CHECKS = {
         "Recognition of the forgotten",
         "How far down the exact interval (Clopper and Pearson) reaches of the share of forgotten pictures that the "
         "completion gives away, trained on or held back, whichever is further above; the limit is chance. With names it is "
-        "the person that is given away; without, the group, such as an age.",
+        "the person that is given away; without, the group, such as an age, and a retrained model's share is the limit if "
+        "it is lower.",
         "at most",
         "share of pictures",
     ),

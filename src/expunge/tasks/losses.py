@@ -9,7 +9,7 @@ from torch import Tensor
 Distance = Literal["squared", "euclidean"]
 
 EASE = 1e-3
-"mean square below which a Euclidean distance is no longer straight, so that its slope is 0 where nothing is apart"
+"mean square below which a Euclidean distance bends, to a slope of 0 where nothing is apart; features have about 1"
 
 
 def squared(features: Tensor, target: Tensor) -> Tensor:
@@ -18,13 +18,13 @@ def squared(features: Tensor, target: Tensor) -> Tensor:
 
 
 def euclidean(features: Tensor, target: Tensor) -> Tensor:
-    """Mean over all vectors of the root mean square of their differences, sqrt(mean(d^2) + EASE); scalar.
+    """Mean over all vectors of the root mean square of their differences, sqrt(mean(d^2) + EASE) - sqrt(EASE); scalar.
 
     A vector is what a token is told by, or a place of a map (batch, channels, height, width), or a whole picture where
     that is one row.
     """
     differences = (features - target) ** 2
-    return (differences.mean(1 if features.ndim == 4 else -1) + EASE).sqrt().mean()
+    return (differences.mean(1 if features.ndim == 4 else -1) + EASE).sqrt().mean() - EASE**0.5
 
 
 DISTANCES = {"squared": squared, "euclidean": euclidean}
