@@ -68,13 +68,16 @@ def test_it_learns_and_is_saved_as_diffusers_reads_it(name: str, tmp_path: Path)
 
 @every_kind
 @pytest.mark.parametrize("live", [False, True])
-def test_scrubbing_changes_the_encoder_alone(name: str, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [{}, {"distance": "euclidean", "noise": "binary", "views": 1, "forget_views": 2}])
+def test_scrubbing_changes_the_encoder_alone(
+    name: str, live: bool, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if live:
         monkeypatch.setattr(engine, "MOST_KEPT", 0)
     work = generator_work(fresh(name))
     before = state(work)
     method = make_method(
-        {"name": "encoder_scrubbing", "batch_size": 16, "epochs": 3, "learning_rate": 3e-3, "alpha": 1}
+        {"name": "encoder_scrubbing", "batch_size": 16, "epochs": 3, "learning_rate": 3e-3, "alpha": 1, **more}
     )
     method.apply(work)
     after = state(work)
@@ -86,6 +89,17 @@ def test_scrubbing_changes_the_encoder_alone(name: str, live: bool, monkeypatch:
     assert all(key.startswith(parts) for key in changed)
     losses = work.losses["unlearning"]
     assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_what_noise_becomes_in_a_diffusion_model_depends_on_the_picture() -> None:
+    """So the same key twice, for two pictures, is computed twice; of other models once."""
+    for name, same in (("palette-small", False), ("vq-small", True)):
+        work = generator_work(fresh(name))
+        keys = work.keys(4, "x").repeat(2)
+        lost = work.forget.take(torch.arange(8))
+        _, known = work.scrubbing_targets(lost, keys, lost, keys, "binary")
+        assert torch.equal(known["keys"], keys)
+        assert torch.equal(known["target"][:4], known["target"][4:]) == same
 
 
 def test_what_is_kept_is_what_is_computed_live() -> None:
