@@ -46,6 +46,19 @@ def test_a_score_without_an_interval_is_shown_without_one(tmp_path: Path, capsys
     assert line.split()[3:] == ["12.500", "12.500", "12.500", "lower"]
 
 
+def test_what_is_best_is_what_the_report_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what is best at chance neither the higher nor the lower is better."""
+    folder = make_run(tmp_path / "run")
+    scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    for row in scores:
+        if (row["measure"], row["split"]) == ("perplexity", "forget"):
+            row["measure"] = "identity_recognition"
+    folder.scores.write_text(json.dumps(scores), encoding="utf-8")
+    tell(folder)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("identity_recognition"))
+    assert line.split()[-1] == "chance"
+
+
 def test_what_is_said_on_the_way_is_shown_and_never_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     show = Live()
     show.stage(f"reading {OBEYED}")

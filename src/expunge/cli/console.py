@@ -17,6 +17,8 @@ def tell(folder: RunFolder) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from expunge.report.scores_table import Row
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge: nothing is cut off
@@ -34,7 +36,8 @@ def tell(folder: RunFolder) -> int:
         figures = [
             f"{s.value:.3f}" + (f" [{s.low:.3f}, {s.high:.3f}]" if s.low < s.high else "") if s else "" for s in row
         ]
-        table.add_row(measure, split, str(before.n), *figures, "higher" if before.higher_is == "better" else "lower")
+        better = Row(measure, split, {"base": before}).better
+        table.add_row(measure, split, str(before.n), *figures, better)
     answers = storage.read_json(folder.answers) if folder.answers.is_file() else []  # of language models
     completions = [row for row in answers if row["group"] == "completion prompt" and row["terms_before"]]
     completions.sort(key=lambda row: (len(row["terms_after"]), -len(row["terms_before"])))
