@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,8 +15,7 @@ from expunge.engine.phases import BACKWARD, FORWARD, Phases
 from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.image_to_image import EVALUATION_BATCH, CorruptedBatch, ImageToImage
 from expunge.tasks.phase import Phase
-
-NoiseKind = Literal["normal", "uniform", "binary", "constant"]
+from expunge.tasks.picture_noise import NoiseKind, noise_like
 
 MOST_KEPT = 2 << 30
 "bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
@@ -172,11 +170,10 @@ class GeneratorWork(Phases):
             found.append((rows, noise_like(unit, kind, self.generator("noise", name, number))))
         return found
 
-    def phase(self, name: str, kept: Pictures, lost: Pictures, epochs: float, batch_size: int, **more: object) -> Phase:
-        """A phase over both sets side by side; an epoch goes once through the larger one."""
-        steps = max(
-            1, math.ceil(epochs * max(len(kept), len(lost)) / batch_size - 1e-9)
-        )  # not one for a rounding error
+    def phase(self, name: str, pictures: int, epochs: float, batch_size: int, **more: object) -> Phase:
+        """A phase of so many epochs over so many pictures."""
+        # 1.1 * 10240 is above 11264 by a rounding error, which makes no step
+        steps = max(1, math.ceil(epochs * pictures / batch_size - 1e-9))
         return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
 
 
@@ -185,25 +182,6 @@ def _firsts(keys: Tensor) -> tuple[Tensor, Tensor]:
     _, first, inverse = np.unique(keys.numpy(), return_index=True, return_inverse=True)
     order = np.argsort(first)
     return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse.reshape(-1)])
-
-
-def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
-    """Noise with a batch's own mean and (but for the last two) standard deviation over all its pixels, cut off at 0 and 1.
-
-    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere;
-    binary: pixels black or white, as often white as the mean says: the largest variance that goes with that mean.
-    """
-    mean, std = unit.mean(), unit.std()
-    if kind == "constant":
-        return mean.expand(unit.shape).clone()
-    if kind == "binary":
-        shades = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < mean
-        return shades.to(unit.dtype).expand(unit.shape).clone()
-    if kind == "uniform":
-        drawn = (2 * torch.rand(unit.shape, generator=generator) - 1) * math.sqrt(3)
-    else:
-        drawn = torch.randn(unit.shape, generator=generator)
-    return (mean + std * drawn).clamp(0, 1)
 
 
 def fit_generator(work: GeneratorWork, phase: Phase) -> None:

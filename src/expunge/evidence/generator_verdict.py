@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from expunge.data.generator_parts import FORGET_PARTS
 from expunge.evidence.verdict import Check
 from expunge.generator_recipe import GeneratorVerdict
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import exact_lower_limit
 
-FORGET = ("forget", "forget_test")
 Found = Mapping[tuple[str, str, Which], Score]
 
 
@@ -50,7 +50,7 @@ def judge_generator(
         lost = pair[0] - pair[1]
         explain = f"{pair[0]:.2f} dB before, {pair[1]:.2f} dB after, on pictures held back"
         checks.append(Check("retain_psnr", limit, lost, lost <= limit, explain))
-    ratios = {split: pair for split in FORGET if (pair := values("frechet", split)) and pair[0]}
+    ratios = {split: pair for split in FORGET_PARTS if (pair := values("frechet", split)) and pair[0]}
     limit = verdict.forget_frechet
     if not ratios:
         checks.append(Check("forget_frechet", limit, None, False, "not measured"))
@@ -59,10 +59,9 @@ def judge_generator(
         before, after = ratios[least]
         explain = f"{before:.4g} before, {after:.4g} after" + (", on pictures held back" if least != "forget" else "")
         checks.append(Check("forget_frechet", limit, after / before, after / before >= limit, explain))
-    checks.append(_recognition(found, chances))
-    if (
-        "group" in chances and ("identity_recognition", "forget", "retrained") in found
-    ):  # else there is no measure of it
+    checks.append(_recognition_of_group(found, chances["group"]) if "group" in chances else _persons(found, chances))
+    beside_retrained = ("identity_recognition", "forget", "retrained") in found
+    if "group" in chances and beside_retrained:
         checks.append(_identification(found))
     if share_of_retraining is not None:
         limit = verdict.share_of_retraining
@@ -71,40 +70,51 @@ def judge_generator(
     return {"passed": all(check.passed for check in checks), "checks": [asdict(check) for check in checks]}
 
 
-def _recognition(found: Found, chances: Mapping[str, float]) -> Check:
-    """Of the splits to forget, the one on which the exact interval lies highest above chance.
+def _persons(found: Found, chances: Mapping[str, float]) -> Check:
+    """The forgotten identified, against chance."""
+    limits = {split: chances[split] for split in FORGET_PARTS if split in chances}
+    return _recognition(found, ("identity_recognition", "identified"), limits, limits)
 
-    Of persons where the pictures have names; of the group where they have none, since what is shown of a picture is enough
-    to tell it from others even for a model that never saw one of the group. A group must have been recognised before, and
-    its limit is the retrained model's share where that is below chance.
+
+def _recognition_of_group(found: Found, chance: float) -> Check:
+    """The forgotten without names taken for one of their group, against chance, or the retrained model where that is lower.
+
+    What is shown of a picture is enough to tell it from others even for a model that never saw one of the group. The group
+    must have been recognised before.
     """
-    name, group = "forget_recognition", "group" in chances
-    measure, done = ("group_recognition", "taken for the group") if group else ("identity_recognition", "identified")
-    lows: dict[str, float] = {}
-    limits: dict[str, float] = {}
-    for split in FORGET:
-        score = found.get((measure, split, "unlearned"))
-        if score is None or not (group or split in chances):
-            continue
-        lows[split] = _low(score)
-        limits[split] = chances["group" if group else split]
-        if group:
-            before, oracle = (found.get((measure, split, model)) for model in ("base", "retrained"))
-            if split == "forget" and (before is None or _low(before) <= limits[split]):  # held back may be few
-                told = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
-                explain = f"the group cannot be seen to go: the base model {told}, and {limits[split]:.1%} is chance"
-                return Check(name, limits[split], None, False, explain)
-            limits[split] = limits[split] if oracle is None else min(limits[split], oracle.value)
-    if not lows:
+    measure = "group_recognition"
+    before = found.get((measure, "forget", "base"))  # trained on: held back may be few
+    if (measure, "forget", "unlearned") in found and (before is None or _low(before) <= chance):
+        told = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
+        explain = f"the group cannot be seen to go: the base model {told}, and {chance:.1%} is chance"
+        return Check("forget_recognition", chance, None, False, explain)
+    limits = {}
+    for split in FORGET_PARTS:
+        oracle = found.get((measure, split, "retrained"))
+        limits[split] = chance if oracle is None else min(chance, oracle.value)
+    return _recognition(found, (measure, "taken for the group"), limits, dict.fromkeys(limits, chance))
+
+
+def _recognition(
+    found: Found, measured: tuple[str, str], limits: Mapping[str, float], chances: Mapping[str, float]
+) -> Check:
+    """Of the splits to forget, the one on which the exact interval lies highest above its limit.
+
+    Args:
+        measured: the measure, and what it says of a picture.
+        limits, chances: by split.
+    """
+    name, (measure, done) = "forget_recognition", measured
+    scores = {split: found[measure, split, "unlearned"] for split in limits if (measure, split, "unlearned") in found}
+    if not scores:
         return Check(name, 0.0, None, False, "not measured")
-    worst = max(lows, key=lambda split: lows[split] - limits[split])
-    score, low, limit = found[measure, worst, "unlearned"], lows[worst], limits[worst]
-    by_chance = chances["group" if group else worst]
+    worst = max(scores, key=lambda split: _low(scores[split]) - limits[split])
+    score, low, limit, chance = scores[worst], _low(scores[worst]), limits[worst], chances[worst]
     explain = (
         f"{round(score.value * score.n)} of {score.n} {done}{_held_back(worst)}: "
-        f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {by_chance:.1%} is chance"
+        f"{score.value:.1%}; the exact interval reaches down to {low:.1%}; {chance:.1%} is chance"
     )
-    if limit < by_chance:
+    if limit < chance:
         explain += f", and the retrained model has {limit:.1%}"
     return Check(name, limit, low, low <= limit, explain)
 
@@ -116,7 +126,7 @@ def _low(score: Score) -> float:
 def _identification(found: Found) -> Check:
     """Of the splits to forget, the one on which more pictures are identified than by the retrained model, or least fewer."""
     pairs = {}
-    for split in FORGET:
+    for split in FORGET_PARTS:
         ours, theirs = (found.get(("identity_recognition", split, model)) for model in ("unlearned", "retrained"))
         if ours is not None and theirs is not None:
             pairs[split] = (ours, theirs)

@@ -61,9 +61,9 @@ def image_record(
     }
     peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
     notes = list(dict.fromkeys(row["text"] for row in folder.read_events("notice")))
-    thresholds, used = trained["thresholds"], trained["versions"]
-    now = recipe.verdict.model_dump()  # an earlier version may have had fewer
-    if any(now.get(name) != value for name, value in thresholds.items()):
+    # through the class, so that a threshold that came with a later version is one that was not set
+    thresholds, used = type(recipe.verdict)(**trained["thresholds"]).model_dump(), trained["versions"]
+    if thresholds != recipe.verdict.model_dump():
         notes.append("the thresholds in recipe.yaml were changed after the unlearning; those from before it count")
     notes += newer_versions(used)
     forget = Path(recipe.forget).name if Path(recipe.forget).is_file() else recipe.forget

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field, PositiveFloat
 
 from expunge.methods.encoder_training import EncoderTraining
 from expunge.tasks.losses import DISTANCES, Distance
+from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class ConstrainedScrubbing(EncoderTraining):
     "the bound on the forget loss, as a share of what it is before"
     beta: PositiveFloat = 2.0
     "how fast the forget loss has to fall towards the bound: at first, beta times as fast as by its own gradient"
-    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
+    noise: NoiseKind = "normal"
     "kind of noise whose features are the forget set's target"
     distance: Distance = "squared"
     "how far features are apart, as in encoder scrubbing"

@@ -56,8 +56,7 @@ class Decoupling(Method):
 
         ascent = work.phase(
             "decouple",
-            work.forget,
-            work.forget,
+            len(work.forget),
             self.ascent_epochs,
             self.batch_size,
             learning_rate=self.ascent_learning_rate,
@@ -66,8 +65,7 @@ class Decoupling(Method):
         work.train(ascent, work.forget, rise, known={"keys": lost_keys})
         repair = work.phase(
             "retain",
-            kept,
-            kept,
+            len(kept),
             self.epochs,
             self.batch_size,
             learning_rate=self.learning_rate,

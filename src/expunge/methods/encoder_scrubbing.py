@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
 from expunge.methods.encoder_training import EncoderTraining
 from expunge.tasks.losses import DISTANCES, Distance
+from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +25,8 @@ class EncoderScrubbing(EncoderTraining):
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
     E is the encoder, T the corruption, n noise with the mean and, where it is normal or uniform, the standard deviation of
-    a batch's pixels. Only the encoder
-    trains; the decoder is never run. Squares are means over a picture's features. What the original encoder says is
-    computed once for each picture and corruption.
+    a batch's pixels. Only the encoder trains; the decoder is never run. Squares are means over a picture's features. What
+    the original encoder says is computed once for each picture and corruption.
 
     What is shown of a picture may not say which set it is of. Squares send it half of the way, then, which spoils it and
     hides little. With `distance: euclidean` each vector's difference counts as its length (the root of the mean square of
@@ -36,7 +36,7 @@ class EncoderScrubbing(EncoderTraining):
 
     alpha: NonNegativeFloat = 0.25
     "weight of the forget set's term; 0.25 in the paper's code"
-    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
+    noise: NoiseKind = "normal"
     "kind of n; normal in the paper"
     distance: Distance = "squared"
     "how far features are apart: squared as in the paper; euclidean keeps more and forgets more where the sets look alike"

@@ -73,12 +73,10 @@ class EncoderTraining(Method):
         Args:
             share: of the model's work that the loss has it do.
         """
-        larger = max(len(kept) / self.views, len(lost) / (self.forget_views or self.views))
         phase = work.phase(
             "unlearning",
-            kept,
-            lost,
-            self.epochs * larger / max(len(kept), len(lost)),
+            max(len(kept) // self.views, len(work.forget)),
+            self.epochs,
             self.batch_size,
             learning_rate=self.learning_rate,
             optimizer="adamw",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
 from expunge.methods.encoder_training import EncoderTraining
+from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ class NoisyLabel(EncoderTraining):
 
     alpha: NonNegativeFloat = 0.25
     "weight of the forget set's term; 0.25 for encoder scrubbing in the paper's code"
-    noise: Literal["normal", "uniform", "binary", "constant"] = "normal"
+    noise: NoiseKind = "normal"
     "kind of n"
 
     def apply(self, work: GeneratorWork) -> None:

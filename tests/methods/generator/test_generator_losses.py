@@ -88,6 +88,11 @@ def test_vectors_of_a_euclidean_distance(shape: tuple[int, ...], vectors: int) -
     assert float(euclidean(features, target)) == pytest.approx(wanted, rel=1e-12)
 
 
+@pytest.mark.parametrize(("pictures", "steps"), [(10240, 704), (10241, 705), (1, 1)])
+def test_a_rounding_error_makes_no_step(pictures: int, steps: int) -> None:
+    assert double_work().phase("unlearning", pictures, 1.1, 16, learning_rate=1e-3).steps == steps
+
+
 def test_further_views_to_forget_cost_nothing_beforehand(handed: Handed) -> None:
     """Each picture under three corruptions; what noise becomes under each of those is computed once, and goes with it."""
     work, plain = double_work(), double_work()

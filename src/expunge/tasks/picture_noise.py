@@ -1,0 +1,30 @@
+"""Noise that takes the place of pictures which are to be forgotten."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+NoiseKind = Literal["normal", "uniform", "binary", "constant"]
+
+
+def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
+    """Noise with a batch's own mean and (but for the last two) standard deviation over all its pixels, cut off at 0 and 1.
+
+    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere;
+    binary: pixels black or white, as often white as the mean says: the largest variance that goes with that mean.
+    """
+    mean, std = unit.mean(), unit.std()
+    if kind == "constant":
+        return mean.expand(unit.shape).clone()
+    if kind == "binary":
+        shades = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < mean
+        return shades.to(unit.dtype).expand(unit.shape).clone()
+    if kind == "uniform":
+        drawn = (2 * torch.rand(unit.shape, generator=generator) - 1) * math.sqrt(3)
+    else:
+        drawn = torch.randn(unit.shape, generator=generator)
+    return (mean + std * drawn).clamp(0, 1)
