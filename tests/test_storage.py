@@ -85,11 +85,10 @@ def test_an_interruption_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
 def test_every_failure_names_the_next_step(
     number: int, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.tempfile, "mkstemp", failing(number))
+    monkeypatch.setattr(storage, "_beside", failing(number))
     with pytest.raises(StorageError) as caught:
         storage.write_text(tmp_path / "a.txt", "x")
     assert step in (caught.value.next_step or "")
-    monkeypatch.setattr(storage.tempfile, "mkdtemp", failing(number))
     with pytest.raises(StorageError) as caught, storage.folder_aside(tmp_path / "folder"):
         pass
     assert step in (caught.value.next_step or "")

@@ -195,9 +195,13 @@ class RunFolder:
                     self.log("peak", peak_memory_bytes=peak_memory_bytes())
 
     def require(self) -> RunFolder:
-        """Raise unless this is the folder of a run."""
-        if not self.recipe.is_file():
-            why = "it has no recipe.yaml" if self.path.is_dir() else "it does not exist"
+        """Raise unless this is the folder of a run, and may be read."""
+        with storage.reading(self.path):
+            found, there = self.recipe.is_file(), self.path.is_dir()
+            if found:
+                self.recipe.read_bytes()
+        if not found:
+            why = "it has no recipe.yaml" if there else "it does not exist"
             raise RunError(
                 f"{self.path} is no run folder: {why}",
                 next_step="give the folder that --out named, or start a run: expunge forget TARGET --out runs/NAME",

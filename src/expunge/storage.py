@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from expunge.errors import Explained, StorageError
 CHUNK = 1 << 20
 "bytes read at once when a file is digested"
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<what>aside|old)-[a-z0-9_]{8}", re.DOTALL)
-"what is written aside: the name that it will get, and the eight characters that tempfile chooses"
+"what is written aside: the name that it will get, and eight random characters"
 
 
 @contextlib.contextmanager
@@ -76,18 +76,40 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old one or the new one, never a part."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.aside-")
+        aside = _beside(path, "aside")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(aside, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(aside, 0o644)
             os.replace(aside, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(aside)
             raise
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A new name in the folder of `path`. What is made there gets the permissions that the user's umask says."""
+    return path.parent / f".{path.name}.{what}-{secrets.token_hex(4)}"
+
+
+def folder_beside(path: Path, what: str = "aside") -> Path:
+    """A new, empty folder in the folder of `path`, with the permissions that the user's umask says."""
+    made = _beside(path, what)
+    made.mkdir()
+    return made
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Give files in `folder` the permissions that they get from plain `open`; some libraries write for the owner alone.
+
+    The folder itself was made by plain `mkdir`, so its permissions say what the umask is.
+    """
+    allowed = folder.stat().st_mode & 0o777
+    for entry in folder.rglob("*"):
+        if not entry.is_symlink():
+            entry.chmod(allowed if entry.is_dir() else allowed & 0o666)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -104,6 +126,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StorageError(f"{path} is missing", next_step="run the command that writes it again") from error
+    except PermissionError as error:
+        raise unreadable(error, path) from error
     except (OSError, ValueError) as error:
         raise StorageError(
             f"cannot read {path}",
@@ -117,8 +141,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
     """Fill a temporary sibling folder, then rename it to `path`; on any error `path` stays as it was."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.aside-"))
-        os.chmod(aside, 0o755)
+        aside = folder_beside(path)
     old = None
     try:
         with storage_errors(path):
@@ -127,8 +150,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     with open(file, "rb") as handle:
                         os.fsync(handle.fileno())
+            _open_to_readers(aside)
             if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
+                old = folder_beside(path, "old")
                 os.replace(path, old / "old")
             os.replace(aside, path)
             if old is not None:
@@ -173,10 +197,37 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an `OSError` met while `path` was read into a `StorageError` that says what could not be read, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
+def unreadable(error: OSError, path: Path | None = None) -> StorageError:
+    """What is told of a file or folder that cannot be read; `path` where the error names none."""
+    named = isinstance(error.filename, str | bytes | os.PathLike)
+    name = os.fsdecode(error.filename) if named else str(path or "a file")
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return StorageError(
+        f"cannot read {name}",
+        seen=error.strerror or str(error),
+        next_step=f"ask its owner to let you read it: chmod -R a+rX {path or name}"
+        if denied
+        else "check the path and run the same command again",
+    )
+
+
 def digest_file(path: Path) -> str:
-    """sha256 of a file, hex."""
+    """sha256 of a file, hex.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
     sha = hashlib.sha256()
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             sha.update(chunk)
     return sha.hexdigest()

@@ -58,4 +58,10 @@ def main() -> None:
     except BrokenPipeError:  # who read the output, as `head` does, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except OSError as error:  # no permission to list a folder, say, which can be met nearly anywhere
+        from expunge.characters import clean
+        from expunge.storage import unreadable
+
+        print(f"expunge: {clean(str(unreadable(error)))}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

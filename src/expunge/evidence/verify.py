@@ -11,7 +11,7 @@ from expunge import storage
 from expunge.data.generator_parts import read_generator_parts
 from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
-from expunge.errors import ExpungeError, RunError
+from expunge.errors import ExpungeError, RunError, StorageError
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import PAGE_PACKAGES, versions, vouched
@@ -49,8 +49,13 @@ def verify_run(folder: RunFolder) -> list[Finding]:
 
     Raises:
         RunError: there is no record.
-        StorageError: it cannot be read.
+        StorageError: it, or a file that it names, cannot be read.
     """
+    with storage.reading(folder.path):
+        return _findings(folder)
+
+
+def _findings(folder: RunFolder) -> list[Finding]:
     record, recipe = _record(folder), read_recipe(folder.recipe)
     damaged = [name for name in PARTS if not isinstance(record.get(name), dict)]
     digests = {} if "digests" in damaged else record["digests"]
@@ -143,7 +148,10 @@ def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iter
         elif not Path(target).exists():
             yield Finding(f"the {name} set {target}: no file or folder that is there", None)
         else:
-            yield _same(f"the {name} set {target}", _digest(target) == wanted)
+            try:
+                yield _same(f"the {name} set {target}", digest_documents(read_documents(target)) == wanted)
+            except ExpungeError as error:
+                yield Finding(f"the {name} set {target} cannot be read: {error.what}", False)
 
 
 def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
@@ -242,6 +250,8 @@ def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
         # Written anew after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")
         same = any(report_page(folder, name) == written for name in (record["name"], None))
+    except (OSError, StorageError):
+        raise
     except Exception:  # a damaged record, or answers, can break it anywhere
         same = False
     return Finding(f"report.html {'is' if same else 'is not'} what the folder's other files make", same)

