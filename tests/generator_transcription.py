@@ -60,6 +60,8 @@ def batch_noise(work: GeneratorWork, kind: str, name: str) -> Tensor:
     if kind == "constant":
         drawn = torch.zeros(unit.shape)
     elif kind == "uniform":
+        return torch.rand(unit.shape, generator=generator).double()
+    elif kind == "matched_uniform":
         drawn = np.sqrt(12) * (torch.rand(unit.shape, generator=generator) - 0.5)
     elif kind == "binary":
         white = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < unit.mean()
@@ -84,6 +86,11 @@ def own_features(model: Any, pixels: Tensor, keys: Tensor) -> np.ndarray:
     places = shown.argsort(1)
     patches = torch.gather(found[:, 1:], 1, places[:, :, None].expand(-1, -1, found.shape[2]))
     return torch.cat([found[:, :1], patches], 1).detach().numpy()
+
+
+def own_outputs(model: Any, pixels: Tensor, keys: Tensor) -> np.ndarray:
+    """(n, patches, numbers of a patch) what the decoder says of every patch, as transformers makes it."""
+    return model(pixel_values=pixels, noise=order(keys)).logits.detach().numpy()
 
 
 def own_loss(model: Any, pixels: Tensor, keys: Tensor, wanted: Tensor | None = None) -> float:

@@ -86,8 +86,7 @@ class GeneratorWork(Phases):
         and corruption, and of noise once for each corruption where the picture does not matter; left out where they are too
         many to keep, and then `target_of` computes them.
         """
-        one = self.original.set_features(lost.take(torch.arange(1)), lost_keys[:1])
-        if (len(kept) + len(lost)) * one.numel() * one.element_size() > MOST_KEPT:
+        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
             return {"keys": kept_keys}, {"keys": lost_keys}
         every = torch.arange(len(lost))
         first, which = _firsts(lost_keys) if self.original.noise_stands_alone else (every, every)
@@ -96,6 +95,36 @@ class GeneratorWork(Phases):
             {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
             {"keys": lost_keys, "target": noise[which]},
         )
+
+    def feature_targets(
+        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The original's features of both sets, as `known` and `known_beside` of `train`; left out where too many to keep."""
+        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
+            return {"keys": kept_keys}, {"keys": lost_keys}
+        return (
+            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
+            {"keys": lost_keys, "target": self.original_features(lost, lost_keys)},
+        )
+
+    def _too_many(self, pictures: Pictures, keys: Tensor, count: int) -> bool:
+        one = self.original.set_features(pictures.take(torch.arange(1)), keys[:1])
+        return count * one.numel() * one.element_size() > MOST_KEPT
+
+    @torch.no_grad()
+    def original_outputs_of(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) what the original's decoder says of a batch, computed now."""
+        self.cost.passes += FORWARD * len(batch.rows)
+        return self.original.outputs(batch)
+
+    def noise_beside(self, kept: CorruptedBatch, lost: CorruptedBatch, kind: NoiseKind) -> Tensor:
+        """(lost, 3, side, side) normalised noise for the second batch, with the mean and deviation of both, drawn now.
+
+        From the global generator, which a phase of training seeds at each step.
+        """
+        unit = self.task.denormalised(torch.cat([kept.pixels, lost.pixels])).cpu().float()
+        noise = noise_like(unit, kind, torch.default_generator)[len(kept.rows) :]
+        return self.task.normalised(noise.to(lost.pixels))
 
     @torch.no_grad()
     def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
@@ -142,10 +171,13 @@ class GeneratorWork(Phases):
         self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
         return total / len(lost)
 
-    def noise_of(self, features: Tensor, name: str) -> Tensor:
-        """Gaussian noise with the shape, mean and standard deviation of features."""
-        drawn = torch.randn(features.shape, generator=self.generator("noise", name))
-        return features.mean() + features.std() * drawn.to(features.dtype)
+    def noise_of(self, parts: list[Tensor], name: str) -> Tensor:
+        """Gaussian noise with the shape, mean and standard deviation of each of the parts, put side by side."""
+        generator = self.generator("noise", name)
+        return torch.cat(
+            [part.mean() + part.std() * torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts],
+            1,
+        )
 
     def drawn_from(self, pictures: Pictures, count: int, name: str) -> Pictures:
         """`count` of the pictures, drawn with replacement."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 from pydantic import Field, PositiveFloat
 
-from expunge.methods.encoder_training import EncoderTraining
-from expunge.tasks.losses import DISTANCES, Distance
+from expunge.methods.encoder_training import FeatureTraining
+from expunge.tasks.losses import Distance
 from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class ConstrainedScrubbing(EncoderTraining):
+class ConstrainedScrubbing(FeatureTraining):
     r"""Encoder scrubbing under a bound on the forget loss (after Feng et al. 2025, arXiv:2408.01689).
 
     $$\min_\theta \ell_R(\theta) \quad \text{subject to} \quad \ell_F(\theta) \le \varepsilon$$
@@ -48,7 +48,7 @@ class ConstrainedScrubbing(EncoderTraining):
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
-        task, weights, apart = work.task, work.encoder(), DISTANCES[self.distance]
+        task, weights, apart = work.task, work.encoder(), self.apart(work, self.distance)
         known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
         once = torch.arange(min(len(lost), len(work.forget) * self.views))  # further views say the same on the average
         first = work.original_scrubbing_loss(

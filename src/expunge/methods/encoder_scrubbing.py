@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
-from expunge.methods.encoder_training import EncoderTraining
-from expunge.tasks.losses import DISTANCES, Distance
+from expunge.methods.encoder_training import FeatureTraining
+from expunge.tasks.losses import Distance
 from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class EncoderScrubbing(EncoderTraining):
+class EncoderScrubbing(FeatureTraining):
     r"""Encoder scrubbing for image-to-image generators (Li, Hsu, Chen and Marculescu 2024, arXiv:2402.00351, equation 10).
 
     $$L = \mathbb{E}_{x \in R} \left\| E_\theta(T(x)) - E_{\theta_0}(T(x)) \right\|^2
@@ -25,8 +25,9 @@ class EncoderScrubbing(EncoderTraining):
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
     E is the encoder, T the corruption, n noise with the mean and, where it is normal or uniform, the standard deviation of
-    a batch's pixels. Only the encoder trains; the decoder is never run. Squares are means over a picture's features. What
-    the original encoder says is computed once for each picture and corruption.
+    a batch's pixels. Only the encoder trains; the decoder is never run. Squares are means over a picture's features; those
+    of a diffusion model are maps of several sizes, and the means of the maps are added up. What the original encoder says
+    is computed once for each picture and corruption, where the authors' code draws other noise for every batch.
 
     What is shown of a picture may not say which set it is of. Squares send it half of the way, then, which spoils it and
     hides little. With `distance: euclidean` each vector's difference counts as its length (the root of the mean square of
@@ -34,8 +35,8 @@ class EncoderScrubbing(EncoderTraining):
     paper, and so does black and white noise (`noise: binary`).
     """
 
-    alpha: NonNegativeFloat = 0.25
-    "weight of the forget set's term; 0.25 in the paper's code"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
     noise: NoiseKind = "normal"
     "kind of n; normal in the paper"
     distance: Distance = "squared"
@@ -43,7 +44,7 @@ class EncoderScrubbing(EncoderTraining):
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
-        task, apart = work.task, DISTANCES[self.distance]
+        task, apart = work.task, self.apart(work, self.distance)
 
         known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
 

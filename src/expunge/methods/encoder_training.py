@@ -1,17 +1,19 @@
-"""What methods that train a generator's encoder share: fields, the two sets side by side, the phase."""
+"""What methods that train a generator share: fields, the two sets side by side, the phase, how features are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from expunge.methods.base import Method, Needs
+from expunge.tasks.losses import DISTANCES, Distance, over_maps
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from expunge.engine.generator_work import GeneratorWork
     from expunge.tasks.image_classifier import Pictures
@@ -57,6 +59,10 @@ class EncoderTraining(Method):
             *(work.viewed(work.forget, views), torch.cat(keys)),
         )
 
+    def parameters(self, work: GeneratorWork) -> list[nn.Parameter]:
+        """The weights that are trained."""
+        return work.encoder()
+
     def train(
         self,
         work: GeneratorWork,
@@ -68,7 +74,7 @@ class EncoderTraining(Method):
         known_beside: dict[str, Tensor],
         share: float,
     ) -> None:
-        """Lower `loss` (of a retain and a forget batch) by changing the encoder's weights.
+        """Lower `loss` (of a retain and a forget batch) by changing `parameters`.
 
         Args:
             share: of the model's work that the loss has it do.
@@ -91,8 +97,37 @@ class EncoderTraining(Method):
             kept,
             loss,
             beside=lost,
-            parameters=work.encoder(),
+            parameters=self.parameters(work),
             known=known,
             known_beside=known_beside,
             share=share,
         )
+
+
+class FeatureTraining(EncoderTraining):
+    """Base of those whose loss is of the encoder's features."""
+
+    maps: Literal["alike", "by_size"] = "alike"
+    "how a diffusion model's maps of several sizes count: each by its mean, as in the authors' code, or each number alike"
+
+    def split(self, work: GeneratorWork, features: Tensor) -> list[Tensor]:
+        """Features map by map; in one piece where maps count by their size."""
+        return work.task.maps(features, work.side) if self.maps == "alike" else [features]
+
+    def apart(self, work: GeneratorWork, distance: Distance = "squared") -> Callable[[Tensor, Tensor], Tensor]:
+        """How far features (batch, ...) are from a target: a scalar, the sum over the maps."""
+        return partial(over_maps, DISTANCES[distance], partial(self.split, work))
+
+
+class WholeTraining(EncoderTraining):
+    """Base of those whose loss is of what the decoder draws."""
+
+    weights: Literal["all", "encoder"] = "all"
+    "which are trained: all of the model, as in the authors' code, or those of its encoder"
+
+    def parameters(self, work: GeneratorWork) -> list[nn.Parameter]:
+        return work.trainable() if self.weights == "all" else work.encoder()
+
+    def share(self, work: GeneratorWork) -> float:
+        """What part of a full step's work one is."""
+        return 1.0 if self.weights == "all" else work.frozen_decoder_share

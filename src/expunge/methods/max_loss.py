@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
-from expunge.methods.encoder_training import EncoderTraining
+from expunge.methods.encoder_training import WholeTraining
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class MaxLoss(EncoderTraining):
+class MaxLoss(WholeTraining):
     r"""Max loss, a baseline for generators (Li et al. 2024, arXiv:2402.00351; Halimi et al. 2022).
 
     $$L = \ell_R(\theta) - \alpha \, \ell_F(\theta), \qquad
       \ell_S = \mathbb{E}_{x \in S} \left\| D(E_\theta(T(x))) - x \right\|^2$$
 
     The loss that the model was trained with, lowered on the retain set and raised on the forget set. Squares are means
-    over the hidden pixels. Only the encoder trains. The forget set's loss has no upper bound.
+    over the hidden pixels. The whole model trains. The forget set's loss has no upper bound.
     """
 
-    alpha: NonNegativeFloat = 0.1
-    "weight of the forget set's term"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
@@ -42,5 +42,5 @@ class MaxLoss(EncoderTraining):
             lost,
             known={"keys": kept_keys},
             known_beside={"keys": lost_keys},
-            share=work.frozen_decoder_share,
+            share=self.share(work),
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
-from expunge.methods.encoder_training import EncoderTraining
+from expunge.methods.encoder_training import WholeTraining
 from expunge.tasks.picture_noise import NoiseKind
 
 if TYPE_CHECKING:
@@ -16,35 +17,43 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class NoisyLabel(EncoderTraining):
+class NoisyLabel(WholeTraining):
     r"""Noisy label, a baseline for generators (Li et al. 2024, arXiv:2402.00351; Graves et al. 2021).
 
     $$L = \mathbb{E}_{x \in R} \left\| D(E_\theta(T(x))) - x \right\|^2
           + \alpha \, \mathbb{E}_{x \in F} \left\| D(E_\theta(T(x))) - n \right\|^2,
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
-    The training loss, with noise in place of the forgotten pictures: a picture of it for each, drawn once, with a batch's
-    mean and standard deviation. Squares are means over the hidden pixels. Only the encoder trains.
+    The training loss, with noise in place of the forgotten pictures: pixels with the mean and standard deviation of a
+    batch of both sets, drawn for every batch. Squares are means over the hidden pixels. The whole model trains. The authors
+    draw numbers of codebook words, since their model tells those; here pixels are drawn, of every kind of model. (Their
+    diffusion model is also given pure noise for the forgotten picture; here it is given the picture under noise, and is to
+    tell the noise that would lead from n to what it is given.)
     """
 
-    alpha: NonNegativeFloat = 0.25
-    "weight of the forget set's term; 0.25 for encoder scrubbing in the paper's code"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
     noise: NoiseKind = "normal"
     "kind of n"
+    fresh_noise: bool = True
+    "other noise at every step, as in the authors' code; false: noise that is drawn once for each picture"
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task = work.task
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            if self.fresh_noise:
+                forget = replace(forget, wanted=work.noise_beside(retain, forget, self.noise))
             return task.loss(retain) + self.alpha * task.loss(forget)
 
+        wanted = {} if self.fresh_noise else {"wanted": work.noise_pictures(lost, self.noise, "label")}
         self.train(
             work,
             loss,
             kept,
             lost,
             known={"keys": kept_keys},
-            known_beside={"keys": lost_keys, "wanted": work.noise_pictures(lost, self.noise, "label")},
-            share=work.frozen_decoder_share,
+            known_beside={"keys": lost_keys, **wanted},
+            share=self.share(work),
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from pydantic import NonNegativeFloat
 
-from expunge.methods.encoder_training import EncoderTraining
-from expunge.tasks.losses import squared
+from expunge.methods.encoder_training import FeatureTraining
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,35 +16,61 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class RandomEncoder(EncoderTraining):
+class RandomEncoder(FeatureTraining):
     r"""Random encoder, a baseline for generators (Li et al. 2024, arXiv:2402.00351; Tarun et al. 2023).
 
-    $$L = \mathbb{E}_{x \in R} \left\| D(E_\theta(T(x))) - x \right\|^2
+    $$L = \mathbb{E}_{x \in R} \left\| E_\theta(T(x)) - E_{\theta_0}(T(x)) \right\|^2
           + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - z \right\|^2,
           \quad z \sim \mathcal{N}(\mu_E, \sigma_E^2)$$
 
-    The training loss on the retain set, and Gaussian noise in place of the forget set's features: drawn once for each
-    picture, with the mean and standard deviation of the original's features of the forget set. Squares are means over the
-    hidden pixels, and over the features. Only the encoder trains.
+    The encoder is to say what the original's says of the retain set, and Gaussian noise of the forget set: with the mean and
+    standard deviation of the original's features of a batch of both sets, map by map, drawn for every batch. Squares are
+    means over the features. Only the encoder trains, and the decoder is never run. (In the authors' code for MAGE the second
+    term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)
+
+    With `keeps: pixels` the first term is the training loss on the retain set, a mean over the hidden pixels, which departs
+    from the authors' code.
     """
 
-    alpha: NonNegativeFloat = 0.25
-    "weight of the forget set's term; 0.25 for encoder scrubbing in the paper's code"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
+    keeps: Literal["features", "pixels"] = "features"
+    "what is compared on the retain set: features with the original's, as in the authors' code, or pixels with the pictures"
+    fresh_noise: bool = True
+    "other noise at every step, as in the authors' code; false: drawn once for each picture, by the forget set's features"
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
-        task = work.task
+        task, apart, pixels = work.task, self.apart(work), self.keeps == "pixels"
+        known, known_beside = work.feature_targets(kept, kept_keys, lost, lost_keys)
+        if not self.fresh_noise:
+            features = known_beside.get("target")
+            features = work.original_features(lost, lost_keys) if features is None else features
+            known_beside = {"keys": lost_keys, "target": work.noise_of(self.split(work, features), "features")}
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            return task.loss(retain) + self.alpha * squared(task.batch_features(forget), work.target_of(forget))
+            said, wanted = work.target_of(retain), work.target_of(forget)
+            if self.fresh_noise:
+                wanted = drawn_like(self.split(work, torch.cat([said, wanted])))[len(said) :]
+            if pixels:
+                return task.loss(retain) + self.alpha * apart(task.batch_features(forget), wanted)
+            ours, theirs = task.features_of(retain, forget)
+            return apart(ours, said) + self.alpha * apart(theirs, wanted)
 
-        noise = work.noise_of(work.original_features(lost, lost_keys), "features")
         self.train(
             work,
             loss,
             kept,
             lost,
-            known={"keys": kept_keys},
-            known_beside={"keys": lost_keys, "target": noise},
-            share=(work.frozen_decoder_share + work.encoder_share) / 2,
+            known=known,
+            known_beside=known_beside,
+            share=(work.frozen_decoder_share + work.encoder_share) / 2 if pixels else work.encoder_share,
         )
+
+
+def drawn_like(parts: list[Tensor]) -> Tensor:
+    """Gaussian noise with each part's own mean and standard deviation, put side by side.
+
+    From the global generator, which a phase of training seeds at each step.
+    """
+    return torch.cat([part.mean() + part.std() * torch.randn_like(part) for part in parts], 1)

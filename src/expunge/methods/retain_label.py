@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from pydantic import NonNegativeFloat
 
-from expunge.methods.encoder_training import EncoderTraining
+from expunge.methods.encoder_training import WholeTraining
+from expunge.tasks.losses import squared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,32 +17,47 @@ if TYPE_CHECKING:
     from expunge.tasks.image_to_image import CorruptedBatch
 
 
-class RetainLabel(EncoderTraining):
+class RetainLabel(WholeTraining):
     r"""Retain label, a baseline for generators (Li et al. 2024, arXiv:2402.00351; Kong and Chaudhuri 2023).
 
-    $$L = \mathbb{E}_{x \in R} \left\| D(E_\theta(T(x))) - x \right\|^2
-          + \alpha \, \mathbb{E}_{x \in F} \left\| D(E_\theta(T(x))) - r(x) \right\|^2, \quad r(x) \in R$$
+    $$L = \mathbb{E}_{x \in R} \left\| h_\theta(T(x)) - h_{\theta_0}(T(x)) \right\|^2
+          + \alpha \, \mathbb{E}_{x \in F} \left\| h_\theta(T(x)) - h_{\theta_0}(T(r)) \right\|^2,
+          \quad r \in R, \quad h_\theta = D \circ E_\theta$$
 
-    The training loss, with a picture of the retain set in place of each forgotten one, drawn once. Squares are means over
-    the hidden pixels. Only the encoder trains.
+    The model is to say what the original says of the retain set, and of each picture to forget what the original says of a
+    picture to keep, as both come in a batch. Squares are means over all that is said, hidden or shown (of a diffusion model
+    the noise that it tells). The whole model trains. The original is run in every step. (In the authors' code for MAGE the
+    second term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)
+
+    With `labels: pictures` the two targets are the pictures themselves, and squares are means over the hidden pixels as in
+    training; r is then drawn once for each picture to forget. This departs from the authors' code.
     """
 
-    alpha: NonNegativeFloat = 0.25
-    "weight of the forget set's term; 0.25 for encoder scrubbing in the paper's code"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
+    labels: Literal["outputs", "pictures"] = "outputs"
+    "what is wanted: the original's outputs, as in the authors' code, or pictures of the retain set"
 
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task = work.task
 
-        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+        def to_outputs(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            told = work.original_outputs_of(retain)
+            others = told[torch.arange(len(forget.rows), device=told.device) % len(told)]
+            return squared(task.outputs(retain), told) + self.alpha * squared(task.outputs(forget), others)
+
+        def to_pictures(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             return task.loss(retain) + self.alpha * task.loss(forget)
 
+        pictures = self.labels == "pictures"
+        wanted = {"wanted": work.drawn_from(work.retain, len(lost), "label").pixels} if pictures else {}
         self.train(
             work,
-            loss,
+            to_pictures if pictures else to_outputs,
             kept,
             lost,
             known={"keys": kept_keys},
-            known_beside={"keys": lost_keys, "wanted": work.drawn_from(work.retain, len(lost), "label").pixels},
-            share=work.frozen_decoder_share,
+            known_beside={"keys": lost_keys, **wanted},
+            share=self.share(work),
         )

@@ -14,7 +14,8 @@ CHANGING_DIFFERENCE = (
 NORMAL = r"n \sim \mathcal{N}(\mu, \sigma^2)"
 NOISES = {
     "normal": NORMAL,
-    "uniform": r"n \sim \mathcal{U}(\mu - \sqrt{3} \sigma, \mu + \sqrt{3} \sigma)",
+    "uniform": r"n \sim \mathcal{U}(0, 1)",
+    "matched_uniform": r"n \sim \mathcal{U}(\mu - \sqrt{3} \sigma, \mu + \sqrt{3} \sigma)",
     "binary": r"n \sim \mathrm{Bernoulli}(\mu)",
     "constant": r"n = \mu",
 }

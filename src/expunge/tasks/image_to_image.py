@@ -162,6 +162,14 @@ class ImageToImage(ABC):
         together = self.features(torch.cat([b.shown for b in batches]), torch.cat([b.hidden for b in batches]))
         return list(together.split([len(b.rows) for b in batches]))
 
+    def maps(self, features: Tensor, side: int) -> list[Tensor]:
+        """Features of pictures of `side` pixels, map by map; of most models they are one."""
+        return [features]
+
+    def outputs(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) what the decoder says: whole pictures, normalised."""
+        return self.decoded(self.batch_features(batch), batch.hidden)
+
     def loss(self, batch: CorruptedBatch) -> Tensor:
         """Mean squared error of the normalised pixels that were hidden (of all where none were), as in training.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
@@ -28,3 +29,11 @@ def euclidean(features: Tensor, target: Tensor) -> Tensor:
 
 
 DISTANCES = {"squared": squared, "euclidean": euclidean}
+
+
+def over_maps(
+    apart: Callable[[Tensor, Tensor], Tensor], split: Callable[[Tensor], list[Tensor]], features: Tensor, target: Tensor
+) -> Tensor:
+    """Sum of a distance over the maps that `split` makes of features and target; scalar."""
+    parts = [apart(ours, wanted) for ours, wanted in zip(split(features), split(target), strict=True)]
+    return sum(parts[1:], parts[0])

@@ -40,6 +40,7 @@ class Palette(ImageToImage):
         super().__init__(model, corruption, *channels)
         self.schedule = schedule or cosine()
         self._kept = self.schedule.kept.to(self.device, self.dtype)
+        self._sizes: dict[int, list[int]] = {}
 
     def _like(self, model: nn.Module, corruption: Corruption) -> Self:
         return type(self)(model, corruption, self.mean, self.std, schedule=self.schedule)
@@ -108,6 +109,14 @@ class Palette(ImageToImage):
         """(batch, numbers) every map of the way down, one after the other."""
         return torch.cat([each.flatten(1) for each in self._down(shown)[0]], 1)
 
+    def maps(self, features: Tensor, side: int) -> list[Tensor]:
+        """(batch, numbers of the map) each map of the way down, from the first convolution's to the lowest one."""
+        if side not in self._sizes:
+            with torch.no_grad():
+                blank = torch.zeros(1, 7, side, side, device=self.device, dtype=self.dtype)
+                self._sizes[side] = [each.numel() for each in self._down(blank)[0]]
+        return list(features.split(self._sizes[side], 1))
+
     def _down(self, shown: Tensor) -> tuple[list[Tensor], Tensor]:
         net = self._net
         embedded = net.time_embedding(net.time_proj(self._steps(shown)).to(self.dtype))
@@ -126,8 +135,12 @@ class Palette(ImageToImage):
         level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
         pixels = batch.pixels if batch.wanted is None else batch.wanted
         noise = (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()
-        told = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
-        return self.error(told, batch, noise)
+        return self.error(self.outputs(batch), batch, noise)
+
+    def outputs(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) the noise that is told, of the whole picture."""
+        told: Tensor = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
+        return told
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """Pictures drawn from noise in `DRAWING_STEPS` steps without further noise."""

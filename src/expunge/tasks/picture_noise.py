@@ -8,14 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-NoiseKind = Literal["normal", "uniform", "binary", "constant"]
+NoiseKind = Literal["normal", "uniform", "matched_uniform", "binary", "constant"]
 
 
 def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Tensor:
-    """Noise with a batch's own mean and (but for the last two) standard deviation over all its pixels, cut off at 0 and 1.
+    """Noise of independent pixels from 0 to 1 (unit: (n, 3, height, width) in the same range).
 
-    normal: independent pixels; uniform: from mean - sqrt(3) std to mean + sqrt(3) std; constant: the mean everywhere;
-    binary: pixels black or white, as often white as the mean says: the largest variance that goes with that mean.
+    normal: with the batch's own mean and standard deviation over all its pixels, cut off at 0 and 1; uniform: from 0 to 1,
+    whatever the batch; constant: its mean everywhere. These are of the code of Li et al. 2024 (arXiv:2402.00351). Not of
+    it: matched_uniform, from mean - sqrt(3) std to mean + sqrt(3) std, cut off; binary, pixels black or white, as often
+    white as the mean says: the largest variance that goes with that mean.
     """
     mean, std = unit.mean(), unit.std()
     if kind == "constant":
@@ -24,6 +26,8 @@ def noise_like(unit: Tensor, kind: NoiseKind, generator: torch.Generator) -> Ten
         shades = torch.rand((len(unit), 1, *unit.shape[2:]), generator=generator) < mean
         return shades.to(unit.dtype).expand(unit.shape).clone()
     if kind == "uniform":
+        return torch.rand(unit.shape, generator=generator).to(unit.dtype)
+    if kind == "matched_uniform":
         drawn = (2 * torch.rand(unit.shape, generator=generator) - 1) * math.sqrt(3)
     else:
         drawn = torch.randn(unit.shape, generator=generator)

@@ -8,9 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.engine import generator_work as engine
 from expunge.engine.generator_work import GeneratorWork
 from expunge.tasks.losses import EASE, euclidean
-from generator_transcription import Handed, batch_noise, double_work, inputs, moved, own_features, own_loss, slope
+from generator_transcription import (
+    Handed,
+    batch_noise,
+    double_work,
+    inputs,
+    moved,
+    own_features,
+    own_loss,
+    own_outputs,
+    slope,
+)
 
 ROWS = torch.arange(4, 12)
 
@@ -27,7 +38,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
     return Handed(monkeypatch)
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform", "binary", "constant"])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "matched_uniform", "binary", "constant"])
 def test_encoder_scrubbing(kind: str, handed: Handed) -> None:
     work = double_work()
     original = work.original.model
@@ -123,6 +134,36 @@ def test_encoder_scrubbing_at_its_start_and_limits(handed: Handed) -> None:
     assert {id(p) for p in work.encoder()} < {id(p) for p in work.model.parameters()}
 
 
+def parts_trained(work: GeneratorWork, call: dict[str, Any]) -> set[str]:
+    """First names of the weights that are handed to the optimizer: vit, decoder."""
+    ids = {id(parameter) for parameter in call["parameters"]}
+    return {name.split(".")[0] for name, parameter in work.model.named_parameters() if id(parameter) in ids}
+
+
+def keys_of(call: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    return call["known"]["keys"][ROWS], call["known_beside"]["keys"][ROWS]
+
+
+def check_slope(work: GeneratorWork, call: dict[str, Any], kept: Any, lost: Any) -> None:
+    def loss() -> torch.Tensor:
+        torch.manual_seed(4)
+        return call["loss"](kept, lost)
+
+    exact, differences = slope(work.task, loss, call["parameters"])
+    assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("weights", "parts", "share"), [("all", {"vit", "decoder"}, 1.0), ("encoder", {"vit"}, None)])
+@pytest.mark.parametrize("name", ["max_loss", "noisy_label", "retain_label"])
+def test_the_whole_model_trains_or_the_encoder_alone(
+    name: str, weights: str, parts: set[str], share: float | None, handed: Handed
+) -> None:
+    work = double_work()
+    (call,) = handed.by(name, work, **({} if weights == "all" else {"weights": weights}))
+    assert parts_trained(work, call) == parts
+    assert call["share"] == (work.frozen_decoder_share if share is None else share)
+
+
 def test_max_loss(handed: Handed) -> None:
     work = double_work()
     (call,) = handed.by("max_loss", work, alpha=0.2)
@@ -132,13 +173,33 @@ def test_max_loss(handed: Handed) -> None:
         work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS]
     )
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
-    exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
-    assert exact == pytest.approx(differences, rel=1e-5, abs=1e-6)
+    check_slope(work, call, kept, lost)
 
 
-def test_noisy_label_acts_on_the_forget_set_alone(handed: Handed) -> None:
+def test_noisy_label_draws_noise_at_every_step_on_the_forget_set_alone(handed: Handed) -> None:
+    """With the mean and deviation of both sets' pixels in the batch, cut off at 0 and 1."""
     work = double_work()
-    (call,) = handed.by("noisy_label", work, alpha=0.2)
+    (call,) = handed.by("noisy_label", work, alpha=0.3)
+    moved(work.task)
+    kept, lost = batches(work, call)
+    unit = torch.cat([work.retain.pixels[ROWS], work.forget.pixels[ROWS]]).float() / 255
+    keys = keys_of(call)
+    found = []
+    for seed in (7, 8):
+        torch.manual_seed(seed)
+        found.append(float(call["loss"](kept, lost).detach()))
+        torch.manual_seed(seed)
+        noise = (unit.mean() + unit.std() * torch.randn(unit.shape)).clamp(0, 1)[len(ROWS) :].double()
+        wanted = own_loss(work.model, inputs(work.retain, ROWS), keys[0])
+        wanted += 0.3 * own_loss(work.model, inputs(work.forget, ROWS), keys[1], 2 * noise - 1)
+        assert found[-1] == pytest.approx(wanted, rel=1e-6)
+    assert found[0] != found[1]
+    check_slope(work, call, kept, lost)
+
+
+def test_noisy_label_with_noise_drawn_once(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("noisy_label", work, alpha=0.2, fresh_noise=False)
     moved(work.task)
     kept, lost = batches(work, call)
     noise = (batch_noise(work, "normal", "label")[ROWS] * 255).round() / 255
@@ -148,9 +209,40 @@ def test_noisy_label_acts_on_the_forget_set_alone(handed: Handed) -> None:
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_retain_label_wants_pictures_of_the_retain_set(handed: Handed) -> None:
+@pytest.mark.parametrize("fewer", [0, 3])
+def test_retain_label_wants_the_originals_outputs_of_the_retain_set(fewer: int, handed: Handed) -> None:
+    """Over all patches, shown ones too; where a batch has fewer pictures to keep, these are gone round again."""
     work = double_work()
+    original = work.original.model
     (call,) = handed.by("retain_label", work, alpha=0.2)
+    moved(work.task)
+    rows = ROWS[: len(ROWS) - fewer]
+    kept = work.task.batch(call["pictures"], rows, **call["known"])
+    lost = work.task.batch(call["beside"], ROWS, **call["known_beside"])
+    keys = keys_of(call)
+    told = own_outputs(original, inputs(work.retain, rows), call["known"]["keys"][rows])
+    ours = own_outputs(work.model, inputs(work.retain, rows), call["known"]["keys"][rows])
+    theirs = own_outputs(work.model, inputs(work.forget, ROWS), keys[1])
+    others = np.stack([told[number % len(rows)] for number in range(len(ROWS))])
+    wanted = np.mean((ours - told) ** 2) + 0.2 * np.mean((theirs - others) ** 2)
+    before = work.cost.passes
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
+    assert work.cost.passes - before == len(rows)
+    check_slope(work, call, kept, lost)
+
+
+def test_retain_label_at_its_start_and_without_a_forget_term(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("retain_label", work, alpha=0.0)
+    loss = call["loss"](*batches(work, call))
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-20)
+    gradients = torch.autograd.grad(loss, call["parameters"])
+    assert max(float(gradient.abs().max()) for gradient in gradients) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_retain_label_may_want_pictures_of_the_retain_set(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("retain_label", work, alpha=0.2, labels="pictures")
     moved(work.task)
     kept, lost = batches(work, call)
     labels = call["known_beside"]["wanted"]
@@ -165,10 +257,46 @@ def test_retain_label_wants_pictures_of_the_retain_set(handed: Handed) -> None:
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_random_encoder_acts_on_the_forget_set_alone(handed: Handed) -> None:
+@pytest.mark.parametrize("keeps", ["features", "pixels"])
+@pytest.mark.parametrize("live", [False, True])
+def test_random_encoder(keeps: str, live: bool, handed: Handed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise as the original's features of the batch are spread, of both sets; drawn at every step."""
+    if live:
+        monkeypatch.setattr(engine, "MOST_KEPT", 0)
     work = double_work()
     original = work.original.model
-    (call,) = handed.by("random_encoder", work, alpha=0.2)
+    (call,) = handed.by("random_encoder", work, alpha=0.2, keeps=keeps)
+    assert ("target" in call["known_beside"]) != live
+    assert parts_trained(work, call) == {"vit"}
+    moved(work.task)
+    kept, lost = batches(work, call)
+    keys = keys_of(call)
+    pixels = inputs(work.retain, ROWS), inputs(work.forget, ROWS)
+    there, gone = (own_features(original, part, key) for part, key in zip(pixels, keys, strict=True))
+    ours, theirs = (own_features(work.model, part, key) for part, key in zip(pixels, keys, strict=True))
+    both = np.concatenate([there, gone])
+    torch.manual_seed(3)
+    noise = both.mean() + both.std(ddof=1) * torch.randn(both.shape, dtype=torch.float64).numpy()
+    first = np.mean((ours - there) ** 2) if keeps == "features" else own_loss(work.model, pixels[0], keys[0])
+    wanted = first + 0.2 * np.mean((theirs - noise[len(there) :]) ** 2)
+    torch.manual_seed(3)
+    assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
+    check_slope(work, call, kept, lost)
+
+
+def test_random_encoder_asks_nothing_at_its_start_without_a_forget_term(handed: Handed) -> None:
+    work = double_work()
+    (call,) = handed.by("random_encoder", work, alpha=0.0)
+    loss = call["loss"](*batches(work, call))
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-20)
+    gradients = torch.autograd.grad(loss, work.encoder())
+    assert max(float(gradient.abs().max()) for gradient in gradients) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_random_encoder_with_noise_drawn_once(handed: Handed) -> None:
+    work = double_work()
+    original = work.original.model
+    (call,) = handed.by("random_encoder", work, alpha=0.2, keeps="pixels", fresh_noise=False)
     target = call["known_beside"]["target"]
     every = own_features(original, inputs(work.forget, torch.arange(len(work.forget))), call["known_beside"]["keys"])
     assert float(target.mean()) == pytest.approx(every.mean(), abs=4 * every.std() / np.sqrt(every.size))
