@@ -61,4 +61,5 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
 
 def _nll(work: Work, pictures: Pictures) -> Tensor:
     """(n,) the original's -log p(label)."""
-    return F.cross_entropy(work.original_outputs(pictures), pictures.labels, reduction="none")
+    outputs = work.original_outputs(pictures)
+    return F.cross_entropy(outputs, pictures.labels.to(outputs.device), reduction="none")

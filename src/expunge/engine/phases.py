@@ -52,8 +52,8 @@ class Phases:
     """A model to change, and training it in phases; each kind of model adds what its methods work with.
 
     Attributes:
-        task: has the `model`, which is changed in place; `batch(pictures, rows, **known)`, whose result has `rows`; and
-            `twin(model)`, the same task with another model.
+        task: has the `model`, which is changed in place, and its `device`; `batch(pictures, rows, **known)`, whose result
+            has `rows`; and `twin(model)`, the same task with another model.
         checkpoints: folder for the state between epochs; None keeps none.
         progress: told (phase, share done, loss).
     """
@@ -79,7 +79,7 @@ class Phases:
                 self._finished = list(self._resumed[2]["finished"])
                 for key, value in _below(self._resumed[1], "memory/").items():
                     name, _, place = key.partition("/")
-                    self._memories.setdefault(name, {})[place] = value
+                    self._memories.setdefault(name, {})[place] = value.to(self.task.device)
 
     @property
     def model(self) -> nn.Module:
@@ -309,7 +309,7 @@ def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Tensor]) -> No
     for number, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         kept = _below(memory, f"{number}/")
         if kept:  # copies: the memory of a phase that is over stays as it was
-            optimizer.state[parameter] = {key: value.clone() for key, value in kept.items()}
+            optimizer.state[parameter] = {key: value.to(parameter.device, copy=True) for key, value in kept.items()}
 
 
 def _optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -11,6 +11,14 @@ from accelerate import Accelerator
 from expunge.errors import RecipeError
 
 
+def found_device() -> torch.device:
+    """The device that Accelerate finds: whatever is trained or measured, of whichever kind, is put there.
+
+    `ACCELERATE_USE_CPU=true` keeps everything on the processor.
+    """
+    return Accelerator(mixed_precision="no").device
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is native on this device, and so pays."""
     if device.type == "cpu":
@@ -34,7 +42,7 @@ class Precision:
                 seen=f"{self.accelerator.num_processes} processes",
                 next_step="start it without a launcher, or with accelerate launch --num_processes 1",
             )
-        self.device = self.accelerator.device
+        self.device = found_device()
         self.bf16 = has_fast_bf16(self.device) if bf16 == "auto" else bool(bf16)
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 from transformers.utils import logging
 
 from expunge import storage
+from expunge.engine.precision import found_device
 from expunge.errors import ModelError
 from expunge.models.image_model import normalisation, side
 from expunge.models.source import ModelSource
@@ -40,18 +41,18 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """((n, width) features, (n, classes) probabilities or None) of uint8 pictures (n, 3, side, side)."""
+        """((n, width) features, (n, classes) probabilities or None) of uint8 pictures (n, 3, side, side), in main memory."""
         features, probabilities = [], []
         for part in pixels.split(BATCH):
             found, logits = self._forward(self._normalised(part))
-            features.append(found.flatten(1).float())
+            features.append(found.flatten(1).float().cpu())
             if logits is not None:
-                probabilities.append(logits.float().softmax(-1))
+                probabilities.append(logits.float().softmax(-1).cpu())
         return torch.cat(features), torch.cat(probabilities) if probabilities else None
 
     @torch.no_grad()
     def layers(self, pixels: Tensor) -> list[Tensor] | None:
-        """At most `LAYERS` maps (n, channels, places) of uint8 pictures (n, 3, side, side), in one batch.
+        """At most `LAYERS` maps (n, channels, places) of uint8 pictures (n, 3, side, side), in one batch, on its device.
 
         The hidden states of the network: places are those of the picture, or tokens, a class token being one more.
         None of a network that does not hand them out.
@@ -66,8 +67,9 @@ class FeatureNetwork:
         return [_by_place(states[number]) for number in chosen]
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        shift, scale = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (resized(pixels.float() / 255, self.size) - shift) / scale
+        device = next(self.model.parameters()).device
+        shift, scale = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (resized(pixels.to(device).float() / 255, self.size) - shift) / scale
 
     def _forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         model: Any = self.model
@@ -103,7 +105,7 @@ def resized(unit: Tensor, size: int) -> Tensor:
 
 
 def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork:
-    """Load any image model of transformers.
+    """Load any image model of transformers, on the device that is found.
 
     Raises:
         ModelError: it cannot be loaded, or says nothing of a picture.
@@ -118,7 +120,7 @@ def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork
         saved = storage.read_json(source.folder / "config.json")
         size = side(source.folder) or (saved.get("vision_config") or {}).get("image_size") or 224
         network = FeatureNetwork(
-            name or source.name, model.eval(), int(size), *normalisation(source.folder), classifies
+            name or source.name, model.eval().to(found_device()), int(size), *normalisation(source.folder), classifies
         )
         network.measure(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     except Exception as error:  # transformers and safetensors raise nearly anything

@@ -14,6 +14,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.utils import logging
 
 from expunge import storage
+from expunge.engine.precision import found_device
 from expunge.errors import ExpungeError, ModelError
 from expunge.models import diffusers_models
 from expunge.models.image_model import normalisation, write_preprocessor
@@ -94,7 +95,7 @@ NEW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
-    """A generator with random weights that depend on `seed` alone.
+    """A generator with random weights that depend on `seed` alone, on the device that is found.
 
     Args:
         name: one of `NEW`.
@@ -117,11 +118,11 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
         torch.manual_seed(seed)
         if kind == MAE:
             config = ViTMAEConfig(image_size=size, num_channels=3, mask_ratio=0.75, norm_pix_loss=False, **settings)
-            autoencoder = ViTMAEForPreTraining(config)
-            _initialise(autoencoder)
-            return MaskedAutoencoder(autoencoder.eval(), fitted_to(corruption, patch))
-        model = diffusers_models.new_model(kind, settings, size)
-        return TASKS[kind](model.eval(), fitted_to(corruption, patch))
+            model: nn.Module = ViTMAEForPreTraining(config)
+            _initialise(model)
+        else:
+            model = diffusers_models.new_model(kind, settings, size)
+    return TASKS[kind](model.eval().to(found_device()), fitted_to(corruption, patch))
 
 
 def _initialise(model: Any) -> None:
@@ -219,7 +220,7 @@ def _kind(config: dict[str, Any]) -> str:
 
 
 def load_generator(source: ModelSource, size: int, corruption: Corruption) -> ImageToImage:
-    """Load a generator that takes pictures of `size`.
+    """Load a generator that takes pictures of `size`, on the device that is found.
 
     Raises:
         ModelError: another architecture, missing weights, another size, pixels that it normalises patch by patch, or a
@@ -242,12 +243,13 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
         raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
     corruption = fitted_to(corruption, patch_side(source.folder, source.name))
+    model = model.eval().to(found_device())
     channels = normalisation(source.folder)
     if kind == UNET:
         schedule = diffusers_models.load_schedule(source.folder, source.name)
-        task: ImageToImage = Palette(model.eval(), corruption, *channels, schedule=schedule)
+        task: ImageToImage = Palette(model, corruption, *channels, schedule=schedule)
     else:
-        task = TASKS[kind](model.eval(), corruption, *channels)
+        task = TASKS[kind](model, corruption, *channels)
     _try(task, size, source.name)
     return task
 

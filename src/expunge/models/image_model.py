@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers.utils import logging
 
 from expunge import storage
+from expunge.engine.precision import found_device
 from expunge.errors import ModelError
 from expunge.models.source import ModelSource
 from expunge.tasks.image_classifier import ImageClassifier
@@ -35,7 +36,7 @@ NEW = {
 
 
 def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
-    """A ResNet with random weights that depend on `seed` alone.
+    """A ResNet with random weights that depend on `seed` alone, on the device that is found.
 
     Args:
         name: one of `NEW`.
@@ -47,11 +48,14 @@ def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassif
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ImageClassifier(AutoModelForImageClassification.from_config(config).eval())
+        model = AutoModelForImageClassification.from_config(config)
+    return ImageClassifier(model.eval().to(found_device()))
 
 
 def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
     """Load a classifier whose classes are those of the data, in their order, and which takes pictures of `size`.
+
+    It is put on the device that is found.
 
     Raises:
         ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
@@ -87,7 +91,7 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
         raise ModelError(
             f"{source.name} has the classes in another order", seen=", ".join(names), allowed=", ".join(classes)
         )
-    task = ImageClassifier(model.eval(), *normalisation(source.folder))
+    task = ImageClassifier(model.eval().to(found_device()), *normalisation(source.folder))
     try:
         with torch.no_grad():
             task.logits_of(torch.zeros(1, 3, size, size, dtype=task.dtype, device=task.device))

@@ -72,7 +72,7 @@ def perceptual(network: FeatureNetwork, ours: Tensor, theirs: Tensor) -> np.ndar
         one, other = network.layers(ours[rows]), network.layers(theirs[rows])
         if one is None or other is None:
             return None
-        found.append(perceptual_distances(one, other))
+        found.append(perceptual_distances(one, other).cpu())
     return torch.cat(found).double().numpy()
 
 

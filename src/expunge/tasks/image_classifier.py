@@ -80,10 +80,14 @@ class ImageClassifier:
     ) -> None:
         self.model = model
         self.mean, self.std = mean, std
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        self._shift = (255 * torch.tensor(mean, dtype=self.dtype, device=self.device)).view(1, -1, 1, 1)
-        self._scale = (255 * torch.tensor(std, dtype=self.dtype, device=self.device)).view(1, -1, 1, 1)
+        self.dtype = next(model.parameters()).dtype
+        self._shift = (255 * torch.tensor(mean, dtype=self.dtype)).view(1, -1, 1, 1)
+        self._scale = (255 * torch.tensor(std, dtype=self.dtype)).view(1, -1, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches and outputs are there too. Sets of pictures stay in main memory."""
+        return next(self.model.parameters()).device
 
     def twin(self, model: nn.Module) -> ImageClassifier:
         """The same task with another model."""
@@ -91,11 +95,14 @@ class ImageClassifier:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (n, 3, height, width) as the model wants them."""
-        return (pixels.to(self.device, self.dtype) - self._shift) / self._scale
+        pixels = pixels.to(self.device, self.dtype)
+        return (pixels - self._shift.to(pixels.device)) / self._scale.to(pixels.device)
 
     def batch(self, pictures: Pictures, rows: Tensor, **known: Tensor | None) -> ImageBatch:
         """The pictures at `rows`; `known` are `reference_nll` and `soft_weights` of the whole set, looked up here."""
-        looked_up: dict[str, Any] = {name: value[rows] for name, value in known.items() if value is not None}
+        looked_up: dict[str, Any] = {
+            name: value[rows.to(value.device)].to(self.device) for name, value in known.items() if value is not None
+        }
         return ImageBatch(
             pixels=self.normalised(pictures.pixels[rows]),
             labels=pictures.labels[rows].to(self.device),
@@ -140,7 +147,7 @@ class ImageClassifier:
 
     @torch.no_grad()
     def outputs(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:
-        """(n, classes) logits of a set in evaluation mode; the model's mode is left as it was."""
+        """(n, classes) logits of a set in evaluation mode, on the model's device; the model's mode is left as it was."""
         mode = self.model.training
         self.model.eval()
         try:

@@ -60,10 +60,14 @@ class ImageToImage(ABC):
     ) -> None:
         self.model, self.corruption = model, corruption
         self.mean, self.std = mean, std
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        self._shift = torch.tensor(mean, dtype=self.dtype, device=self.device).view(1, -1, 1, 1)
-        self._scale = torch.tensor(std, dtype=self.dtype, device=self.device).view(1, -1, 1, 1)
+        self.dtype = next(model.parameters()).dtype
+        self._shift = torch.tensor(mean, dtype=self.dtype).view(1, -1, 1, 1)
+        self._scale = torch.tensor(std, dtype=self.dtype).view(1, -1, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches are there too. Sets of pictures, and what is kept of whole sets, are in main memory."""
+        return next(self.model.parameters()).device
 
     def twin(self, model: nn.Module) -> Self:
         """The same task with another model."""
@@ -107,11 +111,11 @@ class ImageToImage(ABC):
 
     def normalised(self, unit: Tensor) -> Tensor:
         """Pixels from 0 to 1 as the model wants them."""
-        return (unit - self._shift) / self._scale
+        return (unit - self._shift.to(unit.device)) / self._scale.to(unit.device)
 
     def denormalised(self, pixels: Tensor) -> Tensor:
         """Normalised pixels as numbers from 0 to 1."""
-        return pixels * self._scale + self._shift
+        return pixels * self._scale.to(pixels.device) + self._shift.to(pixels.device)
 
     def corrupted(self, unit: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(shown, hidden) of pictures with pixels from 0 to 1: normalised, and which patches are hidden."""

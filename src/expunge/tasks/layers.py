@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -95,12 +96,16 @@ def frozen(layers: Iterable[nn.Module]) -> Iterator[None]:
 def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
     """Give layers new random weights; draws come from `generator` and touch no global state.
 
-    Convolutions as in residual networks (He et al. 2015: normal, by fan-out), the others as PyTorch makes them.
+    Convolutions as in residual networks (He et al. 2015: normal, by fan-out), the others as PyTorch makes them. Draws are
+    made on the processor, wherever the layers are: the same weights on every device.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
         for module in modules:
-            for inner in module.modules():
+            first = next(module.parameters(), None)
+            far = first is not None and first.device.type != "cpu"
+            drawn = copy.deepcopy(module).cpu() if far else module
+            for inner in drawn.modules():
                 own = list(inner.parameters(recurse=False))
                 renew = getattr(inner, "reset_parameters", None)
                 if callable(renew):
@@ -111,3 +116,5 @@ def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
                     with torch.no_grad():
                         for parameter in own:
                             nn.init.trunc_normal_(parameter, std=0.02)
+            if far:
+                module.load_state_dict(drawn.state_dict())

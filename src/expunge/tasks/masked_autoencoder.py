@@ -26,13 +26,13 @@ class MaskedAutoencoder(ImageToImage):
         as many steps come much further.
         """
         some = self.normalised(self.unit(pictures.pixels[:BEGIN_WITH]))
-        patches = self._net.patchify(some).flatten(0, 1).double()
+        patches = self._net.patchify(some).flatten(0, 1).cpu().double()  # not every device has float64
         values, vectors = torch.linalg.eigh(torch.cov(patches.T))
         layer = self._net.decoder.decoder_pred
         count = min(layer.weight.shape[1], len(values))
         components = vectors.flip(1)[:, :count] * (values.flip(0)[:count].clamp(min=0).sqrt() / 2)
         layer.weight.zero_()
-        layer.weight[:, :count] = components.to(layer.weight.dtype)
+        layer.weight[:, :count] = components.to(layer.weight)
         layer.bias.copy_(patches.mean(0))
 
     @property

@@ -39,11 +39,16 @@ class Palette(ImageToImage):
     ) -> None:
         super().__init__(model, corruption, *channels)
         self.schedule = schedule or cosine()
-        self._kept = self.schedule.kept.to(self.device, self.dtype)
+        self._levels = self.schedule.kept.to(self.dtype)
         self._sizes: dict[int, list[int]] = {}
 
     def _like(self, model: nn.Module, corruption: Corruption) -> Self:
         return type(self)(model, corruption, self.mean, self.std, schedule=self.schedule)
+
+    @property
+    def _kept(self) -> Tensor:
+        """(steps,) the share of the picture that is left at each step, where the model is."""
+        return self._levels.to(self.device)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,7 +93,7 @@ class Palette(ImageToImage):
         steps, noise = [], []
         for key in keys.tolist():
             generator = torch.Generator().manual_seed(key ^ SALT)
-            steps.append(torch.randint(len(self._kept), (), generator=generator))
+            steps.append(torch.randint(len(self._levels), (), generator=generator))
             noise.append(torch.randn(3, side, side, generator=generator))
         return torch.stack(steps).to(self.device), torch.stack(noise).to(self.device, self.dtype)
 
@@ -102,7 +107,7 @@ class Palette(ImageToImage):
         steps, noise = self._draws(keys, shown.shape[-1])
         level = self._kept[steps].view(-1, 1, 1, 1)
         noisy = self._inside(level.sqrt() * pixels + (1 - level).sqrt() * noise, shown, hidden)
-        step = (steps.to(self.dtype) / len(self._kept)).view(-1, 1, 1, 1).expand(-1, 1, *shown.shape[2:])
+        step = (steps.to(self.dtype) / len(self._levels)).view(-1, 1, 1, 1).expand(-1, 1, *shown.shape[2:])
         return torch.cat([shown, noisy, step], 1)
 
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ class Palette(ImageToImage):
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """Pictures drawn from noise in `DRAWING_STEPS` steps without further noise."""
         shown, state, farthest = batch.shown[:, :3], self._start(batch), self.schedule.farthest
-        times = torch.linspace(len(self._kept) - 1, 0, DRAWING_STEPS).round().long().tolist()
+        times = torch.linspace(len(self._levels) - 1, 0, DRAWING_STEPS).round().long().tolist()
         for time, after in zip(times, [*times[1:], -1], strict=True):
             steps = torch.full((len(shown),), time, device=self.device)
             level = self._kept[time]
@@ -164,4 +169,4 @@ class Palette(ImageToImage):
         return self._inside(torch.stack(noise).to(self.device, self.dtype), batch.shown[:, :3], batch.hidden)
 
     def _steps(self, shown: Tensor) -> Tensor:
-        return (shown[:, 6, 0, 0] * len(self._kept)).round().long()
+        return (shown[:, 6, 0, 0] * len(self._levels)).round().long()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from expunge.engine.precision import found_device
 from expunge.errors import ModelError, RecipeError
 from expunge.models.source import locate
 
@@ -54,7 +55,7 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
         )
     index = toxic_label(place, model.config.id2label, label)
     several = model.config.num_labels == 1 or model.config.problem_type == "multi_label_classification"
-    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model.eval().to(found_device())
     positions = getattr(model.config, "max_position_embeddings", LENGTH) or LENGTH
     length = min(tokenizer.model_max_length, positions, LENGTH)
 
