@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge import storage
-from expunge.errors import ModelError, nearest
+from expunge.errors import ExpungeError, ModelError, nearest
+from expunge.models import unusable
 from expunge.models.digest import digest_model
+from expunge.models.fit import check_fit, check_info, quiet
+from expunge.models.language_kind import LanguageKind, language_kind
+from expunge.models.limits import check_vocabulary
 from expunge.models.starter import STARTERS, starter_folder
+from expunge.models.tokenizers import read_tokenizer
+from expunge.models.weights import check_weights, majority_type, weight_files
 
-PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+__all__ = ["LoadedModel", "ModelSource", "digest_model", "find_model", "load_model", "load_tokenizer", "locate"]
+
+TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+"types of plain weights, as safetensors names them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +47,68 @@ class ModelSource:
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A model with its tokenizer. Weights are float32 masters whatever type they were stored in."""
+    """A model with its tokenizer.
+
+    Attributes:
+        stored_dtype: the type that plain `from_pretrained` gives the weights, whatever type they have here.
+        narrow: the narrow format that they are stored in, where it is one (FP8, MXFP4).
+        unread: names of stored weights that the model has no place for.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: ModelSource
     stored_dtype: torch.dtype
+    narrow: str | None = None
+    unread: list[str] = field(default_factory=list)
 
 
 def find_model(name: str, revision: str | None = None) -> ModelSource:
-    """Find a model by starter name, folder or hub id; checks that it can be used, loads no weights.
+    """Find a language model by starter name, folder or hub id, and see from its files that it can be used.
+
+    No weight is loaded: what is said of a model that cannot be used is said at once.
 
     Raises:
-        ModelError: not found, weights only as pickle, no causal language model, or code of its own.
+        ModelError: not found, no language model, quantised, an adapter, weights only as pickle, weights that are missing,
+            cut short or of other shapes, no tokenizer, a tokenizer of more tokens than the model, or code of its own.
+        StorageError: its files may not be read.
     """
     if name in STARTERS:
         starter = STARTERS[name]
         folder = starter_folder(name)
-        source = ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
-    else:
-        source = locate(name, revision)
-    _check_causal(source)
-    return source
+        return ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
+    folder, hub_id = _folder(name, revision)
+    _check_language(folder, name)
+    return _source(name, folder, hub_id)
 
 
 def locate(name: str, revision: str | None = None) -> ModelSource:
-    """A model of any kind by folder or hub id, with safetensors in it.
+    """A model of any kind by folder or hub id, with whole safetensors in it.
 
     Raises:
-        ModelError: not found, or weights only as pickle.
+        ModelError: not found, weights only as pickle, missing or cut short.
+        StorageError: its files may not be read.
     """
-    if (named := named_folder(name)) is not None:
-        _check_folder(named)
-        return ModelSource(name, named, digest_model(named))
-    if Path(name).exists():
-        raise ModelError(f"{name} is a file, not a model folder", allowed="a folder with config.json and *.safetensors")
-    folder = _hub_folder(name, revision)
-    _check_folder(folder)
-    return ModelSource(name, folder, digest_model(folder), None, name, folder.name)
+    folder, hub_id = _folder(name, revision)
+    return _source(name, folder, hub_id)
+
+
+def _source(name: str, folder: Path, hub_id: str | None) -> ModelSource:
+    return ModelSource(name, folder, digest_model(folder), None, hub_id, folder.name if hub_id else None)
+
+
+def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    """(folder, hub id) of a model whose files are there and whole."""
+    path = Path(name)
+    with storage.reading(path):
+        if (named := named_folder(name)) is not None:
+            _check_folder(named, [file.name for file in named.iterdir()])
+            return named, None
+        if path.exists():
+            raise unusable.not_a_folder(path)
+        folder = _hub_folder(name, revision)
+        _check_folder(folder, [file.name for file in folder.iterdir()] or [], (name, revision))
+    return folder, name
 
 
 def named_folder(name: str) -> Path | None:
@@ -86,22 +119,29 @@ def named_folder(name: str) -> Path | None:
     return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, names: Collection[str], on_hub: tuple[str, str | None] | None = None) -> None:
+    """Raise where a folder holds no model whose weights can be read.
+
+    Args:
+        names: what is in it; on_hub: (id, revision) where it was fetched, and so holds only what can be used.
+    """
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{folder} holds no model: config.json is missing",
-            next_step="give a folder that from_pretrained reads, a hub id, or a starter model: " + ", ".join(STARTERS),
-        )
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{folder} holds its weights only as pickle, which can run code when it is loaded",
-                seen=", ".join(pickles),
-                allowed="*.safetensors",
-                next_step="convert them on a machine you can lose: load there, then save_pretrained(FOLDER)",
-            )
-        raise ModelError(f"{folder} holds no weights", allowed="*.safetensors")
+        raise unusable.no_config(folder, STARTERS)
+    if not weight_files(folder) and not list(folder.glob("*.safetensors.index.json")):
+        raise unusable.no_weights(folder, names if on_hub is None else _names_on_hub(*on_hub, names))
+    if "adapter_config.json" in names:
+        raise unusable.adapter_only(folder, whole=True)
+    check_weights(folder)
+
+
+def _names_on_hub(name: str, revision: str | None, fetched: Collection[str]) -> Collection[str]:
+    """The files of a repository, those that are not fetched too; what was fetched where the hub does not say."""
+    from huggingface_hub import list_repo_files
+
+    try:
+        return list(list_repo_files(name, revision=revision))
+    except Exception:  # offline, say: then there is less to tell
+        return fetched
 
 
 def _hub_folder(name: str, revision: str | None) -> Path:
@@ -110,7 +150,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
 
     near = nearest(name, STARTERS)
     hint = f"did you mean the starter model {near}?" if near else "give a model folder, or a starter: smollm2-135m"
-    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.md", "LICENSE*"]
+    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.md", "LICENSE*"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
@@ -123,29 +163,14 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _check_causal(source: ModelSource) -> None:
-    try:
-        raw = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{source.folder / 'config.json'} is not valid JSON", seen=error) from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{source.folder / 'config.json'} is no configuration", seen=raw, allowed="a JSON object")
-    architectures = raw.get("architectures") or []
-    causal = any("CausalLM" in a or "LMHeadModel" in a or "ConditionalGeneration" in a for a in architectures)
-    if raw.get("is_encoder_decoder") or (architectures and not causal):
-        raise ModelError(
-            f"{source.name} is no causal language model",
-            seen=", ".join(architectures) or raw.get("model_type"),
-            allowed="a decoder that predicts the next token (…ForCausalLM)",
-        )
-    try:
-        AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(
-            f"{source.name} is of a kind that the installed transformers does not know without running its own code",
-            seen=raw.get("model_type"),
-            next_step="upgrade transformers; code that comes with a model is never run",
-        ) from error
+def _check_language(folder: Path, name: str) -> None:
+    """Raise where a folder holds no language model that can be trained, as far as its files tell."""
+    kind = language_kind(folder, name)
+    names = {file.name for file in weight_files(folder)}
+    if not names & {"model.safetensors"} and not (folder / "model.safetensors.index.json").is_file():
+        raise unusable.misnamed(folder, names)
+    check_fit(kind, folder, name)
+    check_vocabulary(read_tokenizer(folder, name), kind.config, folder, name)
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -154,20 +179,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: the folder holds none, or one that cannot be read.
     """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-    except Exception as error:
-        raise _unloadable("the tokenizer of", source, error) from error
-    return tokenizer
-
-
-def _unloadable(what: str, source: ModelSource, error: Exception) -> ModelError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(
-        f"cannot load {what} {source.name} from {source.folder}",
-        seen=lines[0][:300],
-        next_step="check the files (a download that broke off?) and load it once with from_pretrained",
-    )
+    return read_tokenizer(source.folder, source.name)
 
 
 def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -> LoadedModel:
@@ -175,28 +187,61 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
 
     Args:
         dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would).
+
+    Raises:
+        ModelError: with what is wrong with the files.
     """
     tokenizer = load_tokenizer(source)
-    transformers_logging.disable_progress_bar()
+    kind = language_kind(source.folder, source.name)
+    stored = _stored_dtype(kind, source.folder)
+    model, info = _load(source, kind, stored if dtype is None else dtype)
+    return LoadedModel(model, tokenizer, source, stored, kind.narrow, sorted(info["unexpected_keys"]))
+
+
+def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
+    """The model alone, in the processor's memory, with weights of a type."""
+    return _load(source, language_kind(source.folder, source.name), dtype)[0]
+
+
+def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        stored = AutoConfig.from_pretrained(source.folder, trust_remote_code=False).dtype or torch.float32
-        model, info = AutoModelForCausalLM.from_pretrained(
-            source.folder,
-            dtype=stored if dtype is None else dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with quiet(), storage.reading(source.folder):
+            model, info = kind.loader.from_pretrained(
+                source.folder,
+                config=kind.config,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (ExpungeError, MemoryError):
+        raise
     except Exception as error:
-        raise _unloadable("the model", source, error) from error
-    finally:
-        transformers_logging.enable_progress_bar()
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ModelError(
-            f"{source.name} lacks weights, which would be random",
-            seen=", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
-            next_step="check the files (a shard missing?)",
-        )
+        raise _unloadable(source, kind, error) from error
+    check_info(info, source.name, kind.narrow)
     model.eval()
-    return LoadedModel(model, tokenizer, source, stored)
+    return model, info
+
+
+def _stored_dtype(kind: LanguageKind, folder: Path) -> torch.dtype:
+    """The type that plain `from_pretrained` gives the weights: the configuration's, else that of most of the files."""
+    said = kind.config.dtype or getattr(kind.config.get_text_config(), "dtype", None)
+    if isinstance(said, torch.dtype):
+        return said
+    return TYPES.get(majority_type(check_weights(folder)) or "", torch.float32)
+
+
+def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> ModelError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, ImportError):
+        return ModelError(
+            f"{source.name} needs a package that is not installed",
+            seen=lines[0][:300],
+            next_step="install it, and run the same command again",
+        )
+    return ModelError(
+        f"cannot load the model {source.name} with transformers' {kind.auto}, though its files are whole",
+        seen=f"{type(error).__name__}: {lines[0][:300]}",
+        next_step=f"see what it says outside of expunge: {kind.auto}.from_pretrained('{source.folder}')",
+    )

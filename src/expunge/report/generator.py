@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from expunge import storage
 from expunge.report import classifier_figures, numbers, wording
 from expunge.report.classifier import asked_and_done, cost, losses
 from expunge.report.contents import Contents

@@ -1,0 +1,94 @@
+"""Whether the weights in a folder are those of the model that its configuration describes; nothing of them is read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from expunge.errors import ModelError
+from expunge.models.language_kind import LanguageKind
+
+HEADS = ("lm_head.", "embed_out.", "output.")
+"how the names of a head begin that predicts tokens"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no warnings of transformers inside."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
+
+
+def check_fit(kind: LanguageKind, folder: Path, name: str) -> list[str]:
+    """Hold names and shapes of the weights against the model, as `from_pretrained` would, without memory for either.
+
+    Returns:
+        The names of stored weights that the model has no place for.
+
+    Raises:
+        ModelError: weights are missing, or have other shapes than the configuration says.
+    """
+    try:
+        with quiet():
+            _, info = kind.loader.from_pretrained(
+                folder,
+                config=kind.config,
+                dtype=torch.float32,
+                device_map={"": "meta"},
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except Exception:  # a model that cannot be laid out without memory; loading it in earnest says what is wrong
+        return []
+    check_info(info, name, kind.narrow)
+    return sorted(info["unexpected_keys"])
+
+
+def check_info(info: dict[str, Any], name: str, narrow: str | None = None) -> None:
+    """Raise for what transformers found while it loaded a model: weights of other shapes, missing ones, unread scales.
+
+    Args:
+        info: what `from_pretrained` returns with `output_loading_info`.
+        narrow: the narrow format that the weights are stored in.
+    """
+    if wrong := sorted(info["mismatched_keys"]):
+        weight, stored, wanted = wrong[0]
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ModelError(
+            f"{len(wrong)} weights of {name} have other shapes than its config.json says",
+            seen=f"{weight} of {tuple(stored)}{more}",
+            allowed=f"{tuple(wanted)}",
+            next_step="copy config.json and the weights from one and the same model",
+        )
+    if missing := sorted(info["missing_keys"]):
+        if all(key.startswith(HEADS) for key in missing):
+            raise ModelError(
+                f"{name} has no head that predicts tokens: it would be random",
+                seen=f"missing: {', '.join(missing)}",
+                allowed="a whole language model, not an embedding model or the body of one",
+                next_step="give the language model that it was made from",
+            )
+        raise ModelError(
+            f"{name} lacks weights, which would be random",
+            seen=", ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
+            next_step="check the files (a shard missing?), and that config.json is that of these weights",
+        )
+    if narrow is not None and (scales := sorted(key for key in info["unexpected_keys"] if "scale" in key)):
+        raise ModelError(
+            f"{name} is stored as {narrow} in a form that is not read here: its scales would be left out",
+            seen=", ".join(scales[:3]),
+            next_step="give the model in bfloat16, float16 or float32",
+        )

@@ -1,0 +1,176 @@
+"""Which of transformers' classes loads a language model, told from `config.json`; and what it is where none does."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig
+from transformers.models.auto import modeling_auto
+
+from expunge import storage
+from expunge.errors import ModelError
+from expunge.models.quantised import check_quantised
+
+HEADS = {
+    "ForSequenceClassification": "it sorts texts into classes",
+    "ForTokenClassification": "it sorts the words of a text into classes",
+    "ForQuestionAnswering": "it marks answers in a text",
+    "ForMultipleChoice": "it chooses among answers",
+    "ForMaskedLM": "it fills gaps, and sees the text on both sides of them",
+    "ForImageClassification": "it sorts pictures into classes",
+    "ForBlockDiffusion": "it draws whole blocks of text at once",
+    "RewardModel": "it rates answers",
+    "ForReward": "it rates answers",
+}
+"what a model does that is named so"
+MODES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM")
+"classes that load a model which continues a text; of text alone, of text and pictures, of text and sound"
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageKind:
+    """How a language model is loaded.
+
+    Attributes:
+        auto: the name of the Auto class that loads it, and what is saved of it.
+        config: its configuration; of weights in a narrow format set so that they are widened.
+        narrow: that format's name, where the weights are stored in one.
+    """
+
+    auto: str
+    config: Any
+    narrow: str | None = None
+
+    @property
+    def loader(self) -> Any:
+        return getattr(transformers, self.auto)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` as it stands there.
+
+    Raises:
+        ModelError: it is no JSON object. StorageError: it may not be read.
+    """
+    file = folder / "config.json"
+    try:
+        with storage.reading(file):
+            raw = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(
+            f"{file} is not valid JSON", seen=error, next_step="copy it once more from the original model"
+        ) from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{file} is no configuration", seen=raw, allowed="a JSON object")
+    return raw
+
+
+def language_kind(folder: Path, name: str) -> LanguageKind:
+    """How the language model in a folder is loaded; no weight is read.
+
+    Args:
+        name: what the user calls it.
+
+    Raises:
+        ModelError: it is no model that continues a text, is stored quantised, or needs code of its own.
+    """
+    raw = read_config(folder)
+    narrow = check_quantised(folder, name, raw)
+    architecture = str(next(iter(raw.get("architectures") or []), ""))
+    if "_class_name" in raw and "model_type" not in raw:
+        raise _other(name, str(raw["_class_name"]), "it is a model of diffusers, which makes pictures")
+    if "model_type" not in raw:
+        raise ModelError(
+            f"the configuration of {name} does not say what kind of model it is",
+            seen="config.json without model_type",
+            next_step="copy config.json once more from the original model",
+        )
+    # What its name says comes first: of a kind that needs code of its own it would not be known otherwise.
+    for ending, does in HEADS.items():
+        if architecture.endswith(ending):
+            raise _other(name, architecture, does, _ORIGINAL if ending != "ForMaskedLM" else None)
+    config = _configuration(folder, name, raw)
+    kind = str(raw["model_type"])
+    if getattr(config, "is_encoder_decoder", False) or kind.endswith("encoder-decoder"):
+        raise _other(name, architecture or kind, "it has an encoder that reads and a decoder that answers")
+    if _reads_both_ways(kind, raw):
+        raise _other(name, architecture or kind, "it is an encoder, which sees the text on both sides of a word")
+    auto = _auto(kind, architecture)
+    if auto is None:
+        raise _other(name, architecture or kind, "transformers has no class that continues a text with it")
+    return LanguageKind(auto, config, narrow)
+
+
+_ORIGINAL = "give the language model that it was made from"
+
+
+def _other(name: str, seen: str, does: str, step: str | None = None) -> ModelError:
+    return ModelError(
+        f"{name} is no causal language model: {does}",
+        seen=seen,
+        allowed="a decoder that predicts the next token (…ForCausalLM), or one that reads pictures, too",
+        next_step=step or "give another model; picture classifiers and generators have recipes of their own (docs)",
+    )
+
+
+def _configuration(folder: Path, name: str, raw: dict[str, Any]) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if "auto_map" in raw or "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{name} is of a kind that the installed transformers does not know without running its own code",
+                seen=raw["model_type"],
+                allowed=f"a kind that transformers {transformers.__version__} has itself",
+                next_step="upgrade transformers; code that comes with a model is never run",
+            ) from error
+        if raw["model_type"] not in transformers.CONFIG_MAPPING:
+            raise ModelError(
+                f"{name} is of a kind that transformers {transformers.__version__} does not know",
+                seen=raw["model_type"],
+                next_step="upgrade transformers, if a later version knows it",
+            ) from error
+        raise ModelError(
+            f"the configuration of {name} does not fit its kind, {raw['model_type']}",
+            seen=first,
+            next_step="copy config.json once more from the original model",
+        ) from error
+    quantised = getattr(config, "quantization_config", None)
+    if isinstance(quantised, dict):
+        quantised["dequantize"] = True
+    return config
+
+
+def _names(mapping: str, kind: str) -> tuple[str, ...]:
+    found = getattr(modeling_auto, mapping, {}).get(kind, ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _reads_both_ways(kind: str, raw: dict[str, Any]) -> bool:
+    """Whether a model is an encoder. Some can be either, and then their configuration says which."""
+    masked = bool(_names("MODEL_FOR_MASKED_LM_MAPPING_NAMES", kind))
+    return masked and not (raw.get("is_decoder") or raw.get("causal"))
+
+
+def _auto(kind: str, architecture: str) -> str | None:
+    """The class to load with: the one whose model is named in the configuration, else the first that knows the kind.
+
+    A model of text and pictures whose text part has a class of its own, too, stays whole.
+    """
+    mappings = [
+        "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+        "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+        "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
+    ]
+    known = {auto: _names(mapping, kind) for auto, mapping in zip(MODES, mappings, strict=True)}
+    if named := next((auto for auto, names in known.items() if architecture in names), None):
+        return named
+    whole = re.search(r"ForConditionalGeneration|ForVision2Text|ForVisionText2Text", architecture)
+    order = [*MODES[1:], MODES[0]] if whole else list(MODES)
+    return next((auto for auto in order if known[auto]), None)

@@ -1,0 +1,107 @@
+"""A model's tokenizer: whether its files are there, and whether what they make is one that can be used."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from expunge import storage
+from expunge.errors import ModelError
+
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "source.spm")
+PLAIN = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "vocab.bpe", "encoder.json", "bpe.codes", "vocab.model")
+TIKTOKEN = ".tiktoken"
+PROBE = "The answer to 2 + 2 is 4."
+
+
+def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer in a model's folder.
+
+    Args:
+        name: what the user calls the model.
+
+    Raises:
+        ModelError: the folder holds none, one that needs a missing package or code of its own, a damaged one, or one that
+            makes no tokens of a text.
+        StorageError: its files may not be read.
+    """
+    with storage.reading(folder):
+        found = _vocabulary_files(folder)
+    if not found:
+        raise _missing(folder, name)
+    if _sentencepiece_alone(found) and not (find_spec("sentencepiece") and find_spec("google.protobuf")):
+        raise ModelError(
+            f"{name} has its tokenizer only as a SentencePiece model, and the package that converts it is not installed",
+            seen=", ".join(found),
+            allowed="tokenizer.json, or that package",
+            next_step="pip install 'expunge[sentencepiece]' and run the same command again",
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except PermissionError as error:
+        raise storage.unreadable(error, folder) from error
+    except Exception as error:
+        raise _unloadable(folder, name, found, error) from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer of {name} does not say which characters a token stands for",
+            seen=type(tokenizer).__name__,
+            allowed="a fast tokenizer (a folder with tokenizer.json)",
+            next_step="take a copy of the model that has tokenizer.json, or a model of another family",
+        )
+    ids = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    if not ids or set(ids) <= {tokenizer.unk_token_id}:
+        raise ModelError(
+            f"the tokenizer of {name} makes no tokens of a plain text",
+            seen=f"{ids} for {PROBE!r}, with {len(tokenizer)} tokens of {', '.join(found)}",
+            allowed="the tokenizer that the model was trained with",
+            next_step=f"copy the tokenizer's files of the original model to {folder}",
+        )
+    return tokenizer
+
+
+def _vocabulary_files(folder: Path) -> list[str]:
+    names = sorted(file.name for file in folder.iterdir() if file.is_file())
+    return [name for name in names if name in (*SENTENCEPIECE, *PLAIN) or name.endswith(TIKTOKEN)]
+
+
+def _sentencepiece_alone(found: list[str]) -> bool:
+    return any(name in SENTENCEPIECE for name in found) and not any(name in PLAIN for name in found)
+
+
+def _missing(folder: Path, name: str) -> ModelError:
+    settings = [each for each in ("tokenizer_config.json", "special_tokens_map.json") if (folder / each).is_file()]
+    return ModelError(
+        f"{name} has no tokenizer" + (": its settings are there, its vocabulary is not" if settings else ""),
+        seen=", ".join(settings) or None,
+        allowed="tokenizer.json (or tokenizer.model, or vocab.json and merges.txt) beside the weights",
+        next_step=f"save the tokenizer of the model that this one was made from to {folder}: "
+        f"AutoTokenizer.from_pretrained(ORIGINAL).save_pretrained('{folder}')",
+    )
+
+
+def _unloadable(folder: Path, name: str, found: list[str], error: Exception) -> ModelError:
+    text = str(error).strip()
+    first = (text.splitlines() or [type(error).__name__])[0][:300]
+    if "trust_remote_code" in text or "custom code" in text:
+        return ModelError(
+            f"the tokenizer of {name} comes with code of its own, which is never run",
+            seen="auto_map in tokenizer_config.json",
+            allowed="a tokenizer that transformers has itself",
+            next_step="save it as tokenizer.json where you trust its code, and remove auto_map from tokenizer_config.json",
+        )
+    if "tiktoken" in text and any(each.endswith(TIKTOKEN) for each in found):
+        return ModelError(
+            f"{name} has its tokenizer only in the form of tiktoken, which needs that package",
+            seen=", ".join(found),
+            allowed="tokenizer.json",
+            next_step="pip install tiktoken, and run the same command again",
+        )
+    return ModelError(
+        f"cannot load the tokenizer of {name}",
+        seen=first,
+        allowed="files that AutoTokenizer.from_pretrained reads",
+        next_step=f"a damaged file? copy {', '.join(found[:3])} in {folder} once more from the original model",
+    )
