@@ -26,9 +26,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "constrained_scrubbing": {"learning_rate": 0.01, "epochs": 8},
     "decoupling": {"ascent_learning_rate": 0.05, "ascent_epochs": 2, "learning_rate": 3e-3},
     "encoder_scrubbing": {"learning_rate": 0.01, "epochs": 8},
-    "max_loss": {"learning_rate": 3e-3, "epochs": 4},
-    "noisy_label": {"learning_rate": 0.01, "epochs": 8},
-    "random_encoder": {"learning_rate": 0.01, "epochs": 8},
+    "max_loss": {"learning_rate": 3e-3, "epochs": 4, "alpha": 0.6},
+    "noisy_label": {"learning_rate": 0.01, "epochs": 8, "alpha": 0.5},
+    "random_encoder": {"learning_rate": 0.01, "epochs": 16, "alpha": 1.0},
     "retain_label": {"learning_rate": 0.01, "epochs": 8},
 }
 "what differs from the defaults, which are for thousands of pictures"

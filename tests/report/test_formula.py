@@ -60,6 +60,23 @@ def test_the_split_form_and_soft_labels() -> None:
     assert loss.endswith(r"\sum_R \log p_\theta(y \mid x)")
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "usual", "changed"),
+    [
+        ("retain_label", {"labels": "pictures"}, r"h_{\theta_0}(T(r))", r"D(E_\theta(T(x))) - r"),
+        ("random_encoder", {"keeps": "pixels"}, r"E_{\theta_0}(T(x))", r"D(E_\theta(T(x))) - x"),
+    ],
+)
+def test_baselines_are_shown_as_they_ran(name: str, setting: dict[str, str], usual: str, changed: str) -> None:
+    for settings, there, gone in (({}, usual, changed), (setting, changed, usual)):
+        method = make_method({"name": name, **settings})
+        shown = as_run({"name": name, "settings": method.model_dump(), "formula": method.formulas()})
+        assert there in shown
+        assert gone not in shown
+        assert shown.count(r"\right\|^2") == 2
+        assert r"h_\theta" not in shown or not settings
+
+
 @pytest.mark.parametrize(("settings", "squares"), [({}, 2), ({"distance": "euclidean", "noise": "constant"}, 0)])
 def test_scrubbing_by_length_is_shown_without_squares(settings: dict[str, Any], squares: int) -> None:
     method = EncoderScrubbing(**settings)

@@ -77,7 +77,9 @@ def zrf(outputs: ArrayLike, random_outputs: ArrayLike) -> Estimate:
     """Zero retrain forgetting: 1 - mean JS divergence to a randomly initialised model, over the forget set.
 
     1: as random as the random model; 0: with no overlap. Best is not 1 but the value of a retrained model. Source:
-    Chundawat et al. 2023 (arXiv:2205.08096, section 4); divergence in bits, so that the range is 0 to 1.
+    Chundawat et al. 2023 (arXiv:2205.08096, section 4); divergence in bits, so that the range is 0 to 1. Not comparable with
+    figures that the authors' code prints: it takes both KL divergences the other way round, in nats, and divides by examples
+    times classes, which brings everything close to 1.
 
     Args:
         outputs: (examples, classes) probabilities of the model; `random_outputs` the same of the random one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
@@ -40,6 +40,8 @@ class Amnesiacs(Method):
     outputs softened with temperature T; the original's are computed once.
     """
 
+    fresh: Literal["pytorch", "fan_out"] = "pytorch"
+    "law of the first layer's new weights: PyTorch's own, as in the notebook, or He's by fan-out, about half as large"
     temperature: PositiveFloat = 5.0
     "T; 5 in the notebook"
     warmup_epochs: PositiveInt = 3
@@ -69,7 +71,7 @@ class Amnesiacs(Method):
             soft, apart = distillation(kept[batch.rows], logits, self.temperature)
             return soft + work.cross_entropy(batch, logits) + apart
 
-        reset([first_layer(work.model), head(work.model)], work.generator("reset"))
+        reset([first_layer(work.model), head(work.model)], work.generator("reset"), residual=self.fresh == "fan_out")
         warmup = Phase(
             name="warm up",
             epochs=self.warmup_epochs,

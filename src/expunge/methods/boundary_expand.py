@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -26,6 +27,9 @@ class BoundaryExpand(Method):
     The retain set is not looked at.
     """
 
+    fresh: Literal["xavier", "pytorch"] = "xavier"
+    "law of the added class's weights: Xavier's normal one with bias 0, as in the authors' code, or PyTorch's own"
+
     epochs: PositiveFloat = 10
     "passes over the forget set; 10 in the paper"
     learning_rate: PositiveFloat = 1e-5
@@ -47,7 +51,7 @@ class BoundaryExpand(Method):
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
         )
-        widen(last, work.generator("class"))
+        widen(last, work.generator("class"), self.fresh)
         try:
             shadow = replace(work.forget, labels=torch.full_like(work.forget.labels, classes))
             work.train(phase, shadow, work.cross_entropy)
@@ -55,10 +59,20 @@ class BoundaryExpand(Method):
             narrow(last, classes)
 
 
-def widen(layer: nn.Linear, generator: torch.Generator) -> None:
-    """Give a linear layer one more output with random weights, in place."""
+def widen(layer: nn.Linear, generator: torch.Generator, fresh: Literal["xavier", "pytorch"] = "xavier") -> None:
+    """Give a linear layer one more output with random weights, in place.
+
+    xavier: normal with variance 2 / (inputs + outputs) of the widened layer, bias 0 (Glorot and Bengio 2010).
+    """
     added = nn.Linear(layer.in_features, 1, layer.bias is not None).to(layer.weight)
-    reset([added], generator)
+    if fresh == "xavier":
+        std = math.sqrt(2 / (layer.in_features + layer.out_features + 1))
+        with torch.no_grad():
+            added.weight.copy_(std * torch.randn(added.weight.shape, generator=generator))
+            if layer.bias is not None:
+                added.bias.zero_()
+    else:
+        reset([added], generator)
     layer.weight = nn.Parameter(torch.cat([layer.weight.detach(), added.weight.detach()]))
     if layer.bias is not None:
         layer.bias = nn.Parameter(torch.cat([layer.bias.detach(), added.bias.detach()]))

@@ -21,11 +21,12 @@ class CfK(Method):
       \quad \theta_{\le L-k} \text{ fixed}$$
 
     Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running figures of
-    its normalisation too: what it computes of a picture stays the same to the bit.
+    its normalisation too: what it computes of a picture stays the same to the bit. (The paper's code lets these figures go on
+    with the batches.)
     """
 
     k: PositiveInt = 1
-    "blocks that are trained besides the head; 1 residual block or transformer layer"
+    "blocks that are trained besides the head: residual blocks or transformer layers; the paper's code counts single layers"
     epochs: PositiveFloat = 10
     "passes over the retain set; 10 in the SCRUB paper's comparison"
     learning_rate: PositiveFloat = 0.01

@@ -21,12 +21,12 @@ class EuK(Method):
       \text{ from random } \theta_{>L-k}, \quad \theta_{\le L-k} \text{ fixed}$$
 
     The last k blocks and the head are put back to random weights and trained as the original was (optimizer, schedule,
-    class weights) on the retain set. What comes before is frozen, the running figures of its normalisation too; what it
-    learned of the forget set stays.
+    class weights) on the retain set. What comes before is frozen, the running figures of its normalisation too, which
+    the paper's code lets go on with the batches; what it learned of the forget set stays.
     """
 
     k: PositiveInt = 1
-    "blocks that are trained anew besides the head; 1 residual block or transformer layer"
+    "blocks that begin at random besides the head: residual blocks or transformer layers; the paper's code counts layers"
     epochs: PositiveFloat | None = None
     "passes over the retain set; the original's where absent, as in the paper"
     learning_rate: PositiveFloat | None = None

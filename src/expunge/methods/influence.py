@@ -24,8 +24,9 @@ class Influence(Method):
       H = \lambda I + \frac{1}{N} \sum_{i=1}^{N} g_i g_i^\top$$
 
     One Newton step to where training without the forget set would have ended, with H the information of N retained pictures
-    with gradients g. `inverse: exact` solves this, and needs room for N gradients. `inverse: recursion` is what the authors
-    of the unlearning method run, with room for two, and moves v along the first gradient only:
+    with gradients g. `inverse: exact` solves this, and needs room for N gradients; N is at most |R|. `inverse: recursion`
+    is what the authors of the unlearning method run, with room for two, and moves v along the first gradient only; N stays as
+    it is set where there are fewer pictures:
 
     $$o \leftarrow g_1, \quad k \leftarrow v; \qquad \text{for } i = 2 \ldots N: \quad
       k \leftarrow k - \frac{k \cdot g_i}{N + o \cdot g_i} \, o, \quad
@@ -37,7 +38,7 @@ class Influence(Method):
     inverse: Literal["recursion", "exact"] = "recursion"
     "how H is inverted; recursion in the authors' code. exact needs memory for `pictures` gradients"
     pictures: PositiveInt = 1000
-    "N: retained pictures for H, drawn at random; 1000 in the authors' code"
+    "N: retained pictures for H, drawn at random; 1000 in the authors' code, which divides by it where there are fewer, too"
     damping: PositiveFloat = 1.0
     "lambda, for `inverse: exact`; the recursion starts from 1"
     batch_size: PositiveInt = 128
@@ -59,7 +60,7 @@ class Influence(Method):
         if self.inverse == "exact":
             step = exact(lost - kept, torch.stack(list(single)), self.damping)
         else:
-            step = recursion(lost - kept, single, count)
+            step = recursion(lost - kept, single, self.pictures)
         parts = step.split([parameter.numel() for parameter in work.trainable()])
         with torch.no_grad():
             for parameter, part in zip(work.trainable(), parts, strict=True):
@@ -83,7 +84,7 @@ def flat(tensors: list[Tensor]) -> Tensor:
 
 
 def recursion(vector: Tensor, gradients: Iterable[Tensor], count: int) -> Tensor:
-    """The authors' estimate of H^-1 `vector` (weights,) from `count` gradients, seen one at a time."""
+    """The authors' estimate of H^-1 `vector` (weights,) from gradients seen one at a time; `count` is N of the formula."""
     result, direction = vector.clone(), None
     for gradient in gradients:
         if direction is None:

@@ -26,7 +26,7 @@ class L1Sparse(Method):
     """
 
     alpha: NonNegativeFloat = 5e-4
-    "strength of the pull in the first epoch; 5e-4 in the authors' code"
+    "strength of the pull in the first epoch; 5e-4 in AMUN's code; the authors' option for all their methods defaults to 0.2"
     epochs: PositiveInt = 10
     "passes over the retain set; 10 in the paper"
     learning_rate: PositiveFloat = 0.01

@@ -37,7 +37,7 @@ class Sebastian(Method):
 
     Weights and biases of all convolutions and linear layers are ranked together; biases that are pruned stay 0. The repair
     keeps the entropy H of each retained picture's output at the original's; n is how often a class occurs. In the end
-    weights are rounded to 16 bits.
+    weights are rounded to 16 bits. The notebook makes one step more than its epochs say, as it counts past its limit.
     """
 
     pruned_share: Annotated[float, Field(ge=0, le=1)] = 0.99

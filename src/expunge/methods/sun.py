@@ -37,7 +37,7 @@ class Sun(Method):
     noise_epochs: NonNegativeInt = 4
     "epochs with noise; 4 in the notebook"
     picked: PositiveInt = 9
-    "tensors of weights picked an epoch; 9 in the notebook (of the 42 of a ResNet-18 that are no `bn`)"
+    "tensors of weights picked an epoch; 9 in the notebook, of 28 of a ResNet-18; of 22 here, no normalisation among them"
     noise: NonNegativeFloat = 0.04
     "sigma: standard deviation of the noise; 0.04 in the notebook"
     noise_share: Annotated[float, Field(ge=0, le=1)] = 0.7

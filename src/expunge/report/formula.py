@@ -21,6 +21,17 @@ NOISES = {
 }
 "what stands for pictures to forget, by the setting `noise` of methods for generators"
 
+PICTURES = r"D(E_\theta(T(x))) - "
+OPTIONS = {
+    ("retain_label", "labels", "pictures"): {
+        r"h_\theta(T(x)) - h_{\theta_0}(T(x))": PICTURES + "x",
+        r"h_\theta(T(x)) - h_{\theta_0}(T(r))": PICTURES + "r",
+        r", \quad h_\theta = D \circ E_\theta": "",
+    },
+    ("random_encoder", "keeps", "pixels"): {r"E_\theta(T(x)) - E_{\theta_0}(T(x))": PICTURES + "x"},
+}
+"parts of a formula that a setting changes, and what stands there instead"
+
 
 def as_run(method: Mapping[str, Any]) -> str:
     """The formulas, in LaTeX, a paragraph each: with the settings where those change its terms, else as recorded."""
@@ -33,6 +44,10 @@ def as_run(method: Mapping[str, Any]) -> str:
             return "\n\n".join(_whos_harry_potter(settings))
         if name == "gradient_difference" and not set(CHANGING_DIFFERENCE) - set(settings):
             return "\n\n".join(_gradient_difference(settings))
+        for (owner, field, value), changes in OPTIONS.items():
+            if name == owner and settings.get(field) == value:
+                for part, instead in changes.items():
+                    recorded = recorded.replace(part, instead)
         if settings.get("distance") == "euclidean":  # lengths, not their squares
             recorded = recorded.replace(r"\right\|^2", r"\right\|")
         return recorded.replace(NORMAL, NOISES[settings["noise"]]) if "noise" in settings else recorded

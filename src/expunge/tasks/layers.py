@@ -93,11 +93,12 @@ def frozen(layers: Iterable[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
+def reset(modules: Iterable[nn.Module], generator: torch.Generator, *, residual: bool = True) -> None:
     """Give layers new random weights; draws come from `generator` and touch no global state.
 
-    Convolutions as in residual networks (He et al. 2015: normal, by fan-out), the others as PyTorch makes them. Draws are
-    made on the processor, wherever the layers are: the same weights on every device.
+    Convolutions as in residual networks (He et al. 2015: normal, by fan-out) where `residual`, else and all other layers as
+    PyTorch makes them (`reset_parameters`). Draws are made on the processor, wherever the layers are: the same weights on
+    every device.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(1 << 31, (1,), generator=generator)))
@@ -110,7 +111,7 @@ def reset(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
                 renew = getattr(inner, "reset_parameters", None)
                 if callable(renew):
                     renew()
-                    if isinstance(inner, nn.Conv2d):
+                    if residual and isinstance(inner, nn.Conv2d):
                         nn.init.kaiming_normal_(inner.weight, mode="fan_out", nonlinearity="relu")
                 elif own:  # tokens and positions of transformers
                     with torch.no_grad():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from expunge.methods.amnesiacs import Amnesiacs, distillation
 from expunge.tasks.layers import first_layer, head, reset
@@ -28,16 +31,26 @@ def test_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda values: sum(distillation(teacher, values, 5.0)), student)
 
 
-def test_the_whole_course() -> None:
+@pytest.mark.parametrize(("residual", "std"), [(False, 1 / 9), (True, (2 / (64 * 9)) ** 0.5)])
+def test_the_law_of_a_convolutions_new_weights(residual: bool, std: float) -> None:
+    """PyTorch's own: uniform up to 1 / sqrt(27) for 3x3 on three colours, so 1 / 9; by fan-out: variance 2 / (64 * 9)."""
+    layer = nn.Conv2d(3, 64, 3)
+    reset([layer], torch.Generator().manual_seed(0), residual=residual)
+    assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.05)
+    assert (float(layer.weight.detach().abs().max()) <= 27**-0.5) == (not residual)
+
+
+@pytest.mark.parametrize("fresh", ["pytorch", "fan_out"])
+def test_the_whole_course(fresh: Literal["pytorch", "fan_out"]) -> None:
     work = double_work()
     assert work.validation is not None
     model = twin(work)
     held, kept = inputs(work, work.validation), inputs(work, work.retain)
     with torch.no_grad():
         teacher_held, teacher_kept = logits(model, held), logits(model, kept)
-    Amnesiacs().apply(work)
+    (Amnesiacs() if fresh == "pytorch" else Amnesiacs(fresh=fresh)).apply(work)
 
-    reset([first_layer(model), head(model)], work.generator("reset"))
+    reset([first_layer(model), head(model)], work.generator("reset"), residual=fresh == "fan_out")
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=9e-4, momentum=0.9, weight_decay=5e-4)
     for _ in range(3):

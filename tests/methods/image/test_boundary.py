@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -38,18 +39,20 @@ def test_shrink_by_hand() -> None:
     assert work.cost.passes == 30 * (4 + 4 * 3)
 
 
-def test_expand_by_hand() -> None:
+@pytest.mark.parametrize("fresh", ["xavier", "pytorch"])
+def test_expand_by_hand(fresh: Literal["xavier", "pytorch"]) -> None:
     work = regression_work()
     added = nn.Linear(48, 4).double()
     with torch.no_grad():
         added.weight.copy_(work.model.head.weight)
         added.bias.copy_(work.model.head.bias)
-    widen(added, work.generator("class"))
+    widen(added, work.generator("class"), fresh)
     sheet = Sheet(nn.ModuleDict({"head": added}))  # type: ignore[arg-type]
     assert sheet.theta.shape == (5, 49)
     assert np.array_equal(sheet.theta[:4], weights_of(work.model))
     x = features(work.forget)
-    BoundaryExpand(epochs=4, learning_rate=0.05, weight_decay=1e-3, batch_size=ALL).apply(work)
+    law: dict[str, Any] = {} if fresh == "xavier" else {"fresh": fresh}
+    BoundaryExpand(epochs=4, learning_rate=0.05, weight_decay=1e-3, batch_size=ALL, **law).apply(work)
     for step in range(4):
         loss, gradient = sheet.cross_entropy(x, one_hot(np.full(len(x), 4), 5))
         assert work.losses["expanding"][step] == pytest.approx(loss, rel=1e-12)
@@ -64,6 +67,17 @@ def test_the_head_has_its_size_again(make: object) -> None:
     BoundaryExpand(epochs=1).apply(work)
     assert {name: value.shape for name, value in work.model.state_dict().items()} == shapes
     assert work.outputs(work.forget).shape == (8, 4)
+
+
+@pytest.mark.parametrize(("fresh", "std"), [("xavier", (2 / (3000 + 11)) ** 0.5), ("pytorch", (3 * 3000) ** -0.5)])
+def test_the_law_of_the_added_class(fresh: Literal["xavier", "pytorch"], std: float) -> None:
+    """Xavier's normal law for 3,000 inputs and eleven outputs, bias 0; PyTorch's is uniform up to 1 / sqrt(inputs)."""
+    layer = nn.Linear(3000, 10)
+    before = layer.weight.detach().clone()
+    widen(layer, torch.Generator().manual_seed(0), fresh)
+    assert torch.equal(layer.weight[:10], before)
+    assert float(layer.weight[10].detach().std()) == pytest.approx(std, rel=0.05)
+    assert (float(layer.bias[10].detach()) == 0) == (fresh == "xavier")
 
 
 def test_widening_and_narrowing_changes_no_bit() -> None:

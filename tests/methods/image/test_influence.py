@@ -100,6 +100,26 @@ def test_the_whole_step(inverse: Literal["recursion", "exact"]) -> None:
     assert work.cost.passes == 3 * (8 + 20 + 9)
 
 
+def test_n_of_the_recursion_is_1000_where_there_are_fewer_pictures_too() -> None:
+    work = double_work(retain=20)
+    model = twin(work).eval()
+    lost, kept = logits(model, inputs(work, work.forget)), logits(model, inputs(work, work.retain))
+    v = gradient(model, F.cross_entropy(lost, work.forget.labels, reduction="sum")) / 28
+    v -= gradient(model, F.cross_entropy(kept, work.retain.labels, reduction="sum")) * 8 / (28 * 20)
+    order = [int(batch.rows[0]) for batch in work.batches_of(work.retain, 1, "information")]
+    g = [gradient(model, F.cross_entropy(kept[i : i + 1], work.retain.labels[i : i + 1])) for i in order]
+    k, o = v.copy(), g[0].copy()
+    for each in g[1:]:
+        bottom = 1000 + o @ each
+        k = k - (k @ each) / bottom * o
+        o = o - (o @ each) / bottom * o
+    before = numbers(work.model)
+    Influence(alpha=0.5).apply(work)
+    np.testing.assert_allclose(numbers(work.model) - before, 0.5 * k, rtol=1e-6, atol=1e-10)
+    fewer = recursion(torch.tensor(v), iter(torch.tensor(np.stack(g))), 20).numpy()
+    assert np.linalg.norm(fewer - k) > 0.01 * np.linalg.norm(k)
+
+
 def test_the_forget_loss_rises_and_an_alpha_of_0_changes_nothing() -> None:
     work = double_work()
     before = numbers(work.model)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
 
 from expunge.methods.unsir import Unsir
+from image_transcription import double_work, logits, twin
 from softmax_regression import (
     ALL,
     Sheet,
@@ -69,3 +74,42 @@ def test_noise_without_penalty_is_what_the_original_is_most_wrong_about() -> Non
     work = regression_work()
     noise = Unsir(noise_size=4, noise_steps=60, noise_penalty=0.0).noise(work, 2)
     assert work.original.logits_of(noise).softmax(-1)[:, 2].max() < 1e-3
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_noise_is_learned_with_batch_normalisation_going_by_it_or_not(mode: Literal["train", "eval"]) -> None:
+    """With a network that was just built, as the authors' is, normalisation goes by the noise in a batch."""
+    work = double_work()
+    model = twin(work).train(mode == "train")
+    before = {name: value.clone() for name, value in work.original.model.state_dict().items()}
+    method = (
+        Unsir(noise_size=6, noise_steps=5) if mode == "train" else Unsir(noise_size=6, noise_steps=5, noise_mode=mode)
+    )
+    found = method.noise(work, 1)
+    noise = torch.randn((6, *work.forget.pixels.shape[1:]), generator=work.generator("noise", 1)).double()
+    noise.requires_grad_()
+    optimizer = torch.optim.Adam([noise], lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nll = F.cross_entropy(logits(model, noise), torch.full((6,), 1))
+        (-nll + 0.1 * (noise**2).flatten(1).sum(1).mean()).backward()
+        optimizer.step()
+    np.testing.assert_allclose(found.numpy(), noise.detach().numpy(), rtol=1e-6, atol=1e-9)
+    assert all(torch.equal(value, before[name]) for name, value in work.original.model.state_dict().items())
+
+
+def test_so_many_noise_pictures_as_the_authors_loop_puts() -> None:
+    """Three of the 256 a class, twenty times: 60, where all of them would be 5,120."""
+    work = double_work()
+    sizes = {}
+    for used in (3, None):
+        method = Unsir(noise_size=8, noise_steps=1, noise_used=used, retain_per_class=1)
+        noise = method.noise(work, 1)
+        sizes[used] = len(noise)
+        assert torch.equal(noise, Unsir(noise_size=8, noise_steps=1).noise(work, 1)[:used])
+    assert sizes == {3: 3, None: 8}
+    classes = len(work.forget.labels.unique())
+    work.cost.passes = 0
+    Unsir(noise_size=8, noise_steps=1, noise_used=3, retain_per_class=1).apply(work)
+    kept = work.classes
+    assert work.cost.passes == classes * 3 * 8 + 3 * (classes * 60 + kept) + 3 * kept
