@@ -156,7 +156,8 @@ def _sent(tensor: Tensor, second: bool) -> Tensor:
 @torch.no_grad()
 def _copied(tensor: Tensor, second: bool) -> Tensor:
     with torch._C.DisableTorchFunction():
-        copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype).copy_(tensor)
+        copy = tensor.clone()
+        copy.untyped_storage().__dict__.pop(MARK, None)
     return mark(copy) if second else copy  # type: ignore[no-any-return]
 
 

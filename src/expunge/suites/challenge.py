@@ -16,6 +16,7 @@ from typing import Any
 from expunge import storage
 from expunge.data.image_sets import ImageSets
 from expunge.engine.interruption import interruptible
+from expunge.engine.precision import found_device
 from expunge.errors import RecipeError, RunError
 from expunge.evidence.record import versions
 from expunge.image_pipeline import base_model, read_sets
@@ -67,7 +68,8 @@ def run_contest(
             jobs = contest_jobs(recipe, folder.path, base.source, methods, models)
             missing = [job for job in jobs if not job.path.is_file()]
             show.stage(f"{len(missing)} of {len(jobs)} models to make")
-            for number, (job, seconds) in enumerate(run_jobs(make_model, missing, workers=workers, ray=ray), 1):
+            made = run_jobs(make_model, missing, workers=processes(workers), ray=ray)
+            for number, (job, seconds) in enumerate(made, 1):
                 folder.log("model", group=job.group, seed=job.seed, seconds=seconds)
                 show.update(number / len(missing), f"{job.group} {job.seed}")
             show.stage("computing the figures")
@@ -84,6 +86,11 @@ def run_contest(
     finally:
         show.close()
     return figures
+
+
+def processes(wanted: int | None) -> int | None:
+    """How many processes make models: as wanted; one on a GPU, whose memory all would share; else None, one a core."""
+    return 1 if wanted is None and found_device().type != "cpu" else wanted
 
 
 def hold_pictures(folder: RunFolder, sets: ImageSets) -> None:
