@@ -181,9 +181,9 @@ def test_npo(task: CausalLM, beta: float, alpha: float) -> None:
 
 @pytest.mark.parametrize(("beta", "gamma", "weight", "alpha"), [(4.5, 0.0, 0.125, 1.0), (2.5, 1.5, 1.0, 0.0)])
 def test_simnpo(task: CausalLM, beta: float, gamma: float, weight: float, alpha: float) -> None:
-    """-(2 / beta) mean log sigmoid(-(beta / |y|) log p - gamma), |y| being each example's labelled tokens."""
+    """-(2 / beta) mean log sigmoid(beta (-log p / |y| - gamma)), |y| being each example's labelled tokens."""
     lengths = (FORGET.labels[:, 1:] != IGNORED).sum(1).numpy()
-    inner = beta * example_nll(task, FORGET) / lengths - gamma
+    inner = beta * (example_nll(task, FORGET) / lengths - gamma)
     expected = -2 / beta * weight * log_sigmoid(inner).mean() + alpha * mean_nll(task, RETAIN)
     spec = {"name": "simnpo", "beta": beta, "gamma": gamma, "forget_weight": weight, "retain_weight": alpha}
     assert loss_of(task, spec) == pytest.approx(expected, rel=1e-10)
