@@ -36,6 +36,7 @@ from expunge.preparation.claim import claim
 from expunge.preparation.hidden import hidden_states
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
+from expunge.preparation.original import with_original
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
@@ -174,6 +175,8 @@ def unlearn(
     (forget, groups), retain = trained_on(recipe, folder, base, core, sets), sets.kept
     if core.needs.hidden and core.draws_retain:
         retain = hidden_states(recipe, folder, base, core, forget, sets.kept, show)
+    elif core.needs.distributions and core.draws_retain:
+        retain = with_original(recipe, folder, base, core, forget, sets.kept, show)
     elif core.draws_retain and core.has_loss():
         retain = retain_table(recipe, folder, base, core, forget, sets, show)
     if core.needs.tokens:

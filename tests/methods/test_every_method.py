@@ -22,6 +22,7 @@ from expunge.methods.discovery import built_in, installed, make_method, method_c
 from expunge.models.saving import save_model
 from expunge.models.source import find_model, load_model
 from expunge.preparation.known import block_nll, token_surprise
+from expunge.preparation.original import keep_original, read_original
 from expunge.preparation.reference import reference_labels
 from expunge.recipe import Training
 from expunge.tasks.base import Step
@@ -149,7 +150,10 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
             retain.hidden = np.concatenate([task.hidden(retain.batch([row]), layer).numpy() for row in range(3)])
     if method.asks_surprise:
         forget.surprise = token_surprise(task, retain)
-    if method.draws_retain and getattr(method, "retain_target", "text") == "base":
+    if method.draws_retain and method.needs.distributions:
+        keep_original(task, retain, [0, 1, 2], folder / "original")
+        retain = read_original(folder / "original", retain, [0, 1, 2])
+    elif method.draws_retain and getattr(method, "retain_target", "text") == "base":
         reference_labels(task, retain, range(3), folder / "kept", seed=0)
         retain = TokenTable(folder / "kept")
     return forget, retain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ import torch
 
 from expunge import storage
 from expunge.tasks.base import IGNORED, Batch
+from expunge.tasks.distributions import FrozenHead, Original
 
 
 def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
@@ -19,13 +21,41 @@ def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarr
     return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptOriginal:
+    """What the original model's distributions over some blocks of a table are made of.
+
+    Attributes:
+        states: (tokens, width) inputs of its output layer, as long as the whole table.
+        head: its output layer.
+        starts: where the blocks begin whose states are there.
+    """
+
+    states: np.ndarray
+    head: FrozenHead
+    starts: frozenset[int]
+
+    def of(self, spans: Sequence[tuple[int, int]]) -> Original:
+        """Of the blocks at these places, end to end.
+
+        Raises:
+            KeyError: a block whose states were not asked for.
+        """
+        for start, _ in spans:
+            if start not in self.starts:
+                raise KeyError(start)
+        states = np.concatenate([self.states[start:end] for start, end in spans])
+        return Original(torch.from_numpy(states), self.head)
+
+
 class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], ends[i])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
     Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
-    `reference_nll` (blocks,), `surprise` (vocabulary,), `unwanted` (tokens,), `hidden` (tokens, width) and `preferred` (a
-    table of as many blocks, each what is wanted in the place of this one's) are set by who computed them.
+    `reference_nll` (blocks,), `surprise` (vocabulary,), `unwanted` (tokens,), `hidden` (tokens, width), `original` (what
+    the original model's distributions are made of) and `preferred` (a table of as many blocks, each what is wanted in
+    the place of this one's) are set by who computed them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +70,7 @@ class TokenTable:
         known = folder / "token_nll.npy"
         self.token_nll: np.ndarray | None = np.load(known, allow_pickle=False) if known.is_file() else None
         self.hidden: np.ndarray | None = None
+        self.original: KeptOriginal | None = None
         self.preferred: TokenTable | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
@@ -127,6 +158,9 @@ class TokenTable:
             hidden=None
             if self.hidden is None
             else torch.from_numpy(np.concatenate([self._block(self.hidden, row) for row in rows]).astype(np.float32)),
+            original=None
+            if self.original is None
+            else self.original.of([(int(self.starts[row]), int(self.ends[row])) for row in rows]),
             preferred=None if self.preferred is None else self.preferred.batch(rows, examples=examples),
         )
 

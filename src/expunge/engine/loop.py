@@ -24,6 +24,7 @@ from expunge.methods.base import Method
 from expunge.recipe import Training
 from expunge.tasks.base import Batch, Rows, Step
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.distributions import Values
 from expunge.tasks.names import layer_of
 
 Log = Callable[..., None]
@@ -69,6 +70,11 @@ class WatchedTask:
 
     def hidden(self, batch: Batch, layer: int) -> torch.Tensor:
         return self.task.hidden(batch, layer)
+
+    def row_values(self, batch: Batch, of: Values) -> torch.Tensor:
+        values, truth = self.task.row_values_and_truth(batch, of)
+        self.truth[id(batch)] = float(truth)
+        return values
 
     def rows(self, batch: Batch) -> Rows:
         rows = self.task.rows(batch)

@@ -32,9 +32,11 @@ class Needs:
         surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
         unwanted: whether `step.unwanted` is asked for: how much each label's word speaks for a text to forget.
         tokens: whether `step.reference_row_nll` of the forget set is asked for, and what the original says in the place
-            of each of its labels (`rows.candidates`), computed once.
+            of each of its labels (`rows.cross_entropy`), computed once.
         pairs: whether `step.preferred` is asked for: what is wanted in the place of each example of the forget set.
         hidden: whether `step.reference_hidden` of the retain set is asked for, after the layers of the field `layer`.
+        distributions: whether `step.against_original` of the retain set is asked for: for losses that are not linear in
+            what the original said, for which `retain_target: base` of a language model has too few tokens.
         validation: whether held-back pictures are needed.
         kinds: the kinds of model that the method works on.
     """
@@ -48,6 +50,7 @@ class Needs:
     tokens: bool = False
     pairs: bool = False
     hidden: bool = False
+    distributions: bool = False
     validation: bool = False
     kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
 

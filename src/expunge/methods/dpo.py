@@ -22,7 +22,9 @@ class DPO(Method):
 
     Where a toxic sentence and its neutral rewrite share words, the gradients of both sides nearly cancel: what is pushed
     is what the rewrite changed. The reference is the model itself before unlearning; its likelihoods are computed once.
-    The loss is divided by beta, which the paper's is not, so that its gradient at the start does not depend on beta. It
+    The loss is divided by beta, which the paper's is not, so that its gradient at the start does not depend on beta;
+    OpenUnlearning multiplies by 2 / beta, which is twice this. With `retain_target: base` the KL divergence is averaged
+    over labelled tokens; in OpenUnlearning over prompts and padding, too. It
     needs pairs: rows of the forget set without a wanted text are not trained on.
     """
 

@@ -29,6 +29,8 @@ class GradientDifference(Method):
     training instead. `forget_loss: unlikelihood` puts -log(1 - p) in the place of log p (Welleck et al. 2019,
     arXiv:1908.04319): what is known by heart pushes hardest, what is forgotten not at all. `log_odds` is the sum of both:
     every token pushes its own logit equally hard until its limit, and the others rise in proportion to what they were.
+    With `retain_target: base` the KL divergence is averaged over labelled tokens; in TOFU's code over prompts and padding,
+    too.
     """
 
     forget_weight: PositiveFloat = 1.0

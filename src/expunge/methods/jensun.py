@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Rows, Step
+from expunge.tasks.base import Loss, Step
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -32,8 +33,9 @@ class JensUn(Method):
 
     The forget set's outputs go to a fixed distribution q, the retain set's stay what the model said before; neither part
     exceeds log 2. In the paper q is a refusal's tokens; here it is `forget_target`: uniform over the classes, which says
-    nothing, or one class. Of a language model's p_ref the stored candidates are used (24 likeliest tokens and a sample
-    of the others); of a classifier's all classes.
+    nothing, or one class (the authors' target is a sequence of tokens). p_ref is the original model's distribution over
+    all classes; of a language model over its whole vocabulary, made of stored hidden states and a copy of its head. So
+    the retain part is 0, with gradient 0, as long as the model is the original.
     """
 
     forget_weight: PositiveFloat = 1.0
@@ -45,30 +47,20 @@ class JensUn(Method):
     retain_target: Literal["base"] = "base"
     "p_ref: what the model said before unlearning"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted")
+    needs: ClassVar[Needs] = Needs(retain="weighted", distributions=True)
 
     def loss(self, step: Step) -> Loss:
-        rows = step.rows(step.forget)
-        log_p = rows.logits.log_softmax(-1)
-        classes = log_p.shape[-1]
-        if self.forget_target == "uniform":
-            log_q = torch.full_like(log_p, -torch.log(torch.tensor(float(classes))).item())
-        else:
-            log_q = torch.full_like(log_p, -torch.inf)
-            log_q[:, self.forget_target] = 0.0
-        forget = self.forget_weight * step.row_mean(step.forget, jensen_shannon(log_p, log_q))
+        apart = step.row_values(step.forget, lambda log_p: jensen_shannon(log_p, self._target(log_p)))
+        forget = self.forget_weight * step.row_mean(step.forget, apart)
         if not self.draws_retain:
             return Loss(forget=forget)
-        kept = step.rows(step.retain)
-        apart = jensen_shannon(kept.logits.log_softmax(-1), _reference(kept).log())
-        return Loss(forget=forget, retain=self.retain_weight * step.row_mean(step.retain, apart))
+        moved = step.against_original(step.retain, jensen_shannon)
+        return Loss(forget=forget, retain=self.retain_weight * step.row_mean(step.retain, moved))
 
-
-def _reference(rows: Rows) -> Tensor:
-    """(rows, classes) p_ref as stored."""
-    if rows.soft_weights is None:
-        raise ValueError("the method asked for the original's outputs and they are not there")
-    weights = rows.soft_weights.to(rows.logits.dtype)
-    if rows.candidates is None:
-        return weights
-    return torch.zeros_like(rows.logits).scatter_add(1, rows.candidates, weights)
+    def _target(self, log_p: Tensor) -> Tensor:
+        """(rows, classes) log q."""
+        if self.forget_target == "uniform":
+            return torch.full_like(log_p, -math.log(log_p.shape[-1]))
+        log_q = torch.full_like(log_p, -torch.inf)
+        log_q[:, self.forget_target] = 0.0
+        return log_q

@@ -20,7 +20,8 @@ class NPO(Method):
 
     A gradient ascent that slows down on examples already forgotten: its gradient is the ascent's times
     $2 p_\theta^\beta / (p_\theta^\beta + p_{\mathrm{ref}}^\beta)$ an example, and the ascent's own as beta goes to 0. The
-    reference is the model itself before unlearning; its likelihoods are computed once.
+    reference is the model itself before unlearning; its likelihoods are computed once. The KL divergence of
+    `retain_target: base` is averaged over labelled tokens; in TOFU's code and OpenUnlearning over prompts and padding, too.
     """
 
     beta: PositiveFloat = 0.1

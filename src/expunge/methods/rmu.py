@@ -19,15 +19,16 @@ class RMU(Method):
     $$L = \frac{1}{d\,|F|} \sum_{t \in F} \left\lVert h_\theta(t) - c \, u \right\rVert_2^2
           + \alpha \, \frac{1}{d\,|R|} \sum_{t \in R} \left\lVert h_\theta(t) - h_{\mathrm{ref}}(t) \right\rVert_2^2$$
 
-    h is the hidden state (d wide) after `layer` layers at a token t, and u one random direction of length 1, drawn once.
-    Only what lies below is run, and only `mlp.down_proj` of `trained_layers` layers, the last of which is `layer`, is
-    trained. Like the authors' code, and unlike their formula, it takes the mean over the width too.
+    h is the hidden state (d wide) at a token t after `layer` layers were passed, and u one random direction of length 1,
+    drawn once. Only these layers are run, and only `mlp.down_proj` of the last `trained_layers` of them is trained. The
+    authors' code counts from 0: its layer_id i is the output of `layers[i]`, here `layer` i + 1. Like that code, and
+    unlike the formula, it takes the mean over the width too. Padding is left out; there it counts.
     """
 
-    layer: PositiveInt = 7
-    "after how many layers hidden states are taken; 7 (of 32, counted from 0) in the paper's runs on Zephyr-7B"
+    layer: PositiveInt = 8
+    "how many layers are passed before hidden states are taken; 8 is the paper's layer_id 7, counted from 0, of 32"
     trained_layers: PositiveInt = 3
-    "how many layers up to that one are trained; 3 in the paper's runs"
+    "how many of these are trained, the last ones; 3 in the paper's runs: 5, 6 and 7, counted from 0"
     weights: str = r"mlp\.down_proj\.weight$"
     "which of their weights, as a regular expression; the paper's runs train the MLPs' last matrix"
     steering: PositiveFloat = 20.0

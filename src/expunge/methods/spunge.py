@@ -34,8 +34,9 @@ class Spunge(Method):
       {\sum_a [\mathrm{sgn}\,\mathrm{trim}(\delta_a) = s]}$$
 
     and takes the mean of the changes that agree with it. Trimming is by weight matrix, where the authors take all weights
-    as one vector: so no layer loses all of its change. One part is trained after another, so that the cost is that of
-    the method on the whole set, where an epoch is a pass over the part.
+    as one vector: so no layer loses all of its change. Where the sum is 0 no sign is elected and the change is 0; the
+    authors' code takes the sign of the majority of all weights there. One part is trained after another, so that the cost
+    is that of the method on the whole set, where an epoch is a pass over the part.
     """
 
     of: str | dict[str, Any] = "npo"

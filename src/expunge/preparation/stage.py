@@ -10,7 +10,7 @@ from typing import Any
 from expunge import storage
 from expunge.run_folder import RunFolder
 
-VERSION = 5
+VERSION = 6
 "part of every key: raise it when what a stage writes changes meaning"
 
 

@@ -6,11 +6,14 @@ a labelled token here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+
+from expunge.tasks.distributions import Original
 
 IGNORED = -100
 "label that keeps a position out of the loss, as in transformers"
@@ -34,6 +37,7 @@ class Batch:
         unwanted: (batch, time) how much the word that each label is a part of speaks for a text to forget, where needed.
         token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
         hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
+        original: what the original model's whole distributions are made of, where needed.
         preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
     """
 
@@ -50,6 +54,7 @@ class Batch:
     unwanted: Tensor | None = None
     token_nll: Tensor | None = None
     hidden: Tensor | None = None
+    original: Original | None = None
     preferred: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -67,6 +72,7 @@ class Batch:
             unwanted=None if self.unwanted is None else self.unwanted.to(device),
             token_nll=None if self.token_nll is None else self.token_nll.to(device),
             hidden=None if self.hidden is None else self.hidden.to(device),
+            original=None if self.original is None else self.original.to(device),
             preferred=None if self.preferred is None else self.preferred.to(device),
         )
 
@@ -84,6 +90,29 @@ class Loss:
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
+class SampledLabels:
+    """What the original said in each row, as a few candidates with weights, some of them drawn for all the others.
+
+    Sums over them estimate sums over the vocabulary without bias, so cross-entropy is all that they are good for. A loss
+    that is not linear in them, such as Jensen-Shannon, would be another loss: it is 0 nowhere, and pulls the model away
+    from what it is to keep. So they cannot be read; such losses use `Step.against_original`.
+
+    Args:
+        weights: (rows, k).
+        candidates: (rows, k) classes; None where the k columns are all classes.
+    """
+
+    __slots__ = ("__candidates", "__weights")
+
+    def __init__(self, weights: Tensor, candidates: Tensor | None = None) -> None:
+        self.__weights, self.__candidates = weights, candidates
+
+    def cross_entropy(self, log_p: Tensor) -> Tensor:
+        """(rows,) with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        likely = log_p if self.__candidates is None else log_p.gather(1, self.__candidates)
+        return -(self.__weights * likely).sum(1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Rows of logits with a target each: labelled tokens, or images.
@@ -92,22 +121,19 @@ class Rows:
         logits: (rows, classes), differentiable.
         target: (rows,) the class that each row is labelled with.
         example: (rows,) which example of the batch a row belongs to.
-        candidates, soft_weights: (rows, k) classes and probabilities of what the original model said there, where the
-            method asked for it; without candidates the k columns are all classes.
+        said: what the original model said there, where the method asked for it.
     """
 
     logits: Tensor
     target: Tensor
     example: Tensor
-    candidates: Tensor | None = None
-    soft_weights: Tensor | None = None
+    said: SampledLabels | None = None
 
     def cross_entropy(self, log_p: Tensor) -> Tensor:
         """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
-        if self.soft_weights is None:
+        if self.said is None:
             raise ValueError("the method asked for what the original said, which it did not declare in `needs`")
-        likely = log_p if self.candidates is None else log_p.gather(1, self.candidates)
-        return -(self.soft_weights * likely).sum(1)
+        return self.said.cross_entropy(log_p)
 
 
 class Task(Protocol):
@@ -138,6 +164,10 @@ class Task(Protocol):
 
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits."""
+        ...
+
+    def row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """(rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's."""
         ...
 
 
@@ -214,6 +244,31 @@ class Step:
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits: for losses that need more than the likelihood of the label."""
         return self.task.rows(_there(batch))
+
+    def row_values(self, batch: Any, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """(rows,) of every labelled row's log-probabilities: `of` makes (rows,) of (rows, classes), each row by itself.
+
+        `of` gets some rows at a time, so that all tokens' logits never lie in memory together.
+        """
+        return self.task.row_values(_there(batch), lambda log_p, _: of(log_p))
+
+    def against_original(self, batch: Any, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(rows,) of every labelled row's log-probabilities and the original model's, both (rows, classes) and whole.
+
+        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model.
+
+        Raises:
+            ValueError: the method did not declare `distributions` in `needs`.
+        """
+
+        def both(log_p: Tensor, log_q: Tensor | None) -> Tensor:
+            if log_q is None:
+                raise ValueError(
+                    "the method asked for the original's distributions, which it did not declare in `needs`"
+                )
+            return of(log_p, log_q)
+
+        return self.task.row_values(_there(batch), both)
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.errors import ModelError, RecipeError
-from expunge.tasks.base import IGNORED, Batch, Rows
+from expunge.tasks.base import IGNORED, Batch, Rows, SampledLabels
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
+from expunge.tasks.distributions import Head, Original, Values, row_values
 from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packing
 
 LARGE_LOGIT = 1e3
@@ -111,6 +113,8 @@ class CausalLM:
         rows = self._rows(batch)
         truth = batch.ids[:, 1:][rows[:, :-1]]
         if batch.soft_ids is not None and batch.soft_weights is not None:
+            if ceiling is not None:
+                raise ValueError("sampled labels are for cross-entropy alone: a ceiling is not linear in them")
             target = batch.soft_ids[:, 1:][rows[:, :-1]]
             weight = batch.soft_weights[:, 1:][rows[:, :-1]]
         else:
@@ -170,14 +174,35 @@ class CausalLM:
         where = self._rows(batch)
         with self.autocast():
             logits = _wide(self._logits(batch, where))
-        soft = batch.soft_ids is not None and batch.soft_weights is not None
-        return Rows(
-            logits=logits,
-            target=batch.labels[:, 1:][where[:, :-1]],
-            example=_examples(where),
-            candidates=batch.soft_ids[:, 1:][where[:, :-1]] if soft and batch.soft_ids is not None else None,
-            soft_weights=batch.soft_weights[:, 1:][where[:, :-1]] if soft and batch.soft_weights is not None else None,
-        )
+        said = None
+        if batch.soft_ids is not None and batch.soft_weights is not None:
+            weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
+            said = SampledLabels(weights, candidates)
+        return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=said)
+
+    @cached_property
+    def head(self) -> Head:
+        """The way from hidden states to logits."""
+        return Head(self.model)
+
+    def row_values(self, batch: Batch, of: Values) -> Tensor:
+        return self.row_values_and_truth(batch, of)[0]
+
+    def row_values_and_truth(self, batch: Batch, of: Values) -> tuple[Tensor, Tensor]:
+        """((rows,) values of log-probabilities and the original's, the summed -log p of the labels)."""
+        batch = batch.to(self.device)
+        where = self._rows(batch)
+        original = batch.original
+        if original is not None:
+            there = text_places(batch.lengths, batch.ids.shape[1])
+            original = Original(original.states[where[there]], original.head)
+        with self.autocast():
+            states = self.head_inputs(batch)[where]
+            return row_values(self.head, states, batch.labels[:, 1:][where[:, :-1]], of, original)
+
+    def head_inputs(self, batch: Batch) -> Tensor:
+        """(batch, time, width) what the output layer is given."""
+        return self._hidden(batch) if self.plain_head else self.head.states(batch.ids)
 
     @property
     def layers(self) -> nn.ModuleList:

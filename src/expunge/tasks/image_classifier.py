@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from expunge.tasks.base import Rows
+from expunge.tasks.base import Rows, SampledLabels
 from expunge.tasks.layers import head
 
 EVALUATION_BATCH = 256
@@ -122,8 +123,13 @@ class ImageClassifier:
             logits=self.logits_of(batch.pixels),
             target=batch.labels,
             example=torch.arange(len(batch.labels), device=self.device),
-            soft_weights=batch.soft_weights,
+            said=None if batch.soft_weights is None else SampledLabels(batch.soft_weights),
         )
+
+    def row_values(self, batch: ImageBatch, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """(batch,) of each picture's log-probabilities and the original's, over all classes."""
+        said = None if batch.soft_weights is None else batch.soft_weights.log()
+        return of(self.logits_of(batch.pixels).log_softmax(-1), said)
 
     def example_nll(self, batch: ImageBatch) -> Tensor:
         """(batch,) -log p(label | image); against the soft target where the batch has one."""
