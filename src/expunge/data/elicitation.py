@@ -14,6 +14,7 @@ from wordfreq import zipf_frequency
 from expunge import storage
 from expunge.data.order import random_seed
 from expunge.data.so_far import SoFar
+from expunge.data.words import units
 from expunge.errors import DataError
 from expunge.tasks.causal_lm import CausalLM
 
@@ -181,7 +182,7 @@ def _ask(
         texts = so_far.texts([list(pair) for pair in chosen], how, say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said.strip() if chat else said.rstrip()
-            if len(answer.split()) < 3:
+            if len(units(answer)) < 3:
                 continue
             rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
         if progress is not None:
