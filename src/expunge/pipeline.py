@@ -283,7 +283,8 @@ def generic_table(
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
     reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
     count = len(sets.material.forget)
-    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show)
+    kept = None if sets.retain.generated else sets.retain
+    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show, sets.language, kept)
     for note in dictionary.notes:
         folder.log("notice", text=note)
     table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
@@ -342,6 +343,7 @@ def finish(
             "formula": method.formulas(),
         },
         sets=sets.sizes(),
+        language=sets.language.row(),
         digests={
             "base model": source.digests,
             "model": _saved_files(folder),

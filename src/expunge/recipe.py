@@ -26,6 +26,8 @@ class Data(Part):
     "answers sampled from the model on general prompts: the retain set where none is given, else trained on beside it"
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
+    language: str = "auto"
+    "language of the target, a code such as de; auto: detected, and said in the record"
 
 
 class Statements(Part):

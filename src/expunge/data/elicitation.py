@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from wordfreq import zipf_frequency
-
 from expunge import storage
 from expunge.data.order import random_seed
 from expunge.data.so_far import SoFar
+from expunge.data.words import units
 from expunge.errors import DataError
+from expunge.measures.word_rarity import rarity
 from expunge.tasks.causal_lm import CausalLM
 
 QUESTIONS = (
@@ -141,10 +141,7 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
     return [
         name
         for name, count in counts.most_common()
-        if count >= 2
-        and zipf_frequency(name, "en") < EVERYDAY
-        and name.lower() not in known
-        and known not in name.lower()
+        if count >= 2 and rarity(name) < EVERYDAY and name.lower() not in known and known not in name.lower()
     ][:NAMES]
 
 
@@ -181,7 +178,7 @@ def _ask(
         texts = so_far.texts([list(pair) for pair in chosen], how, say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said.strip() if chat else said.rstrip()
-            if len(answer.split()) < 3:
+            if len(units(answer)) < 3:
                 continue
             rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
         if progress is not None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
 from expunge.data.document import Document
+from expunge.data.words import WORD, unspaced
 
 NGRAM = 8
-"words in a row that count as the same text"
+"words in a row that count as the same text; of scripts without spaces, characters"
 MAX_HASHES = 1 << 20
 "n-grams that an index holds (12 bytes each); of more text an even sample is held"
 MIN_SAMPLED = 4
 "n-grams of a document that must be in the sample before it is judged"
 
-_WORD = re.compile(r"\w+")
 _BASE = 0x9E3779B97F4A7C15
 
 
@@ -90,7 +90,7 @@ class NgramIndex:
             first = int(np.argmax(found))
             start = int(sampled[first])
             source = self._sources[self._places[at[first]]]
-            example = " ".join(words[start : start + self.n])
+            example = _shown(words[start : start + self.n])
             yield Match(int(found.sum()), len(sampled), example, (source, document.source))
 
 
@@ -113,7 +113,15 @@ def _hashed(documents: Iterable[Document], n: int) -> Iterator[tuple[Document, l
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return WORD.findall(text.casefold())
+
+
+def _shown(words: list[str]) -> str:
+    """Words as they are read: those of scripts without spaces stand next to each other."""
+    shown = words[0]
+    for before, word in pairwise(words):
+        shown += word if unspaced(before) and unspaced(word) else f" {word}"
+    return shown
 
 
 def _last(words: list[str], count: int) -> list[str]:

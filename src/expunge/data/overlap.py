@@ -10,6 +10,7 @@ from pathlib import Path
 from expunge.data.document import Document
 from expunge.data.ngrams import NGRAM, NgramIndex
 from expunge.data.targets import classify_target
+from expunge.data.words import mostly_unspaced, whole
 from expunge.errors import DataError
 
 MAX_SHARE = 0.1
@@ -35,9 +36,10 @@ def refuse_overlap(
     for match in index.match(retain):
         allowed = max_share if match.shared * index.modulus >= PASSAGE else max(max_share, MAX_SHARE_SHORT)
         if match.share > allowed:
+            said = "characters" if mostly_unspaced(match.example) else "words"
             raise DataError(
                 f"the retain text {match.sources[1]} repeats the target {match.sources[0]}",
-                seen=f'{match.share:.0%} of its runs of {n} words stand in both, such as "{match.example}"',
+                seen=f'{match.share:.0%} of its runs of {n} {said} stand in both, such as "{match.example}"',
                 allowed=f"at most {allowed:.0%}",
                 next_step="take the passage out of the retain set (or out of the target, if it is to stay)",
             )
@@ -102,8 +104,8 @@ def _term_pattern(terms: list[str], flags: re.RegexFlag) -> re.Pattern[str] | No
     if not terms:
         return None
     # Longest first, so that the reason names "Harry Potter" and not "Harry".
-    spelled = (r"\s+".join(map(re.escape, _straight(term).split())) for term in sorted(terms, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(spelled)})(?!\w)", flags)
+    spelled = (whole(_straight(term)) for term in sorted(terms, key=len, reverse=True))
+    return re.compile("|".join(spelled), flags)
 
 
 def _straight(text: str) -> str:

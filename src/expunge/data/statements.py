@@ -16,6 +16,7 @@ from expunge.data.sets import TextSet, true_labels
 from expunge.data.tables import TableWriter, TokenTable
 from expunge.data.toxic_rows import Statement
 from expunge.data.toxic_text import ToxicText, choose, read_toxic_text, settle_groups
+from expunge.data.words import first_units, units
 from expunge.errors import DataError
 from expunge.preparation.stage import stage
 from expunge.progress import Silent
@@ -26,7 +27,7 @@ HUB = "hub"
 BEGINNING = 0.5
 "share of a statement's words that its beginning has"
 WORDS = 6
-"words that a statement must have to be cut"
+"words (characters, in scripts without spaces) that a statement must have to be cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,9 @@ def _beginnings(statements: Iterable[Statement], wanted: int) -> list[str]:
     """The first half of statements, each beginning once."""
     found: dict[str, None] = {}
     for each in statements:
-        words = each.text.split()
-        if len(words) >= WORDS:
-            found.setdefault(" ".join(words[: int(len(words) * BEGINNING)]))
+        count = len(units(each.text))
+        if count >= WORDS:
+            found.setdefault(first_units(each.text, int(count * BEGINNING)))
         if len(found) == wanted:
             break
     return list(found)

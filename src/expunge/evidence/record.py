@@ -18,7 +18,18 @@ from expunge.run_folder import RunFolder
 if TYPE_CHECKING:
     from expunge.engine.loop import Trained
 
-PACKAGES = ("expunge", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "wordfreq")
+PACKAGES = (
+    "expunge",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "wordfreq",
+    "py3langid",
+)
 PAGE_PACKAGES = ("jinja2", "latex2mathml")
 "what a report's bytes depend on, and no figure"
 
@@ -97,6 +108,7 @@ def make_record(
     *,
     method: dict[str, Any],
     sets: dict[str, Any],
+    language: dict[str, Any],
     digests: dict[str, Any],
     trained: dict[str, Any],
     oracle: dict[str, float] | None,
@@ -108,6 +120,7 @@ def make_record(
     Thresholds and versions are those with which the model was trained, whoever measures it again.
 
     Args:
+        language: of the forget set, as `Language.row` says it.
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
     """
@@ -136,6 +149,7 @@ def make_record(
         "stopped": trained["stopped"],
         "method": method,
         "sets": sets,
+        "language": language,
         "versions": used,
         "digests": digests,
         "license": license_name,

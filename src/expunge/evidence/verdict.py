@@ -17,6 +17,8 @@ TOLD_APART = 0.05
 "difference in verbatim recall between base and retrained model from which a way between them can be measured"
 RECITED_BEFORE = 0.35
 "verbatim recall (ROUGE-L) from which a text counts as recited; other text of the language reaches 0.1 to 0.2"
+RECITED_CHARACTERS = 0.5
+"the same where it is over characters: other text reaches 0.1 (Chinese) to 0.35 (Thai, Japanese)"
 UTILITY = {"perplexity", "perplexity_retain", "general_knowledge", "recall_kept", "benchmark_mean_loss"}
 "checks that tell a model that forgot from one that was destroyed"
 
@@ -78,16 +80,17 @@ def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
     base, after, oracle = (
         found.get(("verbatim_recall", "forget", model)) for model in ("base", "unlearned", "retrained")
     )
-    if base and after and not oracle and base.value >= RECITED_BEFORE:
+    limit = _recited(base)
+    if base and after and not oracle and base.value >= limit:
         left = after.value / base.value
         explain = f"{base.value:.3f} before, {after.value:.3f} after: {left:.0%} is left"
-        recites = after.value >= RECITED_BEFORE
+        recites = after.value >= limit
         if recites and left <= verdict.recall_left:
-            explain += f", and {RECITED_BEFORE} or more is still reciting"
+            explain += f", and {limit} or more is still reciting"
         checks.append(
             Check("recall_left", verdict.recall_left, left, left <= verdict.recall_left and not recites, explain)
         )
-    if base and after and oracle and base.value >= RECITED_BEFORE:
+    if base and after and oracle and base.value >= limit:
         apart = base.value - oracle.value
         if apart < TOLD_APART:
             explain = f"the retrained model recites as much ({oracle.value:.3f}) as the base ({base.value:.3f})"
@@ -96,11 +99,16 @@ def _recall_checks(found: Found, verdict: Verdict) -> list[Check]:
         explain = f"{base.value:.3f} before, {after.value:.3f} after, {oracle.value:.3f} in the retrained model"
         checks.append(Check("recall_way", verdict.recall_way, way, way >= verdict.recall_way, explain))
     base, after = (found.get(("verbatim_recall", "retain", model)) for model in ("base", "unlearned"))
-    if base and after and base.value >= RECITED_BEFORE:
+    if base and after and base.value >= _recited(base):
         kept = after.value / base.value
         explain = f"{base.value:.3f} before, {after.value:.3f} after"
         checks.append(Check("recall_kept", verdict.recall_kept, kept, kept >= verdict.recall_kept, explain))
     return checks
+
+
+def _recited(score: Score | None) -> float:
+    """The verbatim recall from which a text counts as recited, by what it is over."""
+    return RECITED_CHARACTERS if score is not None and "characters" in score.unit else RECITED_BEFORE
 
 
 def _benchmark_checks(found: Found, verdict: Verdict) -> list[Check]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
-from wordfreq import zipf_frequency
 
 from expunge.data.token_stream import Encoder, token_ends
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
+from expunge.measures.word_rarity import rarity
 from expunge.tasks.base import IGNORED, Batch
 from expunge.tasks.causal_lm import CausalLM
 
@@ -121,7 +121,7 @@ def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Sc
 def begins(task: CausalLM, token: int, word: str) -> bool:
     """Whether a first token says that this word begins: it is the word, or three letters or more that are no common word."""
     piece = task.tokenizer.decode([token]).strip()
-    return piece == word or (len(piece) >= 3 and zipf_frequency(piece.lower(), "en") < COMMON)
+    return piece == word or (len(piece) >= 3 and rarity(piece.lower()) < COMMON)
 
 
 def first_tokens(task: CausalLM, word: str) -> list[int]:

@@ -9,6 +9,7 @@ import torch
 
 from expunge.data.tables import TokenTable
 from expunge.data.token_stream import Encoder
+from expunge.data.words import mostly_unspaced, units
 from expunge.measures.perplexity import spread
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
@@ -79,7 +80,8 @@ def verbatim_recall(
 ) -> tuple[list[Score], list[dict[str, str]]]:
     """ROUGE-L of greedy continuations against the true ones, and extraction strength, over passages of the text.
 
-    ROUGE-L is over words, as usual. Returns no scores where the table has no passage long enough; the second value
+    ROUGE-L is over words by white space; of scripts that put no space between words, over characters (`data.words.units`),
+    and the score's unit says so. Returns no scores where the table has no passage long enough; the second value
     holds (prompt, true, said) of each passage.
     """
     tokens = passages(table, wanted, Encoder(task.tokenizer).prefix)
@@ -89,7 +91,8 @@ def verbatim_recall(
     prompts = [passage[:-SUFFIX].tolist() for passage in tokens]
     said = [texts[0] for texts in task.generate(prompts, SUFFIX)]
     true = [decode(passage[-SUFFIX:].tolist(), skip_special_tokens=True) for passage in tokens]
-    rouge = [rouge_l(a.split(), b.split()) for a, b in zip(said, true, strict=True)]
+    rouge = [rouge_l(units(a), units(b)) for a, b in zip(said, true, strict=True)]
+    by_characters = ", characters" if mostly_unspaced(" ".join(true)) else ""
     strength = []
     for start in range(0, len(tokens), 8):
         ids = torch.from_numpy(np.stack(tokens[start : start + 8]).astype(np.int64))
@@ -110,7 +113,7 @@ def verbatim_recall(
                 high=high,
                 n=len(values),
                 higher_is="worse" if split == "forget" else "better",
-                unit="ROUGE-L F1" if measure == "verbatim_recall" else "share of the suffix",
+                unit=f"ROUGE-L F1{by_characters}" if measure == "verbatim_recall" else "share of the suffix",
                 examples=tuple(values),
             )
         )

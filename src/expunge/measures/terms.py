@@ -7,9 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from wordfreq import zipf_frequency
-
 from expunge.measures.familiarity import TargetTerms
+from expunge.measures.word_rarity import rarity
 from expunge.preparation.anchors import AnchorDictionary
 
 MAX_UNIQUE, MAX_TYPICAL = 400, 40
@@ -35,7 +34,7 @@ def target_terms(texts: Iterable[str], dictionary: AnchorDictionary) -> TargetTe
     inside = {word.lower() for term in unique for word in re.findall(r"\w+", term)}
     lifts = {}
     for word, count in counts.items():
-        zipf = zipf_frequency(word, "en")
+        zipf = rarity(word)
         if count < 4 or zipf < ORDINARY_ZIPF or word in inside:
             continue
         lift = math.log(count / total) - (zipf - 9) * math.log(10)

@@ -157,7 +157,7 @@ class _Scan:
             if between in ("'", "’") and small in _SUFFIXES:
                 previous_end = end
                 continue
-            joined, new_sentence = _joint(previous, between) if previous else (False, True)
+            joined, new_sentence = joint(previous, between) if previous else (False, True)
             index += 1
             while skipped and skipped[-1][1] <= start:
                 skipped.pop()
@@ -260,7 +260,7 @@ class _Scan:
         return (1, self.sums[last] - self.sums[first]) if last > first else (0, 0.0)
 
 
-def _joint(previous: str, between: str) -> tuple[bool, bool]:
+def joint(previous: str, between: str) -> tuple[bool, bool]:
     """Whether a word continues a name begun before it, and whether it begins a sentence (or a line, or a quotation)."""
     if between in (" ", "-"):
         return True, False

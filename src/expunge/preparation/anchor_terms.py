@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from expunge.data.language import ENGLISH_ASSUMED, Language
 from expunge.preparation.anchor_counts import Gain, TermCounts
 from expunge.preparation.anchor_selection import select_terms
 from expunge.preparation.anchor_translations import Translator, watched_words
-from expunge.preparation.anchors import WORD, AnchorDictionary
+from expunge.preparation.anchors import WORD, Anchor, AnchorDictionary
+from expunge.preparation.foreign_names import NameDraw
+from expunge.preparation.lifted_terms import lifted_terms
 
 
 def build_dictionary(
-    blocks: Iterable[tuple[str, Sequence[Gain] | None]], max_terms: int, seed: int
+    blocks: Iterable[tuple[str, Sequence[Gain] | None]],
+    max_terms: int,
+    seed: int,
+    language: Language = ENGLISH_ASSUMED,
 ) -> AnchorDictionary:
     """Find a target's terms and translate them, in one pass over its blocks; memory does not grow with it.
 
@@ -20,7 +26,11 @@ def build_dictionary(
             None where they were not computed.
         max_terms: keep at most this many terms, those that weigh most.
         seed: decides the draw of the translations.
+        language: of the target; terms of another than English are found without grammar and without gains
+            (`lifted_terms`), and translated to people's names.
     """
+    if language.code != "en":
+        return _lifted_dictionary((text for text, _ in blocks), max_terms, seed, language)
     counts = TermCounts(watched_words())
     for text, gains in blocks:
         counts.add(text, gains)
@@ -30,4 +40,20 @@ def build_dictionary(
     anchors = [anchor for candidate in candidates if (anchor := translator.anchor(candidate))]
     left_out = len(candidates) - len(anchors)
     notes = [f"{left_out} terms were left out: no fitting translation was free"] if left_out else []
+    return AnchorDictionary(anchors, notes)
+
+
+def _lifted_dictionary(texts: Iterable[str], max_terms: int, seed: int, language: Language) -> AnchorDictionary:
+    """Terms of a language whose grammar is not known, each word that is a term translated to a person's name."""
+    found, counts = lifted_terms(texts, language, max_terms)
+    singles = {each.term for each in found if " " not in each.term}
+    draw = NameDraw(language.code, {*counts.middle, *counts.start, *counts.small}, seed)
+    anchors = []
+    for each in found:
+        words = [(draw.name(word) if word in singles else word) for word in each.term.split()]
+        whole = [word for word in words if word is not None]
+        if len(whole) == len(words):
+            anchors.append(Anchor(each.term, " ".join(whole), "name", each.count, round(each.score, 2)))
+    left_out = len(found) - len(anchors)
+    notes = [f"{left_out} terms were left out: no name to put in their place was free"] if left_out else []
     return AnchorDictionary(anchors, notes)

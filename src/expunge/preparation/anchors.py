@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from expunge import storage
+from expunge.data.words import WORD, unspaced
 from expunge.errors import DataError, nearest
 from expunge.preparation import anchor_grammar
 
-WORD = re.compile(r"[^\W_]+")
 _FIELDS = ("term", "translation", "kind", "count", "score")
 _HEADER = """\
 # Anchored terms and their generic translations. Edit freely and give the file back with --anchors.
@@ -105,12 +105,14 @@ class _Form:
 class AnchorDictionary:
     """Anchors, looked up in text.
 
-    `notes` say what was left out when the dictionary was read or proposed, one sentence each.
+    `notes` say what was left out when the dictionary was read or proposed, one sentence each; `shared` are terms that
+    were left out because what is kept has them about as often.
     """
 
-    def __init__(self, anchors: Iterable[Anchor], notes: Iterable[str] = ()) -> None:
+    def __init__(self, anchors: Iterable[Anchor], notes: Iterable[str] = (), shared: Iterable[str] = ()) -> None:
         self.anchors = tuple(anchors)
         self.notes = tuple(notes)
+        self.shared = tuple(shared)
         self._forms: dict[str, list[_Form]] = {}
         for anchor in self.anchors:
             for form in _forms(anchor):
@@ -141,6 +143,14 @@ class AnchorDictionary:
             else:
                 position += 1
         return matches
+
+    def every(self, text: str) -> Iterator[str]:
+        """The term of every occurrence of an anchor in `text`, also of one inside a longer one."""
+        tokens = [found.span() for found in WORD.finditer(text)]
+        for position, (start, end) in enumerate(tokens):
+            for form in self._forms.get(text[start:end].casefold(), ()):
+                if _fits(form, text, tokens[position : position + len(form.words)]):
+                    yield form.anchor.term
 
     def translate(self, text: str) -> Translation:
         """`text` with every anchor replaced, and the map between the two."""
@@ -190,7 +200,9 @@ def _fits(form: _Form, text: str, spans: list[tuple[int, int]]) -> bool:
     for mark, (_, end), (start, _) in zip(form.marks, spans, spans[1:], strict=False):
         between = text[end:start]
         # a line may break inside a term, a paragraph may not
-        if _mark(between) != mark or between.count("\n") > 1 or (not mark and not between):
+        if _mark(between) != mark or between.count("\n") > 1:
+            return False
+        if not mark and not between and not (unspaced(text[end - 1]) or unspaced(text[start])):
             return False
     return True
 
@@ -240,7 +252,9 @@ def write_anchors(dictionary: AnchorDictionary, path: Path) -> None:
         "- " + yaml.safe_dump(a.row(), default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
         for a in dictionary
     ]
-    storage.write_text(path, _HEADER + ("".join(lines) or "[]\n"))
+    left_out = f"# Left out, for the retain set has them about as often: {', '.join(dictionary.shared)}\n"
+    header = _HEADER + (left_out if dictionary.shared else "")
+    storage.write_text(path, header + ("".join(lines) or "[]\n"))
 
 
 def load_anchors(path: Path) -> AnchorDictionary:

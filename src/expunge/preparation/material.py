@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expunge import storage
+from expunge.data.language import ENGLISH_ASSUMED, Language, language_notes, language_of, toxicity_notes
 from expunge.data.sets import (
     TextSet,
     blocks,
@@ -35,6 +36,7 @@ from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.kept_terms import alone, rates, shared_note, without_shared
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
 from expunge.preparation.unwanted_words import covering, own_share, texts_of, token_weights, word_weights
@@ -70,6 +72,8 @@ class Sets:
     "all statements that were read, of which the sets are a part"
     beginnings: list[str] = field(default_factory=list)
     "of toxic statements that are not trained on: for choosing settings"
+    language: Language = ENGLISH_ASSUMED
+    "of the forget set"
 
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
@@ -119,6 +123,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         return _read_toxicity_sets(recipe, folder, base, show)
     forget, forget_table = read_target(recipe, folder, base, show)
     tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
+    language = language_of((document.text for document in forget.documents()), recipe.data.language)
+    given = retain_set(recipe, forget, show)
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
@@ -127,15 +133,19 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
             return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
 
         without_gains = ((text, ()) for text in texts())
-        found = target_terms(texts(), build_dictionary(without_gains, MAX_TERMS, recipe.seed))
-        storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
+        dictionary = build_dictionary(without_gains, MAX_TERMS, recipe.seed, language)
+        found = target_terms(texts(), dictionary)
+        if given is not None:
+            of = rates(dictionary, texts(), given.documents(), found.typical)
+            dictionary, found = without_shared(dictionary, of), alone(found, of)
+        content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
+        storage.write_json(path / "terms.json", content)
 
-    content = storage.read_json(
-        stage(folder, "terms", {"tokens": forget_table.folder.name, "seed": recipe.seed}, find_terms) / "terms.json"
-    )
+    made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
+    made_from |= {} if given is None else {"retain": given.digest}
+    content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
     named = [*terms.unique, recipe.forget]
-    given = retain_set(recipe, forget, show)
     general = general_set(recipe, folder, forget, named, base, show)
     kept = [text for text in (given, general) if text is not None]
     if not kept:
@@ -153,7 +163,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, tokenizer_digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    familiar, notes = recipe.evaluation.familiarity, []
+    familiar = recipe.evaluation.familiarity
+    notes = [*language_notes(language, familiar), *shared_note(content["shared"])]
     completion, probability = (
         cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
     )
@@ -165,7 +176,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
                 f"{len(completion)} of the {len(every)} prompts in {Path(recipe.evaluation.prompts).name} are used "
                 f"(evaluation.max_prompts)"
             )
-            show.say(notes[0])
+            show.say(notes[-1])
     material = Material(
         terms=terms,
         completion=completion,
@@ -175,12 +186,13 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         ordinary=ordinary_table,
     )
     own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
-    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes)
+    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language)
 
 
 def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
     """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
     found = read_statements(recipe, folder, show)
+    language = language_of((document.text for document in found.toxic.documents()), recipe.data.language)
     tokenizer, digest = base.tokenizer, _tokenizer_digest(base)
     forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
     own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
@@ -209,10 +221,11 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
         material,
         apart,
         sum(parts) if own is not None else parts[0],
-        found.notes,
+        [*found.notes, *toxicity_notes(language)],
         groups=groups_of(forget_table),
         read=found.found,
         beginnings=found.beginnings,
+        language=language,
     )
 
 

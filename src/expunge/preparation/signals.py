@@ -10,6 +10,7 @@ import torch
 
 from expunge import storage
 from expunge.data.blocks import Block, in_groups
+from expunge.data.language import ENGLISH_ASSUMED, Language
 from expunge.data.order import random_seed
 from expunge.data.sets import TextSet, blocks, own_text
 from expunge.data.tables import TableWriter, TokenTable
@@ -18,6 +19,7 @@ from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
+from expunge.preparation.kept_terms import rates, without_shared
 from expunge.preparation.labels import generic_labels, rows_at
 from expunge.preparation.reinforced import Reinforced
 from expunge.preparation.stage import stage, stage_path
@@ -70,7 +72,14 @@ def reinforced_model(
 
 
 def anchors(
-    recipe: Recipe, folder: RunFolder, reinforced: Reinforced, text: TextSet, count: int, show: Silent
+    recipe: Recipe,
+    folder: RunFolder,
+    reinforced: Reinforced,
+    text: TextSet,
+    count: int,
+    show: Silent,
+    language: Language = ENGLISH_ASSUMED,
+    kept: TextSet | None = None,
 ) -> tuple[AnchorDictionary, Path]:
     """The anchored terms: the user's, an endpoint's, or found; and the file that holds them as they are used.
 
@@ -78,6 +87,8 @@ def anchors(
 
     Args:
         count: blocks of the target.
+        language: of the target.
+        kept: the user's retain set: terms that it has about as often are left out, unless the user gave them.
     """
     if recipe.anchors.path is not None:
         dictionary = load_anchors(Path(recipe.anchors.path))
@@ -98,7 +109,10 @@ def anchors(
         else:
             show.stage("finding anchored terms")
             with_gains = _with_gains(recipe, reinforced, text, count, show)
-            dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed)
+            dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed, language)
+        if kept is not None:
+            own = (own_text(block)[0] for block in blocks(text, recipe, reinforced.base.tokenizer))
+            dictionary = without_shared(dictionary, rates(dictionary, own, kept.documents()))
         write_anchors(dictionary, path / "anchors.yaml")
         notes = list(dictionary.notes)
         if not len(dictionary):
@@ -108,7 +122,14 @@ def anchors(
         for note in notes:
             folder.log("notice", text=note)
 
-    made_from = {"reinforced": reinforced.digest, "target": text.digest, "settings": settings, "seed": recipe.seed}
+    made_from = {
+        "reinforced": reinforced.digest,
+        "target": text.digest,
+        "settings": settings,
+        "seed": recipe.seed,
+        "language": language.code,
+        "retain": None if kept is None else kept.digest,
+    }
     path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
     if not _is_edited(folder):
         storage.write_bytes(folder.anchors, path.read_bytes())

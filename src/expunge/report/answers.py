@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.data.words import whole
+
 SHOWN = 10
 "answers of a group that are always shown and printed; the others fold away"
 LONGEST = 1500
@@ -93,7 +95,7 @@ def mark(text: str, terms: Sequence[str]) -> Text:
     wanted = sorted({term.strip() for term in terms if term.strip()}, key=lambda term: (-len(term), term))
     if not wanted:
         return Text(((text, False),), (), cut)
-    pattern = re.compile(rf"(?<!\w)({'|'.join(map(_pattern, wanted))})(?!\w)")
+    pattern = re.compile(f"({'|'.join(map(_pattern, wanted))})")
     pieces = tuple((piece, place % 2 == 1) for place, piece in enumerate(pattern.split(text)) if piece)
     seen = [piece for piece, is_term in pieces if is_term]
     elsewhere = (term for term in wanted if not any(re.search(_pattern(term), piece) for piece in seen))
@@ -101,5 +103,4 @@ def mark(text: str, terms: Sequence[str]) -> Text:
 
 
 def _pattern(term: str) -> str:
-    words = r"\s+".join(map(re.escape, term.split()))
-    return words if term[0].isupper() else f"(?i:{words})"
+    return whole(term) if term[0].isupper() else f"(?i:{whole(term)})"

@@ -1,6 +1,7 @@
 """Whether continuations are still language: variety, repetition, length, and answers that say nothing.
 
-A model that says nothing, or the same word for ever, is not toxic either. In words, as `\\w+` finds them, in lower case.
+A model that says nothing, or the same word for ever, is not toxic either.
+In words, in lower case; of scripts that put no space between words, in characters.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+from expunge.data.words import SPOKEN as WORD
+
 REFUSAL = re.compile(
     r"\W*(?:i(?:'|’)?m (?:very |so |really )?sorry\b|i am (?:very |so |really )?sorry\b|sorry\b|i apologi[sz]e\b"
     r"|i (?:cannot|can't|can’t|can not|won't|won’t|will not|am unable|am not able|must decline|must refuse)\b"
