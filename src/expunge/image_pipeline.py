@@ -31,9 +31,18 @@ from expunge.measures.score import Score, Which
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.sisa import Sisa
-from expunge.models.image_model import NEW, class_names, load_classifier, new_classifier, save_classifier, side
+from expunge.models.image_model import (
+    NEW,
+    class_count,
+    class_names,
+    load_classifier,
+    new_classifier,
+    save_classifier,
+    side,
+)
 from expunge.models.sharded import Ensemble, is_sharded, load_any, locate_classifier, read_sharded
 from expunge.models.source import ModelSource, locate, named_folder
+from expunge.preparation.base_check import in_the_models_order, refuse_unfit_base
 from expunge.preparation.made_models import Base, fitted_stage, saved_files, told, unlearned_stage
 from expunge.preparation.places import settle_images
 from expunge.preparation.shards import base_shards, forget_shards, refuse_unfit, retrained_shards
@@ -73,6 +82,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
             for note in sets.notes:
                 folder.log("notice", text=note)
             base = base_model(recipe, folder, sets, show)
+            check_base(recipe, folder, sets, base, show)
             oracle = retrained_model(recipe, folder, sets, show)
             trained = forget(recipe, folder, method, sets, base, oracle, show)
             finish(recipe, folder, method, sets, base, oracle, trained, show)
@@ -90,8 +100,10 @@ def read_sets(recipe: ImageRecipe) -> ImageSets:
         found = read_sharded(recipe.model)
         trained = frozenset(member.id for member in found.members)
         return read_image_sets(recipe, found.size, found.classes, trained)
-    folder = locate(recipe.model, recipe.revision).folder
-    return read_image_sets(recipe, size or side(folder) or 224, class_names(folder))
+    source = locate(recipe.model, recipe.revision)
+    folder = source.folder
+    sets = read_image_sets(recipe, size or side(folder) or 224, class_names(folder), count=class_count(folder))
+    return sets if sets.other_order is None else in_the_models_order(sets, source)
 
 
 def try_models(recipe: ImageRecipe, sets: ImageSets) -> None:
@@ -162,6 +174,16 @@ def base_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Si
         return Base(locate(recipe.model, recipe.revision))
     together = sets.tensors["retain"].joined(sets.tensors["forget"])
     return fitted(recipe, folder, sets, together, "base", show)
+
+
+def check_base(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, base: Base, show: Silent) -> None:
+    """Raise where the base has the classes in another order, or is no better than chance; see `refuse_unfit_base`."""
+    found = measure(folder, base.source, sets, "base", show)
+    told = refuse_unfit_base(
+        recipe.model, found, sets.classes, given=recipe.model not in NEW, allow_chance=recipe.allow_chance_base
+    )
+    if told is not None:
+        folder.log("notice", text=told)
 
 
 def retrained_model(recipe: ImageRecipe, folder: RunFolder, sets: ImageSets, show: Silent) -> Base | None:

@@ -97,6 +97,8 @@ class ImageRecipe(Part):
     "pictures the model was never trained on, of the same classes; a share of `data` is held back where absent"
     forget: str
     "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
+    allow_chance_base: bool = False
+    "go on with a base model that is no better than chance on the retain set, which is refused otherwise"
     retrained: Literal["train", "none"] | str = "none"
     "the oracle: train one here without the forget set, or a folder that holds one"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from expunge.data.images.class_order import ClassOrder, class_order, reordered
 from expunge.data.images.image_set import ImageSet
 from expunge.data.images.listing import some
 from expunge.data.images.reading import read_images
@@ -22,6 +23,9 @@ class ImageParts:
     parts: dict[str, ImageSet]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    other_order: tuple[int, ...] | None = None
+    """for each class the place that it would have in another order, which a model without names may have; None: there is
+    no other"""
 
     @property
     def size(self) -> int:
@@ -39,7 +43,11 @@ class ImageParts:
 
 
 def read_image_parts(
-    recipe: ImageRecipe, size: int, names: Sequence[str] | None = None, trained: Collection[str] | None = None
+    recipe: ImageRecipe,
+    size: int,
+    names: Sequence[str] | None = None,
+    trained: Collection[str] | None = None,
+    count: int | None = None,
 ) -> ImageParts:
     """Read and part the pictures that the recipe names.
 
@@ -47,6 +55,7 @@ def read_image_parts(
         size: height and width to bring them to.
         names: what the model calls its classes, in its order, where it names them.
         trained: ids of the training part, where the model tells; all others are held back.
+        count: how many classes the model has; None of a model that is trained here.
 
     Raises:
         DataError: as `read_images` and `split` have it; test data with other classes than the training data; classes
@@ -67,7 +76,10 @@ def read_image_parts(
             allowed="class folders, or a column of labels",
             next_step="name the column: --images.label COLUMN",
         )
-    images, notes = _as_the_model_has_it(images, names)
+    order = class_order(images.classes, names, count, images.source)
+    notes = [order.note] if order is not None and order.note is not None else []
+    other = None if order is None else order.swap()
+    images = images if order is None else reordered(images, order)
     apart = recipe.test_data is not None
     parts: Split = split(
         images,
@@ -89,8 +101,10 @@ def read_image_parts(
             skip_unreadable=settings.skip_unreadable,
         )
         notes += test.notes
-        test, _ = _as_the_model_has_it(test, names)
-        if test.classes != images.classes:
+        if set(test.classes) <= set(images.classes):
+            places = tuple(map(images.classes.index, test.classes))
+            test = reordered(test, ClassOrder(images.classes, places))
+        else:
             raise DataError(
                 f"the test pictures {recipe.test_data} have other classes than {recipe.data}",
                 seen=", ".join(test.classes),
@@ -103,7 +117,7 @@ def read_image_parts(
             seen=f"{len(images)} pictures, of which {len(parts.forget)} are to be forgotten; images.test {settings.test:g}",
             next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
         )
-    return ImageParts(named, images.classes, tuple(notes))
+    return ImageParts(named, images.classes, tuple(notes), other)
 
 
 def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
@@ -117,16 +131,3 @@ def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
             next_step="put them back, forget them while they are there, or train anew without --model",
         )
     return rows
-
-
-def _as_the_model_has_it(images: ImageSet, names: Sequence[str] | None) -> tuple[ImageSet, list[str]]:
-    """The pictures with labels that count the model's classes, and what to tell where it names none of them."""
-    if names is None or tuple(names) == images.classes:
-        return images, []
-    if set(names) & set(images.classes):
-        fitted = images.with_classes(names)
-        return replace(fitted, notes=images.notes), []
-    told = (
-        f"the model's classes ({', '.join(names[:3])}, …) are taken for the data's ({', '.join(images.classes[:3])}, …)"
-    )
-    return images, [f"{told}, in this order"] if len(names) == len(images.classes) else []

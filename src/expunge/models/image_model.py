@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers.utils import logging
 
 from expunge import storage
+from expunge.data.images.class_order import misplaced
 from expunge.engine.precision import found_device
 from expunge.errors import ModelError
 from expunge.models.source import ModelSource
@@ -87,7 +88,7 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
             next_step="give the data that the model was trained on, with --images.label naming its column of classes",
         )
     names = class_names(source.folder)
-    if names is not None and names != tuple(classes) and set(names) == set(classes):
+    if names is not None and misplaced(classes, names):
         raise ModelError(
             f"{source.name} has the classes in another order", seen=", ".join(names), allowed=", ".join(classes)
         )
@@ -110,6 +111,12 @@ def class_names(folder: Path) -> tuple[str, ...] | None:
     found = storage.read_json(folder / "config.json").get("id2label") or {}
     names = tuple(str(found[key]) for key in sorted(found, key=int))
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
+
+
+def class_count(folder: Path) -> int:
+    """How many classes a saved model has; 2 where its configuration does not say, as transformers reads it."""
+    content = storage.read_json(folder / "config.json")
+    return len(content.get("id2label") or {}) or int(content.get("num_labels") or 2)
 
 
 def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

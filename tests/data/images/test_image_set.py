@@ -67,13 +67,3 @@ def test_the_digest_changes_with_pixels_labels_and_ids() -> None:
         four(ids=("a", "b", "c", "e")),
     ]
     assert digest not in [other.digest() for other in others]
-
-
-def test_labels_follow_the_classes_of_a_model() -> None:
-    assert four().with_classes(["eel", "cat", "hen", "dog"]).labels.tolist() == [1, 3, 3, 0]
-    numbered = four(classes=("0", "1", "4"))
-    assert numbered.with_classes([f"LABEL_{i}" for i in range(5)]).labels.tolist() == [0, 1, 1, 4]
-    with pytest.raises(DataError, match="label '4' is not among the 3 classes"):
-        numbered.with_classes(["LABEL_0", "LABEL_1", "LABEL_2"])
-    with pytest.raises(DataError, match="did you mean 'cats'"):
-        four().with_classes(["cats", "dog", "eel"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from expunge.errors import DataError, nearest
+from expunge.errors import DataError
 
 UNLABELLED = ("all",)
 "the classes of pictures without labels"
@@ -92,29 +92,6 @@ class ImageSet:
             columns={name: column[rows] for name, column in self.columns.items()},
             notes=(),
         )
-
-    def with_classes(self, classes: Sequence[str]) -> ImageSet:
-        """The same pictures with labels that index `classes`, such as the labels of a model's configuration.
-
-        Labels that a model leaves unnamed (`LABEL_0`, `LABEL_1`, ...) stand for the class of that number.
-
-        Raises:
-            DataError: a class of these pictures that is not among `classes`.
-        """
-        unnamed = all(name == f"LABEL_{index}" for index, name in enumerate(classes))
-        index = {str(i) if unnamed else name: i for i, name in enumerate(classes)}
-        used = np.unique(self.labels)
-        for old in used:
-            if self.classes[old] not in index:
-                near = nearest(self.classes[old], index)
-                raise DataError(
-                    f"{self.source}: the label {self.classes[old]!r} is not among the {len(classes)} classes asked for",
-                    allowed=", ".join(list(index)[:12]) + (", ..." if len(index) > 12 else ""),
-                    next_step=f"did you mean {near!r}?" if near else "choose a model or a label column that fit",
-                )
-        to_new = np.zeros(len(self.classes), np.int64)
-        to_new[used] = [index[self.classes[old]] for old in used]
-        return replace(self, labels=to_new[self.labels], classes=tuple(classes))
 
     def digest(self) -> str:
         """sha256, hex, over pixels, labels and ids."""
