@@ -65,6 +65,10 @@ class DivergedError(ExpungeError):
     """Training left the safe region (NaN, or a retain loss that ran away). Earlier results stay."""
 
 
+class UnchangedError(RunError):
+    """A method that changed no weight of the model."""
+
+
 class Interrupted(Explained):
     """SIGINT or SIGTERM arrived; the run can be resumed by the same command.
 

@@ -16,6 +16,7 @@ from expunge.data.generator_sets import GeneratorSets, read_generator_sets
 from expunge.data.order import random_seed
 from expunge.engine.generator_work import GeneratorWork, fit_generator
 from expunge.engine.interruption import interruptible
+from expunge.engine.unchanged import must_change
 from expunge.errors import RecipeError
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_record import image_record
@@ -236,7 +237,8 @@ def forget(
             save_seconds=recipe.save_seconds,
             progress=told(show),
         )
-        method.apply(work)
+        with must_change(task.model, recipe.method["name"]):
+            method.apply(work)
         save_generator(task, folder.model, sets.size)
         return {
             "passes": work.cost.passes,

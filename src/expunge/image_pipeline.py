@@ -19,6 +19,7 @@ from expunge.data.image_sets import ImageSets, read_image_sets
 from expunge.data.order import random_seed
 from expunge.engine.classifier import balancing, fit, unlearn
 from expunge.engine.interruption import interruptible
+from expunge.engine.unchanged import must_change
 from expunge.engine.work import Work
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.evidence.image_record import image_record
@@ -229,7 +230,8 @@ def forget(
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
             raise ModelError(f"{base.source.name} holds weights that are no numbers", allowed="a model that works")
         work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=told(show))
-        unlearn(work, method, loss_phase(recipe))
+        with must_change(task.model, recipe.method["name"]):
+            unlearn(work, method, loss_phase(recipe))
         save_classifier(task, folder.model, sets.size)
         return {
             "passes": work.cost.passes,

@@ -17,6 +17,7 @@ from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
 from expunge.engine.language_work import LanguageWork
 from expunge.engine.precision import Precision
+from expunge.engine.unchanged import must_change
 from expunge.errors import RunError
 from expunge.evidence.cost import oracle_cost
 from expunge.evidence.model_card import model_card
@@ -214,7 +215,8 @@ def unlearn(
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
             ends=method.has_loss(),
         )
-        work.carry_out(method)
+        with must_change(task.model, recipe.method["name"]):
+            work.carry_out(method)
         result = work.cost()
         show.stage("saving the model")
         assert base.loaded is not None

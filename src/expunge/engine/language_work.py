@@ -21,8 +21,8 @@ from torch import Tensor
 from expunge import storage
 from expunge.data.order import random_seed
 from expunge.data.tables import TokenTable
-from expunge.engine.adapter import adapter
 from expunge.engine.loop import Log, Trained, train
+from expunge.engine.lora import adapted_weights, adapter
 from expunge.errors import RecipeError
 from expunge.methods.base import Method
 from expunge.recipe import Training
@@ -80,7 +80,11 @@ class LanguageWork:
         def log(event: str, **values: Any) -> None:
             self.log(event if main else f"phase_{event}", **({} if main else {"phase": name}), **values)
 
-        with adapter(self.task.model, self.training.adapter_rank, self.seed % (1 << 31)):
+        names = method.found_in(self.task)  # before an adapter stands beside the weights
+        with adapter(self.task, self.training.adapter_rank, self.seed % (1 << 31)) as added:
+            if added is not None and (note := added.note()) is not None:
+                self.log("notice", text=note)
+            weights = adapted_weights(self.task.model)
             self.trained.append(
                 train(
                     self.task,
@@ -94,6 +98,7 @@ class LanguageWork:
                     probe=self.probe if main else None,
                     progress=self.progress,
                     ends=self.ends,
+                    chosen=None if names is None else lambda name: weights.get(name, name) in names,
                 )
             )
 

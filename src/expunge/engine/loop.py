@@ -25,7 +25,6 @@ from expunge.recipe import Training
 from expunge.tasks.base import Batch, Rows, Step
 from expunge.tasks.causal_lm import CausalLM
 from expunge.tasks.distributions import Values
-from expunge.tasks.names import layer_of
 
 Log = Callable[..., None]
 
@@ -84,10 +83,12 @@ class WatchedTask:
         return rows
 
 
-def _from_layer(name: str, first: int) -> bool:
-    """Whether a parameter belongs to layer `first` or one above; all do where that is 0."""
-    layer = layer_of(name)
-    return first == 0 or (layer is not None and layer >= first)
+def _from_layer(task: CausalLM, name: str, first: int) -> bool:
+    """Whether a parameter belongs to layer `first` of the text tower or one above; all do where that is 0."""
+    if first == 0:
+        return True
+    layer = task.layer_of(name)
+    return layer is not None and layer >= first
 
 
 def plan_steps(training: Training, batches_per_epoch: int) -> int:
@@ -118,6 +119,7 @@ def train(
     probe: Callable[[int], None] | None = None,
     progress: Callable[[int, int, dict[str, Any]], None] | None = None,
     ends: bool = False,
+    chosen: Callable[[str], bool] | None = None,
 ) -> Trained:
     """Train `task.model`'s trainable parameters with `method`; goes on from the newest checkpoint in `checkpoints`.
 
@@ -128,6 +130,7 @@ def train(
         probe: called with the step before the first step, every `probe_steps`, and at the end.
         progress: called with (step, steps, figures).
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
+        chosen: whether the parameter of a name is trained, where the method does not say it of names.
 
     Raises:
         DivergedError: the loss is not finite or the retain loss ran away.
@@ -150,11 +153,12 @@ def train(
     end = min(steps, training.stop_step or steps)
 
     able = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
-    named = [(name, p) for name, p in able if method.trains(name) and _from_layer(name, training.first_layer)]
+    wanted = method.trains if chosen is None else chosen
+    named = [(name, p) for name, p in able if wanted(name) and _from_layer(task, name, training.first_layer)]
     if not named:
         raise RecipeError(
             f"{type(method).__name__} finds no weights to train in this model",
-            seen=f"training.first_layer {training.first_layer}, {len(task.layers)} layers",
+            seen=f"training.first_layer {training.first_layer}, {len(task.layers)} layers; {len(able)} trainable weights",
             next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
         )
     trained = {name for name, _ in named}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from expunge.parts import Part
-from expunge.tasks.base import Loss, Step
+from expunge.tasks.base import LayeredTask, Loss, Step
 
 Kind = Literal["causal_lm", "image_classifier", "sharded_classifier", "image_to_image"]
 KIND_WORDS: dict[Kind, str] = {
@@ -87,6 +88,13 @@ class Method(Part):
     def trains(self, name: str) -> bool:
         """Whether the parameter of this name is trained."""
         return True
+
+    def found_in(self, task: LayeredTask) -> Collection[str] | None:
+        """The names of the parameters that are trained, of a method that looks for them in the model.
+
+        None: those that `trains` says.
+        """
+        return None
 
     @classmethod
     def citation(cls) -> str:

@@ -73,4 +73,6 @@ def drawn_like(parts: list[Tensor]) -> Tensor:
 
     From the processor's global generator, which a phase of training seeds at each step: the same draws on every device.
     """
-    return torch.cat([part.mean() + part.std() * torch.randn(part.shape, dtype=part.dtype).to(part) for part in parts], 1)
+    return torch.cat(
+        [part.mean() + part.std() * torch.randn(part.shape, dtype=part.dtype).to(part) for part in parts], 1
+    )

@@ -8,8 +8,9 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.errors import ModelError
 from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.tasks.base import LayeredTask, Loss, Step
 from expunge.tasks.names import is_named, layer_of
 
 
@@ -20,17 +21,18 @@ class RMU(Method):
           + \alpha \, \frac{1}{d\,|R|} \sum_{t \in R} \left\lVert h_\theta(t) - h_{\mathrm{ref}}(t) \right\rVert_2^2$$
 
     h is the hidden state (d wide) at a token t after `layer` layers were passed, and u one random direction of length 1,
-    drawn once. Only these layers are run, and only `mlp.down_proj` of the last `trained_layers` of them is trained. The
-    authors' code counts from 0: its layer_id i is the output of `layers[i]`, here `layer` i + 1. Like that code, and
-    unlike the formula, it takes the mean over the width too. Padding is left out; there it counts.
+    drawn once. Only these layers are run, and only the last matrix of the MLPs (of experts too) of the last `trained_layers`
+    of them is trained: it is found by trying what each layer adds to the residual stream through; a layer without an MLP
+    (Mamba) trains what it has. The authors' code counts from 0: its layer_id i is the output of `layers[i]`, here `layer`
+    i + 1. Like that code, and unlike the formula, it takes the mean over the width too. Padding is left out; there it counts.
     """
 
     layer: PositiveInt = 8
     "how many layers are passed before hidden states are taken; 8 is the paper's layer_id 7, counted from 0, of 32"
     trained_layers: PositiveInt = 3
     "how many of these are trained, the last ones; 3 in the paper's runs: 5, 6 and 7, counted from 0"
-    weights: str = r"mlp\.down_proj\.weight$"
-    "which of their weights, as a regular expression; the paper's runs train the MLPs' last matrix"
+    weights: str | None = None
+    "which of their weights, as a regular expression of names; null: the MLPs' last matrices, which the paper's runs train"
     steering: PositiveFloat = 20.0
     "c; 20 in the paper's first runs, 6.5 in its last. About the length of the hidden states is what it takes"
     retain_weight: NonNegativeFloat = 100.0
@@ -41,8 +43,32 @@ class RMU(Method):
     needs: ClassVar[Needs] = Needs(retain="weighted", hidden=True, kinds=("causal_lm",))
 
     def trains(self, name: str) -> bool:
-        layer, below = layer_of(name), self.layer - self.trained_layers
-        return layer is not None and below <= layer < self.layer and is_named(name, self.weights)
+        """By the name alone, where there is no model to look into: `weights`, or what Llama's are called."""
+        return self._trains(layer_of(name), name)
+
+    def _trains(self, layer: int | None, name: str) -> bool:
+        inside = layer is not None and self.layer - self.trained_layers <= layer < self.layer
+        return inside and is_named(name, self.weights or r"mlp\.down_proj\.weight$")
+
+    def found_in(self, task: LayeredTask) -> set[str]:
+        """What is trained in this model.
+
+        Raises:
+            ModelError: none of the layers has a matrix that is added to the residual stream.
+        """
+        if self.weights is not None:
+            names = [name for name, _ in task.model.named_parameters()]
+            return {name for name in names if self._trains(task.layer_of(name), name)}
+        layers = range(max(0, self.layer - self.trained_layers), min(self.layer, len(task.layers)))
+        found = {writer.name for layer in layers for writer in task.structure().outputs(layer)}
+        if not found and layers:
+            raise ModelError(
+                f"no matrix of layers {layers[0]} to {layers[-1]} of {type(task.model).__name__} adds to the residual stream "
+                "as it is",
+                seen="a gate, a scale by channel or a convolution after each",
+                next_step=r"name the weights to train: --method.weights 'mlp\.down_proj\.weight$'",
+            )
+        return found
 
     def direction(self, width: int) -> Tensor:
         """(width,) u: uniform from [0, 1) in every place, brought to length 1, as the authors draw it."""

@@ -8,11 +8,16 @@ import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.errors import ModelError, RecipeError
 from expunge.methods.base import Method, Needs
-from expunge.tasks.names import is_named, layer_of
+from expunge.tasks.names import is_named
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from expunge.engine.language_work import LanguageWork
+    from expunge.tasks.base import LayeredTask
+    from expunge.tasks.structure import Writer
 
 NEWTON = 30
 "rounds in which a probe is fitted"
@@ -27,7 +32,10 @@ class Steering(Method):
           + \frac{\rho}{2} \lVert w \rVert^2$$
 
     h is the mean hidden state of a block of forget (y = 1) or retain set (y = -1) after layer l, each coordinate brought to
-    standard deviation 1 for the fit; W are the matrices through which layer l adds to the residual stream. The paper takes
+    standard deviation 1 for the fit; W and b are the matrices and biases through which layer l adds to the residual stream,
+    of experts too. They are found by trying what moves the stream, whatever their names are. Behind a norm (Gemma 2, OLMo 2)
+    the direction is what the norm makes $v_l$ of. A model of which a direction cannot be removed so (one that norms or gates
+    the stream itself: BERT, RWKV) is refused. The paper takes
     the difference of means for v and one direction for all layers; probes by layer are from inference-time intervention
     (Li et al. 2023, arXiv:2306.03341). Nothing is trained, and nothing has to be done at generation: the saved model is a
     plain one. What the layers below wrote before stays in the stream; only what these layers add loses the direction.
@@ -49,8 +57,8 @@ class Steering(Method):
     "at most so many blocks of each set are looked at"
     ridge: PositiveFloat = 0.1
     "rho, of the probe's fit"
-    weights: str = r"(o_proj|out_proj|down_proj|fc2|dense_4h_to_h)\.(weight|bias)$"
-    "W and b, as a regular expression of their names"
+    weights: str | None = None
+    "only those W and b of whose names this regular expression is found; null: all through which a layer writes"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("causal_lm",))
 
@@ -58,9 +66,13 @@ class Steering(Method):
         base = work.weights()
         found = work.kept("directions", lambda: {"directions": self.directions(work)})["directions"]
 
-        def put(scale: float) -> None:
-            work.put({name: self.without(name, weight, found, scale) for name, weight in base.items()})
+        writers = self.writers(work.task)
 
+        def put(scale: float) -> None:
+            work.put(without(base, writers, found, scale))
+
+        if self.weights is None:
+            self.remove_all(work.task, writers, found, put)
         put(work.choose(self.scales, put, self.perplexity_limit) if self.scale is None else self.scale)
 
     def directions(self, work: LanguageWork) -> Tensor:
@@ -73,13 +85,62 @@ class Steering(Method):
             found = torch.stack([probe(toxic[:, at], clean[:, at], self.ridge) for at in range(toxic.shape[1])])
         return torch.nn.functional.normalize(found.float(), dim=1)
 
-    def without(self, name: str, weight: Tensor, directions: Tensor, scale: float) -> Tensor:
-        layer, last = layer_of(name), len(directions) - 1 if self.last_layer is None else self.last_layer
-        if layer is None or not self.first_layer <= layer <= last or not is_named(name, self.weights):
-            return weight
-        direction = directions[layer].to(weight)
-        along = direction @ weight  # (in,) of a matrix, a number of a bias
-        return weight - scale * (torch.outer(direction, along) if weight.dim() == 2 else direction * along)
+    def writers(self, task: LayeredTask) -> dict[int, list[Writer]]:
+        """What is changed, by layer.
+
+        Raises:
+            RecipeError: nothing is, by the method's settings.
+            ModelError: the layers cannot be tried.
+        """
+        last = len(task.layers) - 1 if self.last_layer is None else min(self.last_layer, len(task.layers) - 1)
+        found = {layer: task.structure().writers(layer) for layer in range(self.first_layer, last + 1)}
+        chosen = {
+            layer: [each for each in writers if self.weights is None or is_named(each.name, self.weights)]
+            for layer, writers in found.items()
+        }
+        if not any(chosen.values()):
+            raise RecipeError(
+                "steering finds no weights to change in this model",
+                seen=f"layers {self.first_layer} to {last} of {len(task.layers)}; weights: {self.weights or 'all'}",
+                allowed=", ".join(each.name for writers in found.values() for each in writers)[:300] or None,
+                next_step="see method.first_layer, method.last_layer and method.weights",
+            )
+        return chosen
+
+    def remove_all(
+        self, task: LayeredTask, writers: dict[int, list[Writer]], directions: Tensor, put: Callable[[float], None]
+    ) -> None:
+        """Take the directions out whole, and see that no layer adds anything along its own any more.
+
+        Raises:
+            ModelError: one still does.
+        """
+        structure = task.structure()
+        before = {layer: structure.added(layer, directions[layer]) for layer in writers}
+        put(1.0)
+        for layer, was in before.items():
+            left = structure.left(layer, directions[layer], was)
+            if left:
+                raise ModelError(
+                    f"layer {layer} of {type(task.model).__name__} writes to the residual stream through more than matrices: "
+                    "a direction cannot be taken out of its weights",
+                    seen=f"{left:.0%} of what it adds along the direction is left without it; changed: "
+                    + (", ".join(each.name for each in writers[layer]) or "nothing"),
+                    allowed="layers that add the outputs of matrices, or their norm, to the stream",
+                    next_step="use another method, such as task_vector_negation; or name the weights that are to be changed all "
+                    "the same: --method.weights REGULAR_EXPRESSION",
+                )
+
+
+def without(
+    base: dict[str, Tensor], writers: dict[int, list[Writer]], directions: Tensor, scale: float
+) -> dict[str, Tensor]:
+    """The weights that are changed, by name."""
+    found: dict[str, Tensor] = {}
+    for layer, of_layer in writers.items():
+        for each in of_layer:
+            found[each.name] = each.without(found.get(each.name, base[each.name]), directions[layer], scale)
+    return found
 
 
 def probe(toxic: Tensor, clean: Tensor, ridge: float) -> Tensor:

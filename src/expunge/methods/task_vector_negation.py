@@ -10,9 +10,10 @@ from torch import Tensor
 
 from expunge.methods.base import Method, Needs
 from expunge.methods.fine_tune import FineTune
-from expunge.tasks.names import layer_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from expunge.engine.language_work import LanguageWork
 
 Weights = dict[str, Tensor]
@@ -71,7 +72,7 @@ class TaskVectorNegation(Method):
         toxic = work.kept("toxic vector", lambda: learnt("toxic", False))
         if self.clean != "ignore":
             toxic = without(toxic, work.kept("clean vector", lambda: learnt("clean", True)), self.clean)
-        return layered(toxic, base, self.layer_scale)
+        return layered(toxic, base, self.layer_scale, work.task.layer_of)
 
 
 def without(vector: Weights, clean: Weights, how: Literal["subtract", "project"]) -> Weights:
@@ -84,7 +85,12 @@ def without(vector: Weights, clean: Weights, how: Literal["subtract", "project"]
     }
 
 
-def layered(vector: Weights, base: Weights, how: Literal["equal", "even", "rising", "falling"]) -> Weights:
+def layered(
+    vector: Weights,
+    base: Weights,
+    how: Literal["equal", "even", "rising", "falling"],
+    layer_of: Callable[[str], int | None],
+) -> Weights:
     """A vector with a factor for each layer; what belongs to no layer (embeddings, the head) keeps the factor 1.
 
     "even" brings every layer's change to the same share of the layer's length, in the mean over layers what it was.

@@ -38,15 +38,17 @@ def hidden_states(
     def make(path: Path) -> None:
         show.stage("noting the base model's hidden states of what is kept")
         task = base()
-        width = task.model.config.get_text_config().hidden_size
-        states = np.memmap(path / "hidden.bin", np.float32, "w+", shape=(total, width))
+        states: np.memmap | None = None
         for number, row in enumerate(rows, 1):
             with torch.no_grad():
                 found = task.hidden(retain.batch([row]), layer)
+            if states is None:
+                states = np.memmap(path / "hidden.bin", np.float32, "w+", shape=(total, found.shape[1]))
             states[retain.starts[row] : retain.ends[row]] = found.float().cpu().numpy()
             show.update(number / len(rows))
+        assert states is not None
         states.flush()
-        storage.write_json(path / "shape.json", [total, width])
+        storage.write_json(path / "shape.json", list(states.shape))
 
     made_from = {
         "model": base.digest,

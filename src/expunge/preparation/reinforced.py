@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from expunge.data.tables import TokenTable
 from expunge.engine.loop import Log, train
+from expunge.engine.lora import inject, is_adapters, switch
 from expunge.errors import StorageError
 from expunge.methods.fine_tune import FineTune
 from expunge.recipe import Reinforcement, Training
@@ -31,16 +32,10 @@ class Reinforced:
         self.base, self.settings = task, settings
         self.digest = ""
         "what its weights were made from: the name of the stage they were read from"
-        torch.manual_seed(seed)
+        self.left: str | None = None
+        "what no adapter was added to, in a sentence"
         if settings.adapter:
-            # By peft itself: transformers' `add_adapter` refuses the newest peft whenever it expects one not yet released.
-            from peft import LoraConfig, inject_adapter_in_model
-
-            # Scaling alpha / rank of 2 as in the LoRA paper's language model runs (Hu et al. 2021, table 11).
-            config = LoraConfig(
-                r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
-            )
-            inject_adapter_in_model(config, task.model, ADAPTER)
+            self.left = inject(task, ADAPTER, settings.rank, seed).note()
             self._twin = task
         else:
             self._twin = CausalLM(copy.deepcopy(task.model), task.tokenizer, task.autocast)
@@ -57,11 +52,7 @@ class Reinforced:
     def _switch(self, on: bool) -> None:
         """Switch the adapter, where there is one."""
         if self.settings.adapter:
-            from peft.tuners.tuners_utils import BaseTunerLayer
-
-            for module in self.base.model.modules():
-                if isinstance(module, BaseTunerLayer):
-                    module.enable_adapters(on)
+            switch(self.base.model, on)
 
     def train(
         self,
@@ -98,8 +89,8 @@ class Reinforced:
     def _weights(self) -> dict[str, torch.Tensor]:
         # By name: a disabled adapter's parameters do not require gradients.
         named = self._twin.model.named_parameters()
-        wanted = f".{ADAPTER}." if self.settings.adapter else ""
-        return {name: p.detach().cpu().contiguous() for name, p in named if wanted in name}
+        adapter = self.settings.adapter
+        return {name: p.detach().cpu().contiguous() for name, p in named if not adapter or is_adapters(name, ADAPTER)}
 
     def save(self, folder: Path) -> None:
         save_file(self._weights(), folder / "reinforced.safetensors")

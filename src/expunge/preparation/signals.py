@@ -46,6 +46,8 @@ def reinforced_model(
     The base's weights are wrapped by this: release and load it again before training it.
     """
     reinforced = Reinforced(base(), recipe.reinforcement, random_seed(recipe.seed, "adapter") % (1 << 31))
+    if reinforced.left is not None:
+        folder.log("notice", text=f"the reinforced model: {reinforced.left}")
     made_from = {
         "model": base.digest,
         "target": digest,

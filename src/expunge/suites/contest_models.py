@@ -17,8 +17,9 @@ from expunge import storage
 from expunge.data.image_sets import ImageSets
 from expunge.data.order import random_seed
 from expunge.engine.classifier import balancing, fit, unlearn
+from expunge.engine.unchanged import must_change
 from expunge.engine.work import Work
-from expunge.errors import DivergedError, RecipeError
+from expunge.errors import DivergedError, RecipeError, UnchangedError
 from expunge.image_pipeline import (
     fitting_phase,
     loss_phase,
@@ -111,7 +112,7 @@ def _sets(recipe: str) -> ImageSets:
 def make_model(job: Job) -> float:
     """Train or unlearn one model and keep what it says; the seconds it took.
 
-    An unlearned model that comes to nothing is kept as that, with the reason: it would come to nothing again.
+    An unlearned model that diverged, or that the method did not change, is kept as that, with the reason: it would again.
 
     Raises:
         DivergedError: a model trained anew came to nothing.
@@ -135,8 +136,10 @@ def make_model(job: Job) -> float:
         if job.method is None:
             fit(work, fitting_phase(recipe))
         else:
-            unlearn(work, make_method(job.method), loss_phase(recipe))
-    except DivergedError as error:
+            method = make_method(job.method)
+            with must_change(task.model, str(job.method["name"])):
+                unlearn(work, method, loss_phase(recipe))
+    except (DivergedError, UnchangedError) as error:
         diverged = error.what
     seconds, spent = time.monotonic() - start, time.process_time() - cpu
     logits = {} if diverged else outputs_of(task, sets).logits

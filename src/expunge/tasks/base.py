@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from expunge.tasks.structure import Structure
 
 from expunge.tasks.distributions import Original
 
@@ -173,6 +176,21 @@ class Task(Protocol):
 
 class LayeredTask(Task, Protocol):
     """What a language model offers besides."""
+
+    model: nn.Module
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the text tower, first to last."""
+        ...
+
+    def layer_of(self, name: str) -> int | None:
+        """The layer of the text tower that a weight belongs to, from 0; None for all other weights."""
+        ...
+
+    def structure(self) -> Structure:
+        """What its layers write to the residual stream through."""
+        ...
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from expunge.errors import ModelError, RecipeError
+from expunge.errors import ModelError
 from expunge.tasks.base import IGNORED, Batch, Rows, SampledLabels
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.tasks.distributions import Head, Original, Values, row_values
+from expunge.tasks.layered import Context, Layered, wide
 from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packing
 
 LARGE_LOGIT = 1e3
 "size at which a model's logits are compared with its hidden states times its head"
-
-Context = Callable[[], AbstractContextManager[object]]
 
 
 def template_error(error: Exception) -> ModelError:
@@ -39,11 +38,7 @@ def _examples(rows: Tensor) -> Tensor:
     return rows.nonzero()[:, 0]
 
 
-class _LayerReached(Exception):  # noqa: N818 - no error
-    """Raised to end a forward pass at a layer."""
-
-
-class CausalLM:
+class CausalLM(Layered):
     """A model with its tokenizer, as methods and measures use it.
 
     Logits are made only at labelled positions (hidden states times head). Whether a model's logits are indeed its last
@@ -59,10 +54,6 @@ class CausalLM:
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.plain_head = self._head_is_plain()
         self.packs = packs(model)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
 
     def exact(self) -> CausalLM:
         """The same model without autocast: for figures of which small differences decide."""
@@ -123,7 +114,7 @@ class CausalLM:
             if self.plain_head:
                 hidden = self._hidden(batch)[rows]
             else:
-                logits = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
@@ -148,7 +139,7 @@ class CausalLM:
             if self.plain_head:
                 hidden = self._hidden(batch)[rows]
             else:
-                logits = _wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
         if self.plain_head:
             head = self.model.get_output_embeddings().weight
             dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
@@ -173,7 +164,7 @@ class CausalLM:
         batch = batch.to(self.device)
         where = self._rows(batch)
         with self.autocast():
-            logits = _wide(self._logits(batch, where))
+            logits = wide(self._logits(batch, where))
         said = None
         if batch.soft_ids is not None and batch.soft_weights is not None:
             weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
@@ -203,61 +194,6 @@ class CausalLM:
     def head_inputs(self, batch: Batch) -> Tensor:
         """(batch, time, width) what the output layer is given."""
         return self._hidden(batch) if self.plain_head else self.head.states(batch.ids)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """The model's blocks, first to last."""
-        lists = [module for module in self.model.base_model.modules() if isinstance(module, nn.ModuleList)]
-        wanted = self.model.config.get_text_config().num_hidden_layers
-        return next(found for found in lists if len(found) == wanted)
-
-    def hidden(self, batch: Batch, layer: int) -> Tensor:
-        """(tokens, width) hidden states after `layer` layers; the layers above are not run.
-
-        Raises:
-            RecipeError: the model has no such layer.
-        """
-        if not 1 <= layer <= len(self.layers):
-            raise RecipeError(
-                "the model has no such layer",
-                seen=f"layer {layer}",
-                allowed=f"1 to {len(self.layers)}, from the input up",
-            )
-        batch = batch.to(self.device)
-        seen: list[Tensor] = []
-
-        def stop(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            seen.append(output if isinstance(output, Tensor) else output[0])
-            raise _LayerReached
-
-        hook = self.layers[layer - 1].register_forward_hook(stop)
-        try:
-            with self.autocast(), suppress(_LayerReached):
-                self._hidden(batch, in_place=True)
-        finally:
-            hook.remove()
-        there = text_places(batch.lengths, batch.ids.shape[1])
-        return _wide(seen[0][there])
-
-    @torch.inference_mode()
-    def example_states(self, batch: Batch) -> Tensor:
-        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart."""
-        batch = batch.to(self.device)
-        there = text_places(batch.lengths, batch.ids.shape[1]).float()
-        means: list[Tensor] = []
-
-        def note(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            states = (output if isinstance(output, Tensor) else output[0]).float()
-            means.append((states * there[..., None]).sum(1) / there.sum(1)[:, None])
-
-        hooks = [layer.register_forward_hook(note) for layer in self.layers]
-        try:
-            with self.autocast():
-                self._hidden(batch, in_place=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return torch.stack(means, 1)
 
     def _logits(self, batch: Batch, where: Tensor) -> Tensor:
         if self.plain_head:
@@ -377,8 +313,3 @@ def _told(
 
         found.append(tell)
     return found
-
-
-def _wide(logits: Tensor) -> Tensor:
-    """float32 at least."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,43 @@
+"""A method that changed nothing is no success: weights are compared with those that it began with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from expunge.errors import UnchangedError
+
+WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"by bytes of a number: the integers of the same bits"
+
+
+@contextlib.contextmanager
+def must_change(model: nn.Module, method: str) -> Iterator[None]:
+    """Inside, a method is at work on a model.
+
+    Raises:
+        UnchangedError: on the way out, where every weight has the same bits as before.
+    """
+    before = _bits(model)
+    yield
+    if _bits(model) == before:
+        raise UnchangedError(
+            f"the method {method} changed no weight: what would be saved is the base model",
+            seen=f"{len(before)} weights, all as they were",
+            allowed="at least one that differs",
+            next_step=f"read the notices above; try other settings (expunge methods {method} lists them), or another method",
+        )
+
+
+def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Two sums over the bits of each weight, by name: no copy of the weights is kept."""
+    return {name: _sums(parameter.detach()) for name, parameter in model.named_parameters()}
+
+
+def _sums(weight: Tensor) -> tuple[int, int]:
+    """Of the numbers in even places and in odd ones, taken as integers."""
+    whole = weight.contiguous().reshape(-1).view(WORDS[weight.element_size()])
+    return int(whole[::2].sum(dtype=torch.int64)), int(whole[1::2].sum(dtype=torch.int64))

@@ -1,0 +1,99 @@
+"""The layers of a language model's text tower, found by running it, not by names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.errors import ModelError
+
+
+class Decoder:
+    """The layers of the text tower, first to last, and where they stand in the model.
+
+    Attributes:
+        prefix: the name of their list in the model (`model.layers`, `transformer.h`).
+        layers: the list.
+    """
+
+    def __init__(self, prefix: str, layers: nn.ModuleList) -> None:
+        self.prefix, self.layers = prefix, layers
+
+    def layer_of(self, name: str) -> int | None:
+        """The layer that a weight belongs to, from 0; None for embeddings, the head and other towers."""
+        if not name.startswith(self.prefix + "."):
+            return None
+        return int(name.removeprefix(self.prefix + ".").partition(".")[0])
+
+
+def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
+    """The list of modules, as many as the text configuration has layers, that a text runs through one after the other.
+
+    A vision or audio tower of as many layers is not run by text; lists of parts of layers do not hand on what they return.
+
+    Args:
+        model: a model of transformers.
+        run: runs the model on a few tokens.
+
+    Raises:
+        ModelError: there is no such list.
+    """
+    config: Any = model.config
+    wanted = getattr(config.get_text_config(decoder=True), "num_hidden_layers", None)
+    lists = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == wanted
+    }
+    handed_on = {name: 0 for name in lists}
+    last: dict[str, Tensor] = {}
+    hooks = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            state = first_tensor(output)
+            given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if name in last:
+                handed_on[name] += any(same(value, last[name]) for value in given)
+            elif state is not None:
+                handed_on[name] += len(lists[name]) == 1
+            if state is not None:
+                last[name] = state
+
+        return note
+
+    for name, module in lists.items():
+        hooks += [layer.register_forward_hook(watch(name), with_kwargs=True) for layer in module]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # The outermost of those that hand on most: a layer may hold a list of as many parts.
+    best = max(handed_on, key=lambda name: (handed_on[name], -name.count(".")), default=None)
+    if best is None or handed_on[best] == 0:
+        raise ModelError(
+            f"{type(model).__name__} has no list of layers that a text runs through one after the other",
+            seen=f"lists of {wanted} modules: {', '.join(lists) or 'none'}",
+            next_step="use a method that needs no layers, and leave training.first_layer and training.adapter_rank out",
+        )
+    return Decoder(best, lists[best])
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The hidden states among what a layer returns: the first floating-point tensor."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    if isinstance(output, tuple | list):
+        return next((found for each in output if (found := first_tensor(each)) is not None), None)
+    return None
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other))
