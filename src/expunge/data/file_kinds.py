@@ -99,6 +99,12 @@ def ending(name: str) -> str:
     return path.suffix
 
 
+def refused_by_name(name: str) -> FileKind | None:
+    """Why a file is not read, where its ending alone says it; XML may be a web page, which stands inside."""
+    known = ending(name)
+    return FileKind(None, *_REFUSED[known]) if known in _REFUSED and known != ".xml" else None
+
+
 def file_kind(name: str, head: str, whole: bool = True) -> FileKind:
     """Say what a file holds.
 
@@ -113,8 +119,9 @@ def file_kind(name: str, head: str, whole: bool = True) -> FileKind:
         return FileKind(None, *_REFUSED[known])
     form = _FORMS.get(known)
     if form == "json":
-        return _notebook(head) or FileKind("json lines" if _first_line_is_object(head, whole) else "json")
-    if form == "json lines" and head.lstrip().startswith("[") and not _first_line_is_json(head, whole):
+        lines = head.lstrip().startswith("{") and _first_line_is_json(head)
+        return _notebook(head) or FileKind("json lines" if lines else "json")
+    if form == "json lines" and head.lstrip().startswith("[") and not _first_line_is_json(head):
         return FileKind("json", "a JSON list")
     if form is not None and form != "text":
         return FileKind(form)
@@ -180,7 +187,7 @@ def _first_line_is_object(head: str, whole: bool) -> bool:
     return _is_json(line)
 
 
-def _first_line_is_json(head: str, whole: bool) -> bool:
+def _first_line_is_json(head: str) -> bool:
     """Whether a first line stands by itself, with others after it."""
     line, more, rest = head.lstrip().partition("\n")
     return bool(more and rest.strip()) and _is_json(line)

@@ -91,7 +91,7 @@ def html_text(content: bytes, path: Path) -> str:
     for tag in soup.find_all(["br", *LINES, *BLOCKS, "td", "th"]):
         mark = {"br": "\n", "td": " ", "th": " "}.get(tag.name, "\n" if tag.name in LINES else "\n\n")
         tag.insert_before(mark)
-        if tag.name != "br":
+        if tag.name in BLOCKS:
             tag.insert_after(mark)
     lines = [line.rstrip() if line[:2].isspace() else line.strip() for line in soup.get_text().split("\n")]
     joined = re.sub(r"\n{3,}", "\n\n", "\n".join(re.sub(r"(?<=\S) +", " ", line) for line in lines))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from expunge.data.document import Document, digest_documents
-from expunge.data.file_kinds import CODE, Form, ending
+from expunge.data.file_kinds import CODE, Form, ending, refused_by_name
 from expunge.data.markup import read_html, read_mail, read_subtitles
 from expunge.data.notes import Notes
 from expunge.data.row_files import read_json, read_table, read_yaml
@@ -63,7 +63,9 @@ def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -
         yield document
     if not found:
         raise DataError(
-            f"{target} is empty", seen="no text but white space", next_step="name a file or folder with text in it"
+            f"{target} is empty",
+            seen="; ".join(notes.lines()) or "no text but white space",
+            next_step="name a file or folder with text in it",
         )
 
 
@@ -87,16 +89,17 @@ def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
         return
     with open_file(path) as file:
         head = file.read(CHUNK)
-    refuse_binary(path, head)
-    kind = kind_of_file(path, head)
+    kind = refused_by_name(path.name)
+    if kind is None:
+        refuse_binary(path, head)
+        kind = kind_of_file(path, head)
     if kind.form is None:
+        step = (kind.next_step or "").replace("FILE.txt", f"{path.stem}.txt").replace(f"FILE{known}", path.name)
         raise DataError(
             f"{path} is not read as text",
             seen=kind.reason,
             allowed="plain text, JSON lines, JSON, CSV, HTML, Parquet and others (docs/inputs.md)",
-            next_step=(kind.next_step or "").replace(
-                "FILE", path.stem if "FILE." in (kind.next_step or "") else path.name
-            ),
+            next_step=step.replace("FILE", path.name),
         )
     if kind.reason is not None:
         notes.file(f"{kind.reason}, whatever its ending says: read as that", path)

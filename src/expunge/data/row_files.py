@@ -15,6 +15,7 @@ from expunge.data.document import Document
 from expunge.data.file_kinds import FileKind
 from expunge.data.notes import Notes
 from expunge.data.row_forms import FIELDS, row_documents, used_fields
+from expunge.data.rows import read_json_lines
 from expunge.data.text_files import MAX_WHOLE, bad_utf8, open_file
 from expunge.errors import DataError
 
@@ -27,7 +28,17 @@ def read_json(path: Path, notes: Notes) -> Iterator[Document]:
     Raises:
         DataError: no JSON in UTF-8, too large, no rows with text.
     """
-    yield from _documents(_json(path), path, notes)
+    text = _text(path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise DataError(f"{path} is not valid JSON", seen=error, next_step="repair the file") from error
+        yield from read_json_lines(path, notes)  # whose first line is longer than what was looked at
+        return
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON", seen=error, next_step="repair the file") from error
+    yield from _documents(value, path, notes)
 
 
 def read_yaml(path: Path, notes: Notes) -> Iterator[Document]:
@@ -43,13 +54,6 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise bad_utf8(path, error, 0, 1) from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON", seen=error, next_step="repair the file") from error
 
 
 def _yaml(path: Path) -> Any:
@@ -148,7 +152,7 @@ def reason_no_rows(path: Path, kind: FileKind) -> str | None:
             with open_file(path) as file:
                 value = json.loads(file.readline(1 << 24).decode("utf-8-sig"))
         else:
-            value = _json(path) if kind.form == "json" else _yaml(path)
+            value = json.loads(_text(path)) if kind.form == "json" else _yaml(path)
     except DataError:
         return "YAML that is no rows of text" if kind.form == "yaml" else None
     except (ValueError, RecursionError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from expunge.data.document import Document
-from expunge.data.file_kinds import FileKind, file_kind
+from expunge.data.file_kinds import FileKind, file_kind, refused_by_name
 from expunge.errors import DataError
 
 PIECE = 32_768
@@ -159,6 +159,8 @@ def reason_not_text(path: Path) -> str | None:
         chunk = file.read(CHUNK)
     if not chunk:
         return "empty"
+    if (refused := refused_by_name(path.name)) is not None:
+        return refused.reason
     try:
         refuse_binary(path, chunk)
     except DataError as error:
