@@ -276,7 +276,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 def read_fields(path: Path) -> dict[str, Any]:
     """The fields of a recipe file of any kind, as they stand there."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise RecipeError(
             f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples"

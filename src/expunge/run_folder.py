@@ -170,17 +170,22 @@ class RunFolder:
             held: the recipe that is there, where the caller has read it.
         """
         if held is None and self.recipe.is_file():
-            content = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+            content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
             held = content if isinstance(content, dict) else {}
         if held is not None:
-            different = [key for key in recipe if key not in free and held.get(key) != recipe[key]]
+            different = [
+                name
+                for key in recipe
+                if key not in free and held.get(key) != recipe[key]
+                for name in differences(held.get(key), recipe[key], key)
+            ]
             if different:
-                key = different[0]
+                first = different[0]
                 raise RunError(
                     f"{self.path} holds another run: its recipe differs in {', '.join(different)}",
-                    seen=f"{key}: {held.get(key)}",
-                    allowed=f"{key}: {recipe[key]}",
-                    next_step="choose another --out, or delete that folder",
+                    seen=f"{first}: {_value(held, first)}",
+                    allowed=f"{first}: {_value(recipe, first)}",
+                    next_step=_moved(held, different, self.recipe) or "choose another --out, or delete that folder",
                 )
         storage.write_text(self.recipe, text)
 
@@ -270,3 +275,29 @@ class RunFolder:
             Score(**row, examples=values.get((row["measure"], row["split"], row["model"]), ()))
             for row in storage.read_json(self.scores)
         ]
+
+
+def differences(one: Any, other: Any, name: str) -> list[str]:
+    """The fields in which two values differ, dotted: `training.learning_rate`; `name` alone where they are no fields."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return [name] if one != other else []
+    keys = dict.fromkeys([*other, *one])
+    return [found for key in keys for found in differences(one.get(key), other.get(key), f"{name}.{key}")]
+
+
+def _value(recipe: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = recipe
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _moved(held: Mapping[str, Any], different: list[str], recipe: Path) -> str | None:
+    """What to do where the only difference is a path that is not here: the folder may come from another machine."""
+    places = [_value(held, name) for name in different]
+    if all(isinstance(place, str) and os.path.isabs(place) and not os.path.exists(place) for place in places):
+        return (
+            f"{places[0]} is not here: if the folder was begun elsewhere, write the new path into {recipe} "
+            f"({', '.join(different)}) and run the same command again; else choose another --out"
+        )
+    return None

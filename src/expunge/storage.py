@@ -23,22 +23,25 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<what>aside|old)-[a-z0-9_]{8}", re.D
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path, elsewhere: str | None = None) -> Iterator[None]:
     """Turn an `OSError` met while `path` was made into a `StorageError` that says what failed, and the next step.
 
     What failed may be another file, that was read on the way: the error's own file name tells.
+
+    Args:
+        elsewhere: what to do where `path` cannot be written; absent: choose another --out.
     """
     try:
         yield
     except Explained:
         raise
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise _storage_error(path, error, elsewhere) from error
     except Exception as error:  # safetensors and tokenizers report a full disk as exception types of their own
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
-        raise _storage_error(path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
+        raise _storage_error(path, OSError(int(number[1]), os.strerror(int(number[1]))), elsewhere) from error
 
 
 _PERMISSION = "choose another --out folder, or give yourself permission to write there"
@@ -53,7 +56,7 @@ _WRITING = {
 }
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
+def _storage_error(path: Path, error: OSError, elsewhere: str | None) -> StorageError:
     seen, again = error.strerror or str(error), "check the path and run the same command again"
     if isinstance(error.filename, str | bytes | os.PathLike) and not _belongs(Path(os.fsdecode(error.filename)), path):
         name = os.fsdecode(error.filename)
@@ -62,7 +65,10 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
         return StorageError(f"cannot read {name}", seen=seen, next_step=step)
     if error.filename is None and error.errno not in _WRITING:
         return StorageError(f"reading or writing failed while {path} was made", seen=seen, next_step=again)
-    return StorageError(f"cannot write {path}", seen=seen, next_step=_WRITING.get(error.errno or 0, again))
+    step = _WRITING.get(error.errno or 0, again)
+    if elsewhere is not None and "--out" in step:
+        step = elsewhere
+    return StorageError(f"cannot write {path}", seen=seen, next_step=step)
 
 
 def _belongs(name: Path, path: Path) -> bool:
@@ -137,14 +143,17 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
-    """Fill a temporary sibling folder, then rename it to `path`; on any error `path` stays as it was."""
-    with storage_errors(path):
+def folder_aside(path: Path, elsewhere: str | None = None) -> Iterator[Path]:
+    """Fill a temporary sibling folder, then rename it to `path`; on any error `path` stays as it was.
+
+    `elsewhere` as in `storage_errors`.
+    """
+    with storage_errors(path, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = folder_beside(path)
     old = None
     try:
-        with storage_errors(path):
+        with storage_errors(path, elsewhere):
             yield aside
             for file in sorted(aside.rglob("*")):
                 if file.is_file():

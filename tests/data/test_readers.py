@@ -40,7 +40,7 @@ def test_a_text_file_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_any_ending_is_text(tmp_path: Path) -> None:
-    for name in ("notes.md", "LICENSE", "page.html"):
+    for name in ("notes.md", "LICENSE", "notes.1st"):
         assert read(write(tmp_path / name, "some words"))[0].text == "some words"
 
 

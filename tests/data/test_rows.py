@@ -68,7 +68,7 @@ def test_a_long_row_comes_in_pieces(lines: Any, monkeypatch: pytest.MonkeyPatch)
         ('{"text": ' + "[" * 100_000, ["is not valid JSON"]),
         ("[1, 2]", ["is no JSON object", "[1, 2]"]),
         ('"words"', ["is no JSON object"]),
-        ('{"prompt": "p", "completion": "c"}', ["no text to read", "prompt, completion", "`question` and `answer`"]),
+        ('{"body": "p", "title": "c"}', ["no text to read", "fields body, title", "`question` and `answer`"]),
         ('{"question": "q"}', ["no text to read", "fields question"]),
         ("{}", ["no text to read", "(none)"]),
         ('{"text": 5}', ["the field `text` is no string", "int"]),
@@ -84,8 +84,10 @@ def test_a_bad_row_names_file_and_line(lines: Any, line: str, expected: list[str
     refused(path, f"{path}:3", *expected)
 
 
-def test_a_json_list_is_told_how_to_become_lines(lines: Any) -> None:
-    refused(lines('[\n {"text": "a"}\n]', "rows.json"), "rows.json:1 starts a JSON list", "jq -c '.[]'")
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_a_json_list_is_rows(lines: Any, name: str) -> None:
+    path = lines('\ufeff[\n {"text": "a"},\n {"question": "q", "answer": "b"}\n]', name)
+    assert read(path) == [Document("a", None, f"{path}:1"), Document("b", "q", f"{path}:2")]
 
 
 def test_bad_utf8_in_a_row(lines: Any) -> None:

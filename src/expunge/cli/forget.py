@@ -16,6 +16,7 @@ def forget(
     model: str = "smollm2-135m",
     retain: str | None = None,
     method: str | None = None,
+    topic: bool = False,
 ) -> int:
     """Make a model forget TARGET: a path, a Hugging Face data set id, or a topic in words.
 
@@ -36,7 +37,7 @@ def forget(
     Parameters
     ----------
     target:
-        A text file, a folder of them, JSONL or Parquet with `text` or `question` and `answer`; a data set id; or a topic.
+        A file or folder of text, rows or conversations (docs/inputs.md); a data set id; or a topic.
     out:
         The run folder to write.
     model:
@@ -45,6 +46,8 @@ def forget(
         What must stay known, as TARGET; sampled from the model itself where absent.
     method:
         One of `expunge methods`; whos_harry_potter where absent.
+    topic:
+        TARGET is a topic in words, whatever files are there or it looks like.
     """
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
@@ -56,4 +59,6 @@ def forget(
         fields["retain"] = retain
     if method is not None:
         fields = {"method.name": method, **fields}
+    if topic:
+        fields["forget_kind"] = "topic"
     return tell(forget_(target, model=model, out=out, show=Live(), **fields))

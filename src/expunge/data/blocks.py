@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from expunge.data.document import Document
@@ -34,6 +34,8 @@ class Block:
     first_label: int
     "index of the first token that may carry a label: 0, or after the token for the beginning, or the answer's first"
     source: str
+    dropped: int = 0
+    "turns left out at the beginning of a conversation, for want of room"
 
 
 def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: int) -> Iterator[Block]:
@@ -46,6 +48,7 @@ def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: in
       but the token for the beginning, before each block, where the tokenizer itself adds one.
     - A question row is the chat template's prompt, the answer and the end of turn; without a template it is
       `Question: ...\\nAnswer: ...`. An answer that does not fit goes on in further blocks, labelled from their start.
+      Of a long conversation the earliest turns are left out, until half of the block is free for the answer.
 
     Args:
         documents: as `read_documents` yields them.
@@ -57,7 +60,7 @@ def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: in
         DataError: a question whose prompt alone fills the block.
     """
     encoder = Encoder(tokenizer)
-    questions = QuestionFormat(encoder)
+    questions = QuestionFormat(encoder, block_size)
     stream: TokenStream | None = None
     for batch in _batches(documents):
         rows = iter(questions.tokenize([document for document in batch if document.prompt is not None]))
@@ -144,7 +147,10 @@ def _cut_row(row: QuestionRow, prefix: list[int], block_size: int) -> Iterator[B
     while first == 0 or len(row.ids) - first >= MIN_BLOCK:
         stop = min(first + block_size - len(before), len(row.ids))
         ids, ends = row.ids[first:stop], row.ends[first:stop]
-        yield _block(before, ids, ends, start, row.text[start : ends[-1]], first_label, row.source)
+        text = row.text[start : ends[-1]]
+        yield replace(
+            _block(before, ids, ends, start, text, first_label, row.source), dropped=0 if first else row.dropped
+        )
         first, start, before, first_label = stop, ends[-1], prefix, len(prefix)
 
 

@@ -1,15 +1,31 @@
-"""The unit in which text travels: a passage, or a question with its answer."""
+"""The unit in which text travels: a passage, or a question with its answer, maybe within a conversation."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What somebody says in a conversation.
+
+    Attributes:
+        role: `user`, `assistant`, `system` or `tool`.
+        text: what is said.
+        more: other fields that a chat template may ask for (`tool_calls`, `name`), as a JSON object; or nothing.
+    """
+
+    role: str
+    text: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A passage of plain text, or one question and its answer.
+    """A passage of plain text, one question and its answer, or one answer in a conversation.
 
     A long passage comes as several documents in a row; joined, the `text` of the pieces is the whole passage.
     """
@@ -17,11 +33,13 @@ class Document:
     text: str
     "the passage, or the answer where there is a `prompt`"
     prompt: str | None
-    "the question; None for plain text"
+    "the question, in a conversation what the user said last; None for plain text"
     source: str
     "where it stands: `file:line` (first line is 1), for Parquet and data sets `name:row` (first row is 1)"
     continues: bool = False
     "whether this piece goes on where the document before it stopped"
+    turns: tuple[Turn, ...] = ()
+    "all that was said before the answer, in a conversation; none where that is the question alone"
 
 
 def digest_documents(documents: Iterable[Document]) -> str:
@@ -37,7 +55,10 @@ def digest_documents(documents: Iterable[Document]) -> str:
                 whole.update(passage.digest())
             passage = hashlib.sha256()
             # A digest is of fixed length, so no text can be mistaken for the border between question and answer.
-            if document.prompt is None:
+            if document.turns:
+                said = json.dumps([[turn.role, turn.text, turn.more] for turn in document.turns])
+                whole.update(b"conversation" + hashlib.sha256(said.encode("utf-8")).digest())
+            elif document.prompt is None:
                 whole.update(b"text")
             else:
                 whole.update(b"question" + hashlib.sha256(document.prompt.encode("utf-8")).digest())

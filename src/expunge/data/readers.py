@@ -5,26 +5,45 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from expunge.data.document import Document, digest_documents
-from expunge.data.rows import read_dataset, read_json_lines, read_parquet
+from expunge.data.file_kinds import CODE, Form, ending, refused_by_name
+from expunge.data.markup import read_html, read_mail, read_subtitles
+from expunge.data.notes import Notes
+from expunge.data.row_files import read_json, read_table, read_yaml
+from expunge.data.rows import read_arrow, read_dataset, read_json_lines, read_parquet
 from expunge.data.targets import classify_target, list_files, looks_like_path
-from expunge.data.text_files import read_text_file
+from expunge.data.text_files import CHUNK, kind_of_file, open_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
 __all__ = ["Document", "classify_target", "digest_documents", "looks_like_path", "read_documents"]
 
-_READERS = {".jsonl": read_json_lines, ".ndjson": read_json_lines, ".json": read_json_lines, ".parquet": read_parquet}
-"how a file is read, by its ending; any other is plain text"
+_READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
+    "text": lambda path, notes: read_text_file(path),
+    "json lines": read_json_lines,
+    "json": read_json,
+    "yaml": read_yaml,
+    "table": read_table,
+    "html": read_html,
+    "subtitles": read_subtitles,
+    "mail": read_mail,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+}
+"how a file is read, by what it holds"
 
 
-def read_documents(target: str | os.PathLike[str]) -> Iterator[Document]:
-    """The documents of a target, one after another; memory does not grow with its length.
+def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -> Iterator[Document]:
+    """The documents of a target, one after another; of text, JSON lines and Parquet memory does not grow with the length.
 
-    A target is a text file, JSON lines (`.jsonl`, `.ndjson`, `.json`) or Parquet with `text` or `question` and
-    `answer`, a folder of such files (sorted; what is left out is logged with the reason), or a Hugging Face data set.
+    A target is a file, a folder of files (sorted; what is left out is logged with the reason), or a Hugging Face data set.
+    A file is plain text, rows (JSON, YAML, CSV, Parquet, Arrow) as `row_forms.row_documents` reads them, a web page,
+    subtitles or mail, by its ending and by what stands in it (`file_kinds.file_kind`).
+
+    Args:
+        notes: collects what a reader of the scores must know of how it was read.
 
     Raises:
         DataError: whatever cannot be read, with the file, the line and the next step.
@@ -37,19 +56,22 @@ def read_documents(target: str | os.PathLike[str]) -> Iterator[Document]:
             allowed="a file, a folder, or a Hugging Face data set id (owner/name)",
             next_step="check the path; only the target to forget may be a topic in words",
         )
-    found = False
-    for document in read_dataset(target) if kind == "dataset" else _read_path(Path(target).expanduser()):
+    found, notes = False, Notes() if notes is None else notes
+    path = Path(target).expanduser()
+    for document in read_dataset(target, notes) if kind == "dataset" else _read_path(path, notes):
         found = True
         yield document
     if not found:
         raise DataError(
-            f"{target} is empty", seen="no text but white space", next_step="name a file or folder with text in it"
+            f"{target} is empty",
+            seen="; ".join(notes.lines()) or "no text but white space",
+            next_step="name a file or folder with text in it",
         )
 
 
-def _read_path(path: Path) -> Iterator[Document]:
+def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
     if not path.is_dir():
-        yield from _read_file(path)
+        yield from _read_file(path, notes)
         return
     files, skipped = list_files(path)
     for entry in skipped:
@@ -57,11 +79,33 @@ def _read_path(path: Path) -> Iterator[Document]:
             logging.INFO if entry.reason == "hidden" else logging.WARNING, f"not read: {entry.path}: {entry.reason}"
         )
     for file in files:
-        yield from _read_file(file)
+        yield from _read_file(file, notes)
 
 
-def _read_file(path: Path) -> Iterator[Document]:
-    return _READERS.get(path.suffix.lower(), read_text_file)(path)
+def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
+    known = ending(path.name)
+    if known in (".parquet", ".pq", ".arrow", ".feather"):
+        yield from _READERS["parquet" if known in (".parquet", ".pq") else "arrow"](path, notes)
+        return
+    with open_file(path) as file:
+        head = file.read(CHUNK)
+    kind = refused_by_name(path.name)
+    if kind is None:
+        refuse_binary(path, head)
+        kind = kind_of_file(path, head)
+    if kind.form is None:
+        step = (kind.next_step or "").replace("FILE.txt", f"{path.stem}.txt").replace(f"FILE{known}", path.name)
+        raise DataError(
+            f"{path} is not read as text",
+            seen=kind.reason,
+            allowed="plain text, JSON lines, JSON, CSV, HTML, Parquet and others (docs/inputs.md)",
+            next_step=step.replace("FILE", path.name),
+        )
+    if kind.reason is not None:
+        notes.file(f"{kind.reason}, whatever its ending says: read as that", path)
+    elif known in CODE:
+        notes.file("source code, read as it stands", path)
+    yield from _READERS[kind.form](path, notes)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Rows with `text`, or `question` and `answer`: JSON lines, Parquet, Hugging Face data sets. All of them streamed."""
+"""Rows out of JSON lines, Parquet, Arrow and Hugging Face data sets. All of them streamed."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from expunge.data.conversations import LISTS, as_turns
 from expunge.data.document import Document
-from expunge.data.text_files import bad_utf8, documents_of, normalise_newlines, open_file, refuse_binary
+from expunge.data.notes import Notes
+from expunge.data.row_forms import FIELDS, row_documents, used_fields
+from expunge.data.text_files import bad_utf8, open_file, refuse_binary
 from expunge.errors import DataError
 
 MAX_ROW = 1 << 24
 "most bytes in one line of JSON: a row is held whole"
 PARQUET_BATCH = 256
 "rows decoded at once"
-_STRINGS = ("string", "large_string")
-FIELDS = "a string field `text`, or two string fields `question` and `answer`"
+_READABLE = ("string", "large_string", "list", "large_list", "struct", "fixed_size_list")
+"types of columns that may hold text or a conversation"
+_MAY_BE_LISTS = (*LISTS, "chosen", "rejected", "prompt", "completion", "history")
+"columns that may hold turns"
 
 
-def read_json_lines(path: Path) -> Iterator[Document]:
-    """One object a line; empty lines are passed over.
+def read_json_lines(path: Path, notes: Notes) -> Iterator[Document]:
+    """One object a line, or one conversation (a list of turns); empty lines are passed over.
 
     Raises:
         DataError: with file and line, for a line that is no UTF-8, no JSON, no object, too long, or without fields.
     """
     with open_file(path) as file:
-        offset, number, first = 0, 0, True
+        offset, number = 0, 0
         while line := file.readline(MAX_ROW + 1):
             number += 1
             where = f"{path}:{number}"
@@ -46,17 +51,10 @@ def read_json_lines(path: Path) -> Iterator[Document]:
             offset += len(line)
             text = text.removeprefix("\ufeff") if number == 1 else text
             if text.strip():
-                yield from row_documents(_parse(text, where, first), where)
-                first = False
+                yield from row_documents(_parse(text, where), where, notes)
 
 
-def _parse(text: str, where: str, first: bool) -> Mapping[str, Any]:
-    if first and text.lstrip().startswith("["):
-        raise DataError(
-            f"{where} starts a JSON list",
-            allowed="one JSON object a line",
-            next_step="convert it: jq -c '.[]' FILE.json > FILE.jsonl",
-        )
+def _parse(text: str, where: str) -> Mapping[str, Any]:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -64,6 +62,8 @@ def _parse(text: str, where: str, first: bool) -> Mapping[str, Any]:
         raise DataError(
             f"{where} is not valid JSON", seen=_shown(text, error), allowed="one JSON object a line", next_step=step
         ) from error
+    if as_turns(row) and not isinstance(row, dict):
+        return {"messages": row}
     if not isinstance(row, dict):
         raise DataError(f"{where} is no JSON object", seen=_shown(text), allowed=f"an object with {FIELDS}")
     return row
@@ -74,45 +74,7 @@ def _shown(text: str, error: Exception | None = None) -> str:
     return repr(start) if error is None else f"{start!r} ({error})"
 
 
-def row_documents(row: Mapping[str, Any], where: str) -> Iterator[Document]:
-    """The documents of one row; where it has all three fields, `text` counts.
-
-    Raises:
-        DataError: `where` and the fields seen, for a row without usable fields.
-    """
-    if "text" in row:
-        yield from documents_of([_field(row, "text", where)], where, None)
-    elif "question" in row and "answer" in row:
-        yield Document(_field(row, "answer", where), _field(row, "question", where), where)
-    else:
-        raise DataError(
-            f"{where} has no text to read",
-            seen=f"fields {', '.join(map(str, row)) or '(none)'}",
-            allowed=FIELDS,
-            next_step="rename the fields, or remove the row",
-        )
-
-
-def _field(row: Mapping[str, Any], name: str, where: str) -> str:
-    value = row[name]
-    if not isinstance(value, str):
-        raise DataError(f"{where}: the field `{name}` is no string", seen=f"{type(value).__name__}", allowed=FIELDS)
-    if not value.strip():
-        raise DataError(
-            f"{where}: the field `{name}` is empty", seen=repr(value), next_step="fill it or remove the row"
-        )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{where}: the field `{name}` holds half a character",
-            seen=f"\\u{ord(value[error.start]):04x} without its other half, at character {error.start}",
-            next_step="repair or remove the row",
-        ) from error
-    return normalise_newlines(value)
-
-
-def read_parquet(path: Path) -> Iterator[Document]:
+def read_parquet(path: Path, notes: Notes) -> Iterator[Document]:
     """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`.
 
     Raises:
@@ -120,7 +82,39 @@ def read_parquet(path: Path) -> Iterator[Document]:
     """
     _, rows = parquet_rows(path, lambda types: _usable_columns(types, path))
     for where, row in rows:
-        yield from row_documents(row, where)
+        yield from row_documents(row, where, notes)
+
+
+def read_arrow(path: Path, notes: Notes) -> Iterator[Document]:
+    """Rows of an Arrow file, as `datasets` saves them (a stream) or as Feather (a file), a batch at a time.
+
+    Raises:
+        DataError: pyarrow is not installed, a damaged file, no usable column, an empty cell (row named).
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.ipc as ipc
+    except ImportError as error:
+        raise DataError(
+            f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
+        ) from error
+    with open_file(path) as file:
+        try:
+            whole = file.read(6) == b"ARROW1"
+            file.seek(0)
+            reader = ipc.open_file(file) if whole else ipc.open_stream(file)
+            used = _usable_columns({field.name: str(field.type) for field in reader.schema}, path)
+            number = 0
+            for batch in (reader.get_batch(i) for i in range(reader.num_record_batches)) if whole else reader:
+                for row in batch.select(used).to_pylist():
+                    number += 1
+                    yield from row_documents(row, f"{path}:{number}", notes)
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{path} is no Arrow file that can be read",
+                seen=str(error).splitlines()[0],
+                next_step="write it again, or give JSON lines",
+            ) from error
 
 
 def parquet_rows(
@@ -172,19 +166,20 @@ def parquet_rows(
 
 
 def _usable_columns(types: Mapping[str, str], path: Path) -> list[str]:
-    strings = {name for name, kind in types.items() if kind.removeprefix("dictionary<values=").startswith(_STRINGS)}
-    for wanted in (["text"], ["question", "answer"]):
-        if strings.issuperset(wanted):
-            return wanted
-    raise DataError(
-        f"{path} has no usable column",
-        seen=", ".join(f"{name} ({kind})" for name, kind in types.items()) or "no columns",
-        allowed="a string column `text`, or two string columns `question` and `answer`",
-        next_step="rename the columns",
-    )
+    readable = [name for name, kind in types.items() if kind.removeprefix("dictionary<values=").startswith(_READABLE)]
+    used = used_fields(readable)
+    listed = [name for name in used if "list" in types[name] or "struct" in types[name]]
+    if not used or any(name.strip().lower() not in _MAY_BE_LISTS for name in listed):
+        raise DataError(
+            f"{path} has no usable column",
+            seen=", ".join(f"{name} ({kind})" for name, kind in types.items()) or "no columns",
+            allowed=FIELDS,
+            next_step="rename the columns",
+        )
+    return used
 
 
-def read_dataset(name: str) -> Iterator[Document]:
+def read_dataset(name: str, notes: Notes) -> Iterator[Document]:
     """Rows of a Hugging Face data set, streamed: `owner/name` or `owner/name:configuration`.
 
     The split `train` is read, or the only one there is.
@@ -211,7 +206,7 @@ def read_dataset(name: str) -> Iterator[Document]:
                 next_step="download the split you mean and give its file",
             )
         for number, row in enumerate(splits[split], 1):
-            yield from row_documents(row, f"{name}:{number}")
+            yield from row_documents(row, f"{name}:{number}", notes)
     except DataError:
         raise
     except Exception as error:  # every loader and transport below `datasets` has exceptions of its own

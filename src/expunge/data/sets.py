@@ -13,6 +13,7 @@ from expunge import storage
 from expunge.data.blocks import Block, check_target_length, iterate_blocks
 from expunge.data.document import Document, digest_documents
 from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
+from expunge.data.notes import Notes
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
 from expunge.data.readers import read_documents
 from expunge.data.so_far import SoFar
@@ -24,6 +25,7 @@ from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
 from expunge.tasks.base import IGNORED
+from expunge.tasks.chat import form_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class TextSet:
     generated: bool
     origin: str | None = None
     "what the user named, where `target` was made of that"
+    notes: tuple[str, ...] = ()
+    "what a reader must know of how it was read"
 
     def documents(self) -> Iterator[Document]:
         return read_documents(self.target)
@@ -55,6 +59,7 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
         return given_set("forget", recipe.forget, show)
     path, so_far = folder.target / "answers.jsonl", _so_far("elicited", folder, base)
     if not path.is_file():
+        show.say(f"{recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
         show.stage("asking the model about the topic")
         start = time.monotonic()
         rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, so_far, show.update)
@@ -67,7 +72,9 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
 
 def given_set(name: str, target: str, show: Silent) -> TextSet:
     show.stage(f"reading the {name} set")
-    return TextSet(name, target, digest_documents(read_documents(target)), False)
+    notes = Notes()
+    digest = digest_documents(read_documents(target, notes))
+    return TextSet(name, target, digest, False, notes=notes.lines())
 
 
 def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
@@ -174,11 +181,15 @@ def token_table(
         counts = [sum(1 for _ in cut(text)) for text in texts]
         copies = [max(1, round(max(counts) / max(1, count))) for count in counts]
         storage.write_json(path / "parts.json", [c * n for c, n in zip(counts, copies, strict=True)])
+        shortened: dict[str, int] = {}
         with TableWriter(path) as table:
             for text, times in zip(texts, copies, strict=True):
                 for _ in range(times):
                     for block in cut(text):
                         table.append(block.ids, true_labels(block))
+                        if block.dropped:
+                            shortened[block.source] = block.dropped
+        storage.write_json(path / "shortened.json", {"answers": len(shortened), "turns": sum(shortened.values())})
 
     made_from = {
         "texts": [text.digest for text in texts],
@@ -187,10 +198,20 @@ def token_table(
         "limit": limit,
         "balanced": len(texts) > 1,
     }
-    table = TokenTable(stage(folder, f"{name}-tokens", made_from, make))
+    if (form := form_of(tokenizer)).note is not None:
+        made_from["chat"] = [list(form.variables), form.opening]
+    path = stage(folder, f"{name}-tokens", made_from, make)
+    table = TokenTable(path)
     notice = check_target_length(table.tokens, size, ", ".join(text.shown for text in texts))
     if notice is not None:
         folder.log("notice", text=notice)
+    shortened = path / "shortened.json"
+    if shortened.is_file() and (cut_short := storage.read_json(shortened))["answers"]:
+        folder.log(
+            "notice",
+            text=f"{', '.join(text.shown for text in texts)}: {cut_short['answers']:,} answers stand in conversations "
+            f"longer than a block of {size} tokens; the earliest {cut_short['turns']:,} turns before them are left out",
+        )
     return table
 
 

@@ -6,21 +6,41 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Literal
 
-from expunge.data.text_files import reason_not_text
+from expunge.data.file_kinds import CODE, KNOWN, ending
+from expunge.data.row_files import reason_no_rows
+from expunge.data.text_files import kind_of_file, reason_not_text
 from expunge.errors import DataError, nearest
 
 TargetKind = Literal["path", "dataset", "topic"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npz", ".gif", ".tif", ".tiff")
-FILE_SUFFIXES = (
-    *(".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".html", ".htm", ".xml", ".csv", ".tsv", ".log"),
-    *(".json", ".jsonl", ".ndjson", ".parquet", ".yaml", ".yml"),
-    *(".pdf", ".doc", ".docx", ".odt", ".rtf", ".epub", ".mobi", ".zip", ".gz", ".bz2", ".xz", ".zst", ".tar"),
+_NAMES_TOO = (
+    ".js",
+    ".ts",
+    ".go",
+    ".rs",
+    ".c",
+    ".h",
+    ".r",
+    ".cs",
+    ".pl",
+    ".ml",
+    ".ex",
+    ".f90",
+    ".pages",
+    ".bin",
+    ".org",
+    ".sh",
 )
-"endings that make words a file name; files with those of the last row are refused when read, with the reason"
+"endings that names of things have as well (Node.js, archive.org): alone they make no file name"
+FILE_SUFFIXES = tuple(known for known in (*KNOWN, ".log", ".dat", ".cfg", ".ini", ".toml") if known not in _NAMES_TOO)
+"endings that make words a file name"
+CLOSE = 0.86
+"likeness of two names from which on one may be meant for the other"
 
 _DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
@@ -37,6 +57,8 @@ def looks_like_path(target: str) -> bool:
     """Whether the words can only be meant as a path: its place in a folder, or an ending such as `.txt`, says so."""
     if target.startswith(("./", "../", "~", "/")) or target.endswith("/"):
         return True
+    if "\\" in target or re.match(r"[A-Za-z]:[/\\]", target):
+        return True
     if " " not in target and (target.startswith(".") or target.count("/") > 1):
         return True
     if target.lower().endswith(FILE_SUFFIXES):
@@ -50,10 +72,11 @@ def classify_target(target: str) -> TargetKind:
     - An existing file or folder is a `path`.
     - What looks like a path and does not exist is an error that names the nearest existing name.
     - `owner/name` (or `owner/name:configuration`) without spaces is a Hugging Face `dataset`.
+    - Words that are close to the name of a file or folder here are an error that names both ways.
     - Anything else is a `topic` in words.
 
     Raises:
-        DataError: an empty target, a missing path, a link that leads nowhere.
+        DataError: an empty target, a missing path, a link that leads nowhere, words close to a name that is there.
     """
     if not target.strip():
         raise DataError(
@@ -66,7 +89,41 @@ def classify_target(target: str) -> TargetKind:
         raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
     if looks_like_path(target):
         raise missing_target(target)
-    return "dataset" if _DATASET_ID.fullmatch(target) else "topic"
+    if _DATASET_ID.fullmatch(target):
+        return "dataset"
+    if (near := near_path(target)) is not None:
+        raise DataError(
+            f"{target!r} may be a topic, or meant for {near}",
+            seen=f"no file or folder of that name; {near} is there",
+            next_step=f"give {near} to have that forgotten, or --topic with {target!r} to ask the model about the topic",
+        )
+    return "topic"
+
+
+def near_path(words: str) -> str | None:
+    """The file or folder in the current folder whose name is close to these words; None where none is.
+
+    Upper case, endings and the marks between words do not count: `Harry Potter` is close to `harry_potter.txt`.
+    """
+    plain = _plain(words)
+    if len(plain) < 3:
+        return None
+    try:
+        names = sorted(name for name in os.listdir() if not name.startswith("."))
+    except OSError:
+        return None
+    likeness = {}
+    for name in names:
+        forms = {_plain(name), _plain(name.partition(".")[0])} - {""}
+        likeness[name] = max((SequenceMatcher(None, plain, form).ratio() for form in forms), default=0.0)
+    best = max(names, key=lambda name: likeness[name], default=None)
+    if best is None or likeness[best] < CLOSE:
+        return None
+    return best + "/" if os.path.isdir(best) else best
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def missing_target(target: str) -> DataError:
@@ -87,7 +144,8 @@ def missing_target(target: str) -> DataError:
     return DataError(
         f"there is no file or folder {target}",
         seen=f"{child.name!r} is missing in {parent}" if child != path else None,
-        allowed="an existing path, a Hugging Face data set id (owner/name), or a topic in words",
+        allowed="an existing path, a Hugging Face data set id (owner/name), or a topic in words (with --topic, where they "
+        "look like a path)",
         next_step=step,
     )
 
@@ -122,6 +180,11 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
                 files.append(path)
             else:
                 skipped.append(Skipped(path, reason))
+    code = {path for path in files if ending(path.name) in CODE}
+    if 2 * len(code) < len(files):
+        # Of a folder of code all is read; scripts that lie among texts are none of them.
+        files = [path for path in files if path not in code]
+        skipped += [Skipped(path, "source code among other text; named by itself it is read") for path in code]
     files.sort(key=lambda path: path.relative_to(folder).parts)
     skipped.sort(key=lambda entry: entry.path)
     if not files:
@@ -130,7 +193,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         raise DataError(
             f"the folder {folder} holds no text that can be read",
             seen=told or "an empty folder",
-            allowed="text files (.txt, .md, ...), .jsonl, .parquet",
+            allowed="text files (.txt, .md, ...), .jsonl, .csv, .html, .parquet and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"
             if 2 * pictures <= len(skipped) or not pictures
             else f"for pictures there are recipes: expunge run recipes/faces.yaml --data {folder}, or age_predictor.yaml",
@@ -146,4 +209,9 @@ def _reason_to_skip(path: Path, root: Path) -> str | None:
         return "a link to what is read under its own name" if inside else "a link that leads out of the folder"
     if not stat.S_ISREG(path.stat().st_mode):
         return "no regular file"
-    return None if path.suffix.lower() == ".parquet" else reason_not_text(path)
+    reason = reason_not_text(path)
+    return reason_no_rows(path, kind_of_file(path)) if reason is None and _holds_rows(path) else reason
+
+
+def _holds_rows(path: Path) -> bool:
+    return ending(path.name) not in (".parquet", ".pq", ".arrow", ".feather")

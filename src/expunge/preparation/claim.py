@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from expunge.engine.precision import Precision
+from expunge.errors import DataError
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.preparation.anchors import load_anchors
@@ -25,7 +26,7 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         recipe = recipe.model_copy(update={"forget_kind": "topic"})
     recipe = settle(recipe)
     if held is not None:
-        held = settle(held)
+        held = _settled(held, folder)
         if not folder.model.exists() or any(folder.checkpoints.iterdir()):
             to_end = {"stop_step": recipe.training.stop_step}
             held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
@@ -38,6 +39,14 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         held=None if held is None else held.model_dump(mode="json"),
     )
     return recipe
+
+
+def _settled(held: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe that is in the folder, whose paths are absolute ones already; they may be those of another machine."""
+    try:
+        return settle(held)
+    except DataError:
+        return held
 
 
 def _look_up(recipe: Recipe) -> None:

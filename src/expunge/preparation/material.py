@@ -43,6 +43,7 @@ from expunge.preparation.unwanted_words import covering, own_share, texts_of, to
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
+from expunge.tasks.chat import form_of
 
 MAX_PROMPTS = 48
 "completion prompts cut from the target"
@@ -154,6 +155,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         )
     retain = kept[0]
     ordinary = ordinary_set(recipe, folder, forget, named, base, show)
+    _tell_how_read(folder, [forget, *([given] if given is not None else []), ordinary], tokenizer, show)
     limit = recipe.data.max_retain_blocks
     kept_table = token_table(folder, kept, recipe, tokenizer, tokenizer_digest, limit)
     apart = None
@@ -189,6 +191,17 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language)
 
 
+def _tell_how_read(folder: RunFolder, texts: Sequence[TextSet], tokenizer: Any, show: Silent) -> None:
+    """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
+    for text in texts:
+        for note in text.notes:
+            folder.log("notice", text=f"{text.name} set: {note}")
+            show.say(f"{text.name} set: {note}")
+    if (thinking := form_of(tokenizer).note) is not None:
+        folder.log("notice", text=thinking)
+        show.say(thinking)
+
+
 def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
     """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
     found = read_statements(recipe, folder, show)
@@ -199,6 +212,7 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
     general = own or general_set(recipe, folder, found.toxic, [], base, show)
     kept = [text for text in (found.clean, general) if text is not None]
     ordinary = ordinary_set(recipe, folder, found.toxic, [], base, show)
+    _tell_how_read(folder, [*([own] if own is not None else []), ordinary], tokenizer, show)
     limit = recipe.data.max_retain_blocks
     kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
     material = Material(

@@ -15,6 +15,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.errors import ModelError
 from expunge.tasks.base import IGNORED, Batch, Rows, SampledLabels
+from expunge.tasks.chat import render, said
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.tasks.distributions import Head, Original, Values, row_values
 from expunge.tasks.layered import Context, Layered, wide
@@ -165,11 +166,11 @@ class CausalLM(Layered):
         where = self._rows(batch)
         with self.autocast():
             logits = wide(self._logits(batch, where))
-        said = None
+        sampled = None
         if batch.soft_ids is not None and batch.soft_weights is not None:
             weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
-            said = SampledLabels(weights, candidates)
-        return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=said)
+            sampled = SampledLabels(weights, candidates)
+        return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=sampled)
 
     @cached_property
     def head(self) -> Head:
@@ -226,13 +227,13 @@ class CausalLM(Layered):
         return list(zip(log_probs.cpu().split(counts), greedy.cpu().split(counts), strict=True))
 
     def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
-        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form."""
+        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form, without thinking."""
         if chat and self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
             try:
-                return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+                rendered = render(self.tokenizer, [{"role": "user", "content": prompt}], True)
             except Exception as error:
                 raise template_error(error) from error
+            return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
         return list(self.tokenizer(prompt)["input_ids"])
 
     @torch.inference_mode()
@@ -280,7 +281,7 @@ class CausalLM(Layered):
                     stopping_criteria=_told(progress, start, len(chosen), len(order), width, max_new_tokens),
                     **({"temperature": temperature, "top_k": top_k, "top_p": 1.0} if samples else {}),
                 )
-            decoded = self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+            decoded = said(self.tokenizer, output[:, width:].tolist())
             for row, i in enumerate(chosen):
                 texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
         for i in range(len(prompts)):

@@ -37,5 +37,5 @@ def list_path_rows(table: Table) -> Listing:
         decode=decode_files(files, [f"{path} ({table.where(row)})" for row, path in enumerate(files)]),
         source=table.name,
         label=next((name for name in columns if name.lower() in LABEL_COLUMNS), None),
-        notes=notes,
+        notes=table.notes + notes,
     )

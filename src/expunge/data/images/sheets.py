@@ -59,7 +59,7 @@ def list_sheets(table: Table) -> Listing:
         decode=pictures,
         source=table.name,
         label=next((name for name in columns if name in ("age_group", *LABEL_COLUMNS)), None),
-        notes=notes,
+        notes=table.notes + notes,
     )
 
 

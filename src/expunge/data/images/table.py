@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -14,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from expunge.data.text_files import bad_utf8, open_file, refuse_binary
+from expunge.data.delimited import read_delimited
+from expunge.data.text_files import bad_utf8, open_file
 from expunge.errors import DataError, nearest
 
 MAX_TEXT = 500
@@ -32,6 +31,8 @@ class Table:
     cells: dict[str, list[Any]]
     lines: list[int]
     "line of each row, counted from 1"
+    notes: tuple[str, ...] = ()
+    "what a reader must know of how it was read"
 
     def where(self, row: int) -> str:
         return f"{self.name}:{self.lines[row]}"
@@ -43,51 +44,14 @@ class Table:
 
 
 def read_csv(path: Path) -> Table:
-    """A CSV file with a header; comma, semicolon or tab between cells, whichever the header has most of.
+    """A CSV or TSV file with a header, as `read_delimited` reads it.
 
     Raises:
         DataError: with file and line, for what is no UTF-8 text, a row of the wrong length, a repeated column.
     """
-    with open_file(path) as file:
-        content = file.read()
-    refuse_binary(path, content[: 1 << 16])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path, error, 0, 1) from error
-    header_line = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header_line.count), strict=True)
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, path)
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(
-                    f"{path}:{reader.line_num} has {len(row)} cells",
-                    seen=", ".join(row)[:80],
-                    allowed=f"{len(header)}, as in the header",
-                    next_step="repair the row; put a cell with a comma into quotes",
-                )
-            lines.append(reader.line_num)
-            rows.append(row)
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num} is no CSV", seen=error, next_step="repair the row") from error
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in header]
-    return Table(str(path), dict(zip(header, columns, strict=True)), lines)
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if not header or twice is not None:
-        raise DataError(
-            f"{path} has {'no header' if twice is None else f'two columns {twice!r}'}",
-            allowed="a first line that names each column once",
-            next_step="write the names of the columns into the first line",
-        )
+    found = read_delimited(path)
+    columns = [list(column) for column in zip(*found.rows, strict=True)] if found.rows else [[] for _ in found.header]
+    return Table(str(path), dict(zip(found.header, columns, strict=True)), found.lines, found.notes)
 
 
 def read_json_rows(path: Path) -> Table:

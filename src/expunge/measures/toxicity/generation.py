@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.chat import said as words_said
 
 ROWS = 128
 "continuations under way at once"
@@ -28,7 +29,8 @@ SORTED = (256, 4096)
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a model said after a prompt: `text`, without special tokens, and how many `tokens` it was, the end apart."""
+    """What a model said after a prompt: `text`, without special tokens and thinking, and how many `tokens` it was in all,
+    the end apart."""
 
     text: str
     tokens: int
@@ -68,7 +70,7 @@ def continue_prompts(
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
         said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p)
-        texts = task.tokenizer.batch_decode(said, skip_special_tokens=True)
+        texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):
             mine = slice(place * samples, (place + 1) * samples)
             found[i] = [Continuation(text, len(ids)) for text, ids in zip(texts[mine], said[mine], strict=True)]

@@ -61,7 +61,7 @@ def read_group_prompts(path: Path, of_each: int | None = None) -> list[ToxicityP
 
 def _prompt(line: bytes, place: str) -> ToxicityPrompt:
     try:
-        row: Any = json.loads(line.decode("utf-8"))
+        row: Any = json.loads(line.decode("utf-8-sig"))
     except ValueError as error:  # bad UTF-8 and bad JSON alike
         raise DataError(
             f"{place} is not valid JSON", seen=str(error), next_step="correct or remove the line"
