@@ -10,9 +10,10 @@ from torch import Tensor
 from expunge.errors import RecipeError
 from expunge.methods.discovery import make_method
 from expunge.methods.spunge import ties, trim
-from expunge.methods.steering import Steering, probe
+from expunge.methods.steering import probe
 from expunge.methods.task_vector_negation import layered, without
 from expunge.tasks.clusters import k_means
+from expunge.tasks.structure import Writer
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -117,19 +118,32 @@ def test_a_probe_is_where_its_gradient_is_zero() -> None:
     assert float((toxic @ direction).mean() - (clean @ direction).mean()) > 0
 
 
-def test_a_layer_no_longer_writes_along_its_direction() -> None:
-    method = make_method({"name": "steering", "first_layer": 1})
-    assert isinstance(method, Steering)
-    directions = torch.nn.functional.normalize(drawn(3, 4), dim=1)
-    weight, name = drawn(4, 6, seed=3), "model.layers.2.mlp.down_proj.weight"
-    after = method.without(name, weight, directions, 1.0)
-    assert float((directions[2] @ after).abs().max()) < 1e-12
-    halfway = method.without(name, weight, directions, 0.5)
-    torch.testing.assert_close(directions[2] @ halfway, 0.5 * (directions[2] @ weight))
-    bias = method.without("model.layers.2.mlp.down_proj.bias", drawn(4, seed=4), directions, 1.0)
-    assert float(directions[2] @ bias) == pytest.approx(0, abs=1e-12)
-    for other in ("model.layers.0.mlp.down_proj.weight", "model.layers.2.mlp.up_proj.weight", "lm_head.weight"):
-        assert method.without(other, weight, directions, 1.0) is weight
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_weight_no_longer_writes_along_its_direction(axis: int) -> None:
+    """Of three experts' matrices, whichever axis holds the stream; half of it at half the scale."""
+    direction = torch.nn.functional.normalize(drawn(4), dim=0)
+    shape = [3, 5, 6]
+    shape[axis] = 4
+    weight, writer = drawn(*shape, seed=3), Writer("experts", axis, None, False, False)
+    along = weight.movedim(axis, -1) @ direction
+    after = writer.without(weight, direction, 1.0).movedim(axis, -1)
+    assert float((after @ direction).abs().max()) < 1e-12
+    torch.testing.assert_close(after, weight.movedim(axis, -1) - along[..., None] * direction)
+    halfway = writer.without(weight, direction, 0.5).movedim(axis, -1)
+    torch.testing.assert_close(halfway @ direction, 0.5 * along)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.RMSNorm, torch.nn.LayerNorm])
+def test_behind_a_norm_what_is_removed_is_what_the_norm_makes_the_direction_of(kind: type) -> None:
+    direction = torch.nn.functional.normalize(drawn(6), dim=0)
+    norm = kind(6).double()
+    with torch.no_grad():
+        norm.weight.copy_(drawn(6, seed=5))
+    weight, inputs = drawn(6, 4, seed=3), drawn(7, 4, seed=4)
+    after = Writer("matrix", 0, norm, False, False).without(weight, direction, 1.0)
+    with torch.no_grad():
+        assert float((norm(inputs @ weight.T) @ direction).abs().min()) > 1e-3
+        assert float((norm(inputs @ after.T) @ direction).abs().max()) < 1e-12
 
 
 def test_clusters_that_lie_apart_are_found() -> None:

@@ -127,7 +127,7 @@ class Steering(Method):
                     seen=f"{left:.0%} of what it adds along the direction is left without it; changed: "
                     + (", ".join(each.name for each in writers[layer]) or "nothing"),
                     allowed="layers that add the outputs of matrices, or their norm, to the stream",
-                    next_step="use another method, such as task_vector_negation; or name the weights that are to be changed all "
+                    next_step="use another method, such as task_vector_negation; or name weights that are to be changed all "
                     "the same: --method.weights REGULAR_EXPRESSION",
                 )
 

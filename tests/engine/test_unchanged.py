@@ -1,0 +1,38 @@
+"""A method that changed no weight raises, whatever kind of model it was given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from expunge.engine.unchanged import must_change
+from expunge.errors import UnchangedError
+from small_images import tiny_resnet
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_smallest_change_is_one_and_none_is_none(dtype: torch.dtype) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Linear(3, 2)).to(dtype)
+    with pytest.raises(UnchangedError, match="the method ssd changed no weight") as caught, must_change(model, "ssd"):
+        model[0].weight.data.mul_(1.0)
+    assert caught.value.seen == "4 weights, all as they were"
+    weight = model[1].bias.data
+    with must_change(model, "ssd"):
+        weight[1] = torch.nextafter(weight[1], torch.tensor(9.0, dtype=dtype))
+    with must_change(model, "ssd"):
+        model[0].weight.data = model[0].weight.data.flip(1)
+
+
+def test_other_weights_are_a_change_and_running_figures_are_none() -> None:
+    model = tiny_resnet()
+    model = getattr(model, "model", model)
+    with pytest.raises(UnchangedError), must_change(model, "fine_tune"):
+        model.train()(torch.randn(4, 3, 32, 32))
+    head = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    with must_change(head, "boundary_expand"):
+        head[0] = torch.nn.Linear(3, 3)
+
+
+def test_an_error_of_the_method_stays_its_own() -> None:
+    with pytest.raises(ZeroDivisionError), must_change(torch.nn.Linear(2, 2), "ssd"):
+        raise ZeroDivisionError
