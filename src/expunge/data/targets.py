@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from expunge.data.data_cards import REASON, apart
 from expunge.data.text_files import reason_not_text
 from expunge.errors import DataError, nearest
 
@@ -96,7 +97,8 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     """The files below a folder that can be read as text or rows, sorted, and the entries left out with the reason.
 
     Hidden entries, links (whether they lead outside or to what is read anyway), devices, empty and binary files are
-    left out: what a folder seems to hold is what is read.
+    left out: what a folder seems to hold is what is read. So are files that only describe a data set, such as its README
+    and licence, unless there is nothing else.
 
     Raises:
         DataError: a folder or file that may not be read, or a folder in which nothing can be read.
@@ -124,6 +126,8 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
                 skipped.append(Skipped(path, reason))
     files.sort(key=lambda path: path.relative_to(folder).parts)
     skipped.sort(key=lambda entry: entry.path)
+    files, cards = apart(files)
+    skipped += [Skipped(path, REASON) for path in cards]
     if not files:
         told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
         pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)

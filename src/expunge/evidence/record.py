@@ -102,6 +102,7 @@ def make_record(
     oracle: dict[str, float] | None,
     license_name: str | None,
     warnings: Sequence[str],
+    inputs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of `record.json`.
 
@@ -110,6 +111,7 @@ def make_record(
     Args:
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
+        inputs: of each set that was given, the files that were read and those that were not.
     """
     # through the class, so that a threshold that came with a later version is one that was not set
     thresholds = Verdict(**trained.get("thresholds", recipe.verdict.model_dump())).model_dump()
@@ -136,6 +138,7 @@ def make_record(
         "stopped": trained["stopped"],
         "method": method,
         "sets": sets,
+        "inputs": list(inputs),
         "versions": used,
         "digests": digests,
         "license": license_name,
