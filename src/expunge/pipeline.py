@@ -35,6 +35,7 @@ from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import ModelSource, digest_model, find_model
 from expunge.preparation.claim import claim
 from expunge.preparation.hidden import hidden_states
+from expunge.preparation.inputs_read import inputs_read
 from expunge.preparation.known import know
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
 from expunge.preparation.original import with_original
@@ -355,6 +356,7 @@ def finish(
         },
         trained=trained,
         license_name=source.license,
+        inputs=inputs_read(sets),
         warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
     )
     storage.write_json(folder.record, record if front is None else record | {"front": front})

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_generator_methods as generators
+import test_image_methods as classifiers
 import torch
 from torch import Tensor
 
 import expunge
-import test_generator_methods as generators
-import test_image_methods as classifiers
 from expunge import generator_pipeline, image_pipeline
 from expunge.engine.classifier import unlearn
 from expunge.engine.precision import found_device

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from case import Case
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import expunge
-from case import Case
 from expunge import image_pipeline as pipeline
 from expunge.errors import DataError, ModelError
 from expunge.image_recipe import ImageRecipe, make_image_recipe

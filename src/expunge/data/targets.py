@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Literal
 
+from expunge.data.data_cards import REASON, apart
 from expunge.data.file_kinds import CODE, KNOWN, ending
 from expunge.data.row_files import reason_no_rows
 from expunge.data.text_files import kind_of_file, reason_not_text
@@ -154,7 +155,8 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     """The files below a folder that can be read as text or rows, sorted, and the entries left out with the reason.
 
     Hidden entries, links (whether they lead outside or to what is read anyway), devices, empty and binary files are
-    left out: what a folder seems to hold is what is read.
+    left out: what a folder seems to hold is what is read. So are files that only describe a data set, such as its README
+    and licence, unless there is nothing else.
 
     Raises:
         DataError: a folder or file that may not be read, or a folder in which nothing can be read.
@@ -187,6 +189,8 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         skipped += [Skipped(path, "source code among other text; named by itself it is read") for path in code]
     files.sort(key=lambda path: path.relative_to(folder).parts)
     skipped.sort(key=lambda entry: entry.path)
+    files, cards = apart(files)
+    skipped += [Skipped(path, REASON) for path in cards]
     if not files:
         told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
         pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)

@@ -28,17 +28,36 @@ TooFew = Literal["merge", "drop", "refuse"]
 
 
 @dataclass(slots=True)
+class Source:
+    """Where statements were read.
+
+    Attributes:
+        source: what the user named.
+        folder: that the files lie in; None of a data set of the hub.
+        read: tables of statements.
+        unread: other files, with the reason.
+    """
+
+    source: str
+    folder: Path | None
+    read: list[Path] = field(default_factory=list)
+    unread: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class ToxicText:
     """What was read: statements to forget and to keep, in the order of the files.
 
     Attributes:
         toxic, clean: the statements; a rewrite of a toxic one is with it, and not among `clean`.
         notes: what a reader of the scores must know: files passed over, groups merged.
+        sources: the files that were read, and those that were not.
     """
 
     toxic: list[Statement] = field(default_factory=list)
     clean: list[Statement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
 
     def digest(self) -> str:
         """sha256 (hex) of every statement, its label, group and rewrite, in order."""
@@ -63,11 +82,18 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     found = ToxicText()
     passed: list[str] = []
     for source in sources:
+        place = Path(source).expanduser()
+        files = Source(source, (place if place.is_dir() else place.parent) if place.exists() else None)
+        found.sources.append(files)
+        if place.is_dir():
+            files.unread += _no_tables(place)
         for name, columns, rows in _tables(source, found.notes):
             kind = kind_of(columns, name)
             if kind is None:
                 passed.append(f"{Path(name).name} ({'prompts' if PROMPT in columns else 'another kind of table'})")
+                files.unread.append((Path(name), "prompts" if PROMPT in columns else "another kind of table"))
                 continue
+            files.read.append(Path(name))
             for each in statements(rows, kind):
                 (found.toxic if each.toxic else found.clean).append(each)
     if passed:
@@ -107,6 +133,14 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
             columns, rows = list(table.cells), _rows(table)
             notes += table.notes
         yield str(file), columns, rows
+
+
+def _no_tables(folder: Path) -> list[tuple[Path, str]]:
+    """Files of a folder that are no tables, sorted, with the reason why they are not read."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix.lower() not in TABLES]
+    hidden = [file for file in sorted(folder.rglob("*")) if file.is_file() and _hidden(file, folder)]
+    others = [(file, f"no table ({', '.join(TABLES)})") for file in files if not _hidden(file, folder)]
+    return sorted([*others, *((file, "hidden") for file in hidden)])
 
 
 def _hidden(file: Path, folder: Path) -> bool:
@@ -168,7 +202,7 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
         note = f"groups with fewer than {least} toxic statements merged with those of no group: {named}"
     if not toxic:
         raise DataError("no group has enough toxic statements", seen=named, next_step=choices)
-    return ToxicText(toxic, found.clean, [*found.notes, note])
+    return ToxicText(toxic, found.clean, [*found.notes, note], found.sources)
 
 
 def choose(

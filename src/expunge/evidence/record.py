@@ -114,6 +114,7 @@ def make_record(
     oracle: dict[str, float] | None,
     license_name: str | None,
     warnings: Sequence[str],
+    inputs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of `record.json`.
 
@@ -123,6 +124,7 @@ def make_record(
         language: of the forget set, as `Language.row` says it.
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
+        inputs: of each set that was given, the files that were read and those that were not.
     """
     # through the class, so that a threshold that came with a later version is one that was not set
     thresholds = Verdict(**trained.get("thresholds", recipe.verdict.model_dump())).model_dump()
@@ -150,6 +152,7 @@ def make_record(
         "method": method,
         "sets": sets,
         "language": language,
+        "inputs": list(inputs),
         "versions": used,
         "digests": digests,
         "license": license_name,

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from expunge.report import answers, figures, numbers, probes, wording
 from expunge.report.contents import Contents
+from expunge.report.inputs import inputs, left_out
 from expunge.report.scores_table import rows, without_details, worst
 from expunge.report.sizes import sizes
 from expunge.report.toxicity import toxicity_part
@@ -31,6 +32,7 @@ def language_parts(contents: Contents) -> dict[str, Any]:
         "has_retain_loss": any(
             row.get(key) is not None for row in contents.steps for key in ("retain_loss", "retain_truth")
         ),
+        "inputs": inputs(contents),
         "cost": _cost(contents),
     }
 
@@ -48,7 +50,7 @@ def _asked_and_done(contents: Contents) -> str:
     if (share := cost.get("share_of_retraining")) is not None:
         text += f", on {numbers.share(share, 0)} of the tokens that training without the forget set took"
     text += "."
-    text += sizes(sets, ("documents", "blocks", "tokens"))
+    text += sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
     if not contents.recipe.get("retain"):
         text += (
             " What is kept are the clean statements of the same data."

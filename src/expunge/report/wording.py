@@ -63,6 +63,7 @@ MISSING = {
     "answers": "No answers were recorded, so there is nothing to set side by side.",
     "probes": "No probe prompts were followed during unlearning, so there are no token probabilities over steps.",
     "steps": "No training steps were recorded: the method does not train, or unlearning has not begun.",
+    "inputs": "Which files were read was not recorded, or the sets were written by the model itself.",
     "scores": "There are no scores: the run has not finished measuring.",
     "after": "The model after unlearning has not been measured: every figure here is of the model before.",
     "retain_loss": "The loss on the retain set was not recorded during unlearning.",
