@@ -113,6 +113,7 @@ def evaluate_run(folder: RunFolder, more: More, show: Silent | None = None) -> l
     try:
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
+            folder.refuse_moved(recipe.model_dump(mode="json"))
             source = find_model(recipe.model, recipe.revision)
             base = LazyModel(source, precision)
             sets = _sets_of(made_from, recipe, folder, base, show)
@@ -161,6 +162,7 @@ def evaluate_model(model: str, recipe_path: Path, more: More, show: Silent | Non
     try:
         with interruptible("run the same command again: it goes on"), folder.locked():
             precision = Precision(recipe.training.bf16)
+            folder.refuse_moved(recipe.model_dump(mode="json"))
             base = LazyModel(find_model(recipe.model, recipe.revision), precision)
             found = pipeline.trained_model(folder)
             sets = _sets_of(found[1] if found else None, recipe, folder, base, show)

@@ -67,6 +67,7 @@ def run(recipe: GeneratorRecipe, out: str | Path, show: Silent | None = None) ->
     if recipe.evaluation.front:
         knob(recipe)
     try:
+        folder.refuse_moved(recipe.model_dump(mode="json"))
         folder.refuse_base(None if recipe.model in NEW else named_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             corruption = corruption_of(recipe)

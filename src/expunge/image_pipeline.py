@@ -69,6 +69,7 @@ def run(recipe: ImageRecipe, out: str | Path, show: Silent | None = None) -> Run
     folder, method = RunFolder(out), make_method(recipe.method, "image_classifier", "sharded_classifier")
     refuse_unfit(recipe, method)
     try:
+        folder.refuse_moved(recipe.model_dump(mode="json"))
         folder.refuse_base(None if recipe.model in NEW else named_folder(recipe.model))
         with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
             show.stage("reading the pictures")

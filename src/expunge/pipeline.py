@@ -72,6 +72,7 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
     try:
         with interruptible(f"run the same command again: it goes on in {folder.path}"):
             precision = Precision(recipe.training.bf16)
+            folder.refuse_moved(recipe.model_dump(mode="json"))
             source = find_model(recipe.model, recipe.revision)
             folder.refuse_base(source.folder)
             with folder.held():

@@ -189,6 +189,29 @@ class RunFolder:
                 )
         storage.write_text(self.recipe, text)
 
+    def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
+        """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
+
+        Args:
+            recipe: what is to be run, as JSON values.
+        """
+        if not self.recipe.is_file():
+            return
+        content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+        held = dict(_texts(content, ""))
+        gone = {
+            name: value
+            for name, value in _texts(recipe, "")
+            if held.get(name) == value and os.path.isabs(value) and not os.path.lexists(value)
+        }
+        if gone:
+            raise RunError(
+                f"{self.recipe} names what is not here",
+                seen="; ".join(f"{name}: {value}" for name, value in gone.items()),
+                next_step=f"if this folder comes from another machine, write the new paths into {self.recipe} and go on: "
+                f"expunge run {self.recipe} --out {self.path}",
+            )
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
@@ -283,6 +306,15 @@ def differences(one: Any, other: Any, name: str) -> list[str]:
         return [name] if one != other else []
     keys = dict.fromkeys([*other, *one])
     return [found for key in keys for found in differences(one.get(key), other.get(key), f"{name}.{key}")]
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Every text in a recipe, by its dotted field."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, str):
+        yield name, value
 
 
 def _value(recipe: Mapping[str, Any], dotted: str) -> Any:

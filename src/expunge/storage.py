@@ -66,7 +66,7 @@ def _storage_error(path: Path, error: OSError, elsewhere: str | None) -> Storage
     if error.filename is None and error.errno not in _WRITING:
         return StorageError(f"reading or writing failed while {path} was made", seen=seen, next_step=again)
     step = _WRITING.get(error.errno or 0, again)
-    if elsewhere is not None and "--out" in step:
+    if elsewhere is not None and step is not _FULL:
         step = elsewhere
     return StorageError(f"cannot write {path}", seen=seen, next_step=step)
 

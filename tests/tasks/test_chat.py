@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from expunge.tasks.chat import form_of, render, said, switched_off, without_thinking
+from expunge.tasks.chat import form_of, render, said, switched_off
+from expunge.thinking import without_thinking
 
 TURNS = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 ASK = "{% if add_generation_prompt %}<|im_start|>assistant\n"

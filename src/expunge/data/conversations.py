@@ -14,7 +14,7 @@ from expunge.data.document import Document, Turn
 from expunge.data.notes import Notes
 from expunge.data.text_files import normalise_newlines
 from expunge.errors import DataError
-from expunge.tasks.chat import without_thinking
+from expunge.thinking import without_thinking
 
 LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 "fields that hold a conversation"

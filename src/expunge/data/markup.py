@@ -105,13 +105,8 @@ def _hidden(tag: object) -> bool:
 
 
 def _decoded(content: bytes, path: Path) -> str:
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if content.startswith(mark):
-            return content.decode(name, errors="replace")
+    if content.startswith(codecs.BOM_UTF8):
+        return content.decode("utf-8-sig", errors="replace")
     named = _CHARSET.search(content[:4096])
     told = named.group(1).decode("ascii").lower() if named else "utf-8"
     try:

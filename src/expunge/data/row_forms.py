@@ -11,7 +11,7 @@ from expunge.data.document import Document, Turn
 from expunge.data.notes import Notes
 from expunge.data.text_files import documents_of, normalise_newlines
 from expunge.errors import DataError
-from expunge.tasks.chat import without_thinking
+from expunge.thinking import without_thinking
 
 TEXTS = ("text", "content", "document", "passage", "article", "story")
 "fields that hold a passage; the first one counts"

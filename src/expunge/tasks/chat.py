@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from expunge.thinking import CHANNEL, MARKS, without_thinking
+
 OFF: Mapping[str, Any] = {
     "enable_thinking": False,
     "thinking": False,
@@ -25,25 +27,8 @@ OFF: Mapping[str, Any] = {
 "variables of chat templates that switch thinking off"
 EFFORT = "reasoning_effort"
 "a variable of chat templates that says how much is thought: `none` where the template knows that, else `low`"
-MARKS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<reasoning>", "</reasoning>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("◁think▷", "◁/think▷"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-)
-"what stands around thinking"
-CHANNEL = "<|channel|>"
-FINAL = "final"
-"the channel of an answer, where a model speaks in channels (gpt-oss: analysis, commentary, final)"
-
 _ANSWER = "An answer."
 _QUESTION = "A question?"
-_CONTROL = re.compile(r"<\|[^|<>]{1,40}\|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,31 +156,6 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: bool) -> 
     """
     form = form_of(tokenizer)
     return _apply(tokenizer, messages, ask, form.variables) + (form.opening if ask else "")
-
-
-def without_thinking(text: str) -> str:
-    """A text without what stands in marks of thinking.
-
-    Thinking whose end is missing (the model was stopped) goes up to the end of the text; thinking whose beginning is
-    missing (it stood in the prompt) goes from the beginning of it.
-    """
-    found = text
-    for begin, end in MARKS:
-        if begin not in found and end not in found:
-            continue
-        found = re.sub(rf"{re.escape(begin)}.*?(?:{re.escape(end)}|\Z)\s*", "", found, flags=re.DOTALL)
-        found = found.rpartition(end)[2].lstrip() if end in found else found
-    if CHANNEL in found:
-        found = _final(found)
-    return found
-
-
-def _final(text: str) -> str:
-    """What is said in the last channel `final`; nothing where only others are there."""
-    before, *channels = text.split(CHANNEL)
-    said = [each.partition("<|message|>")[2] for each in channels if each.lstrip().startswith(FINAL)]
-    kept = said[-1] if said else ("" if not _CONTROL.sub("", before).strip() else before)
-    return _CONTROL.split(kept)[0]
 
 
 def said(tokenizer: Any, tokens: Sequence[Sequence[int]]) -> list[str]:

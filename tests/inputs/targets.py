@@ -1,0 +1,64 @@
+"""What is typed as a target, and what is meant."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from case import Case
+
+from expunge.data.targets import classify_target
+from expunge.errors import DataError
+from expunge.preparation.places import settle
+from expunge.recipe import Recipe
+
+
+def typed(target: str, kind: str = "auto") -> Callable[[Path], str]:
+    """What a target is taken for in a folder with some books."""
+
+    def use(folder: Path) -> str:
+        (folder / "books").mkdir()
+        (folder / "harry_potter.txt").write_text("Words.")
+        (folder / "Emma by Austen").mkdir()
+        (folder / ".hidden").mkdir()
+        with contextlib.chdir(folder):
+            if kind != "auto":
+                return str(settle(Recipe(forget=target, forget_kind=kind)).forget_kind)  # type: ignore[arg-type]
+            return classify_target(target)
+
+    return use
+
+
+def is_(kind: str) -> Callable[[Any], None]:
+    def check(came: Any) -> None:
+        assert came == kind
+
+    return check
+
+
+def refused(target: str, *says: str) -> Case:
+    return Case(what=f"typed: {target}", use=typed(target), refused=DataError, says=("next:", "--topic", *says))
+
+
+CASES = [
+    refused("book", "books/"),
+    refused("Books ", "books/"),
+    refused("Harry Potter", "harry_potter.txt"),
+    refused("emma_by_austen", "Emma by Austen/"),
+    refused("harrypotter", "harry_potter.txt"),
+    refused("books\\sherlock", "there is no file or folder"),
+    refused("C:\\books", "there is no file or folder"),
+    refused("~/bookz", "there is no file or folder"),
+    refused("chat.jsonl", "there is no file or folder"),
+    refused("talk.mbox", "there is no file or folder"),
+    refused("film.srt", "there is no file or folder"),
+    refused("rows.jsonl.gz", "there is no file or folder"),
+    *(
+        Case(what=f"a topic: {topic}", use=typed(topic), expect=is_("topic"))
+        for topic in ("Hogwarts", "Sherlock Holmes", "Node.js", "archive.org", "hidden", "AC", "Jane Austen", "cooks")
+    ),
+    Case(what="a topic that is said to be one", use=typed("book", "topic"), expect=is_("topic")),
+    Case(what="a topic like a path that is said to be one", use=typed("and/or/not", "topic"), expect=is_("topic")),
+]
