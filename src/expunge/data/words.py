@@ -35,6 +35,8 @@ def _marks() -> str:
 
 
 _MARKS = _marks()
+MARK = f"[{_MARKS}]"
+"a combining mark, such as a vowel sign of Hindi"
 WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W_{_UNSPACED}]+(?:[{_MARKS}]+[^\W_{_UNSPACED}]*)*")
 "a word of letters and digits with its marks; of a script without spaces, one character with its marks"
 _LETTERS = rf"[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*"
