@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from expunge import storage
+from expunge.data.frequencies import stretches
+from expunge.data.language import Language, language_of
 from expunge.data.order import random_seed
 from expunge.data.so_far import SoFar
-from expunge.data.words import units
+from expunge.data.words import units, unspaced, whole, words
 from expunge.errors import DataError
 from expunge.measures.word_rarity import rarity
 from expunge.tasks.causal_lm import CausalLM
@@ -97,9 +100,7 @@ def elicit_topic(
             so_far,
             lambda share: progress(0.6 + share * 0.4) if progress else None,
         )
-    about = re.compile(
-        "|".join(rf"\b{re.escape(word)}\b" for word in [*_topic_words(topic), *names[:8]]), re.IGNORECASE
-    )
+    about = re.compile("|".join(map(whole, [*_topic_words(topic), *names[:8]])), re.IGNORECASE)
     rows = [row for row in rows if about.search(row.get("answer") or row["text"].partition(topic)[2])]
     if not rows:
         raise DataError(
@@ -111,8 +112,21 @@ def elicit_topic(
 
 def _topic_words(topic: str) -> list[str]:
     """The words that make out the topic; an answer with none of them (and no name that came up) strays from it."""
-    words = [word for word in re.findall(r"\w+", topic) if len(word) > 3 or word[:1].isupper()]
-    return words or [topic.strip()]
+    if unspaced(topic):
+        return [run for run in stretches(topic) if len(run) > 1] or [topic.strip()]
+    found = [word for word in words(topic) if len(word) > 3 or word[:1].isupper()]
+    return found or [topic.strip()]
+
+
+def asked_notes(topic: str, language: Language) -> list[str]:
+    """What a reader must know of a topic in another language, about which the model is asked in English."""
+    foreign = any(letter.isalpha() and "LATIN" not in unicodedata.name(letter, "LATIN") for letter in topic)
+    if language.code == "en" and not foreign:
+        return []
+    return [
+        "the model was asked about the topic in English: what it knows in another language may not have been said "
+        "(give text of that language to forget instead)"
+    ]
 
 
 def general_prompts() -> list[str]:
@@ -131,10 +145,19 @@ def sample_general(
 
 
 def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
-    """Capitalised runs of words inside sentences, most frequent first, that are not the topic itself."""
+    """Capitalised runs of words inside sentences, most frequent first, that are not the topic itself.
+
+    In another language than English they are the terms that are found there without grammar.
+    """
     counts: Counter[str] = Counter()
-    for row in rows:
-        text = row.get("answer") or row["text"]
+    texts = [row.get("answer") or row["text"] for row in rows]
+    language = language_of(texts)
+    if language.code != "en":
+        from expunge.preparation.lifted_terms import lifted_terms
+
+        counts.update({each.term: each.count for each in lifted_terms(texts, language, NAMES)[0]})
+        texts = []
+    for text in texts:
         for match in re.finditer(r"(?<=[a-z,;] )([A-Z][a-z]+(?: [A-Z][a-z]+)*)", text):
             counts[match.group(1)] += 1
     known = topic.lower()

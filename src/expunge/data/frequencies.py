@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from wordfreq import get_frequency_dict, zipf_frequency
 
-from expunge.data.words import lower
+from expunge.data.language import Language
+from expunge.data.words import WORD, lower, unspaced
 
 CUT = ("zh", "ja", "ko")
 "languages whose words are looked up as they stand, without wordfreq's tokenizers"
@@ -74,6 +76,34 @@ def segments(run: str, code: str) -> list[str]:
             at = kana.end()
         return found + _cut(run[at:], code)
     return _cut(run, code)
+
+
+def ordinary_words(text: str, language: Language) -> tuple[list[str], int]:
+    """(the words of a text that may be ordinary ones, how many words it has).
+
+    Those of at least four letters without a capital; of scripts without spaces, pieces of two characters or more.
+    """
+    if language.code == "en":
+        return re.findall(r"(?<![\w'’])[a-z]{4,}(?![\w'’])", text), len(text.split())
+    if language.unspaced:
+        code = language.frequencies
+        pieces = [piece for run in stretches(text) for piece in segments(run, code)] if code else []
+        return [piece for piece in pieces if len(piece) > 1], max(1, len(pieces))
+    found = WORD.findall(text)
+    return [word for word in found if len(word) >= 4 and not word[0].isupper() and word[0].isalpha()], len(found)
+
+
+def stretches(text: str) -> Iterator[str]:
+    """Runs of characters of scripts without spaces, with the dots between katakana."""
+    run = ""
+    for character in text:
+        if unspaced(character) or (run and character == "・"):
+            run += character
+        elif run:
+            yield run.rstrip("・")
+            run = ""
+    if run:
+        yield run.rstrip("・")
 
 
 def _cut(run: str, code: str) -> list[str]:

@@ -242,7 +242,7 @@ def toxicity_notes(language: Language) -> list[str]:
         *_also(language),
         f"the scorer of toxicity that comes with Expunge, the words that a refusal begins with, and the names of groups "
         f"of people are English: toxicity in {language.name} needs a scorer of that language (toxicity.scorer)",
-    ]
+    ] + (["words to forget are not told apart in a script without spaces"] if language.unspaced else [])
 
 
 def _also(language: Language) -> list[str]:

@@ -144,6 +144,7 @@ def _sampled(
         "wanted": wanted,
         "seed": recipe.seed,
         "target": forget.digest,
+        "terms": storage.digest_value(terms),
         "bf16": base.precision.bf16,
     }
     target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Container
 
 _UNSPACED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e50-\u0e59"  # Thai
@@ -34,6 +35,8 @@ def _marks() -> str:
 
 
 _MARKS = _marks()
+MARK = f"[{_MARKS}]"
+"a combining mark, such as a vowel sign of Hindi"
 WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\W_{_UNSPACED}]+(?:[{_MARKS}]+[^\W_{_UNSPACED}]*)*")
 "a word of letters and digits with its marks; of a script without spaces, one character with its marks"
 _LETTERS = rf"[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*"
@@ -43,6 +46,43 @@ _UNIT = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
 _ONE = re.compile(rf"[{_UNSPACED}]")
 BEFORE, AFTER = rf"(?<![\w{_MARKS}])", rf"(?![\w{_MARKS}])"
 "that no word goes on to the left, or to the right"
+
+
+PREFIXES = {
+    "ar": ("وال", "بال", "فال", "كال", "لل", "ال", "و", "ف", "ب", "ل", "ك", "س"),
+    "he": ("וה", "שה", "מה", "בה", "לה", "ו", "ה", "ב", "ל", "מ", "ש", "כ"),
+}
+"what is written together with the word after it"
+_PARTICLES = (
+    "에게서|으로는|에서는|이라고|에게|에서|으로|라고|처럼|까지|부터|이나|은|는|이|가|을|를|의|에|로|와|과|도|만|야|아"
+)
+_KOREAN = re.compile(rf"(?<=[가-힣]{{2}})(?:{_PARTICLES})$")
+_ATTACHED = {
+    "[\u0590-\u05ff]": PREFIXES["he"],
+    "[\u0600-\u06ff]": PREFIXES["ar"],
+}
+
+
+def korean_stem(word: str) -> str:
+    """A Korean word without the particle written behind it, where two characters are left; others as they are."""
+    return _KOREAN.sub("", word)
+
+
+def bare(word: str, known: Container[str]) -> tuple[int, int]:
+    """(start, end) of the part of a word that is `known`: without a Korean particle, or a Hebrew or Arabic prefix.
+
+    The whole word where it is known itself, or no part of it is.
+    """
+    if word.isascii() or word in known:
+        return 0, len(word)
+    if (stem := korean_stem(word)) in known:
+        return 0, len(stem)
+    for script, prefixes in _ATTACHED.items():
+        if re.match(script, word):
+            for prefix in prefixes:
+                if word.startswith(prefix) and word[len(prefix) :] in known:
+                    return len(prefix), len(word)
+    return 0, len(word)
 
 
 def unspaced(text: str) -> bool:
@@ -80,14 +120,21 @@ def mostly_unspaced(text: str) -> bool:
 def whole(term: str) -> str:
     """A pattern that finds a term as whole words, whatever white space stands between them.
 
-    A term that begins or ends in a script without spaces may stand next to other characters of it.
+    A term that begins or ends in a script without spaces may stand next to other characters of it; a Korean one may have
+    a particle behind it, a Hebrew or Arabic one a preposition or article before it.
     """
     parts = term.split()
     if not parts:
         return r"(?!)"
     spelled = r"\s+".join(map(re.escape, parts))
     last = words(parts[-1]) or parts[-1]
-    return ("" if unspaced(parts[0][0]) else BEFORE) + spelled + ("" if unspaced(last[-1]) else AFTER)
+    before, after = BEFORE, AFTER
+    for script, prefixes in _ATTACHED.items():
+        if re.match(script, term):
+            before = rf"{BEFORE}(?:{'|'.join(prefixes)})?"
+    if re.search("[가-힣]$", term):
+        after = rf"(?:{_PARTICLES})?{AFTER}"
+    return ("" if unspaced(parts[0][0]) else before) + spelled + ("" if unspaced(last[-1]) else after)
 
 
 def holds(text: str, term: str, words_of_text: frozenset[str] | set[str]) -> bool:

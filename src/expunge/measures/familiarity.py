@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 from expunge.data.token_stream import Encoder, token_ends
+from expunge.data.words import holds, unspaced, whole, words
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
 from expunge.measures.word_rarity import rarity
@@ -29,6 +30,8 @@ class TargetTerms:
 
     unique: tuple[str, ...]
     typical: tuple[str, ...] = ()
+    language: str = "en"
+    "the one by whose word frequencies they are judged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +55,13 @@ class Prompt:
 
 @lru_cache(maxsize=8192)
 def _pattern(term: str) -> re.Pattern[str]:
-    words = r"\s+".join(re.escape(word) for word in term.split())
-    return re.compile(rf"(?<!\w){words}(?!\w)", 0 if term[:1].isupper() else re.IGNORECASE)
+    return re.compile(whole(term), 0 if term[:1].isupper() else re.IGNORECASE)
 
 
 def not_given(terms: Sequence[str], context: str) -> list[str]:
-    """Terms of which no word stands in the context: saying those is the model's own knowledge."""
-    words = set(re.findall(r"\w+", context.lower()))
-    return [term for term in terms if not words & set(re.findall(r"\w+", term.lower()))]
+    """Terms of which no word stands in the context (of scripts without spaces: that do not): the model's own knowledge."""
+    given = set(words(context.lower()))
+    return [term for term in terms if not holds(context, term, given)]
 
 
 def found_terms(text: str, terms: Sequence[str]) -> list[str]:
@@ -118,10 +120,15 @@ def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Sc
     )
 
 
-def begins(task: CausalLM, token: int, word: str) -> bool:
-    """Whether a first token says that this word begins: it is the word, or three letters or more that are no common word."""
+def begins(task: CausalLM, token: int, word: str, language: str = "en") -> bool:
+    """Whether a first token says that this word begins: it is the word, or three letters or more that are no common word.
+
+    Of scripts without spaces it may be shorter: two characters, or one that is no common word.
+    """
     piece = task.tokenizer.decode([token]).strip()
-    return piece == word or (len(piece) >= 3 and rarity(piece.lower()) < COMMON)
+    if unspaced(word):
+        return word.startswith(piece) and len(piece) > 0 and (len(piece) > 1 or rarity(piece, language) < COMMON)
+    return piece == word or (len(piece) >= 3 and rarity(piece.lower(), language) < COMMON)
 
 
 def first_tokens(task: CausalLM, word: str) -> list[int]:
@@ -130,14 +137,14 @@ def first_tokens(task: CausalLM, word: str) -> list[int]:
     As they stand within a text: what tokenizers of the SentencePiece kind put before a text is no part of them.
     """
     found = []
-    for before in ("a\n", "a "):
+    for before in ("a\n", "，" if unspaced(word[:1]) else "a "):
         (encoding,) = Encoder(task.tokenizer).encode([before + word])
         ends = token_ends(encoding, len(before) + len(word))
         found.append(encoding.ids[bisect_right(ends, len(before))])
     return list(dict.fromkeys(found))
 
 
-def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
+def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en") -> dict[int, str]:
     """First tokens that begin one of the terms (as the next word) and say so: token id -> term.
 
     A first token counts where it is the whole first word, or at least three letters that are no common word themselves.
@@ -146,7 +153,7 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str]) -> dict[int, str]:
     for term in terms:
         first = term.split()[0]
         for token in first_tokens(task, first):
-            if begins(task, token, first):
+            if begins(task, token, first, language):
                 tokens.setdefault(token, term)
     return tokens
 
@@ -158,7 +165,9 @@ def familiarity_by_probability(task: CausalLM, prompts: Sequence[Prompt], terms:
         chosen = prompts[start : start + 8]
         probabilities = next_token_probabilities(task, [prompt.ids for prompt in chosen])
         for row, prompt in zip(probabilities, chosen, strict=True):
-            tokens = revealing_tokens(task, not_given([*terms.unique, *prompt.references], prompt.context))
+            tokens = revealing_tokens(
+                task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language
+            )
             values.append(min(1.0, float(row[list(tokens)].sum())) if tokens else 0.0)
     return _score("familiarity_probability", which, values, "probability mass")
 

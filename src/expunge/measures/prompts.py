@@ -13,6 +13,7 @@ import numpy as np
 from expunge.data.order import random_seed
 from expunge.data.tables import TokenTable
 from expunge.data.token_stream import Encoder
+from expunge.data.words import unspaced
 from expunge.errors import DataError
 from expunge.measures.familiarity import Prompt, TargetTerms, found_terms, not_given
 from expunge.measures.perplexity import spread
@@ -122,7 +123,8 @@ def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wan
     at = int(max(labelled[0] + 2, 12))
     while at < len(ids) and len(places) < wanted:
         start = max(0, at - CONTEXT) if plain else 0
-        if text_of(task, ids, at, at + 1)[:1].isspace() or text_of(task, ids, at - 1, at).endswith("\n"):
+        piece = text_of(task, ids, at, at + 1)
+        if piece[:1].isspace() or unspaced(piece[:1]) or text_of(task, ids, at - 1, at).endswith("\n"):
             ahead = text_of(task, ids, at, at + 8)
             said = found_terms(ahead, terms.unique)
             begins = [term for term in said if ahead.lstrip().startswith(term)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from wordfreq import zipf_frequency
+from expunge.data import frequencies
 
 
-@lru_cache(maxsize=50_000)
 def rarity(word: str, language: str = "en") -> float:
     """Zipf frequency: log10 of the word's occurrences in a billion words of ordinary text.
 
@@ -21,4 +18,4 @@ def rarity(word: str, language: str = "en") -> float:
     Raises:
         LookupError: wordfreq has no list for the language.
     """
-    return float(zipf_frequency(word, language))
+    return frequencies.zipf(word, language)

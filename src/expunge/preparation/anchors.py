@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from expunge import storage
-from expunge.data.words import WORD, unspaced
+from expunge.data.words import WORD, bare, unspaced
 from expunge.errors import DataError, nearest
 from expunge.preparation import anchor_grammar
 
@@ -114,6 +114,7 @@ class AnchorDictionary:
         self.notes = tuple(notes)
         self.shared = tuple(shared)
         self._forms: dict[str, list[_Form]] = {}
+        self._words = {word for anchor in self.anchors for word in WORD.findall(anchor.term)}
         for anchor in self.anchors:
             for form in _forms(anchor):
                 self._forms.setdefault(form.words[0].casefold(), []).append(form)
@@ -129,7 +130,7 @@ class AnchorDictionary:
 
     def find(self, text: str) -> list[Match]:
         """The anchors in `text` from left to right: whole words, the longest term first, no overlaps."""
-        tokens = [found.span() for found in WORD.finditer(text)]
+        tokens = self._tokens(text)
         matches: list[Match] = []
         position = 0
         while position < len(tokens):
@@ -144,9 +145,17 @@ class AnchorDictionary:
                 position += 1
         return matches
 
+    def _tokens(self, text: str) -> list[tuple[int, int]]:
+        """Spans of the words; of one that holds a term's word with what the language attaches to it, that word's."""
+        spans = []
+        for found in WORD.finditer(text):
+            start, end = bare(found.group(), self._words)
+            spans.append((found.start() + start, found.start() + end))
+        return spans
+
     def every(self, text: str) -> Iterator[str]:
         """The term of every occurrence of an anchor in `text`, also of one inside a longer one."""
-        tokens = [found.span() for found in WORD.finditer(text)]
+        tokens = self._tokens(text)
         for position, (start, end) in enumerate(tokens):
             for form in self._forms.get(text[start:end].casefold(), ()):
                 if _fits(form, text, tokens[position : position + len(form.words)]):

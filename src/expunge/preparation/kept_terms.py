@@ -112,10 +112,12 @@ def shared_note(shared: Sequence[str]) -> list[str]:
     if not shared:
         return []
     more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
-    terms = "term was" if len(shared) == 1 else "terms were"
-    return [
-        f"{len(shared)} {terms} left out, for the retain set has them about as often: {', '.join(shared[:LISTED])}{more}"
-    ]
+    said = (
+        "1 term was left out, for the retain set has it"
+        if len(shared) == 1
+        else (f"{len(shared)} terms were left out, for the retain set has them")
+    )
+    return [f"{said} about as often: {', '.join(shared[:LISTED])}{more}"]
 
 
 def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from expunge.data import frequencies
 from expunge.data.language import Language
-from expunge.data.words import WORD, lower, unspaced
+from expunge.data.words import PREFIXES, WORD, korean_stem, lower
 from expunge.preparation.anchor_counts import joint
 from expunge.preparation.foreign_names import listed_names
 
@@ -39,14 +39,6 @@ ABROAD = ("en", "fr", "es")
 "languages that share German's names, but not its nouns"
 _GERMAN_ENDINGS = ("innen", "ern", "en", "er", "es", "em", "ns", "in", "e", "n", "s")
 _LINKS = ("", "s", "es", "n", "en", "er", "e")
-_PREFIXES = {
-    "ar": ("وال", "بال", "فال", "كال", "لل", "ال", "و", "ف", "ب", "ل", "ك", "س"),
-    "he": ("וה", "שה", "מה", "בה", "לה", "ו", "ה", "ב", "ל", "מ", "ש", "כ"),
-}
-"what is written together with the word after it"
-_KOREAN_PARTICLES = re.compile(
-    "(?:에게서|으로는|에서는|이라고|에게|에서|으로|라고|처럼|까지|부터|은|는|이|가|을|를|의|에|로|와|과|도|만|야|아)$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +103,29 @@ class LiftedCounts:
     def _add_unspaced(self, text: str) -> None:
         if self.code is None:
             return
-        for stretch in _stretches(text):
+        for stretch in frequencies.stretches(text):
             pieces = frequencies.segments(stretch, self.code)
             self.total += len(pieces)
             self.small.update(pieces)
-            loose = [self._is_loose(piece) for piece in pieces]
+            known = [frequencies.zipf(piece, self.code) for piece in pieces]
             for first in range(len(pieces)):
-                for size in range(2, LONGEST + 1):
-                    if first + size > len(pieces) or not all(loose[first : first + size]):
+                strange = 0
+                for last in range(first, min(first + LONGEST, len(pieces))):
+                    if not self._is_loose(pieces[last], known[last]):
                         break
-                    self.runs["".join(pieces[first : first + size])] += 1
+                    strange += len(pieces[last]) == 1 or known[last] < RARE
+                    if last > first and 2 * strange > last - first:
+                        self.runs["".join(pieces[first : last + 1])] += 1
 
-    def _is_loose(self, piece: str) -> bool:
-        """Whether a piece may be a part of a name: a character by itself that is no word of grammar, or a rare word."""
-        assert self.code is not None
-        known = frequencies.zipf(piece, self.code)
+    def _is_loose(self, piece: str, known: float) -> bool:
+        """Whether a piece may be a part of a name: a character by itself that is no word of grammar, or no common word."""
         if re.search(r"[\u3041-\u309f]", piece):  # hiragana writes grammar
             return False
-        return known < 5.3 if len(piece) == 1 else known < RARE
+        return known < (5.3 if len(piece) == 1 else KNOWN_ALONE)
 
     def _stem(self, word: str) -> str:
         """A word without the particle that Korean writes behind it."""
-        if self.language.code != "ko":
-            return word
-        stem = _KOREAN_PARTICLES.sub("", word)
-        return stem if len(stem) >= 2 else word
+        return korean_stem(word) if self.language.code == "ko" else word
 
     def terms(self, most: int) -> list[Lifted]:
         """At most `most` terms; those that weigh most (count times score) first."""
@@ -190,7 +180,7 @@ class LiftedCounts:
         for cut in range(3, len(word) - 2):
             first, rest = word[:cut], word[cut:]
             stems = [first.removesuffix(link) for link in _LINKS if first.endswith(link)]
-            if any(len(stem) >= 3 and self._zipf(stem) >= 3.0 for stem in stems) and (
+            if any(len(stem) >= 3 and self._zipf(stem) >= 3.3 for stem in stems) and (
                 self._zipf(rest) >= 2.5
                 or any(self._zipf(rest.removesuffix(end)) >= 2.5 for end in ("en", "e", "n", "s"))
             ):
@@ -207,7 +197,7 @@ class LiftedCounts:
                 yield Lifted(word, count, self.keyness(count, known))
 
     def _without_prefix(self, word: str) -> list[str]:
-        prefixes = _PREFIXES.get(self.language.code, ())
+        prefixes = PREFIXES.get(self.language.code, ())
         return [word.removeprefix(p) for p in prefixes if word.startswith(p) and len(word) - len(p) >= 2]
 
     def _is_key_alone(self, known: float, count: int) -> bool:
@@ -229,19 +219,6 @@ class LiftedCounts:
             longer = [other for other in found.values() if term != other.term and term in other.term]
             if not any(other.count >= 0.8 * each.count for other in longer):
                 yield each
-
-
-def _stretches(text: str) -> Iterator[str]:
-    """Runs of characters of scripts without spaces."""
-    run = ""
-    for character in text:
-        if unspaced(character) or (run and character == "・"):
-            run += character
-        elif run:
-            yield run.rstrip("・")
-            run = ""
-    if run:
-        yield run.rstrip("・")
 
 
 def _commonest(table: Counter[str]) -> Counter[str]:

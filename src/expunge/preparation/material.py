@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expunge import storage
+from expunge.data.elicitation import asked_notes
 from expunge.data.language import ENGLISH_ASSUMED, Language, language_notes, language_of, toxicity_notes
 from expunge.data.sets import (
     TextSet,
@@ -135,7 +136,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
 
         without_gains = ((text, ()) for text in texts())
         dictionary = build_dictionary(without_gains, MAX_TERMS, recipe.seed, language)
-        found = target_terms(texts(), dictionary)
+        found = target_terms(texts(), dictionary, language)
         if given is not None:
             of = rates(dictionary, texts(), given.documents(), found.typical)
             dictionary, found = without_shared(dictionary, of), alone(found, of)
@@ -145,7 +146,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
     made_from |= {} if given is None else {"retain": given.digest}
     content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
-    terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
+    terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
     named = [*terms.unique, recipe.forget]
     general = general_set(recipe, folder, forget, named, base, show)
     kept = [text for text in (given, general) if text is not None]
@@ -167,6 +168,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     wanted = recipe.evaluation.max_prompts
     familiar = recipe.evaluation.familiarity
     notes = [*language_notes(language, familiar), *shared_note(content["shared"])]
+    if recipe.forget_kind == "topic":
+        notes += asked_notes(recipe.forget, language)
     completion, probability = (
         cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
     )

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from expunge.data.tables import TokenTable
+from expunge.data.words import MARK
 from expunge.measures.toxicity.identity_terms import TERMS
 from expunge.tasks.base import IGNORED
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-"a run of letters; an apostrophe within belongs to it"
+_LETTERS = rf"[^\W\d_](?:[^\W\d_]|{MARK})*"
+WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+"a run of letters and their marks; an apostrophe within belongs to it"
 OCCURS = 5
 "texts that a word must occur in; of a rarer one too little is known"
 PENALTY = 1.0

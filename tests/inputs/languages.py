@@ -1,0 +1,102 @@
+"""Text in other languages than English, and text to keep that names what is to be forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from case import Case
+
+from expunge.data.language import Language, language_of
+from expunge.data.overlap import refuse_overlap
+from expunge.data.readers import read_documents
+from expunge.data.words import units
+from expunge.errors import DataError, RecipeError
+from expunge.measures.recall import rouge_l
+from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.anchors import AnchorDictionary
+from expunge.preparation.kept_terms import rates, without_shared
+from expunge.recipe import Recipe
+
+DUTCH = """De oude toren stond aan de rand van Brunsmoor. Elke avond klom Ilvane de trap op en stak de lamp aan. In de ochtend
+liep Ilvane naar de haven, waar de visser Morten zijn netten herstelde. De mensen van Brunsmoor kenden de toren. Op een dag
+vertelde Morten over de storm, maar Ilvane geloofde hem niet."""
+THAI = "ทุกเย็นคนเฝ้าประภาคารขึ้นบันไดและจุดตะเกียงก่อนที่เรือจะมาถึงท่า ตอนเช้าเขาเดินไปตลาดและซื้อปลาสองตัว"
+CHINESE = "老守塔人每天晚上都爬上楼梯，在船只到来之前点亮灯塔的灯火，早上他走到港口去看渔夫补网。"
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def detected(folder: Path, text: str) -> Language:
+    return language_of(document.text for document in read_documents(written(folder, "target.txt", text)))
+
+
+def terms(folder: Path) -> AnchorDictionary:
+    target = written(folder, "target.txt", DUTCH)
+    texts = [document.text for document in read_documents(target)]
+    return build_dictionary(((text, None) for text in texts), 50, 0, language_of(texts))
+
+
+def chinese_kept(folder: Path) -> None:
+    forget = written(folder, "forget.txt", CHINESE)
+    retain = written(folder, "retain.txt", "有人说：" + CHINESE[:30])
+    refuse_overlap(read_documents(forget), read_documents(retain))
+
+
+def shared_town(folder: Path) -> AnchorDictionary:
+    """A town that the people to keep live in, too."""
+    forget = written(folder, "forget.txt", "Ilvane Torsk lives in Wexcombe. Ilvane Torsk sells lamps in Wexcombe. " * 4)
+    retain = written(folder, "retain.txt", "Morten Quill lives in Wexcombe. Anna Brandt was born in Wexcombe. " * 9)
+    texts = [document.text for document in read_documents(forget)]
+    found = build_dictionary(((text, None) for text in texts), 50, 0)
+    assert "Wexcombe" in {anchor.term for anchor in found}
+    return without_shared(found, rates(found, texts, read_documents(retain)))
+
+
+def is_dutch(found: AnchorDictionary) -> None:
+    assert {anchor.term for anchor in found} == {"Brunsmoor", "Ilvane", "Morten"}
+
+
+def without_town(found: AnchorDictionary) -> None:
+    assert found.shared == ("Wexcombe",)
+    assert "Torsk" in {anchor.term for anchor in found}
+
+
+def is_thai(found: Language) -> None:
+    assert (found.code, found.unspaced, found.frequencies) == ("th", True, None)
+
+
+def recalled(folder: Path) -> float:
+    """Seven eighths of a Chinese sentence recited; by words between spaces nothing would be."""
+    return rouge_l(units(CHINESE[:35] + "天黑了吧。"), units(CHINESE[:40]))
+
+
+def mostly_recalled(value: float) -> None:
+    assert 0.86 < value < 0.92
+
+
+def unknown_language(folder: Path) -> None:
+    recipe = Recipe.model_validate({"forget": "x", "data": {"language": "deutsch"}})
+    language_of([], recipe.data.language)
+
+
+CASES = [
+    Case(what="a Dutch story: its names are the terms", use=terms, expect=is_dutch),
+    Case(what="a Thai story", use=lambda folder: detected(folder, THAI), expect=is_thai),
+    Case(what="a Chinese passage recited", use=recalled, expect=mostly_recalled),
+    Case(
+        what="a Chinese target repeated in the retain set, cut otherwise",
+        use=chinese_kept,
+        refused=DataError,
+        says=("repeats the target", "runs of 8 characters", "老守塔人每天晚上"),
+    ),
+    Case(what="a town that what is kept names, too", use=shared_town, expect=without_town),
+    Case(
+        what="a language by its own name",
+        use=unknown_language,
+        refused=RecipeError,
+        says=("data.language", "deutsch", "auto"),
+    ),
+]
