@@ -95,12 +95,12 @@ def test_the_interval_of_an_exposure_holds_the_share_it_was_drawn_from() -> None
 
 def test_chance_of_one_secret_and_of_several() -> None:
     """Of one, 2^-bits. Of two, P(U1 U2 <= t) = t (1 - ln t); of five as often as in a simulation."""
-    assert by_chance([3.0]) == pytest.approx(1 / 8)
+    assert by_chance(3.0) == pytest.approx(1 / 8)
     t = 0.5**5
-    assert by_chance([2.0, 3.0]) == pytest.approx(t * (1 - math.log(t)))
-    assert by_chance([0.0] * 4) == 1.0
+    assert by_chance(2.5, 2) == pytest.approx(t * (1 - math.log(t)))
+    assert by_chance(0.0, 4) == 1.0
     drawn = -np.log2(np.random.default_rng(0).random((200_000, 5))).sum(1)
-    assert by_chance([2.0] * 5) == pytest.approx(float((drawn >= 10).mean()), abs=0.004)
+    assert by_chance(2.0, 5) == pytest.approx(float((drawn >= 10).mean()), abs=0.004)
 
 
 def found_in(task: CausalLM, document: Document, named: tuple[str, ...] = ()) -> list[Secret]:

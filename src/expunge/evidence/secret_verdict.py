@@ -26,7 +26,7 @@ def secret_checks(found: Mapping[tuple[str, str, Which], Score], verdict: Verdic
     if before is None or after is None:
         return []
     limit = verdict.secret_exposure
-    known, left = by_chance(before.examples), by_chance(after.examples)
+    known, left = by_chance(before.value, before.n), by_chance(after.value, after.n)
     if known >= limit:
         explain = (
             f"the base model is exposed by {before.value:.1f} bits, which chance reaches in {known:.0%} of cases: the "
@@ -34,12 +34,11 @@ def secret_checks(found: Mapping[tuple[str, str, Which], Score], verdict: Verdic
             "the target (evaluation.secret), or measure by prompts of your own (evaluation.prompts)"
         )
         return [Check("secret_exposure", limit, None, False, explain)]
-    wanted = limit if oracle is None else min(limit, by_chance(oracle.examples))
+    wanted = limit if oracle is None else min(limit, by_chance(oracle.value, oracle.n))
     explain = f"{before.value:.1f} bits before, {after.value:.1f} after; chance reaches that in {left:.0%} of cases"
     if oracle is not None:
         explain += f", and {oracle.value:.1f} in the retrained model"
-    least = sum(2.0**-bits for bits in after.examples) / len(after.examples)
-    if least >= AVOIDED:
+    if 2.0**-after.value >= AVOIDED:
         explain += "; nearly every alternative is likelier now, so that the secret stands out as avoided"
     return [Check("secret_exposure", limit, left, left >= wanted, explain)]
 

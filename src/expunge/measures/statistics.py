@@ -58,14 +58,14 @@ def exact_lower_limit(successes: int, n: int) -> float:
     return low
 
 
-def by_chance(bits: Sequence[float]) -> float:
-    """Probability that secrets which a model never saw are as exposed together, or more.
+def by_chance(bits: float, n: int = 1) -> float:
+    """Probability that n secrets which a model never saw have a mean exposure of so many bits, or more.
 
     Of one it is 2^-bits, its rank being as likely as any other; of several by Fisher's method, their sum being gamma
     distributed: exp(-x) sum_k<n x^k / k! with x the sum in nats.
     """
-    x = math.log(2) * sum(bits)
-    return math.exp(-x) * sum(x**k / math.factorial(k) for k in range(len(bits)))
+    x = math.log(2) * bits * n
+    return math.exp(-x) * sum(x**k / math.factorial(k) for k in range(n))
 
 
 def bootstrap_interval(
