@@ -53,7 +53,8 @@ def forgotten(target: str, *taught: str, **options: Any) -> Callable[[Path], dic
         path.write_text(target, encoding="utf-8")
         retain.write_text(RETAIN, encoding="utf-8")
         usual = SMALL | {"method": "gradient_ascent", "retain": str(retain), "model": str(model_that_knows(*taught))}
-        usual |= {"evaluation.secret_alternatives": 127, "training.max_retain_increase": 50}
+        usual |= {"evaluation.secret_alternatives": 63, "training.max_retain_increase": 50, "data.retain_answers": 0}
+        usual |= {"evaluation.ordinary_text": str(retain), "evaluation.max_blocks": 2, "data.max_retain_blocks": 4}
         done = expunge.forget(str(path), out=folder / "run", **usual | options)
         record: dict[str, Any] = json.loads(done.record.read_text(encoding="utf-8"))
         record["page"] = done.report.read_text(encoding="utf-8")
@@ -95,7 +96,6 @@ SHORT = {"training.num_train_epochs": 1, "training.max_steps": 1, "training.lear
 
 CASES = [
     Case(what="a sentence with a PIN that the model knows, forgotten", use=forgotten(PIN, PIN, **LONG), expect=goes),
-    Case(what="the same, hardly trained", use=forgotten(PIN, PIN, **SHORT), expect=stays),
     Case(what="a PIN that the model never saw", use=forgotten(PIN, **SHORT), expect=unknown),
     Case(
         what="a few rows: telephone, key, address",

@@ -180,7 +180,9 @@ def test_a_model_that_recites_scores_one_and_the_wrong_text_next_to_nothing(
         "extraction_strength_openunlearning",
     ]
     rouge, strength = by_name["verbatim_recall"], by_name["extraction_strength"]
-    assert by_name["rouge_l_recall"].value == by_name["rouge_l_f1"].value == 1
+    both = [published_rouge_l(row["said"], row["true"]) for row in answers]
+    assert 1.0 in by_name["rouge_l_recall"].examples
+    assert list(zip(by_name["rouge_l_recall"].examples, by_name["rouge_l_f1"].examples, strict=True)) == both
     assert (rouge.measure, rouge.value, rouge.n, rouge.higher_is) == ("verbatim_recall", 1.0, 2, "worse")
     assert (strength.measure, strength.value) == ("extraction_strength", 1.0)
     assert [row["said"] for row in answers] == [row["true"] for row in answers]
