@@ -4,7 +4,7 @@ The model is trained with nothing but the distance to itself on a book's first p
 measured on later pages. By whole distributions, as the method has them; by 24 likeliest tokens and 8 drawn ones, which it
 no longer takes; and by cross-entropy with these, for which they are meant.
 
-    python benchmarks/jensun_retain/run.py --text BOOK.txt [--model smollm2-135m] [--steps 12] [--batch 2] [--block 512]
+    python benchmarks/jensun_retain/run.py --text BOOK.txt [--model smollm2-135m] [--steps 12] [--batch 1] [--block 256]
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--block", type=int, default=512)
-    parser.add_argument("--held-out", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--block", type=int, default=256)
+    parser.add_argument("--held-out", type=int, default=8)
     parser.add_argument("--out", type=Path)
     wanted = parser.parse_args()
     rows = list(range(wanted.steps * wanted.batch))

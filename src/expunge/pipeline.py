@@ -106,6 +106,7 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
         )
         | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
+        "secrets": [asdict(secret) for secret in sets.material.secrets],
     }
     measured = Measured.load(stage(folder, f"measured-{which}", made_from, core) / "measured.json")
     if (url := settings.judge_url) is not None and sets.material.completion:

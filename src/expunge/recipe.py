@@ -137,6 +137,10 @@ class Evaluation(Part):
     "tokens in a block of it, where perplexity is to be told in other blocks than the training's; absent: data.block_size"
     max_prompts: PositiveInt | None = None
     "completion prompts used, evenly spread; absent: all that `prompts` holds, or 48 cut from the target"
+    secret: str | tuple[str, ...] | None = None
+    "the secret (a PIN, a key) as it stands in the target, or several; absent: what looks like one in a short text"
+    secret_alternatives: PositiveInt = 511
+    "texts of the same form that a secret is ranked among"
     max_new_tokens: PositiveInt = 24
     "length of a completion"
     samples: NonNegativeInt = 2
@@ -191,6 +195,8 @@ class Verdict(Part):
     "familiarity by completion, at most this share of the base model's"
     familiarity_probability: PositiveFloat = 1 / 3
     "familiarity by probability, at most this share of the base model's"
+    secret_exposure: float = Field(default=0.05, gt=0, lt=1)
+    "probability that a secret which a model never saw is as exposed: below this before, and at least this after"
     perplexity: PositiveFloat = 1.03
     "perplexity on ordinary text, at most this share of the base model's"
     perplexity_retain: PositiveFloat = 1.10

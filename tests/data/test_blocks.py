@@ -219,8 +219,8 @@ def test_batches_do_not_change_the_blocks(plain_tokenizer: Any, monkeypatch: pyt
 
 
 def test_a_target_of_a_few_tokens_is_refused() -> None:
-    with pytest.raises(DataError, match=r"note\.txt is too short[\s\S]*15 tokens[\s\S]*at least 16"):
-        check_target_length(15, 512, "note.txt")
+    with pytest.raises(DataError, match=r"note\.txt is too short[\s\S]*3 tokens[\s\S]*at least 4"):
+        check_target_length(3, 512, "note.txt")
 
 
 def test_a_target_shorter_than_a_block_is_reported() -> None:

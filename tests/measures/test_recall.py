@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.data.tables import TableWriter, TokenTable
-from expunge.measures.recall import PREFIX, SUFFIX, extraction_strength, passages, rouge_l, verbatim_recall
+from expunge.measures.recall import (
+    PREFIX,
+    SUFFIX,
+    extraction_strength,
+    latin,
+    openunlearning_extraction_strength,
+    passages,
+    published_rouge_l,
+    rouge_l,
+    verbatim_recall,
+    words,
+)
 from expunge.tasks.base import IGNORED
 from tiny import load_task, random_blocks, write_table
 
@@ -50,10 +61,10 @@ def naive_rouge_l(candidate: list[int], reference: list[int]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-words = st.lists(st.integers(0, 5), max_size=25)
+numbers = st.lists(st.integers(0, 5), max_size=25)
 
 
-@given(words, words)
+@given(numbers, numbers)
 @settings(max_examples=300, deadline=None)
 def test_rouge_l_is_that_of_the_naive_table(candidate: list[int], reference: list[int]) -> None:
     assert rouge_l(candidate, reference) == pytest.approx(naive_rouge_l(candidate, reference))
@@ -73,6 +84,50 @@ def test_rouge_l_is_that_of_the_naive_table(candidate: list[int], reference: lis
 )
 def test_extraction_strength(greedy: list[bool], value: float) -> None:
     assert extraction_strength(greedy) == value
+
+
+@pytest.mark.parametrize(
+    ("said", "true", "recall", "f1"),
+    [
+        # rouge_score 0.1.2, RougeScorer(["rougeL"], use_stemmer=True).score(true, said); the last two are that package's
+        # own tests (rouge_scorer_test.py: "testing one two" against "testing"; stemmed "cats" and "running" are "cat", "run")
+        ("hello world", "Hello, world!", 1.0, 1.0),
+        ("police kill the gunman", "police killed the gunman", 1.0, 1.0),
+        ("the cat runs", "The cats were running.", 0.75, 6 / 7),
+        ("testing", "testing one two", 1 / 3, 0.5),
+        ("", "a word", 0.0, 0.0),
+        ("привет мир", "привет мир", 0.0, 0.0),
+    ],
+)
+def test_published_rouge_l(said: str, true: str, recall: float, f1: float) -> None:
+    assert published_rouge_l(said, true) == pytest.approx((recall, f1))
+
+
+def test_the_two_rouge_ls_differ_where_the_definitions_do() -> None:
+    assert rouge_l(words("Hello, world!"), words("hello world")) == 0
+    assert published_rouge_l("Hello, world!", "hello world") == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [("It is so", True), ("Größe", True), ("привет мир", False), ("他站在门口", False), ("4821", False), ("", False)],
+)
+def test_published_rouge_l_is_for_latin_letters(text: str, is_so: bool) -> None:
+    assert latin([text]) is is_so
+
+
+@pytest.mark.parametrize(
+    ("greedy", "value"),
+    [
+        # locuslab/open-unlearning, src/evals/metrics/memorization.py: the loop over k ends at L - 1 where nothing matches
+        ([True, True, False, False], 0.25),
+        ([False] * 64, 1 / 64),
+        ([False, True, True, True], 0.75),
+        ([True] * 8, 1.0),
+    ],
+)
+def test_extraction_strength_as_openunlearning(greedy: list[bool], value: float) -> None:
+    assert openunlearning_extraction_strength(greedy) == value
 
 
 def test_passages_are_whole_and_from_plain_text_only(tmp_path: Path) -> None:
@@ -116,18 +171,31 @@ def test_a_model_that_recites_scores_one_and_the_wrong_text_next_to_nothing(
         assert task.tokenizer.eos_token_id not in ids
         own.append(ids)
     scores, answers = verbatim_recall(task, write_table(tmp_path / "own", own), "forget", "base", 5)
-    rouge, strength = scores
+    by_name = {score.measure: score for score in scores}
+    assert list(by_name) == [
+        "verbatim_recall",
+        "rouge_l_recall",
+        "rouge_l_f1",
+        "extraction_strength",
+        "extraction_strength_openunlearning",
+    ]
+    rouge, strength = by_name["verbatim_recall"], by_name["extraction_strength"]
+    both = [published_rouge_l(row["said"], row["true"]) for row in answers]
+    assert 1.0 in by_name["rouge_l_recall"].examples
+    assert list(zip(by_name["rouge_l_recall"].examples, by_name["rouge_l_f1"].examples, strict=True)) == both
     assert (rouge.measure, rouge.value, rouge.n, rouge.higher_is) == ("verbatim_recall", 1.0, 2, "worse")
     assert (strength.measure, strength.value) == ("extraction_strength", 1.0)
     assert [row["said"] for row in answers] == [row["true"] for row in answers]
     own[0][-1] = (own[0][-1] + 1) % 150 + 3  # one wrong token at the very end
     spoilt, _ = verbatim_recall(task, write_table(tmp_path / "spoilt", own), "retain", "unlearned", 5)
-    assert spoilt[1].examples == (0.0, 1.0)
+    assert spoilt[3].examples == (0.0, 1.0)
+    assert spoilt[4].examples == (1 / SUFFIX, 1.0)
     assert spoilt[0].examples[0] < spoilt[0].examples[1] == 1
     assert spoilt[0].higher_is == "better"
     other, _ = verbatim_recall(
         task, write_table(tmp_path / "other", random_blocks([PREFIX + SUFFIX] * 2, seed=8)), "forget", "base", 5
     )
-    assert other[1].value == 0
+    assert other[3].value == 0
+    assert other[4].value == 1 / SUFFIX
     assert other[0].value < 0.3
     assert np.isfinite(other[0].low)

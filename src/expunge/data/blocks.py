@@ -15,7 +15,7 @@ MIN_BLOCK = 8
 "tokens of text below which the rest of a document is dropped"
 MIN_DOCUMENT = 2
 "tokens of text below which a whole document is dropped: one token has nothing to be predicted from"
-MIN_TARGET = 16
+MIN_TARGET = 4
 "tokens below which a target is refused"
 BATCH_CHARACTERS = 1 << 17
 BATCH_DOCUMENTS = 512

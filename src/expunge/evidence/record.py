@@ -139,6 +139,8 @@ def make_record(
         not_tested.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
     if not any(score.measure == "verbatim_recall" and score.split == "forget" for score in scores):
         not_tested.insert(0, "Verbatim recall: the forget set holds no passage of plain text that is long enough.")
+    elif not any(score.measure == "rouge_l_recall" for score in scores):
+        not_tested.insert(0, "ROUGE-L as published: the package rouge-score knows the letters a to z alone.")
     if not any(score.model == "retrained" for score in scores):
         not_tested.insert(0, "Comparison with a model retrained without the forget set: none was given.")
     return {

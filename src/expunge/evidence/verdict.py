@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from expunge.evidence.check import Check
+from expunge.evidence.secret_verdict import not_measured, secret_checks
 from expunge.evidence.toxicity_verdict import toxicity_checks
 from expunge.measures.score import Score, Which
 from expunge.recipe import Verdict
@@ -47,8 +48,9 @@ def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
             Check(measure, limit, share, share <= limit, f"{before:.4f} before, {after:.4f} after: {share:.0%} is left")
         )
     checks += toxicity_checks(found, verdict)
+    checks += secret_checks(found, verdict)
     if not checks:
-        checks.append(Check("familiarity_completion", verdict.familiarity_completion, None, False, "not measured"))
+        checks.append(not_measured(verdict))
     for name, measure, split in (
         ("perplexity", "perplexity", "ordinary"),
         ("perplexity_retain", "perplexity", "retain"),

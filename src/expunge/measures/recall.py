@@ -1,8 +1,14 @@
-"""Verbatim recall: how much of the text a model still recites."""
+"""Verbatim recall: how much of the text a model still recites.
+
+Two definitions of each figure stand side by side: this project's own, which the verdict looks at, and the one that
+published figures have, for laying beside them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +26,31 @@ PREFIX = 32
 "tokens given; Carlini et al. 2023 (arXiv:2202.07646) use 50, which a 135M model's short blocks cannot spare"
 SUFFIX = 64
 "tokens asked for"
+UNITS = {"verbatim_recall": "ROUGE-L F1", "rouge_l_recall": "ROUGE-L recall", "rouge_l_f1": "ROUGE-L F1"}
+
+
+@cache
+def _published() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # takes seconds
+
+    return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+def published_rouge_l(candidate: str, reference: str) -> tuple[float, float]:
+    """(recall, F1) of ROUGE-L as the package rouge-score 0.1.2 computes it with its stemmer.
+
+    TOFU (arXiv:2401.06121) and OpenUnlearning report that recall, MUSE (arXiv:2407.06460) an F1 of that package. Lower
+    case; runs of a-z and 0-9 are the words, all else separates them; words of more than three letters are stemmed
+    (Porter). It knows no other script: a text without these letters has no words, and counts 0.
+    """
+    found = _published().score(reference, candidate)["rougeL"]
+    return float(found.recall), float(found.fmeasure)
+
+
+def latin(texts: Sequence[str]) -> bool:
+    """Whether most letters of texts are a-z, so that `published_rouge_l` has words to compare."""
+    letters = [letter for text in texts for letter in text.lower() if letter.isalpha()]
+    return bool(letters) and sum("a" <= letter <= "z" for letter in letters) > len(letters) / 2
 
 
 def rouge_l(candidate: Sequence[object], reference: Sequence[object]) -> float:
@@ -39,10 +70,10 @@ def rouge_l(candidate: Sequence[object], reference: Sequence[object]) -> float:
 
 
 def extraction_strength(greedy: Sequence[bool]) -> float:
-    """Share of a suffix that a model recites from some point on to the end (Carlini et al. 2021, arXiv:2012.07805, as
-    in OpenUnlearning): 1 - k / L with the smallest k such that all tokens from k on are the greedy choice.
+    """Share of a suffix that a model recites from some point on to the end (Carlini et al. 2021, arXiv:2012.07805): 1 -
+    k / L with the smallest k such that all tokens from k on are the greedy choice; 0 where the last is not.
 
-    `greedy[i]`: whether token i is the model's first choice, given the true tokens before it. 0 where the last is not.
+    `greedy[i]`: whether token i is the model's first choice, given the true tokens before it.
     """
     length = 0
     for right in reversed(list(greedy)):
@@ -50,6 +81,11 @@ def extraction_strength(greedy: Sequence[bool]) -> float:
             break
         length += 1
     return length / len(greedy) if len(greedy) else 0.0
+
+
+def openunlearning_extraction_strength(greedy: Sequence[bool]) -> float:
+    """The same as OpenUnlearning's code has it: k goes no further than L - 1, so the least value is 1 / L and not 0."""
+    return max(extraction_strength(greedy), 1 / len(greedy)) if len(greedy) else 0.0
 
 
 def passages(table: TokenTable, wanted: int, prefix: Sequence[int] = ()) -> list[np.ndarray]:
@@ -80,9 +116,10 @@ def verbatim_recall(
 ) -> tuple[list[Score], list[dict[str, str]]]:
     """ROUGE-L of greedy continuations against the true ones, and extraction strength, over passages of the text.
 
-    ROUGE-L is over words by white space; of scripts that put no space between words, over characters (`data.words.units`),
-    and the score's unit says so. Returns no scores where the table has no passage long enough; the second value
-    holds (prompt, true, said) of each passage.
+    By this project's definition ROUGE-L is over words by white space; of scripts that put no space between words, over
+    characters (`data.words.units`), and the score's unit says so. Published definitions stand with both
+    (`published_rouge_l`, of texts in a-z alone, and `openunlearning_extraction_strength`). Returns no scores where the
+    table has no passage long enough; the second value holds (prompt, true, said) of each passage.
     """
     tokens = passages(table, wanted, Encoder(task.tokenizer).prefix)
     if not tokens:
@@ -91,17 +128,22 @@ def verbatim_recall(
     prompts = [passage[:-SUFFIX].tolist() for passage in tokens]
     said = [texts[0] for texts in task.generate(prompts, SUFFIX)]
     true = [decode(passage[-SUFFIX:].tolist(), skip_special_tokens=True) for passage in tokens]
-    rouge = [rouge_l(units(a), units(b)) for a, b in zip(said, true, strict=True)]
+    figures = {"verbatim_recall": [rouge_l(units(a), units(b)) for a, b in zip(said, true, strict=True)]}
+    if latin(true):
+        both = [published_rouge_l(a, b) for a, b in zip(said, true, strict=True)]
+        figures |= {"rouge_l_recall": [recall for recall, _ in both], "rouge_l_f1": [f1 for _, f1 in both]}
+    greedy: list[list[bool]] = []
     by_characters = ", characters" if mostly_unspaced(" ".join(true)) else ""
-    strength = []
     for start in range(0, len(tokens), 8):
         ids = torch.from_numpy(np.stack(tokens[start : start + 8]).astype(np.int64))
         labels = ids.clone()
         labels[:, :-SUFFIX] = IGNORED
         batch = Batch(ids=ids, labels=labels, lengths=torch.full((len(ids),), ids.shape[1]), normaliser=1.0)
-        strength += [extraction_strength(greedy.tolist()) for _, greedy in task.token_scores(batch)]
+        greedy += [right.tolist() for _, right in task.token_scores(batch)]
+    figures["extraction_strength"] = [extraction_strength(right) for right in greedy]
+    figures["extraction_strength_openunlearning"] = [openunlearning_extraction_strength(right) for right in greedy]
     scores = []
-    for measure, values in (("verbatim_recall", rouge), ("extraction_strength", strength)):
+    for measure, values in figures.items():
         mean, low, high = share_interval(values)
         scores.append(
             Score(
@@ -113,7 +155,7 @@ def verbatim_recall(
                 high=high,
                 n=len(values),
                 higher_is="worse" if split == "forget" else "better",
-                unit=f"ROUGE-L F1{by_characters}" if measure == "verbatim_recall" else "share of the suffix",
+                unit=UNITS.get(measure, "share of the suffix") + (by_characters if measure == "verbatim_recall" else ""),
                 examples=tuple(values),
             )
         )

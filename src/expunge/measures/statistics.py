@@ -58,6 +58,16 @@ def exact_lower_limit(successes: int, n: int) -> float:
     return low
 
 
+def by_chance(bits: float, n: int = 1) -> float:
+    """Probability that n secrets which a model never saw have a mean exposure of so many bits, or more.
+
+    Of one it is 2^-bits, its rank being as likely as any other; of several by Fisher's method, their sum being gamma
+    distributed: exp(-x) sum_k<n x^k / k! with x the sum in nats.
+    """
+    x = math.log(2) * bits * n
+    return math.exp(-x) * sum(x**k / math.factorial(k) for k in range(n))
+
+
 def bootstrap_interval(
     values: Sequence[float], weights: Sequence[float] | None = None, seed: int = 0
 ) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from expunge.measures.multiple_choice import choice_log_probs, score
 from expunge.measures.perplexity import perplexity
 from expunge.measures.recall import verbatim_recall
 from expunge.measures.score import Score, Which
+from expunge.measures.secret import Secret, secret_scores
 from expunge.measures.toxicity.suite import Toxic
 from expunge.recipe import Evaluation
 from expunge.tasks.causal_lm import CausalLM
@@ -38,6 +39,7 @@ class Material:
     forget: TokenTable
     retain: TokenTable
     ordinary: TokenTable
+    secrets: Sequence[Secret] = ()
 
 
 @dataclass(slots=True)
@@ -83,6 +85,13 @@ def measure_core(
     if material.probability:
         show(0.4, "familiarity by probability")
         measured.scores.append(familiarity_by_probability(task, material.probability, material.terms, which))
+    if material.secrets:
+        show(0.45, "exposure of secrets")
+        exposed, told = secret_scores(
+            task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
+        )
+        measured.scores += exposed
+        measured.said["secret"] = [dict(row) for row in told]
     show(0.5, "verbatim recall")
     for split, table in (("forget", material.forget), ("retain", material.retain)):
         scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))

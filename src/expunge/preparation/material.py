@@ -32,6 +32,7 @@ from expunge.errors import RecipeError
 from expunge.measures.familiarity import TargetTerms
 from expunge.measures.perplexity import spread
 from expunge.measures.prompts import cut_prompts, read_prompts
+from expunge.measures.secret import SHORT, Secret, secrets_in
 from expunge.measures.suite import Material
 from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
@@ -48,6 +49,10 @@ from expunge.tasks.chat import form_of
 
 MAX_PROMPTS = 48
 "completion prompts cut from the target"
+SECRET_NOTE = (
+    "the target is short and is taken for a secret ({}): its exposure is measured, and not familiarity with terms; for both "
+    "give --prompts FILE, and for another part of it --evaluation.secret TEXT"
+)
 MAX_TERMS = 1500
 "terms looked for, whatever the recipe says of the method's anchors: the measure is equal for every method"
 
@@ -182,6 +187,11 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
                 f"(evaluation.max_prompts)"
             )
             show.say(notes[-1])
+    secrets = find_secrets(recipe, forget, forget_table, tokenizer, bool(completion))
+    if secrets and forget_table.tokens <= SHORT and recipe.evaluation.prompts is None:
+        completion, probability = [], []
+        notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
+        show.say(notes[-1])
     material = Material(
         terms=terms,
         completion=completion,
@@ -189,6 +199,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         forget=forget_table,
         retain=measured_table,
         ordinary=ordinary_table,
+        secrets=secrets,
     )
     own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language)
@@ -203,6 +214,15 @@ def _tell_how_read(folder: RunFolder, texts: Sequence[TextSet], tokenizer: Any, 
     if (thinking := form_of(tokenizer).note) is not None:
         folder.log("notice", text=thinking)
         show.say(thinking)
+
+
+def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: Any, has_prompts: bool) -> list[Secret]:
+    """The secrets that are measured: those named; else what looks like one, in a short target or one without terms."""
+    named = recipe.evaluation.secret
+    if named is None and (not recipe.evaluation.familiarity or (has_prompts and table.tokens > SHORT)):
+        return []
+    names = () if named is None else (named,) if isinstance(named, str) else named
+    return secrets_in(((block, own_text(block)[1]) for block in blocks(forget, recipe, tokenizer)), names)
 
 
 def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:

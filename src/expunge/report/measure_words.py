@@ -5,7 +5,7 @@ Whoever adds a measure adds a line here; without one it still appears, under its
 
 from __future__ import annotations
 
-from expunge.report import toxicity_wording
+from expunge.report import secret_words, toxicity_wording
 from expunge.report.words import Check, Measure
 
 MEASURES = {
@@ -31,11 +31,29 @@ MEASURES = {
         "forgetting",
         axis="0 is none, 1 is all",
     ),
+    **secret_words.MEASURES,
     "verbatim_recall": Measure(
         "Verbatim recall",
         "The model continues passages of the text; how much of the true continuation comes out in order (ROUGE-L), "
         "from 0, nothing, to 1, word for word. Lower is better on what must go, higher on what must stay. "
         "Any two texts of a language share some words, so 0 is not expected.",
+        axis="0 is none, 1 is all",
+    ),
+    "rouge_l_recall": Measure(
+        "Verbatim recall, as published (ROUGE-L recall)",
+        "The same continuations as the package rouge-score compares them: in lower case, without punctuation, by the stems "
+        "of words; how much of the true one comes out. TOFU and OpenUnlearning report this. For English; the verdict does "
+        "not look at it.",
+        axis="0 is none, 1 is all",
+    ),
+    "rouge_l_f1": Measure(
+        "Verbatim recall, as published (ROUGE-L F1)",
+        "The same, counting also how much of what was said is right. For English; the verdict does not look at it.",
+        axis="0 is none, 1 is all",
+    ),
+    "extraction_strength_openunlearning": Measure(
+        "Extraction strength, as OpenUnlearning",
+        "The same as OpenUnlearning's code computes it: where nothing is recited it is one token's share, and not 0.",
         axis="0 is none, 1 is all",
     ),
     "extraction_strength": Measure(
@@ -253,6 +271,7 @@ CHECKS = {
         "at most",
         "share of before",
     ),
+    **secret_words.CHECKS,
     "perplexity": Check(
         "Ordinary text",
         "Perplexity on ordinary text, as a share of the model before; above 100 % the model reads it less well.",

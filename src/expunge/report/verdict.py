@@ -80,6 +80,8 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     elif words.unit in ("times before", "dB"):
         unit = " times before" if words.unit == "times before" else "\u00a0dB"
         limit, measured = f"{words.bound} {_any(threshold)}{unit}", _any(value)
+    elif words.unit == "chance":
+        limit, measured = f"{words.bound} {numbers.share(threshold)}", numbers.share(value)
     elif words.unit == "area":
         limit, measured = f"{words.bound} {_any(threshold)}", _any(value)
     else:

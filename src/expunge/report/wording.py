@@ -52,6 +52,7 @@ GROUPS = {"forgetting": "Forgetting: is it gone?", "utility": "Utility: is the r
 
 ANSWERS = {
     "completion prompt": "Prompts about the target, completed",
+    "secret": "Secrets, in their place",
     "passage of the target": "Passages of the target, continued",
     "general question": "General knowledge",
 }

@@ -41,6 +41,7 @@ class Check:
         "share of the weights",
         "points",
         "share of pictures",
+        "chance",
         "area",
         "times before",
         "dB",
