@@ -79,6 +79,6 @@ class RandomEncoder(FeatureTraining):
 def drawn_like(parts: list[Tensor]) -> Tensor:
     """Gaussian noise with each part's own mean and standard deviation, put side by side.
 
-    From the global generator, which a phase of training seeds at each step.
+    From the processor's global generator, which a phase of training seeds at each step: the same draws on every device.
     """
-    return torch.cat([part.mean() + part.std() * torch.randn_like(part) for part in parts], 1)
+    return torch.cat([part.mean() + part.std() * torch.randn(part.shape, dtype=part.dtype).to(part) for part in parts], 1)
