@@ -30,7 +30,7 @@ from expunge.suites.contest_models import contest_jobs, make_model
 from expunge.tasks.image_classifier import ImageClassifier
 from expunge.tasks.layers import reset
 from expunge.tasks.phase import Phase
-from pretended_device import MixedDevices, pretended
+from pretended_device import MixedDevicesError, pretended
 from small_generators import SMALL_GENERATOR, generator_work, tiny_generator
 from small_images import SMALL_IMAGES, small_work, tiny_resnet, write_class_folders
 
@@ -86,15 +86,15 @@ def test_mixing_is_noticed() -> None:
         assert (here.device.type, there.device, (2 * there).view(1, 3).device) == ("cpu", device, device)
         assert there[here.long()].tolist() == [1.0, 1.0, 1.0]  # places may be looked up from the processor
         assert (there + torch.tensor(1.0)).tolist() == [2.0, 2.0, 2.0]  # and numbers may be of it
-        with pytest.raises(MixedDevices, match="left behind"):
+        with pytest.raises(MixedDevicesError, match="left behind"):
             here + there
-        with pytest.raises(MixedDevices, match="left behind"):
+        with pytest.raises(MixedDevicesError, match="left behind"):
             torch.where(here > 0, there, there)
-        with pytest.raises(MixedDevices, match="indices"):
+        with pytest.raises(MixedDevicesError, match="indices"):
             here[there.long()]
-        with pytest.raises(MixedDevices, match="generator"):
+        with pytest.raises(MixedDevicesError, match="generator"):
             torch.randn(3, device=device, generator=torch.Generator())
-        with pytest.raises(MixedDevices, match="not what the processor draws"):
+        with pytest.raises(MixedDevicesError, match="not what the processor draws"):
             torch.nn.init.normal_(there)
         with pytest.raises(TypeError, match="numpy"):
             there.numpy()
@@ -113,7 +113,7 @@ def test_mixing_is_noticed_in_a_backward_pass() -> None:
 
     with pretended() as device:
         value = torch.ones(3, device=device, requires_grad=True)
-        with pytest.raises(MixedDevices):
+        with pytest.raises(MixedDevicesError):
             Careless.apply(value).sum().backward()
 
 
@@ -137,7 +137,7 @@ def test_a_method_that_leaves_something_behind_is_caught(left: str, monkeypatch:
             def loss(batch: Any) -> Tensor:
                 return (task.logits_of(batch.pixels) - teacher.outputs(work.retain)[batch.rows]).square().mean()
 
-        with pytest.raises(MixedDevices):
+        with pytest.raises(MixedDevicesError):
             work.train(ONCE, work.retain, loss)
 
 

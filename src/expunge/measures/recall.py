@@ -155,7 +155,8 @@ def verbatim_recall(
                 high=high,
                 n=len(values),
                 higher_is="worse" if split == "forget" else "better",
-                unit=UNITS.get(measure, "share of the suffix") + (by_characters if measure == "verbatim_recall" else ""),
+                unit=UNITS.get(measure, "share of the suffix")
+                + (by_characters if measure == "verbatim_recall" else ""),
                 examples=tuple(values),
             )
         )

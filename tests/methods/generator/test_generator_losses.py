@@ -297,6 +297,7 @@ def test_random_encoder_with_noise_drawn_once(handed: Handed) -> None:
     work = double_work()
     original = work.original.model
     (call,) = handed.by("random_encoder", work, alpha=0.2, keeps="pixels", fresh_noise=False)
+    assert "target" not in call["known"]  # nothing is computed that is not needed
     target = call["known_beside"]["target"]
     every = own_features(original, inputs(work.forget, torch.arange(len(work.forget))), call["known_beside"]["keys"])
     assert float(target.mean()) == pytest.approx(every.mean(), abs=4 * every.std() / np.sqrt(every.size))
