@@ -35,6 +35,8 @@ from expunge.measures.terms import target_terms
 from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.control import control_prompts, topic_control
+from expunge.preparation.control import texts_of as texts_of_control
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
 from expunge.preparation.unwanted_words import covering, own_share, texts_of, token_weights, word_weights
@@ -119,6 +121,9 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         return _read_toxicity_sets(recipe, folder, base, show)
     forget, forget_table = read_target(recipe, folder, base, show)
     tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
+    familiar, notes = recipe.evaluation.familiarity, []
+    given = retain_set(recipe, forget, show)
+    like = topic_control(recipe, folder, base, show) if familiar and recipe.forget_kind == "topic" else given
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
@@ -127,15 +132,18 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
             return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
 
         without_gains = ((text, ()) for text in texts())
-        found = target_terms(texts(), build_dictionary(without_gains, MAX_TERMS, recipe.seed))
+        control = () if like is None else texts_of_control(like, recipe, tokenizer)
+        found = target_terms(texts(), build_dictionary(without_gains, MAX_TERMS, recipe.seed), control)
         storage.write_json(path / "terms.json", {"unique": found.unique, "typical": found.typical})
 
-    content = storage.read_json(
-        stage(folder, "terms", {"tokens": forget_table.folder.name, "seed": recipe.seed}, find_terms) / "terms.json"
-    )
+    made_from = {
+        "tokens": forget_table.folder.name,
+        "control": None if like is None else like.digest,
+        "seed": recipe.seed,
+    }
+    content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]))
     named = [*terms.unique, recipe.forget]
-    given = retain_set(recipe, forget, show)
     general = general_set(recipe, folder, forget, named, base, show)
     kept = [text for text in (given, general) if text is not None]
     if not kept:
@@ -153,7 +161,6 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, tokenizer_digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    familiar, notes = recipe.evaluation.familiarity, []
     completion, probability = (
         cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
     )
@@ -166,10 +173,20 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
                 f"(evaluation.max_prompts)"
             )
             show.say(notes[0])
+    like = like or retain
+    control = (
+        control_prompts(like, recipe, folder, base, tokenizer_digest, wanted or MAX_PROMPTS, completion)
+        if familiar
+        else ([], [])
+    )
+    if completion and not control[0]:
+        notes.append("no prompt could be cut from the control's text, so familiarity is held against none at all")
     material = Material(
         terms=terms,
         completion=completion,
         probability=probability,
+        control_completion=control[0],
+        control_probability=control[1],
         forget=forget_table,
         retain=measured_table,
         ordinary=ordinary_table,
