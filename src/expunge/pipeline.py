@@ -25,7 +25,7 @@ from expunge.evidence.record import as_dict, make_record, versions, vouched
 from expunge.measures.familiarity import Prompt, probe_tokens
 from expunge.measures.judged import judge, judge_messages, judged_scores
 from expunge.measures.score import Which
-from expunge.measures.suite import Measured, measure_benchmarks, measure_core, side_by_side
+from expunge.measures.suite import Measured, measure_benchmarks, measure_core, measure_questions, side_by_side
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
@@ -37,12 +37,13 @@ from expunge.preparation.claim import claim
 from expunge.preparation.hidden import hidden_states
 from expunge.preparation.inputs_read import inputs_read
 from expunge.preparation.known import know
-from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets, retain_table, trained_on, with_tokens_known
+from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets
 from expunge.preparation.original import with_original
 from expunge.preparation.signals import anchors, label_table, reinforced_model
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
 from expunge.preparation.toxicity_front import toxicity_front
+from expunge.preparation.trained_sets import retain_table, trained_on, with_tokens_known
 from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
 from expunge.recipe import MEASURING, Recipe
@@ -98,11 +99,23 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
         show.stage(f"measuring {words}")
         measure_core(model(), sets.material, settings, which, recipe.seed, show.update).save(path / "measured.json")
 
-    asked = [asdict(prompt) for prompt in (*sets.material.completion, *sets.material.probability)]
+    material = sets.material
+    asked = [asdict(prompt) for prompt in (*material.completion, *material.probability)]
+    if which == "base":
+        asked += [asdict(prompt) for prompt in (*material.control_completion, *material.control_probability)]
     made_from = of_model | {
         "sets": sets.measured(),
         "settings": settings.model_dump(
-            exclude={"benchmarks", "benchmark_rows", "familiarity", "judge_url", "judge_model"}
+            exclude={
+                "benchmarks",
+                "benchmark_rows",
+                "control_answers",
+                "control_topics",
+                "familiarity",
+                "judge_url",
+                "judge_model",
+                "questions",
+            }
         )
         | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
         "prompts": storage.digest_value([len(sets.material.completion), asked, asdict(sets.material.terms)]),
@@ -120,6 +133,17 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
 
         made_from = {"url": url, "model": settings.judge_model, "chats": storage.digest_value(chats)}
         measured.grades = storage.read_json(stage(folder, f"judged-{which}", made_from, grades) / "grades.json")
+    if settings.questions is not None:
+        file = Path(settings.questions)
+
+        def questions(path: Path) -> None:
+            show.stage(f"questions with two answers, {words}")
+            measure_questions(model(), file, which).save(path / "measured.json")
+
+        made_from = of_model | {"questions": storage.digest_file(file)}
+        found = Measured.load(stage(folder, f"questions-{which}", made_from, questions) / "measured.json")
+        measured.scores += found.scores
+        measured.said |= found.said
     if settings.benchmarks is not None:
         place = settings.benchmarks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,13 +101,71 @@ def test_a_value_at_its_threshold_passes(field: str, place: tuple[str, str], aft
     assert failed(scores({place: (base, after)}), verdict) == []
 
 
-@pytest.mark.parametrize("measure", ["familiarity_completion", "familiarity_probability"])
-def test_what_the_base_never_knew_cannot_be_said_to_be_forgotten(measure: str) -> None:
-    found = scores({(measure, "forget"): (0.004, 0.0)})
-    assert failed(found) == [measure]
-    (check,) = (check for check in judge(found, Verdict())["checks"] if not check["passed"])
-    assert check["value"] is None
-    assert "none can be seen to go" in check["explain"]
+COMPLETION, PROBABILITY = ("familiarity_completion", "forget"), ("familiarity_probability", "forget")
+
+
+def around(measure: str, split: str, model: Any, value: float, arm: float) -> Score:
+    found = score(measure, split, model, value)
+    return replace(found, low=value - arm, high=value + arm)
+
+
+def test_familiarity_is_judged_on_what_lies_above_the_control() -> None:
+    """0.30 before, 0.10 in the control: 0.14 after is a fifth of the excess, though half of what was there."""
+    pair = {COMPLETION: (0.30, 0.14), PROBABILITY: None}
+    assert failed(scores(pair)) == ["familiarity_completion"]
+    found = [*scores(pair), around("familiarity_completion", "control", "base", 0.10, 0.05)]
+    assert failed(found) == []
+    by_name = {check["name"]: check for check in judge(found, Verdict())["checks"]}
+    assert by_name["familiarity_completion"]["value"] == pytest.approx(0.2)
+    assert "0.1000 in the control: 20% of the excess is left" in by_name["familiarity_completion"]["explain"]
+
+
+def test_a_base_that_knows_no_more_than_the_control_is_not_known_well_enough() -> None:
+    base = around("familiarity_completion", "forget", "base", 0.30, 0.10)
+    rest = [s for s in scores({PROBABILITY: None}) if (s.measure, s.model) != ("familiarity_completion", "base")]
+    # arms of 0.10 and 0.12 make one of 0.156 for the difference (3-4-5 scaled), which reaches over one of 0.15
+    judged = judge([base, *rest, around("familiarity_completion", "control", "base", 0.15, 0.12)], Verdict())
+    assert (judged["passed"], judged["not_known"]) == (False, True)
+    (check,) = [c for c in judged["checks"] if c["name"] == "familiarity_completion"]
+    assert (check["passed"], check["value"]) == (False, None)
+    assert "not known well enough to be seen to go" in check["explain"]
+    # with the control a little lower the same arms leave the difference above 0
+    judged = judge([base, *rest, around("familiarity_completion", "control", "base", 0.14, 0.12)], Verdict())
+    assert (judged["passed"], judged["not_known"]) == (True, False)
+
+
+def test_one_familiarity_that_cannot_be_seen_is_not_made_where_the_other_can() -> None:
+    judged = judge([*scores({PROBABILITY: (0.009, 0.0)})], Verdict())
+    assert judged["passed"]
+    assert [c["passed"] for c in judged["checks"] if c["name"] == "familiarity_probability"] == [None]
+
+
+def test_what_the_base_never_knew_cannot_be_said_to_be_forgotten() -> None:
+    judged = judge(scores({COMPLETION: (0.009, 0.0), PROBABILITY: (0.009, 0.0)}), Verdict())
+    assert (judged["passed"], judged["not_known"]) == (False, True)
+    assert [c["passed"] for c in judged["checks"][:2]] == [False, False]
+
+
+@pytest.mark.parametrize(("after", "passed"), [(0.5, True), (0.55, True), (0.45, True), (0.575, False), (0.425, False)])
+def test_questions_must_be_answered_by_chance_in_either_direction(after: float, passed: bool) -> None:
+    base = around("two_answers", "forget", "base", 0.75, 0.14)
+    judged = judge([*scores(), base, score("two_answers", "forget", "unlearned", after)], Verdict())
+    (check,) = [c for c in judged["checks"] if c["name"] == "two_answers"]
+    assert (check["passed"], judged["passed"]) == (passed, passed)
+
+
+def test_questions_that_the_base_answers_by_chance_are_not_judged() -> None:
+    """60 % with an interval of 14 points, and 72 % where the answers alone give away 70 %."""
+    for before, blind in ((0.60, 0.5), (0.72, 0.7)):
+        found = [
+            *scores(),
+            around("two_answers", "forget", "base", before, 0.14),
+            score("two_answers", "control", "base", blind),
+            score("two_answers", "forget", "unlearned", before),
+        ]
+        judged = judge(found, Verdict())
+        (check,) = [c for c in judged["checks"] if c["name"] == "two_answers"]
+        assert (check["passed"], judged["passed"]) == (None, True)
 
 
 def test_without_a_measure_of_forgetting_nothing_passes() -> None:

@@ -14,8 +14,8 @@ from expunge.data.tables import TokenTable
 from expunge.engine.guard import watched_rows
 from expunge.engine.loop import train
 from expunge.methods.gradient_difference import GradientDifference
-from expunge.preparation.material import whole_tokens
 from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
+from expunge.preparation.trained_sets import whole_tokens
 from expunge.recipe import Training
 from expunge.tasks.base import Batch
 from expunge.tasks.causal_lm import CausalLM

@@ -10,6 +10,8 @@ from expunge.run_folder import RunFolder
 
 HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
 
+STATES = {True: "passed", False: "FAILED", None: "not made"}
+
 
 def tell(folder: RunFolder) -> int:
     """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed)."""
@@ -27,12 +29,23 @@ def tell(folder: RunFolder) -> int:
     if any(model == "retrained" for _, _, model in scores):
         models.append("retrained")
     table = Table(box=None, pad_edge=False)
-    for header in ("measure", "split", "n", *(HEADERS[model] for model in models), "better is"):
+    for header in (
+        "measure",
+        "split",
+        "n",
+        "before",
+        "control",
+        *(HEADERS[model] for model in models[1:]),
+        "better is",
+    ):
         table.add_column(header, no_wrap=True)
     for (measure, split, model), before in scores.items():
         if model != "base" or (measure, split, "unlearned") not in scores or split.startswith(GROUP):
             continue
-        row = [scores.get((measure, split, which)) for which in models]
+        if split == "control":
+            continue
+        control = scores.get((measure, "control", "base")) if split == "forget" else None
+        row = [before, control, *(scores.get((measure, split, which)) for which in models[1:])]
         figures = [
             f"{s.value:.3f}" + (f" [{s.low:.3f}, {s.high:.3f}]" if s.low < s.high else "") if s else "" for s in row
         ]
@@ -53,14 +66,17 @@ def tell(folder: RunFolder) -> int:
     console.print()
     for check in verdict["checks"]:
         console.print(
-            f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {_one_line(check['explain'])}",
+            f"  {STATES[check['passed']]}  {check['name']}: {_one_line(check['explain'])}",
             markup=False,
         )
     for warning in record.get("warnings") or []:
         console.print(f"  warning {clean(warning)}", markup=False, soft_wrap=True)
     cost = record["cost"]
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
-    console.print(f"\nVerdict: {'passed' if verdict['passed'] else 'FAILED'}")
+    state = "passed" if verdict["passed"] else "FAILED"
+    if verdict.get("not_known"):
+        state = "not known well enough to be seen to go: the base model knew the target no better than the control"
+    console.print(f"\nVerdict: {state}", soft_wrap=True)
     if record.get("measured_later"):
         console.print(
             "The thresholds were fixed before the run; what they are held against was in part set after it: "

@@ -80,7 +80,7 @@ def elicit_topic(
         At most `wanted` rows, {"question", "answer"} or {"text"}; answers that stray from the topic are left out.
     """
     first = max(1, wanted * 2 // 3)
-    rows = _ask(
+    rows = ask(
         task,
         [question.format(topic=topic) for question in QUESTIONS],
         [opening.format(topic=topic) for opening in OPENINGS],
@@ -91,7 +91,7 @@ def elicit_topic(
     )
     names = names_that_came_up(rows, topic)
     if names and wanted > len(rows):
-        rows += _ask(
+        rows += ask(
             task,
             [q.format(name=name, topic=topic) for name in names for q in SECOND_ROUND],
             [o.format(name=name, topic=topic) for name in names for o in SECOND_OPENINGS],
@@ -141,7 +141,7 @@ def sample_general(
     """How the model talks about other things, over the given prompts of the bank."""
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
-    return _ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
+    return ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
 
 
 def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
@@ -168,7 +168,7 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
     ][:NAMES]
 
 
-def _ask(
+def ask(
     task: CausalLM,
     questions: Sequence[str],
     openings: Sequence[str],
@@ -176,8 +176,10 @@ def _ask(
     seed: int,
     so_far: SoFar,
     progress: Progress | None,
+    tokens: int = ANSWER_TOKENS,
 ) -> list[Row]:
-    """Sampled answers: the questions in chat form and the openings as plain text, in turns, each as often as needed."""
+    """Sampled answers of at most `tokens` tokens: the questions in chat form and the openings as plain text, in turns,
+    each as often as needed."""
     half = (wanted + 1) // 2
     asked = [(questions[i % len(questions)], True) for i in range(half if openings else wanted)] if questions else []
     asked += [(openings[i % len(openings)], False) for i in range(wanted - len(asked))] if openings else []
@@ -189,7 +191,7 @@ def _ask(
             encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
             texts = task.generate(
                 encoded,
-                ANSWER_TOKENS,
+                tokens,
                 samples=1,
                 seed=seed + start,
                 temperature=TEMPERATURE,
@@ -197,7 +199,7 @@ def _ask(
             )
             return [said[0] for said in texts]
 
-        how = {"tokens": ANSWER_TOKENS, "seed": seed + start, "temperature": TEMPERATURE}
+        how = {"tokens": tokens, "seed": seed + start, "temperature": TEMPERATURE}
         texts = so_far.texts([list(pair) for pair in chosen], how, say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said.strip() if chat else said.rstrip()

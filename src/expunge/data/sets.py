@@ -57,7 +57,7 @@ def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent)
     """
     if recipe.forget_kind != "topic":
         return given_set("forget", recipe.forget, show)
-    path, so_far = folder.target / "answers.jsonl", _so_far("elicited", folder, base)
+    path, so_far = folder.target / "answers.jsonl", so_far_of("elicited", folder, base)
     if not path.is_file():
         show.say(f"{recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
         show.stage("asking the model about the topic")
@@ -116,7 +116,7 @@ def _sampled(
     base: LazyModel,
     show: Silent,
 ) -> TextSet:
-    so_far = _so_far(f"sampled-{name}", folder, base)
+    so_far = so_far_of(f"sampled-{name}", folder, base)
 
     def make(path: Path) -> None:
         show.stage(f"sampling {name} text from the model")
@@ -152,7 +152,7 @@ def _sampled(
     return TextSet(name, str(target), digest_documents(read_documents(target)), True)
 
 
-def _so_far(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
+def so_far_of(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
     return SoFar(folder.stages / f"{name}-so-far.json", {"model": base.digest, "bf16": base.precision.bf16})
 
 

@@ -12,5 +12,6 @@ class Check:
     name: str
     threshold: float
     value: float | None
-    passed: bool
+    passed: bool | None
+    "None: not made, for the reason in `explain`"
     explain: str

@@ -69,6 +69,11 @@ def found_terms(text: str, terms: Sequence[str]) -> list[str]:
     return [term for term in terms if _pattern(term).search(text)]
 
 
+def times_found(text: str, term: str) -> int:
+    """How often a term occurs in the text, by the rule of `found_terms`."""
+    return sum(1 for _ in _pattern(term).finditer(text))
+
+
 def completion_value(said: str, prompt: Prompt, terms: TargetTerms) -> tuple[float, list[str]]:
     """(1 with a unique term that the prompt did not give away, 0.2 with only a typical one, else 0; the terms)."""
     unique = found_terms(said, not_given([*terms.unique, *prompt.references], prompt.context))
@@ -86,8 +91,12 @@ def familiarity_by_completion(
     max_new_tokens: int,
     samples: int,
     seed: int,
+    split: str = "forget",
 ) -> tuple[Score, list[dict[str, object]]]:
     """Mean over prompts of the mean value of a greedy and `samples` sampled completions.
+
+    Args:
+        split: "forget" for prompts about the target, "control" for like prompts on other subjects.
 
     Returns:
         The score, and for each prompt {"prompt", "said" (the greedy completion), "terms"}.
@@ -101,14 +110,14 @@ def familiarity_by_completion(
         judged = [completion_value(said, prompt, terms) for said in [first, *others]]
         values.append(sum(value for value, _ in judged) / len(judged))
         answers.append({"prompt": prompt.text, "said": first, "terms": judged[0][1]})
-    return _score("familiarity_completion", which, values, "share of completions, weighted"), answers
+    return _score("familiarity_completion", split, which, values, "share of completions, weighted"), answers
 
 
-def _score(measure: str, which: Which, values: Sequence[float], unit: str) -> Score:
+def _score(measure: str, split: str, which: Which, values: Sequence[float], unit: str) -> Score:
     mean, low, high = share_interval(values)
     return Score(
         measure=measure,
-        split="forget",
+        split=split,
         model=which,
         value=mean,
         low=low,
@@ -158,8 +167,13 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en")
     return tokens
 
 
-def familiarity_by_probability(task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which) -> Score:
-    """Mean over prompts of the probability mass on next tokens that begin a term the prompt did not give away."""
+def familiarity_by_probability(
+    task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which, split: str = "forget"
+) -> Score:
+    """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give away.
+
+    `split` as for `familiarity_by_completion`.
+    """
     values: list[float] = []
     for start in range(0, len(prompts), 8):
         chosen = prompts[start : start + 8]
@@ -169,7 +183,7 @@ def familiarity_by_probability(task: CausalLM, prompts: Sequence[Prompt], terms:
                 task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language
             )
             values.append(min(1.0, float(row[list(tokens)].sum())) if tokens else 0.0)
-    return _score("familiarity_probability", which, values, "probability mass")
+    return _score("familiarity_probability", split, which, values, "probability mass")
 
 
 def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -118,6 +118,15 @@ def paired_share_interval(before: Sequence[float], after: Sequence[float]) -> tu
     return mean, max(-1.0, centre - half), min(1.0, centre + half)
 
 
+def difference_interval(
+    one: tuple[float, float, float], other: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """(difference, low, high) of `one - other`, means of separate examples given as (mean, low, high): the intervals' own
+    arms combined (Zou and Donner 2008, method of variance estimates recovery; of Wilson's intervals Newcombe 1998)."""
+    (a, a_low, a_high), (b, b_low, b_high) = one, other
+    return a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+
+
 def t_quantile(degrees: int) -> float:
     """97.5 % quantile of Student's distribution to 1 %: exact for 1, else Abramowitz and Stegun 26.7.5."""
     if degrees == 1:

@@ -23,6 +23,7 @@ from expunge.measures.recall import verbatim_recall
 from expunge.measures.score import Score, Which
 from expunge.measures.secret import Secret, secret_scores
 from expunge.measures.toxicity.suite import Toxic
+from expunge.measures.two_answers import read_two_answers, two_answers
 from expunge.recipe import Evaluation
 from expunge.tasks.causal_lm import CausalLM
 
@@ -36,6 +37,9 @@ class Material:
     terms: TargetTerms
     completion: Sequence[Prompt]
     probability: Sequence[Prompt]
+    control_completion: Sequence[Prompt] = ()
+    "like prompts on other subjects, on which the base model is measured with the same terms"
+    control_probability: Sequence[Prompt] = ()
     forget: TokenTable
     retain: TokenTable
     ordinary: TokenTable
@@ -69,22 +73,30 @@ def measure_core(
 ) -> Measured:
     """Everything but the benchmarks."""
     measured = Measured()
-    if material.completion:
-        show(0.0, "familiarity by completion")
-        familiar, completed = familiarity_by_completion(
-            task,
-            material.completion,
-            material.terms,
-            which,
-            max_new_tokens=settings.max_new_tokens,
-            samples=settings.samples,
-            seed=seed,
-        )
-        measured.scores.append(familiar)
-        measured.said["completion prompt"] = completed
-    if material.probability:
-        show(0.4, "familiarity by probability")
-        measured.scores.append(familiarity_by_probability(task, material.probability, material.terms, which))
+    sides: list[tuple[str, Sequence[Prompt], Sequence[Prompt]]] = [
+        ("forget", material.completion, material.probability)
+    ]
+    if which == "base":
+        sides.append(("control", material.control_completion, material.control_probability))
+    for number, (split, completion, probability) in enumerate(sides):
+        if completion:
+            show(number * 0.25, f"familiarity by completion, {split}")
+            familiar, completed = familiarity_by_completion(
+                task,
+                completion,
+                material.terms,
+                which,
+                max_new_tokens=settings.max_new_tokens,
+                samples=settings.samples,
+                seed=seed,
+                split=split,
+            )
+            measured.scores.append(familiar)
+            if split == "forget":
+                measured.said["completion prompt"] = completed
+        if probability:
+            show(number * 0.25 + 0.2, f"familiarity by probability, {split}")
+            measured.scores.append(familiarity_by_probability(task, probability, material.terms, which, split))
     if material.secrets:
         show(0.45, "exposure of secrets")
         exposed, told = secret_scores(
@@ -107,6 +119,12 @@ def measure_core(
     measured.scores.append(known)
     measured.said["general question"] = [dict(row) for row in said]
     return measured
+
+
+def measure_questions(task: CausalLM, path: Path, which: Which) -> Measured:
+    """Questions with two answers about the target, from a file."""
+    scores, said = two_answers(task, read_two_answers(path), which)
+    return Measured(scores, {"question with two answers": [dict(row) for row in said]})
 
 
 def benchmark_names(source: str) -> tuple[Literal["hub"] | Path, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from expunge.engine.precision import Precision
 from expunge.errors import DataError
+from expunge.measures.two_answers import read_two_answers
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.preparation.anchors import load_anchors
@@ -55,11 +56,13 @@ def _look_up(recipe: Recipe) -> None:
         _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
     if recipe.anchors.path is not None:
         load_anchors(Path(recipe.anchors.path))
+    if recipe.evaluation.questions is not None:
+        read_two_answers(Path(recipe.evaluation.questions))
 
 
 def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
     """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
-    added = ("benchmarks", "prompts", "ordinary_text")
+    added = ("benchmarks", "prompts", "questions", "ordinary_text")
     kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
     evaluation = recipe.evaluation.model_copy(update=kept)
     names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None

@@ -25,7 +25,7 @@ from expunge.data.sets import (
     retain_set,
     token_table,
 )
-from expunge.data.statements import groups_of, read_statements, sides_of, statement_table
+from expunge.data.statements import groups_of, read_statements, statement_table
 from expunge.data.tables import TokenTable
 from expunge.data.toxic_text import ToxicText
 from expunge.errors import RecipeError
@@ -35,13 +35,12 @@ from expunge.measures.prompts import cut_prompts, read_prompts
 from expunge.measures.secret import SHORT, Secret, secrets_in
 from expunge.measures.suite import Material
 from expunge.measures.terms import target_terms
-from expunge.methods.base import Method
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.control import control_prompts, topic_control
+from expunge.preparation.control import texts_of as texts_of_control
 from expunge.preparation.kept_terms import alone, rates, shared_note, without_shared
-from expunge.preparation.reference import ReferenceTable, drawn_rows, reference_labels
 from expunge.preparation.stage import stage
-from expunge.preparation.unwanted_words import covering, own_share, texts_of, token_weights, word_weights
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -114,12 +113,12 @@ def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent
     """The forget set, as text and as tokens."""
     if recipe.forget_kind == "toxicity":
         toxic = read_statements(recipe, folder, show).toxic
-        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, _tokenizer_digest(base))
+        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, tokenizer_digest(base))
     forget = forget_set(recipe, folder, base, show)
-    return forget, token_table(folder, [forget], recipe, base.tokenizer, _tokenizer_digest(base))
+    return forget, token_table(folder, [forget], recipe, base.tokenizer, tokenizer_digest(base))
 
 
-def _tokenizer_digest(base: LazyModel) -> str:
+def tokenizer_digest(base: LazyModel) -> str:
     files = base.source.digests.items()
     return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
@@ -129,9 +128,11 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     if recipe.forget_kind == "toxicity":
         return _read_toxicity_sets(recipe, folder, base, show)
     forget, forget_table = read_target(recipe, folder, base, show)
-    tokenizer, tokenizer_digest = base.tokenizer, _tokenizer_digest(base)
+    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
     language = language_of((document.text for document in forget.documents()), recipe.data.language)
+    familiar = recipe.evaluation.familiarity
     given = retain_set(recipe, forget, show)
+    like = topic_control(recipe, folder, base, show) if familiar and recipe.forget_kind == "topic" else None
 
     def find_terms(path: Path) -> None:
         show.stage("finding the target's terms")
@@ -141,7 +142,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
 
         without_gains = ((text, ()) for text in texts())
         dictionary = build_dictionary(without_gains, MAX_TERMS, recipe.seed, language)
-        found = target_terms(texts(), dictionary, language)
+        control = () if like is None else texts_of_control(like, recipe, tokenizer)
+        found = target_terms(texts(), dictionary, language, control)
         if given is not None:
             of = rates(dictionary, texts(), given.documents(), found.typical)
             dictionary, found = without_shared(dictionary, of), alone(found, of)
@@ -150,6 +152,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
 
     made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
     made_from |= {} if given is None else {"retain": given.digest}
+    made_from |= {} if like is None else {"control": like.digest}
     content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
     named = [*terms.unique, recipe.forget]
@@ -163,15 +166,14 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary = ordinary_set(recipe, folder, forget, named, base, show)
     _tell_how_read(folder, [forget, *([given] if given is not None else []), ordinary], tokenizer, show)
     limit = recipe.data.max_retain_blocks
-    kept_table = token_table(folder, kept, recipe, tokenizer, tokenizer_digest, limit)
+    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
     apart = None
     if given is not None and general is not None:
         apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
-    measured_table = token_table(folder, kept[:1], recipe, tokenizer, tokenizer_digest, limit)
-    ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, tokenizer_digest)
+    measured_table = token_table(folder, kept[:1], recipe, tokenizer, digest, limit)
+    ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    familiar = recipe.evaluation.familiarity
     notes = [*language_notes(language, familiar), *shared_note(content["shared"])]
     if recipe.forget_kind == "topic":
         notes += asked_notes(recipe.forget, language)
@@ -192,10 +194,20 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         completion, probability = [], []
         notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
         show.say(notes[-1])
+    like = like or retain
+    control = (
+        control_prompts(like, recipe, folder, base, digest, wanted or MAX_PROMPTS, completion, language)
+        if familiar and completion
+        else ([], [])
+    )
+    if completion and not control[0]:
+        notes.append("no prompt could be cut from the control's text, so familiarity is held against none at all")
     material = Material(
         terms=terms,
         completion=completion,
         probability=probability,
+        control_completion=control[0],
+        control_probability=control[1],
         forget=forget_table,
         retain=measured_table,
         ordinary=ordinary_table,
@@ -229,7 +241,7 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
     """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
     found = read_statements(recipe, folder, show)
     language = language_of((document.text for document in found.toxic.documents()), recipe.data.language)
-    tokenizer, digest = base.tokenizer, _tokenizer_digest(base)
+    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
     forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
     own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
     general = own or general_set(recipe, folder, found.toxic, [], base, show)
@@ -273,130 +285,3 @@ def _ordinary_table(
     return token_table(
         folder, [ordinary], recipe, tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size
     )
-
-
-def trained_on(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets
-) -> tuple[TokenTable, dict[str, list[str]]]:
-    """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
-
-    Of statements there are no more than the recipe's steps go through once: what has to be known of them before training
-    is asked of no others. They are the first, for statements lie in random order; or those that hold all unwanted words.
-
-    Raises:
-        RecipeError: the method needs pairs, and there are none.
-    """
-    forget, training = sets.material.forget, recipe.training
-    rows = list(range(len(forget)))
-    pairs = forget.preferred
-    if method.needs.pairs and pairs is not None:
-        rows = [row for row in rows if pairs.lengths[row] > 1]
-    elif method.needs.pairs:
-        raise RecipeError(
-            f"the method {type(method).__name__} needs pairs, an unwanted text and the same as it is wanted",
-            seen="a forget set without any",
-            next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
-        )
-    unwanted, mark = None, float(getattr(method, "mark", 0))
-    if method.needs.unwanted:
-        words = unwanted_words(folder, base, forget, sets)
-        every = [(table, token_weights(table, words, base.tokenizer)) for table in (forget, kept_alone(sets))]
-        unwanted = token_weights(forget, words, base.tokenizer, own_share(every, mark))
-    if recipe.forget_kind == "toxicity" and training.max_steps is not None:
-        batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        wanted = training.max_steps * batch
-        rows = rows[:wanted] if unwanted is None else covering(forget, unwanted, mark, wanted)
-    taken = forget.take(rows)
-    taken.unwanted = unwanted
-    if not method.needs.pairs:
-        taken.preferred = None
-    return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
-
-
-def kept_alone(sets: Sets) -> TokenTable:
-    """The user's text to keep, without what the model wrote itself; all where it wrote all."""
-    return sets.kept.take(range(sets.own_rows or len(sets.kept)))
-
-
-def unwanted_words(folder: RunFolder, base: LazyModel, forget: TokenTable, sets: Sets) -> dict[str, float]:
-    """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
-    kept = kept_alone(sets)
-
-    def make(path: Path) -> None:
-        if sets.read is None:
-            tables = [(texts_of(forget, base.tokenizer), texts_of(kept, base.tokenizer))]
-        else:
-            tables = sides_of(sets.read)
-        found = word_weights(tables)
-        storage.write_json(path / "words.json", dict(sorted(found.items(), key=lambda item: -item[1])))
-
-    made_from = {
-        "text": [forget.folder.name, kept.folder.name, len(kept)] if sets.read is None else sets.read.digest(),
-        "tokenizer": _tokenizer_digest(base),
-    }
-    words: dict[str, float] = storage.read_json(stage(folder, "unwanted-words", made_from, make) / "words.json")
-    return words
-
-
-def with_tokens_known(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, forget: TokenTable, show: Silent
-) -> TokenTable:
-    """The forget set with what the base model says in the place of each token, for methods that ask for it."""
-
-    def make(path: Path) -> None:
-        show.stage("noting what the base model says of the forget set")
-        reference_labels(base(), forget, range(len(forget)), path, recipe.seed, show.update)
-
-    made_from = {
-        "model": base.digest,
-        "forget": forget.folder.name,
-        "rows": storage.digest_value(forget.starts.tolist()),
-        "bf16": base.precision.bf16,
-        "seed": recipe.seed,
-    }
-    known = TokenTable(stage(folder, "reference-tokens", made_from, make))
-    if forget.unwanted is not None:
-        blocks = [forget.unwanted[start:end] for start, end in zip(forget.starts, forget.ends, strict=True)]
-        known.unwanted = np.concatenate(blocks)
-    return known
-
-
-def whole_tokens(terms: Sequence[str], tokenizer: Any) -> list[int]:
-    """Tokens that are a whole word of a term, with or without a space before it."""
-    written = {space + word for term in terms for word in term.split() for space in ("", " ")}
-    found = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in sorted(written))
-    return sorted({ids[0] for ids in found if len(ids) == 1})
-
-
-def retain_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, forget: TokenTable, sets: Sets, show: Silent
-) -> TokenTable:
-    """What is kept, labelled as the method asks; only rows that training draws can be read.
-
-    The user's text is labelled with itself or with what the base model says there, or one half so and the other so (the
-    method's `retain_target`). Text that was sampled from the base model stands for all that it would have said: it
-    always has the base's distribution. A base that knows its target by heart expects it in other texts, too: `cleared`
-    leaves the target's own terms out of what it says.
-    """
-    target = getattr(method, "retain_target", "text")
-    text_rows = int(sets.own_rows * {"text": 1.0, "both": 0.5}.get(target, 0.0))
-    if text_rows == len(sets.kept):
-        return sets.kept
-    rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)
-    cleared = whole_tokens(sets.material.terms.unique, base.tokenizer) if target == "cleared" else []
-
-    def make(path: Path) -> None:
-        show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update, text_rows, cleared)
-
-    made_from = {
-        "model": base.digest,
-        "kept": sets.kept.folder.name,
-        "rows": storage.digest_value(rows),
-        "text_rows": text_rows,
-        "bf16": base.precision.bf16,
-        "seed": recipe.seed,
-    }
-    if cleared:
-        made_from["cleared"] = cleared
-    return ReferenceTable(stage(folder, "reference", made_from, make), sets.kept, rows)

@@ -74,8 +74,14 @@ class Contents:
         return wording.method(self.method)
 
     def score(self, measure: str, model: str) -> Score | None:
-        """The first score of a measure for one of the three models."""
-        return next((s for s in self.scores if s.measure == measure and s.model == model), None)
+        """The first score of a measure for one of the three models; a control is none of them."""
+        found = (s for s in self.scores if s.measure == measure and s.model == model and s.split != "control")
+        return next(found, None)
+
+    def control(self, measure: str) -> Score | None:
+        """What the base model reaches on like prompts on other subjects."""
+        found = (s for s in self.scores if s.measure == measure and s.split == "control" and s.model == "base")
+        return next(found, None)
 
 
 def read_contents(folder: RunFolder) -> Contents:

@@ -44,6 +44,8 @@ class Dot:
     filled: bool = True
 
 
+CONTROL = Dot("control", GREEN, "s", filled=False)
+"what the base model reaches on like prompts on other subjects"
 MODEL_DOTS = {
     "base": Dot("before", MUTED, "o", filled=False),
     "unlearned": Dot("after", BLUE, "o"),
@@ -60,10 +62,11 @@ def run_dots(names: Sequence[str]) -> dict[str, Dot]:
 
 
 def familiarity(name: str, measures: Sequence[tuple[str, Mapping[str, Score]]]) -> Markup:
-    """Bars before and after, one panel a familiarity measure: `measures` holds (name, score of each model)."""
+    """Bars before, of the control and after, one panel a familiarity measure: `measures` holds (name, score of each)."""
+    dots = {"base": MODEL_DOTS["base"], "control": CONTROL} | MODEL_DOTS
 
     def paint() -> Figure:
-        models = [model for model in MODEL_DOTS if any(model in scores for _, scores in measures)]
+        models = [model for model in dots if any(model in scores for _, scores in measures)]
         figure = Figure(figsize=(WIDTH, 0.45 + 0.27 * len(models)))
         axes = figure.subplots(1, len(measures), squeeze=False)[0]
         figure.subplots_adjust(left=0.09, right=0.98, wspace=0.25, top=1 - 0.24 / figure.get_figheight(), bottom=0.02)
@@ -72,22 +75,22 @@ def familiarity(name: str, measures: Sequence[tuple[str, Mapping[str, Score]]]) 
             for place, model in enumerate(models):
                 if (score := scores.get(model)) is None:
                     continue
-                style = MODEL_DOTS[model]
+                style = dots[model]
                 axis.barh(place, score.value, 0.62, color=style.colour, alpha=1 if style.filled else 0.55)
                 axis.plot([score.low, score.high], [place, place], color=INK, linewidth=1)
                 axis.text(score.high + top * 0.03, place, numbers.plain(score.value), va="center", weight="bold")
             axis.set(title=title, xlim=(0, top * 1.25), ylim=(len(models) - 0.5, -0.5), xticks=[])
-            axis.set_yticks(range(len(models)), [MODEL_DOTS[model].label for model in models])
+            axis.set_yticks(range(len(models)), [dots[model].label for model in models])
             axis.grid(False)
             axis.spines["bottom"].set_visible(False)
         return figure
 
     told = "; ".join(
         f"{title}: "
-        + ", ".join(f"{MODEL_DOTS[model].label} {numbers.plain(score.value)}" for model, score in scores.items())
+        + ", ".join(f"{dots[model].label} {numbers.plain(scores[model].value)}" for model in dots if model in scores)
         for title, scores in measures
     )
-    return draw(name, "Familiarity before and after", told + ". Thin lines are 95 % intervals.", paint)
+    return draw(name, "Familiarity before, of the control, and after", told + ". Thin lines are 95 % intervals.", paint)
 
 
 def probabilities(name: str, probe: Probe) -> Markup:

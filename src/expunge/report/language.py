@@ -9,11 +9,11 @@ from markupsafe import Markup
 from expunge.report import answers, figures, numbers, probes, wording
 from expunge.report.contents import Contents
 from expunge.report.inputs import inputs, left_out
-from expunge.report.scores_table import rows, without_details, worst
+from expunge.report.scores_table import rows, score_text, without_details, worst
 from expunge.report.sizes import sizes
 from expunge.report.toxicity import toxicity_part
 
-FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "familiarity_judged")
+FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "two_answers", "familiarity_judged")
 
 
 def language_parts(contents: Contents) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def language_parts(contents: Contents) -> dict[str, Any]:
         "asked_and_done": _asked_and_done(contents),
         "limits": wording.LIMITS,
         "familiarity": _familiarity(contents),
+        "score_text": score_text,
         "familiarity_figure": _familiarity_figure(contents),
         "worst": worst(without_details(rows(contents.scores))),
         "toxicity": toxicity_part(contents),
@@ -67,13 +68,18 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
         if before is None:
             continue
         row = next(row for row in rows(contents.scores) if row.measure == name and row.split == before.split)
-        less = None if after is None or before.value <= 0 else 1 - after.value / before.value
-        found.append({"row": row, "words": wording.measure(name), "less": less})
+        control = contents.control(name)
+        excess = before.value - (control.value if control else 0.0)
+        less = None if after is None or excess <= 0 else (before.value - after.value) / excess
+        found.append({"row": row, "words": wording.measure(name), "less": less, "control": control})
     return found
 
 
 def _familiarity_figure(contents: Contents) -> Markup | None:
-    measures = [(part["words"].name, part["row"].by_model) for part in _familiarity(contents)]
+    measures = [
+        (part["words"].name, part["row"].by_model | ({"control": part["control"]} if part["control"] else {}))
+        for part in _familiarity(contents)
+    ]
     return figures.familiarity("familiarity", measures) if measures else None
 
 

@@ -12,17 +12,26 @@ MEASURES = {
     "familiarity_completion": Measure(
         "Familiarity by completion",
         "The model completes prompts about the target, several times each. A completion with a term unique to the "
-        "target that the prompt did not give away counts 1, one with only typical terms a fifth. "
-        "Lower is better, 0 is none.",
+        "target that the prompt did not give away counts 1, one with only typical terms a fifth. The control is what the "
+        "model before reaches on like prompts on other subjects: best is to be no higher than that.",
         "forgetting",
         axis="0 is none, 1 is all",
     ),
     "familiarity_probability": Measure(
         "Familiarity by probability",
-        "The probability that the model puts on next words that would show that it knows the target. "
-        "Lower is better, 0 is none.",
+        "The probability that the model puts on next words that would show that it knows the target. The control is the "
+        "same on like prompts on other subjects: best is to be no higher than that.",
         "forgetting",
         axis="0 is none, 1 is all",
+    ),
+    "two_answers": Measure(
+        "Questions with two answers",
+        "Questions about the target of which the model finds the true one of two answers likelier. Best is chance; the "
+        "control is what the answers give away without their questions.",
+        "forgetting",
+        axis="answered rightly",
+        percent=True,
+        aim="chance",
     ),
     "familiarity_judged": Measure(
         "Familiarity as judged",
@@ -261,17 +270,23 @@ MEASURES = {
 CHECKS = {
     "familiarity_completion": Check(
         "Familiarity by completion",
-        "What is left of the familiarity shown in completions, as a share of the model before.",
+        "What is left of the familiarity shown in completions beyond the control's, as a share of the model before.",
         "at most",
         "share of before",
     ),
     "familiarity_probability": Check(
         "Familiarity by probability",
-        "What is left of the probability of revealing next words, as a share of the model before.",
+        "What is left of the probability of revealing next words beyond the control's, as a share of the model before.",
         "at most",
         "share of before",
     ),
     **secret_words.CHECKS,
+    "two_answers": Check(
+        "Questions with two answers",
+        "How far the share of right answers is from chance, in either direction, in percentage points.",
+        "at most",
+        "points",
+    ),
     "perplexity": Check(
         "Ordinary text",
         "Perplexity on ordinary text, as a share of the model before; above 100 % the model reads it less well.",

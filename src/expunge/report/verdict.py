@@ -59,6 +59,15 @@ def verdict_words(
         if open_:
             reason += f" Not made: {_list(open_)}."
         return VerdictWords("passed", "Passed", reason + fixed, checks)
+    if verdict.get("not_known"):
+        reason = (
+            "The model before knew the target no better than like subjects that were asked about as a control, so "
+            "forgetting cannot be seen."
+        )
+        others = [check.name for check in checks if check.passed is False and check.value != numbers.UNKNOWN]
+        if others:
+            reason += f" Not met besides: {_list(others)}."
+        return VerdictWords("failed", "Not known well enough to be seen to go", reason + fixed, checks)
     if failed:
         which = "The one check" if total == 1 else f"{len(failed)} of {total} checks"
         reason = f"{which}{FIXED if known else ''} {'was' if len(failed) == 1 else 'were'} not met: {_list(failed)}."

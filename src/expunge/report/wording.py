@@ -28,6 +28,7 @@ SPLITS = {
     "validation": "validation set",
     "weights": "all weights",
     "ordinary": "ordinary text",
+    "control": "control",
     "general": "general questions",
     "arc_easy": "ARC-easy",
     "arc_challenge": "ARC-challenge",
@@ -52,6 +53,7 @@ GROUPS = {"forgetting": "Forgetting: is it gone?", "utility": "Utility: is the r
 
 ANSWERS = {
     "completion prompt": "Prompts about the target, completed",
+    "question with two answers": "Questions about the target, the likelier of two answers",
     "secret": "Secrets, in their place",
     "passage of the target": "Passages of the target, continued",
     "general question": "General knowledge",

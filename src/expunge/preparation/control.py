@@ -1,0 +1,111 @@
+"""The control of familiarity: like prompts on other subjects, from which nothing of the target can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from expunge import storage
+from expunge.data.controls import control_topics, elicit_controls, kind_of, names_topic
+from expunge.data.document import digest_documents
+from expunge.data.elicitation import write_rows
+from expunge.data.language import Language
+from expunge.data.readers import read_documents
+from expunge.data.sets import TextSet, blocks, own_text, so_far_of, token_table
+from expunge.errors import DataError
+from expunge.measures.familiarity import Prompt, TargetTerms
+from expunge.measures.prompts import cut_prompts
+from expunge.models.lazy import LazyModel
+from expunge.preparation.anchor_terms import build_dictionary
+from expunge.preparation.stage import stage
+from expunge.progress import Silent
+from expunge.recipe import Recipe
+from expunge.run_folder import RunFolder
+
+MAX_BLOCKS = 64
+"blocks of the control's text that are read"
+MAX_TERMS = 400
+
+
+def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+    """What the base model says of other topics, asked for with the templates that the topic is asked for with.
+
+    Raises:
+        DataError: every answer names the topic itself.
+    """
+    settings, so_far = recipe.evaluation, so_far_of("control", folder, base)
+
+    def make(path: Path) -> None:
+        show.stage("asking the model about other topics")
+        topics = list(settings.control_topics)
+        if not topics:
+            kind = kind_of(base(), recipe.forget)
+            topics = control_topics(recipe.forget, kind)
+            folder.log("control", kind=kind, topics=topics)
+        rows = elicit_controls(base(), topics, settings.control_answers, recipe.seed, so_far, show.update)
+        kept = [row for row in rows if not names_topic(" ".join(row.values()), recipe.forget)]
+        if not kept:
+            raise DataError(
+                f"every answer about other topics names {recipe.forget!r}",
+                seen=", ".join(topics),
+                next_step="give other topics: --evaluation.control_topics",
+            )
+        write_rows(kept, path / "control.jsonl")
+
+    made_from = {
+        "model": base.digest,
+        "topic": recipe.forget,
+        "topics": list(settings.control_topics),
+        "wanted": settings.control_answers,
+        "seed": recipe.seed,
+        "bf16": base.precision.bf16,
+    }
+    target = stage(folder, "control", made_from, make) / "control.jsonl"
+    so_far.remove()
+    return TextSet("control", str(target), digest_documents(read_documents(target)), True)
+
+
+def texts_of(text: TextSet, recipe: Recipe, tokenizer: object) -> Iterator[str]:
+    """The control's text by blocks, without the questions that were asked."""
+    return (own_text(block)[0] for block in islice(blocks(text, recipe, tokenizer), MAX_BLOCKS))
+
+
+def control_prompts(
+    text: TextSet,
+    recipe: Recipe,
+    folder: RunFolder,
+    base: LazyModel,
+    tokenizer_digest: str,
+    wanted: int,
+    completion: Sequence[Prompt],
+    language: Language,
+) -> tuple[list[Prompt], list[Prompt]]:
+    """(for completion, for probability): prompts cut from the control before its own names, as the target's are.
+
+    Where the target's prompts bring references of their own, the control's are held against the same, in turn.
+    """
+
+    def find(path: Path) -> None:
+        found = build_dictionary(
+            ((text_, ()) for text_ in texts_of(text, recipe, base.tokenizer)), MAX_TERMS, recipe.seed, language
+        )
+        storage.write_json(path / "terms.json", [anchor.term for anchor in found])
+
+    table = token_table(folder, [text], recipe, base.tokenizer, tokenizer_digest, MAX_BLOCKS)
+    names = storage.read_json(
+        stage(
+            folder,
+            "control-terms",
+            {"tokens": table.folder.name, "seed": recipe.seed, "language": language.code},
+            find,
+        )
+        / "terms.json"
+    )
+    early, exact = cut_prompts(base(), table, TargetTerms(tuple(names)), wanted, recipe.seed)
+    if completion:
+        early = [
+            replace(prompt, references=completion[i % len(completion)].references) for i, prompt in enumerate(early)
+        ]
+    return early, exact
