@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expunge.data.tables import TableWriter, TokenTable
+from expunge.data.words import units
 from expunge.measures.recall import (
     PREFIX,
     SUFFIX,
@@ -21,7 +22,6 @@ from expunge.measures.recall import (
     published_rouge_l,
     rouge_l,
     verbatim_recall,
-    words,
 )
 from expunge.tasks.base import IGNORED
 from tiny import load_task, random_blocks, write_table
@@ -104,7 +104,7 @@ def test_published_rouge_l(said: str, true: str, recall: float, f1: float) -> No
 
 
 def test_the_two_rouge_ls_differ_where_the_definitions_do() -> None:
-    assert rouge_l(words("Hello, world!"), words("hello world")) == 0
+    assert rouge_l(units("Hello, world!"), units("hello world")) == 0
     assert published_rouge_l("Hello, world!", "hello world") == (1.0, 1.0)
 
 

@@ -40,4 +40,4 @@ def _bits(model: nn.Module) -> dict[str, int]:
 
 def _checksum(weight: Tensor) -> int:
     whole = weight.contiguous().reshape(-1).view(WORDS[weight.element_size()])
-    return zlib.crc32(memoryview(whole.cpu().numpy()).cast("B"), whole.numel() % (1 << 32))
+    return zlib.crc32(whole.cpu().numpy().data.cast("B"), whole.numel() % (1 << 32))

@@ -118,7 +118,10 @@ def secret_scores(
     Returns:
         The scores, and for each secret {"prompt", "true", "said"}.
     """
-    values, lows, highs, likely = [], [], [], []
+    values: list[float] = []
+    lows: list[float] = []
+    highs: list[float] = []
+    likely: list[float] = []
     for number, secret in enumerate(secrets):
         generator = np.random.default_rng(random_seed(seed, "secret", number))
         texts = [secret.text, *Form(secret.text).alternatives(alternatives, generator)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from expunge.measures.toxicity.splits import GROUP
-from expunge.report.measure_words import CHECKS, MEASURES
+from expunge.report.check_words import CHECKS
+from expunge.report.measure_words import MEASURES
 from expunge.report.words import Check, Family, Measure
 
 __all__ = ["CHECKS", "MEASURES", "Check", "Family", "Measure"]
