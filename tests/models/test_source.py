@@ -14,11 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from expunge.engine.loop import train
-from expunge.engine.precision import Precision
 from expunge.errors import Interrupted, ModelError
 from expunge.methods.discovery import make_method
 from expunge.models import starter, wheel
-from expunge.models.lazy import LazyModel
 from expunge.models.source import digest_model, find_model, load_model
 from expunge.recipe import Training
 from expunge.tasks.causal_lm import CausalLM

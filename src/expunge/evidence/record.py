@@ -101,6 +101,7 @@ def make_record(
     trained: dict[str, Any],
     oracle: dict[str, float] | None,
     license_name: str | None,
+    arithmetic: str,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
     """The content of `record.json`.
@@ -110,6 +111,7 @@ def make_record(
     Args:
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
+        arithmetic: what training and every measure computed in, in words.
     """
     # through the class, so that a threshold that came with a later version is one that was not set
     thresholds = Verdict(**trained.get("thresholds", recipe.verdict.model_dump())).model_dump()
@@ -137,6 +139,7 @@ def make_record(
         "method": method,
         "sets": sets,
         "versions": used,
+        "arithmetic": arithmetic,
         "digests": digests,
         "license": license_name,
         "not_tested": not_tested,

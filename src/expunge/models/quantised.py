@@ -68,7 +68,11 @@ def quantisation(folder: Path, raw: dict[str, Any]) -> tuple[str, int | None] | 
         if isinstance(said, dict) and said:
             return _method(said), _bits(said)
     # What other tools write: a file of its own, or a short entry in config.json.
-    for file, method in (("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "modelopt")):
+    for file, method in (
+        ("quantize_config.json", "gptq"),
+        ("quant_config.json", "awq"),
+        ("hf_quant_config.json", "modelopt"),
+    ):
         if (folder / file).is_file():
             try:
                 said = json.loads((folder / file).read_text(encoding="utf-8"))

@@ -11,7 +11,16 @@ from expunge import storage
 from expunge.errors import ModelError
 
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "source.spm")
-PLAIN = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "vocab.bpe", "encoder.json", "bpe.codes", "vocab.model")
+PLAIN = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tekken.json",
+    "vocab.bpe",
+    "encoder.json",
+    "bpe.codes",
+    "vocab.model",
+)
 TIKTOKEN = ".tiktoken"
 PROBE = "The answer to 2 + 2 is 4."
 

@@ -44,7 +44,9 @@ def no_config(folder: Path, starters: Collection[str]) -> ModelError:
     """What to say of a folder without `config.json`."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     if not names:
-        return ModelError(f"{folder} is empty", allowed=LOADABLE, next_step="was the download ever begun? check the path")
+        return ModelError(
+            f"{folder} is empty", allowed=LOADABLE, next_step="was the download ever begun? check the path"
+        )
     if "adapter_config.json" in names:
         return adapter_only(folder)
     if "model_index.json" in names:
@@ -115,7 +117,9 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
             allowed="*.safetensors",
             next_step=f"put them together: python {folder}/zero_to_fp32.py {folder} {folder} --safe_serialization",
         )
-    if not_finished := sorted(name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2"))):
+    if not_finished := sorted(
+        name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2"))
+    ):
         return ModelError(
             f"the weights in {folder} were not downloaded to their end",
             seen=", ".join(not_finished[:3]),
@@ -161,7 +165,7 @@ def adapter_only(folder: Path, whole: bool = False) -> ModelError:
         seen=f"adapter_config.json: an adapter of kind {kind} for {base}",
         allowed=LOADABLE,
         next_step=(
-            "merge it into its base and give that folder: python -c \"from peft import AutoPeftModelForCausalLM as M; "
+            'merge it into its base and give that folder: python -c "from peft import AutoPeftModelForCausalLM as M; '
             f"M.from_pretrained('{folder}').merge_and_unload().save_pretrained('MERGED')\"; then copy the base's "
             "tokenizer files to MERGED"
         ),
@@ -182,7 +186,7 @@ def _pickled(what: str, seen: str, folder: Path) -> ModelError:
         seen=seen,
         allowed="*.safetensors",
         next_step=(
-            "convert them once, on a machine that you can lose if you do not trust their source: python -c \"from "
+            'convert them once, on a machine that you can lose if you do not trust their source: python -c "from '
             f"transformers import AutoModelForCausalLM as M; M.from_pretrained('{folder}', use_safetensors=False)"
             ".save_pretrained('CONVERTED')\"; then copy the tokenizer's files to CONVERTED"
         ),
@@ -195,7 +199,7 @@ def _gguf(what: str, folder: Path, name: str) -> ModelError:
         seen=f"{name}: weights for llama.cpp, mostly quantised",
         allowed=LOADABLE,
         next_step=(
-            "give the model that it was made from; or turn it into one: python -c \"from transformers import "
+            'give the model that it was made from; or turn it into one: python -c "from transformers import '
             f"AutoModelForCausalLM as M, AutoTokenizer as T; m = M.from_pretrained('{folder}', gguf_file='{name}'); "
             "m.hf_quantizer = None; m.save_pretrained('CONVERTED'); "
             f"T.from_pretrained('{folder}', gguf_file='{name}').save_pretrained('CONVERTED')\""

@@ -67,7 +67,9 @@ def check_pointers(folder: Path) -> None:
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.stat().st_size > SMALL:
             continue
-        if file.suffix in (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf") and _begins(file).startswith(LFS):
+        if file.suffix in (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf") and _begins(file).startswith(
+            LFS
+        ):
             raise ModelError(
                 f"{file} is a pointer that git left in the place of the file itself",
                 seen=f"{file.stat().st_size} bytes that name a git-lfs object",

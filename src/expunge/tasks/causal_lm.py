@@ -15,6 +15,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 from expunge.errors import ModelError, RecipeError
 from expunge.tasks.base import IGNORED, Batch, Rows
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
+from expunge.tasks.limits import fit_prompts, positions, refuse_unknown_tokens
 from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packing
 
 LARGE_LOGIT = 1e3
@@ -57,6 +58,9 @@ class CausalLM:
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.plain_head = self._head_is_plain()
         self.packs = packs(model)
+        self.positions = positions(model.config)
+        self.notices: list[str] = []
+        "what a reader of the results must know of how texts were fitted to the model, each once"
 
     @property
     def device(self) -> torch.device:
@@ -269,10 +273,19 @@ class CausalLM:
         if chat and self.tokenizer.chat_template:
             messages = [{"role": "user", "content": prompt}]
             try:
-                return list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+                ids = list(self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
             except Exception as error:
                 raise template_error(error) from error
-        return list(self.tokenizer(prompt)["input_ids"])
+        else:
+            ids = list(self.tokenizer(prompt)["input_ids"])
+        refuse_unknown_tokens(ids, self.model.get_input_embeddings().weight.shape[0], self.tokenizer, prompt)
+        return ids
+
+    def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
+        """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
+        kept, new, notices = fit_prompts(prompts, max_new_tokens, self.positions)
+        self.notices += [notice for notice in notices if notice not in self.notices]
+        return kept, new
 
     @torch.inference_mode()
     def generate(
@@ -297,6 +310,7 @@ class CausalLM:
             progress: is told the share that is done, a token at a time.
         """
         end = self.tokenizer.eos_token_id
+        prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         texts: dict[int, list[str]] = {}
         for start in range(0, len(order), batch_size):
