@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from case import Case
 from safetensors.torch import load_file, save_file
 
-from case import Case
 from expunge import storage
 from expunge.engine.precision import Precision
 from expunge.errors import DataError, ModelError, RecipeError, StorageError
@@ -23,7 +23,7 @@ from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import find_model, load_model
 from expunge.preparation.lengths import fit_lengths
-from expunge.recipe import Recipe
+from expunge.recipe import make_recipe
 from tiny_model import build_tiny_model
 from tiny_multimodal import build_tiny_multimodal
 
@@ -289,7 +289,8 @@ def short(**data: int) -> Callable[[Path], Any]:
     def use(place: Path) -> Any:
         folder = copied(place)
         config(folder, max_position_embeddings=100)
-        return fit_lengths(Recipe(model=str(folder), forget="x", data=data), find_model(str(folder)))
+        recipe = make_recipe({"model": str(folder), "forget": "x"}, {f"data.{name}": value for name, value in data.items()})
+        return fit_lengths(recipe, find_model(str(folder)))
 
     return use
 
