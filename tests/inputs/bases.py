@@ -289,7 +289,9 @@ def short(**data: int) -> Callable[[Path], Any]:
     def use(place: Path) -> Any:
         folder = copied(place)
         config(folder, max_position_embeddings=100)
-        recipe = make_recipe({"model": str(folder), "forget": "x"}, {f"data.{name}": value for name, value in data.items()})
+        recipe = make_recipe(
+            {"model": str(folder), "forget": "x"}, {f"data.{name}": value for name, value in data.items()}
+        )
         return fit_lengths(recipe, find_model(str(folder)))
 
     return use
