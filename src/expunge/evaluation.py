@@ -17,6 +17,7 @@ from expunge.measures.toxicity.suite import continue_all, score_all, toxicity_pr
 from expunge.methods.discovery import make_method
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
+from expunge.preparation.lengths import check_lengths, check_tokens
 from expunge.preparation.material import Sets, read_sets, read_target
 from expunge.preparation.places import settle
 from expunge.progress import Silent
@@ -142,6 +143,8 @@ def evaluate_toxicity(model: str, more: More, show: Silent | None = None) -> lis
             task = LazyModel(find_model(model), Precision(), as_stored=True)()
             show.stage("continuations")
             rows = continue_all(task, prompts, settings, 0, show.update)
+            for note in task.notices:
+                show.say(note)
             for row, values in zip(rows, score_all(rows, scorer), strict=True):
                 row["values"] = values
             return toxicity_scores(rows, settings, scorer, "unlearned")
@@ -164,13 +167,16 @@ def evaluate_model(model: str, recipe_path: Path, more: More, show: Silent | Non
             precision = Precision(recipe.training.bf16)
             folder.refuse_moved(recipe.model_dump(mode="json"))
             base = LazyModel(find_model(recipe.model, recipe.revision), precision)
+            source = find_model(model)
+            check_lengths(recipe, source)
             found = pipeline.trained_model(folder)
             sets = _sets_of(found[1] if found else None, recipe, folder, base, show)
             base.release()
-            other = LazyModel(find_model(model), precision, as_stored=True)
+            check_tokens(sets, source)
+            other = LazyModel(source, precision, as_stored=True)
             measured = pipeline.measure(recipe, folder, other, sets, "unlearned", show)
             judged, notes = judged_scores({"unlearned": measured.grades})
-            for note in notes:
+            for note in (*other.notices, *notes):
                 show.say(note)
             return measured.scores + judged
     finally:

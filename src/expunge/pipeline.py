@@ -37,6 +37,7 @@ from expunge.preparation.claim import claim
 from expunge.preparation.hidden import hidden_states
 from expunge.preparation.inputs_read import inputs_read
 from expunge.preparation.known import know
+from expunge.preparation.lengths import check_tokens, fit_lengths
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets
 from expunge.preparation.original import with_original
 from expunge.preparation.signals import anchors, label_table, reinforced_model
@@ -76,10 +77,13 @@ def run(recipe: Recipe, out: str | Path, show: Silent | None = None) -> RunFolde
             folder.refuse_moved(recipe.model_dump(mode="json"))
             source = find_model(recipe.model, recipe.revision)
             folder.refuse_base(source.folder)
+            recipe, shortened = fit_lengths(recipe, source)
             with folder.held():
                 recipe = claim(folder, recipe)
                 base = LazyModel(source, precision)
+                base.notices += shortened
                 sets = read_sets(recipe, folder, base, show)
+                check_tokens(sets, source)
                 before = measure(recipe, folder, base, sets, "base", show)
                 trained = unlearn(recipe, folder, base, method, sets, show)
                 base.release()
@@ -93,7 +97,7 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
     """Scores of one model; what was measured before is read from its stage."""
     settings = recipe.evaluation
     words = {"base": "the base model", "unlearned": "the unlearned model", "retrained": "the retrained model"}[which]
-    of_model = {"which": which, "model": model.digest, "bf16": model.precision.bf16, "seed": recipe.seed}
+    of_model = {"which": which, "model": model.digest, "arithmetic": model.precision.arithmetic, "seed": recipe.seed}
 
     def core(path: Path) -> None:
         show.stage(f"measuring {words}")
@@ -158,6 +162,8 @@ def measure(recipe: Recipe, folder: RunFolder, model: LazyModel, sets: Sets, whi
             stage(folder, f"benchmarks-{which}", made_from, benchmarks) / "measured.json"
         ).scores
     measured.toxic = measured_toxicity(recipe, folder, model, which, words, show)
+    for notice in model.notices:
+        folder.log("notice", text=notice)
     measured.scores += measured.toxic.scores if measured.toxic else []
     return measured
 
@@ -383,6 +389,7 @@ def finish(
         trained=trained,
         license_name=source.license,
         inputs=inputs_read(sets),
+        arithmetic=precision.arithmetic,
         warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
     )
     storage.write_json(folder.record, record if front is None else record | {"front": front})

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from expunge.engine.precision import Precision
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, lost_by_rounding, save_model
-from expunge.models.source import LoadedModel, find_model, load_model
+from expunge.models.source import LoadedModel, find_model, load_model, load_weights
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,17 @@ def test_a_type_that_was_asked_for_is_taken(wanted: str, bfloat16_folder: Path) 
 
 def test_the_share_that_rounding_loses(bfloat16_folder: Path, tiny_model_folder: Path) -> None:
     untouched = load_model(find_model(str(bfloat16_folder)))
-    assert lost_by_rounding(untouched.model, bfloat16_folder, torch.bfloat16) == 0
+    base = load_weights(untouched.source, torch.bfloat16)
+    assert lost_by_rounding(untouched.model, base, torch.bfloat16) == 0
     wide = load_model(find_model(str(tiny_model_folder)))
-    assert lost_by_rounding(wide.model, tiny_model_folder, torch.bfloat16) == float("inf")
+    assert lost_by_rounding(wide.model, load_weights(wide.source, torch.float32), torch.bfloat16) == float("inf")
     with torch.no_grad():  # one weight moved by a whole unit in the last place and a quarter more
         weight = untouched.model.model.layers[0].mlp.up_proj.weight
         weight[0, 0] = 1.0
         untouched.model.save_pretrained(bfloat16_folder.parent / "one")
         weight[0, 0] += 1.25 * 2**-7
-    lost = lost_by_rounding(untouched.model, bfloat16_folder.parent / "one", torch.bfloat16)
+    one = AutoModelForCausalLM.from_pretrained(bfloat16_folder.parent / "one", dtype=torch.bfloat16)
+    lost = lost_by_rounding(untouched.model, one, torch.bfloat16)
     assert lost == pytest.approx(0.25 / 1.25)
 
 

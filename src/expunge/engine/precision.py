@@ -45,5 +45,10 @@ class Precision:
         self.device = found_device()
         self.bf16 = has_fast_bf16(self.device) if bf16 == "auto" else bool(bf16)
 
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic of training and measuring, in words."""
+        return "float32 weights, matrix products in bfloat16" if self.bf16 else "float32"
+
     def autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -113,6 +113,7 @@ def make_record(
     trained: dict[str, Any],
     oracle: dict[str, float] | None,
     license_name: str | None,
+    arithmetic: str,
     warnings: Sequence[str],
     inputs: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
@@ -125,6 +126,7 @@ def make_record(
         trained: what was noted when the model was saved.
         oracle: tokens and seconds that the retrained model took, where known.
         inputs: of each set that was given, the files that were read and those that were not.
+        arithmetic: what training and every measure computed in, in words.
     """
     # through the class, so that a threshold that came with a later version is one that was not set
     thresholds = Verdict(**trained.get("thresholds", recipe.verdict.model_dump())).model_dump()
@@ -156,6 +158,7 @@ def make_record(
         "language": language,
         "inputs": list(inputs),
         "versions": used,
+        "arithmetic": arithmetic,
         "digests": digests,
         "license": license_name,
         "not_tested": not_tested,

@@ -30,6 +30,7 @@ from expunge.errors import DataError, ModelError
 from expunge.measures.benchmarks import BENCHMARKS, Question
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import share_interval
+from expunge.tasks.limits import positions
 
 BATCH_TOKENS_CPU = 512
 "a processor is busy with few tokens, and short batches hold less padding"
@@ -154,7 +155,7 @@ def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence
 
 
 def _max_length(model: Any, tokenizer: Any) -> int:
-    stated = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    stated = positions(model.config)
     if stated is None and tokenizer.model_max_length < 10**9:  # transformers' "no limit" is 1e30
         stated = tokenizer.model_max_length
     return MAX_LENGTH if stated is None else int(stated)

@@ -1,4 +1,4 @@
-"""What a model can take: tokens of its vocabulary, and texts of so many tokens. Both are known from its files."""
+"""Which tokens a model has, known from its files."""
 
 from __future__ import annotations
 
@@ -47,24 +47,3 @@ def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> No
             next_step="give the tokenizer that belongs to these weights; or, where tokens were added on purpose, "
             "model.resize_token_embeddings(len(tokenizer)), train them, and save both",
         )
-
-
-def positions(config: Any) -> int | None:
-    """Tokens of a text, at most: as many as the model has positions, or was trained for; None where nothing is said."""
-    text = config.get_text_config()
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx"):
-        said = getattr(text, name, None)
-        if isinstance(said, int) and said > 0:
-            # RoBERTa's kind counts from one behind the padding token.
-            return said - 2 if getattr(text, "model_type", "") in COUNTED_FROM_PADDING else said
-    return None
-
-
-COUNTED_FROM_PADDING = (
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "camembert",
-    "roberta-prelayernorm",
-    "data2vec-text",
-)

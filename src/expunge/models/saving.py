@@ -4,60 +4,86 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
-from transformers import PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from expunge import storage
-from expunge.models.source import LoadedModel
+from expunge.models.fit import quiet
+from expunge.models.source import LoadedModel, holds_only, load_weights
 
+LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+PROCESSORS = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "image_processor_config.json",
+    "video_preprocessor_config.json",
+    "feature_extractor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+"files that `AutoProcessor` and the chat form of a model of text and pictures are made from"
+CONSTANTS = ("inv_freq", "attn.bias", "attention.bias", "masked_bias", "position_ids", "lm_head.weight")
+"ends of names of what older files hold, and what is made from the configuration or tied now"
 MAX_LOST_SHARE = 0.2
 "largest relative error of the update that rounding may cause before the model is saved in float32 instead"
 
 
-def lost_by_rounding(model: PreTrainedModel, base_folder: Path, dtype: torch.dtype) -> float:
+def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch.dtype) -> float:
     """Relative error of the update after rounding: |round(w) - w| / |w - w_base|, over all weights together.
 
     Unlearning moves weights by about 1e-5; where that is less than half a unit in the last place of `dtype`, rounding
     brings the old weight back (compare Zhang et al. 2024, arXiv:2410.16454, for quantisation). 0 where nothing is lost;
     inf where there is an error but no update.
+
+    Args:
+        base: the model before it was trained, loaded the same way: whatever the layout of its files is (experts apart,
+            other names, a narrow format), its weights have the names and shapes that those of `model` have.
     """
     error = update = 0.0
-    compared = 0
-    weights = dict(model.named_parameters())
-    for file in sorted(base_folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118 - safe_open is no mapping
-                weight = weights.get(name)
-                if weight is None:
-                    continue
-                compared += weight.numel()
-                new = weight.detach().cpu().float()
-                error += (new.to(dtype).float() - new).double().square().sum().item()
-                update += (new - stored.get_tensor(name).float()).double().square().sum().item()
-    if compared < 0.9 * sum(weight.numel() for weight in weights.values()):
-        return float("inf")  # other names in the file than in the model: nothing is known, so nothing is risked
+    before = dict(base.named_parameters())
+    for name, weight in model.named_parameters():
+        new, old = weight.detach().cpu().float(), before.get(name)
+        if old is None or old.shape != new.shape:
+            return float("inf")  # an added weight: nothing is known, so nothing is risked
+        error += (new.to(dtype).float() - new).double().square().sum().item()
+        update += (new - old.detach().cpu().float()).double().square().sum().item()
     if error == 0:
         return 0.0
     return float("inf") if update == 0 else (error / update) ** 0.5
 
 
 def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | None]:
-    """(type, warning): the type to save in, and a sentence where that is not the base model's own."""
+    """(type, warning): the type to save in, and sentences where that, or the form, is not the base model's own."""
+    dtype, warnings = _dtype(loaded, wanted)
+    if loaded.narrow is not None:
+        name = str(dtype).removeprefix("torch.")
+        warnings.append(
+            f"the base model is stored as {loaded.narrow}; its weights were widened to be trained, and are saved as {name}"
+        )
+    unread = [name for name in loaded.unread if not name.endswith(CONSTANTS)]
+    if unread:
+        warnings.append(
+            f"{len(unread)} weights in the base model's files are no part of the model that transformers makes of them, "
+            f"and are not saved: {', '.join(unread[:3])}" + (", ..." if len(unread) > 3 else "")
+        )
+    return dtype, "; ".join(warnings) or None
+
+
+def _dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, list[str]]:
     if wanted != "auto":
-        return getattr(torch, wanted), None
+        return getattr(torch, wanted), []
     stored = loaded.stored_dtype
     if stored == torch.float32:
-        return stored, None
-    lost = lost_by_rounding(loaded.model, loaded.source.folder, stored)
+        return stored, []
+    base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
+    lost = lost_by_rounding(loaded.model, base, stored)
     if lost <= MAX_LOST_SHARE:
-        return stored, None
+        return stored, []
     name = str(stored).removeprefix("torch.")
-    return torch.float32, (
-        f"saved as float32: rounding to the base model's {name} would undo {min(lost, 1):.0%} of the change to the weights"
-    )
+    share = f"would undo {min(lost, 1):.0%} of" if lost < float("inf") else "may undo"
+    return torch.float32, [f"saved as float32: rounding to the base model's {name} {share} the change to the weights"]
 
 
 def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -71,28 +97,36 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
 
 
 def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
-    """Write `folder` whole or not at all: safetensors, config, tokenizer, and the base model's licence file."""
+    """Write `folder` whole or not at all: safetensors, config, tokenizer, and of the base model's files its licence and
+    what prepares pictures, videos and sound."""
     with storage.folder_aside(folder) as aside:
         model = loaded.model
-        before = model.config.dtype
-        logging.disable_progress_bar()
-        try:
-            model.save_pretrained(aside, state_dict=_cast(model.state_dict(), dtype))
-            model.config.dtype = dtype  # only now: save_pretrained writes the type of the weights in memory
-            model.config.save_pretrained(aside)
-        finally:
-            model.config.dtype = before
-            logging.enable_progress_bar()
+        before = [(config, config.dtype) for config in _configs(model.config)]
+        with quiet():
+            try:
+                model.save_pretrained(aside, state_dict=_cast(model.state_dict(), dtype))
+                for config, _ in before:  # only now: save_pretrained writes the type of the weights in memory
+                    config.dtype = dtype
+                model.config.save_pretrained(aside)
+            finally:
+                for config, own in before:
+                    config.dtype = own
         loaded.tokenizer.save_pretrained(aside)
-        _name_no_code(aside)
-        for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"):
-            if (loaded.source.folder / name).is_file():
+        for name in (*LICENCES, *PROCESSORS):
+            if (loaded.source.folder / name).is_file() and not (aside / name).exists():
                 shutil.copyfile(loaded.source.folder / name, aside / name)
+        _name_no_code(aside)
+
+
+def _configs(config: Any) -> list[Any]:
+    """A configuration and those inside it, of the parts of a model of text and pictures."""
+    inner = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(each for part in inner for each in _configs(part))]
 
 
 def _name_no_code(folder: Path) -> None:
     """Drop the names of code of the base model's own: transformers' classes were used, and the code is not copied."""
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json", *PROCESSORS[:5]):
         path = folder / name
         content = storage.read_json(path) if path.is_file() else {}
         named = {key for key in ("auto_map", "custom_generate") if content.pop(key, None) is not None}

@@ -198,6 +198,11 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
     return LoadedModel(model, tokenizer, source, stored, kind.narrow, sorted(info["unexpected_keys"]))
 
 
+def configuration(source: ModelSource) -> Any:
+    """A language model's configuration."""
+    return language_kind(source.folder, source.name).config
+
+
 def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     """The model alone, in the processor's memory, with weights of a type."""
     return _load(source, language_kind(source.folder, source.name), dtype)[0]
@@ -230,6 +235,11 @@ def _stored_dtype(kind: LanguageKind, folder: Path) -> torch.dtype:
     if isinstance(said, torch.dtype):
         return said
     return TYPES.get(majority_type(check_weights(folder)) or "", torch.float32)
+
+
+def holds_only(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether all weights in a folder are stored in this type."""
+    return all(TYPES.get(kind) == dtype for header in check_weights(folder) for kind, _ in header.tensors.values())
 
 
 def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> ModelError:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expunge.engine.precision import Precision
 from expunge.errors import DataError
 from expunge.measures.two_answers import read_two_answers
-from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.preparation.anchors import load_anchors
+from expunge.preparation.lengths import check_lengths
 from expunge.preparation.places import settle
 from expunge.recipe import MEASURING, Recipe, load_recipe
 from expunge.run_folder import RunFolder
@@ -53,7 +52,7 @@ def _settled(held: Recipe, folder: RunFolder) -> Recipe:
 def _look_up(recipe: Recipe) -> None:
     """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
     if recipe.retrained is not None:
-        _ = LazyModel(find_model(recipe.retrained), Precision(recipe.training.bf16)).tokenizer
+        check_lengths(recipe, find_model(recipe.retrained))
     if recipe.anchors.path is not None:
         load_anchors(Path(recipe.anchors.path))
     if recipe.evaluation.questions is not None:

@@ -19,6 +19,7 @@ from expunge.tasks.chat import render, said
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.tasks.distributions import Head, Original, Values, row_values
 from expunge.tasks.layered import Context, Layered, wide
+from expunge.tasks.limits import fit_prompts, positions, refuse_unknown_tokens
 from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packing
 
 LARGE_LOGIT = 1e3
@@ -55,6 +56,9 @@ class CausalLM(Layered):
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.plain_head = self._head_is_plain()
         self.packs = packs(model)
+        self.positions = positions(model.config)
+        self.notices: list[str] = []
+        "what a reader of the results must know of how texts were fitted to the model, each once"
 
     def exact(self) -> CausalLM:
         """The same model without autocast: for figures of which small differences decide."""
@@ -233,8 +237,17 @@ class CausalLM(Layered):
                 rendered = render(self.tokenizer, [{"role": "user", "content": prompt}], True)
             except Exception as error:
                 raise template_error(error) from error
-            return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        return list(self.tokenizer(prompt)["input_ids"])
+            ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        else:
+            ids = list(self.tokenizer(prompt)["input_ids"])
+        refuse_unknown_tokens(ids, self.model.get_input_embeddings().weight.shape[0], self.tokenizer, prompt)
+        return ids
+
+    def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
+        """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
+        kept, new, notices = fit_prompts(prompts, max_new_tokens, self.positions)
+        self.notices += [notice for notice in notices if notice not in self.notices]
+        return kept, new
 
     @torch.inference_mode()
     def generate(
@@ -259,6 +272,7 @@ class CausalLM(Layered):
             progress: is told the share that is done, a token at a time.
         """
         end = self.tokenizer.eos_token_id
+        prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         texts: dict[int, list[str]] = {}
         for start in range(0, len(order), batch_size):

@@ -51,7 +51,7 @@ def continue_prompts(
     """`samples` continuations of each prompt (of token ids), in the given order.
 
     A continuation ends before the model's end token, after `max_new_tokens`, or where the model's logits are no numbers.
-    A prompt too long for the model loses its beginning.
+    What is too long for the model is shortened, as `CausalLM.fitted` says.
 
     Args:
         temperature: what logits are divided by.
@@ -60,9 +60,7 @@ def continue_prompts(
         rows: continuations in a batch, or the samples of one prompt where those are more.
         progress: called after each batch with (share done, words).
     """
-    limit = getattr(task.model.config.get_text_config(), "max_position_embeddings", None)
-    room = None if limit is None else max(1, int(limit) - max_new_tokens)
-    cut = [list(prompt) if room is None else list(prompt[-room:]) for prompt in prompts]
+    cut, max_new_tokens = task.fitted(prompts, max_new_tokens)
     streams = _streams(prompts, samples, max_new_tokens, seed)
     order = sorted(range(len(cut)), key=lambda i: len(cut[i]))
     found: list[list[Continuation]] = [[] for _ in cut]

@@ -1,0 +1,76 @@
+"""Whether a model continues text alone: without pictures or sound, and without looking ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from expunge.errors import ModelError
+
+TOKENS = (1, 3, 9, 7, 11, 20)
+AHEAD = 1e-3
+"share of the largest logit that a later token may change an earlier one by: rounding, not knowledge"
+
+
+@torch.no_grad()
+def prepare_for_text(model: PreTrainedModel, name: str) -> None:
+    """See that a model takes text alone and predicts each token from those before it.
+
+    Models of pictures and text that see their prompt from both sides (PaliGemma) mark what is predicted token by token
+    with `token_type_ids` of 1; all text is marked so from here on.
+
+    Raises:
+        ModelError: it needs more than text, or sees the tokens that it should predict.
+    """
+    try:
+        ahead = _looks_ahead(model)
+    except Exception as error:  # whatever a model without its pictures, or on this machine, runs into
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{name} does not run on text alone",
+            seen=f"{type(model).__name__}: {lines[0][:300]}",
+            allowed="a language model, or one of text and pictures that also takes text alone (LLaVA, Qwen2-VL, Gemma 3, "
+            "PaliGemma, Idefics 3, SmolVLM, ...)",
+            next_step="give the language model that it was built on, where that is what must forget",
+        ) from error
+    if not ahead:
+        return
+    handle = model.base_model.register_forward_pre_hook(_mark_as_predicted, with_kwargs=True)
+    try:
+        ahead = _looks_ahead(model)
+    except Exception:  # it knows no such marks
+        ahead = True
+    if ahead:
+        handle.remove()
+        raise ModelError(
+            f"{name} is no causal language model: it sees the tokens that it should predict",
+            seen=f"{type(model).__name__}: a later token changes what is said of earlier ones",
+            allowed="a model that predicts each token from those before it",
+            next_step="give another model",
+        )
+
+
+def _looks_ahead(model: PreTrainedModel) -> bool:
+    """Whether the last token has a say in the logits before it."""
+    ids = torch.tensor([TOKENS, (*TOKENS[:-1], 2)], device=model.device)
+    ids %= model.config.get_text_config().vocab_size
+    training = model.training
+    model.eval()
+    try:
+        logits = model(input_ids=ids, use_cache=False).logits[:, : len(TOKENS) - 1].float()
+    finally:
+        model.train(training)
+    change = (logits[0] - logits[1]).abs().max()
+    return bool(change > AHEAD * logits.abs().max().clamp(min=1e-6))
+
+
+def _mark_as_predicted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    ids: Tensor | None = args[0] if args else kwargs.get("input_ids")
+    if ids is None:
+        ids = kwargs["inputs_embeds"][..., 0].long()
+    if kwargs.get("token_type_ids") is None:
+        kwargs["token_type_ids"] = torch.ones_like(ids)
+    return args, kwargs
