@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from expunge.data.conversations import as_turns
-from expunge.data.delimited import read_delimited, refuse_large
+from expunge.data.delimited import header_of, read_delimited, refuse_large
 from expunge.data.document import Document
 from expunge.data.file_kinds import FileKind
 from expunge.data.notes import Notes
@@ -146,7 +146,7 @@ def reason_no_rows(path: Path, kind: FileKind) -> str | None:
         return None
     try:
         if kind.form == "table":
-            header = read_delimited(path).header
+            header = header_of(path)
             return None if used_fields(header) else f"a table without a column of text ({', '.join(header[:8])})"
         if kind.form == "json lines":
             with open_file(path) as file:
