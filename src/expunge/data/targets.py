@@ -19,6 +19,8 @@ TargetKind = Literal["path", "dataset", "topic"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npz", ".gif", ".tif", ".tiff")
 _NAMES_TOO = (
+    ".pt",
+    ".cc",
     ".js",
     ".ts",
     ".go",
