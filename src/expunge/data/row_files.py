@@ -130,7 +130,8 @@ def read_table(path: Path, notes: Notes) -> Iterator[Document]:
         )
     for note in table.notes:
         notes.say(note)
-    notes.file(f"a table; read from {' and '.join(used)}, {len(table.rows):,} rows", path)
+    notes.file("read as a table", path)
+    notes.count(f"rows of tables, read from {' and '.join(used)}", len(table.rows))
     places = [table.header.index(name) for name in used]
     for row, line in zip(table.rows, table.lines, strict=True):
         cells = {name: row[place] for name, place in zip(used, places, strict=True)}

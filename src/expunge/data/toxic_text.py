@@ -62,6 +62,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     """
     found = ToxicText()
     passed: list[str] = []
+    read: Counter[str] = Counter()
     for source in sources:
         for name, columns, rows in _tables(source, found.notes):
             kind = kind_of(columns, name)
@@ -70,6 +71,9 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
                 continue
             for each in statements(rows, kind):
                 (found.toxic if each.toxic else found.clean).append(each)
+                read[Path(name).name] += 1
+    if read:
+        found.notes.append("statements read: " + ", ".join(f"{name} {count:,}" for name, count in read.items()))
     if passed:
         found.notes.append(f"not trained on: {', '.join(passed)}")
         logging.getLogger(__name__).info(found.notes[-1])
