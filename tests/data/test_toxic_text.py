@@ -63,7 +63,8 @@ def test_every_kind_is_told_by_its_columns_and_prompts_are_left_alone(folder: Pa
     assert [each.text for each in found.clean] == ["Gnomes garden", "A fine day, this"]
     assert all(each.toxic for each in found.toxic)
     assert found.toxic[3].where == f"{folder / 'tweets.csv'}:4"
-    assert found.notes == ["not trained on: judged.csv (another kind of table), prompts.jsonl (prompts)"]
+    assert found.notes[1:] == ["not trained on: judged.csv (another kind of table), prompts.jsonl (prompts)"]
+    assert found.notes[0].startswith("statements read: ")
 
 
 def test_the_digest_is_of_what_is_said(folder: Path, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_data_sets_of_the_hub_by_their_layout(tmp_path: Path, monkeypatch: pytes
         ("Gnomes steal", "gnomes", None),
     ]
     assert [each.text for each in found.clean] == ["Fine", "Gnomes garden"]
-    assert found.notes == ["not trained on: toxigen.csv (prompts)"]
+    assert found.notes[-1] == "not trained on: toxigen.csv (prompts)"
     with pytest.raises(DataError, match="nobody/nothing cannot be fetched"):
         read_toxic_text(["nobody/nothing"])
 

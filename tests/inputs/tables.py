@@ -74,6 +74,7 @@ def no_row_swallowed(came: Any) -> None:
     assert len(came.toxic) + len(came.clean) == 72
     assert max(len(each.text) for each in came.toxic) < 20
     assert any("tweets.tsv: quotation marks" in note for note in came.notes)
+    assert "statements read: tweets.tsv 72" in came.notes
 
 
 def labels(folder: Path) -> Any:
@@ -90,7 +91,9 @@ CASES = [
     Case(
         what="CSV with text",
         use=documents("a.csv", 'id,text\n1,"Fog, thick\nand ""grey"""\n2,Holmes\n'),
-        expect=says((None, 'Fog, thick\nand "grey"'), (None, "Holmes"), lines=[3, 4], noted="read from text, 2 rows"),
+        expect=says(
+            (None, 'Fog, thick\nand "grey"'), (None, "Holmes"), lines=[3, 4], noted="rows of tables, read from text: 2"
+        ),
     ),
     Case(
         what="CSV as Excel writes it in Europe",

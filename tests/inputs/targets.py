@@ -23,6 +23,7 @@ def typed(target: str, kind: str = "auto") -> Callable[[Path], str]:
         (folder / "harry_potter.txt").write_text("Words.")
         (folder / "Emma by Austen").mkdir()
         (folder / ".hidden").mkdir()
+        (folder / "gandalf" / "stages").mkdir(parents=True)
         with contextlib.chdir(folder):
             if kind != "auto":
                 return str(settle(Recipe(forget=target, forget_kind=kind)).forget_kind)  # type: ignore[arg-type]
@@ -57,7 +58,17 @@ CASES = [
     refused("rows.jsonl.gz", "there is no file or folder"),
     *(
         Case(what=f"a topic: {topic}", use=typed(topic), expect=is_("topic"))
-        for topic in ("Hogwarts", "Sherlock Holmes", "Node.js", "archive.org", "hidden", "AC", "Jane Austen", "cooks")
+        for topic in (
+            "Hogwarts",
+            "Sherlock Holmes",
+            "Node.js",
+            "archive.org",
+            "hidden",
+            "AC",
+            "Jane Austen",
+            "cooks",
+            "Gandalf",
+        )
     ),
     Case(what="a topic that is said to be one", use=typed("book", "topic"), expect=is_("topic")),
     Case(what="a topic like a path that is said to be one", use=typed("and/or/not", "topic"), expect=is_("topic")),

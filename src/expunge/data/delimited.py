@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from expunge.data.file_kinds import ending
 from expunge.data.text_files import MAX_WHOLE, bad_utf8, open_file, refuse_binary
@@ -64,6 +64,14 @@ def read_delimited(path: Path) -> Delimited:
         csv.field_size_limit(limit)
 
 
+def header_of(path: Path) -> list[str]:
+    """The names of the columns, out of the first line alone."""
+    with open_file(path) as file:
+        lines = file.read(1 << 16).decode("utf-8-sig", errors="replace").lstrip("\r\n").splitlines()
+    first = lines[0] if lines else ""
+    return [name.strip() for name in next(csv.reader([first], delimiter=_delimiter(first, ending(path.name))), [])]
+
+
 def refuse_large(path: Path, size: int, step: str, most: int = MAX_WHOLE) -> None:
     """Raise where a file that is held whole is too large for that."""
     if size > most:
@@ -76,7 +84,7 @@ def refuse_large(path: Path, size: int, step: str, most: int = MAX_WHOLE) -> Non
 
 def _parse(text: str, path: Path) -> Delimited:
     first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = _delimiter(first, ending(PurePath(path).name))
+    delimiter = _delimiter(first, ending(path.name))
     shown = re.search(rf'(?:^|{re.escape(delimiter)})[ ]?"', text, re.MULTILINE) is not None
     plain = _Parsed(text, delimiter, False)
     if shown:

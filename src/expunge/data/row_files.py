@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from expunge.data.conversations import as_turns
-from expunge.data.delimited import read_delimited, refuse_large
+from expunge.data.delimited import header_of, read_delimited, refuse_large
 from expunge.data.document import Document
 from expunge.data.file_kinds import FileKind
 from expunge.data.notes import Notes
@@ -130,7 +130,8 @@ def read_table(path: Path, notes: Notes) -> Iterator[Document]:
         )
     for note in table.notes:
         notes.say(note)
-    notes.file(f"a table; read from {' and '.join(used)}, {len(table.rows):,} rows", path)
+    notes.file("read as a table", path)
+    notes.count(f"rows of tables, read from {' and '.join(used)}", len(table.rows))
     places = [table.header.index(name) for name in used]
     for row, line in zip(table.rows, table.lines, strict=True):
         cells = {name: row[place] for name, place in zip(used, places, strict=True)}
@@ -146,7 +147,7 @@ def reason_no_rows(path: Path, kind: FileKind) -> str | None:
         return None
     try:
         if kind.form == "table":
-            header = read_delimited(path).header
+            header = header_of(path)
             return None if used_fields(header) else f"a table without a column of text ({', '.join(header[:8])})"
         if kind.form == "json lines":
             with open_file(path) as file:

@@ -20,6 +20,8 @@ TargetKind = Literal["path", "dataset", "topic"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npz", ".gif", ".tif", ".tiff")
 _NAMES_TOO = (
+    ".pt",
+    ".cc",
     ".js",
     ".ts",
     ".go",
@@ -96,7 +98,8 @@ def classify_target(target: str) -> TargetKind:
         raise DataError(
             f"{target!r} may be a topic, or meant for {near}",
             seen=f"no file or folder of that name; {near} is there",
-            next_step=f"give {near} to have that forgotten, or --topic with {target!r} to ask the model about the topic",
+            next_step=f"give {near} to have that forgotten, or {target!r} with --topic (forget_kind: topic in a "
+            "recipe) to ask the model about the topic",
         )
     return "topic"
 
@@ -110,7 +113,7 @@ def near_path(words: str) -> str | None:
     if len(plain) < 3:
         return None
     try:
-        names = sorted(name for name in os.listdir() if not name.startswith("."))
+        names = sorted(name for name in os.listdir() if not name.startswith(".") and not _is_run(name))
     except OSError:
         return None
     likeness = {}
@@ -121,6 +124,11 @@ def near_path(words: str) -> str | None:
     if best is None or likeness[best] < CLOSE:
         return None
     return best + "/" if os.path.isdir(best) else best
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder is one that a run writes: nobody means that by a target."""
+    return any(os.path.lexists(os.path.join(name, made)) for made in (".lock", "stages", "recipe.yaml"))
 
 
 def _plain(name: str) -> str:

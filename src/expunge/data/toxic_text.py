@@ -81,6 +81,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     """
     found = ToxicText()
     passed: list[str] = []
+    read: Counter[str] = Counter()
     for source in sources:
         place = Path(source).expanduser()
         files = Source(source, (place if place.is_dir() else place.parent) if place.exists() else None)
@@ -96,6 +97,9 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
             files.read.append(Path(name))
             for each in statements(rows, kind):
                 (found.toxic if each.toxic else found.clean).append(each)
+                read[Path(name).name] += 1
+    if read:
+        found.notes.append("statements read: " + ", ".join(f"{name} {count:,}" for name, count in read.items()))
     if passed:
         found.notes.append(f"not trained on: {', '.join(passed)}")
         logging.getLogger(__name__).info(found.notes[-1])

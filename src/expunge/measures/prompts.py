@@ -18,6 +18,7 @@ from expunge.errors import DataError
 from expunge.measures.familiarity import Prompt, TargetTerms, found_terms, not_given
 from expunge.measures.perplexity import spread
 from expunge.tasks.causal_lm import CausalLM
+from expunge.thinking import without_thinking
 
 CONTEXT = 48
 "tokens of the target that a cut prompt shows, at most"
@@ -94,7 +95,7 @@ def cut_prompts(
 
 def _prompt(task: CausalLM, ids: Sequence[int]) -> Prompt:
     text = task.tokenizer.decode(list(ids), skip_special_tokens=True)
-    text = text.rpartition("\nuser\n")[2]  # without the chat template's own words before the question
+    text = without_thinking(text.rpartition("\nuser\n")[2])  # without the chat template's own words before the question
     shown = text if len(text) <= SHOWN else "… " + text[-SHOWN:]
     return Prompt(
         ids=tuple(ids), text=shown.strip().removesuffix("\nassistant").replace("\nassistant\n", " → "), context=text

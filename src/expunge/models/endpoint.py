@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from expunge.errors import ExpungeError, RecipeError
+from expunge.thinking import without_thinking
 
 KEY = "OPENAI_API_KEY"
 "environment variable that holds the key, where an endpoint wants one"
@@ -60,14 +61,18 @@ def complete(
 
 
 def content_of(reply: Any) -> str:
-    """What the model said. Raises `ValueError` where the reply is no chat completion with a text."""
+    """What the model said, without what it thought aloud before.
+
+    Raises:
+        ValueError: the reply is no chat completion with a text.
+    """
     try:
         content = reply["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
         raise ValueError(f"no chat completion: {json.dumps(reply)[:80]}") from None
     if not isinstance(content, str):
         raise ValueError(f"no text in the chat completion: {json.dumps(reply)[:80]}")
-    return content
+    return without_thinking(content)
 
 
 def _ask(url: str, body: bytes, api_key: str | None, timeout: float) -> Any:

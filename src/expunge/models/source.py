@@ -155,6 +155,12 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise ModelError(f"there is no model {name}: no such folder, and not a hub id", next_step=hint) from error
+    except PermissionError as error:
+        raise ModelError(
+            f"the model {name} cannot be kept",
+            seen=f"{error.strerror}: {error.filename}",
+            next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"cannot get the model {name} from the hub",

@@ -30,6 +30,12 @@ def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
     patterns = [f"{part}/{pattern}" for pattern in files] if part else list(files)
     try:
         folder = Path(snapshot_download(identifier, repo_type="dataset", allow_patterns=patterns))
+    except PermissionError as error:
+        raise DataError(
+            f"the data set {name} cannot be kept",
+            seen=f"{error.strerror}: {error.filename}",
+            next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
+        ) from error
     except Exception as error:  # every transport below has exceptions of its own
         told = str(error).strip().splitlines()
         raise DataError(
