@@ -69,7 +69,8 @@ def segments(run: str, code: str) -> list[str]:
     The cut whose words have the highest product of frequencies (unigrams; a search over all cuts).
     """
     if code == "ja":
-        found, at = [], 0
+        found: list[str] = []
+        at = 0
         for kana in _KATAKANA.finditer(run):
             found += _cut(run[at : kana.start()], code)
             found.append(kana.group())
@@ -121,7 +122,8 @@ def _cut(run: str, code: str) -> list[str]:
                 share = UNKNOWN
             if best[start] + share > best[end]:
                 best[end], back[end] = best[start] + share, start
-    found, end = [], len(text)
+    found: list[str] = []
+    end = len(text)
     while end:
         found.append(run[back[end] : end])
         end = back[end]

@@ -24,7 +24,8 @@ _UNSPACED = (
 
 def _marks() -> str:
     """Combining marks (Unicode Mn and Mc), as they stand in a character class."""
-    found, start = [], None
+    found: list[str] = []
+    start: int | None = None
     for code in (*range(0x300, 0x2100), *range(0xA800, 0xAC00)):
         if unicodedata.category(chr(code)) in ("Mn", "Mc"):
             start = code if start is None else start

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from expunge.data.document import Document
 from expunge.data.words import words
 from expunge.measures.familiarity import TargetTerms
-from expunge.preparation.anchors import AnchorDictionary
+from expunge.preparation.anchors import Anchor, AnchorDictionary
 
 MIN_RATIO = 4.0
 "times commoner in the target than in what is kept, from which a term is the target's; as of terms and ordinary text"
@@ -95,7 +95,8 @@ def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorD
 
     The score of a term that is kept nowhere stays; of others it is at most the log-ratio of the two rates (nats).
     """
-    kept, shared = [], []
+    kept: list[Anchor] = []
+    shared: list[str] = []
     for anchor in dictionary:
         rate = of.get(anchor.term)
         if rate is not None and rate.shared:
