@@ -12,7 +12,7 @@ from expunge.report.scores_table import rows, without_details, worst
 from expunge.report.sizes import sizes
 from expunge.report.toxicity import toxicity_part
 
-FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "familiarity_judged")
+FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "familiarity_judged", "secret_exposure")
 
 
 def language_parts(contents: Contents) -> dict[str, Any]:
@@ -66,7 +66,8 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
             continue
         row = next(row for row in rows(contents.scores) if row.measure == name and row.split == before.split)
         less = None if after is None or before.value <= 0 else 1 - after.value / before.value
-        found.append({"row": row, "words": wording.measure(name), "less": less})
+        over = "secrets" if name == "secret_exposure" else "prompts"
+        found.append({"row": row, "words": wording.measure(name), "less": less, "over": f"{row.n} {over}"})
     return found
 
 
