@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from expunge import storage
-from expunge.data.tables import TokenTable
 from expunge.engine.interruption import interruptible
 from expunge.engine.language_work import LanguageWork
 from expunge.engine.precision import Precision
 from expunge.engine.unchanged import must_change
-from expunge.errors import RunError
 from expunge.evidence.cost import oracle_cost
 from expunge.evidence.model_card import model_card
 from expunge.evidence.record import as_dict, make_record, versions, vouched
@@ -28,7 +26,6 @@ from expunge.measures.score import Which
 from expunge.measures.suite import Measured, measure_benchmarks, measure_core, measure_questions, side_by_side
 from expunge.methods.base import Method
 from expunge.methods.discovery import make_method
-from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.endpoint import KEY
 from expunge.models.lazy import LazyModel
 from expunge.models.saving import choose_dtype, save_model
@@ -40,7 +37,7 @@ from expunge.preparation.known import know
 from expunge.preparation.lengths import check_tokens, fit_lengths
 from expunge.preparation.material import MAX_PROMPTS, Sets, read_sets
 from expunge.preparation.original import with_original
-from expunge.preparation.signals import anchors, label_table, reinforced_model
+from expunge.preparation.signals import generic_table
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
 from expunge.preparation.toxicity_front import toxicity_front
@@ -308,22 +305,6 @@ def _loss_note(figures: dict[str, Any]) -> str:
 
 def _digest_if_file(path: str | None) -> str | None:
     return storage.digest_file(Path(path)) if path is not None and Path(path).is_file() else path
-
-
-def generic_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
-) -> tuple[TokenTable, str]:
-    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
-    if not isinstance(method, WhosHarryPotter):
-        raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
-    reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
-    count = len(sets.material.forget)
-    kept = None if sets.retain.generated else sets.retain
-    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show, sets.language, kept)
-    for note in dictionary.notes:
-        folder.log("notice", text=note)
-    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
-    return table, storage.digest_file(file)
 
 
 def finish(

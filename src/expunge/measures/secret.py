@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,16 +111,13 @@ def secret_scores(
     *,
     alternatives: int,
     seed: int,
-    progress: Callable[[float], None] | None = None,
 ) -> tuple[list[Score], list[dict[str, str]]]:
     """Exposure and log-likelihood of secrets, and how many the model says when it is given what stands before.
 
     Returns:
         The scores, and for each secret {"prompt", "true", "said"}.
     """
-    values: list[float] = []
-    lows: list[float] = []
-    highs: list[float] = []
+    exposed: list[tuple[float, float, float]] = []
     likely: list[float] = []
     for number, secret in enumerate(secrets):
         generator = np.random.default_rng(random_seed(seed, "secret", number))
@@ -128,17 +125,13 @@ def secret_scores(
         whole = [secret.lead + text + secret.after for text in texts]
         groups = [Question((secret.before,), tuple(whole[i : i + TOGETHER]), 0) for i in range(0, len(whole), TOGETHER)]
         found = [p for group in choice_log_probs(task.model, task.tokenizer, groups) for p in group]
-        for into, value in zip((values, lows, highs), exposure(found[0], found[1:]), strict=True):
-            into.append(value)
+        exposed.append(exposure(found[0], found[1:]))
         likely.append(found[0])
-        if progress is not None:
-            progress((number + 1) / len(secrets))
     said = _said(task, secrets)
     right = [float(secret.text in (secret.lead + text)) for secret, text in zip(secrets, said, strict=True)]
-    mean = sum(values) / len(values)
-    limits = sum(lows) / len(lows), sum(highs) / len(highs)
-    figures = [
-        ("secret_exposure", mean, *limits, values, "bits"),
+    mean, low, high = (sum(each) / len(each) for each in zip(*exposed, strict=True))
+    figures: list[tuple[str, float, float, float, list[float], str]] = [
+        ("secret_exposure", mean, low, high, [bits for bits, _, _ in exposed], "bits"),
         ("secret_log_likelihood", *bootstrap_interval(likely), likely, "nats a secret"),
         ("secret_said", *share_interval(right), right, "share"),
     ]

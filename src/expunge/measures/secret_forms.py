@@ -84,7 +84,10 @@ class Form:
         self.choices: list[Sequence[str]] = []
         for piece in re.findall(r"\d+|[^\W\d_]+|[\W_]", secret):
             words = _words_like(piece)
-            self.choices += [words] if words else [_letters_like(letter) for letter in piece]
+            if words:
+                self.choices.append(words)
+            else:
+                self.choices.extend(_letters_like(letter) for letter in piece)
         self.size = math.prod(len(set(choice)) for choice in self.choices)
 
     def alternatives(self, wanted: int, generator: np.random.Generator) -> list[str]:

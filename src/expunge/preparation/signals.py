@@ -14,13 +14,16 @@ from expunge.data.language import ENGLISH_ASSUMED, Language
 from expunge.data.order import random_seed
 from expunge.data.sets import TextSet, blocks, own_text
 from expunge.data.tables import TableWriter, TokenTable
+from expunge.errors import RunError
 from expunge.measures.perplexity import spread
+from expunge.methods.base import Method
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.anchors import AnchorDictionary, load_anchors, write_anchors
 from expunge.preparation.kept_terms import rates, without_shared
 from expunge.preparation.labels import generic_labels, rows_at
+from expunge.preparation.material import Sets
 from expunge.preparation.reinforced import Reinforced
 from expunge.preparation.stage import stage, stage_path
 from expunge.progress import Silent
@@ -226,3 +229,19 @@ def label_table(
         "end_of_turn": "labelled",
     }
     return TokenTable(stage(folder, "labels", made_from, make))
+
+
+def generic_table(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> tuple[TokenTable, str]:
+    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
+    if not isinstance(method, WhosHarryPotter):
+        raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
+    reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
+    count = len(sets.material.forget)
+    kept = None if sets.retain.generated else sets.retain
+    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show, sets.language, kept)
+    for note in dictionary.notes:
+        folder.log("notice", text=note)
+    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    return table, storage.digest_file(file)

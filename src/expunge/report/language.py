@@ -13,7 +13,13 @@ from expunge.report.scores_table import rows, score_text, without_details, worst
 from expunge.report.sizes import sizes
 from expunge.report.toxicity import toxicity_part
 
-FAMILIARITIES = ("familiarity_completion", "familiarity_probability", "two_answers", "familiarity_judged")
+FAMILIARITIES = (
+    "familiarity_completion",
+    "familiarity_probability",
+    "two_answers",
+    "familiarity_judged",
+    "secret_exposure",
+)
 
 
 def language_parts(contents: Contents) -> dict[str, Any]:
@@ -71,7 +77,8 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
         control = contents.control(name)
         excess = before.value - (control.value if control else 0.0)
         less = None if after is None or excess <= 0 else (before.value - after.value) / excess
-        found.append({"row": row, "words": wording.measure(name), "less": less, "control": control})
+        over = f"{row.n} {'secrets' if name == 'secret_exposure' else 'prompts'}"
+        found.append({"row": row, "words": wording.measure(name), "less": less, "control": control, "over": over})
     return found
 
 
