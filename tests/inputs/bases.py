@@ -280,7 +280,7 @@ def check_half(found: Any) -> None:
     assert dtype == torch.float32
     assert len(said) == 1
     assert notices == [
-        "answers have at most 20 tokens and not 40: the model takes 64 in all",
+        "answers have at most 32 tokens and not 40: the model takes 64 in all",
         "1 prompts lost their beginning: with its answer the model takes 64 tokens",
     ]
 

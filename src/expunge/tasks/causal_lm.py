@@ -56,7 +56,6 @@ class CausalLM(Layered):
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.plain_head = self._head_is_plain()
         self.packs = packs(model)
-        self.positions = positions(model.config)
         self.notices: list[str] = []
         "what a reader of the results must know of how texts were fitted to the model, each once"
 
@@ -245,7 +244,7 @@ class CausalLM(Layered):
 
     def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
         """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
-        kept, new, notices = fit_prompts(prompts, max_new_tokens, self.positions)
+        kept, new, notices = fit_prompts(prompts, max_new_tokens, positions(self.model.config))
         self.notices += [notice for notice in notices if notice not in self.notices]
         return kept, new
 

@@ -55,6 +55,11 @@ class DExperts(nn.Module):
     def base_model(self) -> nn.Module:
         return self
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The base model's."""
+        found: nn.Module = self.models[0].get_input_embeddings()  # type: ignore[operator]
+        return found
+
     def get_output_embeddings(self) -> None:
         """None: the logits are no hidden state times a head."""
 

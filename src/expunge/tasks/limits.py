@@ -31,15 +31,14 @@ def fit_prompts(
 ) -> tuple[list[list[int]], int, list[str]]:
     """(prompts, new tokens, notices) that a model of `limit` positions can continue.
 
-    First fewer new tokens are asked for, down to half of what was wanted, or of the model's positions; a prompt that is
-    longer still loses its beginning.
+    Where they do not fit, new tokens take half of the positions at most, and a prompt that is longer than the rest loses
+    its beginning; the answers to others stay as long.
     """
     whole = [list(prompt) for prompt in prompts]
     longest = max(map(len, whole), default=0)
     if limit is None or longest + max_new_tokens <= limit:
         return whole, max_new_tokens, []
-    least = max(1, min(max_new_tokens, limit) // 2)
-    new = max(least, min(max_new_tokens, limit - longest))
+    new = max(1, min(max_new_tokens, limit // 2))
     room = max(1, limit - new)
     notices = []
     if new < max_new_tokens:
