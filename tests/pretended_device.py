@@ -32,7 +32,7 @@ RANDOM = {"normal", "uniform", "rand", "randn", "randint", "randperm", "multinom
 COPYING = {"aten::copy_", "aten::set_", "aten::copy"}
 
 
-class MixedDevices(RuntimeError):
+class MixedDevicesError(RuntimeError):
     """Tensors of both devices met in one operation."""
 
 
@@ -71,18 +71,18 @@ class _Watch(TorchDispatchMode):
             given[1] = None  # where to look may lie on the processor
             indices = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor)]
             if not moved(args[0]) and any(moved(index) and index.ndim for index in indices):
-                raise MixedDevices(f"{name}: indices on {DEVICE}, the indexed tensor on the processor")
+                raise MixedDevicesError(f"{name}: indices on {DEVICE}, the indexed tensor on the processor")
         tensors = [leaf for leaf in tree_leaves((given, kwargs)) if isinstance(leaf, Tensor)]
         there = [tensor for tensor in tensors if moved(tensor)]
         left = [tensor for tensor in tensors if not moved(tensor) and tensor.ndim]
         if there and left and name not in COPYING:
-            raise MixedDevices(
+            raise MixedDevicesError(
                 f"{name}: a tensor of {tuple(there[0].shape)} on {DEVICE}, one of {tuple(left[0].shape)} left behind"
             )
         if there and isinstance(kwargs.get("generator"), torch.Generator):
-            raise MixedDevices(f"{name}: a random generator of the processor for tensors on {DEVICE}")
+            raise MixedDevicesError(f"{name}: a random generator of the processor for tensors on {DEVICE}")
         if there and _draws(name):
-            raise MixedDevices(f"{name}: drawn on {DEVICE}, so not what the processor draws")
+            raise MixedDevicesError(f"{name}: drawn on {DEVICE}, so not what the processor draws")
         found = func(*args, **kwargs)
         if there and name not in COPYING:
             mark(found)
@@ -108,9 +108,9 @@ class _Send(TorchFunctionMode):
         if name != "device" and "device" in kwargs:
             second = is_second(kwargs["device"])
             if second and isinstance(kwargs.get("generator"), torch.Generator):
-                raise MixedDevices(f"{name}: a random generator of the processor for {DEVICE}")
+                raise MixedDevicesError(f"{name}: a random generator of the processor for {DEVICE}")
             if second and _draws(name):
-                raise MixedDevices(f"{name}: drawn on {DEVICE}, so not what the processor draws")
+                raise MixedDevicesError(f"{name}: drawn on {DEVICE}, so not what the processor draws")
             like = args and isinstance(args[0], Tensor) and moved(args[0])
             if second:
                 return mark(func(*args, **(kwargs | {"device": CPU})))
