@@ -134,6 +134,10 @@ def test_record_recipe_and_events_are_well_formed(finished: RunFolder) -> None:
     assert not record["verdict"]["passed"]  # a model of random weights knows nothing that could be seen to go
     assert record["digests"]["model"]["model.safetensors"] == contents(finished.model)["model.safetensors"]
     assert "README.md" not in record["digests"]["model"]
+    listed = {entry["set"]: entry for entry in record["inputs"]}
+    assert set(listed) == {"forget", "retain"}
+    assert all(entry["files_read"] == len(entry["read"]) >= 1 for entry in listed.values())
+    assert f"forget ({listed['forget']['target']}): " in finished.report.read_text()
     recipe = yaml.safe_load(finished.recipe.read_text())
     assert set(recipe) == set(Recipe.model_fields)
     assert recipe["training"]["max_steps"] == 4
