@@ -350,7 +350,11 @@ def finish(
         },
         trained=trained,
         license_name=source.license,
-        warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
+        warnings=list(
+            dict.fromkeys(
+                [*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes]
+            )
+        ),
     )
     storage.write_json(folder.record, record if front is None else record | {"front": front})
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))
