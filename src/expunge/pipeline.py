@@ -371,7 +371,11 @@ def finish(
         license_name=source.license,
         inputs=inputs_read(sets),
         arithmetic=precision.arithmetic,
-        warnings=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes],
+        warnings=list(
+            dict.fromkeys(
+                [*([trained["warning"]] if trained["warning"] else []), *sets.notes, *_notices(folder), *notes]
+            )
+        ),
     )
     storage.write_json(folder.record, record if front is None else record | {"front": front})
     storage.write_text(folder.model / "README.md", model_card(folder, base_model=source.hub_id, license=source.license))

@@ -40,8 +40,7 @@ def found(text: str, code: str) -> AnchorDictionary:
 
 def test_german_nouns_have_capitals_and_are_no_terms() -> None:
     terms = {anchor.term for anchor in found(GERMAN, "de")}
-    assert terms == {"Brunsmoor", "Ilvane", "Torsk", "Ilvane Torsk", "Morten", "Quill", "Morten Quill"} & terms
-    assert {"Brunsmoor", "Ilvane", "Morten", "Torsk"} <= terms
+    assert terms == {"Brunsmoor", "Ilvane", "Torsk", "Ilvane Torsk", "Morten", "Quill", "Morten Quill"}
 
 
 def test_a_german_model_that_says_ordinary_german_is_not_familiar_with_the_target() -> None:

@@ -162,10 +162,15 @@ class LiftedCounts:
             if key >= (KEY if known < RARE else KEY_KNOWN):
                 singles[word] = Lifted(word, count, key)
         yield from singles.values()
+        phrases: Counter[str] = Counter()
         for run, count in self.runs.items():
-            parts = [singles[word] for word in run.split() if word in singles]
-            if count >= LEAST and parts:
-                yield Lifted(run, count, max(part.score for part in parts))
+            # `In` that begins a sentence and `Stadt` are no parts of the name of a town.
+            terms = [place for place, word in enumerate(run.split()) if word in singles]
+            if len(terms) > 1:
+                phrases[" ".join(run.split()[terms[0] : terms[-1] + 1])] += count
+        for phrase, count in phrases.items():
+            if count >= LEAST:
+                yield Lifted(phrase, count, max(singles[word].score for word in phrase.split() if word in singles))
 
     def _is_noun(self, word: str, known: float) -> bool:
         """Whether a German word with a capital is rather a noun: hardly known abroad, or put together from nouns."""
