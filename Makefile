@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python 3.11 and make:
-#   make demo   sets everything up and makes the starter model forget "Harry Potter"
+#   make demo   sets everything up and makes the starter model forget World War II
 #   make test   sets everything up and runs the tests
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/expunge forget "Harry Potter" --model smollm2-135m --out runs/demo
+	$(BIN)/expunge run recipes/demo.yaml --out runs/demo
 
 test: install
 	$(BIN)/pytest -n auto

@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "data.block_size": 64,
     "data.elicited_answers": 6,
     "data.retain_answers": 4,
+    "evaluation.control_answers": 3,
     "evaluation.max_prompts": 4,
     "evaluation.max_new_tokens": 4,
     "evaluation.samples": 1,

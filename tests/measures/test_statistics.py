@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from expunge.measures.statistics import (
     bootstrap_interval,
+    difference_interval,
     exact_lower_limit,
     paired_interval,
     paired_share_interval,
@@ -203,3 +204,17 @@ def test_a_small_true_difference_is_seen_in_pairs_and_not_without() -> None:
     _, low, _ = paired_interval(hardness.tolist(), after.tolist())
     assert low > 0.2
     assert bootstrap_interval(hardness.tolist())[2] > bootstrap_interval(after.tolist())[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [((56, 70), (48, 80), (0.0524, 0.3339)), ((9, 10), (3, 10), (0.1705, 0.8090)), ((10, 10), (0, 10), (0.6075, 1.0))],
+)
+def test_the_interval_of_a_difference_is_the_published_one(
+    one: tuple[int, int], other: tuple[int, int], expected: tuple[float, float]
+) -> None:
+    """Newcombe 1998 (Statistics in Medicine 17, 873), table II, method 10."""
+    sides = [(k / n, *wilson_interval(k, n)) for k, n in (one, other)]
+    difference, low, high = difference_interval(*sides)
+    assert difference == pytest.approx(one[0] / one[1] - other[0] / other[1])
+    assert (low, high) == pytest.approx(expected, abs=5e-5)

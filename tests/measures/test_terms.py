@@ -64,3 +64,39 @@ def test_no_more_than_so_many() -> None:
 
 def test_a_text_without_words() -> None:
     assert target_terms(["", "123 — …"], AnchorDictionary([])) == TargetTerms((), ())
+
+
+GENERIC = ("named", "author", "created", "abilities", "character")
+BOOK = (
+    "Hogwarts was created by an author who named the character. The abilities of every character at Hogwarts were created "
+    "by magic, and the author named the abilities. "
+) * 4
+OTHER = (
+    "The ring was created by an author who named the character. The abilities of the character were created by its author, "
+    "who named the abilities of every other character. "
+) * 3
+
+
+def test_words_that_any_topic_brings_are_no_terms() -> None:
+    """They are fifteen times commoner here than in ordinary text, but as common when other books are spoken of."""
+    assert set(GENERIC) <= set(target_terms([BOOK], AnchorDictionary([])).typical)
+    dictionary = AnchorDictionary([anchor("Hogwarts", 3.0, 8), *(anchor(word, 2.0, 8) for word in GENERIC)])
+    found = target_terms([BOOK], dictionary, [OTHER])
+    assert found.unique == ("Hogwarts",)
+    assert not set(GENERIC) & set(found.typical)
+    assert "magic" in found.typical
+
+
+def test_everyday_words_are_nobodys_own_even_without_a_control() -> None:
+    dictionary = AnchorDictionary(
+        [anchor("author", 2.0, 8), anchor("Hogwarts", 1.0, 8), anchor("photosynthesis", 1.0, 8)]
+    )
+    assert target_terms([BOOK], dictionary).unique == ("Hogwarts", "photosynthesis")
+
+
+def test_a_name_that_the_control_hardly_holds_stays() -> None:
+    """10 times in 420 words against once in as many is a tenth; with one more here, less."""
+    control = ["Zeus " + "word " * 419]
+    text = ["word " * 420]
+    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 10)]), control).unique == ()
+    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 11)]), control).unique == ("Zeus",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -17,6 +18,7 @@ from expunge.data.sets import TextSet, blocks, own_text, so_far_of, token_table
 from expunge.errors import DataError
 from expunge.measures.familiarity import Prompt, TargetTerms
 from expunge.measures.prompts import cut_prompts
+from expunge.measures.word_rarity import rarity
 from expunge.models.lazy import LazyModel
 from expunge.preparation.anchor_terms import build_dictionary
 from expunge.preparation.stage import stage
@@ -27,6 +29,8 @@ from expunge.run_folder import RunFolder
 MAX_BLOCKS = 64
 "blocks of the control's text that are read"
 MAX_TERMS = 400
+THING_ZIPF = 4.5
+"words from this on (thirty in a million) are no things to end a prompt before"
 
 
 def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
@@ -84,28 +88,34 @@ def control_prompts(
 ) -> tuple[list[Prompt], list[Prompt]]:
     """(for completion, for probability): prompts cut from the control before its own names, as the target's are.
 
+    Where there are too few of them, before its rarer words, too.
+
     Where the target's prompts bring references of their own, the control's are held against the same, in turn.
     """
 
     def find(path: Path) -> None:
-        found = build_dictionary(
-            ((text_, ()) for text_ in texts_of(text, recipe, base.tokenizer)), MAX_TERMS, recipe.seed, language
-        )
-        storage.write_json(path / "terms.json", [anchor.term for anchor in found])
+        texts = list(texts_of(text, recipe, base.tokenizer))
+        found = build_dictionary(((each, ()) for each in texts), MAX_TERMS, recipe.seed, language)
+        names, things = _words("\n\n".join(texts))
+        listed = [*(anchor.term for anchor in found), *names]
+        storage.write_json(path / "terms.json", [list(dict.fromkeys(listed)), things])
 
     table = token_table(folder, [text], recipe, base.tokenizer, tokenizer_digest, MAX_BLOCKS)
-    names = storage.read_json(
-        stage(
-            folder,
-            "control-terms",
-            {"tokens": table.folder.name, "seed": recipe.seed, "language": language.code},
-            find,
-        )
-        / "terms.json"
-    )
-    early, exact = cut_prompts(base(), table, TargetTerms(tuple(names)), wanted, recipe.seed)
+    made_from = {"tokens": table.folder.name, "seed": recipe.seed, "language": language.code}
+    names, things = storage.read_json(stage(folder, "control-terms", made_from, find) / "terms.json")
+    for words in (names, [*names, *things]):
+        early, exact = cut_prompts(base(), table, TargetTerms(tuple(words)), wanted, recipe.seed)
+        if len(early) >= wanted:
+            break
     if completion:
         early = [
             replace(prompt, references=completion[i % len(completion)].references) for i, prompt in enumerate(early)
         ]
     return early, exact
+
+
+def _words(text: str) -> tuple[list[str], list[str]]:
+    """(capitalised words inside sentences, rarer words in lower case) of a text, each once."""
+    names = re.findall(r"(?<=[a-z,;] )[A-Z][^\W\d_]{2,}", text)
+    things = (word for word in re.findall(r"(?<!\w)[^\W\d_]{4,}(?!\w)", text) if word == word.lower())
+    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if rarity(word) < THING_ZIPF]
