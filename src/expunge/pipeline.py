@@ -245,7 +245,7 @@ def unlearn(
             progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
             ends=method.has_loss(),
         )
-        with must_change(task.model, recipe.method["name"]):
+        with must_change(task.model, recipe.method["name"], lambda: work.stays):
             work.carry_out(method)
         result = work.cost()
         show.stage("saving the model")

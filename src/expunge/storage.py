@@ -110,12 +110,15 @@ def folder_beside(path: Path, what: str = "aside") -> Path:
 def _open_to_readers(folder: Path) -> None:
     """Give files in `folder` the permissions that they get from plain `open`; some libraries write for the owner alone.
 
-    The folder itself was made by plain `mkdir`, so its permissions say what the umask is.
+    The folder itself was made by plain `mkdir`, so its permissions say what the umask is. Where the file system keeps no
+    permissions, nothing is done. Folders keep what says whose group their files get (setgid).
     """
     allowed = folder.stat().st_mode & 0o777
     for entry in folder.rglob("*"):
         if not entry.is_symlink():
-            entry.chmod(allowed if entry.is_dir() else allowed & 0o666)
+            special = entry.stat().st_mode & 0o7000
+            with contextlib.suppress(PermissionError):
+                entry.chmod(special | allowed if entry.is_dir() else allowed & 0o666)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,7 +219,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def unreadable(error: OSError, path: Path | None = None) -> StorageError:
-    """What is told of a file or folder that cannot be read; `path` where the error names none."""
+    """The error for a file or folder that cannot be read; `path` where `error` names none."""
     named = isinstance(error.filename, str | bytes | os.PathLike)
     name = os.fsdecode(error.filename) if named else str(path or "a file")
     denied = error.errno in (errno.EACCES, errno.EPERM)

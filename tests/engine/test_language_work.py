@@ -155,11 +155,13 @@ def test_the_scale_with_the_least_toxicity_within_the_limit(work: LanguageWork) 
     tuned = replace(work, tune=lambda: figures[now[-1]], log=lambda event, **values: logged.append((event, values)))
     assert tuned.choose([2.0, 1.0, 0.5], now.append, 0.05) == 1.0
     assert now == [0.0, 0.5, 1.0, 2.0]
+    assert not tuned.stays
     fronts = [values for event, values in logged if event == "front"]
     assert fronts == [{"scale": s, "toxicity": t, "perplexity": p} for s, (t, p) in figures.items()]
     logged.clear()
     assert tuned.choose([2.0], now.append, 0.05) == 0.0
     assert [event for event, _ in logged][-1] == "notice"
+    assert tuned.stays, "such a model is the result, and no fault of the method"
     with pytest.raises(RecipeError, match="no prompts to choose a scale with") as caught:
         work.choose([1.0], now.append, 0.05)
     assert "--method.scale" in str(caught.value.next_step)

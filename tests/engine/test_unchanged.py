@@ -33,6 +33,21 @@ def test_other_weights_are_a_change_and_running_figures_are_none() -> None:
         head[0] = torch.nn.Linear(3, 3)
 
 
+def test_a_model_that_is_meant_to_stay_as_it_was_may() -> None:
+    with must_change(torch.nn.Linear(2, 2), "steering", lambda: True):
+        pass
+
+
+def test_weights_without_numbers_and_narrow_ones_are_compared_too() -> None:
+    model = torch.nn.Linear(3, 2)
+    model.register_parameter("empty", torch.nn.Parameter(torch.empty(0)))
+    model.register_parameter("narrow", torch.nn.Parameter(torch.ones(4).to(torch.float8_e4m3fn), requires_grad=False))
+    with pytest.raises(UnchangedError), must_change(model, "ssd"):
+        pass
+    with must_change(model, "ssd"):
+        model.narrow.data = (2 * torch.ones(4)).to(torch.float8_e4m3fn)
+
+
 def test_an_error_of_the_method_stays_its_own() -> None:
     with pytest.raises(ZeroDivisionError), must_change(torch.nn.Linear(2, 2), "ssd"):
         raise ZeroDivisionError

@@ -26,7 +26,7 @@ _DESCRIPTION = re.compile(
 def describes_data(path: Path) -> bool:
     """Whether a file's name is that of a README, a licence, a citation, or of a description of a data set.
 
-    `state.json` is one where `dataset_info.json` lies beside it, as `save_to_disk` of the library datasets writes them.
+    `state.json` is one where `dataset_info.json` is in its folder, as `save_to_disk` of the library datasets writes them.
     """
     name = path.name
     if name.lower() == "state.json":

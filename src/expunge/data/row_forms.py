@@ -75,7 +75,7 @@ def _first(known: Mapping[str, str], names: Iterable[str]) -> str | None:
 def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None) -> Iterator[Document]:
     """The documents of one row.
 
-    A conversation counts before `text`, since what stands there beside it is mostly the same rendered for some model;
+    A conversation counts before `text`, since `text` of the same row is mostly the same rendered for some model;
     `text` counts before a question and its answer.
 
     Raises:

@@ -50,6 +50,7 @@ class LanguageWork:
         tune: what the model as it is does on texts kept for choosing settings: (toxicity, perplexity of clean text).
         log, probe, progress, ends: as `train` takes them.
         trained: what the phases cost so far.
+        stays: whether the model is meant to stay as it was, since no scale did any good.
     """
 
     task: CausalLM
@@ -65,6 +66,7 @@ class LanguageWork:
     progress: Callable[[int, int, dict[str, Any]], None] | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
+    stays: bool = False
 
     def carry_out(self, method: Method, name: str = UNLEARNING) -> None:
         """Change the model with a method: its loss over the recipe's training, or its own phases."""
@@ -213,7 +215,8 @@ class LanguageWork:
             elif toxicity < best and perplexity <= allowed:
                 best, chosen = toxicity, scale
         self.log("scale", chosen=chosen)
-        if chosen == 0:
+        self.stays = chosen == 0
+        if self.stays:
             self.log(
                 "notice", text="no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
             )

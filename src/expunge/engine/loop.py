@@ -156,9 +156,10 @@ def train(
     wanted = method.trains if chosen is None else chosen
     named = [(name, p) for name, p in able if wanted(name) and _from_layer(task, name, training.first_layer)]
     if not named:
+        layers = f", {len(task.layers)} layers" if training.first_layer else ""  # no model needs layers without it
         raise RecipeError(
             f"{type(method).__name__} finds no weights to train in this model",
-            seen=f"training.first_layer {training.first_layer}, {len(task.layers)} layers; {len(able)} trainable weights",
+            seen=f"training.first_layer {training.first_layer}{layers}; {len(able)} trainable weights",
             next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
         )
     trained = {name for name, _ in named}

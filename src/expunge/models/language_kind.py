@@ -1,4 +1,4 @@
-"""Which of transformers' classes loads a language model, told from `config.json`; and what it is where none does."""
+"""Which of transformers' classes loads a language model, by its `config.json`; and what it is where none does."""
 
 from __future__ import annotations
 

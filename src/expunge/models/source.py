@@ -107,7 +107,7 @@ def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
         if path.exists():
             raise unusable.not_a_folder(path)
         folder = _hub_folder(name, revision)
-        _check_folder(folder, [file.name for file in folder.iterdir()] or [], (name, revision))
+        _check_folder(folder, [file.name for file in folder.iterdir()], (name, revision))
     return folder, name
 
 

@@ -148,14 +148,14 @@ def adapter_only(folder: Path, whole: bool = False) -> ModelError:
     """A folder of peft's adapter.
 
     Args:
-        whole: whether a whole model lies beside it.
+        whole: whether the folder holds a whole model, too.
     """
     config = read_adapter(folder)
     base = config.get("base_model_name_or_path") or "its base, which adapter_config.json does not name"
     kind = config.get("peft_type") or "unknown kind"
     if whole:
         return ModelError(
-            f"{folder} holds a whole model and an adapter beside it: it is not clear which of them is meant",
+            f"{folder} holds a whole model and an adapter: it is not clear which of them is meant",
             seen=f"model.safetensors, and adapter_config.json (an adapter of kind {kind} for {base})",
             allowed="one or the other",
             next_step="move adapter_config.json and adapter_model.* elsewhere, or merge the adapter into the model first",

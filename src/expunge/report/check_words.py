@@ -110,7 +110,7 @@ CHECKS = {
     ),
     "share_of_retraining": Check(
         "Compute",
-        "Image passes of unlearning, as a share of those of training anew without the forget set.",
+        "Image passes of unlearning, as a share of those of training from scratch without the forget set.",
         "at most",
         "share of retraining",
     ),

@@ -143,7 +143,7 @@ class Palette(ImageToImage):
         return self.error(self.outputs(batch), batch, noise)
 
     def outputs(self, batch: CorruptedBatch) -> Tensor:
-        """(batch, 3, side, side) the noise that is told, of the whole picture."""
+        """(batch, 3, side, side) the noise that the model predicts, of the whole picture."""
         told: Tensor = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
         return told
 
