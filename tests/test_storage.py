@@ -33,7 +33,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert file.read_bytes().endswith(b"}\n")
     assert "größe" in file.read_text(encoding="utf-8")
     assert names(file.parent) == ["a.json"]
-    assert file.stat().st_mode & 0o777 == 0o644
+    (file.parent / "plain").touch()
+    assert file.stat().st_mode == (file.parent / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, -float("inf")]])
@@ -161,7 +162,29 @@ def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
         assert (path / "deep" / "a.txt").read_text() == "first"
     assert (path / "deep" / "a.txt").read_text() == "second"
     assert names(tmp_path) == ["stage"]
-    assert path.stat().st_mode & 0o777 == 0o755
+    (tmp_path / "plain").mkdir()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_is_written_where_the_file_system_keeps_no_permissions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "chmod", failing(errno.EPERM))
+    with storage.folder_aside(tmp_path / "stage") as aside:
+        fill(aside, "first")
+    assert (tmp_path / "stage" / "deep" / "a.txt").read_text() == "first"
+
+
+def test_what_a_library_wrote_for_its_owner_alone_is_opened_and_a_folder_keeps_its_group(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with storage.folder_aside(tmp_path / "stage") as aside:
+        fill(aside, "first")
+        (aside / "deep" / "a.txt").chmod(0o600)
+        (aside / "deep").chmod(0o2700)
+        special = (aside / "deep").stat().st_mode & 0o7000
+    deep = tmp_path / "stage" / "deep"
+    assert (deep / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert deep.stat().st_mode & 0o7777 == special | (tmp_path / "stage").stat().st_mode & 0o777
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,13 +164,6 @@ def _what_it_is(file: Path) -> str:
     if begins.lstrip()[:1] == b"<":
         return "a web page that was saved in its place"
     return f"it begins with {begins[:16]!r}"
-
-
-def tensor_shapes(headers: list[Header]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of every tensor."""
-    for header in headers:
-        for name, (_, shape) in header.tensors.items():
-            yield name, shape
 
 
 def majority_type(headers: list[Header]) -> str | None:
