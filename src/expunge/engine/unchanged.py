@@ -40,4 +40,4 @@ def _bits(model: nn.Module) -> dict[str, int]:
 
 def _checksum(weight: Tensor) -> int:
     whole = weight.contiguous().reshape(-1).view(torch.uint8)
-    return zlib.crc32(whole.cpu().numpy(), whole.numel() % (1 << 32))
+    return zlib.crc32(whole.cpu().numpy().data, whole.numel() % (1 << 32))
