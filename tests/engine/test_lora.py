@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from architectures import tiny_model, tiny_multimodal
 from expunge.engine.lora import adapted_weights, adapter, inject, merge, switch, targets
 from expunge.models.saving import choose_dtype
-from expunge.models.source import LoadedModel
+from expunge.models.source import LoadedModel, ModelSource
 from expunge.tasks.causal_lm import CausalLM
 
 EXPERTS = ("mixtral", "gpt_oss", "qwen2_moe")
@@ -124,8 +123,7 @@ def test_on_a_bfloat16_base_nothing_of_the_merge_is_lost(family: str, tmp_path: 
     torch.testing.assert_close(after[name] - before[name], expected, rtol=1e-3, atol=1e-7)
     rounded = after[name].bfloat16().float()
     assert float((rounded != before[name]).float().mean()) < 0.9 * float((after[name] != before[name]).float().mean())
-    source: Any = type("Source", (), {"folder": tmp_path / "base"})
-    loaded = LoadedModel(base, None, source, torch.bfloat16)  # type: ignore[arg-type]
+    loaded = LoadedModel(base, None, ModelSource("base", tmp_path / "base", {}), torch.bfloat16)  # type: ignore[arg-type]
     dtype, warning = choose_dtype(loaded, "auto")
     assert dtype == torch.float32
     assert warning is not None

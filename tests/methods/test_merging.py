@@ -13,6 +13,7 @@ from expunge.methods.spunge import ties, trim
 from expunge.methods.steering import probe
 from expunge.methods.task_vector_negation import layered, without
 from expunge.tasks.clusters import k_means
+from expunge.tasks.names import layer_of
 from expunge.tasks.structure import Writer
 
 
@@ -77,12 +78,12 @@ def test_factors_of_layers() -> None:
     names = [f"model.layers.{layer}.mlp.weight" for layer in range(4)]
     vector = {name: drawn(3, 3, seed=seed) for seed, name in enumerate(names)} | {"model.embed.weight": drawn(3, 3)}
     base = {name: drawn(3, 3, seed=10 + seed) for seed, name in enumerate(vector)}
-    assert layered(vector, base, "equal") is vector
-    rising, falling = layered(vector, base, "rising"), layered(vector, base, "falling")
+    assert layered(vector, base, "equal", layer_of) is vector
+    rising, falling = (layered(vector, base, how, layer_of) for how in ("rising", "falling"))
     for layer, name in enumerate(names):
         torch.testing.assert_close(rising[name], vector[name] * (layer + 1) / 4)
         torch.testing.assert_close(falling[name], vector[name] * (1 - layer / 4))
-    even = layered(vector, base, "even")
+    even = layered(vector, base, "even", layer_of)
     shares = [float(even[name].norm() / base[name].norm()) for name in names]
     before = [float(vector[name].norm() / base[name].norm()) for name in names]
     assert shares == pytest.approx([np.mean(before)] * 4)

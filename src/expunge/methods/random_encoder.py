@@ -42,24 +42,32 @@ class RandomEncoder(FeatureTraining):
     def apply(self, work: GeneratorWork) -> None:
         kept, kept_keys, lost, lost_keys = self.sides(work)
         task, apart, pixels = work.task, self.apart(work), self.keeps == "pixels"
-        known, known_beside = work.feature_targets(kept, kept_keys, lost, lost_keys)
+        if pixels and not self.fresh_noise:  # what the original says of the retain set is not needed
+            known, known_beside = {"keys": kept_keys}, {"keys": lost_keys}
+        else:
+            known, known_beside = work.feature_targets(kept, kept_keys, lost, lost_keys)
         if not self.fresh_noise:
             features = known_beside.get("target")
             features = work.original_features(lost, lost_keys) if features is None else features
             known_beside = {"keys": lost_keys, "target": work.noise_of(self.split(work, features), "features")}
 
-        def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            said, wanted = work.target_of(retain), work.target_of(forget)
-            if self.fresh_noise:
-                wanted = drawn_like(self.split(work, torch.cat([said, wanted])))[len(said) :]
-            if pixels:
-                return task.loss(retain) + self.alpha * apart(task.batch_features(forget), wanted)
+        def wanted(said: Tensor | None, forget: CorruptedBatch) -> Tensor:
+            own = work.target_of(forget)
+            return own if said is None else drawn_like(self.split(work, torch.cat([said, own])))[len(said) :]
+
+        def to_pixels(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
+            said = work.target_of(retain) if self.fresh_noise else None
+            return task.loss(retain) + self.alpha * apart(task.batch_features(forget), wanted(said, forget))
+
+        def to_features(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             ours, theirs = task.features_of(retain, forget)
-            return apart(ours, said) + self.alpha * apart(theirs, wanted)
+            said = work.target_of(retain)
+            goes = apart(theirs, wanted(said if self.fresh_noise else None, forget))
+            return apart(ours, said) + self.alpha * goes
 
         self.train(
             work,
-            loss,
+            to_pixels if pixels else to_features,
             kept,
             lost,
             known=known,

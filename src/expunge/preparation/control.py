@@ -49,6 +49,9 @@ def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Sile
             topics = control_topics(recipe.forget, kind)
             folder.log("control", kind=kind, topics=topics)
         rows = elicit_controls(base(), topics, settings.control_answers, recipe.seed, so_far, show.update)
+        # A question that fills a block leaves no room for its answer.
+        room = recipe.data.block_size
+        rows = [row for row in rows if "question" not in row or len(base().encode_prompt(row["question"], True)) < room]
         kept = [row for row in rows if not names_topic(" ".join(row.values()), recipe.forget)]
         if not kept:
             raise DataError(
