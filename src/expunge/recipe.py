@@ -132,7 +132,7 @@ class Evaluation(Part):
     control_answers: PositiveInt = 32
     "answers sampled about them; of a target in files the control is what is kept"
     questions: str | None = None
-    "questions about the target, JSONL with `question`, `true_answer` and `false_answer`; none are asked where absent"
+    "questions about the target, JSONL with `question`, `true_answer` and `false_answer`; without a file none are asked"
     benchmarks: str | None = None
     "folder of multiple-choice files (arc_easy.jsonl, ...), or `hub`"
     benchmark_rows: PositiveInt | None = 500

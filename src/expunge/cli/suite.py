@@ -50,7 +50,7 @@ def suite(
     seed:
         Decides the split, and with it the forget set; and every model.
     workers:
-        Processes; one a core where absent, and one in all on a GPU.
+        Processes; by default one a core, and one in all on a GPU.
     ray:
         Use the Ray cluster that RAY_ADDRESS names, or a local one.
     out:

@@ -12,7 +12,7 @@ from expunge.data.words import words
 from expunge.errors import RecipeError, nearest
 
 EXCERPTS = 64
-"excerpts of a text that its language is told from, evenly spread, at most"
+"excerpts of a text in which its language is looked for, evenly spread, at most"
 EXCERPT = 600
 "characters of an excerpt"
 SURE = 0.4
@@ -242,7 +242,7 @@ def toxicity_notes(language: Language) -> list[str]:
         *_also(language),
         f"the scorer of toxicity that comes with Expunge, the words that a refusal begins with, and the names of groups "
         f"of people are English: toxicity in {language.name} needs a scorer of that language (toxicity.scorer)",
-    ] + (["words to forget are not told apart in a script without spaces"] if language.unspaced else [])
+    ] + (["single words to forget cannot be found in a script without spaces"] if language.unspaced else [])
 
 
 def _also(language: Language) -> list[str]:

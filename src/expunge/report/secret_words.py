@@ -33,7 +33,7 @@ CHECKS = {
     "secret_exposure": Check(
         "Exposure of the secret",
         "The probability that a secret which a model never saw is as exposed as this one is now; once it is not small, the "
-        "model cannot be told from one that never saw it.",
+        "model looks like one that never saw it.",
         "at least",
         "chance",
     ),
