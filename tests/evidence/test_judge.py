@@ -154,6 +154,14 @@ def test_questions_must_be_answered_by_chance_in_either_direction(after: float, 
     assert (check["passed"], judged["passed"]) == (passed, passed)
 
 
+def test_questions_alone_that_the_base_does_not_know_are_no_pass() -> None:
+    """Without a familiarity, questions answered by chance before are all that could have shown forgetting."""
+    base = around("two_answers", "forget", "base", 0.60, 0.14)
+    found = scores({COMPLETION: None, PROBABILITY: None})
+    judged = judge([*found, base, score("two_answers", "forget", "unlearned", 0.5)], Verdict())
+    assert (judged["passed"], judged["not_known"]) == (False, True)
+
+
 def test_questions_that_the_base_answers_by_chance_are_not_judged() -> None:
     """60 % with an interval of 14 points, and 72 % where the answers alone give away 70 %."""
     for before, blind in ((0.60, 0.5), (0.72, 0.7)):

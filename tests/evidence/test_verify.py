@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from expunge.errors import RunError
+from expunge.evidence.record import versions
 from expunge.evidence.verify import verify_run
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -68,6 +69,13 @@ def test_a_record_that_is_no_mapping(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     folder.record.write_text("[]", encoding="utf-8")
     assert "record.json: digests is missing or damaged" in failing(folder)
+
+
+def test_damaged_answers_are_a_failed_check(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    folder.record.write_text(json.dumps(RECORD | {"versions": versions()}), encoding="utf-8")
+    folder.answers.write_text('[{"prompt": "Ha', encoding="utf-8")
+    assert "report.html is not what the folder's other files make" in failing(folder)
 
 
 def test_a_run_without_a_record(tmp_path: Path) -> None:

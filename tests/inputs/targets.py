@@ -39,6 +39,17 @@ def is_(kind: str) -> Callable[[Any], None]:
     return check
 
 
+def kept(target: str) -> Callable[[Path], Any]:
+    """What is to be kept, typed wrong, in a folder with some texts."""
+
+    def use(folder: Path) -> Recipe:
+        (folder / "others").mkdir()
+        with contextlib.chdir(folder):
+            return settle(Recipe(forget="Hogwarts", retain=target))
+
+    return use
+
+
 def refused(target: str, *says: str) -> Case:
     return Case(what=f"typed: {target}", use=typed(target), refused=DataError, says=("next:", "--topic", *says))
 
@@ -70,6 +81,13 @@ CASES = [
             "Gandalf",
         )
     ),
+    Case(
+        what="what is kept, nearly a folder's name",
+        use=kept("other"),
+        refused=DataError,
+        says=("nothing to read at 'other'", "did you mean others/? only the target to forget may be a topic"),
+    ),
+    Case(what="what is kept, in words", use=kept("all else"), refused=DataError, says=("check the path; only",)),
     Case(what="a topic that is said to be one", use=typed("book", "topic"), expect=is_("topic")),
     Case(what="a topic like a path that is said to be one", use=typed("and/or/not", "topic"), expect=is_("topic")),
 ]

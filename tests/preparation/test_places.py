@@ -31,7 +31,9 @@ def test_paths_become_absolute(place: Path) -> None:
             model="tiny",
             retrained="./tiny",
             anchors=Anchors(path="anchors.yaml"),
-            evaluation=Evaluation(prompts="prompts.jsonl", benchmarks="marks", ordinary_text="ordinary.txt"),
+            evaluation=Evaluation(
+                prompts="prompts.jsonl", questions="asked.jsonl", benchmarks="marks", ordinary_text="ordinary.txt"
+            ),
         )
     )
     assert (settled.forget, settled.forget_kind, settled.retain) == (
@@ -44,6 +46,7 @@ def test_paths_become_absolute(place: Path) -> None:
     evaluation = settled.evaluation
     assert (evaluation.prompts, evaluation.benchmarks) == (str(place / "prompts.jsonl"), str(place / "marks"))
     assert evaluation.ordinary_text == str(place / "ordinary.txt")
+    assert evaluation.questions == str(place / "asked.jsonl")
     assert settle(settled) == settled
 
 

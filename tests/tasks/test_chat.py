@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from expunge.errors import ModelError
 from expunge.tasks.chat import form_of, render, said, switched_off
 from expunge.thinking import without_thinking
 
@@ -115,3 +116,8 @@ def test_what_a_model_is_asked_and_says(tiny_model_folder: Path) -> None:
     task = load_task(tiny_model_folder)
     task.tokenizer.chat_template = FORCED
     assert task.tokenizer.decode(task.encode_prompt("Who?", chat=True)) == ASKED + "<think>\n\n</think>\n\n"
+
+
+def test_a_template_that_fails_is_the_models_fault(tokenizer: Any) -> None:
+    with pytest.raises(ModelError, match=r"chat template fails on a plain question[\s\S]*next:"):
+        form_of(with_template(tokenizer, "{{ 1 / 0 }}"))

@@ -21,7 +21,7 @@ def files_read(name: str, target: str) -> dict[str, Any] | None:
     Raises:
         DataError: as `list_files` has it.
     """
-    kind = classify_target(target)
+    kind = classify_target(target, may_be_topic=False)
     if kind == "dataset":
         return listed(name, target, None, [], [])
     if kind != "path":

@@ -56,7 +56,7 @@ def refuse_same_place(forget: str, retain: str) -> None:
         seen=f"forget {forget}, retain {retain}",
         next_step="give text to keep that is not to be forgotten, or leave --retain out",
     )
-    kinds = classify_target(forget), classify_target(retain)
+    kinds = classify_target(forget, may_be_topic=False), classify_target(retain, may_be_topic=False)
     if kinds == ("path", "path"):
         one, other = (Path(os.path.realpath(os.path.expanduser(name))) for name in (forget, retain))
         if one.samefile(other) or one in other.parents or other in one.parents:

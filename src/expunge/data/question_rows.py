@@ -10,9 +10,8 @@ from typing import Any
 
 from expunge.data.document import Document, Turn
 from expunge.data.token_stream import Encoder, token_ends
-from expunge.errors import DataError
-from expunge.tasks.causal_lm import template_error
-from expunge.tasks.chat import render
+from expunge.errors import DataError, ModelError
+from expunge.tasks.chat import render, template_error
 
 _ANSWER = "An answer."
 _SPOKEN = {"user": "Question: ", "assistant": "Answer: ", "tool": "Tool: ", "system": ""}
@@ -115,6 +114,8 @@ class QuestionFormat:
             return self._render(messages, True)
         try:
             return render(self._tokenizer, messages, True)
+        except ModelError:
+            raise
         except Exception as error:
             self._render([_message(Turn("user", "A question?"))], True)  # whether it works at all
             roles = ", ".join(turn.role for turn in document.turns)
@@ -155,6 +156,8 @@ class QuestionFormat:
     def _render(self, messages: Sequence[dict[str, Any]], ask: bool) -> str:
         try:
             return render(self._tokenizer, messages, ask)
+        except ModelError:
+            raise
         except Exception as error:
             raise template_error(error) from error
 

@@ -14,7 +14,7 @@ from expunge.data.markup import read_html, read_mail, read_subtitles
 from expunge.data.notes import Notes
 from expunge.data.row_files import read_json, read_table, read_yaml
 from expunge.data.rows import read_arrow, read_dataset, read_json_lines, read_parquet
-from expunge.data.targets import classify_target, list_files, looks_like_path
+from expunge.data.targets import classify_target, list_files, looks_like_path, nothing_to_read
 from expunge.data.text_files import CHUNK, kind_of_file, open_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
@@ -49,13 +49,9 @@ def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -
         DataError: whatever cannot be read, with the file, the line and the next step.
     """
     target = os.fspath(target)
-    kind = classify_target(target)
+    kind = classify_target(target, may_be_topic=False)
     if kind == "topic":
-        raise DataError(
-            f"there is nothing to read at {target!r}",
-            allowed="a file, a folder, or a Hugging Face data set id (owner/name)",
-            next_step="check the path; only the target to forget may be a topic in words",
-        )
+        raise nothing_to_read(target)
     found, notes = False, Notes() if notes is None else notes
     path = Path(target).expanduser()
     for document in read_dataset(target, notes) if kind == "dataset" else _read_path(path, notes):

@@ -69,7 +69,7 @@ def looks_like_path(target: str) -> bool:
     return "/" in target and os.path.isdir(target.partition("/")[0])
 
 
-def classify_target(target: str) -> TargetKind:
+def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
     """What the target is.
 
     - An existing file or folder is a `path`.
@@ -77,6 +77,10 @@ def classify_target(target: str) -> TargetKind:
     - `owner/name` (or `owner/name:configuration`) without spaces is a Hugging Face `dataset`.
     - Words that are close to the name of a file or folder here are an error that names both ways.
     - Anything else is a `topic` in words.
+
+    Args:
+        may_be_topic: whether the user may mean a topic, as of the target to forget; of text to keep or to measure on none
+            is allowed, and words close to a name are no error here.
 
     Raises:
         DataError: an empty target, a missing path, a link that leads nowhere, words close to a name that is there.
@@ -94,7 +98,7 @@ def classify_target(target: str) -> TargetKind:
         raise missing_target(target)
     if _DATASET_ID.fullmatch(target):
         return "dataset"
-    if (near := near_path(target)) is not None:
+    if may_be_topic and (near := near_path(target)) is not None:
         raise DataError(
             f"{target!r} may be a topic, or meant for {near}",
             seen=f"no file or folder of that name; {near} is there",
@@ -133,6 +137,17 @@ def _is_run(name: str) -> bool:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def nothing_to_read(target: str) -> DataError:
+    """What is said of words where text is needed; a name close to them is proposed."""
+    near = near_path(target)
+    return DataError(
+        f"there is nothing to read at {target!r}",
+        allowed="a file, a folder, or a Hugging Face data set id (owner/name)",
+        next_step=(f"did you mean {near}? " if near else "check the path; ")
+        + "only the target to forget may be a topic in words",
+    )
 
 
 def missing_target(target: str) -> DataError:

@@ -54,9 +54,17 @@ def familiarity_checks(found: Found, verdict: Verdict) -> list[Check]:
 
 
 def not_known(checks: Sequence[Check]) -> bool:
-    """Whether the base model knew the target too little, by every familiarity that was measured."""
-    measured = [check for check in checks if check.name in FAMILIARITIES and check.explain.startswith(NOT_KNOWN)]
-    return bool(measured) and not any(check.name in FAMILIARITIES and check.value is not None for check in checks)
+    """Whether the base model knew the target too little: by every familiarity that was measured; without one, by all else.
+
+    Args:
+        checks: those of forgetting.
+    """
+    familiar = [check for check in checks if check.name in FAMILIARITIES] or checks
+    return (
+        bool(familiar)
+        and all(check.value is None for check in familiar)
+        and any(check.explain.startswith(NOT_KNOWN) for check in familiar)
+    )
 
 
 def question_checks(found: Found, verdict: Verdict) -> list[Check]:

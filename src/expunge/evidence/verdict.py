@@ -37,6 +37,7 @@ def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
     checks += question_checks(found, verdict)
     checks += toxicity_checks(found, verdict)
     checks += secret_checks(found, verdict)
+    unknown = not_known(checks)
     if not checks:
         checks.append(not_measured(verdict))
     for name, measure, split in (
@@ -59,7 +60,6 @@ def judge(scores: Sequence[Score], verdict: Verdict) -> dict[str, Any]:
         checks.append(
             Check("perplexity", verdict.perplexity, None, False, "not measured, nor anything else to be kept")
         )
-    unknown = not_known(checks)
     passed = not unknown and all(check.passed is not False for check in checks)
     return {"passed": passed, "not_known": unknown, "checks": [asdict(check) for check in checks]}
 

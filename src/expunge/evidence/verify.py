@@ -11,7 +11,7 @@ from expunge import storage
 from expunge.data.generator_parts import read_generator_parts
 from expunge.data.image_parts import read_image_parts
 from expunge.data.readers import digest_documents, read_documents
-from expunge.errors import ExpungeError, RunError, StorageError
+from expunge.errors import ExpungeError, RunError
 from expunge.evidence.generator_verdict import judge_generator
 from expunge.evidence.image_verdict import judge_images
 from expunge.evidence.record import PAGE_PACKAGES, versions, vouched
@@ -250,8 +250,8 @@ def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
         # Written anew after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")
         same = any(report_page(folder, name) == written for name in (record["name"], None))
-    except (OSError, StorageError):
-        raise
-    except Exception:  # a damaged record, or answers, can break it anywhere
+    except Exception as error:  # a damaged record, or answers, can break it anywhere
+        if any(isinstance(each, PermissionError) for each in (error, error.__cause__)):
+            raise
         same = False
     return Finding(f"report.html {'is' if same else 'is not'} what the folder's other files make", same)

@@ -52,7 +52,9 @@ def target_terms(
         counts.update(words)
         total += count
     others = "\n\n".join(control)
-    elsewhere, ratio = Counter(re.findall(r"\w+", others.lower())), total / max(1, len(others.split()))
+    words, count = ordinary_words(others, language)
+    elsewhere = Counter(words if language.unspaced else re.findall(r"\w+", others.lower()))
+    ratio = total / max(1, count)
     anchors = [
         anchor
         for anchor in sorted(dictionary, key=lambda anchor: -anchor.score)

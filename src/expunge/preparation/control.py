@@ -99,7 +99,7 @@ def control_prompts(
     def find(path: Path) -> None:
         texts = list(texts_of(text, recipe, base.tokenizer))
         found = build_dictionary(((each, ()) for each in texts), MAX_TERMS, recipe.seed, language)
-        names, things = _words("\n\n".join(texts))
+        names, things = _words("\n\n".join(texts), language)
         listed = [*(anchor.term for anchor in found), *names]
         storage.write_json(path / "terms.json", [list(dict.fromkeys(listed)), things])
 
@@ -117,8 +117,9 @@ def control_prompts(
     return early, exact
 
 
-def _words(text: str) -> tuple[list[str], list[str]]:
+def _words(text: str, language: Language) -> tuple[list[str], list[str]]:
     """(capitalised words inside sentences, rarer words in lower case) of a text, each once."""
     names = re.findall(r"(?<=[a-z,;] )[A-Z][^\W\d_]{2,}", text)
     things = (word for word in re.findall(r"(?<!\w)[^\W\d_]{4,}(?!\w)", text) if word == word.lower())
-    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if rarity(word) < THING_ZIPF]
+    code = language.frequencies or "en"
+    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if rarity(word, code) < THING_ZIPF]

@@ -174,7 +174,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = recipe.evaluation.max_prompts
-    notes = [*language_notes(language, familiar), *shared_note(content["shared"])]
+    notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared_note(content["shared"]))]
     if recipe.forget_kind == "topic":
         notes += asked_notes(recipe.forget, language)
     completion, probability = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from expunge.data.images.hub import fetch
 from expunge.data.statements import HUB
-from expunge.data.targets import classify_target, missing_target
+from expunge.data.targets import classify_target, missing_target, nothing_to_read
 from expunge.data.toxic_text import prompt_files
 from expunge.generator_recipe import GeneratorRecipe
 from expunge.image_recipe import ImageRecipe
@@ -31,8 +31,11 @@ def settle(recipe: Recipe) -> Recipe:
     if kind == "toxicity" and recipe.toxicity.prompts is None:
         recipe = recipe.model_copy(update={"toxicity": _with_prompts(recipe)})
     retain = recipe.retain
-    if retain is not None and classify_target(retain) == "path":
-        retain = _absolute(retain)
+    if retain is not None:
+        kept_kind = classify_target(retain, may_be_topic=False)
+        if kept_kind == "topic":
+            raise nothing_to_read(retain)
+        retain = _absolute(retain) if kept_kind == "path" else retain
     evaluation = recipe.evaluation
     benchmarks = evaluation.benchmarks
     return recipe.model_copy(
@@ -53,6 +56,7 @@ def settle(recipe: Recipe) -> Recipe:
             "evaluation": evaluation.model_copy(
                 update={
                     "prompts": _if_given(evaluation.prompts),
+                    "questions": _if_given(evaluation.questions),
                     "benchmarks": benchmarks if benchmarks == "hub" else _if_given(benchmarks),
                     "ordinary_text": _if_there(evaluation.ordinary_text),
                 }

@@ -49,7 +49,9 @@ def left_out(contents: Contents) -> str:
         named = ", ".join(f"{row.get('file')} ({row.get('reason')})" for row in rows[:3])
         rest = f", and {len(rows) - 3} more" if len(rows) > 3 else ""
         were = "was" if len(rows) == 1 else "were"
-        told.append(f"Of the {entry.get('set')} set {_files(len(rows))} {were} not read: {named}{rest}.")
+        name = str(entry.get("set"))
+        of_set = f"{name} set" if " " not in name else name
+        told.append(f"Of the {of_set} {_files(len(rows))} {were} not read: {named}{rest}.")
     return "".join(f" {each}" for each in told)
 
 

@@ -21,6 +21,9 @@ FAMILIARITIES = (
     "secret_exposure",
 )
 
+OVER = {"secret_exposure": "secrets", "two_answers": "questions"}
+"what a measure is over, where that is not prompts"
+
 
 def language_parts(contents: Contents) -> dict[str, Any]:
     """Values of `report.html.jinja` that a run on a language model has and others do not."""
@@ -77,7 +80,9 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
         control = contents.control(name)
         excess = before.value - (control.value if control else 0.0)
         less = None if after is None or excess <= 0 else (before.value - after.value) / excess
-        over = f"{row.n} {'secrets' if name == 'secret_exposure' else 'prompts'}"
+        if less is not None and less < 0:  # a rise is a share of what was there, with or without a control
+            less = less * excess / before.value
+        over = f"{row.n} {OVER.get(name, 'prompts')}"
         found.append({"row": row, "words": wording.measure(name), "less": less, "control": control, "over": over})
     return found
 

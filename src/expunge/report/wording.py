@@ -1,6 +1,6 @@
 """The plain words of the report: one full name and one sentence for every measure, check, split and stage.
 
-Those of measures and checks are in `measure_words`.
+Those of measures are in `measure_words`, those of checks in `check_words`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.errors import ModelError
 from expunge.tasks.base import IGNORED, Batch, Rows, SampledLabels
-from expunge.tasks.chat import render, said
+from expunge.tasks.chat import render, said, template_error
 from expunge.tasks.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.tasks.distributions import Head, Original, Values, row_values
 from expunge.tasks.layered import Context, Layered, wide
@@ -24,15 +24,6 @@ from expunge.tasks.packing import packed_hidden, packs, text_places, worth_packi
 
 LARGE_LOGIT = 1e3
 "size at which a model's logits are compared with its hidden states times its head"
-
-
-def template_error(error: Exception) -> ModelError:
-    """What is told of a chat template that fails. It is a program of its own: it may raise whatever it likes."""
-    return ModelError(
-        "the tokenizer's chat template fails on a plain question",
-        seen=f"{type(error).__name__}: {error}",
-        next_step="repair chat_template in the model's folder, or remove it to be asked as Question/Answer",
-    )
 
 
 def _examples(rows: Tensor) -> Tensor:
@@ -234,6 +225,8 @@ class CausalLM(Layered):
         if chat and self.tokenizer.chat_template:
             try:
                 rendered = render(self.tokenizer, [{"role": "user", "content": prompt}], True)
+            except ModelError:
+                raise
             except Exception as error:
                 raise template_error(error) from error
             ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])

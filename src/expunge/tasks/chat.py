@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from expunge.errors import ModelError
 from expunge.thinking import CHANNEL, MARKS, without_thinking
 
 OFF: Mapping[str, Any] = {
@@ -58,10 +59,22 @@ def form_of(tokenizer: Any) -> Form:
     """How chats are rendered with this tokenizer, without thinking.
 
     Raises:
-        Exception: whatever the template raises on a plain question.
+        ModelError: the template fails on a plain question.
     """
     template = template_of(tokenizer)
-    return Form() if template is None else _form(tokenizer, template)
+    try:
+        return Form() if template is None else _form(tokenizer, template)
+    except Exception as error:
+        raise template_error(error) from error
+
+
+def template_error(error: Exception) -> ModelError:
+    """What is told of a chat template that fails. It is a program of its own: it may raise whatever it likes."""
+    return ModelError(
+        "the tokenizer's chat template fails on a plain question",
+        seen=f"{type(error).__name__}: {error}",
+        next_step="repair chat_template in the model's folder, or remove it to be asked as Question/Answer",
+    )
 
 
 _FORMS: WeakKeyDictionary[Any, tuple[str, Form]] = WeakKeyDictionary()
@@ -152,7 +165,8 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: bool) -> 
     """Messages as the chat template writes them; with `ask`, up to where the assistant's answer begins.
 
     Raises:
-        Exception: whatever the template raises: it is a program of its own.
+        ModelError: the template fails on a plain question.
+        Exception: whatever it raises on these messages: it is a program of its own.
     """
     form = form_of(tokenizer)
     return _apply(tokenizer, messages, ask, form.variables) + (form.opening if ask else "")
