@@ -53,6 +53,7 @@ def settle(recipe: Recipe) -> Recipe:
             "evaluation": evaluation.model_copy(
                 update={
                     "prompts": _if_given(evaluation.prompts),
+                    "questions": _if_given(evaluation.questions),
                     "benchmarks": benchmarks if benchmarks == "hub" else _if_given(benchmarks),
                     "ordinary_text": _if_there(evaluation.ordinary_text),
                 }
