@@ -41,6 +41,7 @@ CORE = {
     ("perplexity", "ordinary"),
     ("general_knowledge", "general"),
 }
+CONTROL = {("familiarity_completion", "control"), ("familiarity_probability", "control")}
 Forget = Callable[..., RunFolder]
 
 
@@ -115,8 +116,8 @@ def test_scores_are_well_formed(finished: RunFolder) -> None:
         assert row["higher_is"] in ("better", "worse")
         assert row["unit"]
         found[row["model"]].add((row["measure"], row["split"]))
-    assert found == {"base": CORE, "unlearned": CORE}
-    assert len(rows) == 2 * len(CORE)
+    assert found == {"base": CORE | CONTROL, "unlearned": CORE}
+    assert len(rows) == 2 * len(CORE) + len(CONTROL)
     sizes = {(row["measure"], row["split"], row["model"]): row["n"] for row in rows}
     examples = json.loads(finished.per_example.read_text())
     assert {(e["measure"], e["split"], e["model"]): len(e["values"]) for e in examples} == sizes
@@ -516,7 +517,8 @@ def test_evaluate_any_model_on_the_sets_of_a_run(copied: RunFolder, tiny_model_f
     before = contents(copied.path)
     base = expunge.evaluate(tiny_model_folder, recipe=copied.recipe)
     assert {s.model for s in base} == {"unlearned"}
-    assert {(s.measure, s.split): s.value for s in base} == pytest.approx(scores_of(copied, "base"), rel=1e-6)
+    expected = {key: value for key, value in scores_of(copied, "base").items() if key not in CONTROL}
+    assert {(s.measure, s.split): s.value for s in base} == pytest.approx(expected, rel=1e-6)
     own = expunge.evaluate(copied.model, recipe=copied.recipe)
     assert {(s.measure, s.split): s.value for s in own} == scores_of(copied, "unlearned")
     after = contents(copied.path)
@@ -763,12 +765,12 @@ def test_the_first_command_again_keeps_what_evaluate_added(
     scores = expunge.evaluate(copied.path, benchmarks=str(benchmarks), prompts=str(prompts))
     assert seen == [copied.recipe.read_text()], "the report shows the recipe that was measured"
     assert str(prompts) in seen[0]
-    asked = {s.n for s in scores if s.measure == "familiarity_completion"}
+    asked = {s.n for s in scores if s.measure == "familiarity_completion" and s.split == "forget"}
     assert asked == {60}, "all prompts of a file"
 
     forget(copied.path)  # with evaluation.max_prompts 4
     scores = copied.read_scores()
-    assert {s.n for s in scores if s.measure == "familiarity_completion"} == {4}
+    assert {s.n for s in scores if s.measure == "familiarity_completion" and s.split == "forget"} == {4}
     assert any(s.measure == "accuracy" for s in scores)
     told = json.loads(copied.record.read_text())["warnings"]
     assert "4 of the 60 prompts in prompts.jsonl are used (evaluation.max_prompts)" in told

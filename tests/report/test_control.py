@@ -37,13 +37,13 @@ def test_the_report_shows_the_controls_bar_between_before_and_after(run: RunFold
     page = render_report(run).read_text(encoding="utf-8")
     card = page[page.index("<h3>Familiarity by completion</h3>") :].partition("</p>")[0]
     assert re.findall(r"<small>(before|control|after)", card) == ["before", "control", "after"]
-    assert "0.0900 <small>control" in card
+    assert "0.090 <small>control" in card
     assert "n = 20" in card
-    figure = re.search(r"Familiarity by completion: before 0\.2900, control 0\.0900, after 0\.0070", page)
+    figure = re.search(r"Familiarity by completion: before 0\.290, control 0\.090, after 0\.007", page)
     assert figure
-    assert "Questions with two answers: before 0.7250, control 0.5000, after 0.5250" in page
+    assert "Questions with two answers: before 0.725, control 0.500, after 0.525" in page
     # all that lay above the control is gone: (0.29 - 0.007) / (0.29 - 0.09) is more than all
-    assert re.search(r"from 0\.290\S* to 0\.0070\S*, 100\s%\s*of what lay above the control is gone", page)
+    assert re.search(r"from 0\.290\S* to 0\.007\S*, 100\s%\s*of what lay above the control is gone", page)
 
 
 def test_the_console_has_a_column_for_the_control(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
