@@ -229,6 +229,7 @@ def test_a_network_that_tells_the_noise_draws_the_picture(name: str | None, tmp_
 
     oracle = Palette(copy.deepcopy(task.model), task.corruption, schedule=task.schedule)
     oracle.model = Knows()
+    oracle.model.register_parameter("place", torch.nn.Parameter(torch.zeros(1)))
     torch.testing.assert_close(oracle.drawn(batch), batch.pixels, rtol=0, atol=0.05)
 
 

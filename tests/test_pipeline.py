@@ -245,7 +245,7 @@ def test_the_users_own_model_is_never_written_over(
     ("options", "error"),
     [
         ({"retrained": "modle"}, "there is no model modle|cannot get the model modle"),
-        ({"retrained": "bare"}, "cannot load the tokenizer of"),
+        ({"retrained": "bare"}, "has no tokenizer"),
         ({"anchors.path": "anchros.yaml", "method": "whos_harry_potter"}, "cannot read the anchors"),
     ],
 )
@@ -305,8 +305,10 @@ def test_an_update_that_rounding_undoes_is_measured_as_undone(forget: Forget, bf
     assert kept / sum(tensor.numel() for tensor in before.values()) > 0.99
     base, unlearned = scores_of(folder, "base"), scores_of(folder, "unlearned")
     assert {name: pytest.approx(value, rel=0.02) for name, value in base.items()} == unlearned
-    task = CausalLM(AutoModelForCausalLM.from_pretrained(folder.model), AutoTokenizer.from_pretrained(folder.model))
-    assert task.model.dtype == torch.bfloat16
+    assert json.loads((folder.model / "config.json").read_text())["dtype"] == "bfloat16"
+    # Every model of a run is measured in one arithmetic, with weights as they were stored.
+    model = AutoModelForCausalLM.from_pretrained(folder.model, dtype=torch.float32)
+    task = CausalLM(model, AutoTokenizer.from_pretrained(folder.model))
     (table,) = folder.stages.glob("forget-tokens-*")
     on_disk = perplexity(task, TokenTable(table), "forget", "unlearned", SMALL["evaluation.max_blocks"])
     assert unlearned["perplexity", "forget"] == pytest.approx(on_disk.value, rel=1e-9)
@@ -318,8 +320,9 @@ def test_where_rounding_would_undo_it_the_model_is_saved_in_float32_and_the_reco
     folder = forget(tmp_path / "run", model=str(bf16_model), **{"training.learning_rate": 1e-6})
     assert {tensor.dtype for tensor in load_file(folder.model / "model.safetensors").values()} == {torch.float32}
     assert json.loads((folder.model / "config.json").read_text())["dtype"] == "float32"
-    (warning,) = json.loads(folder.record.read_text())["warnings"]
-    assert warning.startswith("saved as float32: rounding to the base model's bfloat16 would undo ")
+    warnings = json.loads(folder.record.read_text())["warnings"]
+    said = "saved as float32: rounding to the base model's bfloat16 would undo "
+    assert sum(warning.startswith(said) for warning in warnings) == 1
     assert "saved as float32" in (folder.model / "README.md").read_text()
 
 

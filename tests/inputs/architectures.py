@@ -26,7 +26,7 @@ def work_on(family: str, folder: Path, **training: Any) -> LanguageWork:
     return LanguageWork(
         task=CausalLM(tiny_model(family), None),  # type: ignore[arg-type]
         forget=table,
-        retain=table,
+        retain=write_table(folder / "retain", random_blocks([12, 9, 10, 11], vocabulary=80, seed=2)),
         training=Training(**{"max_steps": 2, "learning_rate": 1e-2, "bf16": False} | training),
         seed=0,
         checkpoints=folder / "checkpoints",
@@ -91,7 +91,7 @@ CASES = [
     ),
     Case(
         what="GPT-OSS with an adapter",
-        use=changed("gpt_oss", ASCENT, adapter_rank=2),
+        use=changed("gpt_oss", ASCENT, adapter_rank=2, learning_rate=1e-3),
         expect=holds("experts.gate_up_proj", "experts.down_proj", "o_proj"),
     ),
     Case(what="Mamba with an adapter", use=changed("mamba", ASCENT, adapter_rank=2), expect=holds("in_proj", "x_proj")),

@@ -153,7 +153,7 @@ def test_forgetting_it_measured_against_the_model_that_never_saw_it(
     out, err = capsys.readouterr()
     assert left.value.code == 0, err
     assert "Verdict: passed" in out
-    assert re_header(out) == ["measure", "split", "n", "before", "after", "retrained", "better", "is"]
+    assert re_header(out) == ["measure", "split", "n", "before", "control", "after", "retrained", "better", "is"]
     folder = RunFolder("run")
     found = {(s.measure, s.split, s.model): s.value for s in folder.read_scores()}
     for model in ("base", "unlearned", "retrained"):

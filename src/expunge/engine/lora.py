@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,8 @@ class Targets:
     Attributes:
         modules: linear layers, by their names in the model.
         parameters: weights that hold a matrix for each expert.
-        left: linear layers that stay as they are, since their module is passed over: Mamba's kernels read the weights.
+        left: linear layers that stay as they are, since their module is passed over: its weights are read directly, as
+            Mamba's kernels do.
     """
 
     modules: tuple[str, ...]
@@ -39,8 +40,8 @@ class Targets:
             return None
         leaves = ", ".join(sorted({name.rpartition(".")[2] for name in self.left}))
         return (
-            f"no adapter was added to {len(self.left)} of the layers' matrices ({leaves}): Mamba's kernels read them past "
-            "their modules, so that an adapter would be lost"
+            f"no adapter was added to {len(self.left)} of the layers' matrices ({leaves}): the model reads them past their "
+            "modules, as Mamba's kernels do, so that an adapter would be lost"
         )
 
 
@@ -51,12 +52,15 @@ def targets(task: CausalLM) -> Targets:
         ModelError: the model's layers cannot be found, or hold no matrix that an adapter can be added to.
     """
     decoder = task.decoder
+    run = _modules_run(task)
     modules: list[str] = []
     parameters: list[str] = []
     left: list[str] = []
     for name, module in decoder.layers.named_modules(prefix=decoder.prefix):
         if isinstance(module, nn.Linear | Conv1D):
-            (left if _passed_over(task.model, name.rpartition(".")[2]) else modules).append(name)
+            # An expert that no token was sent to is not run either, but nor is the module that it is part of.
+            unused = name.rpartition(".")[0] in run and name not in run
+            (left if unused or _passed_over(task.model, name.rpartition(".")[2]) else modules).append(name)
         elif not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             parameters += [
                 f"{name}.{leaf}"
@@ -169,6 +173,25 @@ def adapter(task: CausalLM, rank: int | None, seed: int) -> Iterator[Targets | N
         merge(task.model)
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+def _modules_run(task: CausalLM) -> set[str]:
+    """The names of the layers' modules that are called when the model runs on a few tokens."""
+    decoder, called = task.decoder, set[str]()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    hooks = [
+        module.register_forward_hook(note(name)) for name, module in decoder.layers.named_modules(prefix=decoder.prefix)
+    ]
+    try:
+        with torch.no_grad():
+            task.run_on_few_tokens()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called
 
 
 def _passed_over(model: PreTrainedModel, leaf: str) -> bool:

@@ -50,7 +50,7 @@ class Layered(ABC):
             ModelError: text does not run through a list of layers.
         """
         if self._decoder is None:
-            self._decoder = find_decoder(self.model, self._try)
+            self._decoder = find_decoder(self.model, self.run_on_few_tokens)
         return self._decoder
 
     @property
@@ -65,10 +65,10 @@ class Layered(ABC):
     def structure(self) -> Structure:
         """What the layers write to the residual stream through; to be asked for before adapters are added."""
         if self._structure is None:
-            self._structure = Structure(self.model, self.decoder, self._try)
+            self._structure = Structure(self.model, self.decoder, self.run_on_few_tokens)
         return self._structure
 
-    def _try(self) -> None:
+    def run_on_few_tokens(self) -> None:
         """Run the model on a few tokens, as layers are looked for."""
         ids = (7 * torch.arange(TRIED, device=self.device) + 5) % self.model.config.get_text_config().vocab_size
         training = self.model.training
