@@ -193,7 +193,7 @@ def test_what_is_not_there_or_not_right_is_named(
     (tmp_path / "bad.jsonl").write_text('{"text": "good enough to be read"}\n{"body": "x"}\n')
     (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     (tmp_path / "blank.txt").write_text("\n \n")
-    (tmp_path / "short.txt").write_text("Two words.")
+    (tmp_path / "short.txt").write_text("No.")
     said = typed(*(str(tiny_model_folder) if word == "MODEL" else word for word in words))
     assert said.code == 1
     assert said.err.count("expunge: ") == 1
@@ -351,7 +351,7 @@ def test_the_verbs_after_a_run(
     assert "Perplexity" in said.out
     said = typed("evaluate", "runs/a")
     assert said.code == 3
-    assert "Verdict: FAILED" in said.out
+    assert "Verdict: not known well enough to be seen to go" in said.out
     said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
     assert said.code == 0
     assert len(said.out.splitlines()) == 6

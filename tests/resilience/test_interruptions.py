@@ -12,7 +12,7 @@ from fork_server import Commands, Whole
 from small import as_options, leftovers, results
 
 PHASES = [
-    ("loading the model", "expunge.models.source:AutoModelForCausalLM.from_pretrained", 1, signal.SIGTERM),
+    ("loading the model", "transformers:AutoModelForCausalLM.from_pretrained", 1, signal.SIGTERM),
     ("elicitation", "expunge.data.elicitation:CausalLM.generate", 1, signal.SIGINT),
     ("measuring the base model", "expunge.measures.suite:perplexity", 2, signal.SIGTERM),
     ("reinforcing", "expunge.methods.fine_tune:FineTune.loss", 2, signal.SIGINT),

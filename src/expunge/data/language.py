@@ -196,9 +196,16 @@ def _identified(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
+    import io
+    from types import SimpleNamespace
+    from unittest.mock import patch
+
+    from py3langid import modelio
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    # It unpacks its model through a temporary file; in memory no full disk stands in the way.
+    with patch.object(modelio, "tempfile", SimpleNamespace(TemporaryFile=lambda suffix: io.BytesIO())):
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @lru_cache(maxsize=1)
