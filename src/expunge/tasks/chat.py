@@ -69,7 +69,7 @@ def form_of(tokenizer: Any) -> Form:
 
 
 def template_error(error: Exception) -> ModelError:
-    """What is told of a chat template that fails. It is a program of its own: it may raise whatever it likes."""
+    """The error for a chat template that fails. A template is a program and may raise anything."""
     return ModelError(
         "the tokenizer's chat template fails on a plain question",
         seen=f"{type(error).__name__}: {error}",
