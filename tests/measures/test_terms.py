@@ -81,7 +81,7 @@ def test_words_that_any_topic_brings_are_no_terms() -> None:
     """They are fifteen times commoner here than in ordinary text, but as common when other books are spoken of."""
     assert set(GENERIC) <= set(target_terms([BOOK], AnchorDictionary([])).typical)
     dictionary = AnchorDictionary([anchor("Hogwarts", 3.0, 8), *(anchor(word, 2.0, 8) for word in GENERIC)])
-    found = target_terms([BOOK], dictionary, [OTHER])
+    found = target_terms([BOOK], dictionary, control=[OTHER])
     assert found.unique == ("Hogwarts",)
     assert not set(GENERIC) & set(found.typical)
     assert "magic" in found.typical
@@ -98,5 +98,5 @@ def test_a_name_that_the_control_hardly_holds_stays() -> None:
     """10 times in 420 words against once in as many is a tenth; with one more here, less."""
     control = ["Zeus " + "word " * 419]
     text = ["word " * 420]
-    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 10)]), control).unique == ()
-    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 11)]), control).unique == ("Zeus",)
+    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 10)]), control=control).unique == ()
+    assert target_terms(text, AnchorDictionary([anchor("Zeus", 1.0, 11)]), control=control).unique == ("Zeus",)
