@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *MORE])
     parser.add_argument("--set", nargs="*", default=[], help="METHOD.FIELD=VALUE, or .FIELD=VALUE for the recipe")
+    parser.add_argument("--without-retrained", action="store_true", help="no retrained model: half the time")
     parser.add_argument("--plot", type=Path, help="an SVG of what is kept and what is forgotten, by method")
     given = parser.parse_args()
     content = yaml.safe_load(given.recipe.read_text(encoding="utf-8"))
@@ -82,14 +83,11 @@ def main() -> None:
                 owner, _, field = name.partition(".")
                 if owner in ("", method):
                     settings[f"method.{field}" if owner else field] = yaml.safe_load(value)
-            if first is None:
-                settings["retrained"] = "train"
-            else:
-                settings |= {
-                    "model": stage_model(first, "base"),
-                    "retrained": stage_model(first, "retrained"),
-                    "network.model": stage_model(first, "network"),
-                }
+            settings["retrained"] = "none" if given.without_retrained else "train"
+            if first is not None:
+                settings |= {"model": stage_model(first, "base"), "network.model": stage_model(first, "network")}
+                if not given.without_retrained:
+                    settings["retrained"] = stage_model(first, "retrained")
             recipe = make_generator_recipe(content | {"data": given.data, "forget": given.forget}, settings)
             run = expunge.run(recipe, given.out / f"{method}-{seed}", Live())
             first = first or run
@@ -117,6 +115,8 @@ def rows_of(run: RunFolder, method: str, seed: int, with_others: bool) -> list[d
     named = {"unlearned": method, **({"base": "base", "retrained": "retrained"} if with_others else {})}
     rows = []
     for model, name in named.items():
+        if ("frechet", "retain_test", model) not in scores:
+            continue
         row: dict[str, Any] = {"method": name, "seed": seed}
         for column, (measure, split, against) in AGAINST_BASE.items():
             row[column] = against(scores[measure, split, model], scores[measure, split, "base"])

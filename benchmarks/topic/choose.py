@@ -63,7 +63,7 @@ def familiarity(
     with tempfile.TemporaryDirectory() as scratch:
         table, texts = cut(task, rows, Path(scratch), "target")
         control, control_texts = cut(task, others, Path(scratch), "control")
-        terms = target_terms(texts, build_dictionary(((text, ()) for text in texts), 1500, 0), control_texts)
+        terms = target_terms(texts, build_dictionary(((text, ()) for text in texts), 1500, 0), control=control_texts)
         names = TargetTerms(tuple(a.term for a in build_dictionary(((text, ()) for text in control_texts), 400, 0)))
         sides = cut_prompts(task, table, terms, PROMPTS, 0), cut_prompts(task, control, names, PROMPTS, 0)
         scores: dict[str, list[Score]] = {}

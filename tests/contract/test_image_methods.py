@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from expunge.tasks.phase import Phase
 from small_images import small_work, tiny_resnet, tiny_vit
 
 FITTING = Phase(name="fit", epochs=40, learning_rate=0.05, optimizer="adam", batch_size=16, schedule="cosine")
+SHORT = replace(FITTING, epochs=3)
 ONE_LOSS = Phase(name="unlearn", epochs=2, learning_rate=1e-3, weight_decay=5e-4, batch_size=16)
 "for methods that are one loss: the recipe's own defaults"
 
@@ -44,6 +46,13 @@ def settings(name: str) -> dict[str, Any]:
     return {"name": name, **sizes, **SETTINGS.get(name, {})}
 
 
+def brief(name: str) -> dict[str, Any]:
+    """The same with two of whatever is repeated: for what does not depend on how far a method comes."""
+    fields = method_class(name).model_fields
+    repeated = ("epochs", "rounds", "steps", "noise_size", "noise_repeats")
+    return settings(name) | {field: 2 for field in fields if field.endswith(repeated)}
+
+
 METHODS = [name for name in built_in() if "image_classifier" in method_class(name).needs.kinds]
 every_method = pytest.mark.parametrize("name", METHODS)
 State = dict[str, Tensor]
@@ -59,16 +68,16 @@ def trained() -> ImageClassifier:
     return work.task
 
 
-def work_on(task: ImageClassifier, seed: int = 0, **more: Any) -> Work:
+def work_on(task: ImageClassifier, seed: int = 0, fitting: Phase = FITTING, **more: Any) -> Work:
     twin = ImageClassifier(copy.deepcopy(task.model), task.mean, task.std)
-    work = small_work(twin, seed=seed, forget=24, training=FITTING, **more)
+    work = small_work(twin, seed=seed, forget=24, training=fitting, **more)
     work.class_weights = balancing(work.retain.joined(work.forget), work.classes)
     return work
 
 
-def run(name: str, work: Work) -> State:
+def run(name: str, work: Work, how: Callable[[str], dict[str, Any]] = settings) -> State:
     torch.manual_seed(123)  # global draws would show
-    method = make_method(settings(name))
+    method = make_method(how(name))
     unlearn(work, method, ONE_LOSS)
     return {key: value.clone() for key, value in work.model.state_dict().items()}
 
@@ -103,14 +112,18 @@ def test_it_forgets_and_keeps(name: str, trained: ImageClassifier) -> None:
 
 @every_method
 def test_the_seed_decides_every_bit(name: str, trained: ImageClassifier) -> None:
-    first, again, other = work_on(trained), work_on(trained), work_on(trained, seed=1)
-    state = run(name, first)
+    first, again, other = (
+        work_on(trained, fitting=SHORT),
+        work_on(trained, fitting=SHORT),
+        work_on(trained, fitting=SHORT, seed=1),
+    )
+    state = run(name, first, brief)
     torch.manual_seed(77)
     torch.rand(5)
-    assert equal(run(name, again), state)
+    assert equal(run(name, again, brief), state)
     assert again.cost.passes == first.cost.passes
     if any(len(values) for values in first.losses.values()):  # what trains draws an order
-        assert not equal(run(name, other), state)
+        assert not equal(run(name, other, brief), state)
 
 
 class Killed(BaseException):
@@ -131,28 +144,30 @@ def killed_at(step: int) -> Callable[[str, float, float], None]:
 @every_method
 def test_an_interruption_changes_no_bit(name: str, trained: ImageClassifier, tmp_path: Path) -> None:
     phases: list[str] = []
-    whole = work_on(trained, progress=lambda phase, share, loss: phases.append(phase))
-    state = run(name, whole)
+    whole = work_on(trained, fitting=SHORT, progress=lambda phase, share, loss: phases.append(phase))
+    state = run(name, whole, brief)
     starts = [step for step in range(1, len(phases)) if phases[step] != phases[step - 1]]
     # the second step of the first phase, the first and the last step of the last one, a place in between
     breaks = sorted({step for step in (2, len(phases) // 2, *[last + 1 for last in starts[-1:]], len(phases)) if step})
     for step in breaks if phases else []:
         folder = tmp_path / str(step)
         folder.mkdir()
-        broken = work_on(trained, checkpoints=folder, save_seconds=0.0, progress=killed_at(step))
+        broken = work_on(trained, fitting=SHORT, checkpoints=folder, save_seconds=0.0, progress=killed_at(step))
         with pytest.raises(Killed):
-            run(name, broken)
-        again = work_on(trained, checkpoints=folder, save_seconds=0.0)
-        assert equal(run(name, again), state), f"broken at step {step} of {len(phases)}, in phase {phases[step - 1]}"
+            run(name, broken, brief)
+        again = work_on(trained, fitting=SHORT, checkpoints=folder, save_seconds=0.0)
+        assert equal(run(name, again, brief), state), (
+            f"broken at step {step} of {len(phases)}, in phase {phases[step - 1]}"
+        )
         assert again.cost.passes == whole.cost.passes
 
 
 @every_method
 def test_it_works_on_transformers_too(name: str) -> None:
-    work = work_on(tiny_vit())
+    work = work_on(tiny_vit(), fitting=SHORT)
     before = {key: value.clone() for key, value in work.model.state_dict().items()}
     try:
-        after = run(name, work)
+        after = run(name, work, brief)
     except ModelError as error:
         pytest.skip(f"says that it does not: {error.what}")
     assert all(value.isfinite().all() for value in after.values())
