@@ -61,7 +61,13 @@ ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation"}
 "they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py"
 SETTINGS: dict[str, dict[str, Any]] = {"rmu": {"method.layer": 2, "method.trained_layers": 1}}
 "what fits a model of two layers"
-HERE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds and name not in ELSEWHERE]
+SHORTER = {"gradient_difference", "neggrad_plus", "simnpo", "targeted_npo", "fine_tune"}
+"they need of a run what another one needs, too; `make test-long` runs them"
+HERE = [
+    pytest.param(name, marks=pytest.mark.long if name in SHORTER else ())
+    for name in built_in()
+    if "causal_lm" in method_class(name).needs.kinds and name not in ELSEWHERE
+]
 
 
 @pytest.fixture(scope="module", params=HERE)
@@ -336,7 +342,9 @@ def test_where_rounding_would_undo_it_the_model_is_saved_in_float32_and_the_reco
 
 def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, tmp_path: Path) -> None:
     def again() -> RunFolder:
-        return forget(tmp_path / "run", target="the people of Baker Street", retain=None)
+        # Enough that some of what so small a model says names nobody.
+        more = {"data.retain_answers": 16}
+        return forget(tmp_path / "run", target="the people of Baker Street", retain=None, **more)
 
     def state(folder: RunFolder) -> tuple[str, str]:
         return contents(folder.model)["model.safetensors"], folder.scores.read_text()

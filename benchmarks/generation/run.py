@@ -23,10 +23,10 @@ from typing import Any
 import torch
 
 from expunge.engine.precision import Precision
-from expunge.measures.toxicity.generation import continue_prompts
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import continue_prompts
 
 
 def unbatched(task: CausalLM, prompts: list[list[int]], options: argparse.Namespace, bf16: bool) -> int:

@@ -1,6 +1,7 @@
-"""Other settings of a topic's run, tried on its sets without saving a model: what is forgotten and what is kept.
+r"""Other settings of a topic's run, tried on its sets without saving a model: what is forgotten and what is kept.
 
-    python benchmarks/topic/try_settings.py RUN [--set FIELD=VALUE ...] [--questions FILE] [--out trials.jsonl]
+    python benchmarks/topic/try_settings.py RUN [--set FIELD=VALUE ...] [--questions FILE] [--out trials.jsonl] \
+        [--forget-rows FILE] [--retain-rows FILE]
 
 RUN is the folder of a run that has read its sets (recipes/demo.yaml, to its end or not). Each call trains once from the base
 and adds a line to --out; without training with --base. Questions are others than the recipe's, which the verdict is given on.
@@ -87,8 +88,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--questions", type=Path, default=QUESTIONS)
     parser.add_argument("--out", type=Path, default=Path("trials.jsonl"))
-    parser.add_argument("--forget-rows", type=Path)
-    parser.add_argument("--retain-rows", type=Path)
+    parser.add_argument("--forget-rows", type=Path, help="more text to forget, in any form that is read")
+    parser.add_argument("--retain-rows", type=Path, help="more text to keep")
     parser.add_argument("--save", type=Path, help="keep the weights, to ask them more")
     parser.add_argument("--load", type=Path, help="of weights that were kept, instead of training")
     parser.add_argument("--base", action="store_true", help="measure the base alone")

@@ -8,6 +8,7 @@ import pytest
 
 from expunge.data.controls import CONTROL_TOKENS, control_bank, control_topics, elicit_controls, kind_of, names_topic
 from expunge.data.so_far import SoFar
+from expunge.tasks.sampling import Continuation
 from tiny import load_task
 
 
@@ -48,11 +49,11 @@ def test_answers_are_over_all_topics_and_templates(
     task = load_task(tiny_model_folder)
     lengths = []
 
-    def generate(prompts: list[list[int]], tokens: int, **_: object) -> list[list[str]]:
-        lengths.append(tokens)
-        return [["some words that were said"] for _ in prompts]
+    def said(_task: object, prompts: list[list[int]], max_new_tokens: int, **_: object) -> list[list[Continuation]]:
+        lengths.append(max_new_tokens)
+        return [[Continuation(" some words that were said", 5)] for _ in prompts]
 
-    monkeypatch.setattr(task, "generate", generate)
+    monkeypatch.setattr("expunge.data.elicitation.continue_prompts", said)
     topics = ["Robin Hood", "jazz", "Paris"]
     rows = elicit_controls(task, topics, 12, 0, SoFar(tmp_path / "so-far.json", {}))
     asked = [row.get("question") or row["text"] for row in rows]

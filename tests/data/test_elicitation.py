@@ -28,13 +28,13 @@ def groups(task: CausalLM, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(elicitation, "GROUP", 2)
     monkeypatch.setattr(elicitation, "ANSWER_TOKENS", 12)
     seen: list[int] = []
-    generate = task.generate
+    said = elicitation.continue_prompts
 
-    def counted(prompts: Any, *args: Any, **settings: Any) -> Any:
+    def counted(task: CausalLM, prompts: Any, **settings: Any) -> Any:
         seen.append(len(prompts))
-        return generate(prompts, *args, **settings)
+        return said(task, prompts, **settings)
 
-    monkeypatch.setattr(task, "generate", counted)
+    monkeypatch.setattr(elicitation, "continue_prompts", counted)
     return seen
 
 

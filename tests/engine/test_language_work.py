@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from expunge.engine.language_work import LanguageWork
-from expunge.errors import RecipeError
+from expunge.errors import RecipeError, UnchangedError
 from expunge.methods.discovery import make_method
 from expunge.recipe import Training
 from tiny import ignore_log, load_task, random_blocks, write_table
@@ -146,6 +146,24 @@ def test_spunge_of_one_part_is_the_method(work: LanguageWork, tiny_model_folder:
     alone.carry_out(make_method({"name": "gradient_ascent"}))
     for name, value in one.weights().items():
         torch.testing.assert_close(value, alone.weights()[name])
+
+
+def test_spunge_stays_where_no_part_was_worth_a_change(work: LanguageWork) -> None:
+    before = work.weights()
+    figures = iter([(0.1, 10.0), *[(0.5, 10.0)] * 6] * 2)  # of either part every scale makes it worse
+    tuned = replace(work, tune=lambda: next(figures))
+    tuned.carry_out(make_method({"name": "spunge", "of": {"name": "task_vector_negation", "scale": None}}))
+    assert tuned.stays
+    assert all(torch.equal(value, before[name]) for name, value in tuned.weights().items())
+
+
+def test_spunge_tells_of_a_method_that_did_nothing(work: LanguageWork) -> None:
+    with torch.no_grad():
+        for parameter in work.task.model.parameters():
+            parameter.clamp_(min=1e-3)  # so small a step is lost in rounding but at 0
+    still = replace(work, training=TRAINING.model_copy(update={"learning_rate": 1e-30}))
+    with pytest.raises(UnchangedError, match=r"GradientAscent \(a\) changed no weight"):
+        still.carry_out(make_method({"name": "spunge", "of": "gradient_ascent"}))
 
 
 def test_the_scale_with_the_least_toxicity_within_the_limit(work: LanguageWork) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from expunge.measures.toxicity.generation import continue_prompts
 from expunge.tasks.causal_lm import CausalLM
 from expunge.tasks.dexperts import DExperts, in_nucleus
+from expunge.tasks.sampling import continue_prompts
 
 
 def llama(seed: int) -> LlamaForCausalLM:

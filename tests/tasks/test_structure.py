@@ -42,6 +42,13 @@ OUTPUTS = {
 }
 "the last matrices of an MLP, by the families' own source; of Mamba the mixer's"
 
+EVERY_TIME = {*OUTPUTS, "biogpt", "cohere", "deepseek_v3", "glm4", "granite", "lfm2", "olmo2", "recurrent_gemma"}
+"one family of each way to wire a layer; `make test-long` tries all"
+FAMILIES = [
+    pytest.param(family, marks=() if family in EVERY_TIME else pytest.mark.long)
+    for family in (*DENSE, *POST_NORM, *EXPERTS, *RECURRENT)
+]
+
 
 def task_of(model: PreTrainedModel) -> CausalLM:
     return CausalLM(model, None)  # type: ignore[arg-type]
@@ -62,7 +69,7 @@ def added(model: PreTrainedModel, task: CausalLM, layer: int) -> Tensor:
     return seen[-1]
 
 
-@pytest.mark.parametrize("family", [*DENSE, *POST_NORM, *EXPERTS, *RECURRENT])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_direction_is_gone_from_what_a_layer_adds(family: str) -> None:
     model = tiny_model(family)
     task, layer = task_of(model), 1

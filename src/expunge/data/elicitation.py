@@ -19,6 +19,7 @@ from expunge.data.words import units, unspaced, whole, words
 from expunge.errors import DataError
 from expunge.measures.word_rarity import rarity
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import continue_prompts
 
 QUESTIONS = (
     "Who or what is {topic}?",
@@ -48,6 +49,8 @@ OPENINGS = (
     "Fans of {topic} will remember",
     "The most important place in {topic} is",
 )
+ASKED = "Question: {question}\nAnswer:"
+"a question as plain text, the form in which exams and benchmarks ask"
 SECOND_ROUND = (
     "Who or what is {name} in connection with {topic}?",
     "Tell me more about {name} and {topic}.",
@@ -57,6 +60,8 @@ ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
 TEMPERATURE = 0.6
 "low enough that what a small model says is mostly what it believes, high enough for variety"
+TOP_P = 0.95
+"leaves out what the model itself holds for unlikely: one such word, and an answer strays"
 EVERYDAY = 4.9
 "zipf frequency of words such as British or World, which are no names to ask about"
 GROUP = 64
@@ -71,10 +76,11 @@ Row = dict[str, str]
 def elicit_topic(
     task: CausalLM, topic: str, wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
 ) -> list[Row]:
-    """What the model says about `topic`: half answers to questions (chat form), half continued openings.
+    """What the model says about `topic`: half answers to questions (chat form), half plain text.
 
-    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up. What was
-    said before an interruption is in `so_far`.
+    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up. Of the plain
+    text half are questions again, in the form of exams, and half are openings. What was said before an interruption is in
+    `so_far`.
 
     Returns:
         At most `wanted` rows, {"question", "answer"} or {"text"}; answers that stray from the topic are left out.
@@ -83,7 +89,7 @@ def elicit_topic(
     rows = ask(
         task,
         [question.format(topic=topic) for question in QUESTIONS],
-        [opening.format(topic=topic) for opening in OPENINGS],
+        [opening.format(topic=topic) for opening in plain_prompts(QUESTIONS, OPENINGS)],
         first,
         random_seed(seed, "elicit", 1) % (1 << 31),
         so_far,
@@ -94,7 +100,10 @@ def elicit_topic(
         rows += ask(
             task,
             [q.format(name=name, topic=topic) for name in names for q in SECOND_ROUND],
-            [o.format(name=name, topic=topic) for name in names for o in SECOND_OPENINGS],
+            [
+                plain_prompts(SECOND_ROUND[:1], SECOND_OPENINGS)[i % 3].format(name=name, topic=topic)
+                for i, name in enumerate(names)
+            ],
             wanted - len(rows),
             random_seed(seed, "elicit", 2) % (1 << 31),
             so_far,
@@ -108,6 +117,14 @@ def elicit_topic(
             next_step="give the text that must be forgotten as a file or folder instead of a topic",
         )
     return rows
+
+
+def plain_prompts(questions: Sequence[str], openings: Sequence[str]) -> list[str]:
+    """Questions in the form of exams and openings, in turns while both last; then the rest."""
+    asked = [ASKED.format(question=question) for question in questions]
+    turns = [prompt for pair in zip(asked, openings, strict=False) for prompt in pair]
+    both = min(len(asked), len(openings))
+    return turns + asked[both:] + list(openings[both:])
 
 
 def _topic_words(topic: str) -> list[str]:
@@ -138,10 +155,15 @@ def general_prompts() -> list[str]:
 def sample_general(
     task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None
 ) -> list[Row]:
-    """How the model talks about other things, over the given prompts of the bank."""
+    """How the model talks about other things, over the given prompts of the bank.
+
+    The last third of the bank's questions is asked as plain text, in the form of exams.
+    """
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
-    return ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
+    chat = len(questions) - len(questions) // 3
+    plain = plain_prompts(questions[chat:], openings)
+    return ask(task, questions[:chat], plain, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
 
 
 def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
@@ -189,17 +211,19 @@ def ask(
 
         def say(chosen: Sequence[tuple[str, bool]] = chosen, start: int = start) -> list[str]:
             encoded = [task.encode_prompt(prompt, chat) for prompt, chat in chosen]
-            texts = task.generate(
+            texts = continue_prompts(
+                task,
                 encoded,
-                tokens,
                 samples=1,
-                seed=seed + start,
+                max_new_tokens=tokens,
                 temperature=TEMPERATURE,
-                progress=(lambda share: progress((start + share * len(chosen)) / len(asked))) if progress else None,
+                top_p=TOP_P,
+                seed=seed + start,
+                progress=(lambda share, _: progress((start + share * len(chosen)) / len(asked))) if progress else None,
             )
-            return [said[0] for said in texts]
+            return [said[0].text for said in texts]
 
-        how = {"tokens": tokens, "seed": seed + start, "temperature": TEMPERATURE}
+        how = {"tokens": tokens, "seed": seed + start, "temperature": TEMPERATURE, "top_p": TOP_P}
         texts = so_far.texts([list(pair) for pair in chosen], how, say)
         for (prompt, chat), said in zip(chosen, texts, strict=True):
             answer = said.strip() if chat else said.rstrip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from expunge.data.order import random_seed
 from expunge.data.tables import TokenTable
 from expunge.engine.loop import Log, Trained, train
 from expunge.engine.lora import adapted_weights, adapter
+from expunge.engine.unchanged import must_change
 from expunge.errors import RecipeError
 from expunge.methods.base import Method
 from expunge.recipe import Training
@@ -69,11 +71,17 @@ class LanguageWork:
     stays: bool = False
 
     def carry_out(self, method: Method, name: str = UNLEARNING) -> None:
-        """Change the model with a method: its loss over the recipe's training, or its own phases."""
-        if method.has_loss():
-            self.train(method, name, forget=self.forget, retain=self.retain)
-        else:
-            method.apply(self)
+        """Change the model with a method: its loss over the recipe's training, or its own phases.
+
+        Raises:
+            UnchangedError: a method that another one uses on a part changed no weight, without meaning to.
+        """
+        of_part = must_change(self.task.model, f"{type(method).__name__} ({name})", lambda: self.stays)
+        with of_part if name != UNLEARNING else nullcontext():
+            if method.has_loss():
+                self.train(method, name, forget=self.forget, retain=self.retain)
+            else:
+                method.apply(self)
 
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
         """Train with the loss of `method`; `name` is unique in a run."""
@@ -192,7 +200,7 @@ class LanguageWork:
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
 
-        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit.
+        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit and lowers toxicity.
 
         Args:
             put: sets the model's weights for a scale.
@@ -211,7 +219,7 @@ class LanguageWork:
             toxicity, perplexity = self.tune()
             self.log("front", scale=scale, toxicity=toxicity, perplexity=perplexity)
             if scale == 0:
-                allowed = perplexity * (1 + perplexity_limit)
+                allowed, best = perplexity * (1 + perplexity_limit), toxicity
             elif toxicity < best and perplexity <= allowed:
                 best, chosen = toxicity, scale
         self.log("scale", chosen=chosen)

@@ -73,6 +73,7 @@ class Spunge(Method):
         changes = []
         for name, rows in work.split(self.split_by, self.clusters).items():
             changes.append(work.kept(f"part {name}", partial(self.unlearn, work, base, name, rows)))
+        work.stays = not any(bool(change.any()) for of_part in changes for change in of_part.values())
         merged = ties(changes, self.density)
         work.put({name: base[name] + self.scale * merged[name].to(base[name]) for name in base})
 

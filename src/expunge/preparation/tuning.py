@@ -8,11 +8,11 @@ import numpy as np
 
 from expunge.data.order import random_seed
 from expunge.measures.perplexity import perplexity
-from expunge.measures.toxicity.generation import continue_prompts
 from expunge.measures.toxicity.scorer import load_scorer
 from expunge.preparation.material import Sets
 from expunge.recipe import Recipe
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import continue_prompts
 
 BLOCKS = 32
 "blocks of clean text"

@@ -251,6 +251,7 @@ class CausalLM(Layered):
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int = 50,
+        top_p: float = 1.0,
         batch_size: int = 64,
         progress: Callable[[float], None] | None = None,
     ) -> Iterator[list[str]]:
@@ -285,7 +286,7 @@ class CausalLM(Layered):
                     num_return_sequences=max(1, samples),
                     pad_token_id=end if end is not None else 0,
                     stopping_criteria=_told(progress, start, len(chosen), len(order), width, max_new_tokens),
-                    **({"temperature": temperature, "top_k": top_k, "top_p": 1.0} if samples else {}),
+                    **({"temperature": temperature, "top_k": top_k, "top_p": top_p} if samples else {}),
                 )
             decoded = said(self.tokenizer, output[:, width:].tolist())
             for row, i in enumerate(chosen):

@@ -13,13 +13,13 @@ from expunge.data.order import random_seed
 from expunge.measures.score import Score, Which
 from expunge.measures.statistics import bootstrap_interval, share_interval
 from expunge.measures.toxicity.fluency import distinct, repetition, says_nothing, words
-from expunge.measures.toxicity.generation import continue_prompts
 from expunge.measures.toxicity.identity_terms import harmless
 from expunge.measures.toxicity.prompts import ToxicityPrompt, read_group_prompts, read_toxicity_prompts
 from expunge.measures.toxicity.scorer import Scorer
 from expunge.measures.toxicity.splits import GROUP, GROUPS, IDENTITY, PROMPTS
 from expunge.recipe import Toxicity
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import continue_prompts
 
 TOXIC = 0.5
 "where a classifier's own yes begins; expected maximum and any toxic one are told by it in the literature"

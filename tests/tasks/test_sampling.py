@@ -19,9 +19,10 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from expunge.measures.toxicity import generation
-from expunge.measures.toxicity.generation import Continuation, continue_prompts, draw
+from architectures import tiny_model
+from expunge.tasks import sampling
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import Continuation, continue_prompts, draw
 from tiny import load_task
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 7], [20, 21, 22]]
@@ -61,7 +62,7 @@ def alone(
 def test_equals_sampling_alone(task: CausalLM, temperature: float, top_p: float) -> None:
     settings = {"samples": 3, "max_new_tokens": 9, "temperature": temperature, "top_p": top_p, "seed": 4}
     found = continue_prompts(task, PROMPTS, **settings)
-    streams = generation._streams(PROMPTS, 3, 9, 4)
+    streams = sampling._streams(PROMPTS, 3, 9, 4)
     ended = 0
     for prompt, of_prompt, texts in zip(PROMPTS, streams, found, strict=True):
         assert len(texts) == 3
@@ -90,7 +91,7 @@ def test_it_ends_before_the_end_token_and_the_others_go_on(task: CausalLM, monke
     settings = {"samples": 6, "max_new_tokens": 8, "seed": 0}
     free = continue_prompts(task, PROMPTS[:2], **settings)
     assert {text.tokens for texts in free for text in texts} == {8}
-    streams = generation._streams(PROMPTS[:2], 6, 8, 0)
+    streams = sampling._streams(PROMPTS[:2], 6, 8, 0)
     ids = [
         list(alone(task, prompt, stream, 1.0, 1.0))
         for prompt, of in zip(PROMPTS, streams, strict=False)
@@ -163,7 +164,7 @@ def test_other_kinds_of_attention(kind: Any, config: Any, sizes: dict[str, int],
     torch.manual_seed(0)
     task = CausalLM(kind(config(**COMMON, **sizes)).eval(), load_task(tiny_model_folder).tokenizer)
     found = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=8, seed=2)
-    streams = generation._streams(PROMPTS, 2, 8, 2)
+    streams = sampling._streams(PROMPTS, 2, 8, 2)
     for prompt, of_prompt, texts in zip(PROMPTS, streams, found, strict=True):
         said = [list(alone(task, prompt, stream, 1.0, 1.0)) for stream in of_prompt]
         assert [text.tokens for text in texts] == [len(ids) for ids in said]
@@ -174,7 +175,7 @@ def test_other_kinds_of_attention(kind: Any, config: Any, sizes: dict[str, int],
 def test_tokens_are_drawn_as_often_as_they_are_likely(
     sorted_first: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "SORTED", sorted_first)
+    monkeypatch.setattr(sampling, "SORTED", sorted_first)
     p = torch.tensor([0.05, 0.4, 0.25, 0.2, 0.1])
     uniform = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     logits = (2.0 * p.log() + 7).expand(1000, 5)  # at temperature 2 these are p
@@ -200,3 +201,17 @@ def test_bfloat16_autocast(tiny_model_folder: Path) -> None:
     found = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
     assert [len(texts) for texts in found] == [2] * 5
     assert found == continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
+
+
+def test_a_model_with_a_state_in_place_of_keys(tiny_model_folder: Path) -> None:
+    """Mamba's cache cannot be copied row by row; what is likeliest is said all the same."""
+    tokenizer = load_task(tiny_model_folder).tokenizer
+    task = CausalLM(tiny_model("mamba"), tokenizer)
+    shares: list[float] = []
+    found = continue_prompts(
+        task, PROMPTS, samples=2, max_new_tokens=4, top_p=1e-6, progress=lambda share, _: shares.append(share)
+    )
+    greedy = list(task.generate(PROMPTS, 4))
+    assert [[each.text for each in of_prompt] for of_prompt in found] == [[said[0]] * 2 for said in greedy]
+    assert all(each.tokens <= 4 for of_prompt in found for each in of_prompt)
+    assert shares == sorted(shares)

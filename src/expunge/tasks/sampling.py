@@ -58,24 +58,62 @@ def continue_prompts(
         top_p: tokens are drawn from the smallest set of the likeliest ones that has at least this probability (Holtzman
             et al. 2020, arXiv:1904.09751).
         rows: continuations in a batch, or the samples of one prompt where those are more.
-        progress: called after each batch with (share done, words).
+        progress: called after each token of a batch with (share done, words).
     """
     cut, max_new_tokens = task.fitted(prompts, max_new_tokens)
+    if not _keeps_keys(task):
+        return _generated(task, cut, samples, max_new_tokens, temperature, top_p, seed, progress)
     streams = _streams(prompts, samples, max_new_tokens, seed)
     order = sorted(range(len(cut)), key=lambda i: len(cut[i]))
     found: list[list[Continuation]] = [[] for _ in cut]
     at_once = max(1, rows // samples)
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
-        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p)
+
+        def told(step: int, start: int = start, size: int = len(chosen)) -> None:
+            if progress is not None:
+                done = start + size * step / max_new_tokens
+                progress(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
+
+        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p, told)
         texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):
             mine = slice(place * samples, (place + 1) * samples)
             found[i] = [Continuation(text, len(ids)) for text, ids in zip(texts[mine], said[mine], strict=True)]
-        if progress is not None:
-            done = start + len(chosen)
-            progress(done / len(order), f"continuing prompts, {done}/{len(order)}")
+        told(max_new_tokens)
     return found
+
+
+def _keeps_keys(task: CausalLM) -> bool:
+    """Whether every layer keeps keys and values, which can be copied and chosen from; a recurrent layer keeps a state."""
+    layers = DynamicCache(config=task.model.config).layers
+    return all(hasattr(layer, "batch_repeat_interleave") for layer in layers)
+
+
+def _generated(
+    task: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    length: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    progress: Callable[[float, str], None] | None,
+) -> list[list[Continuation]]:
+    """The same by transformers' own generation, for models with recurrent layers (Mamba, Jamba)."""
+
+    def told(share: float) -> None:
+        if progress is not None:
+            progress(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
+
+    said = task.generate(
+        prompts, length, samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p, progress=told
+    )
+    count = task.tokenizer
+    return [
+        [Continuation(text, len(count(text, add_special_tokens=False)["input_ids"])) for text in texts]
+        for texts in said
+    ]
 
 
 def _streams(prompts: Sequence[Sequence[int]], samples: int, length: int, seed: int) -> np.ndarray:
@@ -100,7 +138,12 @@ def _ends(task: CausalLM) -> list[int]:
 
 @torch.inference_mode()
 def _continue(
-    task: CausalLM, prompts: Sequence[Sequence[int]], streams: np.ndarray, temperature: float, top_p: float
+    task: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    streams: np.ndarray,
+    temperature: float,
+    top_p: float,
+    told: Callable[[int], None],
 ) -> list[list[int]]:
     """Token ids of every continuation, (prompts x samples) of them; streams (prompts, samples, length)."""
     _, samples, length = streams.shape
@@ -132,6 +175,7 @@ def _continue(
                 said[row].append(token)
             if not len(live) or step == length - 1:
                 break
+            told(step + 1)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
     return said
