@@ -200,7 +200,8 @@ class LanguageWork:
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
 
-        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit and lowers toxicity.
+        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit and
+        lowers toxicity.
 
         Args:
             put: sets the model's weights for a scale.
