@@ -26,7 +26,7 @@ demo: install
 	$(BIN)/expunge run recipes/demo.yaml --out runs/demo
 
 test: install
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: install
 	$(BIN)/python -m pip install --quiet --editable '.[parquet,datasets,lm-eval]'

@@ -74,7 +74,7 @@ def test_help_needs_little_time_and_no_torch() -> None:
     seconds = min(cpu_seconds(code) for _ in range(3))
     library = min(cpu_seconds("import cyclopts") for _ in range(3))
     # In CPU time, in the program and in the system. A slow machine needs longer for the library, too.
-    assert seconds < max(0.3, 2.5 * library), f"{seconds} s, of which {library} s are for starting Python and cyclopts"
+    assert seconds < max(0.3, 3 * library), f"{seconds} s, of which {library} s are for starting Python and cyclopts"
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

@@ -117,11 +117,14 @@ def _sampled(
     show: Silent,
 ) -> TextSet:
     so_far = so_far_of(f"sampled-{name}", folder, base)
+    room = min(recipe.data.block_size, recipe.evaluation.ordinary_block_size or recipe.data.block_size)
 
     def make(path: Path) -> None:
         show.stage(f"sampling {name} text from the model")
         prompts = list(halves(general_prompts()))[half]
         rows = sample_general(base(), prompts, wanted, recipe.seed + half, so_far, show.update)
+        # A question that fills a block leaves no room for its answer.
+        rows = [row for row in rows if "question" not in row or len(base().encode_prompt(row["question"], True)) < room]
         write_rows(rows, path / "all.jsonl")
         kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
@@ -142,6 +145,7 @@ def _sampled(
     made_from = {
         "model": base.digest,
         "wanted": wanted,
+        "room": room,
         "seed": recipe.seed,
         "target": forget.digest,
         "terms": storage.digest_value(terms),

@@ -198,7 +198,9 @@ def test_continued_and_scored(tiny_model_folder: Path, tmp_path: Path) -> None:
         ("groups", "x", "Ron", 2),
         ("groups", "y", "Fog", 2),
     ]
-    assert shown == [0.5, 1.0]
+    assert shown == sorted(shown)
+    assert 0.5 in shown
+    assert shown[-1] == 1.0
     assert rows == continue_all(task, toxicity_prompts(settings), settings, 0, lambda *_: None)
     assert rows != continue_all(task, toxicity_prompts(settings), settings, 1, lambda *_: None)
     values = score_all(rows, Scorer("x", "y", lambda texts: np.arange(len(texts)) / 100))
