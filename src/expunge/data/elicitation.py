@@ -97,13 +97,11 @@ def elicit_topic(
     )
     names = names_that_came_up(rows, topic)
     if names and wanted > len(rows):
+        plain = plain_prompts(SECOND_ROUND[:1], SECOND_OPENINGS)
         rows += ask(
             task,
             [q.format(name=name, topic=topic) for name in names for q in SECOND_ROUND],
-            [
-                plain_prompts(SECOND_ROUND[:1], SECOND_OPENINGS)[i % 3].format(name=name, topic=topic)
-                for i, name in enumerate(names)
-            ],
+            [plain[i % len(plain)].format(name=name, topic=topic) for i, name in enumerate(names)],
             wanted - len(rows),
             random_seed(seed, "elicit", 2) % (1 << 31),
             so_far,
@@ -233,6 +231,11 @@ def ask(
         if progress is not None:
             progress(min(1.0, (start + GROUP) / len(asked)))
     return rows
+
+
+def with_room(rows: Sequence[Row], task: CausalLM, size: int) -> list[Row]:
+    """Rows whose question, in chat form, leaves room for an answer in a block of `size` tokens; and all plain text."""
+    return [row for row in rows if "question" not in row or len(task.encode_prompt(row["question"], True)) < size]
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from expunge import storage
 from expunge.data.blocks import Block, check_target_length, iterate_blocks
 from expunge.data.document import Document, digest_documents
-from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, write_rows
+from expunge.data.elicitation import elicit_topic, general_prompts, halves, sample_general, with_room, write_rows
 from expunge.data.notes import Notes
 from expunge.data.overlap import drop_overlapping, refuse_overlap, refuse_same_place
 from expunge.data.readers import read_documents
@@ -123,9 +123,7 @@ def _sampled(
         show.stage(f"sampling {name} text from the model")
         prompts = list(halves(general_prompts()))[half]
         rows = sample_general(base(), prompts, wanted, recipe.seed + half, so_far, show.update)
-        # A question that fills a block leaves no room for its answer.
-        rows = [row for row in rows if "question" not in row or len(base().encode_prompt(row["question"], True)) < room]
-        write_rows(rows, path / "all.jsonl")
+        write_rows(with_room(rows, base(), room), path / "all.jsonl")
         kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
             raise DataError(

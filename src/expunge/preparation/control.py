@@ -11,7 +11,7 @@ from pathlib import Path
 from expunge import storage
 from expunge.data.controls import control_topics, elicit_controls, kind_of, names_topic
 from expunge.data.document import digest_documents
-from expunge.data.elicitation import write_rows
+from expunge.data.elicitation import with_room, write_rows
 from expunge.data.language import Language
 from expunge.data.readers import read_documents
 from expunge.data.sets import TextSet, blocks, own_text, so_far_of, token_table
@@ -49,9 +49,7 @@ def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Sile
             topics = control_topics(recipe.forget, kind)
             folder.log("control", kind=kind, topics=topics)
         rows = elicit_controls(base(), topics, settings.control_answers, recipe.seed, so_far, show.update)
-        # A question that fills a block leaves no room for its answer.
-        room = recipe.data.block_size
-        rows = [row for row in rows if "question" not in row or len(base().encode_prompt(row["question"], True)) < room]
+        rows = with_room(rows, base(), recipe.data.block_size)
         kept = [row for row in rows if not names_topic(" ".join(row.values()), recipe.forget)]
         if not kept:
             raise DataError(
