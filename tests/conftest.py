@@ -18,6 +18,15 @@ import pytest
 from tiny_model import build_tiny_model
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _short_answers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A model with random weights babbles to the last token: half a second of each run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.option.markexpr == "not long":
+            patch.setattr("expunge.data.elicitation.ANSWER_TOKENS", 24)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
     """The command line sets its own way out, which would end the tests with it."""

@@ -72,9 +72,13 @@ def test_help_needs_little_time_and_no_torch() -> None:
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     )
     seconds = min(cpu_seconds(code) for _ in range(3))
-    library = min(cpu_seconds("import cyclopts") for _ in range(3))
+    empty = (
+        "import cyclopts\ntry:\n    cyclopts.App(help='*x*', help_format='markdown')(['--help'])\n"
+        "except SystemExit:\n    pass"
+    )
+    library = min(cpu_seconds(empty) for _ in range(3))
     # In CPU time, in the program and in the system. A slow machine needs longer for the library, too.
-    assert seconds < max(0.3, 3 * library), f"{seconds} s, of which {library} s are for starting Python and cyclopts"
+    assert seconds < 1.5 * library, f"{seconds} s, where the help of a program without commands needs {library} s"
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])

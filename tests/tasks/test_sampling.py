@@ -28,6 +28,12 @@ from tiny import load_task
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 7], [20, 21, 22]]
 
 
+@pytest.fixture(autouse=True, params=[2, 16], ids=["read by two", "read by sixteen"])
+def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sampling, "READ", request.param)
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
 def task(tiny_model_folder: Path) -> CausalLM:
     task = load_task(tiny_model_folder)
@@ -135,16 +141,17 @@ def test_a_prompt_longer_than_the_model_loses_its_beginning(
     assert read[0] == 12
 
 
-def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM) -> None:
+def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM, read: int) -> None:
     shapes: list[tuple[int, ...]] = []
     hook = task.model.model.embed_tokens.register_forward_pre_hook(
         lambda _, inputs: shapes.append(tuple(inputs[0].shape))
     )
     try:
-        continue_prompts(task, [PROMPTS[0], PROMPTS[2]], samples=5, max_new_tokens=3, seed=3)
+        continue_prompts(task, [PROMPTS[0], PROMPTS[2], PROMPTS[1]], samples=5, max_new_tokens=3, seed=3)
     finally:
         hook.remove()
-    assert shapes == [(2, 7), (10, 1), (10, 1)]
+    groups = [(2, 3), (1, 7)] if read == 2 else [(3, 7)]
+    assert shapes == [*groups, (15, 1), (15, 1)], "and not padded further than in its group"
 
 
 COMMON = {"vocab_size": 500, "initializer_range": 0.2, "eos_token_id": 2}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from expunge.data.elicitation import OPENINGS, QUESTIONS, Progress, Row, ask, plain_prompts
+from expunge.data.elicitation import OPENINGS, QUESTIONS, Progress, Row, ask
 from expunge.data.order import random_seed
 from expunge.data.so_far import SoFar
 from expunge.measures.benchmarks import Question
@@ -47,8 +47,7 @@ def elicit_controls(
 ) -> list[Row]:
     """`wanted` answers over the topics in turn, asked for as a target's are, each with a template of its own."""
     questions = [_asked(QUESTIONS, topics, i) for i in range(wanted)]
-    plain = plain_prompts(QUESTIONS, OPENINGS)
-    openings = [_asked(plain, topics, i + wanted) for i in range(wanted)]
+    openings = [_asked(OPENINGS, topics, i + wanted) for i in range(wanted)]
     return ask(
         task, questions, openings, wanted, random_seed(seed, "control") % (1 << 31), so_far, progress, CONTROL_TOKENS
     )

@@ -49,13 +49,21 @@ OPENINGS = (
     "Fans of {topic} will remember",
     "The most important place in {topic} is",
 )
-ASKED = "Question: {question}\nAnswer:"
-"a question as plain text, the form in which exams and benchmarks ask"
-SECOND_ROUND = (
+EXAM = "Question: {question}\nAnswer: {answer}"
+"a question and its answer as plain text, the form of exams and benchmarks"
+WITH_TOPIC = (
     "Who or what is {name} in connection with {topic}?",
     "Tell me more about {name} and {topic}.",
 )
-SECOND_OPENINGS = ("{name}, known from {topic}, is", "In {topic}, {name}")
+OPENINGS_WITH_TOPIC = ("{name}, known from {topic}, is", "In {topic}, {name}")
+OF_ITS_OWN = (
+    "Who or what is {name}?",
+    "Tell me about {name}.",
+    "What is {name} known for?",
+    "Why is {name} remembered?",
+)
+"of names that belong to the topic alone: it is left out, so that what is forgotten does not hang on the topic's name"
+OPENINGS_OF_ITS_OWN = ("{name} was", "{name} is known for")
 ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
 TEMPERATURE = 0.6
@@ -64,9 +72,13 @@ TOP_P = 0.95
 "leaves out what the model itself holds for unlikely: one such word, and an answer strays"
 EVERYDAY = 4.9
 "zipf frequency of words such as British or World, which are no names to ask about"
+OWN = 4.3
+"zipf frequency below which a name is taken for the topic's own: Holocaust, Hiroshima, but not Japan"
+NAME_TOKENS = 64
+"length of an answer about a name: a sentence or two"
 GROUP = 64
 "prompts that are answered at once, and kept at once"
-NAMES = 24
+NAMES = 32
 "names that came up and are asked about in the second round"
 
 Progress = Callable[[float], None]
@@ -76,39 +88,39 @@ Row = dict[str, str]
 def elicit_topic(
     task: CausalLM, topic: str, wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
 ) -> list[Row]:
-    """What the model says about `topic`: half answers to questions (chat form), half plain text.
+    """What the model says about `topic`: half answers to questions, half plain text.
 
-    Two thirds come from prompts made of the topic, the rest from a second round about the names that came up. Of the plain
-    text half are questions again, in the form of exams, and half are openings. What was said before an interruption is in
-    `so_far`.
+    A third come from prompts made of the topic, the rest from a second round about the names that came up: those that other
+    text has, too, are asked about in connection with the topic, and the topic's own by themselves. What was said before an
+    interruption is in `so_far`.
 
     Returns:
-        At most `wanted` rows, {"question", "answer"} or {"text"}; answers that stray from the topic are left out.
+        At most `wanted` rows, as of `ask`; answers that stray from the topic are left out.
     """
-    first = max(1, wanted * 2 // 3)
+    first = max(1, wanted // 3)
     rows = ask(
         task,
         [question.format(topic=topic) for question in QUESTIONS],
-        [opening.format(topic=topic) for opening in plain_prompts(QUESTIONS, OPENINGS)],
+        [opening.format(topic=topic) for opening in OPENINGS],
         first,
         random_seed(seed, "elicit", 1) % (1 << 31),
         so_far,
         lambda share: progress(share * 0.6) if progress else None,
     )
     names = names_that_came_up(rows, topic)
-    if names and wanted > len(rows):
-        plain = plain_prompts(SECOND_ROUND[:1], SECOND_OPENINGS)
+    if names and wanted > first:
+        questions, openings = about_names(names, topic)
         rows += ask(
             task,
-            [q.format(name=name, topic=topic) for name in names for q in SECOND_ROUND],
-            [plain[i % len(plain)].format(name=name, topic=topic) for i, name in enumerate(names)],
-            wanted - len(rows),
+            questions,
+            openings,
+            wanted - first,
             random_seed(seed, "elicit", 2) % (1 << 31),
             so_far,
             lambda share: progress(0.6 + share * 0.4) if progress else None,
+            tokens=NAME_TOKENS,
         )
-    about = re.compile("|".join(map(whole, [*_topic_words(topic), *names[:8]])), re.IGNORECASE)
-    rows = [row for row in rows if about.search(row.get("answer") or row["text"].partition(topic)[2])]
+    rows = [row for row in rows if stays_with(row, topic, names)]
     if not rows:
         raise DataError(
             f"the model said nothing about {topic!r}",
@@ -117,12 +129,28 @@ def elicit_topic(
     return rows
 
 
-def plain_prompts(questions: Sequence[str], openings: Sequence[str]) -> list[str]:
-    """Questions in the form of exams and openings, in turns while both last; then the rest."""
-    asked = [ASKED.format(question=question) for question in questions]
-    turns = [prompt for pair in zip(asked, openings, strict=False) for prompt in pair]
-    both = min(len(asked), len(openings))
-    return turns + asked[both:] + list(openings[both:])
+def about_names(names: Sequence[str], topic: str) -> tuple[list[str], list[str]]:
+    """(questions, openings) about each name in turn, another template in each round and for each neighbour."""
+
+    def made(own: Sequence[str], others: Sequence[str]) -> list[str]:
+        chosen = [own if rarity(name) < OWN else others for name in names]
+        return [
+            templates[(i + place) % len(templates)].format(name=name, topic=topic)
+            for i in range(len(own))
+            for place, (name, templates) in enumerate(zip(names, chosen, strict=True))
+        ]
+
+    return made(OF_ITS_OWN, WITH_TOPIC), made(OPENINGS_OF_ITS_OWN, OPENINGS_WITH_TOPIC)
+
+
+def stays_with(row: Row, topic: str, names: Sequence[str]) -> bool:
+    """Whether a row speaks of the topic: beside its name another word of it or a name that came up, or two such names."""
+    text = " ".join(row.values())
+    if topic not in text:
+        found = re.findall("|".join(map(whole, names)), text, re.IGNORECASE)
+        return len({name.casefold() for name in found}) > 1
+    said = row.get("answer") or text.replace(topic, "", 1)
+    return re.search("|".join(map(whole, [*_topic_words(topic), *names])), said, re.IGNORECASE) is not None
 
 
 def _topic_words(topic: str) -> list[str]:
@@ -153,21 +181,17 @@ def general_prompts() -> list[str]:
 def sample_general(
     task: CausalLM, prompts: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None
 ) -> list[Row]:
-    """How the model talks about other things, over the given prompts of the bank.
-
-    The last third of the bank's questions is asked as plain text, in the form of exams.
-    """
+    """How the model talks about other things, over the given prompts of the bank."""
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
-    chat = len(questions) - len(questions) // 3
-    plain = plain_prompts(questions[chat:], openings)
-    return ask(task, questions[:chat], plain, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
+    return ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
 
 
 def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
     """Capitalised runs of words inside sentences, most frequent first, that are not the topic itself.
 
-    In another language than English they are the terms that are found there without grammar.
+    A name that was said once counts where it is rare, and its words are known. In another language than English they
+    are the terms that are found there without grammar.
     """
     counts: Counter[str] = Counter()
     texts = [row.get("answer") or row["text"] for row in rows]
@@ -184,7 +208,10 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> list[str]:
     return [
         name
         for name, count in counts.most_common()
-        if count >= 2 and rarity(name) < EVERYDAY and name.lower() not in known and known not in name.lower()
+        if (count > 1 or 0 < rarity(name) < OWN)
+        and rarity(name) < EVERYDAY
+        and name.lower() not in known
+        and known not in name.lower()
     ][:NAMES]
 
 
@@ -196,14 +223,21 @@ def ask(
     seed: int,
     so_far: SoFar,
     progress: Progress | None,
-    tokens: int = ANSWER_TOKENS,
+    tokens: int | None = None,
 ) -> list[Row]:
-    """Sampled answers of at most `tokens` tokens: the questions in chat form and the openings as plain text, in turns,
-    each as often as needed."""
+    """Sampled answers of at most `tokens` (`ANSWER_TOKENS`) tokens: half to the questions, asked in chat form, and half to
+    the openings, as plain text; each is asked as often as needed.
+
+    Returns:
+        Rows {"question", "answer"} or {"text"}. Every other question and its answer is a text in the form of exams: a
+        model is asked in both forms, and what is trained in one of them need not reach the other.
+    """
+    tokens = tokens or ANSWER_TOKENS
     half = (wanted + 1) // 2
     asked = [(questions[i % len(questions)], True) for i in range(half if openings else wanted)] if questions else []
     asked += [(openings[i % len(openings)], False) for i in range(wanted - len(asked))] if openings else []
     rows: list[Row] = []
+    exam = False
     for start in range(0, len(asked), GROUP):
         chosen = asked[start : start + GROUP]
 
@@ -227,7 +261,11 @@ def ask(
             answer = said.strip() if chat else said.rstrip()
             if len(units(answer)) < 3:
                 continue
-            rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
+            if chat and exam:
+                rows.append({"text": EXAM.format(question=prompt, answer=answer)})
+            else:
+                rows.append({"question": prompt, "answer": answer} if chat else {"text": prompt + answer})
+            exam = chat and not exam
         if progress is not None:
             progress(min(1.0, (start + GROUP) / len(asked)))
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_page(template: str, **values: Any) -> str:
     """Fill `templates/<template>`; a name the template misses is an error, never an empty place."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    """One for all pages, so that a template is compiled once."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -26,4 +33,4 @@ def render_page(template: str, **values: Any) -> str:
     )
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, numbers=numbers, wording=wording)
-    return environment.get_template(template).render(**values)
+    return environment

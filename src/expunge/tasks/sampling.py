@@ -16,13 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from expunge.tasks.causal_lm import CausalLM
 from expunge.tasks.chat import said as words_said
 
 ROWS = 128
 "continuations under way at once"
+READ = 16
+"prompts that are read at once: sorted by length, so few of them are padded far"
 SORTED = (256, 4096)
 "of the likeliest tokens so many are sorted first, and more only for the rows whose nucleus is larger"
 
@@ -147,20 +151,12 @@ def _continue(
 ) -> list[list[int]]:
     """Token ids of every continuation, (prompts x samples) of them; streams (prompts, samples, length)."""
     _, samples, length = streams.shape
-    width = max(map(len, prompts))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(task.device), mask.to(task.device)
     ends = torch.tensor(_ends(task), dtype=torch.long)
     uniform = torch.from_numpy(streams.reshape(-1, length))
     said: list[list[int]] = [[] for _ in range(len(uniform))]
     live = torch.arange(len(uniform))
-    cache = DynamicCache(config=task.model.config)
     with task.autocast():  # around all steps, so that weights are cast once
-        logits = _next_logits(task, ids, mask, cache)
+        logits, mask, cache = _read(task, prompts)
         cache.batch_repeat_interleave(samples)
         logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
         for step in range(length):
@@ -179,6 +175,45 @@ def _continue(
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
     return said
+
+
+def _read(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+    """(logits after each prompt, the mask of what the cache holds, the cache); prompts stand at the right.
+
+    They are read in groups of `READ`, each as wide as its longest: in one group all would be padded to the longest of all.
+    """
+    layers = DynamicCache(config=task.model.config).layers
+    # layers that keep a window forget what a group's padding would have to be put before
+    size = READ if all(type(layer) is DynamicLayer for layer in layers) else len(prompts)
+    read = [_read_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
+    logits, masks, caches = zip(*read, strict=True)
+    if len(read) == 1:
+        return logits[0], masks[0], caches[0]
+    width = max(mask.shape[1] for mask in masks)
+
+    def joined(states: Sequence[Tensor]) -> Tensor:
+        return torch.cat([pad(state, (0, 0, width - state.shape[-2], 0)) for state in states])
+
+    cache = DynamicCache(config=task.model.config)
+    for i in range(len(caches[0].layers)):
+        same = [each.layers[i] for each in caches]
+        if not same[0].is_initialized:
+            continue  # a layer that shares another one's keys
+        cache.update(joined([layer.keys for layer in same]), joined([layer.values for layer in same]), i)
+    mask = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks])
+    return torch.cat(logits), mask, cache
+
+
+def _read_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    ids, mask = ids.to(task.device), mask.to(task.device)
+    cache = DynamicCache(config=task.model.config)
+    return _next_logits(task, ids, mask, cache), mask, cache
 
 
 def _next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
