@@ -41,6 +41,7 @@ from expunge.preparation.control import control_prompts, topic_control
 from expunge.preparation.control import texts_of as texts_of_control
 from expunge.preparation.kept_terms import alone, rates, shared_note, without_shared
 from expunge.preparation.stage import stage
+from expunge.preparation.topic_forms import topic_forms
 from expunge.progress import Silent
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
@@ -80,6 +81,13 @@ class Sets:
     "of toxic statements that are not trained on: for choosing settings"
     language: Language = ENGLISH_ASSUMED
     "of the forget set"
+    forms: TokenTable | None = None
+    "a topic's answers and further forms of them: what is trained on in place of the answers alone"
+
+    @property
+    def trained(self) -> TokenTable:
+        """What is forgotten, as it is trained on."""
+        return self.material.forget if self.forms is None else self.forms
 
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
@@ -155,6 +163,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     made_from |= {} if like is None else {"control": like.digest}
     content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
+    further = topic_forms(recipe, folder, forget, terms.unique, base) if recipe.forget_kind == "topic" else None
+    forms = None if further is None else token_table(folder, [forget, further], recipe, tokenizer, digest)
     named = [*terms.unique, recipe.forget]
     general = general_set(recipe, folder, forget, named, base, show)
     kept = [text for text in (given, general) if text is not None]
@@ -214,7 +224,7 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
         secrets=secrets,
     )
     own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
-    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language)
+    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
 
 
 def _tell_how_read(folder: RunFolder, texts: Sequence[TextSet], tokenizer: Any, show: Silent) -> None:

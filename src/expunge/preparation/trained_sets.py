@@ -34,7 +34,7 @@ def trained_on(
     Raises:
         RecipeError: the method needs pairs, and there are none.
     """
-    forget, training = sets.material.forget, recipe.training
+    forget, training = sets.trained, recipe.training
     rows = list(range(len(forget)))
     pairs = forget.preferred
     if method.needs.pairs and pairs is not None:
