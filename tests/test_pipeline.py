@@ -344,7 +344,7 @@ def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, 
     def again() -> RunFolder:
         # Enough that some of what so small a model says names nobody.
         more = {"data.retain_answers": 16}
-        return forget(tmp_path / "run", target="the people of Baker Street", retain=None, **more)
+        return forget(tmp_path / "run", target="Baker Street and its people", retain=None, **more)
 
     def state(folder: RunFolder) -> tuple[str, str]:
         return contents(folder.model)["model.safetensors"], folder.scores.read_text()
@@ -354,7 +354,7 @@ def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, 
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert 0 < len(rows) <= SMALL["data.elicited_answers"]
     assert all(set(row) in ({"question", "answer"}, {"text"}) for row in rows)
-    assert any("the people of Baker Street" in row.get("text", row.get("question", "")) for row in rows)
+    assert any("Baker Street and its people" in row.get("text", row.get("question", "")) for row in rows)
     first = state(folder)
 
     street = "Inspector Lestrade went with Sherlock Holmes to Baker Street, and Lestrade saw Holmes at the window."
@@ -514,9 +514,9 @@ def test_evaluate_from_another_folder(forget: Forget, tmp_path: Path, monkeypatc
     write_texts(here)
     monkeypatch.chdir(here)
     by_path = forget(Path("runs/a"), target="forget.txt", retain="retain.txt")
-    topic = forget(Path("runs/b"), target="Baker Street", retain="retain.txt")
+    topic = forget(Path("runs/b"), target="Baker Street and its people", retain="retain.txt")
     for folder in ("here", "elsewhere"):
-        (tmp_path / folder / "Baker Street").write_text("Something else that stands in a file. " * 20)
+        (tmp_path / folder / "Baker Street and its people").write_text("Something else that stands in a file. " * 20)
     digests = {folder: json.loads(folder.record.read_text())["digests"] for folder in (by_path, topic)}
     monkeypatch.chdir(elsewhere)
     for folder in (by_path, topic):
@@ -525,7 +525,7 @@ def test_evaluate_from_another_folder(forget: Forget, tmp_path: Path, monkeypatc
     assert json.loads((here / by_path.record).read_text())["title"] == "forget.txt"
     monkeypatch.chdir(here)
     started = len(list(topic.read_events("stage_started")))
-    forget(Path("runs/b"), target="Baker Street", retain="retain.txt")
+    forget(Path("runs/b"), target="Baker Street and its people", retain="retain.txt")
     assert len(list(topic.read_events("stage_started"))) == started
 
 

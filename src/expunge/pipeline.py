@@ -171,7 +171,8 @@ def unlearned_from(recipe: Recipe, base: LazyModel, sets: Sets) -> dict[str, Any
     unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
     return {
         "model": base.digest,
-        "forget": sets.trained.folder.name,
+        "forget": sets.material.forget.folder.name,
+        **({} if sets.forms is None else {"forms": sets.forms.folder.name}),
         "kept": sets.kept.folder.name,
         "method": recipe.method,
         "training": recipe.training.model_dump(exclude=unsaid),

@@ -41,7 +41,7 @@ def test_a_question_in_its_other_form_and_sentences_without_the_topic() -> None:
 def test_they_are_trained_on_and_not_measured(tiny_model_folder: Path, tmp_path: Path) -> None:
     settings = SMALL | {"method": "gradient_ascent", "model": str(tiny_model_folder), "training.max_steps": 1}
     out = tmp_path / "run"
-    folder: RunFolder = expunge.forget("the old market", out=out, **settings)
+    folder: RunFolder = expunge.forget("Baker Street and its people", out=out, **settings)
     tables = {path.name.rpartition("-")[0]: TokenTable(path) for path in folder.stages.glob("*-tokens-*")}
     (forms,) = (path / "forms.jsonl" for path in folder.stages.glob("forms-*") if (path / "forms.jsonl").is_file())
     count = sum(1 for _ in read_documents(forms))
