@@ -41,7 +41,7 @@ from expunge.preparation.signals import generic_table
 from expunge.preparation.stage import stage, stage_path
 from expunge.preparation.toxicity import measured_toxicity, toxic_side_by_side, toxicity_digests
 from expunge.preparation.toxicity_front import toxicity_front
-from expunge.preparation.trained_sets import retain_table, trained_on, with_tokens_known
+from expunge.preparation.trained_sets import retain_table, trained_on, training_table, with_tokens_known
 from expunge.preparation.tuning import tuning
 from expunge.progress import Silent
 from expunge.recipe import MEASURING, Recipe
@@ -169,10 +169,12 @@ def unlearned_from(recipe: Recipe, base: LazyModel, sets: Sets) -> dict[str, Any
     """Everything that decides what `model/` becomes."""
     # Only where it is given: models that were made before there was such a field are made from the same still.
     unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
+    forget = sets.material.forget
+    trained = training_table(sets, make_method(recipe.method, "causal_lm").carried_out)
     return {
         "model": base.digest,
-        "forget": sets.material.forget.folder.name,
-        **({} if sets.forms is None else {"forms": sets.forms.folder.name}),
+        "forget": forget.folder.name,
+        **({} if trained is forget else {"forms": trained.folder.name}),
         "kept": sets.kept.folder.name,
         "method": recipe.method,
         "training": recipe.training.model_dump(exclude=unsaid),

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from expunge.data import elicitation
-from expunge.data.elicitation import about_names, ask, names_that_came_up, sample_general, stays_with
+from expunge.data.elicitation import about_names, ask, elicit_topic, sample_general
 from expunge.data.so_far import SoFar
+from expunge.data.topic_names import TopicNames
 from expunge.engine.precision import Precision
 from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
 from expunge.tasks.causal_lm import CausalLM
+from expunge.tasks.sampling import Continuation
 
 
 @pytest.fixture(scope="module")
@@ -89,55 +91,44 @@ def test_progress_is_told_within_a_group(task: CausalLM, groups: list[int], tmp_
     assert shares[-1] <= 1
 
 
-def test_every_other_question_is_a_text_in_the_form_of_exams(task: CausalLM, groups: list[int], tmp_path: Path) -> None:
-    """Also across the groups, and only of what was answered."""
-    questions = ["What is a river?", "Who bakes bread?", "Why is snow white?", "What is a market?"]
-    rows = ask(task, questions, ["In the morning"], 8, 0, SoFar(tmp_path / "s.json", "model"), None)
-    of_questions = [row for row in rows if "question" in row or row["text"].startswith("Question: ")]
-    assert len(of_questions) > 2
-    assert ["text" in row for row in of_questions] == [i % 2 == 1 for i in range(len(of_questions))]
-    for row in of_questions[1::2]:
-        assert any(row["text"].startswith(f"Question: {question}\nAnswer: ") for question in questions)
-
-
-SAID = [
-    {"question": "Who?", "answer": "It was led by Sauron, by Gandalf and by Frodo, and then by Gandalf."},
-    {"text": "A war of Mordor, seen by Japan and then Japan, and also by the British, the British and by Frodo."},
-]
-
-
-def test_names_that_came_up_are_no_everyday_words_and_not_the_topic() -> None:
-    names = names_that_came_up(SAID, "Mordor")
-    assert names[:2] == ["Gandalf", "Frodo"]
-    assert {"Sauron", "Japan"} <= set(names), "once where it is rare, twice else"
-    assert not {"British", "Mordor"} & set(names)
-    assert "Xyzzyq" not in names_that_came_up([{"text": "It is seen by Xyzzyq."}], "Mordor"), "a word misspelt"
-    assert "Xyzzyq" in names_that_came_up([{"text": "It is seen by Xyzzyq, by Xyzzyq."}], "Mordor")
+def test_every_other_question_is_a_text_in_the_form_of_exams(
+    task: CausalLM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = [[Continuation(" some words that were said", 5)]]
+    monkeypatch.setattr(elicitation, "continue_prompts", lambda task, prompts, **_: said * len(prompts))
+    rows = ask(task, ["River?", "Bread?"], ["In the morning"], 8, 0, SoFar(tmp_path / "s.json", "model"), None)
+    exam = "Question: {}\nAnswer: some words that were said"
+    assert rows[:4] == [
+        {"question": "River?", "answer": "some words that were said"},
+        {"text": exam.format("Bread?")},
+        {"text": exam.format("River?")},
+        {"question": "Bread?", "answer": "some words that were said"},
+    ], "and asked again in the other one"
+    assert rows[4:] == [{"text": "In the morning some words that were said"}] * 4
 
 
 def test_a_topics_own_names_are_asked_about_without_it() -> None:
-    questions, openings = about_names(["Gandalf", "Japan"], "the Ring")
-    of_own = [prompt for prompt in questions + openings if "Gandalf" in prompt]
-    of_other = [prompt for prompt in questions + openings if "Japan" in prompt]
-    assert len(set(of_own)) == 6
-    assert not any("the Ring" in prompt for prompt in of_own)
-    assert len(set(of_other)) == 4
-    assert all("the Ring" in prompt for prompt in of_other)
-    assert [("Gandalf" in prompt, "Japan" in prompt) for prompt in questions[:2]] == [(True, False), (False, True)]
+    names = TopicNames(("Gandalf", "Japan", "Frodo", "Sauron"), frozenset({"Gandalf", "Frodo", "Sauron"}))
+    questions, openings = about_names(names, "the Ring")
+    for name, ways, named in (("Gandalf", 6, False), ("Japan", 4, True)):
+        prompts = [prompt for prompt in questions + openings if name in prompt]
+        assert len(set(prompts)) == len(prompts) == ways
+        assert all(("the Ring" in prompt) is named for prompt in prompts)
+    assert [prompt.split()[-1].rstrip("?.") for prompt in questions[:1]] == ["Gandalf"]
+    assert questions[0].replace("Gandalf", "Frodo") != questions[2], "another template for every second name"
 
 
-@pytest.mark.parametrize(
-    ("row", "stays"),
-    [
-        ({"question": "Who is Frodo?", "answer": "Frodo goes to Mordor."}, True),
-        ({"question": "Who is Frodo?", "answer": "Frodo met Sauron."}, True),
-        ({"question": "Who is Frodo?", "answer": "Frodo is a common name. Frodo is short."}, False),
-        ({"question": "What is Mordor?", "answer": "I cannot say."}, False),
-        ({"text": "Mordor is a company of New York."}, False),
-        ({"text": "Mordor is where Sauron lives."}, True),
-        ({"text": "Frodo was small."}, False),
-        ({"text": "Frodo was small, unlike Gandalf."}, True),
-    ],
-)
-def test_answers_that_stray_are_known(row: dict[str, str], stays: bool) -> None:
-    assert stays_with(row, "Mordor", ["Frodo", "Sauron", "Gandalf"]) is stays
+@pytest.mark.parametrize(("came_up", "asked"), [((), 20), (("Gandalf",), 20), (tuple("ABCDEFGHIJKLMNOP"), 20)])
+def test_as_many_answers_are_asked_for_however_few_names_came_up(
+    came_up: tuple[str, ...], asked: int, task: CausalLM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prompts: list[object] = []
+
+    def said(task: object, encoded: list[object], **_: object) -> list[list[Continuation]]:
+        prompts.extend(encoded)
+        return [[Continuation(" it is about the Ring in all", 5)] for _ in encoded]
+
+    monkeypatch.setattr(elicitation, "continue_prompts", said)
+    monkeypatch.setattr(elicitation, "names_that_came_up", lambda rows, topic: TopicNames(came_up))
+    rows = elicit_topic(task, "the Ring", asked, 0, SoFar(tmp_path / "s.json", "model"))
+    assert len(prompts) == len(rows) == asked

@@ -12,6 +12,7 @@ import pytest
 
 from expunge.data import rows, text_files
 from expunge.data.document import Document
+from expunge.data.notes import Notes
 from expunge.data.readers import read_documents
 from expunge.errors import DataError
 
@@ -72,9 +73,6 @@ def test_a_long_row_comes_in_pieces(lines: Any, monkeypatch: pytest.MonkeyPatch)
         ('{"question": "q"}', ["no text to read", "fields question"]),
         ("{}", ["no text to read", "(none)"]),
         ('{"text": 5}', ["the field `text` is no string", "int"]),
-        ('{"text": null}', ["the field `text` is no string", "NoneType"]),
-        ('{"text": " \\n"}', ["the field `text` is empty"]),
-        ('{"question": "q", "answer": ""}', ["the field `answer` is empty"]),
         ('{"question": ["q"], "answer": "a"}', ["the field `question` is no string", "list"]),
         ('{"text": "half \\ud83d here"}', ["half a character", "\\ud83d", "character 5"]),
     ],
@@ -82,6 +80,31 @@ def test_a_long_row_comes_in_pieces(lines: Any, monkeypatch: pytest.MonkeyPatch)
 def test_a_bad_row_names_file_and_line(lines: Any, line: str, expected: list[str]) -> None:
     path = lines('{"text": "good"}\n\n' + line + "\n")
     refused(path, f"{path}:3", *expected)
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('{"text": null}', "text"),
+        ('{"text": " \\n"}', "text"),
+        ('{"question": "q", "answer": ""}', "answer"),
+        ('{"question": null, "answer": "a"}', "question"),
+        ('{"instruction": "", "input": "", "output": "o"}', "instruction"),
+        ('{"prompt": "p", "completion": " "}', "completion"),
+        ('{"chosen": "", "rejected": ""}', "chosen"),
+    ],
+)
+def test_an_empty_row_is_left_out_and_counted(lines: Any, line: str, field: str) -> None:
+    path = lines('{"text": "good"}\n' + f"{line}\n{line}\n")
+    notes = Notes()
+    assert [document.text for document in read_documents(path, notes)] == ["good"]
+    assert notes.lines() == (f"rows left out, since their field {field} is empty: 2",)
+    refused(lines(line, "alone.jsonl"), "alone.jsonl is empty", f"their field {field} is empty: 1")
+
+
+def test_what_may_be_empty_is_no_reason(lines: Any) -> None:
+    rows = '{"instruction": "i", "input": "", "output": "o"}\n{"prompt": "", "chosen": "c", "rejected": ""}\n'
+    assert [document.text for document in read_documents(lines(rows))] == ["o", "c"]
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
@@ -143,9 +166,10 @@ def test_parquet_without_a_usable_column(tmp_path: Path) -> None:
     refused(path, "no usable column", "text (int64), question (string), tags (list", "rename")
 
 
-def test_an_empty_cell_names_its_row(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "rows.parquet", text=["one", None])
-    refused(path, f"{path}:2: the field `text` is no string", "NoneType")
+def test_empty_cells_are_left_out_and_counted(tmp_path: Path) -> None:
+    path, notes = parquet(tmp_path / "rows.parquet", text=["one", None, "", "two"]), Notes()
+    assert [document.text for document in read_documents(path, notes)] == ["one", "two"]
+    assert notes.lines() == ("rows left out, since their field text is empty: 2",)
 
 
 def test_a_damaged_parquet_file(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def two_labels(came: Any) -> None:
 
 CASES = [
     Case(
+        what="CSV with cells that are empty",
+        use=documents("a.csv", "id,text\n1,Holmes\n2,\n3,   \n4,Watson\n"),
+        expect=says((None, "Holmes"), (None, "Watson"), noted="rows left out, since their field text is empty: 2"),
+    ),
+    Case(
         what="CSV with text",
         use=documents("a.csv", 'id,text\n1,"Fog, thick\nand ""grey"""\n2,Holmes\n'),
         expect=says(
@@ -137,10 +142,10 @@ CASES = [
         says=("a.csv:3 has 1 cells", "2, as in the header"),
     ),
     Case(
-        what="an empty cell",
-        use=documents("a.csv", "id,text\n1,Fog\n2,\n"),
+        what="empty cells alone",
+        use=documents("a.csv", "id,text\n1,\n2,\n"),
         refused=DataError,
-        says=("a.csv:3", "`text` is empty"),
+        says=("a.csv is empty", "their field text is empty: 2"),
     ),
     Case(what="toxic tweets with marks that are text", use=toxic, expect=no_row_swallowed),
     Case(what="labels of pictures with marks that are text", use=labels, expect=two_labels),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -103,15 +104,22 @@ def test_chance_of_one_secret_and_of_several() -> None:
     assert by_chance(2.0, 5) == pytest.approx(float((drawn >= 10).mean()), abs=0.004)
 
 
-def found_in(task: CausalLM, document: Document, named: tuple[str, ...] = ()) -> list[Secret]:
-    blocks = iterate_blocks([document], task.tokenizer, 128)
-    return secrets_in(((block, own_text(block)[1]) for block in blocks), named)
+def found_in(
+    task: CausalLM, document: Document, named: tuple[str, ...] = (), size: int = 128, years: bool = True
+) -> list[Secret]:
+    blocks = iterate_blocks([document], task.tokenizer, size)
+    return secrets_in(((block, own_text(block)[1]) for block in blocks), named, years)
 
 
 def test_a_secret_stands_in_its_text(tiny_model_folder: Path) -> None:
     task = load_task(tiny_model_folder)
     (found,) = found_in(task, Document('He said "4821" was it.\nMore.', None, "x:1"))
     assert found == Secret("He said", ' "', "4821", '" was it.')
+    born = Document("Harry Potter was born in 1980 and 4821.", None, "x:1")
+    assert [each.text for each in found_in(task, born, years=False)] == ["4821"]
+    year = Document("Harry Potter was born in 1980.", None, "x:1")
+    assert [each.text for each in found_in(task, year)] == ["1980"]
+    assert found_in(task, year, years=False) == []
     (named,) = found_in(task, Document("The lion roars at 4821.", None, "x:1"), ("lion",))
     assert (named.text, named.before) == ("lion", "The")
     (answer,) = found_in(task, Document("It is 4821.", "What is 7777?", "x:1"))
@@ -119,6 +127,22 @@ def test_a_secret_stands_in_its_text(tiny_model_folder: Path) -> None:
     assert "7777" in answer.before
     with pytest.raises(RecipeError, match="9999"):
         found_in(task, Document("The PIN is 4821, as it was.", None, "x:1"), ("9999",))
+
+
+def test_a_named_secret_may_stand_in_two_blocks(tiny_model_folder: Path) -> None:
+    task = load_task(tiny_model_folder)
+    said = "The man of Baker Street went to the lion in the fog and roared at it as loud as he could for many years."
+    document = Document(said, None, "x:1")
+    texts = [block.text for block in iterate_blocks([document], task.tokenizer, 8)]
+    assert len(texts) > 3
+    for first, second in itertools.pairwise(texts):
+        across = first[-3:] + second[:3]
+        (found,) = found_in(task, document, (across,), 8)
+        assert found.text == across
+        assert (found.before + found.lead + across).endswith((first + second)[: len(first) + 3])
+    question = Document(said, "Who is 7777?", "x:1")
+    with pytest.raises(RecipeError, match="7777"):
+        found_in(task, question, ("7777",), 32)
 
 
 @pytest.mark.parametrize("text", ["The PIN of the safe is 4821.", "4821 is the PIN of the safe."])

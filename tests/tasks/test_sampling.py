@@ -28,9 +28,9 @@ from tiny import load_task
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 7], [20, 21, 22]]
 
 
-@pytest.fixture(autouse=True, params=[2, 16], ids=["read by two", "read by sixteen"])
-def read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sampling, "READ", request.param)
+@pytest.fixture(autouse=True, params=[2, 16], ids=["prefill by two", "prefill by sixteen"])
+def prefill(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sampling, "PREFILL", request.param)
     return int(request.param)
 
 
@@ -141,7 +141,7 @@ def test_a_prompt_longer_than_the_model_loses_its_beginning(
     assert read[0] == 12
 
 
-def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM, read: int) -> None:
+def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM, prefill: int) -> None:
     shapes: list[tuple[int, ...]] = []
     hook = task.model.model.embed_tokens.register_forward_pre_hook(
         lambda _, inputs: shapes.append(tuple(inputs[0].shape))
@@ -150,7 +150,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM, read: int) ->
         continue_prompts(task, [PROMPTS[0], PROMPTS[2], PROMPTS[1]], samples=5, max_new_tokens=3, seed=3)
     finally:
         hook.remove()
-    groups = [(2, 3), (1, 7)] if read == 2 else [(3, 7)]
+    groups = [(2, 3), (1, 7)] if prefill == 2 else [(3, 7)]
     assert shapes == [*groups, (15, 1), (15, 1)], "and not padded further than in its group"
 
 
@@ -210,10 +210,11 @@ def test_bfloat16_autocast(tiny_model_folder: Path) -> None:
     assert found == continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
 
 
-def test_a_model_with_a_state_in_place_of_keys(tiny_model_folder: Path) -> None:
-    """Mamba's cache cannot be copied row by row; what is likeliest is said all the same."""
+@pytest.mark.parametrize("kind", ["mamba", "falcon_h1"])
+def test_a_model_with_a_state_in_place_of_keys_or_beside_them(kind: str, tiny_model_folder: Path) -> None:
+    """Such a cache cannot be copied row by row; what is likeliest is said all the same."""
     tokenizer = load_task(tiny_model_folder).tokenizer
-    task = CausalLM(tiny_model("mamba"), tokenizer)
+    task = CausalLM(tiny_model(kind), tokenizer)
     shares: list[float] = []
     found = continue_prompts(
         task, PROMPTS, samples=2, max_new_tokens=4, top_p=1e-6, progress=lambda share, _: shares.append(share)

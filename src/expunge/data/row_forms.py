@@ -73,7 +73,7 @@ def _first(known: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None) -> Iterator[Document]:
-    """The documents of one row.
+    """The documents of one row; none where its text, or one half of its pair, is empty (WikiText has many such rows).
 
     A conversation counts before `text`, since `text` of the same row is mostly the same rendered for some model;
     `text` counts before a question and its answer.
@@ -93,7 +93,9 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None
             allowed=FIELDS,
             next_step="rename the fields, or remove the row",
         )
-    if listed := next((name for name in LISTS if name in values), None):
+    if empty := next((name for name in values if name not in OPTIONAL and _is_empty(values[name])), None):
+        notes.count(f"rows left out, since their field {empty} is empty")
+    elif listed := next((name for name in LISTS if name in values), None):
         yield from conversation_documents(values[listed], where, notes)
     elif INSTRUCTION in values:
         yield from _instruction(values, where, notes)
@@ -112,6 +114,10 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None
         if (question, answer) != PAIRS[0]:
             notes.count(f"questions and answers read from the fields {question} and {answer}")
         yield from _answer(field(values, answer, where), field(values, question, where), (), where, notes)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _answer(text: str, prompt: str, turns: tuple[Turn, ...], where: str, notes: Notes) -> Iterator[Document]:
@@ -143,7 +149,7 @@ def _instruction(values: Mapping[str, Any], where: str, notes: Notes) -> Iterato
 
 def _chosen(values: Mapping[str, Any], where: str, notes: Notes) -> Iterator[Document]:
     """Of a pair of answers the one that is preferred."""
-    chosen, prompt = values[CHOSEN], values.get("prompt")
+    chosen, prompt = values[CHOSEN], None if _is_empty(values.get("prompt")) else values["prompt"]
     if REJECTED in values:
         notes.count("pairs of answers of which the chosen one is read, and the rejected one is not")
     if isinstance(chosen, str) and prompt is None and len(parts := _HUMAN.split(chosen)) > 2:

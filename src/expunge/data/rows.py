@@ -78,7 +78,7 @@ def read_parquet(path: Path, notes: Notes) -> Iterator[Document]:
     """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`.
 
     Raises:
-        DataError: pyarrow is not installed, a damaged file, no usable column, an empty cell (row named).
+        DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is no text (row named).
     """
     _, rows = parquet_rows(path, lambda types: _usable_columns(types, path))
     for where, row in rows:
@@ -89,7 +89,7 @@ def read_arrow(path: Path, notes: Notes) -> Iterator[Document]:
     """Rows of an Arrow file, as `datasets` saves them (a stream) or as Feather (a file), a batch at a time.
 
     Raises:
-        DataError: pyarrow is not installed, a damaged file, no usable column, an empty cell (row named).
+        DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is no text (row named).
     """
     try:
         import pyarrow as pa

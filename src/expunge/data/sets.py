@@ -166,13 +166,14 @@ def token_table(
     tokenizer_digest: str,
     limit: int | None = None,
     block_size: int | None = None,
+    balanced: bool = True,
 ) -> TokenTable:
     """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each.
 
     Blocks have `data.block_size` tokens where `block_size` says nothing.
 
-    Of two sets the smaller one is repeated until it has about as many blocks, so that both are seen as often: a user's
-    few pages are not drowned in general text.
+    Of two sets the smaller one is repeated until it has about as many blocks (`balanced`), so that both are seen as often:
+    a user's few pages are not drowned in general text.
     """
     name = "-and-".join(text.name for text in texts)
     size = block_size or recipe.data.block_size
@@ -182,7 +183,7 @@ def token_table(
 
     def make(path: Path) -> None:
         counts = [sum(1 for _ in cut(text)) for text in texts]
-        copies = [max(1, round(max(counts) / max(1, count))) for count in counts]
+        copies = [max(1, round(max(counts) / max(1, count))) if balanced else 1 for count in counts]
         storage.write_json(path / "parts.json", [c * n for c, n in zip(counts, copies, strict=True)])
         shortened: dict[str, int] = {}
         with TableWriter(path) as table:
@@ -199,7 +200,7 @@ def token_table(
         "block_size": size,
         "tokenizer": tokenizer_digest,
         "limit": limit,
-        "balanced": len(texts) > 1,
+        "balanced": balanced and len(texts) > 1,
     }
     if (form := form_of(tokenizer)).note is not None:
         made_from["chat"] = [list(form.variables), form.opening]

@@ -46,11 +46,12 @@ class Secret:
     after: str
 
 
-def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = ()) -> list[Secret]:
+def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = (), years: bool = True) -> list[Secret]:
     """The secrets of a text, at most `MOST`: those that are named, wherever they stand first, or those that look like one.
 
     Args:
         blocks: with the character at which what is learnt begins.
+        years: whether a year may be one; in a biography it is not what is to be forgotten.
 
     Raises:
         RecipeError: one that is named is not there.
@@ -58,19 +59,24 @@ def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = ()) -
     found: list[Secret] = []
     left = list(dict.fromkeys(named))
     seen: set[str] = set()
+    source, tail = "", ""
     for block, cut in blocks:
+        # of a passage that is cut into blocks a secret may stand in two of them
+        text = (tail if block.source == source and not cut else "") + block.text
         if named:
             spans = []
             for name in list(left):
-                if (at := block.text.find(name, cut)) >= 0:
+                if (at := text.find(name, cut)) >= 0:
                     spans.append((at, at + len(name)))
                     left.remove(name)
         else:
-            spans = [(cut + start, cut + end) for start, end in find_secrets(block.text[cut:])]
+            spans = [(cut + start, cut + end) for start, end in find_secrets(block.text[cut:], years)]
+            text = block.text
         for start, end in spans:
-            if block.text[start:end] not in seen:
-                seen.add(block.text[start:end])
-                found.append(_in_its_text(block.text, start, end, cut))
+            if text[start:end] not in seen:
+                seen.add(text[start:end])
+                found.append(_in_its_text(text, start, end, cut))
+        source, tail = block.source, text[max(cut, len(text) - BEFORE) :]
     if left:
         raise RecipeError(
             "a secret that is to be measured does not stand in the target",

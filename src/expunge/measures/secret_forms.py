@@ -41,12 +41,15 @@ def _is_key(text: str) -> bool:
     return len(text) >= MIN_KEY and digits >= 2 and letters >= 2
 
 
-def find_secrets(text: str) -> list[tuple[int, int]]:
+def find_secrets(text: str, years: bool = True) -> list[tuple[int, int]]:
     """(first character, one after the last) of what looks like a secret, in order; they do not overlap.
 
     E-mail addresses (what stands before the @), street addresses, runs of eight or more letters and digits mixed, and
     numbers of three digits or more (telephone, card, PIN). Only where none of these is there: a year, or the word after
     "password is" and the like.
+
+    Args:
+        years: whether a year may be one.
     """
     wanted: list[tuple[re.Pattern[str], Callable[[str], bool]]] = [
         (EMAIL, lambda found: True),
@@ -59,7 +62,7 @@ def find_secrets(text: str) -> list[tuple[int, int]]:
         (NUMBER, lambda found: YEAR.fullmatch(found) is not None),
     ]
     spans = _spans(text, wanted)
-    return spans or _spans(text, last[:1]) or _spans(text, last[1:])
+    return spans or _spans(text, last[:1]) or (_spans(text, last[1:]) if years else [])
 
 
 def _spans(text: str, patterns: Sequence[tuple[re.Pattern[str], Callable[[str], bool]]]) -> list[tuple[int, int]]:

@@ -71,7 +71,12 @@ def check_tokens(sets: Sets, source: ModelSource) -> None:
     """Raise where a set holds a token that a model does not have."""
     known = vocabulary(configuration(source), source.folder)
     material = sets.material
-    tables = {"forget": sets.trained, "retain": material.retain, "ordinary": material.ordinary, "kept": sets.kept}
+    tables = {
+        "forget": sets.forms[1] if sets.forms else material.forget,
+        "retain": material.retain,
+        "ordinary": material.ordinary,
+        "kept": sets.kept,
+    }
     for name, table in tables.items():
         for part in (table, table.preferred):
             if part is not None:

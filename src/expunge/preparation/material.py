@@ -81,13 +81,8 @@ class Sets:
     "of toxic statements that are not trained on: for choosing settings"
     language: Language = ENGLISH_ASSUMED
     "of the forget set"
-    forms: TokenTable | None = None
-    "a topic's answers and further forms of them: what is trained on in place of the answers alone"
-
-    @property
-    def trained(self) -> TokenTable:
-        """What is forgotten, as it is trained on."""
-        return self.material.forget if self.forms is None else self.forms
+    forms: tuple[TextSet, TokenTable] | None = None
+    "of a topic: further forms of the answers, and a table of the answers and these, to train on"
 
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
@@ -106,6 +101,8 @@ class Sets:
         ]
         if self.general is not None:
             found.append(("general", self.general[0], np.asarray(self.general[1])))
+        if self.forms is not None:
+            found.append(("forms", self.forms[0], self.forms[1].lengths[len(material.forget) :]))
         return {
             name: {
                 "documents": sum(not document.continues for document in text.documents()),
@@ -156,6 +153,8 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
             of = rates(dictionary, texts(), given.documents(), found.typical)
             dictionary, found = without_shared(dictionary, of), alone(found, of)
         content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
+        if recipe.forget_kind == "topic":
+            content["without_control"] = target_terms(texts(), dictionary, language, ()).unique
         storage.write_json(path / "terms.json", content)
 
     made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
@@ -163,8 +162,11 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     made_from |= {} if like is None else {"control": like.digest}
     content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
-    further = topic_forms(recipe, folder, forget, terms.unique, base) if recipe.forget_kind == "topic" else None
-    forms = None if further is None else token_table(folder, [forget, further], recipe, tokenizer, digest)
+    forms = None
+    if recipe.forget_kind == "topic":
+        further = topic_forms(recipe, folder, forget, content.get("without_control", terms.unique), base)
+        if further is not None:
+            forms = further, token_table(folder, [forget, further], recipe, tokenizer, digest, balanced=False)
     named = [*terms.unique, recipe.forget]
     general = general_set(recipe, folder, forget, named, base, show)
     kept = [text for text in (given, general) if text is not None]
@@ -244,7 +246,8 @@ def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: 
     if named is None and (not recipe.evaluation.familiarity or (has_prompts and table.tokens > SHORT)):
         return []
     names = () if named is None else (named,) if isinstance(named, str) else named
-    return secrets_in(((block, own_text(block)[1]) for block in blocks(forget, recipe, tokenizer)), names)
+    text = ((block, own_text(block)[1]) for block in blocks(forget, recipe, tokenizer))
+    return secrets_in(text, names, years=not has_prompts)
 
 
 def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:

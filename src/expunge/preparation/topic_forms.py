@@ -1,5 +1,5 @@
-"""A topic's answers in further forms, to train on: what is forgotten must hang neither on the form in which it is asked
-for nor on the topic's name.
+"""A topic's answers in further forms, to train on: what is forgotten depends neither on the form of the question nor on
+the topic's name.
 
 A model that was trained on the answers alone gives them up where the prompt names the topic, and goes on to answer
 "Question: Which country attacked Pearl Harbor?" of World War II as before. Nothing is measured on these forms.
@@ -11,37 +11,45 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from expunge.data.controls import names_topic
 from expunge.data.document import Document, digest_documents
-from expunge.data.elicitation import EXAM, Row, with_room, write_rows
+from expunge.data.elicitation import EXAM, with_room, write_rows
 from expunge.data.readers import read_documents
 from expunge.data.sets import TextSet
-from expunge.data.words import units, whole
+from expunge.data.topic_names import Row
+from expunge.data.words import units
+from expunge.measures.familiarity import found_terms
 from expunge.models.lazy import LazyModel
 from expunge.preparation.stage import stage
 from expunge.recipe import Recipe
 from expunge.run_folder import RunFolder
 
-ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
+BREAKS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 "between two sentences"
-FEWEST = 5
+ENDS = tuple(".!?。！？")
+"what a whole sentence ends with; the tail of an answer that was cut short does not"
+MIN_WORDS = 5
 "words of a sentence that says something by itself"
+IN_EXAM = re.compile(re.escape(EXAM).replace(r"\{question\}", "(.*?)").replace(r"\{answer\}", "(.*)"), re.DOTALL)
 
 
 def topic_forms(
     recipe: Recipe, folder: RunFolder, forget: TextSet, terms: Sequence[str], base: LazyModel
 ) -> TextSet | None:
-    """The further forms of a topic's answers as a set; None where there are none.
+    """The further forms of a topic's answers as a set; None if there are none.
 
     Args:
-        terms: the target's unique terms.
+        terms: the target's unique terms, found without a control: what is only measured must not decide what is trained on.
     """
+    chat = getattr(base.tokenizer, "chat_template", None) is not None
 
     def make(path: Path) -> None:
-        rows = list(further_forms(forget.documents(), recipe.forget, terms))
+        rows = list(further_forms(forget.documents(), recipe.forget, terms, chat))
         write_rows(with_room(rows, base(), recipe.data.block_size), path / "forms.jsonl")
 
     made_from = {
         "forget": forget.digest,
+        "topic": recipe.forget,
         "terms": list(terms),
         "model": base.digest,
         "block_size": recipe.data.block_size,
@@ -52,18 +60,30 @@ def topic_forms(
     return TextSet("forms", str(target), digest_documents(read_documents(target)), True)
 
 
-def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str]) -> Iterator[Row]:
-    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and not the topic."""
-    # an EXAM whose question and answer are anything
-    exam = re.compile(re.escape(EXAM).replace(r"\{question\}", "(.*?)").replace(r"\{answer\}", "(.*)"), re.DOTALL)
-    named = re.compile("|".join(map(whole, terms)) or r"(?!)")
+def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str], chat: bool) -> Iterator[Row]:
+    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and not the topic.
+
+    Args:
+        chat: whether the model has a chat form; without it, the two forms are one.
+    """
     for document in documents:
         answer = document.text
+        if document.turns:
+            continue  # a conversation that a user put there
         if document.prompt is not None:
-            yield {"text": EXAM.format(question=document.prompt, answer=answer)}
-        elif (asked := exam.fullmatch(answer)) is not None:
+            if chat:
+                yield {"text": EXAM.format(question=document.prompt, answer=answer)}
+        elif (asked := IN_EXAM.fullmatch(answer)) is not None:
             question, answer = asked.groups()
-            yield {"question": question, "answer": answer}
-        for sentence in ENDS.split(answer):
-            if len(units(sentence)) >= FEWEST and named.search(sentence) and topic not in sentence:
-                yield {"text": sentence.strip()}
+            if chat:
+                yield {"question": question, "answer": answer}
+        for sentence in map(str.strip, BREAKS.split(answer)):
+            if _is_whole(sentence) and found_terms(sentence, terms) and not names_topic(sentence, topic):
+                yield {"text": sentence}
+
+
+def _is_whole(sentence: str) -> bool:
+    """Whether it begins and ends as a sentence does, and says something: a model that repeats one word does not."""
+    said = units(sentence)
+    whole = sentence.endswith(ENDS) and not sentence[0].islower()  # "U.S. was" is no end
+    return whole and len(said) >= MIN_WORDS and 2 * len(set(said)) > len(said)

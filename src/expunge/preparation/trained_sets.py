@@ -34,7 +34,7 @@ def trained_on(
     Raises:
         RecipeError: the method needs pairs, and there are none.
     """
-    forget, training = sets.trained, recipe.training
+    forget, training = training_table(sets, method), recipe.training
     rows = list(range(len(forget)))
     pairs = forget.preferred
     if method.needs.pairs and pairs is not None:
@@ -59,6 +59,11 @@ def trained_on(
     if not method.needs.pairs:
         taken.preferred = None
     return taken, {column: [values[row] for row in rows] for column, values in sets.groups.items()}
+
+
+def training_table(sets: Sets, method: Method) -> TokenTable:
+    """The forget set as it is trained on: of a topic with further forms, unless its labels are made for the answers."""
+    return sets.material.forget if sets.forms is None or method.needs.labels != "true" else sets.forms[1]
 
 
 def kept_alone(sets: Sets) -> TokenTable:

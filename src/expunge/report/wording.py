@@ -31,6 +31,7 @@ SPLITS = {
     "ordinary": "ordinary text",
     "control": "control",
     "general": "general questions",
+    "forms": "further forms of the answers to forget",
     "arc_easy": "ARC-easy",
     "arc_challenge": "ARC-challenge",
     "boolq": "BoolQ",

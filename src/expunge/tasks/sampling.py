@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from expunge.tasks.causal_lm import CausalLM
 from expunge.tasks.chat import said as words_said
 
 ROWS = 128
 "continuations under way at once"
-READ = 16
-"prompts that are read at once: sorted by length, so few of them are padded far"
+PREFILL = 16
+"prompts in one prefill; they are sorted by length, so little of it is padding"
 SORTED = (256, 4096)
 "of the likeliest tokens so many are sorted first, and more only for the rows whose nucleus is larger"
 
@@ -89,9 +89,12 @@ def continue_prompts(
 
 
 def _keeps_keys(task: CausalLM) -> bool:
-    """Whether every layer keeps keys and values, which can be copied and chosen from; a recurrent layer keeps a state."""
+    """Whether every layer keeps keys and values alone, which can be copied and chosen from; a recurrent one keeps a state."""
     layers = DynamicCache(config=task.model.config).layers
-    return all(hasattr(layer, "batch_repeat_interleave") for layer in layers)
+    return all(
+        hasattr(layer, "batch_repeat_interleave") and not isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in layers
+    )
 
 
 def _generated(
@@ -156,7 +159,7 @@ def _continue(
     said: list[list[int]] = [[] for _ in range(len(uniform))]
     live = torch.arange(len(uniform))
     with task.autocast():  # around all steps, so that weights are cast once
-        logits, mask, cache = _read(task, prompts)
+        logits, mask, cache = _prefill(task, prompts)
         cache.batch_repeat_interleave(samples)
         logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
         for step in range(length):
@@ -177,15 +180,15 @@ def _continue(
     return said
 
 
-def _read(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
-    """(logits after each prompt, the mask of what the cache holds, the cache); prompts stand at the right.
+def _prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+    """(logits after each prompt, the mask of what the cache holds, the cache), left-padded.
 
-    They are read in groups of `READ`, each as wide as its longest: in one group all would be padded to the longest of all.
+    Groups of `PREFILL` are each as wide as their longest prompt: in one group all would be padded to the longest of all.
     """
     layers = DynamicCache(config=task.model.config).layers
-    # layers that keep a window forget what a group's padding would have to be put before
-    size = READ if all(type(layer) is DynamicLayer for layer in layers) else len(prompts)
-    read = [_read_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
+    # sliding-window layers drop old keys, so they cannot be padded afterwards
+    size = PREFILL if all(type(layer) is DynamicLayer for layer in layers) else len(prompts)
+    read = [_prefill_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
     logits, masks, caches = zip(*read, strict=True)
     if len(read) == 1:
         return logits[0], masks[0], caches[0]
@@ -197,14 +200,14 @@ def _read(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Ten
     cache = DynamicCache(config=task.model.config)
     for i in range(len(caches[0].layers)):
         same = [each.layers[i] for each in caches]
-        if not same[0].is_initialized:
-            continue  # a layer that shares another one's keys
         cache.update(joined([layer.keys for layer in same]), joined([layer.values for layer in same]), i)
+        for layer in same:
+            layer.keys = layer.values = None  # the groups' caches need not live beside the whole one
     mask = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks])
     return torch.cat(logits), mask, cache
 
 
-def _read_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     width = max(map(len, prompts))
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
