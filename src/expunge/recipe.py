@@ -59,7 +59,7 @@ class Training(Part):
     learning_rate: PositiveFloat = 2e-5
     "highest learning rate, reached after the warm-up"
     num_train_epochs: PositiveFloat = 2.0
-    "passes over the forget set"
+    "passes over the forget set; of a topic, over its answers and their further forms"
     max_steps: PositiveInt | None = None
     "stop after this many optimizer steps, whatever the epochs say"
     stop_step: PositiveInt | None = None

@@ -45,6 +45,7 @@ def whole_generator(commands: Commands, generators_place: Path) -> tuple[Whole, 
     return Whole(results(generators_place / "whole"), ended.cpu), ended.code
 
 
+@pytest.mark.long  # test_killed.py does it to a language model in every test run
 def test_at_random_moments(commands: Commands, generators_place: Path, whole_generator: tuple[Whole, int]) -> None:
     whole, code = whole_generator
     generator = random.Random(3)

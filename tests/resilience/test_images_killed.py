@@ -42,6 +42,7 @@ def whole_images(commands: Commands, images_place: Path) -> tuple[Whole, int]:
     return Whole(results(images_place / "whole"), ended.cpu), ended.code
 
 
+@pytest.mark.long  # test_killed.py does it to a language model in every test run
 def test_at_random_moments(commands: Commands, images_place: Path, whole_images: tuple[Whole, int]) -> None:
     whole, code = whole_images
     generator = random.Random(3)
