@@ -13,13 +13,13 @@ CHECKS = {
         "Familiarity by completion",
         "What is left of the familiarity shown in completions beyond the control's, as a share of the model before.",
         "at most",
-        "share of the excess before",
+        "share of before",
     ),
     "familiarity_probability": Check(
         "Familiarity by probability",
         "What is left of the probability of revealing next words beyond the control's, as a share of the model before.",
         "at most",
-        "share of the excess before",
+        "share of before",
     ),
     **secret_words.CHECKS,
     "two_answers": Check(

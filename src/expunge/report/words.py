@@ -35,7 +35,6 @@ class Check:
     bound: Literal["at most", "at least"]
     unit: Literal[
         "share of before",
-        "share of the excess before",
         "share of the way",
         "share of retraining",
         "share of the reference",
