@@ -184,7 +184,7 @@ def markdown(table: dict[str, dict[str, tuple[float, float]]]) -> str:
             if c not in row
             else f"{row[c][0]} of {row[c][1]}"
             if c == PASSED
-            else f"{row[c][0]:.3g} ± {row[c][1]:.2g}"
+            else f"{row[c][0]:.3g}" + ("" if math.isnan(row[c][1]) else f" ± {row[c][1]:.2g}")
             for c in columns
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
