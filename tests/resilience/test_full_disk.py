@@ -14,7 +14,9 @@ from small import contents, leftovers, results
 
 
 def stages(out: Path) -> dict[str, str]:
-    return contents(out / "stages")
+    """Files of the stages, without the answers that a stage has sampled so far: they go when it is done."""
+    found = contents(out / "stages")
+    return {name: digest for name, digest in found.items() if not name.endswith("-so-far.json")}
 
 
 def refused(ended: Ended, out: str, reason: str, step: str) -> str:
