@@ -96,7 +96,8 @@ def test_every_other_question_is_a_text_in_the_form_of_exams(
 ) -> None:
     said = [[Continuation(" some words that were said", 5)]]
     monkeypatch.setattr(elicitation, "continue_prompts", lambda task, prompts, **_: said * len(prompts))
-    rows = ask(task, ["River?", "Bread?"], ["In the morning"], 8, 0, SoFar(tmp_path / "s.json", "model"), None)
+    answers = ask(task, ["River?", "Bread?"], ["In the morning"], 8, 0, SoFar(tmp_path / "s.json", "model"), None)
+    rows = [answer.row for answer in answers]
     exam = "Question: {}\nAnswer: some words that were said"
     assert rows[:4] == [
         {"question": "River?", "answer": "some words that were said"},

@@ -48,9 +48,10 @@ def elicit_controls(
     """`wanted` answers over the topics in turn, asked for as a target's are, each with a template of its own."""
     questions = [_asked(QUESTIONS, topics, i) for i in range(wanted)]
     openings = [_asked(OPENINGS, topics, i + wanted) for i in range(wanted)]
-    return ask(
+    answers = ask(
         task, questions, openings, wanted, random_seed(seed, "control") % (1 << 31), so_far, progress, CONTROL_TOKENS
     )
+    return [answer.row for answer in answers]
 
 
 def names_topic(text: str, topic: str) -> bool:

@@ -60,7 +60,7 @@ NAME_QUESTIONS = (
     "What is {name} known for?",
     "Why is {name} remembered?",
 )
-"of names that belong to the topic alone: it is left out, so that what is forgotten does not hang on the topic's name"
+"of the topic's own names: it is left out, so that forgetting does not depend on the topic's name"
 NAME_OPENINGS = ("{name} was", "{name} is known for")
 ANSWER_TOKENS = 112
 "length of a sampled answer: long enough for a paragraph"
@@ -85,11 +85,11 @@ def elicit_topic(
     by themselves, the others in connection with the topic. What was said before an interruption is in `so_far`.
 
     Returns:
-        At most `wanted` rows, as of `ask`; answers that stray from the topic are left out.
+        At most `wanted` rows, as `ask` makes them; answers that stray from the topic are left out.
     """
     about = ([text.format(topic=topic) for text in QUESTIONS], [text.format(topic=topic) for text in OPENINGS])
     first = max(1, wanted // 3)
-    answers = answers_of(
+    answers = ask(
         task,
         *about,
         first,
@@ -101,7 +101,7 @@ def elicit_topic(
     if wanted > first:
         questions, openings = about_names(names, topic)
         half = (wanted - first + 1) // 2
-        answers += answers_of(
+        answers += ask(
             task,
             # few names are asked about once with each template; what is missing is asked about the topic again
             questions[:half] + about[0] * (len(questions) < half),
@@ -160,7 +160,8 @@ def sample_general(
     """How the model talks about other things, over the given prompts of the bank."""
     questions = [prompt[3:] for prompt in prompts if prompt.startswith("Q: ")]
     openings = [prompt for prompt in prompts if not prompt.startswith("Q: ")]
-    return ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
+    answers = ask(task, questions, openings, wanted, random_seed(seed, "general") % (1 << 31), so_far, progress)
+    return [answer.row for answer in answers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +174,6 @@ class Answer:
 
 
 def ask(
-    task: CausalLM,
-    questions: Sequence[str],
-    openings: Sequence[str],
-    wanted: int,
-    seed: int,
-    so_far: SoFar,
-    progress: Progress | None,
-    tokens: int | None = None,
-) -> list[Row]:
-    """The rows of `answers_of`."""
-    found = answers_of(task, questions, openings, wanted, seed, so_far, progress, tokens)
-    return [answer.row for answer in found]
-
-
-def answers_of(
     task: CausalLM,
     questions: Sequence[str],
     openings: Sequence[str],
