@@ -98,8 +98,9 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
         if words.unit == "share of the reference":
             whole = "of the retrained model" if retrained else "of before"
         limit = f"{words.bound} {numbers.share(threshold)} {whole}"
-        # of an excess nothing is left where it ends below the control
-        measured = numbers.share(max(0.0, value) if isinstance(value, int | float) else value)
+        if words.unit == "share of before" and isinstance(value, int | float):
+            value = max(0.0, value)  # nothing is left of an excess that ends below the control
+        measured = numbers.share(value)
     passed = check.get("passed")
     return CheckRow(
         name=words.name if words else wording.readable(name).capitalize(),
