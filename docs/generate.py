@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from expunge.cli.overrides import SHORT
-from expunge.generator_recipe import GeneratorRecipe
-from expunge.image_recipe import ImageRecipe
-from expunge.methods.discovery import built_in, method_class
-from expunge.parts import Part
-from expunge.recipe import Recipe
+from expunge.core.settings import Part
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.language.recipe import Recipe
+from expunge.runs.registry import built_in, method_class
 
 RECIPE_HEAD = """\
-<!-- Written by docs/generate.py: change the docstrings in src/expunge/recipe.py and run it again. -->
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/kinds/language/recipe.py and run it again. -->
 # Recipe
 
 A recipe is everything that decides what a run does. There are three ways to write one:
@@ -75,7 +75,7 @@ by more than `training.max_retain_increase`.
 """
 
 IMAGE_RECIPE_HEAD = """\
-<!-- Written by docs/generate.py: change the docstrings in src/expunge/image_recipe.py and run it again. -->
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/kinds/classifier/recipe.py and run it again. -->
 # Recipe of a classifier
 
 Everything that decides what a run on an [image classifier](classifiers.md) does: a YAML file with `task:
@@ -84,7 +84,7 @@ image_classifier`, whose every field is an option of `expunge run` by its dotted
 """
 
 GENERATOR_RECIPE_HEAD = """\
-<!-- Written by docs/generate.py: change the docstrings in src/expunge/generator_recipe.py and run it again. -->
+<!-- Written by docs/generate.py: change the docstrings in src/expunge/kinds/generator/recipe.py and run it again. -->
 # Recipe of a generator
 
 Everything that decides what a run on an [image-to-image generator](generators.md) does: a YAML file with `task:

@@ -17,13 +17,15 @@ import pytest
 
 from tiny_model import build_tiny_model
 
+pytest_plugins = ["tokenizer_fixtures"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_answers(request: pytest.FixtureRequest) -> Iterator[None]:
     """A model with random weights babbles to the last token: half a second of each run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         if request.config.option.markexpr == "not long":
-            patch.setattr("expunge.data.elicitation.ANSWER_TOKENS", 24)
+            patch.setattr("expunge.kinds.language.elicitation.asking.ANSWER_TOKENS", 24)
         yield
 
 

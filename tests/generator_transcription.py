@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge.engine.generator_work import GeneratorWork
-from expunge.methods.discovery import make_method, method_class
-from expunge.tasks.image_classifier import Pictures
-from expunge.tasks.image_to_image import ImageToImage
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import ImageToImage
+from expunge.runs.registry import make_method, method_class
 from small_generators import generator_work, tiny_generator
 
 

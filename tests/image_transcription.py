@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.engine.work import Work
-from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from small_images import small_work, tiny_resnet
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from expunge.engine.generator_work import GeneratorWork
-from expunge.models.generator_model import new_generator
-from expunge.tasks.corruption import Corruption
-from expunge.tasks.image_to_image import ImageToImage
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.model import new_generator
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import ImageToImage
 from small_images import pictures
 
 SMALL_GENERATOR: dict[str, Any] = {

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
-from expunge.engine.work import Work
-from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
 
 
 def tiny_resnet(classes: int = 4, seed: int = 0) -> ImageClassifier:

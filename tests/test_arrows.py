@@ -18,7 +18,12 @@ def test_the_contracts_hold(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_contracts_are_there() -> None:
     contracts = read_configuration(str(PYPROJECT))["contracts_options"]
     held = {source for contract in contracts for source in contract.get("source_modules", [])}
-    assert {"expunge.methods", "expunge.engine", "expunge.report", "expunge.evidence", "expunge.recipe"} <= held
+    assert {
+        "expunge.methods",
+        "expunge.train",
+        "expunge.report",
+        "expunge.kinds.language.recipe",
+    } <= held
     assert ["expunge.cli"] in [contract.get("protected_modules") for contract in contracts]
     assert any(contract["type"] == "layers" and contract["exhaustive"] for contract in contracts)
 
@@ -27,8 +32,8 @@ def test_the_contracts_are_there() -> None:
     ("contract", "told"),
     [
         (
-            'type = "forbidden"\nsource_modules = ["expunge.engine"]\nforbidden_modules = ["expunge.methods.*"]',
-            "expunge.engine.loop -> expunge.methods.base",
+            'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.runs.*"]',
+            "expunge.train.loop -> expunge.runs.method",
         ),
         (
             'type = "protected"\nprotected_modules = ["expunge.api"]\nallowed_importers = []',
@@ -36,11 +41,11 @@ def test_the_contracts_are_there() -> None:
         ),
         (
             'type = "layers"\ncontainers = ["expunge"]\nexhaustive = true\nlayers = ["cli", "api"]',
-            "pipeline",
+            "kinds",
         ),
         (
-            'type = "forbidden"\nsource_modules = ["expunge.recipe"]\nforbidden_modules = ["pydantic"]',
-            "expunge.recipe -> pydantic",
+            'type = "forbidden"\nsource_modules = ["expunge.kinds.language.recipe"]\nforbidden_modules = ["pydantic"]',
+            "expunge.kinds.language.recipe -> pydantic",
         ),
     ],
 )

@@ -20,14 +20,14 @@ from cyclopts import CycloptsError
 
 from expunge.cli import app
 from expunge.cli.overrides import read_overrides
-from expunge.engine.loop import train
 from expunge.errors import RecipeError
-from expunge.methods import discovery
-from expunge.methods.discovery import make_method
-from expunge.recipe import Recipe, Training, Verdict, make_recipe
-from expunge.recipe_file import read_recipe, recipe_kind
+from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
+from expunge.kinds.recipe_file import read_recipe, recipe_kind
 from expunge.report import wording
-from expunge.tasks.base import Step
+from expunge.runs import registry as discovery
+from expunge.runs.registry import make_method
+from expunge.train.loop import train
+from expunge.train.step import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
 
 ROOT = Path(__file__).parents[1]

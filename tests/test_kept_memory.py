@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from expunge.memory import peak_memory_bytes
+from expunge.core.memory import peak_memory_bytes
 
 FAULTS = """
 import resource, sys, torch

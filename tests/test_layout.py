@@ -35,7 +35,7 @@ HEAVY = "{'torch', 'transformers', 'matplotlib', 'wordfreq', 'faker', 'peft', 'a
 
 
 @pytest.mark.parametrize(
-    "module", ["expunge", "expunge.cli", "expunge.recipe", "expunge.run_folder", "expunge.storage"]
+    "module", ["expunge", "expunge.cli", "expunge.kinds.language.recipe", "expunge.runs.folder", "expunge.core.storage"]
 )
 def test_importing_it_is_quick(module: str) -> None:
     assert python(f"import sys, {module}; print(sorted({HEAVY} & set(sys.modules)))") == "[]\n"

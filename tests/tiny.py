@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.tasks.base import IGNORED, Batch
-from expunge.tasks.causal_lm import CausalLM
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.train.step import IGNORED, Batch
 
 
 def load_task(folder: Path, dtype: torch.dtype = torch.float32) -> CausalLM:

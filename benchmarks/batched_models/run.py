@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from expunge.evidence.record import versions
-from expunge.models.image_model import new_classifier
-from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.kinds.classifier.model import new_classifier
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.report.record import versions
 
 CLASSES, SIDE = tuple("abcdefghij"), 32
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from expunge.image_recipe import make_image_recipe
-from expunge.progress import Live
-from expunge.suites.challenge import run_contest
+from expunge.core.progress import Live
+from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.suites.challenge.run import run_contest
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ import numpy as np  # noqa: E402  (after the threads are set)
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "measures" / "privacy"))
 import challenge_definition as definition  # noqa: E402
 
-from expunge.evidence.record import versions  # noqa: E402
 from expunge.measures.privacy.challenge import default_bins, epsilons, forgetting_quality  # noqa: E402
+from expunge.report.record import versions  # noqa: E402
 
 
 def timed(function: Callable[[], np.ndarray], rounds: int) -> tuple[float, np.ndarray]:

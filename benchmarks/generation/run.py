@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from expunge.engine.precision import Precision
-from expunge.models.lazy import LazyModel
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.sampling import continue_prompts
+from expunge.kinds.language.task import CausalLM
 from expunge.models.source import find_model
-from expunge.tasks.causal_lm import CausalLM
-from expunge.tasks.sampling import continue_prompts
+from expunge.train.precision import Precision
 
 
 def unbatched(task: CausalLM, prompts: list[list[int]], options: argparse.Namespace, bf16: bool) -> int:

@@ -19,11 +19,11 @@ from typing import Any
 import yaml
 
 import expunge
-from expunge.generator_recipe import GeneratorVerdict, make_generator_recipe
+from expunge.core.progress import Live
+from expunge.kinds.generator.recipe import GeneratorVerdict, make_generator_recipe
 from expunge.measures.statistics import t_quantile
-from expunge.methods.discovery import method_class
-from expunge.progress import Live
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
+from expunge.runs.registry import method_class
 
 METHODS = ("encoder_scrubbing", "max_loss", "noisy_label", "retain_label", "random_encoder")
 MORE = ("constrained_scrubbing", "decoupling")

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from expunge.engine.generator_work import evaluation_keys
-from expunge.generator_pipeline import corruption_of, read_sets
-from expunge.generator_recipe import GeneratorRecipe
+from expunge.kinds.generator.model import load_generator
+from expunge.kinds.generator.pipeline import corruption_of, read_sets
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.generator.session import evaluation_keys
+from expunge.kinds.recipe_file import read_recipe
 from expunge.measures.statistics import wilson_interval
-from expunge.models.generator_model import load_generator
 from expunge.models.source import locate
-from expunge.recipe_file import read_recipe
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 FALSE_ALARMS = (0.01, 0.03, 0.05, 0.10)
 

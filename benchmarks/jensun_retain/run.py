@@ -20,20 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expunge.data.blocks import iterate_blocks
-from expunge.data.readers import read_documents
-from expunge.data.sets import true_labels
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.engine.precision import Precision
-from expunge.evidence.record import versions
-from expunge.measures.perplexity import perplexity
+from expunge.data.text.readers import read_documents
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.perplexity import perplexity
+from expunge.kinds.language.sets import true_labels
+from expunge.kinds.language.signals.distributions import keep_original, read_original
+from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.jensun import jensen_shannon
-from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
-from expunge.preparation.original import keep_original, read_original
-from expunge.preparation.reference import reference_labels
-from expunge.tasks.base import IGNORED, Batch, Step
-from expunge.tasks.causal_lm import CausalLM
+from expunge.report.record import versions
+from expunge.train.precision import Precision
+from expunge.train.step import IGNORED, Batch, Step
 
 RATE = 2e-5
 

@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from expunge.data.blocks import iterate_blocks
-from expunge.data.readers import read_documents
-from expunge.data.sets import true_labels
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.engine.precision import Precision
-from expunge.evidence.record import versions
-from expunge.models.lazy import LazyModel
+from expunge.data.text.readers import read_documents
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.sets import true_labels
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.models.source import find_model, load_model
-from expunge.tasks.causal_lm import CausalLM
+from expunge.report.record import versions
+from expunge.train.precision import Precision
 
 SIDES = ("plain", "expunge")
 

@@ -26,8 +26,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.measures.benchmarks import BENCHMARKS, Question, load_questions
-from expunge.measures.multiple_choice import choice_log_probs, score
+from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question, load_questions
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 "tried for the harness"

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expunge.engine.generator_work import GeneratorWork
-from expunge.models.generator_model import NEW, new_generator
-from expunge.tasks.corruption import Corruption
-from expunge.tasks.image_classifier import Pictures
-from expunge.tasks.image_to_image import CorruptedBatch
-from expunge.tasks.losses import squared
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.model import NEW, new_generator
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
+from expunge.ops.feature_losses import squared
 
 ALPHA = 0.25
 

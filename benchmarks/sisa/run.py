@@ -20,21 +20,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from expunge import storage
-from expunge.data.image_sets import tensors
+from expunge.core import storage
+from expunge.core.order import random_seed
 from expunge.data.images.reading import read_images
-from expunge.data.order import random_seed
-from expunge.engine import sisa
-from expunge.engine.classifier import balancing, fit
-from expunge.engine.sisa import Member, Sharding
-from expunge.engine.work import Work
-from expunge.evidence.record import versions
-from expunge.image_pipeline import fitting_phase
-from expunge.image_recipe import make_image_recipe
-from expunge.measures.classification import balanced_accuracy
+from expunge.kinds.classifier.measures.classification import balanced_accuracy
+from expunge.kinds.classifier.pipeline import fitting_phase
+from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.sets import tensors
+from expunge.kinds.classifier.training import balancing, fit
+from expunge.kinds.sharded_classifier import sharding as sisa
+from expunge.kinds.sharded_classifier.model import load_any, locate_classifier, shard_store, write_index
+from expunge.kinds.sharded_classifier.sharding import Member, Sharding
 from expunge.measures.statistics import paired_share_interval, share_interval
 from expunge.methods.sisa import Sisa
-from expunge.models.sharded import load_any, locate_classifier, shard_store, write_index
+from expunge.report.record import versions
 
 REQUESTS = (1, 2, 4, 8, 16, 64)
 "pictures in a request, drawn at random"

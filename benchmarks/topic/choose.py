@@ -14,24 +14,28 @@ import re
 import tempfile
 from pathlib import Path
 
-from expunge.data.blocks import iterate_blocks
-from expunge.data.controls import names_topic
-from expunge.data.elicitation import elicit_topic, write_rows
-from expunge.data.readers import read_documents
-from expunge.data.sets import own_text, true_labels
-from expunge.data.so_far import SoFar
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.engine.precision import Precision
-from expunge.measures.familiarity import TargetTerms, familiarity_by_completion, familiarity_by_probability
-from expunge.measures.prompts import cut_prompts
-from expunge.measures.score import Score
+from expunge.core.score import Score
+from expunge.data.text.readers import read_documents
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.kinds.language.elicitation.asking import elicit_topic, write_rows
+from expunge.kinds.language.elicitation.controls import names_topic
+from expunge.kinds.language.elicitation.sampling_cache import SoFar
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import (
+    TargetTerms,
+    familiarity_by_completion,
+    familiarity_by_probability,
+)
+from expunge.kinds.language.measures.prompts import cut_prompts
+from expunge.kinds.language.measures.two_answers import TwoAnswers, two_answers
+from expunge.kinds.language.sets import own_text, true_labels
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.terms.measured_terms import target_terms
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.measures.statistics import difference_interval
-from expunge.measures.terms import target_terms
-from expunge.measures.two_answers import TwoAnswers, two_answers
-from expunge.models.lazy import LazyModel
 from expunge.models.source import find_model
-from expunge.preparation.anchor_terms import build_dictionary
-from expunge.tasks.causal_lm import CausalLM
+from expunge.train.precision import Precision
 
 ANSWERS, PROMPTS, CONTROL_EACH = 24, 24, 4
 

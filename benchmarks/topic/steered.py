@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.measures.two_answers import read_two_answers
+from expunge.kinds.language.measures.two_answers import read_two_answers
 
 QUESTIONS = Path(__file__).parents[2] / "recipes" / "questions" / "world_war_2.jsonl"
 

@@ -20,26 +20,26 @@ from typing import Any
 import yaml
 from safetensors.torch import load_model, save_model
 
-from expunge.data.blocks import iterate_blocks
-from expunge.data.readers import read_documents
-from expunge.data.sets import true_labels
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.engine.language_work import LanguageWork
-from expunge.engine.precision import Precision
-from expunge.measures.familiarity import familiarity_by_completion, familiarity_by_probability
-from expunge.measures.general_knowledge import general_knowledge
-from expunge.measures.perplexity import perplexity
-from expunge.measures.two_answers import read_two_answers, two_answers
-from expunge.methods.discovery import make_method
-from expunge.models.lazy import LazyModel
+from expunge.core.progress import Silent
+from expunge.data.text.readers import read_documents
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.kinds.language.inputs import read_sets
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import familiarity_by_completion, familiarity_by_probability
+from expunge.kinds.language.measures.general_knowledge import general_knowledge
+from expunge.kinds.language.measures.perplexity import perplexity
+from expunge.kinds.language.measures.two_answers import read_two_answers, two_answers
+from expunge.kinds.language.recipe import load_recipe
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.sets import true_labels
+from expunge.kinds.language.signals.hidden_states import hidden_states
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.kinds.language.trained_sets import retain_table, trained_on
 from expunge.models.source import find_model
-from expunge.preparation.hidden import hidden_states
-from expunge.preparation.material import read_sets
-from expunge.preparation.trained_sets import retain_table, trained_on
-from expunge.progress import Silent
-from expunge.recipe import load_recipe
-from expunge.run_folder import RunFolder
-from expunge.tasks.causal_lm import CausalLM
+from expunge.runs.folder import RunFolder
+from expunge.runs.registry import make_method
+from expunge.train.precision import Precision
 
 QUESTIONS = Path(__file__).with_name("tuning_questions.jsonl")
 BLOCKS, PROMPTS = 12, 24

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from expunge.kinds.language.toxicity.jigsaw_bilstm import JigsawBiLSTM
+from expunge.kinds.language.toxicity.jigsaw_files import jigsaw_folder
+from expunge.kinds.language.toxicity.scorer import Scorer, load_scorer
 from expunge.measures.privacy.roc import delong
-from expunge.measures.toxicity.jigsaw_bilstm import JigsawBiLSTM
-from expunge.measures.toxicity.jigsaw_files import jigsaw_folder
-from expunge.measures.toxicity.scorer import Scorer, load_scorer
 
 csv.field_size_limit(1 << 24)
 COMPARED = 1000

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
-from expunge.generator_recipe import GeneratorRecipe
-from expunge.image_recipe import ImageRecipe
-from expunge.progress import Silent
-from expunge.recipe import make_recipe
-from expunge.recipe_file import AnyRecipe, read_recipe
-from expunge.run_folder import RunFolder
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.language.recipe import make_recipe
+from expunge.kinds.recipe_file import AnyRecipe, read_recipe
+from expunge.runs.folder import RunFolder
 
 
 def forget(
@@ -37,14 +37,14 @@ def run(recipe: AnyRecipe | str | Path, out: str | Path, show: Silent | None = N
     """Run a recipe (or a recipe file), or go on with it where it stopped."""
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     if isinstance(made, ImageRecipe):
-        from expunge.image_pipeline import run as run_images
+        from expunge.kinds.classifier.pipeline import run as run_images
 
         return run_images(made, out, show)
     if isinstance(made, GeneratorRecipe):
-        from expunge.generator_pipeline import run as run_generator
+        from expunge.kinds.generator.pipeline import run as run_generator
 
         return run_generator(made, out, show)
-    from expunge.pipeline import run as run_language
+    from expunge.kinds.language.pipeline import run as run_language
 
     return run_language(made, out, show)
 
@@ -69,7 +69,7 @@ def evaluate(
         benchmarks, prompts, ordinary_text: what else to measure on; as in the recipe's `evaluation`.
         toxicity_prompts, toxicity_groups, scorer: `prompts`, `groups` and `scorer` of the recipe's `toxicity`.
     """
-    from expunge.evaluation import More, evaluate_model, evaluate_run, evaluate_toxicity
+    from expunge.kinds.language.evaluation import More, evaluate_model, evaluate_run, evaluate_toxicity
 
     more = More(
         benchmarks=benchmarks,
@@ -108,12 +108,12 @@ def _evaluate_images(
         kind = "an image classifier" if isinstance(made, ImageRecipe) else "an image-to-image generator"
         raise RecipeError(f"{more[0]} is for language models; this is a run on {kind}", allowed="no such option")
     if isinstance(made, GeneratorRecipe):
-        from expunge.generator_evaluation import evaluate_generator, evaluate_generator_run
+        from expunge.kinds.generator.evaluation import evaluate_generator, evaluate_generator_run
 
         if recipe is not None:
             return evaluate_generator(str(target), made, RunFolder(Path(recipe).parent), show)
         return evaluate_generator_run(made, load_run(target), show)
-    from expunge.image_evaluation import evaluate_classifier, evaluate_images_run
+    from expunge.kinds.classifier.evaluation import evaluate_classifier, evaluate_images_run
 
     if recipe is not None:
         return evaluate_classifier(str(target), made, RunFolder(Path(recipe).parent), show)
@@ -123,8 +123,8 @@ def _evaluate_images(
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
     from expunge.report.compare import compare_runs
-    from expunge.report.compare_contests import compare_contests
-    from expunge.report.contest import is_contest
+    from expunge.suites.challenge.compare import compare_contests
+    from expunge.suites.challenge.report import is_contest
 
     runs = [load_run(folder) for folder in folders]
     if out is not None:

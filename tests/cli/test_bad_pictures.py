@@ -15,7 +15,7 @@ import torch
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from expunge import cli
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 from small_images import save_tiny, tiny_resnet, tiny_vit, write_class_folders
 
 CLASSES = ("ant", "bee", "cat", "dog")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from expunge import cli
-from expunge.methods.discovery import built_in, method_class
+from expunge.runs.registry import built_in, method_class
 from small import SMALL, as_options, write_texts
 
 VERBS = ("forget", "run", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")

@@ -8,8 +8,8 @@ import pytest
 
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
-from expunge.image_recipe import ImageRecipe, make_image_recipe
-from expunge.recipe import make_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.language.recipe import make_recipe
 
 
 @pytest.mark.parametrize(

@@ -17,19 +17,20 @@ import torch
 from torch import Tensor
 
 import expunge
-from expunge import generator_pipeline, image_pipeline
-from expunge.engine.classifier import unlearn
-from expunge.engine.precision import found_device
-from expunge.generator_recipe import make_generator_recipe
-from expunge.image_recipe import make_image_recipe
-from expunge.methods.discovery import make_method, method_class
-from expunge.models.image_model import NEW, new_classifier, save_classifier
+from expunge.kinds.classifier import pipeline as image_pipeline
+from expunge.kinds.classifier.model import NEW, new_classifier, save_classifier
+from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.kinds.classifier.task import ImageClassifier
+from expunge.kinds.classifier.training import unlearn
+from expunge.kinds.generator import pipeline as generator_pipeline
+from expunge.kinds.generator.recipe import make_generator_recipe
 from expunge.models.source import locate
-from expunge.suites import challenge as contest
-from expunge.suites.contest_models import contest_jobs, make_model
-from expunge.tasks.image_classifier import ImageClassifier
-from expunge.tasks.layers import reset
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import reset
+from expunge.runs.registry import make_method, method_class
+from expunge.suites.challenge import run as contest
+from expunge.suites.challenge.models import contest_jobs, make_model
+from expunge.train.phase import Phase
+from expunge.train.precision import found_device
 from pretended_device import MixedDevicesError, pretended
 from small_generators import SMALL_GENERATOR, generator_work, tiny_generator
 from small_images import SMALL_IMAGES, pictures, small_work, tiny_resnet, write_class_folders

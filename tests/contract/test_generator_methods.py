@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge.engine.generator_work import GeneratorWork, fit_generator
-from expunge.methods.discovery import built_in, make_method, method_class
-from expunge.tasks.image_to_image import ImageToImage
-from expunge.tasks.phase import Phase
+from expunge.kinds.generator.session import GeneratorWork, fit_generator
+from expunge.kinds.generator.task import ImageToImage
+from expunge.runs.registry import built_in, make_method, method_class
+from expunge.train.phase import Phase
 from small_generators import generator_work, tiny_generator
 
 FITTING = Phase(name="fit", epochs=30, learning_rate=0.01, optimizer="adamw", batch_size=16, schedule="cosine")

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge.engine.classifier import balancing, fit, unlearn
-from expunge.engine.work import Work
 from expunge.errors import ModelError
-from expunge.methods.discovery import built_in, make_method, method_class
-from expunge.tasks.image_classifier import ImageClassifier
-from expunge.tasks.phase import Phase
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageClassifier
+from expunge.kinds.classifier.training import balancing, fit, unlearn
+from expunge.runs.registry import built_in, make_method, method_class
+from expunge.train.phase import Phase
 from small_images import small_work, tiny_resnet, tiny_vit
 
 FITTING = Phase(name="fit", epochs=40, learning_rate=0.05, optimizer="adam", batch_size=16, schedule="cosine")

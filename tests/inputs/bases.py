@@ -15,15 +15,15 @@ import torch
 from case import Case
 from safetensors.torch import load_file, save_file
 
-from expunge import storage
-from expunge.engine.precision import Precision
+from expunge.core import storage
 from expunge.errors import DataError, ModelError, RecipeError, StorageError
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lengths import fit_lengths
+from expunge.kinds.language.recipe import make_recipe
+from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.models.language_kind import language_kind
-from expunge.models.lazy import LazyModel
-from expunge.models.saving import choose_dtype, save_model
 from expunge.models.source import find_model, load_model
-from expunge.preparation.lengths import fit_lengths
-from expunge.recipe import make_recipe
+from expunge.train.precision import Precision
 from tiny_model import build_tiny_model
 from tiny_multimodal import build_tiny_multimodal
 

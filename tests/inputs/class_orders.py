@@ -15,15 +15,15 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import expunge
-from expunge import image_pipeline as pipeline
+from expunge.core.progress import Silent
 from expunge.errors import DataError, ModelError
-from expunge.image_recipe import ImageRecipe, make_image_recipe
-from expunge.models.image_model import load_classifier
+from expunge.kinds.classifier import pipeline as pipeline
+from expunge.kinds.classifier.model import load_classifier
+from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.models.source import locate
-from expunge.preparation.made_models import Base
-from expunge.progress import Silent
-from expunge.run_folder import RunFolder
-from expunge.tasks.image_classifier import ImageClassifier, Pictures
+from expunge.runs.artifacts import Base
+from expunge.runs.folder import RunFolder
 
 SIDE, EACH = 8, 6
 NUMBERS = [str(number) for number in range(12)]

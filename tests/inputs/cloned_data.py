@@ -10,9 +10,9 @@ from typing import Any
 
 from case import Case
 
-from expunge.data.files_read import files_read
-from expunge.data.readers import read_documents
-from expunge.data.toxic_text import read_toxic_text
+from expunge.data.text.files_read import files_read
+from expunge.data.text.readers import read_documents
+from expunge.kinds.language.toxicity.toxic_text import read_toxic_text
 
 TEXT = "It was a long day in the harbour, and nobody had seen the ship.\n"
 CARD = "---\nlicense: cc-by-4.0\n---\n# A data set\nThis data set holds stories.\n"

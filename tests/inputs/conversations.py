@@ -11,11 +11,11 @@ import yaml
 from case import Case
 
 import expunge
-from expunge import storage
-from expunge.data.notes import Notes
-from expunge.data.readers import read_documents
+from expunge.core import storage
+from expunge.data.text.notes import Notes
+from expunge.data.text.readers import read_documents
 from expunge.errors import DataError
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 from small import SMALL, write_texts
 from tiny_model import CHAT_TEMPLATE, build_tiny_model
 
@@ -69,8 +69,8 @@ def thinking_run(folder: Path) -> RunFolder:
 def check_thinking_run(came: RunFolder) -> None:
     from transformers import AutoTokenizer
 
-    from expunge.data.tables import TokenTable
-    from expunge.tasks.base import IGNORED
+    from expunge.kinds.language.token_dataset import TokenTable
+    from expunge.train.step import IGNORED
 
     warnings = "\n".join(storage.read_json(came.record)["warnings"])
     assert "Thinking is not elicited, trained on or measured" in warnings

@@ -11,13 +11,13 @@ from case import Case
 from transformers import AutoModelForCausalLM
 
 from architectures import tiny_model
-from expunge.engine.language_work import LanguageWork
-from expunge.engine.unchanged import must_change
 from expunge.errors import ModelError, UnchangedError
-from expunge.methods.discovery import make_method
-from expunge.preparation.reinforced import Reinforced
-from expunge.recipe import Reinforcement, Training
-from expunge.tasks.causal_lm import CausalLM
+from expunge.kinds.language.recipe import Reinforcement, Training
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals.reinforced import Reinforced
+from expunge.kinds.language.task import CausalLM
+from expunge.runs.registry import make_method
+from expunge.train.unchanged import must_change
 from tiny import ignore_log, random_blocks, write_table
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from case import Case
 
-from expunge.data.language import Language, language_of
-from expunge.data.overlap import refuse_overlap
-from expunge.data.readers import read_documents
-from expunge.data.words import units
+from expunge.data.text.language import Language, language_of
+from expunge.data.text.overlap import refuse_overlap
+from expunge.data.text.readers import read_documents
+from expunge.data.text.words import units
 from expunge.errors import DataError, RecipeError
-from expunge.measures.recall import rouge_l
-from expunge.preparation.anchor_terms import build_dictionary
-from expunge.preparation.anchors import AnchorDictionary
-from expunge.preparation.kept_terms import rates, without_shared
-from expunge.recipe import Recipe
+from expunge.kinds.language.measures.recall import rouge_l
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.terms.anchors import AnchorDictionary
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.terms.kept_terms import rates, without_shared
 
 DUTCH = """De oude toren stond aan de rand van Brunsmoor. Elke avond klom Ilvane de trap op en stak de lamp aan. In de ochtend
 liep Ilvane naar de haven, waar de visser Morten zijn netten herstelde. De mensen van Brunsmoor kenden de toren. Op een dag

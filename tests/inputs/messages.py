@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from case import Case
 
-from expunge.data.toxic_text import prompt_files
 from expunge.errors import RunError, StorageError
-from expunge.measures.toxicity.prompts import read_toxicity_prompts
+from expunge.kinds.language.claim import claim
+from expunge.kinds.language.pipeline import run as run_again
+from expunge.kinds.language.recipe import Recipe, load_recipe, make_recipe
+from expunge.kinds.language.terms.anchors import load_anchors
+from expunge.kinds.language.toxicity.prompts import read_toxicity_prompts
+from expunge.kinds.language.toxicity.toxic_text import prompt_files
 from expunge.models.wheel import Wheel, cached
-from expunge.pipeline import run as run_again
-from expunge.preparation.anchors import load_anchors
-from expunge.preparation.claim import claim
-from expunge.recipe import Recipe, load_recipe, make_recipe
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 MARK = b"\xef\xbb\xbf"
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from case import Case
 
-from expunge.data.delimited import read_delimited
 from expunge.data.images.table import read_csv
-from expunge.data.notes import Notes
-from expunge.data.readers import read_documents
-from expunge.data.toxic_text import read_toxic_text
+from expunge.data.text.delimited import read_delimited
+from expunge.data.text.notes import Notes
+from expunge.data.text.readers import read_documents
 from expunge.errors import DataError
+from expunge.kinds.language.toxicity.toxic_text import read_toxic_text
 
 TWEETS = "class\ttweet\n" + "".join(
     f"{number % 3}\t{text}\n"

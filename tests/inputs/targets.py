@@ -9,10 +9,10 @@ from typing import Any
 
 from case import Case
 
-from expunge.data.targets import classify_target
+from expunge.data.text.targets import classify_target
 from expunge.errors import DataError
-from expunge.preparation.places import settle
-from expunge.recipe import Recipe
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.paths import settle
 
 
 def typed(target: str, kind: str = "auto") -> Callable[[Path], str]:

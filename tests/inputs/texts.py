@@ -9,9 +9,9 @@ from typing import Any
 
 from case import Case
 
-from expunge.data.notes import Notes
-from expunge.data.readers import read_documents
-from expunge.data.targets import list_files
+from expunge.data.text.notes import Notes
+from expunge.data.text.readers import read_documents
+from expunge.data.text.targets import list_files
 from expunge.errors import DataError
 
 PAGE = (

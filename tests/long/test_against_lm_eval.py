@@ -16,8 +16,8 @@ import yaml
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.measures.benchmarks import BENCHMARKS, load_questions
-from expunge.measures.multiple_choice import choice_log_probs, score
+from expunge.kinds.language.measures.benchmarks import BENCHMARKS, load_questions
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
 
 pytestmark = pytest.mark.long
 

@@ -13,20 +13,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from expunge.data.tables import TokenTable
-from expunge.engine.loop import train
 from expunge.errors import RecipeError, nearest
-from expunge.methods import discovery
-from expunge.methods.base import Kind, Method
-from expunge.methods.discovery import built_in, installed, make_method, method_class
-from expunge.models.saving import save_model
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.saving import save_model
+from expunge.kinds.language.signals.distributions import keep_original, read_original
+from expunge.kinds.language.signals.likelihoods import block_nll, token_surprise
+from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.source import find_model, load_model
-from expunge.preparation.known import block_nll, token_surprise
-from expunge.preparation.original import keep_original, read_original
-from expunge.preparation.reference import reference_labels
-from expunge.recipe import Training
-from expunge.tasks.base import Step
-from expunge.tasks.causal_lm import CausalLM
+from expunge.runs import registry as discovery
+from expunge.runs.method import Kind, Method
+from expunge.runs.registry import built_in, installed, make_method, method_class
+from expunge.train.loop import train
+from expunge.train.step import Step
 from small_images import small_work, tiny_resnet
 from tiny import ignore_log, load_task, random_blocks, write_table
 

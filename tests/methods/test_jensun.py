@@ -22,12 +22,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from expunge.methods.discovery import make_method
+from expunge.kinds.language import distributions
+from expunge.kinds.language.signals.distributions import keep_original, read_original
+from expunge.kinds.language.task import CausalLM
 from expunge.methods.jensun import JensUn, jensen_shannon
-from expunge.preparation.original import keep_original, read_original
-from expunge.tasks import distributions
-from expunge.tasks.base import IGNORED, Batch, Rows, SampledLabels, Step
-from expunge.tasks.causal_lm import CausalLM
+from expunge.runs.registry import make_method
+from expunge.train.step import IGNORED, Batch, Rows, SampledLabels, Step
 from small_images import small_work, tiny_resnet
 from tiny import make_batch, random_blocks, write_table
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from expunge.errors import RecipeError
-from expunge.methods.discovery import make_method
+from expunge.kinds.language.layers.structure import Writer
 from expunge.methods.spunge import ties, trim
 from expunge.methods.steering import probe
 from expunge.methods.task_vector_negation import layered, without
-from expunge.tasks.clusters import k_means
-from expunge.tasks.names import layer_of
-from expunge.tasks.structure import Writer
+from expunge.ops.clusters import k_means
+from expunge.ops.names import layer_of
+from expunge.runs.registry import make_method
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

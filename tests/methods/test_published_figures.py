@@ -8,9 +8,9 @@ import pytest
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from expunge.methods.discovery import make_method
 from expunge.methods.sun import parts
-from expunge.suites.contest_models import contest_methods
+from expunge.runs.registry import make_method
+from expunge.suites.challenge.models import contest_methods
 
 DEFAULTS: list[tuple[str, str, Any]] = [
     # jpmorganchase/i2i_mage, branch i2i: README, commands of the method and of the baselines

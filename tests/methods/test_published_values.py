@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from expunge.kinds.language.task import CausalLM
 from expunge.methods.rmu import RMU
 from expunge.methods.simnpo import SimNPO
-from expunge.tasks.base import Step
-from expunge.tasks.causal_lm import CausalLM
+from expunge.train.step import Step
 from tiny import make_batch, random_blocks
 
 

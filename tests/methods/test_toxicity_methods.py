@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from expunge.methods.discovery import make_method
+from expunge.kinds.language.task import CausalLM
 from expunge.methods.rmu import RMU
-from expunge.tasks.base import IGNORED, Batch, Step
-from expunge.tasks.causal_lm import CausalLM
+from expunge.runs.registry import make_method
+from expunge.train.step import IGNORED, Batch, Step
 from tiny import make_batch, random_blocks
 
 FORGET = make_batch(random_blocks([9, 6], seed=1))

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from expunge.engine.loop import train
 from expunge.errors import Interrupted, ModelError
-from expunge.methods.discovery import make_method
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.task import CausalLM
 from expunge.models import starter, wheel
 from expunge.models.source import digest_model, find_model, load_model
-from expunge.recipe import Training
-from expunge.tasks.causal_lm import CausalLM
+from expunge.runs.registry import make_method
+from expunge.train.loop import train
 from tiny import ignore_log, random_blocks, write_table
 
 

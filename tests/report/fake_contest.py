@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from expunge.image_recipe import ImageRecipe
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.thresholds import epsilon_of
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 CLASSES = ("cat", "dog", "fox")
 

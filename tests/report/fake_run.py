@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from expunge.measures.score import Score
+from expunge.core.score import Score
+from expunge.kinds.language.recipe import Recipe
 from expunge.measures.statistics import bootstrap_interval, share_interval
-from expunge.recipe import Recipe
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 STEPS = 48
 ANSWERS = [

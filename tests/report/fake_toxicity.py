@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from fake_run import make_run
 
-from expunge.measures.toxicity.scorer import Scorer
-from expunge.measures.toxicity.suite import Row, Toxic, toxicity_scores
-from expunge.preparation.toxicity import toxic_side_by_side
-from expunge.recipe import Recipe, Toxicity
-from expunge.run_folder import RunFolder
+from expunge.kinds.language.recipe import Recipe, Toxicity
+from expunge.kinds.language.toxicity.measured import toxic_side_by_side
+from expunge.kinds.language.toxicity.measures import Row, Toxic, toxicity_scores
+from expunge.kinds.language.toxicity.scorer import Scorer
+from expunge.runs.folder import RunFolder
 
 SETTINGS = Toxicity(prompts="prompts.jsonl", groups="groups.jsonl", samples=10)
 GROUPS = ("asian", "mental_disability", "women", "muslim")

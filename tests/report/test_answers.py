@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from expunge.report.answers import LONGEST, SHOWN, groups, mark
+from expunge.kinds.language.report.answers import LONGEST, SHOWN, groups, mark
 
 
 def row(**changes: object) -> dict[str, object]:

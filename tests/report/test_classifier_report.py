@@ -11,11 +11,11 @@ from fake_classifier_run import make_classifier_run
 from fake_run import make_run
 from test_render import EVIL, Page, words
 
-from expunge.image_recipe import ImageRecipe
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.report.figures import shared_bins, shares
 from expunge.report import compare_runs, render_report
-from expunge.report.classifier_figures import shared_bins, shares
 from expunge.report.wording import MISSING, title
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 
 def html_of(folder: RunFolder) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from fake_run import make_run
 
-from expunge import compare, storage
+from expunge import compare
+from expunge.core import storage
 from expunge.errors import RunError
-from expunge.recipe import Recipe
+from expunge.kinds.language.recipe import Recipe
 from expunge.report import compare_runs
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 
 def shifted(folder: RunFolder, base: float = 0.0, after: float = 0.0, n: int | None = None) -> RunFolder:

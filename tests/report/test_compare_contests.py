@@ -13,8 +13,8 @@ from test_render import EVIL, Page, words
 
 from expunge import cli
 from expunge.errors import RunError
-from expunge.report.compare_contests import compare_contests
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
+from expunge.suites.challenge.compare import compare_contests
 
 FEW = [0.4] * 15
 

@@ -11,7 +11,7 @@ from fake_run import make_run
 
 from expunge.cli import main
 from expunge.cli.console import tell
-from expunge.progress import Live
+from expunge.core.progress import Live
 
 OBEYED = "\x1b]0;title\x07\x1b[31m\x9b2J\u202e\rred\x08"
 

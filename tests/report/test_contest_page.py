@@ -14,10 +14,10 @@ from test_render import EVIL, Page, words
 from expunge.cli.report import report
 from expunge.errors import RunError
 from expunge.report import wording
-from expunge.report.contest import confidences, estimate, leaks, render_contest
-from expunge.report.contest_plots import utility
-from expunge.report.faces import faces
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
+from expunge.suites.challenge.faces import faces
+from expunge.suites.challenge.plots import utility
+from expunge.suites.challenge.report import confidences, estimate, leaks, render_contest
 
 
 def html_of(folder: RunFolder) -> str:

@@ -11,12 +11,12 @@ import pytest
 from fake_run import make_run, record, score
 
 from expunge.cli.console import tell
-from expunge.evidence.model_card import model_card
-from expunge.evidence.verdict import judge
-from expunge.recipe import Verdict
+from expunge.kinds.language.recipe import Verdict
+from expunge.kinds.language.verdict import judge
+from expunge.report.model_card import model_card
 from expunge.report.render import render_report
-from expunge.report.verdict import verdict_words
-from expunge.run_folder import RunFolder
+from expunge.report.verdict_words import verdict_words
+from expunge.runs.folder import RunFolder
 
 WORSE = {"higher_is": "worse", "unit": "share"}
 

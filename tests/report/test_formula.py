@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from fake_run import make_run
 
-from expunge.methods.discovery import make_method
 from expunge.methods.encoder_scrubbing import EncoderScrubbing
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.methods.whos_harry_potter import WhosHarryPotter
 from expunge.report.formula import CHANGING, CHANGING_DIFFERENCE, as_run
 from expunge.report.render import render_report
+from expunge.runs.registry import make_method
 
 
 def whos_harry_potter(**settings: Any) -> dict[str, Any]:

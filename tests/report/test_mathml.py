@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from expunge.methods.discovery import built_in, method_class
 from expunge.report.mathml import ATTRIBUTES, ELEMENTS, set_formulas
+from expunge.runs.registry import built_in, method_class
 
 
 @pytest.mark.parametrize("name", built_in())

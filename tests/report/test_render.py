@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from fake_run import make_run, record
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import RunError
-from expunge.recipe import Recipe
+from expunge.kinds.language.recipe import Recipe
 from expunge.report import render_report
 from expunge.report.render import report_page
 from expunge.report.wording import MISSING
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 EVIL = '<script>alert("x")</script>'
 

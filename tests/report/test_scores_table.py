@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from expunge.measures.score import Score
+from expunge.core.score import Score
 from expunge.report.scores_table import change, rows, worst
 
 

@@ -12,10 +12,10 @@ from fake_run import make_run
 from fake_toxicity import make_toxic_run
 from test_render import Page
 
-from expunge.evidence.model_card import model_card
+from expunge.kinds.language.toxicity.figures import distribution, steps
 from expunge.report import render_report
-from expunge.report.toxicity_figures import distribution, steps
-from expunge.run_folder import RunFolder
+from expunge.report.model_card import model_card
+from expunge.runs.folder import RunFolder
 
 EVIL = '<script>alert("x")</script>'
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from expunge.generator_recipe import GeneratorVerdict
-from expunge.image_recipe import ImageVerdict
-from expunge.recipe import Verdict
+from expunge.kinds.classifier.recipe import ImageVerdict
+from expunge.kinds.generator.recipe import GeneratorVerdict
+from expunge.kinds.language.recipe import Verdict
 from expunge.report import wording
-from expunge.report.verdict import verdict_words
+from expunge.report.verdict_words import verdict_words
 
 NB = "\u00a0"
 

@@ -185,12 +185,18 @@ def _read_all(pipes: Sequence[int]) -> list[str]:
 
 
 def serve() -> None:
-    for module in ("pipeline", "image_pipeline", "evaluation", "suites.taught_book", "cli.console"):
+    for module in (
+        "kinds.language.pipeline",
+        "kinds.classifier.pipeline",
+        "kinds.language.evaluation",
+        "suites.taught_book",
+        "cli.console",
+    ):
         importlib.import_module(f"expunge.{module}")
     models = ("llama.modeling_llama", "resnet.modeling_resnet")
     for module in ("peft", *(f"transformers.models.{name}" for name in models), "rich.progress", "rich.table"):
         importlib.import_module(module)
-    from expunge.preparation.anchor_terms import build_dictionary
+    from expunge.kinds.language.terms.finder import build_dictionary
 
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)  # reads its word lists
     answers = os.fdopen(os.dup(1), "w")

@@ -13,15 +13,15 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from expunge.data.order import Order
-from expunge.data.overlap import refuse_overlap
-from expunge.data.readers import digest_documents, read_documents
-from expunge.data.sets import TextSet, blocks, own_text, token_table
-from expunge.measures.recall import passages
-from expunge.measures.terms import target_terms
-from expunge.preparation.anchor_terms import build_dictionary
-from expunge.recipe import Recipe
-from expunge.run_folder import RunFolder
+from expunge.core.order import Order
+from expunge.data.text.overlap import refuse_overlap
+from expunge.data.text.readers import digest_documents, read_documents
+from expunge.kinds.language.measures.recall import passages
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet, blocks, own_text, token_table
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.terms.measured_terms import target_terms
+from expunge.runs.folder import RunFolder
 
 
 def peak() -> float:

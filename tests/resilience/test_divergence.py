@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fork_server import Commands
 
-from expunge.engine.checkpoint import checkpoints, load_latest
+from expunge.train.checkpoint import checkpoints, load_latest
 from small import SMALL, as_options, contents, leftovers
 
 UNSAFE: list[tuple[str, dict[str, Any], str, str]] = [

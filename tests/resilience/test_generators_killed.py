@@ -73,9 +73,9 @@ def test_at_random_moments(commands: Commands, generators_place: Path, whole_gen
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        ("expunge.engine.phases:save_checkpoint", 2),
-        ("expunge.generator_pipeline:save_generator", 3),
-        ("expunge.preparation.completions:save_completions", 2),
+        ("expunge.train.phases:save_checkpoint", 2),
+        ("expunge.kinds.generator.pipeline:save_generator", 3),
+        ("expunge.kinds.generator.completions:save_completions", 2),
     ],
 )
 def test_at_its_weakest_moments(

@@ -13,15 +13,15 @@ from small import as_options, leftovers, results
 
 PHASES = [
     ("loading the model", "transformers:AutoModelForCausalLM.from_pretrained", 1, signal.SIGTERM),
-    ("elicitation", "expunge.data.elicitation:CausalLM.generate", 1, signal.SIGINT),
-    ("measuring the base model", "expunge.measures.suite:perplexity", 2, signal.SIGTERM),
+    ("elicitation", "expunge.kinds.language.elicitation.asking:CausalLM.generate", 1, signal.SIGINT),
+    ("measuring the base model", "expunge.kinds.language.measures.scores:perplexity", 2, signal.SIGTERM),
     ("reinforcing", "expunge.methods.fine_tune:FineTune.loss", 2, signal.SIGINT),
-    ("labels", "expunge.preparation.labels:combine", 1, signal.SIGTERM),
+    ("labels", "expunge.kinds.language.signals.generic_labels:combine", 1, signal.SIGTERM),
     ("unlearning", "expunge.methods.whos_harry_potter:WhosHarryPotter.loss", 4, signal.SIGINT),
-    ("writing a checkpoint", "expunge.engine.checkpoint:save_file", 1, signal.SIGTERM),
-    ("saving the model", "expunge.pipeline:save_model", 1, signal.SIGINT),
-    ("measuring the unlearned model", "expunge.measures.suite:general_knowledge", 1, signal.SIGTERM),
-    ("writing the report", "expunge.pipeline:render_report", 1, signal.SIGINT),
+    ("writing a checkpoint", "expunge.train.checkpoint:save_file", 1, signal.SIGTERM),
+    ("saving the model", "expunge.kinds.language.pipeline:save_model", 1, signal.SIGINT),
+    ("measuring the unlearned model", "expunge.kinds.language.measures.scores:general_knowledge", 1, signal.SIGTERM),
+    ("writing the report", "expunge.kinds.language.pipeline:render_report", 1, signal.SIGINT),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fork_server import Commands, Whole
 
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 from small import leftovers, results
 
 

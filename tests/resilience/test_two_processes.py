@@ -16,7 +16,7 @@ def test_the_second_is_refused_and_disturbs_nothing(
 ) -> None:
     out = place / "shared"
     # Stopped in the middle of a stage, when what it has written so far lies in a folder aside.
-    on_call = ("expunge.measures.suite:general_knowledge", 1, signal.SIGSTOP)
+    on_call = ("expunge.kinds.language.measures.scores:general_knowledge", 1, signal.SIGSTOP)
     first = commands.start([*command, "--out", "shared"], place, on_call=on_call)
     first.wait_until_stopped()
     events = (out / "events.jsonl").read_bytes()

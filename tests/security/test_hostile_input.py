@@ -20,9 +20,9 @@ from pytest_socket import SocketBlockedError, disable_socket, enable_socket
 
 import expunge
 from expunge.errors import DataError, ExpungeError, RecipeError
-from expunge.preparation.anchors import load_anchors
-from expunge.recipe import load_recipe
-from expunge.run_folder import RunFolder
+from expunge.kinds.language.recipe import load_recipe
+from expunge.kinds.language.terms.anchors import load_anchors
+from expunge.runs.folder import RunFolder
 from small import FORGET, SMALL, contents, write_texts
 
 SCRIPT = "<script>alert(1)</script>"
@@ -176,7 +176,7 @@ def test_a_model_name_that_leads_elsewhere_is_no_id(name: str, tmp_path: Path, m
 
 
 def test_links_in_a_folder_are_not_followed(tmp_path: Path, tiny_model_folder: Path) -> None:
-    from expunge.data.readers import read_documents
+    from expunge.data.text.readers import read_documents
 
     secret = tmp_path / "secret.txt"
     secret.write_text("the key is under the mat")

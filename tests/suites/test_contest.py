@@ -18,13 +18,14 @@ import yaml
 from expunge import cli
 from expunge.cli.suite import print_contest
 from expunge.errors import DivergedError, RecipeError, RunError
-from expunge.image_recipe import ImageRecipe, make_image_recipe
-from expunge.methods.discovery import built_in, method_class
-from expunge.report.contest import contest_page
-from expunge.run_folder import RunFolder
-from expunge.suites import challenge, contest_models
-from expunge.suites.challenge import run_contest
-from expunge.suites.contest_models import INDEPENDENT, RETRAINED, Job, contest_methods, make_model
+from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.runs.folder import RunFolder
+from expunge.runs.registry import built_in, method_class
+from expunge.suites.challenge import models as contest_models
+from expunge.suites.challenge import run as challenge
+from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Job, contest_methods, make_model
+from expunge.suites.challenge.report import contest_page
+from expunge.suites.challenge.run import run_contest
 from small_images import write_class_folders
 
 TWO = {
@@ -310,7 +311,7 @@ def test_as_it_is_typed(
 
 
 def test_every_setting_is_one_of_a_method_that_takes_part() -> None:
-    settings = yaml.safe_load((files("expunge.suites") / contest_models.SETTINGS).read_text(encoding="utf-8"))
+    settings = yaml.safe_load((files("expunge.suites.challenge") / contest_models.SETTINGS).read_text(encoding="utf-8"))
     every = contest_methods("all")  # makes each of them, so no field is unknown
     assert set(settings) <= set(every)
     for name, own in settings.items():

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from expunge.errors import RecipeError, RunError
-from expunge.methods.discovery import method_class
-from expunge.suites.jobs import run_jobs
+from expunge.runs.registry import method_class
+from expunge.suites.challenge.jobs import run_jobs
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
@@ -50,7 +50,7 @@ def test_a_worker_that_is_killed_is_told() -> None:
 
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     code = (
-        "import time\nfrom expunge.suites.jobs import run_jobs\n"
+        "import time\nfrom expunge.suites.challenge.jobs import run_jobs\n"
         "if __name__ == '__main__':\n    list(run_jobs(time.sleep, [600, 600], workers=1))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])

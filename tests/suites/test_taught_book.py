@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from expunge import cli
-from expunge.data.tables import TokenTable
 from expunge.errors import DataError, RunError
-from expunge.measures.perplexity import perplexity
-from expunge.run_folder import RunFolder
+from expunge.kinds.language.measures.perplexity import perplexity
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.runs.folder import RunFolder
 from expunge.suites import taught_book
 from expunge.suites.taught_book import Taught, teach
 from small import SMALL, as_options, contents, leftovers, write_texts

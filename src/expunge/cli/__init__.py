@@ -20,8 +20,8 @@ from expunge.cli.run import run
 from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
+from expunge.core.leaving import leave_now
 from expunge.errors import Explained
-from expunge.leaving import leave_now
 
 app = App(
     name="expunge",
@@ -51,7 +51,7 @@ def main() -> None:
     try:
         code = app()
     except Explained as error:
-        from expunge.characters import clean
+        from expunge.core.safe_text import clean
 
         print(f"expunge: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -59,8 +59,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:  # no permission to list a folder, say, which can be met nearly anywhere
-        from expunge.characters import clean
-        from expunge.storage import unreadable
+        from expunge.core.safe_text import clean
+        from expunge.core.storage import unreadable
 
         print(f"expunge: {clean(str(unreadable(error)))}", file=sys.stderr)
         sys.exit(1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from expunge import storage
-from expunge.characters import clean
-from expunge.measures.score import Which
-from expunge.measures.toxicity.splits import GROUP
-from expunge.run_folder import RunFolder
+from expunge.core import storage
+from expunge.core.safe_text import clean
+from expunge.core.score import Which
+from expunge.kinds.language.toxicity.splits import GROUP
+from expunge.runs.folder import RunFolder
 
 HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
 

@@ -14,10 +14,10 @@ def doctor() -> int:
     import shutil
     from pathlib import Path
 
-    from expunge.engine.precision import Precision
-    from expunge.evidence.record import versions
     from expunge.models.starter import STARTERS
     from expunge.models.wheel import cache_folder
+    from expunge.report.record import versions
+    from expunge.train.precision import Precision
 
     for name, value in versions().items():
         print(f"{name:<14} {value}")

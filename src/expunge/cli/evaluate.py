@@ -53,11 +53,11 @@ def evaluate(
     """
     import json
 
-    from expunge import storage
     from expunge.api import evaluate as evaluate_
     from expunge.cli.console import tell
-    from expunge.progress import Live
-    from expunge.run_folder import RunFolder
+    from expunge.core import storage
+    from expunge.core.progress import Live
+    from expunge.runs.folder import RunFolder
 
     scores = evaluate_(
         target,

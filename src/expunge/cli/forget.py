@@ -52,7 +52,7 @@ def forget(
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
     from expunge.cli.overrides import read_overrides
-    from expunge.progress import Live
+    from expunge.core.progress import Live
 
     fields = read_overrides(options)
     if retain is not None:

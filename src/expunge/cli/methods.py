@@ -17,8 +17,8 @@ def methods(name: str | None = None, /) -> None:
     name:
         A method.
     """
-    from expunge.methods.base import KIND_WORDS
-    from expunge.methods.discovery import built_in, installed, method_class
+    from expunge.runs.method import KIND_WORDS
+    from expunge.runs.registry import built_in, installed, method_class
 
     if name is None:
         known = {each: method_class(each) for each in [*built_in(), *installed()]}

@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import yaml
 
+from expunge.core.settings import Part
 from expunge.errors import RecipeError
-from expunge.parts import Part
-from expunge.recipe import Recipe
+from expunge.kinds.language.recipe import Recipe
 
 SHORT = {
     "prompts": "evaluation.prompts",

@@ -19,9 +19,9 @@ def report(run: Path, /) -> None:
     run:
         A run folder, or the folder of a contest (`expunge suite challenge`).
     """
-    from expunge.report.contest import is_contest, render_contest
     from expunge.report.render import render_report
-    from expunge.run_folder import RunFolder
+    from expunge.runs.folder import RunFolder
+    from expunge.suites.challenge.report import is_contest, render_contest
 
     render = render_contest if is_contest(run) else render_report
     print(render(RunFolder(run).require()))

@@ -37,8 +37,8 @@ def run(
     from expunge.api import run as run_
     from expunge.cli.console import tell
     from expunge.cli.overrides import read_overrides
-    from expunge.progress import Live
-    from expunge.recipe_file import read_recipe, recipe_kind
+    from expunge.core.progress import Live
+    from expunge.kinds.recipe_file import read_recipe, recipe_kind
 
     loaded = read_recipe(recipe, read_overrides(options, recipe_kind(recipe)))
     return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

@@ -57,10 +57,10 @@ def suite(
         The contest's folder.
     """
     from expunge.cli.overrides import read_overrides
-    from expunge.image_recipe import ImageRecipe, make_image_recipe
-    from expunge.progress import Live
-    from expunge.suites.challenge import run_contest
-    from expunge.suites.contest_models import contest_methods
+    from expunge.core.progress import Live
+    from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+    from expunge.suites.challenge.models import contest_methods
+    from expunge.suites.challenge.run import run_contest
 
     content = {
         "data": data,

@@ -42,7 +42,7 @@ def teach(
     seed:
         Seed of the order of reading.
     """
-    from expunge.progress import Live
+    from expunge.core.progress import Live
     from expunge.suites.taught_book import teach as teach_
 
     made = teach_(

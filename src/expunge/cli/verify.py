@@ -21,8 +21,8 @@ def verify(run: Path, /) -> int:
     run:
         A run folder.
     """
-    from expunge.evidence.verify import verify_run
-    from expunge.run_folder import RunFolder
+    from expunge.report.verify import verify_run
+    from expunge.runs.folder import RunFolder
 
     findings = verify_run(RunFolder(run).require())
     for finding in findings:

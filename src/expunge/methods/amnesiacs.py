@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.divergences import divergence
-from expunge.tasks.layers import first_layer, head, reset
-from expunge.tasks.phase import Phase, cosine
+from expunge.ops.divergences import divergence
+from expunge.ops.layers import first_layer, head, reset
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase, cosine
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch
 
 
 def distillation(teacher_logits: Tensor, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -8,14 +8,14 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.divergences import divergence
-from expunge.tasks.layers import reset
-from expunge.tasks.phase import Phase
+from expunge.ops.divergences import divergence
+from expunge.ops.layers import reset
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch
 
 
 class BadTeacher(Method):

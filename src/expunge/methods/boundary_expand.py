@@ -10,12 +10,12 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import head, reset
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import head, reset
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class BoundaryExpand(Method):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import frozen, tail
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import frozen, tail
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class CfK(Method):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from expunge.engine.generator_work import GeneratorWork
-    from expunge.tasks.image_to_image import CorruptedBatch
+    from expunge.kinds.generator.session import GeneratorWork
+    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class Decoupling(Method):

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 class DPO(Method):

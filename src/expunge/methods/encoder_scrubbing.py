@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import NonNegativeFloat
 
+from expunge.kinds.generator.picture_noise import NoiseKind
 from expunge.methods.encoder_training import FeatureTraining
-from expunge.tasks.losses import Distance
-from expunge.tasks.picture_noise import NoiseKind
+from expunge.ops.feature_losses import Distance
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from expunge.engine.generator_work import GeneratorWork
-    from expunge.tasks.image_to_image import CorruptedBatch
+    from expunge.kinds.generator.session import GeneratorWork
+    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class EncoderScrubbing(FeatureTraining):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.losses import DISTANCES, Distance, over_maps
+from expunge.ops.feature_losses import DISTANCES, Distance, over_maps
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from expunge.engine.generator_work import GeneratorWork
-    from expunge.tasks.image_classifier import Pictures
-    from expunge.tasks.image_to_image import CorruptedBatch
+    from expunge.kinds.classifier.task import Pictures
+    from expunge.kinds.generator.session import GeneratorWork
+    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class EncoderTraining(Method):

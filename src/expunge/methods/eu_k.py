@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import frozen, reset, tail
-from expunge.tasks.phase import again
+from expunge.ops.layers import frozen, reset, tail
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import again
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class EuK(Method):

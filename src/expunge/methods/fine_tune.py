@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 class FineTune(Method):

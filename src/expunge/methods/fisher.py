@@ -8,11 +8,11 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import head
+from expunge.ops.layers import head
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 SMALLEST_INFORMATION = 1e-8
 "keeps the variance of a weight that no output depends on finite before it is bounded"

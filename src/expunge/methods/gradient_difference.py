@@ -8,8 +8,8 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 LEAST_NLL = 1e-6
 "nats added to what a token costs, so that log(1 - p) of one known for certain is a number"

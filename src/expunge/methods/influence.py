@@ -9,11 +9,11 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch, Pictures
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
 
 class Influence(Method):

@@ -9,8 +9,8 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 def jensen_shannon(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import head, leaves
-from expunge.tasks.masks import smallest
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import head, leaves
+from expunge.ops.masks import smallest
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import Pictures
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import Pictures
 
 
 class Kookmin(Method):

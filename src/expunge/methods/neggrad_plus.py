@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 class NeggradPlus(Method):

@@ -12,8 +12,8 @@ from expunge.methods.encoder_training import FeatureTraining
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from expunge.engine.generator_work import GeneratorWork
-    from expunge.tasks.image_to_image import CorruptedBatch
+    from expunge.kinds.generator.session import GeneratorWork
+    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class RandomEncoder(FeatureTraining):

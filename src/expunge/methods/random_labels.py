@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.phase import Phase
-from expunge.tasks.relabelling import wrong_labels
+from expunge.kinds.classifier.relabelling import wrong_labels
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class RandomLabels(Method):

@@ -8,13 +8,13 @@ import torch
 from pydantic import NonNegativeFloat
 
 from expunge.methods.encoder_training import WholeTraining
-from expunge.tasks.losses import squared
+from expunge.ops.feature_losses import squared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from expunge.engine.generator_work import GeneratorWork
-    from expunge.tasks.image_to_image import CorruptedBatch
+    from expunge.kinds.generator.session import GeneratorWork
+    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class RetainLabel(WholeTraining):

@@ -9,9 +9,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from expunge.errors import ModelError
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import LayeredTask, Loss, Step
-from expunge.tasks.names import is_named, layer_of
+from expunge.ops.names import is_named, layer_of
+from expunge.runs.method import Method, Needs
+from expunge.train.step import LayeredTask, Loss, Step
 
 
 class RMU(Method):

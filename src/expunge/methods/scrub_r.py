@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from expunge.errors import DataError
-from expunge.methods.base import Needs
 from expunge.methods.scrub import Scrub
+from expunge.runs.method import Needs
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class ScrubR(Scrub):

@@ -8,13 +8,13 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import first_layer
-from expunge.tasks.phase import Phase, cosine
+from expunge.ops.layers import first_layer
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase, cosine
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch
 
 
 class Seif(Method):

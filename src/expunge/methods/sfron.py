@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.phase import Phase
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch, Pictures
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
 TINY = 1e-15
 "keeps quotients of two zeros at 1, as in the authors' code"

@@ -10,12 +10,12 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import head, reset
-from expunge.tasks.phase import again
+from expunge.ops.layers import head, reset
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import again
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class ShrinkPerturb(Method):

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.methods.base import Method, Needs
+from expunge.runs.method import Method, Needs
 
 
 class Sisa(Method):

@@ -10,11 +10,11 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor
 
 from expunge.errors import RecipeError
-from expunge.methods.base import Method, Needs
-from expunge.methods.discovery import make_method
+from expunge.runs.method import Method, Needs
+from expunge.runs.registry import make_method
 
 if TYPE_CHECKING:
-    from expunge.engine.language_work import LanguageWork
+    from expunge.kinds.language.session import LanguageWork
 
 Weights = dict[str, Tensor]
 

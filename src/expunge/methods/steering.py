@@ -9,15 +9,15 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from expunge.errors import ModelError, RecipeError
-from expunge.methods.base import Method, Needs
-from expunge.tasks.names import is_named
+from expunge.ops.names import is_named
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from expunge.engine.language_work import LanguageWork
-    from expunge.tasks.base import LayeredTask
-    from expunge.tasks.structure import Writer
+    from expunge.kinds.language.layers.structure import Writer
+    from expunge.kinds.language.session import LanguageWork
+    from expunge.train.step import LayeredTask
 
 NEWTON = 30
 "rounds in which a probe is fitted"

@@ -9,12 +9,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import head, leaves, reset
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import head, leaves, reset
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 
 class Sun(Method):

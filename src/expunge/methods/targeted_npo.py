@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 class TargetedNPO(Method):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
 from expunge.methods.fine_tune import FineTune
+from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from expunge.engine.language_work import LanguageWork
+    from expunge.kinds.language.session import LanguageWork
 
 Weights = dict[str, Tensor]
 

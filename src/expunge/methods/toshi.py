@@ -10,12 +10,12 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from expunge.errors import DataError
-from expunge.methods.base import Method, Needs
-from expunge.tasks.layers import leaves
-from expunge.tasks.phase import Phase, cosine
+from expunge.ops.layers import leaves
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase, cosine
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
+    from expunge.kinds.classifier.session import Work
 
 TRANSPOSED_SHARE = 246 / 512
 "of the contest's models"

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.phase import Phase
-from expunge.tasks.relabelling import substituted
+from expunge.kinds.classifier.relabelling import substituted
+from expunge.runs.method import Method, Needs
+from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
-    from expunge.engine.work import Work
-    from expunge.tasks.image_classifier import ImageBatch, Pictures
+    from expunge.kinds.classifier.session import Work
+    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
 
 class Unsir(Method):

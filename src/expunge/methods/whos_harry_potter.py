@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
-from expunge.methods.base import Method, Needs
-from expunge.tasks.base import Loss, Step
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
 
 
 class WhosHarryPotter(Method):
@@ -23,8 +23,8 @@ class WhosHarryPotter(Method):
     $$L = -\frac{1}{|F|} \sum_t \log p_\theta(\mathrm{label}_t \mid x_{<t})
           \; [\, + \, w \, \frac{1}{|R|} \sum_R -\log p_\theta(y \mid x)]$$
 
-    Labels are made once, before training (`expunge.preparation.labels`), so a step is ordinary fine-tuning with one
-    forward pass. The retain term is not in the paper; `retain_weight` 0 is the paper's loss.
+    Labels are made once, before training (`expunge.kinds.language.signals.generic_labels`), so a step is ordinary
+    fine-tuning with one forward pass. The retain term is not in the paper; `retain_weight` 0 is the paper's loss.
     """
 
     alpha: NonNegativeFloat = 5.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expunge import storage
+from expunge.core import storage
 
 READ_BY_TRANSFORMERS = {".safetensors", ".json", ".jinja", ".model", ".txt", ".md"}
 "endings of the files that `from_pretrained` reads, and of the card"

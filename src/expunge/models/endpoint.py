@@ -11,8 +11,8 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from expunge.data.text.thinking import without_thinking
 from expunge.errors import ExpungeError, RecipeError
-from expunge.thinking import without_thinking
 
 KEY = "OPENAI_API_KEY"
 "environment variable that holds the key, where an endpoint wants one"

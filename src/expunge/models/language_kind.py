@@ -12,7 +12,7 @@ import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import ModelError
 from expunge.models.quantised import check_quantised
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import ExpungeError, ModelError, nearest
 from expunge.models import unusable
 from expunge.models.digest import digest_model

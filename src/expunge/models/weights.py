@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import ModelError
 
 LFS = b"version https://git-lfs.github.com/spec/"

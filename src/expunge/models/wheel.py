@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import ModelError
 
 ELSEWHERE = (

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge import storage
-from expunge.characters import clean
+from expunge.core import storage
+from expunge.core.safe_text import clean
+from expunge.core.score import Score
 from expunge.errors import RunError
-from expunge.measures.score import Score
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents, read_contents
 from expunge.report.page import render_page
 from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, change, rows, score_text
-from expunge.report.verdict import verdict_words
-from expunge.run_folder import RunFolder
+from expunge.report.verdict_words import verdict_words
+from expunge.runs.folder import RunFolder
 
 SAME_EXAMPLES = ("forget", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
 "fields of the recipe that decide which examples are measured"

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from expunge import storage
-from expunge.measures.score import Score
+from expunge.core import storage
+from expunge.core.score import Score
 from expunge.report import wording
-from expunge.run_folder import RunFolder
+from expunge.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

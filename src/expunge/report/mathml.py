@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from latex2mathml.converter import convert_to_element
 from markupsafe import Markup, escape
 
-from expunge.characters import clean
+from expunge.core.safe_text import clean
 
 ELEMENTS = re.compile(
     "math|m(row|i|n|o|s|text|space|frac|sqrt|root|sub|sup|subsup|under|over|underover|table|tr|td|style|padded|phantom|"

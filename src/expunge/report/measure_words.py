@@ -5,7 +5,8 @@ Whoever adds a measure adds a line here; without one it still appears, under its
 
 from __future__ import annotations
 
-from expunge.report import secret_words, toxicity_wording
+from expunge.kinds.language.report import secret_words
+from expunge.kinds.language.toxicity import wording as toxicity_wording
 from expunge.report.words import Measure
 
 MEASURES = {

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from expunge.characters import clean
+from expunge.core.safe_text import clean
 from expunge.report import numbers, wording
 
 TEMPLATES = Path(__file__).parent / "templates"

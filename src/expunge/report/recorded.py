@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from expunge import storage
-from expunge.run_folder import RunFolder
+from expunge.core import storage
+from expunge.runs.folder import RunFolder
 
 
 def changed_since(folder: RunFolder, record: Mapping[str, Any] | None) -> list[str] | None:

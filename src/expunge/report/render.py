@@ -10,20 +10,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge import storage
+from expunge.core import storage
 from expunge.errors import RunError
+from expunge.kinds.classifier.report.sections import classifier_parts
+from expunge.kinds.generator.report import generator_parts
+from expunge.kinds.language.report.sections import language_parts
 from expunge.report import figures, numbers, wording
-from expunge.report.classifier import classifier_parts
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
-from expunge.report.generator import generator_parts
-from expunge.report.language import language_parts
 from expunge.report.mathml import set_formulas
 from expunge.report.page import render_page
 from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, gaps, rows, without_details
-from expunge.report.verdict import verdict_words
-from expunge.run_folder import RunFolder
+from expunge.report.verdict_words import verdict_words
+from expunge.runs.folder import RunFolder
 
 
 def render_report(folder: RunFolder) -> Path:

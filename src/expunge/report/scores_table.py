@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.measures.score import Score
+from expunge.core.score import Score
+from expunge.kinds.language.toxicity.splits import GROUP, IDENTITY
 from expunge.measures.statistics import paired_interval, paired_share_interval
-from expunge.measures.toxicity.splits import GROUP, IDENTITY
 from expunge.report import numbers, wording
 
 MOST_NATS = 700.0

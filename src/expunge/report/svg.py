@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from expunge.characters import clean
+from expunge.core.safe_text import clean
 
 INK, MUTED, GRID, PAPER = "#1b1d21", "#5f646d", "#dadde2", "#fefefe"
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7"

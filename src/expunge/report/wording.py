@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from expunge.measures.toxicity.splits import GROUP
+from expunge.kinds.language.toxicity.splits import GROUP
 from expunge.report.check_words import CHECKS
 from expunge.report.measure_words import MEASURES
 from expunge.report.words import Check, Family, Measure

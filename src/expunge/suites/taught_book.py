@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge import storage
-from expunge.data.blocks import Block, iterate_blocks
-from expunge.data.readers import digest_documents, read_documents
-from expunge.data.sets import true_labels
-from expunge.data.tables import TableWriter, TokenTable
-from expunge.engine.interruption import interruptible
-from expunge.engine.loop import train
-from expunge.engine.precision import Precision
+from expunge.core import storage
+from expunge.core.interruption import interruptible
+from expunge.core.progress import Silent
+from expunge.data.text.readers import digest_documents, read_documents
 from expunge.errors import DataError, RunError
-from expunge.evidence.cost import training_cost
+from expunge.kinds.language.blocks import Block, iterate_blocks
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.saving import save_model
+from expunge.kinds.language.sets import true_labels
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.fine_tune import FineTune
-from expunge.models.lazy import LazyModel
-from expunge.models.saving import save_model
 from expunge.models.source import ModelSource, find_model
-from expunge.progress import Silent
-from expunge.recipe import Training
-from expunge.run_folder import RunFolder
+from expunge.report.cost import training_cost
+from expunge.runs.folder import RunFolder
+from expunge.train.loop import train
+from expunge.train.precision import Precision
 
 BATCH = 2
 "blocks in a step: many small steps teach by heart sooner than few large ones"

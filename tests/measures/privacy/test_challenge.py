@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from expunge.errors import DataError
-from expunge.measures.privacy.challenge import (
-    Challenge,
-    challenge,
-    default_bins,
-    epsilons,
-    forgetting_quality,
-    points,
-)
+from expunge.measures.privacy.challenge import Challenge, challenge, default_bins, epsilons, forgetting_quality, points
 from expunge.measures.privacy.resampling import halves
 
 

@@ -10,9 +10,9 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from expunge.engine.generator_work import GeneratorWork
-from expunge.models.generator_model import NEW, new_generator
-from expunge.tasks.corruption import Corruption
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.model import NEW, new_generator
+from expunge.kinds.generator.session import GeneratorWork
 from generator_transcription import Handed, moved
 from small_generators import generator_work
 
@@ -85,7 +85,7 @@ def test_a_small_map_that_is_wrong_counts_as_much_as_a_large_one(work: Generator
     assert call["pictures"] is not None
     first = work.task.maps(work.task.batch_features(batches(work, call)[0]), 16)
     whole = torch.cat(first, 1)
-    from expunge.methods.discovery import make_method
+    from expunge.runs.registry import make_method
 
     found = {}
     for maps in ("alike", "by_size"):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.engine import generator_work as engine
-from expunge.engine.generator_work import GeneratorWork
-from expunge.tasks.losses import EASE, euclidean
+from expunge.kinds.generator import session as engine
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.ops.feature_losses import EASE, euclidean
 from generator_transcription import (
     Handed,
     batch_noise,

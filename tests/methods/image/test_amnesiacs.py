@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from expunge.methods.amnesiacs import Amnesiacs, distillation
-from expunge.tasks.layers import first_layer, head, reset
+from expunge.ops.layers import first_layer, head, reset
 from image_transcription import double_work, inputs, log_softmax, logits, numbers, twin
 
 

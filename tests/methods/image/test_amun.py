@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.kinds.classifier.task import Pictures
 from expunge.methods.amun import Amun
-from expunge.tasks.image_classifier import Pictures
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.methods.bad_teacher import BadTeacher
-from expunge.tasks.layers import reset
+from expunge.ops.layers import reset
 from softmax_regression import ALL, Sheet, features, log_softmax, regression_work, weights_of
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.methods.fisher import Fisher
-from expunge.tasks.layers import head
+from expunge.ops.layers import head
 from image_transcription import double_work, gradient, inputs, logits, numbers, twin
 
 

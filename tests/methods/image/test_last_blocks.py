@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from expunge.errors import ModelError, RecipeError
+from expunge.kinds.classifier.task import ImageClassifier
 from expunge.methods.cf_k import CfK
 from expunge.methods.eu_k import EuK
 from expunge.methods.retrain import Retrain
-from expunge.tasks.image_classifier import ImageClassifier
-from expunge.tasks.layers import frozen, reset, tail
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import frozen, reset, tail
+from expunge.train.phase import Phase
 from small_images import pictures, small_work, tiny_resnet, tiny_vit
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expunge.engine.classifier import unlearn
+from expunge.kinds.classifier.training import unlearn
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.methods.neggrad_plus import NeggradPlus
-from expunge.tasks.phase import Phase
+from expunge.train.phase import Phase
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 
 PHASE = Phase(name="training", epochs=3, learning_rate=0.05, weight_decay=1e-3, batch_size=ALL)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.kinds.classifier.relabelling import substituted, wrong_labels
 from expunge.methods.random_labels import RandomLabels
-from expunge.tasks.relabelling import substituted, wrong_labels
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.engine.work import Work
+from expunge.kinds.classifier.relabelling import wrong_labels
+from expunge.kinds.classifier.session import Work
 from expunge.methods.random_labels import RandomLabels
 from expunge.methods.salun import Salun, salient
-from expunge.tasks.relabelling import wrong_labels
 from small_images import small_work, tiny_resnet
 from softmax_regression import ALL, Sheet, features, one_hot, regression_work, weights_of
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.engine.work import Work
 from expunge.errors import DataError
+from expunge.kinds.classifier.session import Work
 from expunge.methods.scrub import Scrub
 from expunge.methods.scrub_r import ScrubR, expected_error
 from small_images import small_work, tiny_resnet

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from expunge.kinds.classifier.task import Pictures
 from expunge.methods.seif import Seif
-from expunge.tasks.image_classifier import Pictures
 from image_transcription import double_work, frozen_state, inputs, logits, numbers, twin
 
 FIRST = "resnet.embedder.embedder.convolution.weight"

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from expunge.errors import RecipeError
 from expunge.methods.shrink_perturb import ShrinkPerturb, spread
-from expunge.tasks.layers import reset
-from expunge.tasks.phase import Phase
+from expunge.ops.layers import reset
+from expunge.train.phase import Phase
 from image_transcription import double_work, frozen_state, inputs, logits, numbers, twin
 
 FITTING = Phase(name="fit", epochs=4, learning_rate=0.01, optimizer="adam", weight_decay=0.01, batch_size=64)

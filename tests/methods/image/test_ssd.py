@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from expunge.engine.work import Work
+from expunge.kinds.classifier.session import Work
 from expunge.methods.ssd import SSD, adaptive_alpha, damping
 from image_transcription import double_work, gradient, inputs, logits, numbers, twin
 

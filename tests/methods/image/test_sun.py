@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from expunge.methods.sun import Sun, parts
-from expunge.tasks.layers import head, reset
+from expunge.ops.layers import head, reset
 from image_transcription import double_work, inputs, logits, numbers, twin
 from small_images import tiny_resnet, tiny_vit
 

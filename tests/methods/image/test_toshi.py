@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from expunge.errors import DataError
+from expunge.kinds.classifier.task import Pictures
 from expunge.methods.toshi import Toshi, guessed, transpose
-from expunge.tasks.image_classifier import Pictures
 from image_transcription import double_work, frozen_state, inputs, logits, numbers, twin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from expunge.data.order import random_seed
+from expunge.core.order import random_seed
 
 
 def order(n: int, size: int, *, seed: int, stream: str, epoch: int) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from expunge.data.images.image_set import ImageSet
 from expunge.data.images.listing import some
 from expunge.data.images.path_rows import PATH_COLUMNS
 from expunge.data.images.table import read_csv, typed
-from expunge.data.text_files import read_text_file
+from expunge.data.text.text_files import read_text_file
 from expunge.errors import DataError, nearest
 
 ENDINGS = (".csv", ".txt")

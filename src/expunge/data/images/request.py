@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from expunge.core.order import random_seed
 from expunge.data.images.forget_list import ENDINGS, listed
 from expunge.data.images.image_set import ImageSet
 from expunge.data.images.listing import some
 from expunge.data.images.query import matching
 from expunge.data.images.table import missing_column, typed
-from expunge.data.order import random_seed
 from expunge.errors import DataError, nearest
 
 FORMS = (

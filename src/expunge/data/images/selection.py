@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from expunge.core.order import random_seed
 from expunge.data.images.duplicates import exact_copies, near_copies
 from expunge.data.images.image_set import ImageSet
 from expunge.data.images.listing import some
 from expunge.data.images.query import matching
 from expunge.data.images.request import askable, select
-from expunge.data.order import random_seed
 from expunge.errors import DataError
 
 __all__ = ["Split", "select", "split"]

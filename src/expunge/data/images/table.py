@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from expunge.data.delimited import read_delimited
-from expunge.data.text_files import bad_utf8, open_file
+from expunge.data.text.delimited import read_delimited
+from expunge.data.text.text_files import bad_utf8, open_file
 from expunge.errors import DataError, nearest
 
 MAX_TEXT = 500

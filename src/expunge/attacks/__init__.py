@@ -1,1 +1,0 @@
-"""Attacks: measures that first try to bring the forgotten back."""

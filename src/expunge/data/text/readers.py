@@ -1,0 +1,110 @@
+"""Reading a target, whatever it is, as a stream of documents."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from expunge.data.text.document import Document, digest_documents
+from expunge.data.text.file_kinds import CODE, Form, ending, refused_by_name
+from expunge.data.text.markup import read_html, read_mail, read_subtitles
+from expunge.data.text.notes import Notes
+from expunge.data.text.row_files import read_json, read_table, read_yaml
+from expunge.data.text.rows import read_arrow, read_dataset, read_json_lines, read_parquet
+from expunge.data.text.targets import classify_target, list_files, looks_like_path, nothing_to_read
+from expunge.data.text.text_files import CHUNK, kind_of_file, open_file, read_text_file, refuse_binary
+from expunge.errors import DataError
+
+__all__ = ["Document", "classify_target", "digest_documents", "looks_like_path", "read_documents"]
+
+_READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
+    "text": lambda path, notes: read_text_file(path),
+    "json lines": read_json_lines,
+    "json": read_json,
+    "yaml": read_yaml,
+    "table": read_table,
+    "html": read_html,
+    "subtitles": read_subtitles,
+    "mail": read_mail,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+}
+"how a file is read, by what it holds"
+
+
+def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -> Iterator[Document]:
+    """The documents of a target, one after another; of text, JSON lines and Parquet memory does not grow with the length.
+
+    A target is a file, a folder of files (sorted; what is left out is logged with the reason), or a Hugging Face data set.
+    A file is plain text, rows (JSON, YAML, CSV, Parquet, Arrow) as `row_forms.row_documents` reads them, a web page,
+    subtitles or mail, by its ending and by what stands in it (`file_kinds.file_kind`).
+
+    Args:
+        notes: collects what a reader of the scores must know of how it was read.
+
+    Raises:
+        DataError: whatever cannot be read, with the file, the line and the next step.
+    """
+    target = os.fspath(target)
+    kind = classify_target(target, may_be_topic=False)
+    if kind == "topic":
+        raise nothing_to_read(target)
+    found, notes = False, Notes() if notes is None else notes
+    path = Path(target).expanduser()
+    for document in read_dataset(target, notes) if kind == "dataset" else _read_path(path, notes):
+        found = True
+        yield document
+    if not found:
+        raise DataError(
+            f"{target} is empty",
+            seen="; ".join(notes.lines()) or "no text but white space",
+            next_step="name a file or folder with text in it",
+        )
+
+
+def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
+    if not path.is_dir():
+        yield from _read_file(path, notes)
+        return
+    files, skipped = list_files(path)
+    for entry in skipped:
+        _log_once(
+            logging.INFO if entry.reason == "hidden" else logging.WARNING, f"not read: {entry.path}: {entry.reason}"
+        )
+    for file in files:
+        yield from _read_file(file, notes)
+
+
+def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
+    known = ending(path.name)
+    if known in (".parquet", ".pq", ".arrow", ".feather"):
+        yield from _READERS["parquet" if known in (".parquet", ".pq") else "arrow"](path, notes)
+        return
+    with open_file(path) as file:
+        head = file.read(CHUNK)
+    kind = refused_by_name(path.name)
+    if kind is None:
+        refuse_binary(path, head)
+        kind = kind_of_file(path, head)
+    if kind.form is None:
+        step = (kind.next_step or "").replace("FILE.txt", f"{path.stem}.txt").replace(f"FILE{known}", path.name)
+        raise DataError(
+            f"{path} is not read as text",
+            seen=kind.reason,
+            allowed="plain text, JSON lines, JSON, CSV, HTML, Parquet and others (docs/inputs.md)",
+            next_step=step.replace("FILE", path.name),
+        )
+    if kind.reason is not None:
+        notes.file(f"{kind.reason}, whatever its ending says: read as that", path)
+    elif known in CODE:
+        notes.file("source code, read as it stands", path)
+    yield from _READERS[kind.form](path, notes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _log_once(level: int, message: str) -> None:
+    # A target is read several times in a run; what was left out is worth saying once.
+    logging.getLogger(__name__).log(level, message)

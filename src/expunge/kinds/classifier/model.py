@@ -1,0 +1,176 @@
+"""Image classifiers: from a folder or the hub, or new with random weights; saved as `from_pretrained` reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel, ResNetConfig
+from transformers.utils import logging
+
+from expunge.core import storage
+from expunge.data.images.class_order import misplaced
+from expunge.errors import ModelError
+from expunge.kinds.classifier.task import ImageClassifier
+from expunge.models.source import ModelSource
+from expunge.train.precision import found_device
+
+NEW = {
+    # ResNet-18 with a quarter of the usual width: 0.7 million weights
+    "resnet18-small": {
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 64, 128],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+    "resnet18": {
+        "embedding_size": 64,
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
+}
+"models that are trained here from random weights, by name"
+
+
+def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
+    """A ResNet with random weights that depend on `seed` alone, on the device that is found.
+
+    Args:
+        name: one of `NEW`.
+        classes: names of the classes.
+    """
+    labels = dict(enumerate(classes))
+    config = ResNetConfig(
+        num_channels=3, id2label=labels, label2id={label: number for number, label in labels.items()}, **NEW[name]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForImageClassification.from_config(config)
+    return ImageClassifier(model.eval().to(found_device()))
+
+
+def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
+    """Load a classifier whose classes are those of the data, in their order, and which takes pictures of `size`.
+
+    It is put on the device that is found.
+
+    Raises:
+        ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
+    """
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+        model, info = AutoModelForImageClassification.from_pretrained(
+            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except Exception as error:  # transformers and safetensors raise nearly anything
+        raise ModelError(
+            f"{source.name} cannot be loaded as an image classifier",
+            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            allowed="a folder or hub id that AutoModelForImageClassification reads; new ones: " + ", ".join(NEW),
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source.name} lacks weights of an image classifier", seen=", ".join(missing[:3]), allowed="a trained one"
+        )
+    if config.num_labels != len(classes):
+        raise ModelError(
+            f"{source.name} tells {config.num_labels} classes apart, the data has {len(classes)}",
+            seen=", ".join(map(str, list(config.id2label.values())[:5])),
+            allowed=", ".join(classes[:5]) + (" …" if len(classes) > 5 else ""),
+            next_step="give the data that the model was trained on, with --images.label naming its column of classes",
+        )
+    names = class_names(source.folder)
+    if names is not None and misplaced(classes, names):
+        raise ModelError(
+            f"{source.name} has the classes in another order", seen=", ".join(names), allowed=", ".join(classes)
+        )
+    task = ImageClassifier(model.eval().to(found_device()), *normalisation(source.folder))
+    try:
+        with torch.no_grad():
+            task.logits_of(torch.zeros(1, 3, size, size, dtype=task.dtype, device=task.device))
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{source.name} does not take colour pictures of {size} x {size} pixels",
+            seen=str(error).strip().splitlines()[0],
+            allowed=f"{getattr(config, 'num_channels', 3)} channels, image_size {getattr(config, 'image_size', 'any')}",
+            next_step="give the size that the model was trained with: --images.size PIXELS",
+        ) from error
+    return task
+
+
+def class_names(folder: Path) -> tuple[str, ...] | None:
+    """What a saved model calls its classes, in its order; None where it names none (`LABEL_0`, ...)."""
+    found = storage.read_json(folder / "config.json").get("id2label") or {}
+    names = tuple(str(found[key]) for key in sorted(found, key=int))
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
+
+
+def class_count(folder: Path) -> int:
+    """How many classes a saved model has; 2 where its configuration does not say, as transformers reads it."""
+    content = storage.read_json(folder / "config.json")
+    return len(content.get("id2label") or {}) or int(content.get("num_labels") or 2)
+
+
+def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) of each colour channel that a saved model wants, from its preprocessor; 0.5 each where it says nothing."""
+    path = folder / "preprocessor_config.json"
+    content: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{path} is not valid JSON", seen=error) from error
+    if content.get("do_normalize") is False:
+        return (0.0,) * 3, (1.0,) * 3
+    mean, std = content.get("image_mean", [0.5] * 3), content.get("image_std", [0.5] * 3)
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def side(folder: Path) -> int | None:
+    """Height and width in pixels that a saved model wants, where its preprocessor or its configuration says so."""
+    path = folder / "preprocessor_config.json"
+    content = storage.read_json(path) if path.is_file() else {}
+    cropped = content.get("crop_size") if content.get("do_center_crop") else None
+    size = cropped or content.get("size") or storage.read_json(folder / "config.json").get("image_size")
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge")
+    return int(size) if isinstance(size, int) and size > 0 else None
+
+
+def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
+    """Write `folder` whole or not at all: safetensors, config, and a preprocessor that says size and normalisation."""
+    model = task.model
+    assert isinstance(model, PreTrainedModel)
+    with storage.folder_aside(folder) as aside:
+        logging.disable_progress_bar()
+        try:
+            model.save_pretrained(aside)
+        finally:
+            logging.enable_progress_bar()
+        write_preprocessor(aside, size, task.mean, task.std)
+
+
+def write_preprocessor(folder: Path, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """`preprocessor_config.json`, as transformers' image processors read it."""
+    storage.write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_processor_type": "ViTImageProcessor",
+            "do_resize": True,
+            "size": {"height": size, "width": size},
+            "resample": 2,
+            "do_rescale": True,
+            "rescale_factor": 1 / 255,
+            "do_normalize": True,
+            "image_mean": list(mean),
+            "image_std": list(std),
+        },
+    )

@@ -1,0 +1,133 @@
+"""The pictures of a run: read, and parted into what is kept, forgotten, and held back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expunge.data.images.class_order import ClassOrder, class_order, reordered
+from expunge.data.images.image_set import ImageSet
+from expunge.data.images.listing import some
+from expunge.data.images.reading import read_images
+from expunge.data.images.selection import Split, split
+from expunge.errors import DataError
+from expunge.kinds.classifier.recipe import ImageRecipe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageParts:
+    """The four parts of the data (retain, forget, validation, test), with what there is to say about them."""
+
+    parts: dict[str, ImageSet]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    other_order: tuple[int, ...] | None = None
+    """for each class the place that it would have in another order, which a model without names may have; None: there is
+    no other"""
+
+    @property
+    def size(self) -> int:
+        """Height and width of every picture in pixels."""
+        return int(self.parts["retain"].pixels.shape[1])
+
+    def digests(self) -> dict[str, str]:
+        return {f"{name} set": part.digest() for name, part in self.parts.items()}
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        return {
+            name: {"pictures": len(part), "classes": len(set(part.labels.tolist()))}
+            for name, part in self.parts.items()
+        }
+
+
+def read_image_parts(
+    recipe: ImageRecipe,
+    size: int,
+    names: Sequence[str] | None = None,
+    trained: Collection[str] | None = None,
+    count: int | None = None,
+) -> ImageParts:
+    """Read and part the pictures that the recipe names.
+
+    Args:
+        size: height and width to bring them to.
+        names: what the model calls its classes, in its order, where it names them.
+        trained: ids of the training part, where the model tells; all others are held back.
+        count: how many classes the model has; None of a model that is trained here.
+
+    Raises:
+        DataError: as `read_images` and `split` have it; test data with other classes than the training data; classes
+            of which the model knows only some; nothing to measure on.
+    """
+    settings = recipe.images
+    images = read_images(
+        recipe.data,
+        size=size,
+        label=settings.label,
+        limit=settings.limit,
+        bins=settings.bins,
+        skip_unreadable=settings.skip_unreadable,
+    )
+    if not images.labelled:
+        raise DataError(
+            f"the pictures of {recipe.data} have no labels, and a classifier learns from them",
+            allowed="class folders, or a column of labels",
+            next_step="name the column: --images.label COLUMN",
+        )
+    order = class_order(images.classes, names, count, images.source)
+    notes = [order.note] if order is not None and order.note is not None else []
+    other = None if order is None else order.swap()
+    images = images if order is None else reordered(images, order)
+    apart = recipe.test_data is not None
+    parts: Split = split(
+        images,
+        recipe.forget,
+        validation=settings.validation,
+        test=0.0 if apart else settings.test,
+        seed=recipe.seed,
+        only_train=settings.only_train,
+        trained=None if trained is None else _rows(images, trained),
+    )
+    named = {"retain": parts.retain, "forget": parts.forget, "validation": parts.validation, "test": parts.test}
+    notes = [*images.notes, *notes, *parts.notes]
+    if recipe.test_data is not None:
+        test = read_images(
+            recipe.test_data,
+            size=size,
+            label=settings.label,
+            bins=settings.bins,
+            skip_unreadable=settings.skip_unreadable,
+        )
+        notes += test.notes
+        if set(test.classes) <= set(images.classes):
+            places = tuple(map(images.classes.index, test.classes))
+            test = reordered(test, ClassOrder(images.classes, places))
+        else:
+            raise DataError(
+                f"the test pictures {recipe.test_data} have other classes than {recipe.data}",
+                seen=", ".join(test.classes),
+                allowed=", ".join(images.classes),
+            )
+        named["test"] = test
+    if not len(named["test"]):
+        raise DataError(
+            "there are no test pictures to measure on",
+            seen=f"{len(images)} pictures, of which {len(parts.forget)} are to be forgotten; images.test {settings.test:g}",
+            next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
+        )
+    return ImageParts(named, images.classes, tuple(notes), other)
+
+
+def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
+    """Rows of the pictures that a model was trained on."""
+    rows = np.flatnonzero(np.isin(np.array(images.ids), np.array(sorted(trained))))
+    if len(rows) < len(trained):
+        absent = sorted(set(trained) - set(images.ids))
+        raise DataError(
+            f"{len(absent)} of the {len(trained)} pictures that the model was trained on are not in {images.source}",
+            seen=some(absent),
+            next_step="put them back, forget them while they are there, or train anew without --model",
+        )
+    return rows

@@ -1,0 +1,121 @@
+"""The recipe of a run on an image classifier. Frozen; unknown fields are refused with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from expunge.core.settings import Part, validate_part
+from expunge.kinds.language.recipe import merge
+
+DEFAULT_METHOD = "kookmin"
+
+
+class Images(Part):
+    """How pictures are read and parted."""
+
+    size: PositiveInt | None = None
+    "height and width in pixels that pictures are brought to; the model's own, or 32 for a new one, where absent"
+    label: str | None = None
+    "column that holds the class, where the layout of the data does not say"
+    bins: PositiveInt | None = None
+    "cut a numeric label into so many classes of equal width"
+    limit: PositiveInt | None = None
+    "read only so many pictures, from the start"
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    "share of the pictures held back for the method's own decisions"
+    test: float = Field(default=0.1, gt=0, lt=1)
+    "share of the pictures held back for measuring"
+    only_train: bool = False
+    "look for pictures to forget in the training part only, as the 2023 challenge did"
+    skip_unreadable: bool = False
+    "pass over pictures that cannot be read, and say how many, in place of stopping"
+
+
+class Fitting(Part):
+    """Training a classifier from random weights, of the base model and of retrained ones."""
+
+    num_train_epochs: PositiveFloat = 30.0
+    "passes over the training pictures, as in the 2023 challenge"
+    learning_rate: PositiveFloat = 1e-3
+    "highest learning rate, falling along a cosine; 1e-4 for the challenge's wider network"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    "as in the 2023 challenge"
+    weight_decay: NonNegativeFloat = 5e-3
+    "as in the 2023 challenge"
+    per_device_train_batch_size: PositiveInt = 64
+    "pictures in a batch, as in the 2023 challenge"
+    class_weights: bool = True
+    "weigh classes by the inverse of how often they occur, as in the 2023 challenge"
+
+
+class Unlearning(Part):
+    """The loop of methods that are one loss (gradient difference, NPO, ...); methods with phases have their own fields."""
+
+    num_train_epochs: PositiveFloat = 2.0
+    "passes over the retain set; over the forget set for methods that draw no other"
+    learning_rate: PositiveFloat = 1e-3
+    "highest learning rate, falling along a cosine"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    "with momentum 0.9 where it is SGD"
+    weight_decay: NonNegativeFloat = 5e-4
+    "pull of the weights towards 0"
+    per_device_train_batch_size: PositiveInt = 64
+    "pictures of each set in a batch"
+
+
+class ImageVerdict(Part):
+    """Thresholds fixed before the run; a run passes when all hold."""
+
+    retain_accuracy: PositiveFloat = 0.97
+    "accuracy on the retain set, at least this share of the base's (of the retrained model's, where there is one)"
+    test_accuracy: PositiveFloat = 0.97
+    "accuracy on the test set, at least this share of the base's (of the retrained model's, where there is one)"
+    forget_gap: PositiveFloat = 0.1
+    "accuracy on the forget set, at most so far from the retrained model's (from that on test pictures without one)"
+    membership_auc: float = Field(default=0.6, gt=0.5, le=1)
+    "area under the curve of telling forgotten pictures from test pictures, at most"
+    share_of_retraining: PositiveFloat = 0.2
+    "cost of unlearning, at most this share of training anew"
+
+
+class ImageRecipe(Part):
+    """Everything that decides what a run on an image classifier does."""
+
+    task: Literal["image_classifier"] = "image_classifier"
+    "the kind of model"
+    model: str = "resnet18-small"
+    "a folder or Hugging Face id; or a model trained here from random weights: resnet18-small, resnet18"
+    revision: str | None = None
+    "commit of a Hugging Face model"
+    data: str
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    test_data: str | None = None
+    "pictures the model was never trained on, of the same classes; a share of `data` is held back where absent"
+    forget: str
+    "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
+    allow_chance_base: bool = False
+    "go on with a base model that is no better than chance on the retain set, which is refused otherwise"
+    retrained: Literal["train", "none"] | str = "none"
+    "the oracle: train one here without the forget set, or a folder that holds one"
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
+    "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
+    images: Images = Images()
+    fitting: Fitting = Fitting()
+    unlearning: Unlearning = Unlearning()
+    verdict: ImageVerdict = ImageVerdict()
+    seed: NonNegativeInt = 0
+    "decides every draw: split, weights, order, noise"
+    save_seconds: PositiveFloat = 60.0
+    "write a checkpoint at most this often"
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def make_image_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> ImageRecipe:
+    """Validate a mapping, with dotted overrides, as an `ImageRecipe`."""
+    return validate_part(ImageRecipe, merge(content, overrides, where, DEFAULT_METHOD), where)

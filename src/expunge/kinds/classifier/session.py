@@ -1,0 +1,78 @@
+"""What a method that is more than one loss works with on a classifier: the sets, the original's outputs, phases.
+
+A method's `apply` reads as a list of phases; see `expunge.train.phases`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
+from expunge.train.phase import Phase
+from expunge.train.phases import BACKWARD, FORWARD, Cost, Phases, batches
+
+__all__ = ["BACKWARD", "FORWARD", "Cost", "Work", "batches"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Work(Phases):
+    """A classifier to change, the sets, and what a method may do with them.
+
+    Attributes:
+        task: the classifier; its `model` is changed in place.
+        retain, forget: training pictures to keep and to forget.
+        validation: held-back pictures of the same kind, where there are any.
+        classes: number of classes.
+        class_weights: (classes,) that the original was trained with, where it was.
+        training: the phase that the original was trained with, where known, for methods that train anew.
+        budget_passes: image passes that a method may take, where there is a limit that it can fit itself to.
+    """
+
+    task: ImageClassifier
+    retain: Pictures
+    forget: Pictures
+    validation: Pictures | None
+    classes: int
+    class_weights: Tensor | None = None
+    training: Phase | None = None
+    budget_passes: float | None = None
+    _outputs: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def original(self) -> ImageClassifier:
+        """The model as it was, frozen and in evaluation mode."""
+        found: ImageClassifier = self._original
+        return found
+
+    def copy_of(self, model: nn.Module) -> ImageClassifier:
+        """A frozen copy of a model as it is now, in evaluation mode."""
+        found: ImageClassifier = self.frozen(model)
+        return found
+
+    def original_outputs(self, pictures: Pictures) -> Tensor:
+        """(n, classes) the original's logits on a set; computed once, since neither changes."""
+        found = self._outputs.get(id(pictures))
+        if found is None:
+            found = self._outputs[id(pictures)] = self.original.outputs(pictures)
+            self.cost.passes += FORWARD * len(pictures)
+        return found
+
+    def outputs(self, pictures: Pictures) -> Tensor:
+        """(n, classes) logits as the model is now."""
+        self.cost.passes += FORWARD * len(pictures)
+        return self.task.outputs(pictures)
+
+    def cross_entropy(self, batch: ImageBatch, logits: Tensor | None = None, **options: Any) -> Tensor:
+        """Mean cross-entropy with the labels; logits of the batch where they are at hand already."""
+        logits = self.task.logits_of(batch.pixels) if logits is None else logits
+        return nn.functional.cross_entropy(logits, batch.labels, **options)
+
+    def weighted_cross_entropy(self, batch: ImageBatch) -> Tensor:
+        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, where there are any."""
+        weights = self.class_weights
+        return self.cross_entropy(
+            batch, weight=None if weights is None else weights.to(self.task.device, self.task.dtype)
+        )

@@ -1,0 +1,148 @@
+"""What one generator draws and gives away, as stages; and what of it a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.core.score import Score, Which
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.feature_network import LAYERS, FeatureNetwork
+from expunge.kinds.generator.judge_network import measured_part, perceptual, seen
+from expunge.kinds.generator.measures.leaks import Attacker, leaks
+from expunge.kinds.generator.measures.scores import (
+    SPLITS,
+    Completions,
+    Originals,
+    leak_scores,
+    load_completions,
+    principal_components,
+    save_completions,
+)
+from expunge.kinds.generator.model import load_generator
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.generator.session import evaluation_keys
+from expunge.kinds.generator.sets import GeneratorSets
+from expunge.models.source import ModelSource
+from expunge.runs.folder import RunFolder
+from expunge.runs.stage import stage
+
+
+def measure(
+    recipe: GeneratorRecipe,
+    folder: RunFolder,
+    source: ModelSource,
+    sets: GeneratorSets,
+    corruption: Corruption,
+    network: FeatureNetwork,
+    digest: str,
+    which: Which,
+    show: Silent,
+) -> dict[str, Completions]:
+    """One model's completions of every split, and what the network says of them, as a stage."""
+
+    def make(path: Path) -> None:
+        show.stage(f"measuring the {which} model")
+        task = load_generator(source, sets.size, corruption)
+        found = {}
+        for split in SPLITS:
+            pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
+            if not len(pictures):
+                continue
+            keys = evaluation_keys(recipe.seed, split, len(pictures))
+            completed = task.completions(pictures, keys)
+            hidden = corruption.hidden(keys, sets.size)
+            said = seen(network, completed, hidden, corruption.patch)
+            found[split] = Completions(completed.numpy(), said, perceptual(network, completed, pictures.pixels))
+        save_completions(found, path / "completions.npz")
+
+    made_from = {
+        "which": which,
+        "model": source.digest,
+        "sets": sets.digests(),
+        "corruption": [corruption.name, corruption.value, corruption.patch],
+        "network": digest,
+        "pictures": recipe.evaluation.pictures,
+        "perceptual": LAYERS,
+        "seed": recipe.seed,
+    }
+    return load_completions(stage(folder, f"measured-{which}", made_from, make) / "completions.npz")
+
+
+def attacker_of(recipe: GeneratorRecipe, sets: GeneratorSets) -> Attacker | None:
+    """Who tries to bring the forgotten back; None where nobody is to, or where there are too few pictures."""
+    count, lost = recipe.evaluation.attack_pictures, sets.tensors["forget"]
+    count = min(count, len(lost) // 2)
+    if not count:
+        return None
+    end = min(len(lost), count + recipe.evaluation.pictures)
+    return Attacker(
+        owned=lost.take(torch.arange(count)),
+        others=measured_part(sets.tensors["retain"], recipe.evaluation.pictures),
+        aimed=lost.take(torch.arange(count, end)),
+        steps=recipe.evaluation.attack_steps,
+        seed=recipe.seed,
+    )
+
+
+def attack(
+    recipe: GeneratorRecipe,
+    folder: RunFolder,
+    source: ModelSource,
+    sets: GeneratorSets,
+    corruption: Corruption,
+    attacker: Attacker,
+    which: Which,
+    show: Silent,
+) -> list[Score]:
+    """What attacks bring back from one model, as a stage."""
+
+    def make(path: Path) -> None:
+        show.stage(f"attacking the {which} model")
+        found = leaks(load_generator(source, sets.size, corruption), attacker)
+        storage.write_json(path / "leaks.json", {name: values.tolist() for name, values in found.items()})
+
+    made_from = {
+        "which": which,
+        "model": source.digest,
+        "sets": sets.digests(),
+        "corruption": [corruption.name, corruption.value, corruption.patch],
+        "evaluation": [recipe.evaluation.pictures, recipe.evaluation.attack_pictures, recipe.evaluation.attack_steps],
+        "seed": recipe.seed,
+    }
+    stored = storage.read_json(stage(folder, f"attacked-{which}", made_from, make) / "leaks.json")
+    return leak_scores({name: np.array(values) for name, values in stored.items()}, which)
+
+
+def draw_pictures(
+    recipe: GeneratorRecipe,
+    folder: RunFolder,
+    sets: GeneratorSets,
+    corruption: Corruption,
+    originals: Mapping[str, Originals],
+    completions: Mapping[Which, Mapping[str, Completions]],
+) -> None:
+    """The pictures and features that the report shows, as `stages/shown/shown.npz`, written anew each time."""
+    arrays: dict[str, np.ndarray] = {}
+    for split in ("forget", "retain_test"):
+        count = min(recipe.evaluation.grid, len(originals[split].pictures))
+        pixels = torch.from_numpy(originals[split].pictures[:count])
+        keys = evaluation_keys(recipe.seed, split, len(originals[split].pictures))[:count]
+        unit = pixels.float() / 255
+        shown = corruption.shown(unit, keys, corruption.hidden(keys, sets.size)) if count else unit
+        arrays[f"original-{split}"] = pixels.numpy()
+        arrays[f"corrupted-{split}"] = (shown * 255).round().to(torch.uint8).numpy()
+        for which, found in completions.items():
+            arrays[f"{which}-{split}"] = found[split].pictures[:count]
+    groups = {f"original-{split}": originals[split].seen.features for split in ("retain_test", "forget")}
+    for which, found in completions.items():
+        groups |= {f"{which}-{split}": found[split].seen.features for split in ("retain_test", "forget")}
+    arrays |= {f"plane-{name}": plane for name, plane in principal_components(groups).items()}
+    path = folder.stages / "shown"
+    with storage.folder_aside(path) as aside:
+        np.savez(aside / "shown.npz", allow_pickle=False, **arrays)

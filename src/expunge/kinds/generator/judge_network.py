@@ -1,0 +1,219 @@
+"""What a network says of originals and completions, as stages; the network itself is trained where none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.core.order import random_seed
+from expunge.core.progress import Silent
+from expunge.errors import DataError
+from expunge.kinds.classifier.measures.classification import accuracy
+from expunge.kinds.classifier.model import NEW, class_names, new_classifier, save_classifier
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.classifier.training import fit
+from expunge.kinds.generator.corruption import GREY, Corruption, pixels_of
+from expunge.kinds.generator.feature_network import FeatureNetwork, load_network, resized
+from expunge.kinds.generator.measures.perceptual import perceptual_distances
+from expunge.kinds.generator.measures.scores import SPLITS, Originals, Seen
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.generator.session import evaluation_keys
+from expunge.kinds.generator.sets import GeneratorSets
+from expunge.models.source import locate
+from expunge.runs.artifacts import fitted_stage, told
+from expunge.runs.folder import RunFolder
+from expunge.train.phase import Phase
+
+TRAINED_HERE = "resnet18-small"
+COMPARED = 32
+"pictures compared at once, of which every layer is kept meanwhile"
+
+
+def measured_part(pictures: Pictures, count: int) -> Pictures:
+    """The pictures of a split that are measured."""
+    return pictures.take(torch.arange(min(count, len(pictures))))
+
+
+def only_drawn(pixels: Tensor, hidden: Tensor, patch: int) -> Tensor:
+    """uint8 pictures with everything greyed that a model was shown; as they are where nothing was hidden."""
+    if not bool(hidden.any()):
+        return pixels
+    return torch.where(pixels_of(hidden, pixels.shape[-1], patch), pixels, round(255 * GREY))
+
+
+def drawn_pixels(hidden: Tensor, side: int, patch: int) -> np.ndarray:
+    """(n, side * side) bool: the pixels that a model draws; all of them where nothing is hidden."""
+    if not bool(hidden.any()):
+        return np.ones((len(hidden), side * side), dtype=bool)
+    return np.asarray(pixels_of(hidden, side, patch).flatten(1).numpy())
+
+
+def seen(network: FeatureNetwork, pixels: Tensor, hidden: Tensor, patch: int) -> Seen:
+    """What the network says of pictures, whole and with only the drawn parts left."""
+    features, probabilities = network.measure(pixels)
+    none = np.empty((len(pixels), 0), np.float32)
+    if probabilities is None:
+        return Seen(features.numpy(), none, none)
+    drawn = network.measure(only_drawn(pixels, hidden, patch))[1]
+    assert drawn is not None
+    return Seen(features.numpy(), probabilities.numpy(), drawn.numpy())
+
+
+def perceptual(network: FeatureNetwork, ours: Tensor, theirs: Tensor) -> np.ndarray | None:
+    """(n,) perceptual distances of uint8 pictures from others; None of a network that hands out no layers."""
+    found = []
+    for rows in torch.arange(len(ours)).split(COMPARED):
+        one, other = network.layers(ours[rows]), network.layers(theirs[rows])
+        if one is None or other is None:
+            return None
+        found.append(perceptual_distances(one, other).cpu())
+    return torch.cat(found).double().numpy()
+
+
+def the_network(
+    recipe: GeneratorRecipe, folder: RunFolder, sets: GeneratorSets, corruption: Corruption, show: Silent
+) -> tuple[FeatureNetwork, dict[str, Any]]:
+    """The network that measures pictures, and what there is to say of it: its name, digest, and accuracies.
+
+    Raises:
+        DataError: a network is to be trained here, and the pictures have no classes.
+    """
+    settings = recipe.network
+    if settings.model not in NEW:
+        source = locate(settings.model)
+        network = load_network(source)
+        names, classes = class_names(source.folder), sets.classes or ()
+        known = network.classifies and (names == classes if names else _class_count(network) == len(classes))
+        about = {"name": settings.model, "digest": source.digest, "trained_here": False}
+        return network, about | (_accuracies(network, recipe, sets, corruption) if known else {})
+    refuse_unclassed(recipe, sets)
+    classes = sets.classes or ()
+    made_from = {
+        "network": settings.model_dump(),
+        "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
+        "classes": list(classes),
+        "corruption": [corruption.name, corruption.value, corruption.patch],
+        "seed": recipe.seed,
+    }
+
+    def make(path: Path, checkpoints: Path) -> dict[str, Any]:
+        show.stage("training the network that measures")
+        seed = random_seed(recipe.seed, "network") % (1 << 31)
+        together = sets.tensors["retain"].joined(sets.tensors["forget"])
+        pictures = _twice(together, evaluation_keys(seed, "network", len(together)), corruption, settings.size)
+        task = new_classifier(settings.model, classes, seed)
+        work = Work(
+            task=task,
+            retain=pictures,
+            forget=pictures,
+            validation=None,
+            classes=len(classes),
+            seed=seed,
+            checkpoints=checkpoints,
+            save_seconds=recipe.save_seconds,
+            progress=told(show),
+        )
+        phase = Phase(
+            name="network",
+            epochs=settings.num_train_epochs,
+            learning_rate=settings.learning_rate,
+            optimizer="adam",
+            schedule="cosine",
+        )
+        fit(work, phase)
+        save_classifier(task, path / "model", settings.size)
+        return {"passes": work.cost.passes, "seconds": work.cost.seconds}
+
+    made = fitted_stage(folder, "network", made_from, make)
+    network = load_network(made.source, f"{settings.model}, trained on these pictures")
+    about = {"name": network.name, "digest": made.source.digest, "trained_here": True}
+    return network, about | _accuracies(network, recipe, sets, corruption)
+
+
+def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:
+    """Raise where a network is to be trained here, and the pictures have no classes that it could learn."""
+    if recipe.network.model in NEW and sets.classes is None:
+        raise DataError(
+            f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",
+            next_step="name a column: --images.label COLUMN; or give a network: --network.model FOLDER",
+        )
+
+
+def _class_count(network: FeatureNetwork) -> int:
+    model: Any = network.model
+    return int(model.config.num_labels)
+
+
+def _twice(pictures: Pictures, keys: Tensor, corruption: Corruption, size: int) -> Pictures:
+    """Pictures at the network's size, whole and, where patches are hidden, once more with only those left."""
+    whole, drawn = [], []
+    for rows in torch.arange(len(pictures)).split(1024):
+        pixels = pictures.pixels[rows]
+        whole.append(_bytes(pixels, size))
+        if corruption.hides:
+            hidden = corruption.hidden(keys[rows], pixels.shape[-1])
+            drawn.append(_bytes(only_drawn(pixels, hidden, corruption.patch), size))
+    return Pictures(
+        pixels=torch.cat(whole + drawn), labels=pictures.labels.repeat(2) if corruption.hides else pictures.labels
+    )
+
+
+def _bytes(pixels: Tensor, size: int) -> Tensor:
+    return (resized(pixels.float() / 255, size) * 255).round().to(torch.uint8)
+
+
+def _accuracies(
+    network: FeatureNetwork, recipe: GeneratorRecipe, sets: GeneratorSets, corruption: Corruption
+) -> dict[str, Any]:
+    """How well the network names held-back pictures, whole and with only the drawn parts left."""
+    held = sets.tensors["retain_test"]
+    if len(sets.tensors["forget_test"]):
+        held = held.joined(sets.tensors["forget_test"])
+    hidden = corruption.hidden(evaluation_keys(recipe.seed, "network", len(held)), held.pixels.shape[-1])
+    said = seen(network, held.pixels, hidden, corruption.patch)
+    labels = held.labels.numpy()
+    found = {}
+    for name, probabilities in (("accuracy", said.probabilities), ("accuracy_of_drawn_parts", said.drawn)):
+        estimate = accuracy(probabilities.argmax(1), labels)
+        found[name] = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": len(labels)}
+    return found
+
+
+def group_of(sets: GeneratorSets, about: Mapping[str, Any]) -> np.ndarray | None:
+    """`GeneratorParts.forgotten_group`, where the network (`about`) knows the classes."""
+    return sets.forgotten_group() if "accuracy" in about else None
+
+
+def originals_of(
+    recipe: GeneratorRecipe,
+    sets: GeneratorSets,
+    network: FeatureNetwork,
+    corruption: Corruption,
+    about: Mapping[str, Any],
+) -> dict[str, Originals]:
+    """The measured pictures of every split, and what the network says of them."""
+    identity = sets.identity
+    found = {}
+    for split in SPLITS:
+        pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
+        if not len(pictures):
+            continue
+        side = pictures.pixels.shape[-1]
+        hidden = corruption.hidden(evaluation_keys(recipe.seed, split, len(pictures)), side)
+        people = None
+        if identity is not None:
+            people = np.asarray(sets.parts[split].columns[identity][: len(pictures)]).astype(str)
+        found[split] = Originals(
+            pictures=pictures.pixels.numpy(),
+            drawn=drawn_pixels(hidden, side, corruption.patch),
+            seen=seen(network, pictures.pixels, hidden, corruption.patch),
+            labels=pictures.labels.numpy() if "accuracy" in about else None,
+            people=people,
+        )
+    return found

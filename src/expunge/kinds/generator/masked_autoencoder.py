@@ -1,0 +1,90 @@
+"""A masked autoencoder (He et al. 2021, arXiv:2111.06377) as a task: transformers' `ViTMAEForPreTraining`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.task import ImageToImage
+
+BEGIN_WITH = 1000
+"pictures whose patches the last layer begins with"
+
+
+class MaskedAutoencoder(ImageToImage):
+    """The encoder sees the shown patches alone, and is the faster the fewer there are."""
+
+    @torch.no_grad()
+    def begin(self, pictures: Pictures) -> None:
+        """Have the last layer draw the mean patch, and its principal components scaled by half their deviations.
+
+        Errors of what varies most then weigh most from the first step on, and fine noise, which nothing predicts, least:
+        as many steps come much further.
+        """
+        some = self.normalised(self.unit(pictures.pixels[:BEGIN_WITH]))
+        patches = self._net.patchify(some).flatten(0, 1).cpu().double()  # not every device has float64
+        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+        layer = self._net.decoder.decoder_pred
+        count = min(layer.weight.shape[1], len(values))
+        components = vectors.flip(1)[:, :count] * (values.flip(0)[:count].clamp(min=0).sqrt() / 2)
+        layer.weight.zero_()
+        layer.weight[:, :count] = components.to(layer.weight)
+        layer.bias.copy_(patches.mean(0))
+
+    @property
+    def encoder(self) -> nn.Module:
+        part: nn.Module = self._net.vit
+        return part
+
+    @property
+    def _net(self) -> Any:
+        return self.model
+
+    def encoder_share(self, side: int) -> float:
+        """Counted as weights times tokens; attention itself is small beside it at these lengths."""
+        hidden = self.corruption.hidden(torch.zeros(1, dtype=torch.int64), side)
+        encoder = _matrices(self._net.vit) * (1 + int((~hidden).sum()))
+        decoder = _matrices(self._net.decoder) * (1 + hidden.shape[1])
+        return encoder / (encoder + decoder)
+
+    def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
+        """(batch, 1 + shown patches, width): the class token, then the shown patches row by row.
+
+        As the network's own forward pass, but that patches which nobody sees are not embedded first.
+        """
+        vit = self._net.vit
+        embeddings, patch = vit.embeddings, self.corruption.patch
+        places = _order(hidden).argsort(1)[:, : int((~hidden[:1]).sum())]
+        patches = F.unfold(shown, patch, stride=patch).transpose(1, 2)
+        patches = patches.gather(1, places[:, :, None].expand(-1, -1, patches.shape[2]))
+        projection = embeddings.patch_embeddings.projection
+        tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)
+        positions = embeddings.position_embeddings
+        tokens = tokens + positions[0, 1:][places]
+        first = (embeddings.cls_token + positions[:, :1]).expand(len(tokens), -1, -1)
+        states = torch.cat([first, tokens], 1)
+        for layer in vit.layers:
+            states = layer(states)
+        found: Tensor = vit.layernorm(states)
+        return found
+
+    def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:
+        restore = _order(hidden).argsort(1).argsort(1)
+        patches = self._net.decoder(features, restore).logits
+        pictures: Tensor = self._net.unpatchify(patches)
+        return pictures
+
+
+def _order(hidden: Tensor) -> Tensor:
+    """(batch, patches) numbers whose order puts the shown patches first, each part row by row."""
+    places = torch.arange(hidden.shape[1], device=hidden.device) / hidden.shape[1]
+    return hidden.float() + 0.5 * places
+
+
+def _matrices(module: nn.Module) -> int:
+    """Weights that each token is multiplied with."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1 and parameter.shape[0] > 1)

@@ -1,0 +1,264 @@
+"""What is measured of one generator: its completions of every split, once, and the scores made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from expunge.core.score import Score, Which
+from expunge.kinds.classifier.measures.classification import balanced_accuracy
+from expunge.kinds.generator.measures import image_quality as quality
+from expunge.measures.estimate import Estimate
+
+SPLITS = ("forget", "forget_test", "retain", "retain_test")
+"the splits measured, in the order of the report"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What a network says of pictures.
+
+    Attributes:
+        features: (n, width).
+        probabilities: (n, classes); (n, 0) of a network without classes.
+        drawn: the same of the pictures with everything greyed that the model was shown.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    drawn: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completions:
+    """One model's completions of a split, (n, 3, side, side) uint8, and what the network says of them.
+
+    Attributes:
+        apart: (n,) perceptual distance of each from its original; None of a network that hands out no layers.
+    """
+
+    pictures: np.ndarray
+    seen: Seen
+    apart: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Originals:
+    """The pictures of a split, what was hidden of them, and what is known of them.
+
+    Attributes:
+        pictures: (n, 3, side, side) uint8.
+        drawn: (n, side * side) bool: the pixels that a model has to draw.
+        labels: (n,) classes that the network knows, or None.
+        people: (n,) who is on each picture, or None where everyone is on one only.
+    """
+
+    pictures: np.ndarray
+    drawn: np.ndarray
+    seen: Seen
+    labels: np.ndarray | None
+    people: np.ndarray | None
+
+
+def save_completions(completions: Mapping[str, Completions], path: Path) -> None:
+    arrays = {f"pictures-{split}": found.pictures for split, found in completions.items()}
+    for field in fields(Seen):
+        arrays |= {f"{field.name}-{split}": getattr(found.seen, field.name) for split, found in completions.items()}
+    arrays |= {f"apart-{split}": found.apart for split, found in completions.items() if found.apart is not None}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_completions(path: Path) -> dict[str, Completions]:
+    with np.load(path, allow_pickle=False) as stored:
+        names = [key.removeprefix("pictures-") for key in stored.files if key.startswith("pictures-")]
+        return {
+            split: Completions(
+                stored[f"pictures-{split}"],
+                Seen(*(stored[f"{field.name}-{split}"] for field in fields(Seen))),
+                stored.get(f"apart-{split}"),
+            )
+            for split in names
+        }
+
+
+def completion_scores(
+    completions: Mapping[str, Completions],
+    originals: Mapping[str, Originals],
+    which: Which,
+    group: np.ndarray | None = None,
+) -> list[Score]:
+    """Fréchet and perceptual distance, inception-style score, cosine of features, PSNR, SSIM, and recognition, by split.
+
+    Args:
+        group: (classes,) share of each class that is to be forgotten, where the forgotten are a group of classes.
+    """
+    scores: list[Score] = []
+    everyone = _gallery(originals)
+    for split in SPLITS:
+        if split not in completions or not len(completions[split].pictures):
+            continue
+        ours, theirs = completions[split], originals[split]
+
+        def add(
+            measure: str,
+            found: Estimate,
+            better: Literal["keep", "never", "always"],
+            unit: str,
+            examples: np.ndarray | None = None,
+            split: str = split,
+            n: int = len(ours.pictures),
+        ) -> None:
+            wanted = better == "always" or (better == "keep" and not split.startswith("forget"))
+            scores.append(
+                Score(
+                    measure=measure,
+                    split=split,
+                    model=which,
+                    value=found.value,
+                    low=found.low,
+                    high=found.high,
+                    n=n if examples is None else len(examples),
+                    higher_is="better" if wanted else "worse",
+                    unit=unit,
+                    examples=() if examples is None else tuple(map(float, examples)),
+                )
+            )
+
+        far: Literal["always", "never"] = "always" if split.startswith("forget") else "never"
+        if len(ours.pictures) >= quality.FEWEST:
+            distance = quality.frechet(ours.seen.features, theirs.seen.features)
+            add("frechet", distance, far, "distance")
+            if ours.seen.probabilities.shape[1]:
+                add("inception", quality.inception_style(ours.seen.probabilities), "keep", "classes")
+        for measure, values, unit in (
+            ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features), "cosine"),
+            ("psnr", quality.psnr(ours.pictures, theirs.pictures), "dB"),
+            ("ssim", quality.ssim(ours.pictures, theirs.pictures), "similarity"),
+        ):
+            add(measure, quality.mean(values), "keep", unit, values)
+        if ours.apart is not None:
+            add("perceptual", quality.mean(ours.apart), far, "distance", ours.apart)
+        right = recognised(ours, theirs, everyone)
+        if len(right):
+            add("identity_recognition", quality.share(right), "keep", "share", right)
+        if theirs.labels is not None and ours.seen.drawn.shape[1]:
+            named = balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels)
+            add("class_recognition", named, "keep", "share")
+            if group is not None:
+                taken = group_recognised(ours, group)
+                add("group_recognition", quality.share(taken), "never", "share", taken)
+    return scores
+
+
+def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
+    """Scores of attacks: (n,) 1 where a picture aimed at was identified, else 0, by attack."""
+    found = []
+    for measure, values in leaks.items():
+        if len(values):
+            estimate = quality.share(values)
+            found.append(
+                Score(
+                    measure=measure,
+                    split="forget",
+                    model=which,
+                    value=estimate.value,
+                    low=estimate.low,
+                    high=estimate.high,
+                    n=len(values),
+                    higher_is="worse",
+                    unit="share",
+                    examples=tuple(map(float, values)),
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gallery:
+    """Originals of every split, among whom people are looked for."""
+
+    pictures: np.ndarray
+    people: np.ndarray
+    first: Mapping[str, int]
+    "the row at which a split begins"
+
+
+def _gallery(originals: Mapping[str, Originals]) -> Gallery | None:
+    """None where everyone is on one picture only, so that each split is its own gallery."""
+    named = [(split, found) for split, found in originals.items() if found.people is not None and len(found.pictures)]
+    if not named:
+        return None
+    first, count = {}, 0
+    for split, found in named:
+        first[split], count = count, count + len(found.pictures)
+    people = [found.people for _, found in named if found.people is not None]
+    return Gallery(np.concatenate([found.pictures for _, found in named]), np.concatenate(people), first)
+
+
+def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = None) -> np.ndarray:
+    """(n,) 1 where the nearest original, over the pixels that the model drew, shows the person, else 0.
+
+    Without names the originals of the split are the gallery, and the right one is the picture itself. With names all
+    other pictures are, and those of people who are on one picture only are left out.
+    """
+    queries = _centred(ours.pictures)
+    count = len(queries)
+    if everyone is None or theirs.people is None:
+        barred = np.full(count, -1)
+        rows = quality.nearest_rows(queries, _centred(theirs.pictures), theirs.drawn, barred)
+        return (rows == np.arange(count)).astype(float)
+    own = _own_rows(theirs, everyone)
+    rows = quality.nearest_rows(queries, _centred(everyone.pictures), theirs.drawn, own)
+    right = (everyone.people[rows] == theirs.people).astype(float)
+    others = np.array([(everyone.people == person).sum() - 1 for person in theirs.people])
+    return right[others > 0]
+
+
+def group_recognised(ours: Completions, group: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the network takes what was drawn for a picture of the group, else 0.
+
+    Where a picture of the group is likelier than not: the sum of p(class | drawn) times `group`, (classes,) the share of
+    each class that belongs to it.
+    """
+    return np.asarray(ours.seen.drawn @ group > 0.5, dtype=float)
+
+
+def chance(theirs: Originals, everyone: Gallery | None = None) -> float:
+    """Share of a split that `recognised` counts right where the model draws the same whatever it is shown."""
+    if everyone is None or theirs.people is None:
+        return 1 / max(1, len(theirs.pictures))
+    others = np.array([(everyone.people == person).sum() - 1 for person in theirs.people])
+    others = others[others > 0]
+    return float((others / (len(everyone.people) - 1)).mean()) if len(others) else 0.0
+
+
+def chances(originals: Mapping[str, Originals]) -> dict[str, float]:
+    """`chance` of identification of every split."""
+    everyone = _gallery(originals)
+    return {split: chance(found, everyone) for split, found in originals.items() if len(found.pictures)}
+
+
+def _own_rows(theirs: Originals, everyone: Gallery) -> np.ndarray:
+    for first in everyone.first.values():
+        part = everyone.pictures[first : first + len(theirs.pictures)]
+        if part.shape == theirs.pictures.shape and np.array_equal(part, theirs.pictures):
+            return np.arange(first, first + len(theirs.pictures))
+    raise ValueError("the pictures are not in the gallery")
+
+
+def _centred(pictures: np.ndarray) -> np.ndarray:
+    flat = pictures.reshape(len(pictures), pictures.shape[1], -1).astype(np.float32)
+    return np.asarray(flat / 127.5 - 1)
+
+
+def principal_components(groups: Mapping[str, np.ndarray], count: int = 2) -> dict[str, np.ndarray]:
+    """(n, count) coordinates of each group's features (n, d) on the axes along which the first group varies most."""
+    first = next(iter(groups.values()))
+    mean = first.mean(0)
+    _, _, axes = np.linalg.svd(first - mean, full_matrices=False)
+    axes = axes[:count] * np.sign(axes[:count, np.abs(axes[:count]).argmax(1)].diagonal())[:, None]
+    return {name: (features - mean) @ axes.T for name, features in groups.items()}

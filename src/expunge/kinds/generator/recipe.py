@@ -1,0 +1,137 @@
+"""The recipe of a run on an image-to-image generator. Frozen; unknown fields are refused with the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from expunge.core.settings import Part, validate_part
+from expunge.kinds.language.recipe import merge
+
+DEFAULT_METHOD = "encoder_scrubbing"
+
+
+class GeneratorImages(Part):
+    """How pictures are read and parted."""
+
+    size: PositiveInt | None = None
+    "height and width in pixels that pictures are brought to; the model's own, or 64 for a new one, where absent"
+    label: str | None = None
+    "column that holds the class that the feature network learns, where the layout of the data does not say"
+    bins: PositiveInt | None = None
+    "cut a numeric label into so many classes of equal width"
+    limit: PositiveInt | None = None
+    "read only so many pictures, from the start"
+    test: float = Field(default=0.1, gt=0, lt=1)
+    "share of the pictures, of both kinds, held back for measuring: no model is trained on them"
+    skip_unreadable: bool = False
+    "pass over pictures that cannot be read, and say how many, in place of stopping"
+
+
+class GeneratorFitting(Part):
+    """Training a generator from random weights, of the base model and of a retrained one."""
+
+    num_train_epochs: PositiveFloat = 6.5
+    "passes over the training pictures; of twenty thousand, the small masked autoencoder makes so many in 8 minutes"
+    learning_rate: PositiveFloat = 1.5e-3
+    "highest learning rate of AdamW, rising over the first steps and falling along a cosine"
+    weight_decay: NonNegativeFloat = 0.05
+    "as He et al. 2021 train masked autoencoders"
+    warmup_ratio: float = Field(default=0.05, ge=0, le=1)
+    "share of the steps over which the learning rate rises"
+    per_device_train_batch_size: PositiveInt = 32
+    "pictures in a batch; small ones, since a small model needs many steps more than quiet gradients"
+
+
+class Network(Part):
+    """The network whose features and classes measure pictures."""
+
+    model: str = "resnet18-small"
+    "a folder or Hugging Face id of any image model of transformers; resnet18-small is trained here on the same pictures"
+    size: PositiveInt = 32
+    "pixels that pictures are brought to for a network trained here"
+    num_train_epochs: PositiveFloat = 4.0
+    "passes over the training pictures for a network trained here"
+    learning_rate: PositiveFloat = 2e-3
+    "highest learning rate of Adam for a network trained here"
+
+
+class GeneratorEvaluation(Part):
+    """What is measured, of every model."""
+
+    pictures: PositiveInt = 2000
+    "at most so many pictures of each split, from its start"
+    identity: str | None = None
+    "column that says who is on a picture; absent: person, identity or subject; without such, everyone is on one only"
+    attack_pictures: NonNegativeInt = 32
+    "forgotten pictures that an attacker owns, who wants others of them; 0 makes no attacks"
+    attack_steps: PositiveInt = 40
+    "steps of gradient descent of an attack that trains"
+    front: tuple[NonNegativeFloat, ...] = ()
+    "values of the method's knob (alpha, epsilon, strangeness) over which keeping is drawn against forgetting"
+    grid: NonNegativeInt = 6
+    "pictures to keep, and as many to forget, shown in the report; 0 shows none"
+
+
+class GeneratorVerdict(Part):
+    """Thresholds fixed before the run; a run passes when all hold."""
+
+    retain_frechet: PositiveFloat = 1.05
+    "Fréchet distance of completions to originals on pictures to keep, held back: at most this share of the base's"
+    retain_psnr: NonNegativeFloat = 0.3
+    "loss of PSNR on the same pictures, at most so many dB"
+    forget_frechet: PositiveFloat = 3.0
+    "Fréchet distance on pictures to forget, at least so many times the base's"
+    forget_recognition: Literal["chance"] = "chance"
+    "the forgotten recognised from completions, as persons or, without names, as a group: the interval reaches chance"
+    forget_identification: Literal["retrained"] = "retrained"
+    "of a group without names, single pictures identified from completions: at most what the retrained model identifies"
+    share_of_retraining: PositiveFloat = 0.1
+    "image passes of unlearning, at most this share of those of training the model"
+
+
+class GeneratorRecipe(Part):
+    """Everything that decides what a run on an image-to-image generator does."""
+
+    task: Literal["image_to_image"] = "image_to_image"
+    "the kind of model"
+    model: str = "mae-small"
+    "a folder or Hugging Face id; or a model trained here from random weights: mae-small, vq-small, palette-small"
+    revision: str | None = None
+    "commit of a Hugging Face model"
+    data: str
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    forget: str
+    "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
+    retain: str | None = None
+    "pictures from elsewhere that serve as the retain set while unlearning, where the model's own are gone"
+    corruption: Literal["random-patches", "center-crop", "border", "downsampling", "noise"] = "random-patches"
+    "what the generator undoes"
+    strength: PositiveFloat | None = None
+    "how strong the corruption is: a share that is hidden, pixels averaged, or a standard deviation"
+    retrained: Literal["train", "none", "auto"] | str = "none"
+    "the oracle: train one here without the forget set, or a folder that holds one; auto: train where the model is, too"
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
+    "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
+    images: GeneratorImages = GeneratorImages()
+    fitting: GeneratorFitting = GeneratorFitting()
+    network: Network = Network()
+    evaluation: GeneratorEvaluation = GeneratorEvaluation()
+    verdict: GeneratorVerdict = GeneratorVerdict()
+    seed: NonNegativeInt = 0
+    "decides every draw: split, weights, order, corruptions, noise"
+    save_seconds: PositiveFloat = 60.0
+    "write a checkpoint at most this often"
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def make_generator_recipe(
+    content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe"
+) -> GeneratorRecipe:
+    """Validate a mapping, with dotted overrides, as a `GeneratorRecipe`."""
+    return validate_part(GeneratorRecipe, merge(content, overrides, where, DEFAULT_METHOD), where)

@@ -1,0 +1,214 @@
+"""What a report says of a run on an image-to-image generator alone: pictures side by side, features on a plane."""
+
+from __future__ import annotations
+
+import base64
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from expunge.core import storage
+from expunge.kinds.classifier.report import figures as classifier_figures
+from expunge.kinds.classifier.report.sections import asked_and_done, cost, losses
+from expunge.report import numbers, wording
+from expunge.report.contents import Contents
+from expunge.report.figures import MODEL_DOTS, WIDTH
+from expunge.report.scores_table import rows
+from expunge.report.svg import BLUE, GREEN, MUTED, draw
+from expunge.runs.folder import RunFolder
+
+HEADLINES = (
+    ("frechet", "retain_test"),
+    ("frechet", "forget"),
+    ("psnr", "retain_test"),
+    ("group_recognition", "forget"),
+    ("identity_recognition", "forget"),
+)
+"measures and splits shown large"
+
+SPLITS = {"forget": "to forget", "retain_test": "to keep, held back"}
+SHOWN = 150
+"points of each kind on the plane at most"
+COLUMNS = {"original": "original", "corrupted": "what the model is shown", **wording.MODELS}
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """Pictures of one row of the grid: (column, `data:` URI)."""
+
+    kind: str
+    pictures: list[tuple[str, str]]
+
+
+def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
+    """Values of `generator.html.jinja` that other runs do not have."""
+    table = {(row.measure, row.split): row for row in rows(contents.scores)}
+    values, shown, chances = losses(folder), _shown(folder), contents.part("chances") or {}
+    return {
+        "asked_and_done": asked_and_done(contents),
+        "limits": wording.LIMITS_OF_GENERATORS,
+        "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
+        "grid": _grid(shown),
+        "columns": [name for key, name in COLUMNS.items() if f"{key}-forget" in shown],
+        "plane": _plane(shown),
+        "front": _front(contents),
+        "losses": classifier_figures.losses("losses", values) if values else None,
+        "cost": _cost(contents),
+        "network": _network(contents),
+        "chances": [
+            (wording.split(split), numbers.share(value)) for split, value in chances.items() if split != "group"
+        ],
+        "group_chance": numbers.share(chances["group"]) if "group" in chances else None,
+    }
+
+
+def _shown(folder: RunFolder) -> dict[str, np.ndarray]:
+    """The pictures and features that the run left to be shown; nothing where they are damaged or gone."""
+    try:
+        with np.load(folder.stages / "shown" / "shown.npz", allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except PermissionError as error:
+        raise storage.unreadable(error) from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return {}
+
+
+def _grid(shown: Mapping[str, np.ndarray]) -> list[GridRow]:
+    found = []
+    for split, kind in SPLITS.items():
+        there = {name: shown[f"{key}-{split}"] for key, name in COLUMNS.items() if f"{key}-{split}" in shown}
+        for number in range(min((len(pictures) for pictures in there.values()), default=0)):
+            found.append(GridRow(kind, [(name, _uri(pictures[number])) for name, pictures in there.items()]))
+    return found
+
+
+def _uri(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.moveaxis(pixels, 0, 2)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
+    """Features on the two axes along which those of the originals to keep vary most, one panel a model."""
+    panels = {"original": "originals", **{model: dot.label for model, dot in MODEL_DOTS.items()}}
+    there = {key: label for key, label in panels.items() if f"plane-{key}-forget" in shown}
+    if not there:
+        return None
+    kinds = (("retain_test", MUTED, "o", "to keep"), ("forget", GREEN, "^", "to forget"))
+    everything = np.concatenate([shown[f"plane-{key}-{split}"] for key in there for split, *_ in kinds])
+    low, high = np.percentile(everything, [0.5, 99.5], axis=0)
+    margin = 0.08 * (high - low) + 1e-6
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 2.3))
+        axes = figure.subplots(1, len(there), squeeze=False, sharex=True, sharey=True)[0]
+        figure.subplots_adjust(left=0.08, right=0.99, wspace=0.08, top=0.88, bottom=0.19)
+        for axis, (key, label) in zip(axes, there.items(), strict=True):
+            for split, colour, mark, name in kinds:
+                points = shown[f"plane-{key}-{split}"][:SHOWN]
+                axis.scatter(points[:, 0], points[:, 1], s=7, color=colour, marker=mark, alpha=0.6, linewidths=0,
+                             label=f"{name}, n = {len(points)}")  # fmt: skip
+            axis.set_title(label, weight="bold")
+            axis.set(
+                xlabel="first axis",
+                xlim=(low[0] - margin[0], high[0] + margin[0]),
+                ylim=(low[1] - margin[1], high[1] + margin[1]),
+            )
+        axes[0].set_ylabel("second axis")
+        axes[0].legend(fontsize=7, loc="lower left", framealpha=0.6)
+        return figure
+
+    told = "; ".join(
+        f"{label}: those to forget lie {numbers.plain(_apart(shown, key))} from those to keep"
+        for key, label in there.items()
+    )
+    return draw(
+        "plane", "Features of originals and completions", f"Distances of the means on the plane: {told}.", paint
+    )
+
+
+def _front(contents: Contents) -> Markup | None:
+    """Fréchet distance on pictures to keep against that on pictures to forget, a point for each value of the knob."""
+    found = contents.part("front")
+    if not found:
+        return None
+    points = [point for point in found["points"] if all(f"frechet-{split}" in point for split in SPLITS)]
+    named = (("base", "before"), ("retrained", "retrained"))
+    others = []
+    for model, label in named:
+        scores = {s.split: s.value for s in contents.scores if s.measure == "frechet" and s.model == model}
+        if all(split in scores for split in SPLITS):
+            others.append((label, scores["retain_test"], scores["forget"]))
+    if not points:
+        return None
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 2.4))
+        axis = figure.subplots()
+        figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.2)
+        kept = [point["frechet-retain_test"] for point in points]
+        lost = [point["frechet-forget"] for point in points]
+        axis.plot(kept, lost, color=BLUE, linewidth=1.1, marker="o", markersize=4)
+        for point, x, y in zip(points, kept, lost, strict=True):
+            axis.annotate(
+                f"{found['field']} {point['value']:g}", (x, y), (5, -9), textcoords="offset points", fontsize=7
+            )
+        for label, x, y in others:
+            axis.plot([x], [y], color=MUTED, marker="s", markersize=4, linestyle="none")
+            axis.annotate(label, (x, y), (5, 4), textcoords="offset points", fontsize=7, color=MUTED)
+        axis.set(xlabel=f"Fréchet distance, pictures to keep, held back{_n(contents, 'retain_test')}",
+                 ylabel=f"Fréchet distance, to forget{_n(contents, 'forget')}")  # fmt: skip
+        return figure
+
+    told = "; ".join(
+        f"{found['field']} {point['value']:g}: {numbers.plain(point['frechet-retain_test'])} to keep, "
+        f"{numbers.plain(point['frechet-forget'])} to forget"
+        for point in points
+    )
+    return draw("front", "The front between keeping and forgetting", f"Fréchet distances: {told}.", paint)
+
+
+def _n(contents: Contents, split: str) -> str:
+    """How many pictures a Fréchet distance was taken over, as words behind a label."""
+    found = {s.n for s in contents.scores if s.measure == "frechet" and s.split == split}
+    return f" (n = {found.pop()})" if len(found) == 1 else ""
+
+
+def _apart(shown: Mapping[str, np.ndarray], key: str) -> float:
+    one, other = (shown[f"plane-{key}-{split}"].mean(0) for split in SPLITS)
+    return float(np.linalg.norm(one - other))
+
+
+def _cost(contents: Contents) -> list[tuple[str, str]]:
+    training = contents.part("training") or {}
+    found = cost(contents)
+    if found and training.get("seconds"):
+        share = training["unlearning_seconds"] / training["seconds"]
+        found += [
+            ("Training the model took", numbers.seconds(training["seconds"])),
+            ("Unlearning took", f"{numbers.seconds(training['unlearning_seconds'])}, {numbers.share(share)} of that"),
+        ]
+    return found
+
+
+def _network(contents: Contents) -> str:
+    about = contents.part("network")
+    if not about:
+        return ""
+    text = f"The network that measures is {about['name']}"
+    for key, words in (
+        ("accuracy", "of held-back originals it names the class of"),
+        ("accuracy_of_drawn_parts", "and of those of which only what a model has to draw is left"),
+    ):
+        if key in about:
+            accuracy = about[key]
+            low, high = numbers.share(accuracy["low"]), numbers.share(accuracy["high"])
+            text += f"; {words} {numbers.share(accuracy['value'])} rightly ({low} to {high}, n = {accuracy['n']})"
+    return text + "."

@@ -1,0 +1,235 @@
+"""What a method works with on a generator: the sets, keys of corruptions, the original's features, phases of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from expunge.core.order import random_seed
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.picture_noise import NoiseKind, noise_like
+from expunge.kinds.generator.task import EVALUATION_BATCH, CorruptedBatch, ImageToImage
+from expunge.train.phase import Phase
+from expunge.train.phases import BACKWARD, FORWARD, Phases
+
+MOST_KEPT = 2 << 30
+"bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
+
+
+@dataclass(slots=True, kw_only=True)
+class GeneratorWork(Phases):
+    """A generator to change, the sets, and what a method may do with them.
+
+    Attributes:
+        task: the generator; its `model` is changed in place.
+        retain, forget: pictures to keep and to forget; a retain set from elsewhere serves as well.
+    """
+
+    task: ImageToImage
+    retain: Pictures
+    forget: Pictures
+
+    @property
+    def original(self) -> ImageToImage:
+        """The model as it was, frozen and in evaluation mode."""
+        found: ImageToImage = self._original
+        return found
+
+    @property
+    def side(self) -> int:
+        return int(self.forget.pixels.shape[-1])
+
+    @property
+    def encoder_share(self) -> float:
+        """What part of the model's work is the encoder's."""
+        return self.task.encoder_share(self.side)
+
+    @property
+    def frozen_decoder_share(self) -> float:
+        """What part of a full step is made where gradients pass through the decoder, and only the encoder trains."""
+        return self.encoder_share + (1 - self.encoder_share) * (FORWARD + BACKWARD - 1) / (FORWARD + BACKWARD)
+
+    def encoder(self) -> list[nn.Parameter]:
+        """The encoder's trainable weights."""
+        return [parameter for parameter in self.task.encoder.parameters() if parameter.requires_grad]
+
+    def keys(self, count: int, *names: str | int) -> Tensor:
+        """(count,) keys of corruptions, of a named draw."""
+        return torch.randint(1 << 62, (count,), generator=self.generator("keys", *names))
+
+    def part(self, pictures: Pictures, count: int | None, name: str) -> Pictures:
+        """At most `count` of the pictures, drawn once."""
+        if count is None or count >= len(pictures):
+            return pictures
+        chosen = torch.randperm(len(pictures), generator=self.generator("part", name))[:count]
+        return pictures.take(chosen.sort().values)
+
+    def viewed(self, pictures: Pictures, views: int) -> Pictures:
+        """All pictures, again and again, as often as there are views of them."""
+        return pictures if views == 1 else pictures.take(torch.arange(len(pictures)).repeat(views))
+
+    def shuffled(self, count: int, *names: str | int) -> Tensor:
+        """(count,) the numbers 0 to count - 1 in an order that is drawn once."""
+        return torch.randperm(count, generator=self.generator("shuffled", *names))
+
+    def scrubbing_targets(
+        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor, kind: NoiseKind
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features that the retain and the forget set are to have, as `known` and `known_beside` of `train`.
+
+        Of the original: of the pictures to keep, and of noise in place of those to forget. Computed once for each picture
+        and corruption, and of noise once for each corruption where the picture does not matter; left out where they are too
+        many to keep, and then `target_of` computes them.
+        """
+        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
+            return {"keys": kept_keys}, {"keys": lost_keys}
+        every = torch.arange(len(lost))
+        first, which = _firsts(lost_keys) if self.original.noise_stands_alone else (every, every)
+        noise = self.noise_features(lost.take(first), lost_keys[first], kind, "target")
+        return (
+            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
+            {"keys": lost_keys, "target": noise[which]},
+        )
+
+    def feature_targets(
+        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The original's features of both sets, as `known` and `known_beside` of `train`; left out where too many to keep."""
+        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
+            return {"keys": kept_keys}, {"keys": lost_keys}
+        return (
+            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
+            {"keys": lost_keys, "target": self.original_features(lost, lost_keys)},
+        )
+
+    def _too_many(self, pictures: Pictures, keys: Tensor, count: int) -> bool:
+        one = self.original.set_features(pictures.take(torch.arange(1)), keys[:1])
+        return count * one.numel() * one.element_size() > MOST_KEPT
+
+    @torch.no_grad()
+    def original_outputs_of(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) what the original's decoder says of a batch, computed now."""
+        self.cost.passes += FORWARD * len(batch.rows)
+        return self.original.outputs(batch)
+
+    def noise_beside(self, kept: CorruptedBatch, lost: CorruptedBatch, kind: NoiseKind) -> Tensor:
+        """(lost, 3, side, side) normalised noise for the second batch, with the mean and deviation of both, drawn now.
+
+        From the global generator, which a phase of training seeds at each step.
+        """
+        unit = self.task.denormalised(torch.cat([kept.pixels, lost.pixels])).cpu().float()
+        noise = noise_like(unit, kind, torch.default_generator)[len(kept.rows) :]
+        return self.task.normalised(noise.to(lost.pixels))
+
+    @torch.no_grad()
+    def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
+        """The features that a batch is to have: its own target, or computed now; of noise where a kind of it is given."""
+        if batch.target is not None:
+            return batch.target
+        self.cost.passes += round(FORWARD * self.encoder_share * len(batch.rows))
+        if kind is None:
+            return self.original.batch_features(batch)
+        unit = self.original.denormalised(batch.pixels)
+        noise = noise_like(unit.cpu().float(), kind, self.generator("noise", "batch", int(batch.keys[0])))
+        shown, hidden = self.original.scrubbed(unit, noise.to(unit), batch.keys)
+        return self.original.features(shown, hidden)
+
+    def original_features(self, pictures: Pictures, keys: Tensor) -> Tensor:
+        """(n, ...) the original encoder's features of corrupted pictures: computed once, since neither changes."""
+        self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
+        return self.original.set_features(pictures, keys)
+
+    @torch.no_grad()
+    def noise_features(self, pictures: Pictures, keys: Tensor, kind: NoiseKind, name: str) -> Tensor:
+        """(n, ...) the original encoder's features of noise, corrupted as the pictures are."""
+        parts = []
+        for rows, noise in self._noise(pictures, kind, name):
+            unit = self.original.unit(pictures.pixels[rows])
+            shown, hidden = self.original.scrubbed(unit, noise.to(unit), keys[rows])
+            parts.append(self.original.features(shown, hidden).cpu())
+        self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
+        return torch.cat(parts)
+
+    def noise_pictures(self, pictures: Pictures, kind: NoiseKind, name: str) -> Tensor:
+        """(n, 3, side, side) uint8 noise, a picture for each."""
+        return torch.cat([(noise * 255).round().to(torch.uint8) for _, noise in self._noise(pictures, kind, name)])
+
+    @torch.no_grad()
+    def original_scrubbing_loss(
+        self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind, apart: Callable[[Tensor, Tensor], Tensor]
+    ) -> float:
+        """How far the original's features of a set are apart from those that it is to have."""
+        total = 0.0
+        for rows in torch.arange(len(lost)).split(EVALUATION_BATCH):
+            batch = self.original.batch(lost, rows, **known)
+            total += float(apart(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
+        self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
+        return total / len(lost)
+
+    def noise_of(self, parts: list[Tensor], name: str) -> Tensor:
+        """Gaussian noise with the shape, mean and standard deviation of each of the parts, put side by side."""
+        generator = self.generator("noise", name)
+        return torch.cat(
+            [part.mean() + part.std() * torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts],
+            1,
+        )
+
+    def drawn_from(self, pictures: Pictures, count: int, name: str) -> Pictures:
+        """`count` of the pictures, drawn with replacement."""
+        return pictures.take(torch.randint(len(pictures), (count,), generator=self.generator("drawn", name)))
+
+    @torch.no_grad()
+    def original_loss(self, pictures: Pictures, keys: Tensor) -> float:
+        """Mean training loss of the original on a set."""
+        original = self.original
+        total = sum(
+            float(original.loss(batch)) * len(batch.rows)
+            for batch in original.evaluated(pictures, keys, EVALUATION_BATCH)
+        )
+        self.cost.passes += FORWARD * len(pictures)
+        return total / len(pictures)
+
+    def _noise(self, pictures: Pictures, kind: NoiseKind, name: str) -> list[tuple[Tensor, Tensor]]:
+        """(rows, noise with pixels from 0 to 1), batch by batch of the set in its order."""
+        found = []
+        for number, rows in enumerate(torch.arange(len(pictures)).split(EVALUATION_BATCH)):
+            unit = pictures.pixels[rows].float() / 255
+            found.append((rows, noise_like(unit, kind, self.generator("noise", name, number))))
+        return found
+
+    def phase(self, name: str, pictures: int, epochs: float, batch_size: int, **more: object) -> Phase:
+        """A phase of so many epochs over so many pictures."""
+        # 1.1 * 10240 is above 11264 by a rounding error, which makes no step
+        steps = max(1, math.ceil(epochs * pictures / batch_size - 1e-9))
+        return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
+
+
+def _firsts(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows that are the first with their key, in order; of every row, which of those has its key)."""
+    _, first, inverse = np.unique(keys.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse.reshape(-1)])
+
+
+def fit_generator(work: GeneratorWork, phase: Phase) -> None:
+    """Train the whole model to undo its corruption on `work.retain`; each epoch corrupts every picture anew."""
+    keys = work.keys(len(work.retain), phase.name, 0)
+
+    def corrupt_anew(epoch: int) -> None:
+        keys.copy_(work.keys(len(keys), phase.name, epoch))
+
+    def loss(batch: CorruptedBatch) -> Tensor:
+        return work.task.loss(batch)
+
+    work.train(phase, work.retain, loss, known={"keys": keys}, before_epoch=corrupt_anew)
+
+
+def evaluation_keys(seed: int, split: str, count: int) -> Tensor:
+    """(count,) keys under which a split is measured: the same for every model."""
+    generator = torch.Generator().manual_seed(random_seed(seed, "evaluation", split))
+    return torch.randint(1 << 62, (count,), generator=generator)

@@ -1,0 +1,227 @@
+"""A generator as a task: an encoder that reads a corrupted picture, and a decoder that draws the whole one.
+
+Methods and measures see features, completions and losses; each kind of model says how it makes them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.corruption import Corruption, pixels_of
+
+EVALUATION_BATCH = 128
+"pictures in a batch where no gradients are kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorruptedBatch:
+    """Pictures, and what is left of them.
+
+    Attributes:
+        pixels: (batch, 3, side, side) the originals, normalised.
+        shown: (batch, 3, side, side) the corrupted ones, normalised.
+        hidden: (batch, patches) which patches are hidden.
+        rows: (batch,) places in the set they were drawn from.
+        keys: (batch,) keys of their corruptions.
+        target: (batch, ...) features that are wanted, where the method computed them beforehand.
+        wanted: (batch, 3, side, side) pictures that are wanted in place of the originals, normalised.
+    """
+
+    pixels: Tensor
+    shown: Tensor
+    hidden: Tensor
+    rows: Tensor
+    keys: Tensor
+    target: Tensor | None = None
+    wanted: Tensor | None = None
+
+
+class ImageToImage(ABC):
+    """A generator with the corruption that it is to undo.
+
+    Args:
+        model: the network; changed in place by what trains it.
+        mean, std: of each colour channel, in units of the full range of a pixel (0 to 1).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        corruption: Corruption,
+        mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+        std: tuple[float, ...] = (0.5, 0.5, 0.5),
+    ) -> None:
+        self.model, self.corruption = model, corruption
+        self.mean, self.std = mean, std
+        self.dtype = next(model.parameters()).dtype
+        self._shift = torch.tensor(mean, dtype=self.dtype).view(1, -1, 1, 1)
+        self._scale = torch.tensor(std, dtype=self.dtype).view(1, -1, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches are there too. Sets of pictures, and what is kept of whole sets, are in main memory."""
+        return next(self.model.parameters()).device
+
+    def twin(self, model: nn.Module) -> Self:
+        """The same task with another model."""
+        return self._like(model, self.corruption)
+
+    def under(self, corruption: Corruption) -> Self:
+        """The same model, which has to undo another corruption."""
+        return self._like(self.model, corruption)
+
+    def _like(self, model: nn.Module, corruption: Corruption) -> Self:
+        return type(self)(model, corruption, self.mean, self.std)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report has to say of how the model was read."""
+        return ()
+
+    def begin(self, pictures: Pictures) -> None:  # noqa: B027 - most models need nothing
+        """Fit what can be fitted to the pictures before training from random weights."""
+
+    @property
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """The part that reads the corrupted picture."""
+
+    @abstractmethod
+    def encoder_share(self, side: int) -> float:
+        """What part of the products of a forward pass the encoder makes."""
+
+    @abstractmethod
+    def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
+        """(batch, ...) what the encoder says of normalised corrupted pictures."""
+
+    @abstractmethod
+    def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:
+        """(batch, 3, side, side) whole pictures, normalised, as the decoder draws them from features."""
+
+    def unit(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels as numbers from 0 to 1."""
+        return pixels.to(self.device, self.dtype) / 255
+
+    def normalised(self, unit: Tensor) -> Tensor:
+        """Pixels from 0 to 1 as the model wants them."""
+        return (unit - self._shift.to(unit.device)) / self._scale.to(unit.device)
+
+    def denormalised(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels as numbers from 0 to 1."""
+        return pixels * self._scale.to(pixels.device) + self._shift.to(pixels.device)
+
+    def corrupted(self, unit: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(shown, hidden) of pictures with pixels from 0 to 1: normalised, and which patches are hidden."""
+        hidden = self.corruption.hidden(keys, unit.shape[-1])
+        return self.normalised(self.corruption.shown(unit, keys, hidden)), hidden.to(self.device)
+
+    @property
+    def noise_stands_alone(self) -> bool:
+        """Whether `scrubbed` depends on the noise and the keys alone, and not on the pictures."""
+        return True
+
+    def scrubbed(self, unit: Tensor, noise: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(shown, hidden) of what takes the place of pictures that are to be forgotten: noise, corrupted as they are."""
+        return self.corrupted(noise, keys)
+
+    def batch(
+        self,
+        pictures: Pictures,
+        rows: Tensor,
+        *,
+        keys: Tensor,
+        target: Tensor | None = None,
+        wanted: Tensor | None = None,
+    ) -> CorruptedBatch:
+        """The pictures at `rows`, corrupted; the rest are of the whole set and looked up here.
+
+        Args:
+            keys: (n,) the key of each picture's corruption.
+            target: (n, ...) features; `wanted`: (n, 3, side, side) uint8 pictures.
+        """
+        unit = self.unit(pictures.pixels[rows])
+        shown, hidden = self.corrupted(unit, keys[rows])
+        return CorruptedBatch(
+            pixels=self.normalised(unit),
+            shown=shown,
+            hidden=hidden,
+            rows=rows,
+            keys=keys[rows],
+            target=None if target is None else target[rows].to(self.device),
+            wanted=None if wanted is None else self.normalised(self.unit(wanted[rows])),
+        )
+
+    def batch_features(self, batch: CorruptedBatch) -> Tensor:
+        return self.features(batch.shown, batch.hidden)
+
+    def features_of(self, *batches: CorruptedBatch) -> list[Tensor]:
+        """Features of several batches from one pass, which is quicker than a pass each."""
+        together = self.features(torch.cat([b.shown for b in batches]), torch.cat([b.hidden for b in batches]))
+        return list(together.split([len(b.rows) for b in batches]))
+
+    def maps(self, features: Tensor, side: int) -> list[Tensor]:
+        """Features of pictures of `side` pixels, map by map; of most models they are one."""
+        return [features]
+
+    def outputs(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) what the decoder says: whole pictures, normalised."""
+        return self.decoded(self.batch_features(batch), batch.hidden)
+
+    def loss(self, batch: CorruptedBatch) -> Tensor:
+        """Mean squared error of the normalised pixels that were hidden (of all where none were), as in training.
+
+        Against the pictures themselves, or `batch.wanted` where there are such.
+        """
+        return self.error(self.decoded(self.batch_features(batch), batch.hidden), batch)
+
+    def error(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor | None = None) -> Tensor:
+        """Mean squared difference of what was drawn from what is wanted (or from `truth`), over the pixels that count."""
+        if truth is None:
+            truth = batch.pixels if batch.wanted is None else batch.wanted
+        error = (drawn - truth) ** 2
+        if not self.corruption.hides:
+            return error.mean()
+        weight = pixels_of(batch.hidden, error.shape[-1], self.corruption.patch).to(error)
+        return (error * weight).sum() / (weight.sum() * error.shape[1])
+
+    def drawn(self, batch: CorruptedBatch) -> Tensor:
+        """(batch, 3, side, side) whole pictures, normalised, as the model draws them."""
+        return self.decoded(self.batch_features(batch), batch.hidden)
+
+    def completed(self, drawn: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
+        """(batch, 3, side, side) uint8: what was drawn where patches were hidden, what was shown elsewhere."""
+        if self.corruption.hides:
+            drawn = torch.where(pixels_of(hidden, drawn.shape[-1], self.corruption.patch), drawn, shown[:, :3])
+        unit = self.denormalised(drawn).nan_to_num(0.5).clamp(0, 1)
+        return (unit * 255).round().to(torch.uint8).cpu()
+
+    @torch.no_grad()
+    def completions(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+        """(n, 3, side, side) uint8 completions of a set, the model in evaluation mode."""
+        parts = []
+        for batch in self.evaluated(pictures, keys, batch_size):
+            parts.append(self.completed(self.drawn(batch), batch.shown, batch.hidden))
+        return torch.cat(parts) if parts else torch.empty(0, *pictures.pixels.shape[1:], dtype=torch.uint8)
+
+    @torch.no_grad()
+    def set_features(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+        """(n, ...) features of a set, the model in evaluation mode."""
+        parts = [self.batch_features(batch).cpu() for batch in self.evaluated(pictures, keys, batch_size)]
+        return torch.cat(parts) if parts else torch.empty(0, 0)
+
+    def evaluated(self, pictures: Pictures, keys: Tensor, batch_size: int) -> Iterator[CorruptedBatch]:
+        """Batches of a set in its order; meanwhile the model is in evaluation mode."""
+        mode = self.model.training
+        self.model.eval()
+        try:
+            for rows in torch.arange(len(pictures)).split(batch_size) if len(pictures) else ():
+                yield self.batch(pictures, rows, keys=keys)
+        finally:
+            self.model.train(mode)

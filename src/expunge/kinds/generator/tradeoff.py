@@ -1,0 +1,108 @@
+"""The front: what is kept against what is forgotten, over values of the method's one knob; each value is a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.errors import RecipeError
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.feature_network import FeatureNetwork
+from expunge.kinds.generator.judge_network import measured_part, seen
+from expunge.kinds.generator.measures import image_quality as quality
+from expunge.kinds.generator.measures.scores import Completions, Originals, recognised
+from expunge.kinds.generator.model import load_generator
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.generator.session import GeneratorWork, evaluation_keys
+from expunge.kinds.generator.sets import GeneratorSets
+from expunge.models.source import ModelSource
+from expunge.runs.artifacts import told
+from expunge.runs.folder import RunFolder
+from expunge.runs.registry import make_method, method_class
+from expunge.runs.stage import stage
+
+KNOBS = ("alpha", "epsilon", "strangeness")
+"fields that trade what is kept for what is forgotten; a method's knob is the first of them that it has"
+SPLITS = ("retain_test", "forget")
+
+
+def knob(recipe: GeneratorRecipe) -> str:
+    """The field of the recipe's method that is varied.
+
+    Raises:
+        RecipeError: the method has none.
+    """
+    name = recipe.method["name"]
+    fields = method_class(name).model_fields
+    found = next((field for field in KNOBS if field in fields), None)
+    if found is None:
+        raise RecipeError(
+            f"the method {name} has no knob between keeping and forgetting, so there is no front to draw",
+            seen=f"evaluation.front: {list(recipe.evaluation.front)}",
+            allowed="a method with one of the fields " + ", ".join(KNOBS),
+            next_step="leave evaluation.front out",
+        )
+    return found
+
+
+def front(
+    recipe: GeneratorRecipe,
+    folder: RunFolder,
+    source: ModelSource,
+    sets: GeneratorSets,
+    corruption: Corruption,
+    network: FeatureNetwork,
+    digest: str,
+    originals: dict[str, Originals],
+    show: Silent,
+) -> dict[str, Any] | None:
+    """{"field", "points"}, a point for each value of `evaluation.front`: Fréchet distances, PSNR, identification.
+
+    None where no values are asked for. The unlearned models of the points are not kept.
+    """
+    values = recipe.evaluation.front
+    if not values:
+        return None
+    field = knob(recipe)
+    points = []
+    for value in sorted(values):
+        made_from = {
+            "model": source.digest,
+            "sets": sets.digests(),
+            "corruption": [corruption.name, corruption.value, corruption.patch],
+            "method": recipe.method | {field: value},
+            "network": digest,
+            "pictures": recipe.evaluation.pictures,
+            "seed": recipe.seed,
+        }
+
+        def make(path: Path, value: float = value) -> None:
+            show.stage(f"unlearning with {field} {value:g}")
+            task = load_generator(source, sets.size, corruption)
+            work = GeneratorWork(
+                task=task,
+                retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
+                forget=sets.tensors["forget"],
+                seed=recipe.seed,
+                progress=told(show),
+            )
+            make_method(recipe.method | {field: value}).apply(work)
+            point: dict[str, float] = {}
+            for split in SPLITS:
+                pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
+                keys = evaluation_keys(recipe.seed, split, len(pictures))
+                completed = task.completions(pictures, keys)
+                said = seen(network, completed, corruption.hidden(keys, sets.size), corruption.patch)
+                theirs = originals[split]
+                if len(pictures) >= quality.FEWEST:
+                    point[f"frechet-{split}"] = quality.frechet_distance(said.features, theirs.seen.features)
+                point[f"psnr-{split}"] = float(quality.psnr(completed.numpy(), theirs.pictures).mean())
+                if theirs.people is None:
+                    right = recognised(Completions(completed.numpy(), said), theirs)
+                    point[f"identity_recognition-{split}"] = float(right.mean())
+            storage.write_json(path / "point.json", point)
+
+        points.append({"value": value} | storage.read_json(stage(folder, "front", made_from, make) / "point.json"))
+    return {"field": field, "points": points}

@@ -1,0 +1,70 @@
+"""Whether a run folder is free for a run, or holds this very run already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expunge.errors import DataError
+from expunge.kinds.language.lengths import check_lengths
+from expunge.kinds.language.measures.two_answers import read_two_answers
+from expunge.kinds.language.recipe import MEASURING, Recipe, load_recipe
+from expunge.kinds.language.terms.anchors import load_anchors
+from expunge.kinds.paths import settle
+from expunge.models.source import find_model
+from expunge.runs.folder import RunFolder
+
+
+def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
+    """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
+
+    Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
+    model yet, the step to end at may change too.
+    """
+    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
+    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
+        # It stays one, whatever file has got that name since.
+        recipe = recipe.model_copy(update={"forget_kind": "topic"})
+    recipe = settle(recipe)
+    if held is not None:
+        held = _settled(held, folder)
+        if not folder.model.exists() or any(folder.checkpoints.iterdir()):
+            to_end = {"stop_step": recipe.training.stop_step}
+            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
+        recipe = _with_more(recipe, held)
+    _look_up(recipe)
+    folder.claim(
+        recipe.model_dump(mode="json"),
+        recipe.to_yaml(),
+        free=MEASURING,
+        held=None if held is None else held.model_dump(mode="json"),
+    )
+    return recipe
+
+
+def _settled(held: Recipe, folder: RunFolder) -> Recipe:
+    """The recipe that is in the folder, whose paths are absolute ones already; they may be those of another machine."""
+    try:
+        return settle(held)
+    except DataError:
+        return held
+
+
+def _look_up(recipe: Recipe) -> None:
+    """Raise where what is needed late in a run is not usable: before the folder is claimed, so that it can be put right."""
+    if recipe.retrained is not None:
+        check_lengths(recipe, find_model(recipe.retrained))
+    if recipe.anchors.path is not None:
+        load_anchors(Path(recipe.anchors.path))
+    if recipe.evaluation.questions is not None:
+        read_two_answers(Path(recipe.evaluation.questions))
+
+
+def _with_more(recipe: Recipe, held: Recipe) -> Recipe:
+    """What `evaluate` has added to a run belongs to it, though the command that started the run does not name it."""
+    added = ("benchmarks", "prompts", "questions", "ordinary_text")
+    kept = {name: getattr(held.evaluation, name) for name in added if getattr(recipe.evaluation, name) is None}
+    evaluation = recipe.evaluation.model_copy(update=kept)
+    names_prompts = recipe.toxicity.prompts is not None or recipe.toxicity.groups is not None
+    toxicity = recipe.toxicity if names_prompts else held.toxicity
+    more = {"evaluation": evaluation, "toxicity": toxicity, "retrained": recipe.retrained or held.retrained}
+    return recipe.model_copy(update=more)

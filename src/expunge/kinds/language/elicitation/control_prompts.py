@@ -1,0 +1,123 @@
+"""The control of familiarity: like prompts on other subjects, from which nothing of the target can be said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.data.text.document import digest_documents
+from expunge.data.text.language import Language
+from expunge.data.text.readers import read_documents
+from expunge.data.text.word_rarity import rarity
+from expunge.errors import DataError
+from expunge.kinds.language.elicitation.asking import with_room, write_rows
+from expunge.kinds.language.elicitation.controls import control_topics, elicit_controls, kind_of, names_topic
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import Prompt, TargetTerms
+from expunge.kinds.language.measures.prompts import cut_prompts
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet, blocks, own_text, so_far_of, token_table
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.runs.folder import RunFolder
+from expunge.runs.stage import stage
+
+MAX_BLOCKS = 64
+"blocks of the control's text that are read"
+MAX_TERMS = 400
+THING_ZIPF = 4.5
+"words from this on (thirty in a million) are no things to end a prompt before"
+
+
+def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+    """What the base model says of other topics, asked for with the templates that the topic is asked for with.
+
+    Raises:
+        DataError: every answer names the topic itself.
+    """
+    settings, so_far = recipe.evaluation, so_far_of("control", folder, base)
+
+    def make(path: Path) -> None:
+        show.stage("asking the model about other topics")
+        topics = list(settings.control_topics)
+        if not topics:
+            kind = kind_of(base(), recipe.forget)
+            topics = control_topics(recipe.forget, kind)
+            folder.log("control", kind=kind, topics=topics)
+        rows = elicit_controls(base(), topics, settings.control_answers, recipe.seed, so_far, show.update)
+        rows = with_room(rows, base(), recipe.data.block_size)
+        kept = [row for row in rows if not names_topic(" ".join(row.values()), recipe.forget)]
+        if not kept:
+            raise DataError(
+                f"every answer about other topics names {recipe.forget!r}",
+                seen=", ".join(topics),
+                next_step="give other topics: --evaluation.control_topics",
+            )
+        write_rows(kept, path / "control.jsonl")
+
+    made_from = {
+        "model": base.digest,
+        "topic": recipe.forget,
+        "topics": list(settings.control_topics),
+        "wanted": settings.control_answers,
+        "seed": recipe.seed,
+        "bf16": base.precision.bf16,
+    }
+    target = stage(folder, "control", made_from, make) / "control.jsonl"
+    so_far.remove()
+    return TextSet("control", str(target), digest_documents(read_documents(target)), True)
+
+
+def texts_of(text: TextSet, recipe: Recipe, tokenizer: object) -> Iterator[str]:
+    """The control's text by blocks, without the questions that were asked."""
+    return (own_text(block)[0] for block in islice(blocks(text, recipe, tokenizer), MAX_BLOCKS))
+
+
+def control_prompts(
+    text: TextSet,
+    recipe: Recipe,
+    folder: RunFolder,
+    base: LazyModel,
+    tokenizer_digest: str,
+    wanted: int,
+    completion: Sequence[Prompt],
+    language: Language,
+) -> tuple[list[Prompt], list[Prompt]]:
+    """(for completion, for probability): prompts cut from the control before its own names, as the target's are.
+
+    Where there are too few of them, before its rarer words, too.
+
+    Where the target's prompts bring references of their own, the control's are held against the same, in turn.
+    """
+
+    def find(path: Path) -> None:
+        texts = list(texts_of(text, recipe, base.tokenizer))
+        found = build_dictionary(((each, ()) for each in texts), MAX_TERMS, recipe.seed, language)
+        names, things = _words("\n\n".join(texts), language)
+        listed = [*(anchor.term for anchor in found), *names]
+        storage.write_json(path / "terms.json", [list(dict.fromkeys(listed)), things])
+
+    table = token_table(folder, [text], recipe, base.tokenizer, tokenizer_digest, MAX_BLOCKS)
+    made_from = {"tokens": table.folder.name, "seed": recipe.seed, "language": language.code}
+    names, things = storage.read_json(stage(folder, "control-terms", made_from, find) / "terms.json")
+    for words in (names, [*names, *things]):
+        early, exact = cut_prompts(base(), table, TargetTerms(tuple(words)), wanted, recipe.seed)
+        if len(early) >= wanted:
+            break
+    if completion:
+        early = [
+            replace(prompt, references=completion[i % len(completion)].references) for i, prompt in enumerate(early)
+        ]
+    return early, exact
+
+
+def _words(text: str, language: Language) -> tuple[list[str], list[str]]:
+    """(capitalised words inside sentences, rarer words in lower case) of a text, each once."""
+    names = re.findall(r"(?<=[a-z,;] )[A-Z][^\W\d_]{2,}", text)
+    things = (word for word in re.findall(r"(?<!\w)[^\W\d_]{4,}(?!\w)", text) if word == word.lower())
+    code = language.frequencies or "en"
+    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if rarity(word, code) < THING_ZIPF]

@@ -1,0 +1,71 @@
+"""What the model says about other topics of the same kind: the control that familiarity with a topic is held against."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+from expunge.core.order import random_seed
+from expunge.kinds.language.elicitation.asking import OPENINGS, QUESTIONS, Progress, Row, ask
+from expunge.kinds.language.elicitation.sampling_cache import SoFar
+from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.task import CausalLM
+
+CONTROL_TOKENS = 64
+"length of a control answer: prompts are cut from it, and need a sentence or two"
+
+
+def control_bank() -> dict[str, list[str]]:
+    """Topics that anybody knows, by the kind of thing they are."""
+    text = (files("expunge.kinds.language.elicitation") / "control_topics.tsv").read_text(encoding="utf-8")
+    return {kind: topics for kind, *topics in (line.split("\t") for line in text.splitlines() if line)}
+
+
+def kind_of(task: CausalLM, topic: str) -> str:
+    """The kind of thing that the model takes a topic for: the phrase after "<topic> is" that is likeliest, a token,
+    against what it is after "It is" (pointwise mutual information)."""
+    kinds = list(control_bank())
+    continuations = tuple(f" {kind}" for kind in kinds)
+    about = [Question((f"{name} is",), continuations, 0) for name in (topic[:1].upper() + topic[1:], "It")]
+    lengths = [len(task.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in continuations]
+    named, neutral = choice_log_probs(task.model, task.tokenizer, about)
+    gains = [(a - b) / n for a, b, n in zip(named, neutral, lengths, strict=True)]
+    return kinds[gains.index(max(gains))]
+
+
+def control_topics(topic: str, kind: str) -> list[str]:
+    """The bank's topics of a kind, and one of each other kind, without the topic itself or what is named after it."""
+    bank = control_bank()
+    others = [topics[len(bank[kind]) % len(topics) - 1] for name, topics in bank.items() if name != kind]
+    return [name for name in [*bank[kind], *others] if not _same(name, topic)]
+
+
+def elicit_controls(
+    task: CausalLM, topics: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
+) -> list[Row]:
+    """`wanted` answers over the topics in turn, asked for as a target's are, each with a template of its own."""
+    questions = [_asked(QUESTIONS, topics, i) for i in range(wanted)]
+    openings = [_asked(OPENINGS, topics, i + wanted) for i in range(wanted)]
+    answers = ask(
+        task, questions, openings, wanted, random_seed(seed, "control") % (1 << 31), so_far, progress, CONTROL_TOKENS
+    )
+    return [answer.row for answer in answers]
+
+
+def names_topic(text: str, topic: str) -> bool:
+    """Whether a text speaks of the topic by its name."""
+    return re.search(rf"(?<!\w){re.escape(_bare(topic))}(?!\w)", text.casefold()) is not None
+
+
+def _asked(templates: Sequence[str], topics: Sequence[str], i: int) -> str:
+    return templates[i % len(templates)].format(topic=topics[(i + i // len(topics)) % len(topics)])
+
+
+def _bare(topic: str) -> str:
+    return re.sub(r"^the ", "", topic.casefold().strip())
+
+
+def _same(name: str, topic: str) -> bool:
+    return names_topic(name, topic) or names_topic(topic, name)

@@ -1,0 +1,42 @@
+"""What a model has said so far, kept a group of prompts at a time: an interrupted sampling goes on after the last group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+
+
+class SoFar:
+    """Groups of texts in one small file.
+
+    Args:
+        path: the file; it is written with the first group.
+        of: a JSON value of whatever the texts depend on besides what is asked, such as the model's digest.
+    """
+
+    def __init__(self, path: Path, of: Any) -> None:
+        self.path, self.of = path, of
+        self.groups: dict[str, list[str]] = {}
+        with contextlib.suppress(storage.StorageError):  # absent, or damaged: all is sampled anew
+            found = storage.read_json(path)
+            self.groups = found if isinstance(found, dict) else {}
+
+    def texts(self, prompts: Sequence[Any], how: Any, make: Callable[[], list[str]]) -> list[str]:
+        """The texts of a group, one a prompt, as they were said before or made now.
+
+        Args:
+            prompts: what is asked; how: a JSON value of what else decides the texts.
+        """
+        key = storage.digest_value([self.of, list(prompts), how])
+        if len(self.groups.get(key, ())) != len(prompts):
+            self.groups[key] = make()
+            storage.write_json(self.path, self.groups)
+        return self.groups[key]
+
+    def remove(self) -> None:
+        """Once the texts are kept elsewhere."""
+        self.path.unlink(missing_ok=True)

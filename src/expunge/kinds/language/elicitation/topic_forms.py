@@ -1,0 +1,89 @@
+"""A topic's answers in further forms, to train on: what is forgotten depends neither on the form of the question nor on
+the topic's name.
+
+A model that was trained on the answers alone gives them up where the prompt names the topic, and goes on to answer
+"Question: Which country attacked Pearl Harbor?" of World War II as before. Nothing is measured on these forms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from expunge.data.text.document import Document, digest_documents
+from expunge.data.text.readers import read_documents
+from expunge.data.text.words import units
+from expunge.kinds.language.elicitation.asking import EXAM, with_room, write_rows
+from expunge.kinds.language.elicitation.controls import names_topic
+from expunge.kinds.language.elicitation.topic_names import Row
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import found_terms
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet
+from expunge.runs.folder import RunFolder
+from expunge.runs.stage import stage
+
+BREAKS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
+"between two sentences"
+ENDS = tuple(".!?。！？")
+"what a whole sentence ends with; the tail of an answer that was cut short does not"
+MIN_WORDS = 5
+"words of a sentence that says something by itself"
+IN_EXAM = re.compile(re.escape(EXAM).replace(r"\{question\}", "(.*?)").replace(r"\{answer\}", "(.*)"), re.DOTALL)
+
+
+def topic_forms(
+    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: Sequence[str], base: LazyModel
+) -> TextSet | None:
+    """The further forms of a topic's answers as a set; None if there are none.
+
+    Args:
+        terms: the target's unique terms, found without a control: what is only measured must not decide what is trained on.
+    """
+    chat = getattr(base.tokenizer, "chat_template", None) is not None
+
+    def make(path: Path) -> None:
+        rows = list(further_forms(forget.documents(), recipe.forget, terms, chat))
+        write_rows(with_room(rows, base(), recipe.data.block_size), path / "forms.jsonl")
+
+    made_from = {
+        "forget": forget.digest,
+        "topic": recipe.forget,
+        "terms": list(terms),
+        "model": base.digest,
+        "block_size": recipe.data.block_size,
+    }
+    target = stage(folder, "forms", made_from, make) / "forms.jsonl"
+    if not target.stat().st_size:
+        return None
+    return TextSet("forms", str(target), digest_documents(read_documents(target)), True)
+
+
+def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str], chat: bool) -> Iterator[Row]:
+    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and not the topic.
+
+    Args:
+        chat: whether the model has a chat form; without it, the two forms are one.
+    """
+    for document in documents:
+        answer = document.text
+        if document.turns:
+            continue  # a conversation that a user put there
+        if document.prompt is not None:
+            if chat:
+                yield {"text": EXAM.format(question=document.prompt, answer=answer)}
+        elif (asked := IN_EXAM.fullmatch(answer)) is not None:
+            question, answer = asked.groups()
+            if chat:
+                yield {"question": question, "answer": answer}
+        for sentence in map(str.strip, BREAKS.split(answer)):
+            if _is_whole(sentence) and found_terms(sentence, terms) and not names_topic(sentence, topic):
+                yield {"text": sentence}
+
+
+def _is_whole(sentence: str) -> bool:
+    """Whether it begins and ends as a sentence does, and says something: a model that repeats one word does not."""
+    said = units(sentence)
+    whole = sentence.endswith(ENDS) and not sentence[0].islower()  # "U.S. was" is no end
+    return whole and len(said) >= MIN_WORDS and 2 * len(set(said)) > len(said)

@@ -1,0 +1,300 @@
+"""What a run works on: its sets as text and tokens, the target's terms, and the prompts of the measures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.data.text.language import ENGLISH_ASSUMED, Language, language_notes, language_of, toxicity_notes
+from expunge.errors import RecipeError
+from expunge.kinds.language.chat import form_of
+from expunge.kinds.language.elicitation.asking import asked_notes
+from expunge.kinds.language.elicitation.control_prompts import control_prompts, topic_control
+from expunge.kinds.language.elicitation.control_prompts import texts_of as texts_of_control
+from expunge.kinds.language.elicitation.topic_forms import topic_forms
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import TargetTerms
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.measures.prompts import cut_prompts, read_prompts
+from expunge.kinds.language.measures.scores import Material
+from expunge.kinds.language.measures.secret import SHORT, Secret, secrets_in
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import (
+    TextSet,
+    blocks,
+    forget_set,
+    general_set,
+    given_set,
+    ordinary_set,
+    own_text,
+    retain_set,
+    token_table,
+)
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.terms.kept_terms import alone, rates, shared_note, without_shared
+from expunge.kinds.language.terms.measured_terms import target_terms
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.toxicity.statements import groups_of, read_statements, statement_table
+from expunge.kinds.language.toxicity.toxic_text import ToxicText
+from expunge.runs.folder import RunFolder
+from expunge.runs.stage import stage
+
+MAX_PROMPTS = 48
+"completion prompts cut from the target"
+SECRET_NOTE = (
+    "the target is short and is taken for a secret ({}): its exposure is measured, and not familiarity with terms; for both "
+    "give --prompts FILE, and for another part of it --evaluation.secret TEXT"
+)
+MAX_TERMS = 1500
+"terms looked for, whatever the recipe says of the method's anchors: the measure is equal for every method"
+
+
+@dataclass(slots=True)
+class Sets:
+    """The sets of a run, as text and as token tables, and what the measures work on."""
+
+    forget: TextSet
+    retain: TextSet
+    ordinary: TextSet
+    kept: TokenTable
+    "what is trained on as retain set: the user's and general text sampled from the model"
+    material: Material
+    general: tuple[TextSet, list[int]] | None = None
+    "general text that is trained on beside the user's retain set, and its blocks' tokens; nothing is measured on it"
+    own_rows: int = 0
+    "blocks of `kept` that are the user's; they come first"
+    notes: list[str] = field(default_factory=list)
+    "what a reader of the scores must know"
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    "attribute columns of the forget set: name -> a group for each block"
+    read: ToxicText | None = None
+    "all statements that were read, of which the sets are a part"
+    beginnings: list[str] = field(default_factory=list)
+    "of toxic statements that are not trained on: for choosing settings"
+    language: Language = ENGLISH_ASSUMED
+    "of the forget set"
+    forms: tuple[TextSet, TokenTable] | None = None
+    "of a topic: further forms of the answers, and a table of the answers and these, to train on"
+
+    def measured(self) -> dict[str, str]:
+        """Digests of the sets that are measured on."""
+        texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}
+        return {f"{name} set": text.digest for name, text in texts.items()}
+
+    def digests(self) -> dict[str, str]:
+        return self.measured() | ({} if self.general is None else {"general set": self.general[0].digest})
+
+    def sizes(self) -> dict[str, dict[str, int | str | bool]]:
+        material = self.material
+        found = [
+            ("forget", self.forget, material.forget.lengths),
+            ("retain", self.retain, material.retain.lengths),
+            ("ordinary", self.ordinary, material.ordinary.lengths),
+        ]
+        if self.general is not None:
+            found.append(("general", self.general[0], np.asarray(self.general[1])))
+        if self.forms is not None:
+            found.append(("forms", self.forms[0], self.forms[1].lengths[len(material.forget) :]))
+        return {
+            name: {
+                "documents": sum(not document.continues for document in text.documents()),
+                "blocks": len(lengths),
+                "tokens": int(lengths.sum()),
+                "source": "sampled from the model" if text.generated else text.origin or text.target,
+            }
+            for name, text, lengths in found
+        }
+
+
+def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> tuple[TextSet, TokenTable]:
+    """The forget set, as text and as tokens."""
+    if recipe.forget_kind == "toxicity":
+        toxic = read_statements(recipe, folder, show).toxic
+        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, tokenizer_digest(base))
+    forget = forget_set(recipe, folder, base, show)
+    return forget, token_table(folder, [forget], recipe, base.tokenizer, tokenizer_digest(base))
+
+
+def tokenizer_digest(base: LazyModel) -> str:
+    files = base.source.digests.items()
+    return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
+
+
+def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+    """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
+    if recipe.forget_kind == "toxicity":
+        return _read_toxicity_sets(recipe, folder, base, show)
+    forget, forget_table = read_target(recipe, folder, base, show)
+    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
+    language = language_of((document.text for document in forget.documents()), recipe.data.language)
+    familiar = recipe.evaluation.familiarity
+    given = retain_set(recipe, forget, show)
+    like = topic_control(recipe, folder, base, show) if familiar and recipe.forget_kind == "topic" else None
+
+    def find_terms(path: Path) -> None:
+        show.stage("finding the target's terms")
+
+        def texts() -> Iterator[str]:
+            return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
+
+        without_gains = ((text, ()) for text in texts())
+        dictionary = build_dictionary(without_gains, MAX_TERMS, recipe.seed, language)
+        control = () if like is None else texts_of_control(like, recipe, tokenizer)
+        found = target_terms(texts(), dictionary, language, control)
+        if given is not None:
+            of = rates(dictionary, texts(), given.documents(), found.typical)
+            dictionary, found = without_shared(dictionary, of), alone(found, of)
+        content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
+        if recipe.forget_kind == "topic":
+            content["without_control"] = target_terms(texts(), dictionary, language, ()).unique
+        storage.write_json(path / "terms.json", content)
+
+    made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
+    made_from |= {} if given is None else {"retain": given.digest}
+    made_from |= {} if like is None else {"control": like.digest}
+    content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
+    terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
+    forms = None
+    if recipe.forget_kind == "topic":
+        further = topic_forms(recipe, folder, forget, content.get("without_control", terms.unique), base)
+        if further is not None:
+            forms = further, token_table(folder, [forget, further], recipe, tokenizer, digest, balanced=False)
+    named = [*terms.unique, recipe.forget]
+    general = general_set(recipe, folder, forget, named, base, show)
+    kept = [text for text in (given, general) if text is not None]
+    if not kept:
+        raise RecipeError(
+            "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
+        )
+    retain = kept[0]
+    ordinary = ordinary_set(recipe, folder, forget, named, base, show)
+    _tell_how_read(folder, [forget, *([given] if given is not None else []), ordinary], tokenizer, show)
+    limit = recipe.data.max_retain_blocks
+    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    apart = None
+    if given is not None and general is not None:
+        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
+    measured_table = token_table(folder, kept[:1], recipe, tokenizer, digest, limit)
+    ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, digest)
+    # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
+    wanted = recipe.evaluation.max_prompts
+    notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared_note(content["shared"]))]
+    if recipe.forget_kind == "topic":
+        notes += asked_notes(recipe.forget, language)
+    completion, probability = (
+        cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
+    )
+    if familiar and recipe.evaluation.prompts is not None:
+        every = read_prompts(Path(recipe.evaluation.prompts), base(), sys.maxsize)
+        completion = [every[i] for i in spread(len(every), wanted or len(every))]
+        if len(completion) < len(every):
+            notes.append(
+                f"{len(completion)} of the {len(every)} prompts in {Path(recipe.evaluation.prompts).name} are used "
+                f"(evaluation.max_prompts)"
+            )
+            show.say(notes[-1])
+    secrets = find_secrets(recipe, forget, forget_table, tokenizer, bool(completion))
+    if secrets and forget_table.tokens <= SHORT and recipe.evaluation.prompts is None:
+        completion, probability = [], []
+        notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
+        show.say(notes[-1])
+    like = like or retain
+    control = (
+        control_prompts(like, recipe, folder, base, digest, wanted or MAX_PROMPTS, completion, language)
+        if familiar and completion
+        else ([], [])
+    )
+    if completion and not control[0]:
+        notes.append("no prompt could be cut from the control's text, so familiarity is held against none at all")
+    material = Material(
+        terms=terms,
+        completion=completion,
+        probability=probability,
+        control_completion=control[0],
+        control_probability=control[1],
+        forget=forget_table,
+        retain=measured_table,
+        ordinary=ordinary_table,
+        secrets=secrets,
+    )
+    own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
+    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
+
+
+def _tell_how_read(folder: RunFolder, texts: Sequence[TextSet], tokenizer: Any, show: Silent) -> None:
+    """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
+    for text in texts:
+        for note in text.notes:
+            folder.log("notice", text=f"{text.name} set: {note}")
+            show.say(f"{text.name} set: {note}")
+    if (thinking := form_of(tokenizer).note) is not None:
+        folder.log("notice", text=thinking)
+        show.say(thinking)
+
+
+def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: Any, has_prompts: bool) -> list[Secret]:
+    """The secrets that are measured: those named; else what looks like one, in a short target or one without terms."""
+    named = recipe.evaluation.secret
+    if named is None and (not recipe.evaluation.familiarity or (has_prompts and table.tokens > SHORT)):
+        return []
+    names = () if named is None else (named,) if isinstance(named, str) else named
+    text = ((block, own_text(block)[1]) for block in blocks(forget, recipe, tokenizer))
+    return secrets_in(text, names, years=not has_prompts)
+
+
+def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+    """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
+    found = read_statements(recipe, folder, show)
+    language = language_of((document.text for document in found.toxic.documents()), recipe.data.language)
+    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
+    forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
+    own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
+    general = own or general_set(recipe, folder, found.toxic, [], base, show)
+    kept = [text for text in (found.clean, general) if text is not None]
+    ordinary = ordinary_set(recipe, folder, found.toxic, [], base, show)
+    _tell_how_read(folder, [*([own] if own is not None else []), ordinary], tokenizer, show)
+    limit = recipe.data.max_retain_blocks
+    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    material = Material(
+        terms=TargetTerms((), ()),
+        completion=[],
+        probability=[],
+        forget=forget_table,
+        retain=token_table(folder, kept[:1], recipe, tokenizer, digest, limit),
+        ordinary=_ordinary_table(folder, ordinary, recipe, tokenizer, digest),
+    )
+    apart = None
+    if general is not None:
+        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
+    parts = storage.read_json(kept_table.folder / "parts.json")
+    return Sets(
+        found.toxic,
+        found.clean,
+        ordinary,
+        kept_table,
+        material,
+        apart,
+        sum(parts) if own is not None else parts[0],
+        [*found.notes, *toxicity_notes(language)],
+        groups=groups_of(forget_table),
+        read=found.found,
+        beginnings=found.beginnings,
+        language=language,
+    )
+
+
+def _ordinary_table(
+    folder: RunFolder, ordinary: TextSet, recipe: Recipe, tokenizer: Any, tokenizer_digest: str
+) -> TokenTable:
+    settings = recipe.evaluation
+    return token_table(
+        folder, [ordinary], recipe, tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size
+    )

@@ -1,0 +1,155 @@
+"""The layers of a language model's text tower: their hidden states, and what they write through."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from expunge.errors import ModelError, RecipeError
+from expunge.kinds.language.layers.decoder import Decoder, find_decoder, first_tensor
+from expunge.kinds.language.layers.structure import Structure
+from expunge.ops.packing import text_places
+from expunge.train.step import Batch
+
+TRIED = 12
+"tokens that the model is run on where its layers are looked for"
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+class _LayerReached(Exception):  # noqa: N818 - no error
+    """Raised to end a forward pass at a layer."""
+
+
+class Layered(ABC):
+    """What a language model offers of its layers. They are found when they are first asked for."""
+
+    model: PreTrainedModel
+    autocast: Context
+    _decoder: Decoder | None = None
+    _structure: Structure | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @abstractmethod
+    def _hidden(self, batch: Batch, in_place: bool = False) -> Tensor:
+        """(batch, time, width) last hidden states; `in_place`: computed as the batch lies, with its padding."""
+
+    @property
+    def decoder(self) -> Decoder:
+        """The layers of the text tower, wherever they stand in the model.
+
+        Raises:
+            ModelError: text does not run through a list of layers.
+        """
+        if self._decoder is None:
+            self._decoder = find_decoder(self.model, self.run_on_few_tokens)
+        return self._decoder
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The text tower's blocks, first to last."""
+        return self.decoder.layers
+
+    def layer_of(self, name: str) -> int | None:
+        """The layer of the text tower that a weight belongs to, from 0; None for all other weights."""
+        return self.decoder.layer_of(name)
+
+    def structure(self) -> Structure:
+        """What the layers write to the residual stream through; to be asked for before adapters are added."""
+        if self._structure is None:
+            self._structure = Structure(self.model, self.decoder, self.run_on_few_tokens)
+        return self._structure
+
+    def run_on_few_tokens(self) -> None:
+        """Run the model on a few tokens, as layers are looked for."""
+        ids = (7 * torch.arange(TRIED, device=self.device) + 5) % self.model.config.get_text_config().vocab_size
+        training = self.model.training
+        self.model.eval()
+        try:
+            self.model.base_model(input_ids=ids[None], use_cache=False)
+        finally:
+            self.model.train(training)
+
+    def hidden(self, batch: Batch, layer: int) -> Tensor:
+        """(tokens, width) hidden states after `layer` layers; the layers above are not run.
+
+        Raises:
+            RecipeError: the model has no such layer.
+        """
+        if not 1 <= layer <= len(self.layers):
+            raise RecipeError(
+                "the model has no such layer",
+                seen=f"layer {layer}",
+                allowed=f"1 to {len(self.layers)}, from the input up",
+            )
+        batch = batch.to(self.device)
+        seen: list[Tensor] = []
+
+        def stop(module: nn.Module, inputs: object, output: object) -> None:
+            seen.append(_states(output, batch))
+            raise _LayerReached
+
+        hook = self.layers[layer - 1].register_forward_hook(stop)
+        try:
+            with self.autocast(), suppress(_LayerReached):
+                self._hidden(batch, in_place=True)
+        finally:
+            hook.remove()
+        there = text_places(batch.lengths, batch.ids.shape[1])
+        return wide(seen[0][there])
+
+    @torch.inference_mode()
+    def example_states(self, batch: Batch) -> Tensor:
+        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart."""
+        batch = batch.to(self.device)
+        there = text_places(batch.lengths, batch.ids.shape[1]).float()
+        means: dict[int, Tensor] = {}
+
+        def note(number: int) -> Callable[..., None]:
+            def at(module: nn.Module, inputs: object, output: object) -> None:
+                states = _states(output, batch).float()
+                means[number] = (states * there[..., None]).sum(1) / there.sum(1)[:, None]
+
+            return at
+
+        hooks = [layer.register_forward_hook(note(number)) for number, layer in enumerate(self.layers)]
+        try:
+            with self.autocast():
+                self._hidden(batch, in_place=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        # Text passes over the layers that look at pictures: they leave the states as they are.
+        for number in range(1, len(self.layers)):
+            means.setdefault(number, means[number - 1])
+        return torch.stack([means[number] for number in range(len(self.layers))], 1)
+
+
+def _states(output: object, batch: Batch) -> Tensor:
+    """(batch, time, width) the hidden states in what a layer returned.
+
+    Raises:
+        ModelError: it returned something else (XLNet's states lie the other way round, DeepSeek V4 has several streams).
+    """
+    found = first_tensor(output)
+    if found is None or found.dim() != 3 or found.shape[:2] != batch.ids.shape:
+        raise ModelError(
+            "the model's layers return no hidden states of the usual form",
+            seen=None if found is None else tuple(found.shape),
+            allowed=f"({', '.join(map(str, batch.ids.shape))}, width)",
+            next_step="use a method that needs no hidden states",
+        )
+    return found
+
+
+def wide(logits: Tensor) -> Tensor:
+    """float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

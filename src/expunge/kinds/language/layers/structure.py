@@ -1,0 +1,151 @@
+"""What the layers of a language model write to the residual stream through, found by trying.
+
+A weight *writes* where a change of it along one direction of the stream moves what its layer returns along that direction
+and no other. So it does not matter what the weight is called, which way round it is stored, whether it holds one matrix or
+one for each expert, or what constant its output is multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.kinds.language.layers.decoder import Decoder
+from expunge.kinds.language.layers.layer_probe import COARSE, NEAR, Call, LayerProbe, Way
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A weight through which a layer adds to the residual stream.
+
+    Attributes:
+        name: of the parameter in the model.
+        axis: of the parameter, that holds the stream's coordinates.
+        norm: the module between the weight and the stream, where there is one (Gemma 2, OLMo 2).
+        mixes: whether what is added at a token depends on other tokens: so with attention, not so with an MLP.
+        bias: whether it is added whatever the token is.
+    """
+
+    name: str
+    axis: int
+    norm: nn.Module | None
+    mixes: bool
+    bias: bool
+
+    def direction(self, stream: Tensor) -> Tensor:
+        """(width,) of length 1: what to remove from the weight, so that the stream loses `stream`.
+
+        Behind a norm y -> g * (y - mean(y)) / size(y) + b the stream's component along v is one along g * v (less its mean,
+        where the norm subtracts means), divided by size(y): what the norm makes of each unit vector shows it.
+        """
+        if self.norm is None:
+            return stream
+        with torch.no_grad():
+            weight = next(self.norm.parameters())
+            units = torch.eye(len(stream), dtype=weight.dtype, device=weight.device)[None]
+            made = (self.norm(units) - self.norm(torch.zeros_like(units)))[0].to(stream)
+        return nn.functional.normalize(made @ stream, dim=0)
+
+    def without(self, weight: Tensor, stream: Tensor, scale: float) -> Tensor:
+        """The weight less `scale` times its part along a direction (width,) of the stream, of length 1."""
+        along = self.direction(stream.to(weight))
+        part = torch.tensordot(weight, along, dims=([self.axis], [0]))
+        return weight - scale * torch.tensordot(part, along, dims=0).movedim(-1, self.axis)
+
+
+class Structure:
+    """What each layer of a model writes through.
+
+    Args:
+        model: whose parameters are named.
+        decoder: its layers.
+        run: runs the model on a few tokens.
+    """
+
+    def __init__(self, model: nn.Module, decoder: Decoder, run: Callable[[], object]) -> None:
+        self.decoder, self._name = decoder, type(model).__name__
+        self._calls = self._record(run)
+        self._known: dict[object, dict[str, Way]] = {}
+
+    def writers(self, layer: int) -> list[Writer]:
+        """The weights through which a layer adds to the stream; none where text does not run through it.
+
+        Raises:
+            ModelError: the layer cannot be run by itself.
+        """
+        if layer not in self._calls:
+            return []
+        module, prefix = self.decoder.layers[layer], f"{self.decoder.prefix}.{layer}."
+        # Layers that are built alike are tried once.
+        kind = (type(module), *((name, tuple(p.shape)) for name, p in module.named_parameters()))
+        if kind not in self._known:
+            self._known[kind] = self._probe(layer).ways()
+        return [
+            Writer(
+                prefix + name,
+                way.axis,
+                None if way.norm is None else module.get_submodule(way.norm),
+                way.mixes,
+                way.bias,
+            )
+            for name, way in self._known[kind].items()
+        ]
+
+    def outputs(self, layer: int) -> list[Writer]:
+        """The MLP's last weights: those that write at each token what depends on that token alone.
+
+        All that the layer writes through, where it has no MLP (Mamba); biases are left out.
+        """
+        found = [writer for writer in self.writers(layer) if not writer.bias]
+        return [writer for writer in found if not writer.mixes] or found
+
+    def added(self, layer: int, direction: Tensor) -> Tensor:
+        """(tokens,) what the layer adds along a direction (width,) of length 1 at each token, as the model is now.
+
+        A layer that multiplies the stream by a factor adds what it returns less that.
+        """
+        if layer not in self._calls:
+            return torch.zeros(1)
+        probe = self._probe(layer)
+        along = direction.to(probe.clean)
+        return (probe.clean - probe.passed_on(along) * probe.call.state[0]) @ along
+
+    def left(self, layer: int, direction: Tensor, before: Tensor) -> float:
+        """The share of what the layer added along a direction `before`, as `added` had it, that it adds still.
+
+        0 where no more is left than rounding leaves.
+        """
+        if layer not in self._calls:
+            return 0.0
+        after, size = self.added(layer, direction), float(self._calls[layer].state.norm(dim=-1).median())
+        near = NEAR.get(after.dtype, COARSE)
+        share = float(after.norm()) / max(float(before.norm()), near * size)
+        return share if share > near else 0.0
+
+    def _probe(self, layer: int) -> LayerProbe:
+        return LayerProbe(self.decoder.layers[layer], self._calls[layer], f"layer {layer} of {self._name}")
+
+    def _record(self, run: Callable[[], object]) -> dict[int, Call]:
+        calls: dict[int, Call] = {}
+
+        def note(number: int) -> Callable[..., None]:
+            def at(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                calls[number] = Call.of(args, kwargs, f"layer {number} of {self._name}")
+
+            return at
+
+        hooks = [
+            layer.register_forward_pre_hook(note(number), with_kwargs=True)
+            for number, layer in enumerate(self.decoder.layers)
+        ]
+        try:
+            with torch.no_grad():
+                run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return calls

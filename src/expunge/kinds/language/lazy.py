@@ -1,0 +1,59 @@
+"""A model that is loaded when it is first needed, and let go when it is not."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from expunge.core.memory import keep_freed_memory
+from expunge.kinds.language.task import CausalLM
+from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer
+from expunge.models.text_alone import prepare_for_text
+from expunge.train.precision import Precision
+
+
+class LazyModel:
+    """A found model; calling it gives the task, loading the weights at the first call.
+
+    Args:
+        as_stored: the weights as a user's `from_pretrained` gives them: rounded to the type that they are stored in.
+
+    Whatever their rounding, weights are held as float32, and every model of a run computes in the same arithmetic: what
+    differs between two models is their weights alone.
+    """
+
+    def __init__(self, source: ModelSource, precision: Precision, as_stored: bool = False) -> None:
+        self.source, self.precision, self.as_stored = source, precision, as_stored
+        self.loaded: LoadedModel | None = None
+        self._task: CausalLM | None = None
+        self.notices: list[str] = []
+        "what a reader of the results must know of how texts were fitted to the model"
+
+    @property
+    def digest(self) -> str:
+        return self.source.digest
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, without loading weights."""
+        if self.loaded is not None:
+            return self.loaded.tokenizer
+        return load_tokenizer(self.source)
+
+    def __call__(self) -> CausalLM:
+        if self._task is None:
+            keep_freed_memory()
+            loaded = load_model(self.source, None) if self.as_stored else load_model(self.source)
+            if self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
+                loaded.model.float()
+            loaded.model.to(self.precision.device)
+            prepare_for_text(loaded.model, self.source.name)
+            self.loaded = loaded
+            self._task = CausalLM(loaded.model, loaded.tokenizer, self.precision.autocast)
+            self._task.notices = self.notices
+        return self._task
+
+    def release(self) -> None:
+        """Let go of the weights; a later call loads them anew, as they are on disk."""
+        self._task = self.loaded = None
+        gc.collect()

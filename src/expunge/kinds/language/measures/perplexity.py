@@ -1,0 +1,54 @@
+"""Perplexity of text, with an interval over blocks."""
+
+from __future__ import annotations
+
+import math
+
+from expunge.core.score import Score, Which
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.measures.statistics import bootstrap_interval
+
+BATCH = 4
+MOST_NATS = 700.0
+"largest mean whose exponential is still a number: ascent without a bound can go far beyond it"
+
+
+def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_blocks: int) -> Score:
+    """exp of the mean negative log-likelihood over the labelled tokens of at most `max_blocks` blocks, spread evenly.
+
+    The interval resamples blocks, weighted by their tokens. `examples` are each block's mean in nats a token.
+    """
+    rows = spread(len(table), max_blocks)
+    means, weights = [], []
+    by_length = sorted(rows, key=lambda row: int(table.lengths[row]))
+    scored: dict[int, tuple[float, int]] = {}
+    for start in range(0, len(by_length), BATCH):
+        chosen = by_length[start : start + BATCH]
+        for row, (log_probs, _) in zip(chosen, task.token_scores(table.batch(chosen)), strict=True):
+            scored[row] = (-float(log_probs.cpu().double().sum()), len(log_probs))
+    for row in rows:
+        total, count = scored[row]
+        if count:
+            means.append(total / count)
+            weights.append(float(count))
+    mean, low, high = (min(max(nats, 0.0), MOST_NATS) for nats in bootstrap_interval(means, weights))
+    return Score(
+        measure="perplexity",
+        split=split,
+        model=which,
+        value=math.exp(mean),
+        low=math.exp(low),
+        high=math.exp(high),
+        n=len(means),
+        higher_is="worse" if split != "forget" else "better",
+        unit="perplexity over blocks",
+        examples=tuple(means),
+    )
+
+
+def spread(n: int, wanted: int) -> list[int]:
+    """At most `wanted` indices of `n`, evenly spread."""
+    if n <= wanted:
+        return list(range(n))
+    return [int(i * n / wanted) for i in range(wanted)]

@@ -1,0 +1,173 @@
+"""What is measured of one model, before and after: familiarity, recall, perplexity, general knowledge, benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from expunge.core import storage
+from expunge.core.score import Score, Which
+from expunge.kinds.language.measures.benchmarks import BENCHMARKS, available, load_questions
+from expunge.kinds.language.measures.familiarity import (
+    Prompt,
+    TargetTerms,
+    familiarity_by_completion,
+    familiarity_by_probability,
+)
+from expunge.kinds.language.measures.general_knowledge import general_knowledge
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
+from expunge.kinds.language.measures.perplexity import perplexity
+from expunge.kinds.language.measures.recall import verbatim_recall
+from expunge.kinds.language.measures.secret import Secret, secret_scores
+from expunge.kinds.language.measures.two_answers import read_two_answers, two_answers
+from expunge.kinds.language.recipe import Evaluation
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.toxicity.measures import Toxic
+
+Show = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What the measures work on; the same for every model of a run."""
+
+    terms: TargetTerms
+    completion: Sequence[Prompt]
+    probability: Sequence[Prompt]
+    control_completion: Sequence[Prompt] = ()
+    "like prompts on other subjects, on which the base model is measured with the same terms"
+    control_probability: Sequence[Prompt] = ()
+    forget: TokenTable
+    retain: TokenTable
+    ordinary: TokenTable
+    secrets: Sequence[Secret] = ()
+
+
+@dataclass(slots=True)
+class Measured:
+    """Scores of one model, and what it said: group -> rows {"prompt", "said", ...}."""
+
+    scores: list[Score] = field(default_factory=list)
+    said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    grades: list[int | None] = field(default_factory=list)
+    "a judge's, of the completions; kept by themselves, not by `save`"
+    toxic: Toxic | None = None
+    "toxicity, where it was measured; kept by itself, too"
+
+    def save(self, path: Path) -> None:
+        rows = [{**s.row(), "examples": list(s.examples)} for s in self.scores]
+        storage.write_json(path, {"scores": rows, "said": self.said})
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        content = storage.read_json(path)
+        rows = [{**row, "examples": tuple(row["examples"])} for row in content["scores"]]
+        return cls([Score(**row) for row in rows], content["said"])
+
+
+def measure_core(
+    task: CausalLM, material: Material, settings: Evaluation, which: Which, seed: int, show: Show
+) -> Measured:
+    """Everything but the benchmarks."""
+    measured = Measured()
+    sides: list[tuple[str, Sequence[Prompt], Sequence[Prompt]]] = [
+        ("forget", material.completion, material.probability)
+    ]
+    if which == "base":
+        sides.append(("control", material.control_completion, material.control_probability))
+    for number, (split, completion, probability) in enumerate(sides):
+        if completion:
+            show(number * 0.25, f"familiarity by completion, {split}")
+            familiar, completed = familiarity_by_completion(
+                task,
+                completion,
+                material.terms,
+                which,
+                max_new_tokens=settings.max_new_tokens,
+                samples=settings.samples,
+                seed=seed,
+                split=split,
+            )
+            measured.scores.append(familiar)
+            if split == "forget":
+                measured.said["completion prompt"] = completed
+        if probability:
+            show(number * 0.25 + 0.2, f"familiarity by probability, {split}")
+            measured.scores.append(familiarity_by_probability(task, probability, material.terms, which, split))
+    if material.secrets:
+        show(0.45, "exposure of secrets")
+        exposed, told = secret_scores(
+            task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
+        )
+        measured.scores += exposed
+        measured.said["secret"] = [dict(row) for row in told]
+    show(0.5, "verbatim recall")
+    for split, table in (("forget", material.forget), ("retain", material.retain)):
+        scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))
+        measured.scores += scores
+        if scores and split == "forget":
+            measured.said["passage of the target"] = [dict(row) for row in answers[:8]]
+    show(0.75, "perplexity")
+    splits = {"forget": material.forget, "retain": material.retain, "ordinary": material.ordinary}
+    for split, table in splits.items():
+        measured.scores.append(perplexity(task, table, split, which, settings.max_blocks))
+    show(0.9, "general knowledge")
+    known, said = general_knowledge(task, which)
+    measured.scores.append(known)
+    measured.said["general question"] = [dict(row) for row in said]
+    return measured
+
+
+def measure_questions(task: CausalLM, path: Path, which: Which) -> Measured:
+    """Questions with two answers about the target, from a file."""
+    scores, said = two_answers(task, read_two_answers(path), which)
+    return Measured(scores, {"question with two answers": [dict(row) for row in said]})
+
+
+def benchmark_names(source: str) -> tuple[Literal["hub"] | Path, list[str]]:
+    """(where the benchmarks are, their names) for a folder or "hub"."""
+    if source == "hub":
+        return "hub", list(BENCHMARKS)
+    folder = Path(source)
+    return folder, available(folder)
+
+
+def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Which, show: Show) -> Measured:
+    """Accuracy on every multiple-choice benchmark in the folder (or of the hub)."""
+    measured = Measured()
+    place, names = benchmark_names(source)
+    for number, name in enumerate(names):
+        questions = load_questions(name, place, rows)
+
+        def advance(done: int, total: int, number: int = number, name: str = name) -> None:
+            show((number + done / total) / len(names), name)
+
+        log_probs = choice_log_probs(task.model, task.tokenizer, questions, progress=advance)
+        measured.scores += score(name, questions, log_probs, which)
+    return measured
+
+
+def side_by_side(measured: list[Measured]) -> list[dict[str, Any]]:
+    """What the models said to the same prompts, side by side."""
+    before, after = measured[0], measured[1]
+    oracle = measured[2] if len(measured) > 2 else None
+    rows = []
+    for group, said in before.said.items():
+        for i, row in enumerate(said):
+            later = after.said[group][i]
+            rows.append(
+                {
+                    "group": group,
+                    "prompt": row["prompt"],
+                    "before": row["said"],
+                    "after": later["said"],
+                    "retrained": None if oracle is None else oracle.said[group][i]["said"],
+                    "true": row.get("true"),
+                    "terms_before": row.get("terms", []),
+                    "terms_after": later.get("terms", []),
+                }
+            )
+    return rows

@@ -1,0 +1,112 @@
+"""Questions with two answers: does the model find the true one likelier? Chance is one in two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from expunge.core.score import Score, Which
+from expunge.errors import DataError
+from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.task import CausalLM
+from expunge.measures.statistics import share_interval
+
+FORM = '{"question": "...", "true_answer": "...", "false_answer": "..."}'
+SHOWN = 8
+"questions whose answers are put into the report"
+
+
+@dataclass(frozen=True, slots=True)
+class TwoAnswers:
+    question: str
+    true_answer: str
+    false_answer: str
+
+
+def read_two_answers(path: Path) -> list[TwoAnswers]:
+    """Questions from JSONL with `question`, `true_answer` and `false_answer`.
+
+    Raises:
+        DataError: names the file and line.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file of questions {path}", allowed=f"JSON lines: {FORM}")
+    questions = []
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number} is not valid JSON", seen=str(error)) from error
+        names = ("question", "true_answer", "false_answer")
+        texts = [row.get(name) if isinstance(row, dict) else None for name in names]
+        told = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+        if len(told) < len(names) or told[1] == told[2]:
+            raise DataError(
+                f"{path}:{number} is no question with two different answers",
+                seen=line.decode(errors="replace").strip()[:120],
+                allowed=FORM,
+            )
+        questions.append(TwoAnswers(*told))
+    if not questions:
+        raise DataError(f"{path} holds no questions", allowed=f"JSON lines: {FORM}")
+    return questions
+
+
+def two_answers(
+    task: CausalLM, questions: Sequence[TwoAnswers], which: Which
+) -> tuple[list[Score], list[dict[str, str]]]:
+    """Share of questions whose true answer is likelier than the false one by mean log-probability a token, so that long
+    answers are not punished; equals count one half. Without autocast.
+
+    Returns:
+        `two_answers` on the split "forget", and on "control" the same with the questions left out: what the answers alone
+        give away. Where every answer is once true and once false to the same other one, that is 0.5 exactly. And the
+        answer that was chosen to the first few.
+    """
+    asked = choices(task, [f"Question: {each.question}\nAnswer:" for each in questions], questions)
+    blind = choices(task, ["Answer:"] * len(questions), questions)
+    scores = []
+    for split, values in (("forget", asked), ("control", blind)):
+        mean, low, high = share_interval(values)
+        scores.append(
+            Score(
+                measure="two_answers",
+                split=split,
+                model=which,
+                value=mean,
+                low=low,
+                high=high,
+                n=len(values),
+                higher_is="worse",
+                unit="share",
+                examples=tuple(values),
+            )
+        )
+    said = [
+        {
+            "prompt": each.question,
+            "said": each.true_answer if value > 0.5 else each.false_answer,
+            "true": each.true_answer,
+        }
+        for each, value in zip(questions[:SHOWN], asked, strict=False)
+    ]
+    return scores, said
+
+
+def choices(task: CausalLM, contexts: Sequence[str], questions: Sequence[TwoAnswers]) -> list[float]:
+    """1 where the true answer is likelier after its context, 0 where the false one is, one half where neither."""
+    pairs = [(f" {each.true_answer}", f" {each.false_answer}") for each in questions]
+    asked = [Question((context,), pair, 0) for context, pair in zip(contexts, pairs, strict=True)]
+    lengths = {
+        text: len(task.tokenizer(text, add_special_tokens=False)["input_ids"]) for pair in pairs for text in pair
+    }
+    values = []
+    for pair, log_probs in zip(pairs, choice_log_probs(task.model, task.tokenizer, asked), strict=True):
+        true, false = (log_prob / lengths[text] for text, log_prob in zip(pair, log_probs, strict=True))
+        values.append(0.5 if abs(true - false) < 1e-9 else float(true > false))
+    return values

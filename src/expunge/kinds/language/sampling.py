@@ -1,0 +1,271 @@
+"""Sampled continuations of many prompts: in batches, each prompt read once for all its samples.
+
+Every (prompt, sample) has a stream of random numbers of its own, made from the seed, the prompt's tokens and the number
+of the sample. So what is sampled does not depend on which other prompts there are, or on how they are batched, beyond
+the rounding of the logits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+
+from expunge.kinds.language.chat import said as words_said
+from expunge.kinds.language.task import CausalLM
+
+ROWS = 128
+"continuations under way at once"
+PREFILL = 16
+"prompts in one prefill; they are sorted by length, so little of it is padding"
+SORTED = (256, 4096)
+"of the likeliest tokens so many are sorted first, and more only for the rows whose nucleus is larger"
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a model said after a prompt: `text`, without special tokens and thinking, and how many `tokens` it was in all,
+    the end apart."""
+
+    text: str
+    tokens: int
+
+
+def continue_prompts(
+    task: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    *,
+    samples: int,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    rows: int = ROWS,
+    progress: Callable[[float, str], None] | None = None,
+) -> list[list[Continuation]]:
+    """`samples` continuations of each prompt (of token ids), in the given order.
+
+    A continuation ends before the model's end token, after `max_new_tokens`, or where the model's logits are no numbers.
+    What is too long for the model is shortened, as `CausalLM.fitted` says.
+
+    Args:
+        temperature: what logits are divided by.
+        top_p: tokens are drawn from the smallest set of the likeliest ones that has at least this probability (Holtzman
+            et al. 2020, arXiv:1904.09751).
+        rows: continuations in a batch, or the samples of one prompt where those are more.
+        progress: called after each token of a batch with (share done, words).
+    """
+    cut, max_new_tokens = task.fitted(prompts, max_new_tokens)
+    if not _keeps_keys(task):
+        return _generated(task, cut, samples, max_new_tokens, temperature, top_p, seed, progress)
+    streams = _streams(prompts, samples, max_new_tokens, seed)
+    order = sorted(range(len(cut)), key=lambda i: len(cut[i]))
+    found: list[list[Continuation]] = [[] for _ in cut]
+    at_once = max(1, rows // samples)
+    for start in range(0, len(order), at_once):
+        chosen = order[start : start + at_once]
+
+        def told(step: int, start: int = start, size: int = len(chosen)) -> None:
+            if progress is not None:
+                done = start + size * step / max_new_tokens
+                progress(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
+
+        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p, told)
+        texts = words_said(task.tokenizer, said)
+        for place, i in enumerate(chosen):
+            mine = slice(place * samples, (place + 1) * samples)
+            found[i] = [Continuation(text, len(ids)) for text, ids in zip(texts[mine], said[mine], strict=True)]
+        told(max_new_tokens)
+    return found
+
+
+def _keeps_keys(task: CausalLM) -> bool:
+    """Whether every layer keeps keys and values alone, which can be copied and chosen from; a recurrent one keeps a state."""
+    layers = DynamicCache(config=task.model.config).layers
+    return all(
+        hasattr(layer, "batch_repeat_interleave") and not isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in layers
+    )
+
+
+def _generated(
+    task: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    samples: int,
+    length: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    progress: Callable[[float, str], None] | None,
+) -> list[list[Continuation]]:
+    """The same by transformers' own generation, for models with recurrent layers (Mamba, Jamba)."""
+
+    def told(share: float) -> None:
+        if progress is not None:
+            progress(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
+
+    said = task.generate(
+        prompts, length, samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p, progress=told
+    )
+    count = task.tokenizer
+    return [
+        [Continuation(text, len(count(text, add_special_tokens=False)["input_ids"])) for text in texts]
+        for texts in said
+    ]
+
+
+def _streams(prompts: Sequence[Sequence[int]], samples: int, length: int, seed: int) -> np.ndarray:
+    """(prompts, samples, length) numbers from [0, 1); prompts that occur twice are told apart."""
+    seen: Counter[bytes] = Counter()
+    numbers = np.empty((len(prompts), samples, length))
+    for i, prompt in enumerate(prompts):
+        key = np.asarray(prompt, dtype="<i8").tobytes()
+        digest = int.from_bytes(hashlib.sha256(key).digest()[:16], "little")
+        for sample in range(samples):
+            numbers[i, sample] = np.random.default_rng([seed, digest, seen[key], sample]).random(length)
+        seen[key] += 1
+    return numbers
+
+
+def _ends(task: CausalLM) -> list[int]:
+    """Tokens that end a text: the tokenizer's, and those that the model's own generation would stop at."""
+    of_model = getattr(task.model.generation_config, "eos_token_id", None)
+    ends = [task.tokenizer.eos_token_id, *(of_model if isinstance(of_model, list) else [of_model])]
+    return [end for end in ends if end is not None]
+
+
+@torch.inference_mode()
+def _continue(
+    task: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    streams: np.ndarray,
+    temperature: float,
+    top_p: float,
+    told: Callable[[int], None],
+) -> list[list[int]]:
+    """Token ids of every continuation, (prompts x samples) of them; streams (prompts, samples, length)."""
+    _, samples, length = streams.shape
+    ends = torch.tensor(_ends(task), dtype=torch.long)
+    uniform = torch.from_numpy(streams.reshape(-1, length))
+    said: list[list[int]] = [[] for _ in range(len(uniform))]
+    live = torch.arange(len(uniform))
+    with task.autocast():  # around all steps, so that weights are cast once
+        logits, mask, cache = _prefill(task, prompts)
+        cache.batch_repeat_interleave(samples)
+        logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
+        for step in range(length):
+            tokens, right = draw(logits, uniform[live, step], temperature, top_p)
+            right &= ~torch.isin(tokens, ends)
+            if not right.all():
+                kept = right.nonzero()[:, 0]
+                live, tokens = live[kept], tokens[kept]
+                mask = mask[kept.to(task.device)]
+                cache.batch_select_indices(kept.to(task.device))
+            for row, token in zip(live.tolist(), tokens.tolist(), strict=True):
+                said[row].append(token)
+            if not len(live) or step == length - 1:
+                break
+            told(step + 1)
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
+    return said
+
+
+def _prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+    """(logits after each prompt, the mask of what the cache holds, the cache), left-padded.
+
+    Groups of `PREFILL` are each as wide as their longest prompt: in one group all would be padded to the longest of all.
+    """
+    layers = DynamicCache(config=task.model.config).layers
+    # sliding-window layers drop old keys, so they cannot be padded afterwards
+    size = PREFILL if all(type(layer) is DynamicLayer for layer in layers) else len(prompts)
+    read = [_prefill_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
+    logits, masks, caches = zip(*read, strict=True)
+    if len(read) == 1:
+        return logits[0], masks[0], caches[0]
+    width = max(mask.shape[1] for mask in masks)
+
+    def joined(states: Sequence[Tensor]) -> Tensor:
+        return torch.cat([pad(state, (0, 0, width - state.shape[-2], 0)) for state in states])
+
+    cache = DynamicCache(config=task.model.config)
+    for i in range(len(caches[0].layers)):
+        same = [each.layers[i] for each in caches]
+        cache.update(joined([layer.keys for layer in same]), joined([layer.values for layer in same]), i)
+        for layer in same:
+            layer.keys = layer.values = None  # the groups' caches need not live beside the whole one
+    mask = torch.cat([pad(mask, (width - mask.shape[1], 0)) for mask in masks])
+    return torch.cat(logits), mask, cache
+
+
+def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    ids, mask = ids.to(task.device), mask.to(task.device)
+    cache = DynamicCache(config=task.model.config)
+    return _next_logits(task, ids, mask, cache), mask, cache
+
+
+def _next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+    """(rows, vocabulary) after the last of `ids` (rows, new), which lie behind what the cache holds; mask (rows, all)."""
+    known = inspect.signature(task.model.forward).parameters
+    inputs = {
+        "input_ids": ids,
+        # without padding there is nothing to mask, and the kernel without a mask is quicker
+        "attention_mask": None if bool(mask.all()) else mask,
+        "use_cache": True,
+        # the older name is what older releases of transformers know
+        "cache" if "cache" in known else "past_key_values": cache,
+    }
+    if "position_ids" in known:  # models with ALiBi read positions off the mask
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    if task.plain_head:
+        hidden = task.model.base_model(**inputs).last_hidden_state[:, -1]
+        logits: Tensor = task.model.get_output_embeddings()(hidden)
+    else:
+        last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+        logits = task.model(**inputs, **last).logits[:, -1]
+    return logits
+
+
+def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """(a token for each row, whether its logits are numbers), both (rows,) and on the processor.
+
+    Tokens are drawn by inverting the distribution function of the likeliest ones, in falling order, at `uniform` (rows,)
+    in [0, 1): one number a token.
+
+    Args:
+        logits: (rows, vocabulary), on any device; sums are made on the processor, since not every device has float64.
+    """
+    probabilities = (logits.float() / temperature).softmax(-1)
+    right = ~probabilities.isnan().any(-1).cpu()
+    probabilities = probabilities.nan_to_num(0.0)
+    tokens = torch.zeros(len(logits), dtype=torch.long)
+    rest = right.nonzero()[:, 0]
+    for count in (*(count for count in SORTED if count < logits.shape[1]), logits.shape[1]):
+        if not len(rest):
+            break
+        likeliest, ids = (found.cpu() for found in probabilities[rest.to(logits.device)].topk(count))
+        mass = likeliest.double().cumsum(-1)
+        whole = count == logits.shape[1]
+        found = (mass[:, -1] >= top_p) | whole
+        mass, ids = mass[found], ids[found]
+        size = (mass < top_p).sum(-1).clamp(max=count - 1)  # index of the nucleus' last token
+        target = uniform[rest[found]] * mass.gather(1, size[:, None])[:, 0]
+        place = torch.minimum((mass <= target[:, None]).sum(-1), size)
+        tokens[rest[found]] = ids.gather(1, place[:, None])[:, 0]
+        rest = rest[~found]
+    return tokens, right

@@ -1,0 +1,134 @@
+"""Saving the unlearned model so that the forgetting survives the type it is saved in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from expunge.core import storage
+from expunge.models.fit import quiet
+from expunge.models.source import LoadedModel, holds_only, load_weights
+
+LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+PROCESSORS = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "image_processor_config.json",
+    "video_preprocessor_config.json",
+    "feature_extractor_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+"files that `AutoProcessor` and the chat form of a model of text and pictures are made from"
+CONSTANTS = ("inv_freq", "attn.bias", "attention.bias", "masked_bias", "position_ids", "lm_head.weight")
+"ends of names of what older files hold, and what is made from the configuration or tied now"
+MAX_LOST_SHARE = 0.2
+"largest relative error of the update that rounding may cause before the model is saved in float32 instead"
+
+
+def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch.dtype) -> float:
+    """Relative error of the update after rounding: |round(w) - w| / |w - w_base|, over all weights together.
+
+    Unlearning moves weights by about 1e-5; where that is less than half a unit in the last place of `dtype`, rounding
+    brings the old weight back (compare Zhang et al. 2024, arXiv:2410.16454, for quantisation). 0 where nothing is lost;
+    inf where there is an error but no update.
+
+    Args:
+        base: the model before it was trained, loaded the same way: whatever the layout of its files is (experts apart,
+            other names, a narrow format), its weights have the names and shapes that those of `model` have.
+    """
+    error = update = 0.0
+    before = dict(base.named_parameters())
+    for name, weight in model.named_parameters():
+        new, old = weight.detach().cpu().float(), before.get(name)
+        if old is None or old.shape != new.shape:
+            return float("inf")  # an added weight: nothing is known, so nothing is risked
+        error += (new.to(dtype).float() - new).double().square().sum().item()
+        update += (new - old.detach().cpu().float()).double().square().sum().item()
+    if error == 0:
+        return 0.0
+    return float("inf") if update == 0 else (error / update) ** 0.5
+
+
+def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | None]:
+    """(type, warning): the type to save in, and sentences where that, or the form, is not the base model's own."""
+    dtype, warnings = _dtype(loaded, wanted)
+    if loaded.narrow is not None:
+        name = str(dtype).removeprefix("torch.")
+        warnings.append(
+            f"the base model is stored as {loaded.narrow}; its weights were widened to be trained, and are saved as {name}"
+        )
+    unread = [name for name in loaded.unread if not name.endswith(CONSTANTS)]
+    if unread:
+        warnings.append(
+            f"{len(unread)} weights in the base model's files are no part of the model that transformers makes of them, "
+            f"and are not saved: {', '.join(unread[:3])}" + (", ..." if len(unread) > 3 else "")
+        )
+    return dtype, "; ".join(warnings) or None
+
+
+def _dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, list[str]]:
+    if wanted != "auto":
+        return getattr(torch, wanted), []
+    stored = loaded.stored_dtype
+    if stored == torch.float32:
+        return stored, []
+    base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
+    lost = lost_by_rounding(loaded.model, base, stored)
+    if lost <= MAX_LOST_SHARE:
+        return stored, []
+    name = str(stored).removeprefix("torch.")
+    share = f"would undo {min(lost, 1):.0%} of" if lost < float("inf") else "may undo"
+    return torch.float32, [f"saved as float32: rounding to the base model's {name} {share} the change to the weights"]
+
+
+def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Weights in another type; tied ones stay one tensor, so that they are stored once."""
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for tensor in state.values():
+        place = tensor.data_ptr(), tensor.shape
+        if place not in made:
+            made[place] = tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype)
+    return {name: made[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+
+
+def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
+    """Write `folder` whole or not at all: safetensors, config, tokenizer, and of the base model's files its licence and
+    what prepares pictures, videos and sound."""
+    with storage.folder_aside(folder) as aside:
+        model = loaded.model
+        before = [(config, config.dtype) for config in _configs(model.config)]
+        with quiet():
+            try:
+                model.save_pretrained(aside, state_dict=_cast(model.state_dict(), dtype))
+                for config, _ in before:  # only now: save_pretrained writes the type of the weights in memory
+                    config.dtype = dtype
+                model.config.save_pretrained(aside)
+            finally:
+                for config, own in before:
+                    config.dtype = own
+        loaded.tokenizer.save_pretrained(aside)
+        for name in (*LICENCES, *PROCESSORS):
+            if (loaded.source.folder / name).is_file() and not (aside / name).exists():
+                shutil.copyfile(loaded.source.folder / name, aside / name)
+        _name_no_code(aside)
+
+
+def _configs(config: Any) -> list[Any]:
+    """A configuration and those inside it, of the parts of a model of text and pictures."""
+    inner = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return [config, *(each for part in inner for each in _configs(part))]
+
+
+def _name_no_code(folder: Path) -> None:
+    """Drop the names of code of the base model's own: transformers' classes were used, and the code is not copied."""
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json", *PROCESSORS[:5]):
+        path = folder / name
+        content = storage.read_json(path) if path.is_file() else {}
+        named = {key for key in ("auto_map", "custom_generate") if content.pop(key, None) is not None}
+        if named:
+            storage.write_json(path, content)

@@ -1,0 +1,236 @@
+"""What a method that is more than one loss works with on a language model: weights, phases of training, parts, tuning.
+
+Draws are functions of (seed, name), and what was made before an interruption is read again, so that the same command
+ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from expunge.core import storage
+from expunge.core.order import random_seed
+from expunge.errors import RecipeError
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.ops.clusters import k_means
+from expunge.runs.method import Method
+from expunge.train.loop import Log, Trained, train
+from expunge.train.lora import adapted_weights, adapter
+from expunge.train.unchanged import must_change
+
+UNLEARNING = "unlearning"
+"name of the one training of a method that is a loss; its steps and probes are the report's"
+STATES = 4
+"blocks whose hidden states are taken at once"
+
+Tune = Callable[[], tuple[float, float]]
+
+
+@dataclass(slots=True)
+class LanguageWork:
+    """A model to change, the sets, and what a method may do with them.
+
+    Attributes:
+        task: its `model` is changed in place.
+        forget, retain: the sets, with what the method needs to know of them.
+        groups: the attribute columns of the forget set: name -> a group for each block.
+        training: how a loss is trained.
+        checkpoints: folder for what a resumption needs.
+        tune: what the model as it is does on texts kept for choosing settings: (toxicity, perplexity of clean text).
+        log, probe, progress, ends: as `train` takes them.
+        trained: what the phases cost so far.
+        stays: whether the model is meant to stay as it was, since no scale did any good.
+    """
+
+    task: CausalLM
+    forget: TokenTable
+    retain: TokenTable | None
+    training: Training
+    seed: int
+    checkpoints: Path
+    log: Log
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tune: Tune | None = None
+    probe: Callable[[int], None] | None = None
+    progress: Callable[[int, int, dict[str, Any]], None] | None = None
+    ends: bool = False
+    trained: list[Trained] = field(default_factory=list)
+    stays: bool = False
+
+    def carry_out(self, method: Method, name: str = UNLEARNING) -> None:
+        """Change the model with a method: its loss over the recipe's training, or its own phases.
+
+        Raises:
+            UnchangedError: a method that another one uses on a part changed no weight, without meaning to.
+        """
+        of_part = must_change(self.task.model, f"{type(method).__name__} ({name})", lambda: self.stays)
+        with of_part if name != UNLEARNING else nullcontext():
+            if method.has_loss():
+                self.train(method, name, forget=self.forget, retain=self.retain)
+            else:
+                method.apply(self)
+
+    def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
+        """Train with the loss of `method`; `name` is unique in a run."""
+        main = name == UNLEARNING
+
+        def log(event: str, **values: Any) -> None:
+            self.log(event if main else f"phase_{event}", **({} if main else {"phase": name}), **values)
+
+        names = method.found_in(self.task)  # before an adapter stands beside the weights
+        with adapter(self.task, self.training.adapter_rank, self.seed % (1 << 31)) as added:
+            if added is not None and (note := added.note()) is not None:
+                self.log("notice", text=note)
+            weights = adapted_weights(self.task.model)
+            self.trained.append(
+                train(
+                    self.task,
+                    method,
+                    self.training,
+                    forget=forget,
+                    retain=retain,
+                    seed=self.seed,  # of every phase: which blocks of the retain set are drawn was known before
+                    checkpoints=self.checkpoints / _file_name(name),
+                    log=log,
+                    probe=self.probe if main else None,
+                    progress=self.progress,
+                    ends=self.ends,
+                    chosen=None if names is None else lambda name: weights.get(name, name) in names,
+                )
+            )
+
+    def cost(self) -> Trained:
+        """What all phases took together."""
+        return Trained(
+            steps=sum(each.steps for each in self.trained),
+            seconds=sum(each.seconds for each in self.trained),
+            tokens=sum(each.tokens for each in self.trained),
+            stopped=self.trained[-1].stopped if self.trained else "nothing was trained",
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of every weight as it is now, by name; tied ones once."""
+        return {name: parameter.detach().clone() for name, parameter in self.task.model.named_parameters()}
+
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Set weights, by name; others stay."""
+        with torch.no_grad():
+            for name, parameter in self.task.model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+
+    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What a method made at this point: made once, and after a resumption what was made then."""
+        path = self.checkpoints / f"kept-{_file_name(name)}"
+        if path.is_dir():
+            self.trained += [Trained(**each) for each in storage.read_json(path / "cost.json")]
+            return load_file(path / "kept.safetensors")
+        before = len(self.trained)
+        made = {key: value.detach().cpu().contiguous() for key, value in make().items()}
+        with storage.folder_aside(path) as aside:
+            save_file(made, aside / "kept.safetensors")
+            storage.write_json(aside / "cost.json", [asdict(each) for each in self.trained[before:]])
+        return made
+
+    def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
+        """The same work on some blocks of the forget set; what it costs counts here too."""
+        return replace(
+            self,
+            forget=self.forget.take(rows),
+            groups={column: [values[row] for row in rows] for column, values in self.groups.items()},
+            checkpoints=self.checkpoints / _file_name(name),
+        )
+
+    def split(self, column: str | None, clusters: int) -> dict[str, list[int]]:
+        """Blocks of the forget set by what stands in a column, or in clusters of like meaning; name -> blocks.
+
+        Args:
+            column: of the data, or None for clusters.
+            clusters: how many; k-means over the mean hidden states of the model's middle layer.
+
+        Raises:
+            RecipeError: the data has no such column.
+        """
+        if column is None:
+            middle = self.states(self.forget)[:, len(self.task.layers) // 2]
+            number = k_means(middle, min(clusters, len(self.forget)), random_seed(self.seed, "clusters"))
+            names: Sequence[str] = [f"cluster {each + 1}" for each in number.tolist()]
+        elif column in self.groups:
+            names = self.groups[column]
+        else:
+            raise RecipeError(
+                f"the forget set has no column {column!r} to split it by",
+                seen=", ".join(self.groups) or "no columns",
+                next_step="name one of them, or leave method.split_by out: the set is split into clusters",
+            )
+        parts: dict[str, list[int]] = {name: [] for name in sorted(set(names))}
+        for row, name in enumerate(names):
+            parts[name].append(row)
+        return parts
+
+    def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
+        """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now.
+
+        Args:
+            limit: look at no more than so many blocks, evenly spread.
+        """
+        if limit is not None and limit < len(table):
+            table = table.take([row * len(table) // limit for row in range(limit)])
+        order = np.argsort(table.lengths, kind="stable").tolist()
+        found: dict[int, Tensor] = {}
+        for start in range(0, len(order), STATES):
+            rows = order[start : start + STATES]
+            for row, states in zip(rows, self.task.example_states(table.batch(rows)).cpu(), strict=True):
+                found[row] = states
+        return torch.stack([found[row] for row in range(len(table))])
+
+    def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
+        """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
+
+        Both figures of each are logged as event "front". 0, the model as it was, is chosen where none keeps the limit and
+        lowers toxicity.
+
+        Args:
+            put: sets the model's weights for a scale.
+
+        Raises:
+            RecipeError: nothing is kept to choose with.
+        """
+        if self.tune is None:
+            raise RecipeError(
+                "there are no prompts to choose a scale with",
+                next_step="give one: --method.scale 1.0; or toxic prompts among the data",
+            )
+        allowed, best, chosen = math.inf, math.inf, 0.0
+        for scale in (0.0, *sorted(scales)):
+            put(scale)
+            toxicity, perplexity = self.tune()
+            self.log("front", scale=scale, toxicity=toxicity, perplexity=perplexity)
+            if scale == 0:
+                allowed, best = perplexity * (1 + perplexity_limit), toxicity
+            elif toxicity < best and perplexity <= allowed:
+                best, chosen = toxicity, scale
+        self.log("scale", chosen=chosen)
+        self.stays = chosen == 0
+        if self.stays:
+            self.log(
+                "notice", text="no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
+            )
+        return chosen
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)

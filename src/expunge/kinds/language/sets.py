@@ -1,0 +1,242 @@
+"""The sets of a run as token tables: the forget set, the retain set, ordinary text."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.data.text.document import Document, digest_documents
+from expunge.data.text.notes import Notes
+from expunge.data.text.overlap import drop_overlapping, refuse_overlap, refuse_same_place
+from expunge.data.text.readers import read_documents
+from expunge.errors import DataError
+from expunge.kinds.language.blocks import Block, check_target_length, iterate_blocks
+from expunge.kinds.language.chat import form_of
+from expunge.kinds.language.elicitation.asking import (
+    elicit_topic,
+    general_prompts,
+    halves,
+    sample_general,
+    with_room,
+    write_rows,
+)
+from expunge.kinds.language.elicitation.sampling_cache import SoFar
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.runs.folder import RunFolder
+from expunge.runs.stage import stage
+from expunge.train.step import IGNORED
+
+
+@dataclass(frozen=True, slots=True)
+class TextSet:
+    """A set of documents, where they come from, and their digest."""
+
+    name: str
+    target: str
+    digest: str
+    generated: bool
+    origin: str | None = None
+    "what the user named, where `target` was made of that"
+    notes: tuple[str, ...] = ()
+    "what a reader must know of how it was read"
+
+    def documents(self) -> Iterator[Document]:
+        return read_documents(self.target)
+
+    @property
+    def shown(self) -> str:
+        """Its name without the folders above it: what is said of it may end up in a model card."""
+        return Path(self.target).name if Path(self.target).is_absolute() else self.target
+
+
+def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing.
+
+    The recipe is settled: it says which kind of target this is.
+    """
+    if recipe.forget_kind != "topic":
+        return given_set("forget", recipe.forget, show)
+    path, so_far = folder.target / "answers.jsonl", so_far_of("elicited", folder, base)
+    if not path.is_file():
+        show.say(f"{recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
+        show.stage("asking the model about the topic")
+        start = time.monotonic()
+        rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, so_far, show.update)
+        write_rows(rows, path)
+        folder.log("elicited", topic=recipe.forget, answers=len(rows))
+        folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
+    so_far.remove()
+    return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
+
+
+def given_set(name: str, target: str, show: Silent) -> TextSet:
+    show.stage(f"reading the {name} set")
+    notes = Notes()
+    digest = digest_documents(read_documents(target, notes))
+    return TextSet(name, target, digest, False, notes=notes.lines())
+
+
+def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
+    """The user's retain set, checked against the target; None where none is given."""
+    if recipe.retain is None:
+        return None
+    refuse_same_place(forget.target, recipe.retain)
+    given = given_set("retain", recipe.retain, show)
+    refuse_overlap(forget.documents(), given.documents())
+    return given
+
+
+def general_set(
+    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
+) -> TextSet | None:
+    """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
+    if not recipe.data.retain_answers:
+        return None
+    return _sampled("general", 0, recipe.data.retain_answers, recipe, folder, forget, terms, base, show)
+
+
+def ordinary_set(
+    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
+) -> TextSet:
+    """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
+    if recipe.evaluation.ordinary_text is not None:
+        return given_set("ordinary", recipe.evaluation.ordinary_text, show)
+    return _sampled("ordinary", 1, recipe.evaluation.max_blocks, recipe, folder, forget, terms, base, show)
+
+
+def _sampled(
+    name: str,
+    half: int,
+    wanted: int,
+    recipe: Recipe,
+    folder: RunFolder,
+    forget: TextSet,
+    terms: list[str],
+    base: LazyModel,
+    show: Silent,
+) -> TextSet:
+    so_far = so_far_of(f"sampled-{name}", folder, base)
+    room = min(recipe.data.block_size, recipe.evaluation.ordinary_block_size or recipe.data.block_size)
+
+    def make(path: Path) -> None:
+        show.stage(f"sampling {name} text from the model")
+        prompts = list(halves(general_prompts()))[half]
+        rows = sample_general(base(), prompts, wanted, recipe.seed + half, so_far, show.update)
+        write_rows(with_room(rows, base(), room), path / "all.jsonl")
+        kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
+        if not kept:
+            raise DataError(
+                "all text sampled from the model overlaps with the target",
+                next_step="give a retain set: --retain PATH",
+            )
+        write_rows(
+            [
+                {"text": document.text}
+                if document.prompt is None
+                else {"question": document.prompt, "answer": document.text}
+                for document in kept
+            ],
+            path / f"{name}.jsonl",
+        )
+
+    made_from = {
+        "model": base.digest,
+        "wanted": wanted,
+        "room": room,
+        "seed": recipe.seed,
+        "target": forget.digest,
+        "terms": storage.digest_value(terms),
+        "bf16": base.precision.bf16,
+    }
+    target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"
+    so_far.remove()
+    return TextSet(name, str(target), digest_documents(read_documents(target)), True)
+
+
+def so_far_of(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
+    return SoFar(folder.stages / f"{name}-so-far.json", {"model": base.digest, "bf16": base.precision.bf16})
+
+
+def token_table(
+    folder: RunFolder,
+    texts: Sequence[TextSet],
+    recipe: Recipe,
+    tokenizer: Any,
+    tokenizer_digest: str,
+    limit: int | None = None,
+    block_size: int | None = None,
+    balanced: bool = True,
+) -> TokenTable:
+    """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each.
+
+    Blocks have `data.block_size` tokens where `block_size` says nothing.
+
+    Of two sets the smaller one is repeated until it has about as many blocks (`balanced`), so that both are seen as often:
+    a user's few pages are not drowned in general text.
+    """
+    name = "-and-".join(text.name for text in texts)
+    size = block_size or recipe.data.block_size
+
+    def cut(text: TextSet) -> Iterable[Block]:
+        return itertools.islice(blocks(text, recipe, tokenizer, size), limit)
+
+    def make(path: Path) -> None:
+        counts = [sum(1 for _ in cut(text)) for text in texts]
+        copies = [max(1, round(max(counts) / max(1, count))) if balanced else 1 for count in counts]
+        storage.write_json(path / "parts.json", [c * n for c, n in zip(counts, copies, strict=True)])
+        shortened: dict[str, int] = {}
+        with TableWriter(path) as table:
+            for text, times in zip(texts, copies, strict=True):
+                for _ in range(times):
+                    for block in cut(text):
+                        table.append(block.ids, true_labels(block))
+                        if block.dropped:
+                            shortened[block.source] = block.dropped
+        storage.write_json(path / "shortened.json", {"answers": len(shortened), "turns": sum(shortened.values())})
+
+    made_from = {
+        "texts": [text.digest for text in texts],
+        "block_size": size,
+        "tokenizer": tokenizer_digest,
+        "limit": limit,
+        "balanced": balanced and len(texts) > 1,
+    }
+    if (form := form_of(tokenizer)).note is not None:
+        made_from["chat"] = [list(form.variables), form.opening]
+    path = stage(folder, f"{name}-tokens", made_from, make)
+    table = TokenTable(path)
+    notice = check_target_length(table.tokens, size, ", ".join(text.shown for text in texts))
+    if notice is not None:
+        folder.log("notice", text=notice)
+    shortened = path / "shortened.json"
+    if shortened.is_file() and (cut_short := storage.read_json(shortened))["answers"]:
+        folder.log(
+            "notice",
+            text=f"{', '.join(text.shown for text in texts)}: {cut_short['answers']:,} answers stand in conversations "
+            f"longer than a block of {size} tokens; the earliest {cut_short['turns']:,} turns before them are left out",
+        )
+    return table
+
+
+def blocks(text: TextSet, recipe: Recipe, tokenizer: Any, size: int | None = None) -> Iterable[Block]:
+    return iterate_blocks(text.documents(), tokenizer, size or recipe.data.block_size)
+
+
+def own_text(block: Block) -> tuple[str, int]:
+    """(the text that may be learnt from: without a question row's prompt, the character at which it begins)."""
+    cut = block.offsets[block.first_label][0]
+    return block.text[cut:], cut
+
+
+def true_labels(block: Block) -> list[int]:
+    """The block's own tokens as labels; its prompt has none."""
+    first = max(1, block.first_label)
+    return [IGNORED] * first + block.ids[first:]

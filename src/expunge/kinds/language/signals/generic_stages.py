@@ -1,0 +1,247 @@
+"""The stages that make generic labels: reinforced model, anchors, labels. Each is kept in the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from expunge.core import storage
+from expunge.core.order import random_seed
+from expunge.core.progress import Silent
+from expunge.data.text.language import ENGLISH_ASSUMED, Language
+from expunge.errors import RunError
+from expunge.kinds.language.blocks import Block, in_groups
+from expunge.kinds.language.inputs import Sets
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet, blocks, own_text
+from expunge.kinds.language.signals.generic_labels import generic_labels, rows_at
+from expunge.kinds.language.signals.reinforced import Reinforced
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.terms.anchors import AnchorDictionary, load_anchors, write_anchors
+from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.terms.kept_terms import rates, without_shared
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.runs.folder import RunFolder
+from expunge.runs.method import Method
+from expunge.runs.stage import stage, stage_path
+
+GAIN_BLOCKS = 200
+"blocks whose words' gains are computed; in the others only frequency counts"
+GROUP_TOKENS = 1024
+"tokens of a batch of blocks: its logits are held at once, 200 MB for a vocabulary of 50,000"
+PASSAGES = 40
+"passages shown to an endpoint that proposes anchors"
+
+Gains = list[tuple[int, int, float]]
+
+
+def reinforced_model(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, target: TokenTable, digest: str, show: Silent
+) -> Reinforced:
+    """The base model with its reinforced twin, trained now or read from its stage.
+
+    The base's weights are wrapped by this: release and load it again before training it.
+    """
+    reinforced = Reinforced(base(), recipe.reinforcement, random_seed(recipe.seed, "adapter") % (1 << 31))
+    if reinforced.left is not None:
+        folder.log("notice", text=f"the reinforced model: {reinforced.left}")
+    made_from = {
+        "model": base.digest,
+        "target": digest,
+        "block_size": recipe.data.block_size,
+        "settings": recipe.reinforcement.model_dump(),
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+
+    def make(path: Path) -> None:
+        show.stage("training the reinforced model")
+        reinforced.train(
+            target,
+            base.precision.bf16,
+            recipe.seed,
+            folder.checkpoints / stage_path(folder, "reinforced", made_from).name,
+            lambda event, **values: folder.log(f"reinforced_{event}", **values),
+            lambda step, steps, figures: show.update(step / steps, f"loss {figures['loss']:.2f}"),
+        )
+        reinforced.save(path)
+
+    reinforced.load(stage(folder, "reinforced", made_from, make))
+    return reinforced
+
+
+def anchors(
+    recipe: Recipe,
+    folder: RunFolder,
+    reinforced: Reinforced,
+    text: TextSet,
+    count: int,
+    show: Silent,
+    language: Language = ENGLISH_ASSUMED,
+    kept: TextSet | None = None,
+) -> tuple[AnchorDictionary, Path]:
+    """The anchored terms: the user's, an endpoint's, or found; and the file that holds them as they are used.
+
+    It is `anchors.yaml` in the run folder, or what that is a copy of, unless the copy was edited.
+
+    Args:
+        count: blocks of the target.
+        language: of the target.
+        kept: the user's retain set: terms that it has about as often are left out, unless the user gave them.
+    """
+    if recipe.anchors.path is not None:
+        dictionary = load_anchors(Path(recipe.anchors.path))
+        write_anchors(dictionary, folder.anchors)
+        return dictionary, folder.anchors
+    settings = recipe.anchors.model_dump()
+
+    def make(path: Path) -> None:
+        if recipe.anchors.url is not None:
+            from expunge.kinds.language.terms.endpoint import anchors_from_endpoint
+
+            show.stage("asking the endpoint for anchors")
+            wanted = set(spread(count, PASSAGES))
+            found = enumerate(blocks(text, recipe, reinforced.base.tokenizer))
+            chosen = [own_text(block)[0] for number, block in found if number in wanted]
+            key = os.environ.get("OPENAI_API_KEY")
+            dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
+        else:
+            show.stage("finding anchored terms")
+            with_gains = _with_gains(recipe, reinforced, text, count, show)
+            dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed, language)
+        if kept is not None:
+            own = (own_text(block)[0] for block in blocks(text, recipe, reinforced.base.tokenizer))
+            dictionary = without_shared(dictionary, rates(dictionary, own, kept.documents()))
+        write_anchors(dictionary, path / "anchors.yaml")
+        notes = list(dictionary.notes)
+        if not len(dictionary):
+            notes.append(
+                "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
+            )
+        for note in notes:
+            folder.log("notice", text=note)
+
+    made_from = {
+        "reinforced": reinforced.digest,
+        "target": text.digest,
+        "settings": settings,
+        "seed": recipe.seed,
+        "language": language.code,
+        "retain": None if kept is None else kept.digest,
+    }
+    path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
+    if not _is_edited(folder):
+        storage.write_bytes(folder.anchors, path.read_bytes())
+    return load_anchors(path), path
+
+
+def _is_edited(folder: RunFolder) -> bool:
+    """Whether `anchors.yaml` is none that the run found, now or for an earlier target: then it is the user's work."""
+    if not folder.anchors.is_file():
+        return False
+    here = folder.anchors.read_bytes()
+    return all(here != path.read_bytes() for path in folder.stages.glob("anchors-*/anchors.yaml"))
+
+
+def _with_gains(
+    recipe: Recipe, reinforced: Reinforced, text: TextSet, count: int, show: Silent
+) -> Iterator[tuple[str, Gains]]:
+    """(text, [(start, end, gain)]) of each block, without a question: how much likelier, in nats, the reinforced model
+    makes each token."""
+    task = reinforced.base
+    chosen = set(spread(count, GAIN_BLOCKS))
+    number = 0
+    for group in in_groups(blocks(text, recipe, task.tokenizer), GROUP_TOKENS):
+        wanted = [block for i, block in enumerate(group, number) if i in chosen and len(block.ids) > 1]
+        gains = dict(zip(map(id, wanted), _gains(reinforced, wanted), strict=True)) if wanted else {}
+        for block in group:
+            yield own_text(block)[0], gains.get(id(block), [])
+        number += len(group)
+        show.update(number / count)
+
+
+def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
+    places = [list(range(max(1, block.first_label) - 1, len(block.ids) - 1)) for block in group]
+    batch = rows_at([(block.ids, positions) for block, positions in zip(group, places, strict=True)])
+    truth = torch.cat(
+        [torch.tensor(block.ids[len(block.ids) - len(p) :]) for block, p in zip(group, places, strict=True)]
+    )
+
+    def log_probs(task: CausalLM) -> torch.Tensor:
+        logits = task.row_logits(batch)
+        return (logits.gather(1, truth.to(logits.device)[:, None])[:, 0] - logits.logsumexp(-1)).cpu()
+
+    before = log_probs(reinforced.base)
+    with reinforced.twin() as twin:
+        gains = (log_probs(twin) - before).split([len(p) for p in places])
+    found = []
+    for block, of_block in zip(group, gains, strict=True):
+        cut = own_text(block)[1]
+        spans = block.offsets[len(block.ids) - len(of_block) :]
+        found.append(
+            [(start - cut, end - cut, gain) for (start, end), gain in zip(spans, of_block.tolist(), strict=True)]
+        )
+    return found
+
+
+def label_table(
+    recipe: Recipe,
+    folder: RunFolder,
+    method: WhosHarryPotter,
+    reinforced: Reinforced,
+    dictionary: AnchorDictionary,
+    text: TextSet,
+    count: int,
+    show: Silent,
+) -> TokenTable:
+    """The forget set, of `count` blocks, with generic labels, as integers on disk."""
+    tokenizer = reinforced.base.tokenizer
+
+    def make(path: Path) -> None:
+        show.stage("computing generic labels")
+        tokens = same = labelled = done = 0
+        with TableWriter(path, k=method.top_k) as table:
+            for group in in_groups(blocks(text, recipe, tokenizer), GROUP_TOKENS):
+                for block, labels in zip(group, generic_labels(group, reinforced, dictionary, method), strict=True):
+                    table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
+                    tokens += len(block.ids)
+                    kept = [i for i, label in enumerate(labels.hard) if label >= 0]
+                    labelled += len(kept)
+                    same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
+                done += len(group)
+                show.update(done / count)
+        figures = {"tokens": tokens, "labelled": labelled, "equal_to_text": same / max(1, labelled)}
+        storage.write_json(path / "labels.json", figures)
+        folder.log("labels", **figures)
+
+    made_from = {
+        "reinforced": reinforced.digest,
+        "target": text.digest,
+        "anchors": storage.digest_value([a.row() for a in dictionary]),
+        "method": method.model_dump(),
+        "block_size": recipe.data.block_size,
+        "end_of_turn": "labelled",
+    }
+    return TokenTable(stage(folder, "labels", made_from, make))
+
+
+def generic_table(
+    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
+) -> tuple[TokenTable, str]:
+    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
+    if not isinstance(method, WhosHarryPotter):
+        raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
+    reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
+    count = len(sets.material.forget)
+    kept = None if sets.retain.generated else sets.retain
+    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show, sets.language, kept)
+    for note in dictionary.notes:
+        folder.log("notice", text=note)
+    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+    return table, storage.digest_file(file)

@@ -1,0 +1,215 @@
+"""Which words give a text away: a logistic regression of the words that occur in texts to forget and to keep."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from expunge.data.text.words import MARK
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.toxicity.identity_terms import TERMS
+from expunge.train.step import IGNORED
+
+_LETTERS = rf"[^\W\d_](?:[^\W\d_]|{MARK})*"
+WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+"a run of letters and their marks; an apostrophe within belongs to it"
+OCCURS = 5
+"texts that a word must occur in; of a rarer one too little is known"
+PENALTY = 1.0
+"weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
+OWN = 0.5
+"share of a token's places that unwanted words must have for the token to be unwanted itself"
+STEPS = 100
+"iterations of L-BFGS, at most"
+
+SPARED = frozenset(
+    form
+    for term in (*TERMS, "Jew", "Islam", "Latino", "trans", "homosexual", "woman", "man", "women", "men", "girl", "boy")
+    for word in term.lower().split()
+    for form in (word, word + "s")
+)
+"names of groups of people: never unwanted, however often they are insulted"
+
+Sides = tuple[Sequence[str], Sequence[str]]
+"texts to forget and texts to keep, of one kind"
+
+
+def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
+    r"""How much each word that stands in a text speaks for its being one to forget.
+
+    A logistic regression of the words of a text (each counted once, in lower case), with an intercept for each table, so
+    that what only tells one table from another has no weight:
+
+    $$\min_{w, b} \; \sum_i c_i \log\left(1 + e^{-y_i (\sum_{v \in x_i} w_v + b_{t(i)})}\right)
+      + \tfrac{1}{2} \lVert w \rVert^2$$
+
+    y is 1 for a text to forget and -1 for one to keep. c weighs both sides of a table alike: each as many texts as the
+    smaller side has. Unlike a word's odds, its weight is what it says beside the other words: those that merely stand
+    next to insults get none. A table with one side says nothing, unless all are so: then they are taken together.
+
+    Returns:
+        word -> weight; names of groups of people and words of fewer than `OCCURS` texts are left out.
+    """
+    whole = [sides for sides in tables if sides[0] and sides[1]]
+    if not whole:
+        whole = [([text for sides in tables for text in sides[0]], [text for sides in tables for text in sides[1]])]
+    texts = [set(words(text)) for sides in whole for side in sides for text in side]
+    occurs = Counter(word for found in texts for word in found)
+    known = sorted(word for word, count in occurs.items() if count >= OCCURS and word not in SPARED)
+    if not known:
+        return {}
+    numbers = {word: number for number, word in enumerate(known)}
+    places = [(row, numbers[word]) for row, found in enumerate(texts) for word in sorted(found) if word in numbers]
+    table_of, wanted, weighs = [], [], []
+    for number, sides in enumerate(whole):
+        fewest = min(len(side) for side in sides)
+        for side, sign in zip(sides, (1.0, -1.0), strict=True):
+            table_of += [number] * len(side)
+            wanted += [sign] * len(side)
+            weighs += [fewest / len(side) if side else 0.0] * len(side)
+    weights = _fit(np.asarray(places).T, (len(texts), len(known)), table_of, wanted, weighs)
+    return dict(zip(known, weights.tolist(), strict=True))
+
+
+def _fit(
+    places: np.ndarray, shape: tuple[int, int], table_of: list[int], wanted: list[float], weighs: list[float]
+) -> Tensor:
+    """(words,) float64 weights at the minimum."""
+    occur = torch.sparse_coo_tensor(
+        torch.from_numpy(places), torch.ones(places.shape[1], dtype=torch.float64), shape, check_invariants=False
+    ).coalesce()
+    tables, sign = torch.tensor(table_of), torch.tensor(wanted, dtype=torch.float64)
+    share = torch.tensor(weighs, dtype=torch.float64)
+    weights = torch.zeros(shape[1], 1, dtype=torch.float64, requires_grad=True)
+    intercepts = torch.zeros(max(table_of) + 1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, intercepts], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        scores = torch.sparse.mm(occur, weights)[:, 0] + intercepts[tables]
+        value: Tensor = (share * F.softplus(-sign * scores)).sum() + PENALTY / 2 * weights.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(objective)
+    return weights.detach()[:, 0]
+
+
+def words(text: str) -> list[str]:
+    """Words of a text, in lower case."""
+    return [word for word, _, _ in _places(text)]
+
+
+def _places(text: str) -> Iterator[tuple[str, int, int]]:
+    for found in WORD.finditer(text):
+        yield found.group().lower().replace("’", "'"), found.start(), found.end()
+
+
+def texts_of(table: TokenTable, tokenizer: Any) -> list[str]:
+    """What each block of a table says."""
+    texts: list[str] = tokenizer.batch_decode([table.ids[s:e].tolist() for s, e in _borders(table)])
+    return texts
+
+
+def token_weights(
+    table: TokenTable, weights: Mapping[str, float], tokenizer: Any, own: np.ndarray | None = None
+) -> np.ndarray:
+    """(tokens,) float32: of each token of the file, the largest weight of a word that it is a part of, or 0.
+
+    Tokens without a label, and those of no block of the table, have 0. Where `own` is given (see `own_share`), so have
+    those of a word's tokens that stand in other words more often than not; a word's own-most token keeps its weight.
+    """
+    found = np.zeros(len(table.ids), np.float32)
+    pieces: dict[int, str] = {}
+    for (start, end), text in zip(_borders(table), texts_of(table, tokenizer), strict=True):
+        wanted = [(first, last, weights[word]) for word, first, last in _places(text) if weights.get(word, 0.0) > 0]
+        if not wanted:
+            continue
+        ids = table.ids[start:end].tolist()
+        for token in ids:
+            if token not in pieces:
+                pieces[token] = tokenizer.decode([token])
+        ends = list(accumulate(len(pieces[token]) for token in ids))
+        if "".join(pieces[token] for token in ids) != text:
+            # Bytes of a character are split among tokens, or a mark opens words: what a token adds to the text so far.
+            ends = [len(tokenizer.decode(ids[: number + 1])) for number in range(len(ids))]
+        for first, last, weight in wanted:
+            numbers = [
+                number
+                for number, (before, after) in enumerate(pairwise([0, *ends]))
+                if before < last and after > first and table.labels[start + number] != IGNORED
+            ]
+            if own is not None and numbers:
+                most = max(numbers, key=lambda number: own[ids[number]])
+                numbers = [number for number in numbers if number == most or own[ids[number]] >= OWN]
+            for number in numbers:
+                found[start + number] = max(found[start + number], weight)
+    return found
+
+
+def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> np.ndarray:
+    """(tokens of the vocabulary,) of all that a token stands for in the tables, the share that is of unwanted words.
+
+    The first token of many an insult opens harmless words as well: held down, it would take those along.
+
+    Args:
+        tables: each with the weights of its tokens, every token of a word marked; both are weighed alike.
+        mark: weight from which a word is unwanted.
+    """
+    size = 1 + max(
+        (int(table.ids[start:end].max()) for table, _ in tables for start, end in _borders(table)), default=0
+    )
+    unwanted, every = np.zeros(size), np.zeros(size)
+    for table, found in tables:
+        places = np.concatenate([np.arange(start, end) for start, end in _borders(table)] or [np.arange(0)])
+        ids, marked = np.asarray(table.ids)[places], found[places] >= mark
+        every += np.bincount(ids, minlength=size) / max(1, len(ids))
+        unwanted += np.bincount(ids, marked, minlength=size) / max(1, len(ids))
+    share: np.ndarray = np.divide(unwanted, every, out=np.zeros(size), where=every > 0)
+    return share
+
+
+def _borders(table: TokenTable) -> Iterator[tuple[int, int]]:
+    return zip(table.starts.tolist(), table.ends.tolist(), strict=True)
+
+
+def covering(table: TokenTable, weights: np.ndarray, mark: float, wanted: int) -> list[int]:
+    """`wanted` blocks in which the tokens of a weight of at least `mark` stand about equally often.
+
+    Taken one after another: the block with the largest sum, over its unwanted tokens, of 1 / (1 + how many blocks that have
+    been taken hold it), divided by the root of its length. Texts without unwanted tokens, of which there is nothing to
+    learn, and yet more of the commonest words are left for last.
+    """
+    if wanted >= len(table):
+        return list(range(len(table)))
+    tokens = []
+    for start, end in _borders(table):
+        unwanted = weights[start + 1 : end] >= mark
+        tokens.append(np.unique(np.asarray(table.labels[start + 1 : end])[unwanted]).tolist())
+    roots = np.sqrt(table.lengths)
+    taken: Counter[int] = Counter()
+
+    def worth(row: int) -> float:
+        return float(sum(1 / (1 + taken[token]) for token in tokens[row]) / roots[row])
+
+    # What a block is worth only falls as others are taken, so the first whose worth is what it was is the best.
+    heap = [(-worth(row), row) for row in range(len(table))]
+    heapq.heapify(heap)
+    rows: list[int] = []
+    while len(rows) < wanted:
+        told, row = heapq.heappop(heap)
+        if -told == (now := worth(row)):
+            rows.append(row)
+            taken.update(tokens[row])
+        else:
+            heapq.heappush(heap, (-now, row))
+    return sorted(rows)

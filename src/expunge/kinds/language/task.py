@@ -1,0 +1,323 @@
+"""A causal language model as a task: losses over labelled tokens, token scores, generation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.stopping_criteria import StoppingCriteriaList
+
+from expunge.errors import ModelError
+from expunge.kinds.language.chat import render, said, template_error
+from expunge.kinds.language.distributions import Head, Original, Values, row_values
+from expunge.kinds.language.layers.layered import Context, Layered, wide
+from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
+from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
+from expunge.ops.packing import packed_hidden, packs, text_places, worth_packing
+from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
+
+LARGE_LOGIT = 1e3
+"size at which a model's logits are compared with its hidden states times its head"
+
+
+def _examples(rows: Tensor) -> Tensor:
+    """Which block each labelled position belongs to, in the order that a mask picks them."""
+    return rows.nonzero()[:, 0]
+
+
+class CausalLM(Layered):
+    """A model with its tokenizer, as methods and measures use it.
+
+    Logits are made only at labelled positions (hidden states times head). Whether a model's logits are indeed its last
+    hidden states times its head is tried once on a few tokens; where not (soft caps, scales), its own forward is used.
+
+    Args:
+        autocast: makes the context the forward pass runs in (bfloat16 autocast, say).
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, autocast: Context = nullcontext
+    ) -> None:
+        self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
+        self.plain_head = self._head_is_plain()
+        self.packs = packs(model)
+        self.notices: list[str] = []
+        "what a reader of the results must know of how texts were fitted to the model, each once"
+
+    def exact(self) -> CausalLM:
+        """The same model without autocast: for figures of which small differences decide."""
+        twin = copy.copy(self)
+        twin.autocast = nullcontext
+        return twin
+
+    def _head_is_plain(self) -> bool:
+        head = self.model.get_output_embeddings()
+        if head is None or getattr(head, "bias", None) is not None or self.model.base_model is self.model:
+            return False
+        ids = torch.tensor([[1, 5, 2, 7]], device=self.device) % self.model.config.get_text_config().vocab_size
+        with torch.no_grad():
+            hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            made = (hidden @ head.weight.T).float()
+            # At large logits: a soft cap leaves small ones as they are.
+            scale = LARGE_LOGIT / made.abs().max().clamp(min=1e-6)
+            hook = head.register_forward_hook(lambda _module, _inputs, output: output * scale)
+            try:
+                logits = self.model(input_ids=ids, use_cache=False).logits.float()
+            finally:
+                hook.remove()
+        return logits.shape == made.shape and torch.allclose(logits, made * scale, rtol=1e-3, atol=1e-3 * LARGE_LOGIT)
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """(batch, time) bool: where the *next* token carries a label."""
+        here = torch.zeros_like(batch.labels, dtype=torch.bool)
+        here[:, :-1] = batch.labels[:, 1:] != IGNORED
+        return here
+
+    def _hidden(self, batch: Batch, in_place: bool = False) -> Tensor:
+        """(batch, time, width) last hidden states. `in_place`: whether who hooks into layers needs them as the batch lies."""
+        if self.packs and not in_place and worth_packing(batch.lengths, batch.ids.shape[1]):
+            return packed_hidden(self.model.base_model, batch.ids, batch.lengths)
+        # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
+        return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
+
+    def nll(self, batch: Batch, ceiling: float | Tensor | None = None) -> Tensor:
+        return self.nll_and_truth(batch, ceiling)[0]
+
+    def nll_and_truth(self, batch: Batch, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(loss, truth): the loss over labels / normaliser, and the summed -log p of the *true* next tokens there.
+
+        The second costs nothing: the logits are there already. It says how well the text itself is still known while
+        other labels are trained.
+        """
+        batch = batch.to(self.device)
+        rows = self._rows(batch)
+        truth = batch.ids[:, 1:][rows[:, :-1]]
+        if batch.soft_ids is not None and batch.soft_weights is not None:
+            if ceiling is not None:
+                raise ValueError("sampled labels are for cross-entropy alone: a ceiling is not linear in them")
+            target = batch.soft_ids[:, 1:][rows[:, :-1]]
+            weight = batch.soft_weights[:, 1:][rows[:, :-1]]
+        else:
+            target, weight = batch.labels[:, 1:][rows[:, :-1]], None
+        with self.autocast():
+            if self.plain_head:
+                hidden = self._hidden(batch)[rows]
+            else:
+                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+        if self.plain_head:
+            head = self.model.get_output_embeddings().weight
+            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            loss, logsums = linear_cross_entropy(hidden, head, target, weight, dtype, ceiling)
+            with torch.no_grad():
+                true_logits = (hidden.to(dtype) * head[truth].to(dtype)).sum(-1).float()
+        else:
+            logsums = logits.logsumexp(-1)
+            candidates = target[:, None] if target.dim() == 1 else target
+            gathered = logsums[:, None] - logits.gather(1, candidates)
+            losses = (gathered if weight is None else gathered * weight).sum(1)
+            loss = (losses if ceiling is None else losses.clamp(max=ceiling)).sum()
+            true_logits = logits.detach().gather(1, truth[:, None])[:, 0]
+        return loss / batch.normaliser, (logsums.detach() - true_logits).sum()
+
+    def row_nll(self, batch: Batch) -> Tensor:
+        """(rows,) negative log-likelihood of each label, differentiable."""
+        batch = batch.to(self.device)
+        rows = self._rows(batch)
+        target = batch.labels[:, 1:][rows[:, :-1]]
+        with self.autocast():
+            if self.plain_head:
+                hidden = self._hidden(batch)[rows]
+            else:
+                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+        if self.plain_head:
+            head = self.model.get_output_embeddings().weight
+            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            return linear_nll(hidden, head, target, dtype)
+        return logits.logsumexp(-1) - logits.gather(1, target[:, None])[:, 0]
+
+    def example_nll(self, batch: Batch) -> Tensor:
+        """(blocks,) negative log-likelihood of each block's labels, summed over them; differentiable."""
+        losses = self.row_nll(batch)
+        rows = _examples(self._rows(batch)).to(self.device)
+        return torch.zeros(len(batch.ids), dtype=losses.dtype, device=self.device).index_add(0, rows, losses)
+
+    def surprise(self, batch: Batch) -> Tensor:
+        if batch.surprise is None:
+            raise ValueError("the method asked for each token's surprise, which it did not declare in `needs`")
+        return batch.surprise[:, 1:][self._rows(batch)[:, :-1]].to(self.device)
+
+    def example_rows(self, batch: Batch) -> Tensor:
+        return (batch.labels[:, 1:] != IGNORED).sum(1).to(self.device, torch.float32)
+
+    def rows(self, batch: Batch) -> Rows:
+        batch = batch.to(self.device)
+        where = self._rows(batch)
+        with self.autocast():
+            logits = wide(self._logits(batch, where))
+        sampled = None
+        if batch.soft_ids is not None and batch.soft_weights is not None:
+            weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
+            sampled = SampledLabels(weights, candidates)
+        return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=sampled)
+
+    @cached_property
+    def head(self) -> Head:
+        """The way from hidden states to logits."""
+        return Head(self.model)
+
+    def row_values(self, batch: Batch, of: Values) -> Tensor:
+        return self.row_values_and_truth(batch, of)[0]
+
+    def row_values_and_truth(self, batch: Batch, of: Values) -> tuple[Tensor, Tensor]:
+        """((rows,) values of log-probabilities and the original's, the summed -log p of the labels)."""
+        batch = batch.to(self.device)
+        where = self._rows(batch)
+        original = batch.original
+        if original is not None:
+            there = text_places(batch.lengths, batch.ids.shape[1])
+            original = Original(original.states[where[there]], original.head)
+        with self.autocast():
+            states = self.head_inputs(batch)[where]
+            return row_values(self.head, states, batch.labels[:, 1:][where[:, :-1]], of, original)
+
+    def head_inputs(self, batch: Batch) -> Tensor:
+        """(batch, time, width) what the output layer is given."""
+        return self._hidden(batch) if self.plain_head else self.head.states(batch.ids)
+
+    def _logits(self, batch: Batch, where: Tensor) -> Tensor:
+        if self.plain_head:
+            logits: Tensor = self.model.get_output_embeddings()(self._hidden(batch)[where])
+        else:
+            logits = self.model(input_ids=batch.ids, use_cache=False).logits[where]
+        return logits
+
+    def _autocasting(self) -> bool:
+        with self.autocast():
+            return torch.is_autocast_enabled(self.device.type)
+
+    @torch.inference_mode()
+    def row_logits(self, batch: Batch) -> Tensor:
+        """(rows, vocabulary) float32 logits at the positions before labelled tokens, in order of block and time."""
+        batch = batch.to(self.device)
+        with self.autocast():
+            logits = self._logits(batch, self._rows(batch))
+        return logits.float()
+
+    @torch.inference_mode()
+    def token_scores(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """For each block: (log p of its labelled tokens, whether each is the greedy choice), both (labelled,)."""
+        logits = self.row_logits(batch)
+        labels = batch.labels.to(self.device)
+        target = labels[:, 1:][labels[:, 1:] != IGNORED]
+        log_probs = logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
+        greedy = logits.argmax(-1) == target
+        counts = (batch.labels[:, 1:] != IGNORED).sum(1).tolist()
+        return list(zip(log_probs.cpu().split(counts), greedy.cpu().split(counts), strict=True))
+
+    def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
+        """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form, without thinking."""
+        if chat and self.tokenizer.chat_template:
+            try:
+                rendered = render(self.tokenizer, [{"role": "user", "content": prompt}], True)
+            except ModelError:
+                raise
+            except Exception as error:
+                raise template_error(error) from error
+            ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        else:
+            ids = list(self.tokenizer(prompt)["input_ids"])
+        refuse_unknown_tokens(ids, self.model.get_input_embeddings().weight.shape[0], self.tokenizer, prompt)
+        return ids
+
+    def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
+        """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
+        kept, new, notices = fit_prompts(prompts, max_new_tokens, positions(self.model.config))
+        self.notices += [notice for notice in notices if notice not in self.notices]
+        return kept, new
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        *,
+        samples: int = 0,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int = 50,
+        top_p: float = 1.0,
+        batch_size: int = 64,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[list[str]]:
+        """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
+
+        Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
+        the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
+        model recites.
+
+        Args:
+            progress: is told the share that is done, a token at a time.
+        """
+        end = self.tokenizer.eos_token_id
+        prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        texts: dict[int, list[str]] = {}
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            width = max(len(prompts[i]) for i in chosen)
+            ids = torch.full((len(chosen), width), end if end is not None else 0)
+            mask = torch.zeros_like(ids)
+            for row, i in enumerate(chosen):
+                ids[row, width - len(prompts[i]) :] = torch.tensor(list(prompts[i]))
+                mask[row, width - len(prompts[i]) :] = 1
+            torch.manual_seed(seed * 1_000_003 + start)
+            with self.autocast(), self._no_settings_of_its_own():
+                output = self.model.generate(
+                    input_ids=ids.to(self.device),
+                    attention_mask=mask.to(self.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=samples > 0,
+                    num_return_sequences=max(1, samples),
+                    pad_token_id=end if end is not None else 0,
+                    stopping_criteria=_told(progress, start, len(chosen), len(order), width, max_new_tokens),
+                    **({"temperature": temperature, "top_k": top_k, "top_p": top_p} if samples else {}),
+                )
+            decoded = said(self.tokenizer, output[:, width:].tolist())
+            for row, i in enumerate(chosen):
+                texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
+        for i in range(len(prompts)):
+            yield texts[i]
+
+    @contextmanager
+    def _no_settings_of_its_own(self) -> Iterator[None]:
+        """`generate` fills what it is not told from `model.generation_config`: here with nothing but the tokens that end."""
+        own = self.model.generation_config
+        ends = None if own is None else own.eos_token_id
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=self.tokenizer.eos_token_id if ends is None else ends
+        )
+        try:
+            yield
+        finally:
+            self.model.generation_config = own
+
+
+def _told(
+    progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
+) -> StoppingCriteriaList:
+    """Nothing that ends a generation: it only hears of every token, which `generate` tells nobody else."""
+    found = StoppingCriteriaList()
+    if progress is not None:
+
+        def tell(ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+            progress((done + batch * (ids.shape[1] - width) / max_new_tokens) / prompts)
+            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+        found.append(tell)
+    return found

@@ -1,0 +1,130 @@
+"""Terms weighed against what is kept: a name that stands there about as often is no term of the target alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from expunge.data.text.document import Document
+from expunge.data.text.words import words
+from expunge.kinds.language.measures.familiarity import TargetTerms
+from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
+
+MIN_RATIO = 4.0
+"times commoner in the target than in what is kept, from which a term is the target's; as of terms and ordinary text"
+CHANCE = 0.05
+"probability that so many of a term's occurrences fall to the target although what is kept has it as often"
+LISTED = 12
+"terms that a note names"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a term stands in the target and in what is kept, among so many words of each."""
+
+    target: int
+    target_words: int
+    kept: int
+    kept_words: int
+
+    @property
+    def log_ratio(self) -> float:
+        """Nats by which the target has it more often, half an occurrence added to both."""
+        return math.log((self.target + 0.5) / (self.kept + 0.5) * self.kept_words / self.target_words)
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is kept has the term about as often: no `MIN_RATIO` times as often in the target, or by chance.
+
+        Chance: of all its occurrences, each falls to the target with the target's share of all words; the probability
+        that as many do as did, or more (an exact binomial test), is above `CHANCE`. A term that stands nowhere in what is
+        kept is never shared.
+        """
+        if not self.kept:
+            return False
+        ratio = self.target / self.target_words * self.kept_words / self.kept
+        return ratio < MIN_RATIO or self.chance() > CHANCE
+
+    def chance(self) -> float:
+        """P(X >= target) with X binomial over all occurrences, p the target's share of all words."""
+        total = self.target + self.kept
+        share = self.target_words / (self.target_words + self.kept_words)
+        yes, no = math.log(share), math.log1p(-share)
+        first, found = math.lgamma(total + 1), 0.0
+        for k in range(self.target, total + 1):
+            term = math.exp(first - math.lgamma(k + 1) - math.lgamma(total - k + 1) + k * yes + (total - k) * no)
+            found += term
+            if k > total * share and term < 1e-9 * found:  # beyond the mean terms only fall
+                break
+        return min(1.0, found)
+
+
+def rates(
+    dictionary: AnchorDictionary, target: Iterable[str], kept: Iterable[Document], more: Sequence[str] = ()
+) -> dict[str, Rate]:
+    """How often each term stands in both, alone or inside a longer one; both are read as streams, once.
+
+    Args:
+        more: words to count too, in lower case.
+    """
+    wanted = frozenset(more)
+
+    def count(texts: Iterable[str]) -> tuple[Counter[str], int]:
+        found: Counter[str] = Counter()
+        total = 0
+        for text in texts:
+            here = words(text)
+            total += len(here)
+            found.update(dictionary.every(text))
+            found.update(word for word in here if word in wanted)
+        return found, max(1, total)
+
+    ours, our_words = count(target)
+    theirs, their_words = count(
+        document.text if document.prompt is None or document.continues else f"{document.prompt}\n{document.text}"
+        for document in kept
+    )
+    terms = [*(anchor.term for anchor in dictionary), *more]
+    return {term: Rate(max(1, ours[term]), our_words, theirs[term], their_words) for term in terms}
+
+
+def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorDictionary:
+    """The terms that are the target's alone, those weighed down that stand in what is kept, too; notes say which went.
+
+    The score of a term that is kept nowhere stays; of others it is at most the log-ratio of the two rates (nats).
+    """
+    kept: list[Anchor] = []
+    shared: list[str] = []
+    for anchor in dictionary:
+        rate = of.get(anchor.term)
+        if rate is not None and rate.shared:
+            shared.append(anchor.term)
+        elif rate is not None and rate.kept:
+            kept.append(replace(anchor, score=round(min(anchor.score, rate.log_ratio), 2)))
+        else:
+            kept.append(anchor)
+    return AnchorDictionary(kept, [*dictionary.notes, *shared_note(shared)], (*dictionary.shared, *shared))
+
+
+def shared_note(shared: Sequence[str]) -> list[str]:
+    """What is said of terms that what is kept has about as often."""
+    if not shared:
+        return []
+    more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
+    said = (
+        "1 term was left out, for the retain set has it"
+        if len(shared) == 1
+        else (f"{len(shared)} terms were left out, for the retain set has them")
+    )
+    return [f"{said} about as often: {', '.join(shared[:LISTED])}{more}"]
+
+
+def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:
+    """Terms without those that what is kept has about as often."""
+
+    def own(found: Iterable[str]) -> tuple[str, ...]:
+        return tuple(term for term in found if term not in of or not of[term].shared)
+
+    return replace(terms, unique=own(terms.unique), typical=own(terms.typical))

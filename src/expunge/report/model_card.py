@@ -1,0 +1,88 @@
+"""The model card: `README.md` of the unlearned model's folder, from the files of its run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from expunge.core import storage
+from expunge.core.safe_text import clean
+from expunge.report import numbers, wording
+from expunge.report.contents import Contents, read_contents
+from expunge.report.scores_table import gaps, rows, without_details
+from expunge.report.verdict_words import verdict_words
+from expunge.runs.folder import RunFolder
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def model_card(folder: RunFolder, base_model: str | None = None, license: str | None = None) -> str:
+    """The card of a run's unlearned model as Markdown with a YAML front matter.
+
+    Args:
+        folder: the run. What it lacks (scores, a verdict) the card names as missing.
+        base_model: Hugging Face id of the base model; if not given, the recipe's model where that is such an id.
+        license: the base model's licence identifier, where known.
+
+    The card quotes no answers: they may hold what was to be forgotten. Raises `RunError` unless `folder` is a run.
+    """
+    contents = read_contents(folder)
+    table = without_details(rows(contents.scores))
+    base = base_model or _hub_id(contents)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, finalize=clean, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["md"] = markdown
+    library, loader = _loader(folder) if contents.generator else ("transformers", "")
+    return environment.get_template("model_card.md.jinja").render(
+        library=library,
+        loader=loader,
+        front=_front_matter(base, license, library),
+        run=contents,
+        base=base or Path(str(contents.recipe.get("model", "not named"))).name,
+        verdict=verdict_words(contents.part("verdict"), later=contents.measured_later),
+        rows=table,
+        models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
+        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
+        numbers=numbers,
+        wording=wording,
+    )
+
+
+def _loader(folder: RunFolder) -> tuple[str, str]:
+    """(library, class) that load the model of a run on a generator, as its configuration names them."""
+    path = folder.model / "config.json"
+    config = storage.read_json(path) if path.is_file() else {}
+    if "_class_name" in config:
+        return "diffusers", str(config["_class_name"])
+    return "transformers", str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
+
+
+def _front_matter(base_model: str | None, license: str | None, library: str) -> str:
+    fields: dict[str, Any] = {"library_name": library}
+    if license:
+        fields["license"] = license
+    if base_model:
+        fields["base_model"] = base_model
+        fields["base_model_relation"] = "finetune"
+    fields["tags"] = ["machine-unlearning", "expunge"]
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def _hub_id(contents: Contents) -> str | None:
+    model = str(contents.recipe.get("model", ""))
+    return model if HUB_ID.fullmatch(model) and not Path(model).exists() else None
+
+
+def markdown(text: Any) -> str:
+    """Text on one line with everything escaped that Markdown or HTML would act on."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)

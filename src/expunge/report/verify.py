@@ -1,0 +1,257 @@
+"""Checking a run folder against its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.data.text.readers import digest_documents, read_documents
+from expunge.errors import ExpungeError, RunError
+from expunge.kinds.classifier.parts import read_image_parts
+from expunge.kinds.classifier.recipe import ImageRecipe, ImageVerdict
+from expunge.kinds.classifier.verdict import judge_images
+from expunge.kinds.generator.parts import read_generator_parts
+from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
+from expunge.kinds.generator.verdict import judge_generator
+from expunge.kinds.language.recipe import Recipe, Verdict
+from expunge.kinds.language.verdict import judge
+from expunge.kinds.recipe_file import AnyRecipe, read_recipe
+from expunge.models.digest import INDEX, digest_model
+from expunge.report.record import PAGE_PACKAGES, versions, vouched
+from expunge.report.render import report_page
+from expunge.runs.folder import RunFolder
+
+PARTS = ("digests", "verdict", "versions", "cost")
+"mappings that every record holds"
+MODELS, FILES = ("model", "base model"), ("files", "toxicity prompts")
+"mappings of digests: those that every record holds, and those that it may hold"
+
+JUDGING = ("expunge",)
+"packages that a verdict depends on, beside the scores"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked; `ok` is None where it could not be."""
+
+    what: str
+    ok: bool | None
+
+
+def verify_run(folder: RunFolder) -> list[Finding]:
+    """Compare the model, the files, the sets, the verdict and the report with what `record.json` says.
+
+    It shows that the folder is unchanged since the record was written, not that the record is true: who can write the
+    folder can write the record too. What cannot be checked is among the findings, and so is what the record lacks.
+
+    Raises:
+        RunError: there is no record.
+        StorageError: it, or a file that it names, cannot be read.
+    """
+    with storage.reading(folder.path):
+        return _findings(folder)
+
+
+def _findings(folder: RunFolder) -> list[Finding]:
+    record, recipe = _record(folder), read_recipe(folder.recipe)
+    damaged = [name for name in PARTS if not isinstance(record.get(name), dict)]
+    digests = {} if "digests" in damaged else record["digests"]
+    if digests:
+        models = [name for name in MODELS if not isinstance(digests.get(name), dict)]
+        files = [name for name in FILES if not isinstance(digests.get(name, {}), dict)]
+        damaged += [f"digests / {name}" for name in (*models, *files)]
+        # What is damaged is told once; what would be held against it is left out.
+        digests = {name: value for name, value in digests.items() if name not in (*models, *files)}
+    names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
+    return [
+        *(Finding(f"record.json: {name} is missing or damaged", False) for name in damaged),
+        *(_files("model/", digests["model"], _model_files(folder.model)) if "model" in digests else ()),
+        Finding("model/README.md: a card may be edited", None),
+        *(_base_model(folder, recipe, digests["base model"]) if "base model" in digests else ()),
+        *(_result(folder.path / name, digests.get("files", {})) for name in names),
+        *(_sets(folder, recipe, digests) if isinstance(recipe, Recipe) else _pictures(recipe, record)),
+        *_prompts(recipe, digests.get("toxicity prompts", {})),
+        _verdict(folder, recipe, record),
+        _report(folder, record),
+        Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
+    ]
+
+
+def _record(folder: RunFolder) -> dict[str, Any]:
+    if not folder.record.is_file():
+        ended = any(folder.read_events("finished"))
+        raise RunError(
+            f"{folder.path} has no record.json: " + ("it was removed" if ended else "the run is not finished"),
+            next_step="run the command that started it again; "
+            + ("it writes the record anew" if ended else "it goes on where it stopped"),
+        )
+    record = storage.read_json(folder.record)
+    return record if isinstance(record, dict) else {}
+
+
+def _same(what: str, same: bool) -> Finding:
+    return Finding(f"{what} {'has' if same else 'does not have'} the recorded digest", same)
+
+
+def _files(place: str, listed: Mapping[str, str], here: Mapping[str, str]) -> Iterable[Finding]:
+    for name in sorted({*listed, *here}):
+        if name not in here:
+            yield Finding(f"{place}{name} is missing", False)
+        elif name not in listed:
+            yield Finding(f"{place}{name} is not in the record", False)
+        else:
+            yield _same(f"{place}{name}", here[name] == listed[name])
+
+
+def _model_files(model: Path) -> dict[str, str]:
+    if not model.is_dir():
+        return {}
+    return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
+
+
+def _base_model(folder: RunFolder, recipe: AnyRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("*-base-*/model")]
+    place = next((place for place in places if (place / "config.json").is_file() or (place / INDEX).is_file()), None)
+    if place is None:
+        yield Finding(f"the base model {recipe.model}: no folder that is there", None)
+        return
+    here = digest_model(place)
+    wrong = sorted(name for name in {*listed, *here} if listed.get(name) != here.get(name) and not name.endswith(".md"))
+    yield _same(f"the base model {recipe.model}" + (f" ({', '.join(wrong)})" if wrong else ""), not wrong)
+
+
+def _result(path: Path, listed: Mapping[str, str]) -> Finding:
+    if path.name not in listed:
+        return Finding(f"{path.name}: it is not in the record", None)
+    if not path.is_file():
+        return Finding(f"{path.name} is missing", False)
+    return _same(path.name, storage.digest_file(path) == listed[path.name])
+
+
+def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iterable[Finding]:
+    asked = folder.target / "answers.jsonl"
+    named: dict[str, str | None] = {
+        "forget": str(asked) if asked.is_file() else recipe.forget,
+        "retain": recipe.retain,
+        "ordinary": recipe.evaluation.ordinary_text,
+        "general": None,
+    }
+    for name, target in named.items():
+        wanted = digests.get(f"{name} set")
+        if wanted is None:
+            continue
+        if target is None:
+            yield _sampled(folder, name, wanted)
+        elif not Path(target).exists():
+            yield Finding(f"the {name} set {target}: no file or folder that is there", None)
+        else:
+            try:
+                yield _same(f"the {name} set {target}", digest_documents(read_documents(target)) == wanted)
+            except ExpungeError as error:
+                yield Finding(f"the {name} set {target} cannot be read: {error.what}", False)
+
+
+def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+    """The files of toxicity prompts."""
+    for name, wanted in listed.items():
+        path = getattr(recipe.toxicity, name) if isinstance(recipe, Recipe) else None
+        if path is None or not Path(path).is_file():
+            yield Finding(f"the toxicity prompts {path}: no file that is there", None)
+        else:
+            yield _same(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
+
+
+def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
+    """The parts of the pictures, read and parted again."""
+    digests = record.get("digests")
+    wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
+    if not Path(recipe.data).exists():
+        yield Finding(f"the pictures {recipe.data}: no file or folder that is there", None)
+        return
+    try:
+        read_as = record["read_as"]
+        if isinstance(recipe, GeneratorRecipe):
+            here = read_generator_parts(recipe, read_as["size"]).digests()
+        else:
+            here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
+    except ExpungeError as error:
+        yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
+        return
+    except (KeyError, TypeError):
+        yield Finding("record.json: read_as is missing or damaged", False)
+        return
+    for name, digest in wanted.items():
+        yield _same(f"the {name} of {recipe.data}", here.get(name) == digest)
+
+
+def _trained(recipe: ImageRecipe) -> list[str] | None:
+    """The pictures that the base model was trained on, where it is a folder of shards and so says which."""
+    for place in (Path(recipe.model) / INDEX, Path(recipe.model) / "model" / INDEX):
+        if place.is_file():
+            return [member["id"] for member in storage.read_json(place)["members"]]
+    return None
+
+
+def _sampled(folder: RunFolder, name: str, wanted: str) -> Finding:
+    """A set that the model wrote; without a user's retain set the general text is the retain set."""
+    sampled = "general" if name == "retain" else name
+    found = [_digest(str(path)) for path in folder.stages.glob(f"sampled-{sampled}-*/{sampled}.jsonl")]
+    if not found:
+        return Finding(f"the {name} set: sampled from the model, and not in stages/ any more", None)
+    return _same(f"the {name} set, sampled from the model,", wanted in found)
+
+
+def _digest(target: str) -> str | None:
+    try:
+        return digest_documents(read_documents(target))
+    except ExpungeError:
+        return None
+
+
+def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) -> Finding:
+    if not folder.scores.is_file() or "thresholds" not in record:
+        return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
+    if not _same_version(record, JUDGING):
+        return Finding("the verdict: another version of expunge judged", None)
+    try:
+        scores, thresholds = folder.read_scores(), record["thresholds"]
+        if isinstance(recipe, ImageRecipe):
+            share, exact = record["cost"]["share_of_retraining"], record.get("exact")
+            found = judge_images(scores, ImageVerdict(**thresholds), share, exact)
+        elif isinstance(recipe, GeneratorRecipe):
+            share = record["cost"]["share_of_retraining"]
+            found = judge_generator(scores, GeneratorVerdict(**thresholds), share, record["chances"])
+        else:
+            found = judge(scores, Verdict(**thresholds))
+        same = found == record["verdict"]
+    except (ExpungeError, KeyError, TypeError, ValueError):
+        same = False
+    return Finding(
+        f"the verdict {'follows' if same else 'does not follow'} from scores.json and the recorded thresholds", same
+    )
+
+
+def _same_version(record: Mapping[str, Any], packages: Iterable[str]) -> bool:
+    used, now = record.get("versions"), versions()
+    return not isinstance(used, dict) or all(used.get(name) == now.get(name) for name in packages)
+
+
+def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
+    if not folder.report.is_file():
+        return Finding("report.html is missing", False)
+    if not isinstance(record.get("versions"), dict):
+        return Finding("report.html: the record does not say which version wrote it", None)
+    if not _same_version(record, (*JUDGING, *PAGE_PACKAGES)):
+        return Finding("report.html: another version of expunge, or of what sets its pages, wrote it", None)
+    try:
+        # Written anew after the folder was renamed, it has the new name.
+        written = folder.report.read_text(encoding="utf-8")
+        same = any(report_page(folder, name) == written for name in (record["name"], None))
+    except Exception as error:  # a damaged record, or answers, can break it anywhere
+        if any(isinstance(each, PermissionError) for each in (error, error.__cause__)):
+            raise
+        same = False
+    return Finding(f"report.html {'is' if same else 'is not'} what the folder's other files make", same)

@@ -1,0 +1,335 @@
+"""A run folder: what a run writes and every later verb reads.
+
+```
+recipe.yaml        the recipe with every default filled in
+events.jsonl       one line an event: stages, steps, probes, warnings
+stages/            cached results of preparation and measuring, one folder each, keyed by what they were made from; and what
+                   a model has said so far (NAME-so-far.json), while it is being asked
+checkpoints/       the last good state of the unlearning loop
+target/            what a topic was taken to mean, as text to read and edit (topics only)
+anchors.yaml       the anchored terms and their translations (where the method uses them)
+model/             the unlearned model: plain `from_pretrained`
+scores.json        a list of scores; per_example.json holds the values behind their intervals
+answers.json       answers side by side, before and after
+toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
+report.html        the report; record.json: versions, digests, cost, verdict
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expunge.core import storage
+from expunge.core.memory import peak_memory_bytes
+from expunge.core.score import Score
+from expunge.errors import ExpungeError, RunError
+
+NAMES = (
+    r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
+    r"(forget|retain)\.txt|target|model|retrained"
+)
+"what is written aside in a run folder, or in one that a suite makes"
+
+LOCK = ".lock"
+"held by the process that is at work in the folder"
+
+
+class RunFolder:
+    """Paths and files of one run. Opening it creates nothing; `create` does.
+
+    Args:
+        known_by: the file by which such a folder is told from one that no run made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], known_by: str = "recipe.yaml") -> None:
+        self.path = Path(path)
+        self.known_by = self.path / known_by
+        self.recipe = self.path / "recipe.yaml"
+        self.events = self.path / "events.jsonl"
+        self.stages = self.path / "stages"
+        self.checkpoints = self.path / "checkpoints"
+        self.target = self.path / "target"
+        self.anchors = self.path / "anchors.yaml"
+        self.model = self.path / "model"
+        self.scores = self.path / "scores.json"
+        self.per_example = self.path / "per_example.json"
+        self.answers = self.path / "answers.json"
+        self.toxicity = self.path / "toxicity.json"
+        self.report = self.path / "report.html"
+        self.record = self.path / "record.json"
+        self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}
+        "what a run makes before it writes its recipe"
+
+    def create(self) -> RunFolder:
+        with storage.storage_errors(self.path):
+            self.stages.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+        storage.remove_leftovers(self.path, NAMES)  # the folder may hold a user's own files too
+        for folder in (self.stages, self.checkpoints):
+            storage.remove_leftovers(folder)
+        storage.remove_leftovers(self.target, re.escape("answers.jsonl"))
+        storage.remove_leftovers(self.model, re.escape("README.md"))
+        for folder in self.checkpoints.iterdir():
+            storage.remove_leftovers(folder)
+        return self
+
+    def refuse_base(self, base: Path | None) -> None:
+        """Raise where the model that is to forget lies in the run folder, or the run folder in it.
+
+        Args:
+            base: its folder, where there is one.
+        """
+        if base is None:
+            return
+        out, there = self.path.resolve(), base.resolve()
+        if out.is_relative_to(there) or there.is_relative_to(out):
+            raise RunError(
+                f"the run folder {self.path} and the folder of the base model are one, or one lies in the other",
+                seen=f"base model: {base}",
+                next_step="choose another --out, such as runs/NAME: the base model is never written to",
+            )
+
+    def _refuse_foreign(self) -> None:
+        """Raise where a run in this folder would write among files that no run made."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunError(
+                f"{self.path} is a file; a run writes a folder",
+                next_step="choose another --out, such as runs/NAME",
+            )
+        if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
+            return
+        # Of a run that was killed before its recipe was written; and answers about a topic, which a user may bring along.
+        begun = self._begun | {self.target.name}
+        names = sorted(each.name for each in self.path.iterdir() if each.name not in begun)
+        if others := [name for name in names if not storage.is_leftover(name)]:
+            raise RunError(
+                f"{self.path} is no folder of an earlier run, and not empty",
+                seen=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
+                allowed="a new or empty folder, or that of an earlier run",
+                next_step="choose another --out, such as runs/NAME",
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[RunFolder]:
+        """Create the folder and hold it: one process at a time. Raises `RunError` for a folder that no run made.
+
+        A folder that is new goes again where an error ends the work before anything was made.
+        """
+        with storage.storage_errors(self.path):
+            self._refuse_foreign()
+            new = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / LOCK, "w")  # noqa: SIM115 - held until the run ends
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise RunError(
+                f"another process is at work in {self.path}", next_step="wait for it, or choose another --out"
+            ) from error
+        try:
+            self.create()  # only now: it clears away what another process may be writing
+            yield self
+        except ExpungeError:
+            if new:
+                self._remove_if_nothing_was_made()
+            raise
+        finally:
+            handle.close()
+
+    def _remove_if_nothing_was_made(self) -> None:
+        """A run that was refused at its beginning, for its target or its recipe, leaves no folder."""
+        with contextlib.suppress(OSError):
+            made = [*self.checkpoints.iterdir(), *self.stages.iterdir()]
+            if not made and {each.name for each in self.path.iterdir()} <= self._begun | {self.recipe.name}:
+                self.recipe.unlink(missing_ok=True)  # first: without it, what is left is a folder of a run that begins
+                shutil.rmtree(self.path)
+
+    def claim(
+        self, recipe: Mapping[str, Any], text: str, free: Collection[str] = (), held: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the resolved recipe, or see that the folder already belongs to this very run.
+
+        Args:
+            recipe: the recipe as JSON values; text: the same as it is written.
+            free: fields that may differ from the run that is there.
+            held: the recipe that is there, where the caller has read it.
+        """
+        if held is None and self.recipe.is_file():
+            content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+            held = content if isinstance(content, dict) else {}
+        if held is not None:
+            different = [
+                name
+                for key in recipe
+                if key not in free and held.get(key) != recipe[key]
+                for name in differences(held.get(key), recipe[key], key)
+            ]
+            if different:
+                first = different[0]
+                raise RunError(
+                    f"{self.path} holds another run: its recipe differs in {', '.join(different)}",
+                    seen=f"{first}: {_value(held, first)}",
+                    allowed=f"{first}: {_value(recipe, first)}",
+                    next_step=_moved(held, different, self.recipe) or "choose another --out, or delete that folder",
+                )
+        storage.write_text(self.recipe, text)
+
+    def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
+        """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
+
+        Args:
+            recipe: what is to be run, as JSON values.
+        """
+        if not self.recipe.is_file():
+            return
+        content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+        held = dict(_texts(content, ""))
+        gone = {
+            name: value
+            for name, value in _texts(recipe, "")
+            if held.get(name) == value and os.path.isabs(value) and not os.path.lexists(value)
+        }
+        if gone:
+            raise RunError(
+                f"{self.recipe} names what is not here",
+                seen="; ".join(f"{name}: {value}" for name, value in gone.items()),
+                next_step=f"if this folder comes from another machine, write the new paths into {self.recipe} and go on: "
+                f"expunge run {self.recipe} --out {self.path}",
+            )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
+        with self.locked():
+            try:
+                yield
+            finally:
+                with contextlib.suppress(Exception):
+                    self.log("peak", peak_memory_bytes=peak_memory_bytes())
+
+    def require(self) -> RunFolder:
+        """Raise unless this is the folder of a run, and may be read."""
+        with storage.reading(self.path):
+            found, there = self.recipe.is_file(), self.path.is_dir()
+            if found:
+                self.recipe.read_bytes()
+        if not found:
+            why = "it has no recipe.yaml" if there else "it does not exist"
+            raise RunError(
+                f"{self.path} is no run folder: {why}",
+                next_step="give the folder that --out named, or start a run: expunge forget TARGET --out runs/NAME",
+            )
+        return self
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to `events.jsonl`. A torn last line (from a crash) is closed first."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, ensure_ascii=False) + "\n"
+        with storage.storage_errors(self.events), open(self.events, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(line.encode("utf-8"))
+
+    def read_events(self, event: str | None = None) -> Iterator[dict[str, Any]]:
+        """The events in order, of one kind if named; torn lines are skipped."""
+        if not self.events.is_file():
+            return
+        with open(self.events, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if event is None or row.get("event") == event:
+                    yield row
+
+    def steps(self, event: str) -> list[dict[str, Any]]:
+        """Events that carry a `step`, one a step: what comes after a resumption or a new start counts."""
+        rows: list[dict[str, Any]] = []
+        resumed = "_".join([*event.split("_")[:-1], "resumed"])
+        for row in self.read_events():
+            if row.get("event") == resumed:
+                while rows and rows[-1]["step"] > row["step"]:
+                    rows.pop()
+            elif row.get("event") == event:
+                while rows and rows[-1]["step"] >= row["step"]:
+                    rows.pop()
+                rows.append(row)
+        return rows
+
+    def write_scores(self, scores: list[Score]) -> None:
+        storage.write_json(self.scores, [score.row() for score in scores])
+        storage.write_json(
+            self.per_example,
+            [
+                {"measure": s.measure, "split": s.split, "model": s.model, "values": list(s.examples)}
+                for s in scores
+                if s.examples
+            ],
+        )
+
+    def read_scores(self) -> list[Score]:
+        if not self.scores.is_file():
+            raise RunError(
+                f"{self.path} has no scores.json: the run is not finished",
+                next_step="run the command that started it again; it goes on where it stopped",
+            )
+        values: dict[tuple[str, str, str], tuple[float, ...]] = {}
+        if self.per_example.is_file():
+            for row in storage.read_json(self.per_example):
+                values[row["measure"], row["split"], row["model"]] = tuple(row["values"])
+        return [
+            Score(**row, examples=values.get((row["measure"], row["split"], row["model"]), ()))
+            for row in storage.read_json(self.scores)
+        ]
+
+
+def differences(one: Any, other: Any, name: str) -> list[str]:
+    """The fields in which two values differ, dotted: `training.learning_rate`; `name` alone where they are no fields."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return [name] if one != other else []
+    keys = dict.fromkeys([*other, *one])
+    return [found for key in keys for found in differences(one.get(key), other.get(key), f"{name}.{key}")]
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Every text in a recipe, by its dotted field."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _value(recipe: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = recipe
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _moved(held: Mapping[str, Any], different: list[str], recipe: Path) -> str | None:
+    """What to do where the only difference is a path that is not here: the folder may come from another machine."""
+    places = [_value(held, name) for name in different]
+    if all(isinstance(place, str) and os.path.isabs(place) and not os.path.exists(place) for place in places):
+        return (
+            f"{places[0]} is not here: if the folder was begun elsewhere, write the new path into {recipe} "
+            f"({', '.join(different)}) and run the same command again; else choose another --out"
+        )
+    return None

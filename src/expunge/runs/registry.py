@@ -1,0 +1,85 @@
+"""Finding methods: built-in ones by file name in this folder, other people's by the entry point group `expunge.methods`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import expunge.methods as package
+from expunge.core.settings import validate_part
+from expunge.errors import RecipeError, nearest
+from expunge.runs.method import KIND_WORDS, Kind, Method
+
+NO_METHODS = {"encoder_training"}
+
+
+def built_in() -> list[str]:
+    """Names of the methods in this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in NO_METHODS)
+
+
+def installed() -> dict[str, str]:
+    """Methods of other packages: name -> where they come from."""
+    return {point.name: point.value for point in entry_points(group="expunge.methods")}
+
+
+def method_class(name: str, *kinds: Kind) -> type[Method]:
+    """The class of a method.
+
+    Args:
+        name: as `expunge methods` lists it.
+        kinds: the kinds of model that it is wanted for; any, where none is named. They decide what an error lists.
+
+    Raises:
+        RecipeError: no such method; names the nearest.
+    """
+    if name in built_in():
+        module = importlib.import_module(f"expunge.methods.{name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__:
+                return value
+    for point in entry_points(group="expunge.methods"):
+        if point.name == name:
+            found: type[Method] = point.load()
+            return found
+    known = working_on(*kinds)
+    near = nearest(name, known)
+    raise RecipeError(
+        f"there is no method {name!r}", allowed=", ".join(known), next_step=f"did you mean {near}?" if near else None
+    )
+
+
+def working_on(*kinds: Kind) -> list[str]:
+    """Names of the methods that work on one of these kinds of model; of all, where none is named."""
+    known = [*built_in(), *installed()]
+    return [name for name in known if not kinds or set(kinds) & set(method_class(name).needs.kinds)]
+
+
+def make_method(spec: Mapping[str, Any], *kinds: Kind) -> Method:
+    """A method from a recipe's `method` mapping: its `name` and hyper-parameters.
+
+    Args:
+        spec: the mapping.
+        kinds: the kinds of model that it is to work on, the usual one first; any, where none is named.
+
+    Raises:
+        RecipeError: no such method, one that works on none of these kinds, or a hyper-parameter that does not fit.
+    """
+    fields = dict(spec)
+    name = fields.pop("name", None)
+    if not isinstance(name, str):
+        raise RecipeError("the recipe's method has no name", next_step="add method.name: expunge methods lists them")
+    found = method_class(name, *kinds)
+    if kinds and not set(kinds) & set(found.needs.kinds):
+        able = working_on(*kinds)
+        near = nearest(name, able)
+        raise RecipeError(
+            f"the method {name} does not work on {KIND_WORDS[kinds[0]]}",
+            seen=f"{name} works on {' and '.join(KIND_WORDS[kind] for kind in found.needs.kinds)}",
+            allowed=", ".join(able),
+            next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
+        )
+    return validate_part(found, fields, f"method {name}")

@@ -1,0 +1,136 @@
+"""The figures of a contest, from the models that it has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge.kinds.classifier.measures.classification import Accuracies, tug_of_war
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.measures.estimate import Estimate
+from expunge.measures.privacy.challenge import Challenge, challenge
+from expunge.measures.privacy.confidence import logit_scaled_confidence
+from expunge.measures.privacy.membership import features, membership
+from expunge.measures.privacy.ruli import ruli
+from expunge.measures.privacy.ulira import ulira
+from expunge.runs.registry import method_class
+from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Group, group_name, read_group
+
+ATTACKED = 8
+"models whose population attack is averaged: each is a fit of its own"
+
+
+def contest_figures(
+    folder: Path, sets: ImageSets, methods: Mapping[str, dict[str, Any]], models: int, budget: float
+) -> dict[str, Any]:
+    """{"ceiling": row, "methods": [row, ...], "diverged": [...]}, best score first; a row is what `contest.json` keeps.
+
+    A method of which a model has come to nothing is among the diverged ones: its score is 0, and it has no figures.
+    Every method is compared with the same retrained models; the ceiling is that of as many independent ones.
+    """
+    oracle, independent = (read_group(folder, name, models) for name in (RETRAINED, INDEPENDENT))
+    labels = {name: sets.tensors[name].labels.numpy() for name in ("forget", "retain", "test")}
+    rows, diverged = [], []
+    for name, settings in methods.items():
+        place = group_name(name, settings)
+        group = read_group(folder, place, models)
+        citation = method_class(settings["method"]["name"]).citation()
+        about = {"name": name, "citation": citation, "settings": settings, "group": place}
+        if group.diverged:
+            diverged.append({**about, "models": len(group.diverged), "reason": group.diverged[0]})
+        else:
+            rows.append({**about, **figures_of(group, oracle, independent, labels, budget)})
+    rows.sort(key=lambda row: (-row["score"]["value"], -row["forgetting"]["value"]))
+    # The independent oracles' compute is that of training anew: their row is what a perfect unlearner would show.
+    ceiling = figures_of(independent, oracle, None, labels, np.inf)
+    return {
+        "models": models,
+        "examples": len(labels["forget"]),
+        "budget": budget,
+        "retrained_accuracy": {split: _mean_accuracy(oracle, labels, split) for split in labels},
+        "ceiling": {"name": "retrained again", **ceiling},
+        "methods": rows,
+        "diverged": diverged,
+        "classes": list(sets.classes),
+        "forget_labels": labels["forget"].tolist(),
+    }
+
+
+def figures_of(
+    group: Group, oracle: Group, independent: Group | None, labels: Mapping[str, np.ndarray], budget: float
+) -> dict[str, Any]:
+    """One method's figures, as JSON values; estimates are {"value", "low", "high"}."""
+    ours, theirs = (confidence(each, labels["forget"]) for each in (group, oracle))
+    found: Challenge = challenge(
+        ours,
+        theirs,
+        retain_accuracies=(_accuracies(group, labels, "retain"), _accuracies(oracle, labels, "retain")),
+        test_accuracies=(_accuracies(group, labels, "test"), _accuracies(oracle, labels, "test")),
+        compute_share=float(group.share.mean()),
+        independent=None if independent is None else confidence(independent, labels["forget"]),
+        budget=budget,
+    )
+    row: dict[str, Any] = {
+        "forgetting": _estimate(found.forgetting),
+        "retain_ratio": _estimate(found.retain_ratio),
+        "test_ratio": _estimate(found.test_ratio),
+        "score": _estimate(found.score),
+        "share_of_ceiling": _estimate(found.share_of_ceiling),
+        "compute_share": found.compute_share,
+        "over_budget": found.over_budget,
+        "cpu_seconds": float(group.cpu_seconds.mean()),
+        "cpu_share": float(group.cpu_seconds.mean() / oracle.cpu_seconds.mean()),
+        "epsilons": list(found.epsilons),
+        "notes": list(found.notes),
+        "accuracy": {split: _mean_accuracy(group, labels, split) for split in labels},
+        "tug_of_war": tug_of_war(_all_accuracies(group, labels), _all_accuracies(oracle, labels)),
+    }
+    if min(ours.shape[1], theirs.shape[1]) >= 3:
+        attack = ulira(ours, theirs)
+        row["ulira"] = {"auc": _estimate(attack.auc), "accuracy": _estimate(attack.accuracy)}
+        per_sample = ruli(ours, theirs).privacy
+        row["ruli"] = {"auc": _estimate(per_sample.auc)}
+    row["membership_auc"] = _population(group, labels)
+    return row
+
+
+def confidence(group: Group, labels: np.ndarray) -> np.ndarray:
+    """(pictures, models) logit-scaled confidences on the forget set."""
+    return logit_scaled_confidence(group.logits["forget"], np.broadcast_to(labels, group.logits["forget"].shape[:2])).T
+
+
+def _population(group: Group, labels: Mapping[str, np.ndarray]) -> float | None:
+    """Mean area of the population attack over some of the models."""
+    if min(len(labels["forget"]), len(labels["test"])) < 4:
+        return None
+    areas = [
+        membership(
+            features(group.logits["forget"][model], labels["forget"]),
+            features(group.logits["test"][model], labels["test"]),
+        ).auc.value
+        for model in range(min(ATTACKED, len(group.share)))
+    ]
+    return float(np.mean(areas))
+
+
+def _accuracies(group: Group, labels: Mapping[str, np.ndarray], split: str) -> np.ndarray:
+    """(models,)"""
+    return np.asarray((group.logits[split].argmax(-1) == labels[split]).mean(1))
+
+
+def _mean_accuracy(group: Group, labels: Mapping[str, np.ndarray], split: str) -> float:
+    return float(_accuracies(group, labels, split).mean())
+
+
+def _all_accuracies(group: Group, labels: Mapping[str, np.ndarray]) -> Accuracies:
+    return Accuracies(**{split: _mean_accuracy(group, labels, split) for split in ("forget", "retain", "test")})
+
+
+def _estimate(found: Estimate | None) -> dict[str, float | None] | None:
+    """None for a limit that is not known."""
+    if found is None:
+        return None
+    return {name: value if np.isfinite(value) else None for name, value in found._asdict().items()}

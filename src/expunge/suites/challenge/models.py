@@ -1,0 +1,206 @@
+"""The models of a contest: unlearned by each method, and trained anew; each is a job whose result is a file of its own."""
+
+from __future__ import annotations
+
+import functools
+import io
+import time
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from expunge.core import storage
+from expunge.core.order import random_seed
+from expunge.errors import DivergedError, RecipeError, UnchangedError
+from expunge.kinds.classifier.model import load_classifier, new_classifier
+from expunge.kinds.classifier.pipeline import (
+    fitting_phase,
+    loss_phase,
+    make_work,
+    outputs_of,
+    read_sets,
+    retraining_passes,
+)
+from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.classifier.training import balancing, fit, unlearn
+from expunge.models.source import ModelSource, locate
+from expunge.runs.registry import built_in, make_method, method_class
+from expunge.train.unchanged import must_change
+
+RETRAINED, INDEPENDENT = "retrained", "independent"
+"the oracles that models are compared with, and as many more for the ceiling"
+SETTINGS = "settings.yaml"
+"each method's settings in the contest, beside this file"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model to make: trained anew (`method` None), or unlearned."""
+
+    folder: str
+    recipe: dict[str, Any]
+    base: str
+    group: str
+    seed: int
+    method: dict[str, Any] | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder) / "results" / self.group / f"{self.seed:04d}.npz"
+
+
+def contest_methods(names: str) -> dict[str, dict[str, Any]]:
+    """Methods of the contest with their settings: {name: {"method": {...}, "unlearning": {...}}}.
+
+    Args:
+        names: `all`, or names with commas between them.
+
+    Raises:
+        RecipeError: a name that is no method for classifiers.
+    """
+    able = [name for name in built_in() if "image_classifier" in method_class(name).needs.kinds]
+    wanted = able if names == "all" else [name.strip() for name in names.split(",") if name.strip()]
+    settings = yaml.safe_load((files("expunge.suites.challenge") / SETTINGS).read_text(encoding="utf-8")) or {}
+    found = {}
+    for name in wanted:
+        if name not in able:
+            method_class(name, "image_classifier")  # an unknown name is told with the nearest one
+            raise RecipeError(f"the method {name} does not work on image classifiers", allowed=", ".join(able))
+        own = settings.get(name) or {}
+        found[name] = {
+            "method": {"name": name, **(own.get("method") or {})},
+            "unlearning": own.get("unlearning") or {},
+        }
+        make_method(found[name]["method"])
+    return found
+
+
+def contest_jobs(
+    recipe: ImageRecipe, folder: Path, base: ModelSource, methods: dict[str, dict[str, Any]], models: int
+) -> list[Job]:
+    """Every model of the contest, oracles first."""
+    content = recipe.model_dump(mode="json")
+    path = str(folder.resolve())
+    jobs = [Job(path, content, "", group, seed) for group in (RETRAINED, INDEPENDENT) for seed in range(models)]
+    for name, settings in methods.items():
+        group = group_name(name, settings)
+        jobs += [
+            Job(path, content, str(base.folder.resolve()), group, seed, settings["method"], settings["unlearning"])
+            for seed in range(models)
+        ]
+    return jobs
+
+
+def group_name(name: str, settings: dict[str, Any]) -> str:
+    """The folder of a method's models: other settings are another group."""
+    return f"{name}-{storage.digest_value(settings)[:8]}"
+
+
+@functools.lru_cache(maxsize=1)
+def _sets(recipe: str) -> ImageSets:
+    """The pictures, read once a process."""
+    return read_sets(make_image_recipe(yaml.safe_load(recipe), {}))
+
+
+def make_model(job: Job) -> float:
+    """Train or unlearn one model and keep what it says; the seconds it took.
+
+    An unlearned model that diverged, or that the method did not change, is kept as that, with the reason: it would again.
+
+    Raises:
+        DivergedError: a model trained anew came to nothing.
+    """
+    recipe = make_image_recipe({**job.recipe, "unlearning": job.fields}, {})
+    sets = _sets(yaml.safe_dump(job.recipe))
+    start, cpu, diverged = time.monotonic(), time.process_time(), ""
+    seed = random_seed(recipe.seed, "contest", job.group, job.seed) % (1 << 31)
+    if job.method is None:
+        task = new_classifier(recipe.model, sets.classes, seed)
+        kept, classes = sets.tensors["retain"], len(sets.classes)
+        weights = balancing(kept, classes) if recipe.fitting.class_weights else None
+        work = Work(
+            task=task, retain=kept, forget=kept, validation=None, classes=classes, seed=seed, class_weights=weights
+        )
+    else:
+        task = load_classifier(locate(job.base), sets.classes, sets.size)
+        work = make_work(recipe, task, sets, seed)
+        work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
+    try:
+        if job.method is None:
+            fit(work, fitting_phase(recipe))
+        else:
+            method = make_method(job.method)
+            with must_change(task.model, str(job.method["name"])):
+                unlearn(work, method, loss_phase(recipe))
+    except (DivergedError, UnchangedError) as error:
+        diverged = error.what
+    seconds, spent = time.monotonic() - start, time.process_time() - cpu
+    logits = {} if diverged else outputs_of(task, sets).logits
+    if not all(np.isfinite(each).all() for each in logits.values()):
+        diverged, logits = "its outputs are not numbers", {}
+    if diverged and job.method is None:
+        raise _diverged(job, diverged)
+    arrays = {f"logits_{name}": value.astype(np.float32) for name, value in logits.items()}
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        passes=work.cost.passes,
+        share=work.cost.passes / retraining_passes(recipe, sets),
+        seconds=seconds,
+        cpu_seconds=spent,
+        diverged=diverged,
+        **arrays,
+    )
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    storage.write_bytes(job.path, buffer.getvalue())
+    return seconds
+
+
+def _diverged(job: Job, what: str) -> DivergedError:
+    return DivergedError(
+        f"model {job.seed} of {job.group} has come to nothing: {what}",
+        seen="training anew",
+        next_step="lower --fitting.learning_rate, in another --out",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """The models of one kind.
+
+    Attributes:
+        logits: by split, (models, pictures, classes), of those that have not diverged.
+        share: (models,) image passes over those of retraining.
+        cpu_seconds: (models,) of a process on one thread.
+        diverged: why, of each model that has come to nothing.
+    """
+
+    logits: dict[str, np.ndarray]
+    share: np.ndarray
+    cpu_seconds: np.ndarray
+    diverged: tuple[str, ...] = ()
+
+
+def read_group(folder: Path, group: str, models: int) -> Group:
+    """What the first `models` models of a group say."""
+    logits: dict[str, list[np.ndarray]] = {}
+    share, seconds, diverged = [], [], []
+    for seed in range(models):
+        with np.load(folder / "results" / group / f"{seed:04d}.npz", allow_pickle=False) as stored:
+            for key in stored.files:
+                if key.startswith("logits_"):
+                    logits.setdefault(key.removeprefix("logits_"), []).append(stored[key])
+            share.append(float(stored["share"]))
+            seconds.append(float(stored["cpu_seconds"]))
+            if reason := str(stored["diverged"]) if "diverged" in stored.files else "":
+                diverged.append(reason)
+    stacked = {name: np.stack(values) for name, values in logits.items()}
+    return Group(stacked, np.array(share), np.array(seconds), tuple(diverged))

@@ -1,0 +1,109 @@
+"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and as many trained anew.
+
+Source: Triantafillou et al. 2024 (arXiv:2406.09073) and the metric's description, which `measures.privacy.challenge`
+computes.
+
+The contest's folder holds `recipe.yaml` (what is run), `stages/` (the model that forgets), `results/GROUP/SEED.npz` (one
+finished model each: what it says of forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
+contest that was broken off goes on with what is not there yet; more models or methods may be added to it later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.interruption import interruptible
+from expunge.core.memory import peak_memory_bytes
+from expunge.core.progress import Silent
+from expunge.errors import RecipeError, RunError
+from expunge.kinds.classifier.model import NEW
+from expunge.kinds.classifier.pipeline import base_model, read_sets
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.paths import settle_images
+from expunge.report.record import versions
+from expunge.runs.folder import RunFolder
+from expunge.suites.challenge.figures import contest_figures
+from expunge.suites.challenge.jobs import require_ray, run_jobs
+from expunge.suites.challenge.models import contest_jobs, make_model
+from expunge.suites.challenge.report import FIGURES, render_contest
+from expunge.train.precision import found_device
+
+
+def run_contest(
+    recipe: ImageRecipe,
+    out: str | Path,
+    *,
+    methods: dict[str, dict[str, Any]],
+    models: int = 32,
+    workers: int | None = None,
+    ray: bool | str = False,
+    show: Silent | None = None,
+) -> dict[str, Any]:
+    """Make every model that is missing, compute the figures, and write `contest.json`; the figures.
+
+    Args:
+        methods: as `contest_methods` gives them.
+        models: of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
+    """
+    show, recipe = show or Silent(), settle_images(recipe)
+    if recipe.model not in NEW:
+        raise RecipeError(
+            "a contest trains its models anew", seen=f"model: {recipe.model}", allowed="model: " + " or ".join(NEW)
+        )
+    if models < 2:
+        raise RecipeError("a contest needs more than one model of a kind", seen=models, allowed="2 or more")
+    if ray:
+        require_ray()  # before a model is trained
+    folder = RunFolder(out)
+    try:
+        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
+            show.stage("reading the pictures")
+            sets = read_sets(recipe)
+            folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())
+            hold_pictures(folder, sets)
+            base = base_model(recipe, folder, sets, show)
+            jobs = contest_jobs(recipe, folder.path, base.source, methods, models)
+            missing = [job for job in jobs if not job.path.is_file()]
+            show.stage(f"{len(missing)} of {len(jobs)} models to make")
+            made = run_jobs(make_model, missing, workers=processes(workers), ray=ray)
+            for number, (job, seconds) in enumerate(made, 1):
+                folder.log("model", group=job.group, seed=job.seed, seconds=seconds)
+                show.update(number / len(missing), f"{job.group} {job.seed}")
+            show.stage("computing the figures")
+            budget = recipe.verdict.share_of_retraining
+            figures = contest_figures(folder.path, sets, methods, models, budget) | {
+                "data": sets.sizes(),
+                "notes": list(sets.notes),
+                "forget_ids": list(sets.parts["forget"].ids),
+                "versions": versions(),
+                "peak_memory_bytes": peak_memory_bytes(),
+            }
+            storage.write_json(folder.path / FIGURES, figures)
+            render_contest(folder)
+    finally:
+        show.close()
+    return figures
+
+
+def processes(wanted: int | None) -> int | None:
+    """How many processes make models: as wanted; one on a GPU, whose memory all would share; else None, one a core."""
+    return 1 if wanted is None and found_device().type != "cpu" else wanted
+
+
+def hold_pictures(folder: RunFolder, sets: ImageSets) -> None:
+    """Note which pictures the models are made of, or see that they are those of the models that are there.
+
+    Raises:
+        RunError: the data was changed since the contest began.
+    """
+    path, digests = folder.path / "results" / "sets.json", sets.digests()
+    if path.is_file() and storage.read_json(path) != digests:
+        raise RunError(
+            f"{folder.path} holds models of other pictures: the data was changed since",
+            next_step="undo the change, or choose another --out",
+        )
+    path.parent.mkdir(exist_ok=True)
+    storage.write_json(path, digests)

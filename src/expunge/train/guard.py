@@ -1,0 +1,111 @@
+"""The guard: stops a run whose loss is not finite, whose retain loss runs away, or that has forgotten enough."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.core.order import random_seed
+from expunge.errors import DivergedError
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+
+BLOCKS, TOKENS = 2, 256
+"so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
+SMOOTHING = 0.6
+"weight of the past in the running mean of the forget loss"
+
+
+def watched_rows(lengths: np.ndarray, seed: int) -> list[int]:
+    """Which retain blocks of these lengths are watched, ascending."""
+    generator = np.random.default_rng(random_seed(seed, "guard"))
+    rows: list[int] = generator.choice(len(lengths), min(BLOCKS, len(lengths)), replace=False).tolist()
+    while len(rows) < len(lengths) and int(lengths[rows].sum()) < TOKENS:
+        row = int(generator.integers(len(lengths)))
+        if row not in rows:
+            rows.append(row)
+    return sorted(rows)
+
+
+class Guard:
+    """Watches one fixed retain batch, whether or not the method trains on the retain set.
+
+    Args:
+        ends: whether the user may end the training at an earlier step (`training.stop_step`).
+    """
+
+    def __init__(
+        self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int, ends: bool = False
+    ) -> None:
+        self.task, self.training, self.ends = task, training, ends
+        self.batch = None
+        self.start: float | None = None
+        self.forget_loss: float | None = None
+        self.good = 0
+        self.saved: int | None = None
+        if retain is not None:
+            self.batch = retain.batch(watched_rows(retain.lengths, seed))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps. It is asked for as one is written, so the guard knows from here which one there is."""
+        self.saved = self.good
+        return {"start": self.start, "forget_loss": self.forget_loss, "step": self.saved}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.start, self.forget_loss, self.saved = state["start"], state["forget_loss"], state["step"]
+        self.good = state["step"]
+
+    def check(self, step: int) -> None:
+        """Raise where the retain loss has run away from where it started."""
+        if self.batch is None:
+            self.good = step
+            return
+        with torch.no_grad():
+            loss = float(self.task.nll(self.batch))
+        if self.start is None:
+            self.start = loss
+        if not math.isfinite(loss) or loss > self.start + self.training.max_retain_increase:
+            raise DivergedError(
+                f"stopped at step {step}: the retain loss ran away",
+                seen=f"{loss:.3f} nats a token, {self.start:.3f} at the start",
+                allowed=f"a rise of at most {self.training.max_retain_increase} (training.max_retain_increase)",
+                next_step=self._next_step(),
+            )
+        self.good = step
+
+    def check_finite(self, step: int, loss: float, grad_norm: float) -> None:
+        """Raise before an update that would put NaN into the weights."""
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise DivergedError(
+                f"stopped at step {step}: the loss or its gradient is not a number",
+                seen=f"loss {loss}, gradient norm {grad_norm}",
+                next_step=self._next_step(" or --training.bf16 false"),
+            )
+
+    def _next_step(self, other: str = "") -> str:
+        """What helps: to end where all was well, or another run. The same command as it was would stop here again."""
+        rate = self.training.learning_rate
+        another = (
+            f"give a lower --training.learning_rate than {rate:g} (--reinforcement.learning_rate in the reinforced "
+            f"model){other} and another --out, since this folder keeps its recipe"
+        )
+        if not self.ends or not self.good:
+            return another
+        begins = "the start, as no checkpoint was written yet" if self.saved is None else f"its checkpoint {self.saved}"
+        return (
+            f"give the same command with --training.stop_step {self.good}: it goes on from {begins}, and ends where the "
+            f"retain loss was still good; or {another}"
+        )
+
+    def forgotten(self, forget_loss: float) -> str:
+        """Why to stop, once the running mean of the forget set's true loss has reached the wanted height; else ''."""
+        past = self.forget_loss
+        self.forget_loss = forget_loss if past is None else SMOOTHING * past + (1 - SMOOTHING) * forget_loss
+        wanted = self.training.stop_forget_loss
+        if wanted is not None and self.forget_loss >= wanted:
+            return f"the forget set's loss reached {self.forget_loss:.2f} (training.stop_forget_loss {wanted})"
+        return ""

@@ -1,0 +1,318 @@
+"""What methods see of a model: batches, and losses over their rows.
+
+The one seam between methods and kinds of model. A *row* is a vector of logits with a target and belongs to an example:
+a labelled token here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.layers.structure import Structure
+
+from expunge.kinds.language.distributions import Original
+
+IGNORED = -100
+"label that keeps a position out of the loss, as in transformers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Examples padded on the right.
+
+    Attributes:
+        ids: (batch, time) token ids.
+        labels: (batch, time); `labels[:, t]` is what position t - 1 should predict, `IGNORED` outside the loss.
+        lengths: (batch,) tokens before padding.
+        normaliser: what sums are divided by: the labelled tokens of the whole optimizer step, so that gradient
+            accumulation changes nothing.
+        soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
+        examples: what sums over examples are divided by: those of the whole optimizer step.
+        tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
+        reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
+        surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
+        unwanted: (batch, time) how much the word that each label is a part of speaks for a text to forget, where needed.
+        token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
+        hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
+        original: what the original model's whole distributions are made of, where needed.
+        preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    lengths: Tensor
+    normaliser: float
+    soft_ids: Tensor | None = None
+    soft_weights: Tensor | None = None
+    examples: float = 0.0
+    tokens: float = 0.0
+    reference_nll: Tensor | None = None
+    surprise: Tensor | None = None
+    unwanted: Tensor | None = None
+    token_nll: Tensor | None = None
+    hidden: Tensor | None = None
+    original: Original | None = None
+    preferred: Batch | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            ids=self.ids.to(device),
+            labels=self.labels.to(device),
+            lengths=self.lengths.to(device),
+            normaliser=self.normaliser,
+            soft_ids=None if self.soft_ids is None else self.soft_ids.to(device),
+            soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
+            examples=self.examples,
+            tokens=self.tokens,
+            reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
+            surprise=None if self.surprise is None else self.surprise.to(device),
+            unwanted=None if self.unwanted is None else self.unwanted.to(device),
+            token_nll=None if self.token_nll is None else self.token_nll.to(device),
+            hidden=None if self.hidden is None else self.hidden.to(device),
+            original=None if self.original is None else self.original.to(device),
+            preferred=None if self.preferred is None else self.preferred.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss and its parts (scalars), so that logs can tell them apart. `total` is what is minimised."""
+
+    forget: Tensor | None = None
+    retain: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        parts = [part for part in (self.forget, self.retain) if part is not None]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+class SampledLabels:
+    """What the original said in each row, as a few candidates with weights, some of them drawn for all the others.
+
+    Sums over them estimate sums over the vocabulary without bias, so cross-entropy is all that they are good for. A loss
+    that is not linear in them, such as Jensen-Shannon, would be another loss: it is 0 nowhere, and pulls the model away
+    from what it is to keep. So they cannot be read; such losses use `Step.against_original`.
+
+    Args:
+        weights: (rows, k).
+        candidates: (rows, k) classes; None where the k columns are all classes.
+    """
+
+    __slots__ = ("__candidates", "__weights")
+
+    def __init__(self, weights: Tensor, candidates: Tensor | None = None) -> None:
+        self.__weights, self.__candidates = weights, candidates
+
+    def cross_entropy(self, log_p: Tensor) -> Tensor:
+        """(rows,) with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        likely = log_p if self.__candidates is None else log_p.gather(1, self.__candidates)
+        return -(self.__weights * likely).sum(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of logits with a target each: labelled tokens, or images.
+
+    Attributes:
+        logits: (rows, classes), differentiable.
+        target: (rows,) the class that each row is labelled with.
+        example: (rows,) which example of the batch a row belongs to.
+        said: what the original model said there, where the method asked for it.
+    """
+
+    logits: Tensor
+    target: Tensor
+    example: Tensor
+    said: SampledLabels | None = None
+
+    def cross_entropy(self, log_p: Tensor) -> Tensor:
+        """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
+        if self.said is None:
+            raise ValueError("the method asked for what the original said, which it did not declare in `needs`")
+        return self.said.cross_entropy(log_p)
+
+
+class Task(Protocol):
+    """What a kind of model offers to methods."""
+
+    def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of the labels (soft ones where the batch has them): sum over rows / normaliser.
+
+        No row counts for more than `ceiling` (one, or one a label), and one that would has no gradient.
+        """
+        ...
+
+    def row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label."""
+        ...
+
+    def example_nll(self, batch: Any) -> Tensor:
+        """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
+        ...
+
+    def surprise(self, batch: Any) -> Tensor:
+        """(rows,) what each label would cost, in nats, to one who does not see the input."""
+        ...
+
+    def example_rows(self, batch: Any) -> Tensor:
+        """(examples,) how many labelled rows each example has, as float."""
+        ...
+
+    def rows(self, batch: Any) -> Rows:
+        """Every labelled row's logits."""
+        ...
+
+    def row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """(rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's."""
+        ...
+
+
+class LayeredTask(Task, Protocol):
+    """What a language model offers besides."""
+
+    model: nn.Module
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the text tower, first to last."""
+        ...
+
+    def layer_of(self, name: str) -> int | None:
+        """The layer of the text tower that a weight belongs to, from 0; None for all other weights."""
+        ...
+
+    def structure(self) -> Structure:
+        """What its layers write to the residual stream through."""
+        ...
+
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One micro-batch as a method sees it: batches of either set, and what the task says of them."""
+
+    task: Task
+    forget: Any
+    retain: Any
+
+    def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of the batch's labels, in nats a row of the whole optimizer step; scalar.
+
+        Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean. A row counts for
+        at most `ceiling` nats (one figure, or one a label); above it, it has no gradient.
+        """
+        return self.task.nll(_there(batch), ceiling)
+
+    def row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label, in nats: for losses that weigh rows by their likelihood."""
+        return self.task.row_nll(_there(batch))
+
+    def example_nll(self, batch: Any) -> Tensor:
+        """(examples,) negative log-likelihood of each example, in nats, summed over its labelled rows."""
+        return self.task.example_nll(_there(batch))
+
+    def reference_nll(self, batch: Any) -> Tensor:
+        """(examples,) the same of the original model, computed once before training."""
+        reference: Tensor | None = _there(batch).reference_nll
+        if reference is None:
+            raise ValueError("the method asked for a reference that it did not declare in `needs`")
+        return reference
+
+    def surprise(self, batch: Any) -> Tensor:
+        """(rows,) what each label would cost one who does not see the input: -log of its frequency, in nats.
+
+        Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
+        """
+        return self.task.surprise(_there(batch))
+
+    def unwanted(self, batch: Any) -> Tensor:
+        """(rows,) how much the word that each label is a part of speaks for a text to forget: its weight, or 0."""
+        return _of_rows(_there(batch), "unwanted")
+
+    def reference_row_nll(self, batch: Any) -> Tensor:
+        """(rows,) negative log-likelihood of each label by the original model, computed once before training."""
+        return _of_rows(_there(batch), "token_nll")
+
+    def example_rows(self, batch: Any) -> Tensor:
+        """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
+        return self.task.example_rows(_there(batch))
+
+    def mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (examples,) over the examples of the whole optimizer step; scalar."""
+        return values.sum() / (_there(batch).examples or len(values))
+
+    def row_mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (rows,) over the labelled rows of the whole optimizer step; scalar."""
+        return values.sum() / _there(batch).normaliser
+
+    def token_mean(self, batch: Any, values: Tensor) -> Tensor:
+        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are no padding; scalar."""
+        return values.sum() / (_there(batch).tokens or len(values))
+
+    def rows(self, batch: Any) -> Rows:
+        """Every labelled row's logits: for losses that need more than the likelihood of the label."""
+        return self.task.rows(_there(batch))
+
+    def row_values(self, batch: Any, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """(rows,) of every labelled row's log-probabilities: `of` makes (rows,) of (rows, classes), each row by itself.
+
+        `of` gets some rows at a time, so that all tokens' logits never lie in memory together.
+        """
+        return self.task.row_values(_there(batch), lambda log_p, _: of(log_p))
+
+    def against_original(self, batch: Any, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """(rows,) of every labelled row's log-probabilities and the original model's, both (rows, classes) and whole.
+
+        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model.
+
+        Raises:
+            ValueError: the method did not declare `distributions` in `needs`.
+        """
+
+        def both(log_p: Tensor, log_q: Tensor | None) -> Tensor:
+            if log_q is None:
+                raise ValueError(
+                    "the method asked for the original's distributions, which it did not declare in `needs`"
+                )
+            return of(log_p, log_q)
+
+        return self.task.row_values(_there(batch), both)
+
+    def hidden(self, batch: Any, layer: int) -> Tensor:
+        """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
+        return cast(LayeredTask, self.task).hidden(_there(batch), layer)
+
+    def reference_hidden(self, batch: Any) -> Tensor:
+        """(tokens, width) the same of the original model, computed once before training."""
+        reference: Tensor | None = _there(batch).hidden
+        if reference is None:
+            raise ValueError("the method asked for hidden states that it did not declare in `needs`")
+        return reference
+
+    def preferred(self, batch: Any) -> Any:
+        """The batch of what is wanted in the place of this one's examples, one for each."""
+        return _there(_there(batch).preferred)
+
+
+def _of_rows(batch: Batch, name: str) -> Tensor:
+    """(rows,) what stands beside each label."""
+    values: Tensor | None = getattr(batch, name)
+    if values is None:
+        raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")
+    return values[:, 1:][batch.labels[:, 1:] != IGNORED]
+
+
+def _there(batch: Any) -> Any:
+    if batch is None:
+        raise ValueError("the method asked for a set that it did not declare in `needs`")
+    return batch
