@@ -18,13 +18,14 @@ import pytest
 import torch
 from cyclopts import CycloptsError
 
+from expunge import methods
 from expunge.cli import app
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
-from expunge.kinds.recipe_file import read_recipe, recipe_kind
 from expunge.report import wording
 from expunge.runs import registry as discovery
+from expunge.runs.kinds import read_recipe, recipe_class
 from expunge.runs.registry import make_method
 from expunge.train.loop import train
 from expunge.train.step import Step
@@ -70,7 +71,7 @@ def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     folder = tmp_path / "methods"
     folder.mkdir()
     (folder / f"{EXAMPLE}.py").write_text(source)
-    monkeypatch.setattr(discovery.package, "__path__", [*discovery.package.__path__, str(folder)])
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     yield EXAMPLE
     sys.modules.pop(f"expunge.methods.{EXAMPLE}", None)
 
@@ -113,7 +114,7 @@ def check_command(command: str) -> None:
         return
     given = bound.arguments
     from_file = verb.__name__ == "run" and given["recipe"].is_file()
-    kind = (recipe_kind(given["recipe"]),) if from_file else ()
+    kind = (recipe_class(given["recipe"]),) if from_file else ()
     overrides = read_overrides(given.get("options", ()), *kind)
     if given.get("method") is not None:
         overrides = {"method.name": given["method"], **overrides}

@@ -11,7 +11,7 @@ from expunge.core.memory import peak_memory_bytes
 
 FAULTS = """
 import resource, sys, torch
-from expunge.memory import keep_freed_memory
+from expunge.core.memory import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print(-1)
     sys.exit()

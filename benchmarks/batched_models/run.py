@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from expunge.kinds.classifier.model import new_classifier
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
-from expunge.report.record import versions
+from expunge.runs.versions import versions
 
 CLASSES, SIDE = tuple("abcdefghij"), 32
 

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from expunge.core.progress import Live
-from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.runs.recipe import make
 from expunge.suites.challenge.run import run_contest
 
 
@@ -39,7 +40,8 @@ def main() -> None:
         for name, candidates in tried.items()
         for number, candidate in enumerate(candidates)
     }
-    recipe = make_image_recipe(
+    recipe = make(
+        ImageRecipe,
         {
             "data": options.data,
             "forget": options.forget,

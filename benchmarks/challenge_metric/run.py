@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "measures" / "priva
 import challenge_definition as definition  # noqa: E402
 
 from expunge.measures.privacy.challenge import default_bins, epsilons, forgetting_quality  # noqa: E402
-from expunge.report.record import versions  # noqa: E402
+from expunge.runs.versions import versions  # noqa: E402
 
 
 def timed(function: Callable[[], np.ndarray], rounds: int) -> tuple[float, np.ndarray]:

@@ -20,9 +20,10 @@ import yaml
 
 import expunge
 from expunge.core.progress import Live
-from expunge.kinds.generator.recipe import GeneratorVerdict, make_generator_recipe
+from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
 from expunge.measures.statistics import t_quantile
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 from expunge.runs.registry import method_class
 
 METHODS = ("encoder_scrubbing", "max_loss", "noisy_label", "retain_label", "random_encoder")
@@ -88,7 +89,7 @@ def main() -> None:
                 settings |= {"model": stage_model(first, "base"), "network.model": stage_model(first, "network")}
                 if not given.without_retrained:
                     settings["retrained"] = stage_model(first, "retrained")
-            recipe = make_generator_recipe(content | {"data": given.data, "forget": given.forget}, settings)
+            recipe = make(GeneratorRecipe, content | {"data": given.data, "forget": given.forget}, settings)
             run = expunge.run(recipe, given.out / f"{method}-{seed}", Live())
             first = first or run
             rows += rows_of(run, method, seed, first is run)

@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from expunge.kinds.generator.inputs import corruption_of, read_sets
 from expunge.kinds.generator.model import load_generator
-from expunge.kinds.generator.pipeline import corruption_of, read_sets
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import evaluation_keys
-from expunge.kinds.recipe_file import read_recipe
 from expunge.measures.statistics import wilson_interval
 from expunge.models.source import locate
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import read_recipe
 
 FALSE_ALARMS = (0.01, 0.03, 0.05, 0.10)
 

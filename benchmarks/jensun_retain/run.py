@@ -31,7 +31,7 @@ from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.jensun import jensen_shannon
 from expunge.models.source import find_model
-from expunge.report.record import versions
+from expunge.runs.versions import versions
 from expunge.train.precision import Precision
 from expunge.train.step import IGNORED, Batch, Step
 

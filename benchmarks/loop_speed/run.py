@@ -27,7 +27,7 @@ from expunge.kinds.language.sets import true_labels
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.models.source import find_model, load_model
-from expunge.report.record import versions
+from expunge.runs.versions import versions
 from expunge.train.precision import Precision
 
 SIDES = ("plain", "expunge")

@@ -23,18 +23,20 @@ import torch
 from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.data.images.reading import read_images
+from expunge.kinds.classifier.any_model import load_any, locate_classifier
 from expunge.kinds.classifier.measures.classification import balanced_accuracy
-from expunge.kinds.classifier.pipeline import fitting_phase
-from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.kinds.classifier.phases import fitting_phase
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.sets import tensors
 from expunge.kinds.classifier.training import balancing, fit
 from expunge.kinds.sharded_classifier import sharding as sisa
-from expunge.kinds.sharded_classifier.model import load_any, locate_classifier, shard_store, write_index
+from expunge.kinds.sharded_classifier.model import shard_store, write_index
 from expunge.kinds.sharded_classifier.sharding import Member, Sharding
 from expunge.measures.statistics import paired_share_interval, share_interval
 from expunge.methods.sisa import Sisa
-from expunge.report.record import versions
+from expunge.runs.recipe import make
+from expunge.runs.versions import versions
 
 REQUESTS = (1, 2, 4, 8, 16, 64)
 "pictures in a request, drawn at random"
@@ -76,7 +78,7 @@ def main() -> None:
     images = read_images(arguments.data, size=32, label=arguments.label, limit=first + arguments.test)
     known, new = images.take(np.arange(arguments.train)), images.take(np.arange(first, len(images)))
     pictures, test, classes = tensors(known), tensors(new), len(images.classes)
-    recipe = make_image_recipe({"data": arguments.data, "forget": "random:1", "seed": arguments.seed}, {})
+    recipe = make(ImageRecipe, {"data": arguments.data, "forget": "random:1", "seed": arguments.seed}, {})
     fitting, method, out = recipe.fitting, Sisa(), arguments.out
     out.mkdir(parents=True, exist_ok=True)
     sharding = Sharding(

@@ -8,11 +8,10 @@ from typing import Any
 
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
-from expunge.kinds.classifier.recipe import ImageRecipe
-from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.language.recipe import make_recipe
-from expunge.kinds.recipe_file import AnyRecipe, read_recipe
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import main_kind, read_recipe
+from expunge.runs.recipe import BaseRecipe
 
 
 def forget(
@@ -33,20 +32,12 @@ def forget(
     return run(make_recipe({"model": model, "forget": target}, options), out, show)
 
 
-def run(recipe: AnyRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
-    """Run a recipe (or a recipe file), or go on with it where it stopped."""
+def run(recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
+    """Run a recipe (or a recipe file); an unfinished run resumes."""
+    from expunge import spine
+
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
-    if isinstance(made, ImageRecipe):
-        from expunge.kinds.classifier.pipeline import run as run_images
-
-        return run_images(made, out, show)
-    if isinstance(made, GeneratorRecipe):
-        from expunge.kinds.generator.pipeline import run as run_generator
-
-        return run_generator(made, out, show)
-    from expunge.kinds.language.pipeline import run as run_language
-
-    return run_language(made, out, show)
+    return spine.run(made, out, show)
 
 
 def evaluate(
@@ -69,55 +60,39 @@ def evaluate(
         benchmarks, prompts, ordinary_text: what else to measure on; as in the recipe's `evaluation`.
         toxicity_prompts, toxicity_groups, scorer: `prompts`, `groups` and `scorer` of the recipe's `toxicity`.
     """
-    from expunge.kinds.language.evaluation import More, evaluate_model, evaluate_run, evaluate_toxicity
+    from expunge import spine
 
-    more = More(
-        benchmarks=benchmarks,
-        prompts=prompts,
-        ordinary_text=ordinary_text,
-        toxicity_prompts=toxicity_prompts,
-        toxicity_groups=toxicity_groups,
-        scorer=scorer,
-    )
-    alone = {"toxicity_prompts", "toxicity_groups"} & set(more.given())
+    options = {
+        "benchmarks": benchmarks,
+        "prompts": prompts,
+        "ordinary_text": ordinary_text,
+        "toxicity_prompts": toxicity_prompts,
+        "toxicity_groups": toxicity_groups,
+        "scorer": scorer,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    alone = {"toxicity_prompts", "toxicity_groups"} & set(given)
     if recipe is None and alone and not RunFolder(target).recipe.is_file():
-        if others := [name for name in more.given() if name not in (*alone, "scorer")]:
-            raise RecipeError(
-                f"{others[0]} is measured on the sets of a run, and {target} is no run folder",
-                allowed="for a model alone: toxicity prompts, groups and a scorer",
-                next_step="give --recipe runs/NAME/recipe.yaml too",
-            )
-        return evaluate_toxicity(str(target), more, show)
+        return _evaluate_toxicity(str(target), given, show)
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
-    if isinstance(made, ImageRecipe | GeneratorRecipe):
-        return _evaluate_images(target, made, recipe, more.given(), show)
+    made = main_kind(made).with_more(made, given)
     if recipe is not None:
-        return evaluate_model(str(target), Path(recipe), more, show)
-    return evaluate_run(load_run(target), more, show)
+        return spine.evaluate_model(str(target), made, path, show)
+    return spine.evaluate_run(made, load_run(target), show)
 
 
-def _evaluate_images(
-    target: str | Path,
-    made: ImageRecipe | GeneratorRecipe,
-    recipe: str | Path | None,
-    more: Sequence[str],
-    show: Silent | None,
-) -> list[Any]:
-    if more:
-        kind = "an image classifier" if isinstance(made, ImageRecipe) else "an image-to-image generator"
-        raise RecipeError(f"{more[0]} is for language models; this is a run on {kind}", allowed="no such option")
-    if isinstance(made, GeneratorRecipe):
-        from expunge.kinds.generator.evaluation import evaluate_generator, evaluate_generator_run
+def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -> list[Any]:
+    from expunge.kinds.language.more import OF_EVALUATION
+    from expunge.kinds.language.toxicity.evaluate import evaluate_toxicity
 
-        if recipe is not None:
-            return evaluate_generator(str(target), made, RunFolder(Path(recipe).parent), show)
-        return evaluate_generator_run(made, load_run(target), show)
-    from expunge.kinds.classifier.evaluation import evaluate_classifier, evaluate_images_run
-
-    if recipe is not None:
-        return evaluate_classifier(str(target), made, RunFolder(Path(recipe).parent), show)
-    return evaluate_images_run(made, load_run(target), show)
+    if others := [name for name in given if name in OF_EVALUATION]:
+        raise RecipeError(
+            f"{others[0]} is measured on the sets of a run, and {model} is no run folder",
+            allowed="for a model alone: toxicity prompts, groups and a scorer",
+            next_step="give --recipe runs/NAME/recipe.yaml too",
+        )
+    return evaluate_toxicity(model, given, show)
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.language.recipe import make_recipe
+from expunge.runs.recipe import make
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_text_fields_of_a_recipe_for_classifiers(name: str) -> None:
         assert read_overrides([f"--{name}", text], ImageRecipe) == {name: text}
     assert read_overrides(["--test_data", "null"], ImageRecipe) == {"test_data": None}
     found = read_overrides(["--data", "1984", "--images.bins", "10", "--retrained", "train"], ImageRecipe)
-    recipe = make_image_recipe({"forget": "x"}, found)
+    recipe = make(ImageRecipe, {"forget": "x"}, found)
     assert (recipe.data, recipe.images.bins, recipe.retrained) == ("1984", 10, "train")
 
 

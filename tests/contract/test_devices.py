@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 import expunge
-from expunge.kinds.classifier import pipeline as image_pipeline
+from expunge import spine
 from expunge.kinds.classifier.model import NEW, new_classifier, save_classifier
-from expunge.kinds.classifier.recipe import make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.classifier.training import unlearn
-from expunge.kinds.generator import pipeline as generator_pipeline
-from expunge.kinds.generator.recipe import make_generator_recipe
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.models.source import locate
 from expunge.ops.layers import reset
+from expunge.runs.recipe import make
 from expunge.runs.registry import make_method, method_class
 from expunge.suites.challenge import run as contest
 from expunge.suites.challenge.models import contest_jobs, make_model
@@ -212,8 +212,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """No drawing, and a smaller network: they take longer than all else."""
-    for pipeline in (image_pipeline, generator_pipeline):
-        monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+    monkeypatch.setattr(spine, "render_report", lambda folder: None)
     tiny = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
     monkeypatch.setitem(NEW, "resnet18-small", tiny)
 
@@ -226,7 +225,7 @@ def test_a_run_on_a_classifier(method: str, data: Path, tmp_path: Path, brief: N
     else:
         more |= {"method.retain_target": "base"}
     with pretended():
-        folder = expunge.run(make_image_recipe({"data": str(data)}, SMALL_IMAGES | more), tmp_path / "run")
+        folder = expunge.run(make(ImageRecipe, {"data": str(data)}, SMALL_IMAGES | more), tmp_path / "run")
     assert {score.model for score in folder.read_scores()} >= {"base", "unlearned"}
 
 
@@ -240,13 +239,13 @@ def test_a_run_on_a_generator(data: Path, tmp_path: Path, brief: None) -> None:
         "fitting.num_train_epochs": 1,
     }
     with pretended():
-        folder = expunge.run(make_generator_recipe(given, SMALL_GENERATOR | more), tmp_path / "run")
+        folder = expunge.run(make(GeneratorRecipe, given, SMALL_GENERATOR | more), tmp_path / "run")
     found = {score.measure for score in folder.read_scores()}
     assert found >= {"leak_input", "leak_decoder", "leak_probe", "leak_corruption"}
 
 
 def test_a_contest_makes_its_models_there(data: Path, tmp_path: Path, brief: None) -> None:
-    recipe = make_image_recipe({"data": str(data)}, SMALL_IMAGES | {"fitting.num_train_epochs": 1})
+    recipe = make(ImageRecipe, {"data": str(data)}, SMALL_IMAGES | {"fitting.num_train_epochs": 1})
     with pretended() as device:
         assert contest.processes(None) == 1  # a GPU is not shared out among as many processes as there are cores
         task = new_classifier("resnet18-small", ["ant", "bee", "cat", "dog"], 0)

@@ -55,7 +55,7 @@ def test_a_library_that_catches_every_exception_cannot_keep_a_signal() -> None:
 def test_a_library_that_catches_everything_cannot_keep_it_for_long() -> None:
     code = (
         "import contextlib, os, signal, time\n"
-        "from expunge.engine import interruption\n"
+        "from expunge.core import interruption\n"
         "interruption.PATIENCE = 0.3\n"
         "with interruption.interruptible('type it again'):\n"
         "    with contextlib.suppress(BaseException):\n"
@@ -95,7 +95,7 @@ def test_a_call_that_does_not_listen_is_left_too() -> None:
     """A long product of matrices holds the main thread; the process ends all the same, and says how to go on."""
     code = (
         "import torch\n"
-        "from expunge.engine import interruption\n"
+        "from expunge.core import interruption\n"
         "interruption.PATIENCE = 0.5\n"
         "torch.set_num_threads(1)\n"
         "m = torch.ones(8000, 8000)\n"

@@ -15,15 +15,16 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import expunge
-from expunge.core.progress import Silent
 from expunge.errors import DataError, ModelError
-from expunge.kinds.classifier import pipeline as pipeline
 from expunge.kinds.classifier.model import load_classifier
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.classifier.story import ClassifierStory, read_sets
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.models.source import locate
-from expunge.runs.artifacts import Base
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 
 SIDE, EACH = 8, 6
 NUMBERS = [str(number) for number in range(12)]
@@ -86,20 +87,20 @@ def model(place: Path, kinds: Sequence[int], names: Sequence[str] | None = None,
 
 def recipe(data: Path, base: Path, **more: Any) -> ImageRecipe:
     fields = {"images.size": SIDE, "forget": "random:4", "method": "gradient_ascent"} | more
-    return make_image_recipe({"data": str(data), "model": str(base)}, fields)
+    return make(ImageRecipe, {"data": str(data), "model": str(base)}, fields)
 
 
-def accuracy(data: Path, base: Path, **more: Any) -> tuple[float, pipeline.ImageSets]:
+def accuracy(data: Path, base: Path, **more: Any) -> tuple[float, ImageSets]:
     """Of the base on the retain set as a run reads it."""
     given = recipe(data, base, **more)
-    sets = pipeline.read_sets(given)
+    sets = read_sets(given)
     kept = sets.tensors["retain"]
     task = load_classifier(locate(str(base)), sets.classes, sets.size)
     return float((task.outputs(kept).argmax(-1) == kept.labels).float().mean()), sets
 
 
 def right(classes: Sequence[str] | None = None) -> Callable[[Any], None]:
-    def expect(found: tuple[float, pipeline.ImageSets]) -> None:
+    def expect(found: tuple[float, ImageSets]) -> None:
         assert found[0] >= 0.95
         if classes is not None:
             assert list(found[1].classes) == list(classes)
@@ -119,7 +120,9 @@ def chance(place: Path, **more: Any) -> Any:
     data, base = folders(place / "data", NUMBERS), model(place / "model", range(12), knows=False)
     given, folder = recipe(data, base, **more), RunFolder(place / "run")
     folder.claim(given.model_dump(mode="json"), given.to_yaml())
-    pipeline.check_base(given, folder, pipeline.read_sets(given), Base(locate(str(base))), Silent())
+    story = ClassifierStory(Run(given, folder))
+    story.reread(None)
+    story.prepare()
     return folder.read_events("notice")
 
 
@@ -127,7 +130,7 @@ def told_of_chance(notices: Any) -> None:
     assert any("no better than chance" in row["text"] for row in notices)
 
 
-def tested_on_two(found: tuple[float, pipeline.ImageSets]) -> None:
+def tested_on_two(found: tuple[float, ImageSets]) -> None:
     assert set(found[1].parts["test"].labels.tolist()) == {2, 10}
 
 

@@ -10,13 +10,13 @@ from case import Case
 
 from expunge.errors import RunError, StorageError
 from expunge.kinds.language.claim import claim
-from expunge.kinds.language.pipeline import run as run_again
 from expunge.kinds.language.recipe import Recipe, load_recipe, make_recipe
 from expunge.kinds.language.terms.anchors import load_anchors
 from expunge.kinds.language.toxicity.prompts import read_toxicity_prompts
 from expunge.kinds.language.toxicity.toxic_text import prompt_files
 from expunge.models.wheel import Wheel, cached
 from expunge.runs.folder import RunFolder
+from expunge.spine import run as run_again
 
 MARK = b"\xef\xbb\xbf"
 

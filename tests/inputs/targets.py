@@ -11,8 +11,8 @@ from case import Case
 
 from expunge.data.text.targets import classify_target
 from expunge.errors import DataError
+from expunge.kinds.language.paths import resolve_paths
 from expunge.kinds.language.recipe import Recipe
-from expunge.kinds.paths import settle
 
 
 def typed(target: str, kind: str = "auto") -> Callable[[Path], str]:
@@ -26,7 +26,7 @@ def typed(target: str, kind: str = "auto") -> Callable[[Path], str]:
         (folder / "gandalf" / "stages").mkdir(parents=True)
         with contextlib.chdir(folder):
             if kind != "auto":
-                return str(settle(Recipe(forget=target, forget_kind=kind)).forget_kind)  # type: ignore[arg-type]
+                return str(resolve_paths(Recipe(forget=target, forget_kind=kind)).forget_kind)  # type: ignore[arg-type]
             return classify_target(target)
 
     return use
@@ -45,7 +45,7 @@ def kept(target: str) -> Callable[[Path], Any]:
     def use(folder: Path) -> Recipe:
         (folder / "others").mkdir()
         with contextlib.chdir(folder):
-            return settle(Recipe(forget="Hogwarts", retain=target))
+            return resolve_paths(Recipe(forget="Hogwarts", retain=target))
 
     return use
 

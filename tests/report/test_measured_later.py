@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from expunge.kinds.language.recipe import MEASURING, Recipe
-from expunge.report.record import measured_later
+from expunge.kinds.language.recipe import MEASURING, Recipe, measured_later
 
 
 def noted(recipe: Recipe) -> dict[str, Any]:

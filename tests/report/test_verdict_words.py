@@ -7,6 +7,7 @@ from expunge.kinds.generator.recipe import GeneratorVerdict
 from expunge.kinds.language.recipe import Verdict
 from expunge.report import wording
 from expunge.report.verdict_words import verdict_words
+from expunge.runs.kinds import kinds_by_name
 
 NB = "\u00a0"
 
@@ -71,6 +72,5 @@ def test_every_sentence_is_a_sentence() -> None:
         assert words.name[0].isupper()
         assert words.sentence.endswith(".")
         assert "proof" not in words.sentence
-    assert all(
-        text.endswith(".") for text in [*wording.MISSING.values(), wording.LIMITS, wording.LIMITS_OF_CLASSIFIERS]
-    )
+    limits = [kind.make_evidence().limits for kind in kinds_by_name().values()]
+    assert all(text.endswith(".") for text in [*wording.MISSING.values(), *limits])

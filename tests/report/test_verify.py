@@ -10,9 +10,9 @@ import pytest
 
 from expunge.errors import RunError
 from expunge.kinds.language.recipe import Recipe
-from expunge.report.record import versions
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.versions import versions
 
 RECORD: dict[str, Any] = {
     "name": "run",

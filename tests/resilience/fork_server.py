@@ -186,9 +186,9 @@ def _read_all(pipes: Sequence[int]) -> list[str]:
 
 def serve() -> None:
     for module in (
-        "kinds.language.pipeline",
-        "kinds.classifier.pipeline",
-        "kinds.language.evaluation",
+        "spine",
+        "kinds.language.story",
+        "kinds.classifier.story",
         "suites.taught_book",
         "cli.console",
     ):

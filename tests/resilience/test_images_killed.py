@@ -71,7 +71,7 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
     ("function", "number"),
     [
         ("expunge.train.phases:save_checkpoint", 2),
-        ("expunge.kinds.classifier.pipeline:save_classifier", 3),
+        ("expunge.kinds.classifier.story:save_classifier", 3),
     ],
 )
 def test_at_its_weakest_moments(
@@ -89,7 +89,7 @@ def test_at_its_weakest_moments(
 
 
 def test_a_signal_says_how_to_go_on(commands: Commands, images_place: Path, whole_images: tuple[Whole, int]) -> None:
-    on_call = ("expunge.kinds.classifier.pipeline:unlearn", 1, signal.SIGTERM)
+    on_call = ("expunge.kinds.classifier.story:unlearn", 1, signal.SIGTERM)
     ended = commands.run([*COMMAND, "--out", "signalled"], images_place, on_call=on_call)
     assert ended.code == 130
     said = ended.err[ended.err.index("expunge: ") :]

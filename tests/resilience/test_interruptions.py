@@ -19,9 +19,9 @@ PHASES = [
     ("labels", "expunge.kinds.language.signals.generic_labels:combine", 1, signal.SIGTERM),
     ("unlearning", "expunge.methods.whos_harry_potter:WhosHarryPotter.loss", 4, signal.SIGINT),
     ("writing a checkpoint", "expunge.train.checkpoint:save_file", 1, signal.SIGTERM),
-    ("saving the model", "expunge.kinds.language.pipeline:save_model", 1, signal.SIGINT),
+    ("saving the model", "expunge.kinds.language.unlearning:save_model", 1, signal.SIGINT),
     ("measuring the unlearned model", "expunge.kinds.language.measures.scores:general_knowledge", 1, signal.SIGTERM),
-    ("writing the report", "expunge.kinds.language.pipeline:render_report", 1, signal.SIGINT),
+    ("writing the report", "expunge.spine:render_report", 1, signal.SIGINT),
 ]
 
 

@@ -55,7 +55,7 @@ def test_it_is_never_called(forbidden: str) -> None:
 
 def test_one_file_alone_knows_pickles_and_reads_them_as_records() -> None:
     found = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if "import pickle" in path.read_text()]
-    assert found == ["measures/toxicity/jigsaw_files.py"]
+    assert found == ["kinds/language/toxicity/jigsaw_files.py"]
 
 
 def test_no_shell_and_no_pickled_arrays() -> None:

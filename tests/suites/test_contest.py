@@ -18,8 +18,9 @@ import yaml
 from expunge import cli
 from expunge.cli.suite import print_contest
 from expunge.errors import DivergedError, RecipeError, RunError
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, method_class
 from expunge.suites.challenge import models as contest_models
 from expunge.suites.challenge import run as challenge
@@ -39,7 +40,7 @@ TWO = {
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> ImageRecipe:
     data = write_class_folders(tmp_path_factory.mktemp("pictures") / "animals")
     fields = {"images": {"size": 16, "only_train": True}, "fitting": {"num_train_epochs": 1, "learning_rate": 0.01}}
-    return make_image_recipe({"data": str(data), "forget": "random:6", **fields}, {})
+    return make(ImageRecipe, {"data": str(data), "forget": "random:6", **fields}, {})
 
 
 Made = list[tuple[str, int]]
@@ -317,5 +318,5 @@ def test_every_setting_is_one_of_a_method_that_takes_part() -> None:
     for name, own in settings.items():
         assert set(own) <= {"method", "unlearning"}
         assert every[name]["method"] == {"name": name, **own.get("method", {})}
-        make_image_recipe({"data": ".", "forget": "random:1", "unlearning": own.get("unlearning", {})}, {})
+        make(ImageRecipe, {"data": ".", "forget": "random:1", "unlearning": own.get("unlearning", {})}, {})
     assert settings

@@ -16,7 +16,7 @@ def doctor() -> int:
 
     from expunge.models.starter import STARTERS
     from expunge.models.wheel import cache_folder
-    from expunge.report.record import versions
+    from expunge.runs.versions import versions
     from expunge.train.precision import Precision
 
     for name, value in versions().items():

@@ -17,18 +17,19 @@ def methods(name: str | None = None, /) -> None:
     name:
         A method.
     """
-    from expunge.runs.method import KIND_WORDS
-    from expunge.runs.registry import built_in, installed, method_class
+    from expunge.runs.kinds import kinds_by_name
+    from expunge.runs.registry import built_in, installed, method_class, words_of
 
     if name is None:
+        short = {each: kind.short for each, kind in kinds_by_name().items()}
         known = {each: method_class(each) for each in [*built_in(), *installed()]}
-        width = max(map(len, known))
-        print(f"{'method':<{width}}  language  images   generators  what it is")
-        for each, kind in known.items():
-            kinds = kind.needs.kinds
-            language, generators = ("yes" if of in kinds else "-" for of in ("causal_lm", "image_to_image"))
-            images = "yes" if "image_classifier" in kinds else "sharded" if "sharded_classifier" in kinds else "-"
-            print(f"{each:<{width}}  {language:<8}  {images:<7}  {generators:<10}  {kind.citation()}")
+        works_on = {
+            each: ", ".join(short[of] for of in found.needs.kinds if of in short) for each, found in known.items()
+        }
+        width, wide = max(map(len, known)), max(map(len, works_on.values()))
+        print(f"{'method':<{width}}  {'works on':<{wide}}  what it is")
+        for each, found in known.items():
+            print(f"{each:<{width}}  {works_on[each]:<{wide}}  {found.citation()}")
         print("\nimages: classifiers; sharded: one that was trained in shards. Each in full: expunge methods NAME")
         return
     kind = method_class(name)
@@ -37,7 +38,7 @@ def methods(name: str | None = None, /) -> None:
         print(
             f"--method.{field} (default {'none' if info.default is None else info.default})\n    {info.description or ''}"
         )
-    print("\nworks on: " + ", ".join(KIND_WORDS[each] for each in kind.needs.kinds))
+    print("\nworks on: " + ", ".join(words_of(kind)))
     retain = {
         "never": "not used",
         "always": "needed",

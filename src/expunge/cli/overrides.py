@@ -55,10 +55,15 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] = Recipe) -> dict[str
                 raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
             value = rest.pop(0)
         name = SHORT.get(name, name.replace("-", "_"))
-        if name == "data" and kind is Recipe and not isinstance(_value(value, None), dict):
-            name = "forget"  # a part of that name holds settings; of a classifier's recipe it is the data
+        if name == "data" and _holds_fields(kind, name) and not isinstance(_value(value, None), dict):
+            name = "forget"  # a part of that name holds settings; of a recipe for pictures it is the data
         overrides[name] = _value(value, _text_field(kind, name))
     return overrides
+
+
+def _holds_fields(kind: type[Part], name: str) -> bool:
+    found = kind.model_fields[name].annotation if name in kind.model_fields else None
+    return isinstance(found, type) and issubclass(found, Part)
 
 
 def _text_field(kind: Any, name: str) -> str | None:

@@ -38,7 +38,7 @@ def run(
     from expunge.cli.console import tell
     from expunge.cli.overrides import read_overrides
     from expunge.core.progress import Live
-    from expunge.kinds.recipe_file import read_recipe, recipe_kind
+    from expunge.runs.kinds import read_recipe, recipe_class
 
-    loaded = read_recipe(recipe, read_overrides(options, recipe_kind(recipe)))
+    loaded = read_recipe(recipe, read_overrides(options, recipe_class(recipe)))
     return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

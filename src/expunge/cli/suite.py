@@ -58,7 +58,8 @@ def suite(
     """
     from expunge.cli.overrides import read_overrides
     from expunge.core.progress import Live
-    from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+    from expunge.kinds.classifier.recipe import ImageRecipe
+    from expunge.runs.recipe import make
     from expunge.suites.challenge.models import contest_methods
     from expunge.suites.challenge.run import run_contest
 
@@ -68,7 +69,7 @@ def suite(
         "seed": seed,
         "images": {"limit": pictures, "only_train": True, "size": 32},
     }
-    recipe = make_image_recipe(content, read_overrides(options, ImageRecipe), where="options")
+    recipe = make(ImageRecipe, content, read_overrides(options, ImageRecipe), where="options")
     figures = run_contest(
         recipe, out, methods=contest_methods(methods), models=models, workers=workers, ray=ray, show=Live()
     )

@@ -11,6 +11,7 @@ from expunge.core import storage
 from expunge.core.score import Score
 from expunge.report import wording
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import DEFAULT_TASK, kinds_of
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,10 @@ class Contents:
         return None if later is None else [str(each) for each in later]
 
     @property
-    def classifier(self) -> bool:
-        """Whether the run is of an image classifier."""
-        return self.recipe.get("task") == "image_classifier"
-
-    @property
-    def generator(self) -> bool:
-        """Whether the run is of an image-to-image generator."""
-        return self.recipe.get("task") == "image_to_image"
+    def task(self) -> str:
+        """The recipe's task, which says of what kind the model is; the default where no such kind is installed."""
+        task = str(self.recipe.get("task") or DEFAULT_TASK)
+        return task if kinds_of(task) else DEFAULT_TASK
 
     @property
     def title(self) -> str:
@@ -67,9 +64,8 @@ class Contents:
     @property
     def method_title(self) -> str:
         """What the method is called in words."""
-        if (self.classifier or self.generator) and (
-            named := wording.title(str((self.part("method") or {}).get("citation") or ""))
-        ):
+        named = wording.title(str((self.part("method") or {}).get("citation") or ""))
+        if self.task != DEFAULT_TASK and named:
             return named
         return wording.method(self.method)
 

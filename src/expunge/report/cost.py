@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +33,46 @@ def oracle_cost(retrained: str | None) -> dict[str, float] | None:
     return found
 
 
-def cost(folder: RunFolder, trained: dict[str, Any], oracle: dict[str, float] | None = None) -> dict[str, Any]:
+def cost(folder: RunFolder, trained: Mapping[str, Any], oracle: dict[str, float] | None = None) -> dict[str, Any]:
     """Seconds by stage (of the attempt that finished it), tokens a second, peak memory over all attempts.
 
     Args:
         oracle: what the retrained model took. Shares of it count the tokens of all training steps (the reinforced
             model's too), and the seconds of everything but measuring.
     """
-    seconds: dict[str, float] = {}
-    for row in folder.read_events("stage"):
-        if not row.get("reused"):
-            seconds[row["name"]] = round(float(row["seconds"]), 2)
-    peaks = [int(row["peak_memory_bytes"]) for row in folder.read_events("peak")]
+    seconds = _seconds(folder)
     tokens = trained["tokens"] + training_cost(folder, "reinforced_step")["tokens"]
     spent = sum(taken for name, taken in seconds.items() if not name.startswith(MEASURING))
     return {
         "seconds_total": round(sum(seconds.values()), 1),
         "seconds": seconds,
         "tokens_per_second": round(trained["tokens"] / max(1e-9, trained["seconds"]), 1),
-        "peak_memory_bytes": max([*peaks, peak_memory_bytes()]),
+        "peak_memory_bytes": _peak(folder),
         "steps": trained["steps"],
         "tokens_trained": tokens,
         "share_of_retraining": round(tokens / oracle["tokens"], 4) if oracle else None,
         "share_of_retraining_seconds": round(spent / oracle["seconds"], 4) if oracle else None,
     }
+
+
+def passes_cost(folder: RunFolder, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds by stage, image passes, peak memory over all attempts: of models of pictures."""
+    seconds = _seconds(folder)
+    return {
+        "seconds_total": round(sum(seconds.values()), 1),
+        "seconds": seconds,
+        "peak_memory_bytes": _peak(folder),
+        "image_passes": trained["passes"],
+        "share_of_retraining": trained["share_of_retraining"],
+    }
+
+
+def _seconds(folder: RunFolder) -> dict[str, float]:
+    """Seconds of each stage, of the attempt that finished it."""
+    rows = folder.read_events("stage")
+    return {row["name"]: round(float(row["seconds"]), 2) for row in rows if not row.get("reused")}
+
+
+def _peak(folder: RunFolder) -> int:
+    """Bytes: the most memory that any attempt took."""
+    return max([*(int(row["peak_memory_bytes"]) for row in folder.read_events("peak")), peak_memory_bytes()])

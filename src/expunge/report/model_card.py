@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.report import numbers, wording
 from expunge.report.contents import Contents, read_contents
 from expunge.report.scores_table import gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import kinds_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,29 +40,22 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters["md"] = markdown
-    library, loader = _loader(folder) if contents.generator else ("transformers", "")
+    evidence = kinds_of(contents.task)[0].make_evidence()
+    library, loading = evidence.loading(folder)
     return environment.get_template("model_card.md.jinja").render(
         library=library,
-        loader=loader,
+        loading=loading,
+        limits=evidence.limits,
         front=_front_matter(base, license, library),
         run=contents,
         base=base or Path(str(contents.recipe.get("model", "not named"))).name,
         verdict=verdict_words(contents.part("verdict"), later=contents.measured_later),
         rows=table,
         models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
-        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
+        gaps=gaps(table, benchmarks=evidence.benchmarks),
         numbers=numbers,
         wording=wording,
     )
-
-
-def _loader(folder: RunFolder) -> tuple[str, str]:
-    """(library, class) that load the model of a run on a generator, as its configuration names them."""
-    path = folder.model / "config.json"
-    config = storage.read_json(path) if path.is_file() else {}
-    if "_class_name" in config:
-        return "diffusers", str(config["_class_name"])
-    return "transformers", str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
 
 
 def _front_matter(base_model: str | None, license: str | None, library: str) -> str:

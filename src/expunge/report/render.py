@@ -12,9 +12,6 @@ from markupsafe import Markup
 
 from expunge.core import storage
 from expunge.errors import RunError
-from expunge.kinds.classifier.report.sections import classifier_parts
-from expunge.kinds.generator.report import generator_parts
-from expunge.kinds.language.report.sections import language_parts
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
@@ -24,6 +21,7 @@ from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import kinds_of
 
 
 def render_report(folder: RunFolder) -> Path:
@@ -52,16 +50,11 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
     table = without_details(rows(contents.scores))
-    if contents.generator:
-        template, parts = "generator.html.jinja", generator_parts(contents, folder)
-    elif contents.classifier:
-        template, parts = "classifier.html.jinja", classifier_parts(contents, folder)
-    else:
-        template, parts = "report.html.jinja", language_parts(contents)
+    evidence = kinds_of(contents.task)[0].make_evidence()
     return render_page(
-        template,
-        **parts,
-        pictures=contents.generator and bool(parts["grid"]),
+        evidence.template,
+        **evidence.sections(contents, folder),
+        limits=evidence.limits,
         run=contents,
         verdict=verdict_words(
             contents.part("verdict"),
@@ -75,7 +68,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
             if (members := [row for row in table if row.family == family])
         ],
         has={model: any(model in row.by_model for row in table) for model in wording.MODELS},
-        gaps=gaps(table, benchmarks=not (contents.classifier or contents.generator)),
+        gaps=gaps(table, benchmarks=evidence.benchmarks),
         stages=list(((contents.part("cost") or {}).get("seconds") or {}).items()),
         started=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(contents.started)) if contents.started else None,
         digests=_flat(contents.part("digests") or {}),

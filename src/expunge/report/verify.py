@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.data.text.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError, RunError
-from expunge.kinds.classifier.parts import read_image_parts
-from expunge.kinds.classifier.recipe import ImageRecipe, ImageVerdict
-from expunge.kinds.classifier.verdict import judge_images
-from expunge.kinds.generator.parts import read_generator_parts
-from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
-from expunge.kinds.generator.verdict import judge_generator
-from expunge.kinds.language.recipe import Recipe, Verdict
-from expunge.kinds.language.verdict import judge
-from expunge.kinds.recipe_file import AnyRecipe, read_recipe
 from expunge.models.digest import INDEX, digest_model
-from expunge.report.record import PAGE_PACKAGES, versions, vouched
+from expunge.report.record import vouched
 from expunge.report.render import report_page
 from expunge.runs.folder import RunFolder
+from expunge.runs.kind import Evidence
+from expunge.runs.kinds import main_kind, read_recipe
+from expunge.runs.recipe import BaseRecipe
+from expunge.runs.versions import PAGE_PACKAGES, versions
 
 PARTS = ("digests", "verdict", "versions", "cost")
 "mappings that every record holds"
@@ -57,6 +51,7 @@ def verify_run(folder: RunFolder) -> list[Finding]:
 
 def _findings(folder: RunFolder) -> list[Finding]:
     record, recipe = _record(folder), read_recipe(folder.recipe)
+    evidence = main_kind(recipe).make_evidence()
     damaged = [name for name in PARTS if not isinstance(record.get(name), dict)]
     digests = {} if "digests" in damaged else record["digests"]
     if digests:
@@ -72,9 +67,8 @@ def _findings(folder: RunFolder) -> list[Finding]:
         Finding("model/README.md: a card may be edited", None),
         *(_base_model(folder, recipe, digests["base model"]) if "base model" in digests else ()),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
-        *(_sets(folder, recipe, digests) if isinstance(recipe, Recipe) else _pictures(recipe, record)),
-        *_prompts(recipe, digests.get("toxicity prompts", {})),
-        _verdict(folder, recipe, record),
+        *(Finding(what, ok) for what, ok in evidence.check_inputs(folder, recipe, record | {"digests": digests})),
+        _verdict(folder, evidence, record),
         _report(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
     ]
@@ -112,7 +106,7 @@ def _model_files(model: Path) -> dict[str, str]:
     return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
 
 
-def _base_model(folder: RunFolder, recipe: AnyRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
+def _base_model(folder: RunFolder, recipe: BaseRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
     places = [Path(recipe.model), Path(recipe.model) / "model", *folder.stages.glob("*-base-*/model")]
     place = next((place for place in places if (place / "config.json").is_file() or (place / INDEX).is_file()), None)
     if place is None:
@@ -131,101 +125,14 @@ def _result(path: Path, listed: Mapping[str, str]) -> Finding:
     return _same(path.name, storage.digest_file(path) == listed[path.name])
 
 
-def _sets(folder: RunFolder, recipe: Recipe, digests: Mapping[str, Any]) -> Iterable[Finding]:
-    asked = folder.target / "answers.jsonl"
-    named: dict[str, str | None] = {
-        "forget": str(asked) if asked.is_file() else recipe.forget,
-        "retain": recipe.retain,
-        "ordinary": recipe.evaluation.ordinary_text,
-        "general": None,
-    }
-    for name, target in named.items():
-        wanted = digests.get(f"{name} set")
-        if wanted is None:
-            continue
-        if target is None:
-            yield _sampled(folder, name, wanted)
-        elif not Path(target).exists():
-            yield Finding(f"the {name} set {target}: no file or folder that is there", None)
-        else:
-            try:
-                yield _same(f"the {name} set {target}", digest_documents(read_documents(target)) == wanted)
-            except ExpungeError as error:
-                yield Finding(f"the {name} set {target} cannot be read: {error.what}", False)
-
-
-def _prompts(recipe: Recipe | ImageRecipe | GeneratorRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:
-    """The files of toxicity prompts."""
-    for name, wanted in listed.items():
-        path = getattr(recipe.toxicity, name) if isinstance(recipe, Recipe) else None
-        if path is None or not Path(path).is_file():
-            yield Finding(f"the toxicity prompts {path}: no file that is there", None)
-        else:
-            yield _same(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
-
-
-def _pictures(recipe: ImageRecipe | GeneratorRecipe, record: Mapping[str, Any]) -> Iterable[Finding]:
-    """The parts of the pictures, read and parted again."""
-    digests = record.get("digests")
-    wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
-    if not Path(recipe.data).exists():
-        yield Finding(f"the pictures {recipe.data}: no file or folder that is there", None)
-        return
-    try:
-        read_as = record["read_as"]
-        if isinstance(recipe, GeneratorRecipe):
-            here = read_generator_parts(recipe, read_as["size"]).digests()
-        else:
-            here = read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
-    except ExpungeError as error:
-        yield Finding(f"the pictures {recipe.data} cannot be read as they were: {error.what}", False)
-        return
-    except (KeyError, TypeError):
-        yield Finding("record.json: read_as is missing or damaged", False)
-        return
-    for name, digest in wanted.items():
-        yield _same(f"the {name} of {recipe.data}", here.get(name) == digest)
-
-
-def _trained(recipe: ImageRecipe) -> list[str] | None:
-    """The pictures that the base model was trained on, where it is a folder of shards and so says which."""
-    for place in (Path(recipe.model) / INDEX, Path(recipe.model) / "model" / INDEX):
-        if place.is_file():
-            return [member["id"] for member in storage.read_json(place)["members"]]
-    return None
-
-
-def _sampled(folder: RunFolder, name: str, wanted: str) -> Finding:
-    """A set that the model wrote; without a user's retain set the general text is the retain set."""
-    sampled = "general" if name == "retain" else name
-    found = [_digest(str(path)) for path in folder.stages.glob(f"sampled-{sampled}-*/{sampled}.jsonl")]
-    if not found:
-        return Finding(f"the {name} set: sampled from the model, and not in stages/ any more", None)
-    return _same(f"the {name} set, sampled from the model,", wanted in found)
-
-
-def _digest(target: str) -> str | None:
-    try:
-        return digest_documents(read_documents(target))
-    except ExpungeError:
-        return None
-
-
-def _verdict(folder: RunFolder, recipe: AnyRecipe, record: Mapping[str, Any]) -> Finding:
+def _verdict(folder: RunFolder, evidence: Evidence, record: Mapping[str, Any]) -> Finding:
     if not folder.scores.is_file() or "thresholds" not in record:
         return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
     if not _same_version(record, JUDGING):
         return Finding("the verdict: another version of expunge judged", None)
     try:
         scores, thresholds = folder.read_scores(), record["thresholds"]
-        if isinstance(recipe, ImageRecipe):
-            share, exact = record["cost"]["share_of_retraining"], record.get("exact")
-            found = judge_images(scores, ImageVerdict(**thresholds), share, exact)
-        elif isinstance(recipe, GeneratorRecipe):
-            share = record["cost"]["share_of_retraining"]
-            found = judge_generator(scores, GeneratorVerdict(**thresholds), share, record["chances"])
-        else:
-            found = judge(scores, Verdict(**thresholds))
+        found = evidence.judge(scores, thresholds, record)
         same = found == record["verdict"]
     except (ExpungeError, KeyError, TypeError, ValueError):
         same = False

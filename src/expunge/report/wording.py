@@ -90,22 +90,6 @@ MISSING = {
     "sets": "The sizes of the forget set and the retain set were not recorded.",
 }
 
-LIMITS = (
-    "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, not a "
-    "guarantee: other prompts, other languages, further training or other attacks may bring back what was not seen."
-)
-
-LIMITS_OF_CLASSIFIERS = (
-    "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a guarantee: "
-    "attacks on single pictures, further training or a look inside the weights may show what was not seen."
-)
-
-LIMITS_OF_GENERATORS = (
-    "These are measurements of one model on the pictures and the corruption named here. They are evidence of forgetting, "
-    "not a guarantee: other corruptions, further training or a look inside the weights may show what was not seen. A model "
-    "that never saw a picture may complete it well, too: what counts is what is left beyond the retrained model."
-)
-
 LIMITS_OF_CONTESTS = (
     "These figures are of one data set, one kind of model and one forget set, and of attacks that look at a model's "
     "outputs on the forgotten pictures alone. They are evidence, not a guarantee, and another split may rank methods of "

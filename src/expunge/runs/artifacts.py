@@ -1,96 +1,124 @@
-"""Models that a run makes, as stages: trained from random weights, and unlearned; made once, and found again."""
+"""Models that a run makes: trained from random weights, and unlearned; made once, and found again."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.progress import Silent
+from expunge.errors import RunError
 from expunge.models.source import ModelSource, digest_model, locate
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.versions import versions
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """The model that is to forget, on disk, and what training it cost where that happened here."""
+class Artifact:
+    """A model on disk, and what training it cost where that happened in this run."""
 
     source: ModelSource
     passes: int | None = None
     seconds: float | None = None
 
 
-def fitted_stage(
-    folder: RunFolder, name: str, made_from: dict[str, Any], make: Callable[[Path, Path], dict[str, Any]]
-) -> Base:
-    """A model trained from random weights, as the stage `fitted-NAME`.
+def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
+    """A model trained from random weights, cached as `fitted-NAME`.
 
     Args:
-        make: given the stage's folder and one for checkpoints, saves the model to `model` in the first and returns what
+        make: given the result's folder and one for checkpoints, saves the model to `model` in the first and returns what
             it cost (`passes`, `seconds`).
     """
-    checkpoints = folder.checkpoints / f"{name}-{storage.digest_value(made_from)[:16]}"
+    checkpoints = run.folder.checkpoints / f"{name}-{storage.digest_value(key)[:16]}"
 
     def fill(path: Path) -> None:
         storage.write_json(path / "fitted.json", make(path, checkpoints))
 
     checkpoints.mkdir(parents=True, exist_ok=True)
-    path = stage(folder, f"fitted-{name}", made_from, fill)
+    path = run.cached(f"fitted-{name}", key, fill)
     shutil.rmtree(checkpoints, ignore_errors=True)
     spent = storage.read_json(path / "fitted.json")
-    return Base(locate(str(path / "model")), int(spent["passes"]), float(spent["seconds"]))
+    return Artifact(locate(str(path / "model")), int(spent["passes"]), float(spent["seconds"]))
 
 
-def unlearned_stage(
-    folder: RunFolder, made_from: dict[str, Any], make: Callable[[Path], dict[str, Any]], noted: dict[str, Any]
+def unlearned(
+    run: Run[Any], key: dict[str, Any], make: Callable[[Path], dict[str, Any]], checkpoints: Path | None = None
 ) -> dict[str, Any]:
-    """The unlearned model in `model/`, made anew where it was lost or changed since; what is noted of it.
+    """The unlearned model in `model/`, made again if it was lost or changed since; what is noted of it.
 
     Args:
+        key: everything that decides what the model becomes.
         make: given a folder for checkpoints, saves `model/` and returns what it cost.
-        noted: what else is noted beside.
+        checkpoints: that folder, where it is not named after the key.
     """
-    checkpoints = folder.checkpoints / f"unlearned-{storage.digest_value(made_from)[:16]}"
+    at = checkpoints or run.folder.checkpoints / f"unlearned-{storage.digest_value(key)[:16]}"
+    if not is_unlearned(run, key):
+        # What says that it is done goes first: a crash in between leaves a result that is not done.
+        done = run.cache_path("unlearned", key)
+        (done / "stage.json").unlink(missing_ok=True)
+        shutil.rmtree(done, ignore_errors=True)
 
     def fill(path: Path) -> None:
-        spent = make(checkpoints)
-        storage.write_json(path / "trained.json", spent | {"files": saved_files(folder)} | noted)
+        spent = make(at)
+        noted = {"thresholds": run.recipe.verdict.model_dump(), "versions": versions()}
+        storage.write_json(path / "trained.json", spent | {"files": saved_files(run.folder)} | noted)
 
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    path = stage(folder, "unlearned", made_from, fill)
-    trained: dict[str, Any] = storage.read_json(path / "trained.json")
-    if not folder.model.is_dir() or saved_files(folder) != trained["files"]:
-        shutil.rmtree(path)  # the model was lost or changed since: make it again
-        path = stage(folder, "unlearned", made_from, fill)
-        trained = storage.read_json(path / "trained.json")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    at.mkdir(parents=True, exist_ok=True)
+    trained: dict[str, Any] = storage.read_json(run.cached("unlearned", key, fill) / "trained.json")
+    for finished in run.folder.checkpoints.iterdir():
+        shutil.rmtree(finished, ignore_errors=True)
     return trained
 
 
-def trained_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
+def is_unlearned(run: Run[Any], key: dict[str, Any]) -> bool:
+    """Whether `model/` holds the model of this key, unchanged."""
+    done = run.cache_path("unlearned", key) / "trained.json"
+    return done.is_file() and _is_saved(run.folder, storage.read_json(done))
+
+
+def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
-    if folder.model.is_dir():
-        files = saved_files(folder)
-        for path in folder.stages.glob("unlearned-*/stage.json"):
-            trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
-            if trained["files"] == files:
-                return trained, storage.read_json(path)["made_from"]
+    for path in folder.stages.glob("unlearned-*/stage.json"):
+        trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
+        if _is_saved(folder, trained):
+            return trained, storage.read_json(path)["made_from"]
     return None
 
 
+def refuse_changed(
+    folder: RunFolder, made_from: Mapping[str, Any], now: Mapping[str, Any], words: Mapping[str, str]
+) -> None:
+    """Raise unless what the run's model would be made from `now` is what it was made from.
+
+    Args:
+        words: what its parts are called; others are fields of the recipe.
+    """
+    changed = [words.get(name, f"the recipe's {name}") for name in now if now[name] != made_from.get(name)]
+    if changed:
+        raise RunError(
+            f"the model in {folder.path} was made from something else than there is now",
+            seen=f"changed since: {', '.join(changed)}",
+            next_step=f"run it again: expunge run {folder.recipe} --out {folder.path}; or undo the change",
+        )
+
+
 def saved_files(folder: RunFolder) -> dict[str, str]:
-    """The unlearned model's files by digest, without its card."""
+    """The unlearned model's files by digest, without its card, which is written last and may be edited."""
     return {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
 
 
-def told(show: Silent) -> Callable[[str, float, float], None]:
-    """What a training tells while it goes on, shown."""
+def _is_saved(folder: RunFolder, trained: Mapping[str, Any]) -> bool:
+    return folder.model.is_dir() and saved_files(folder) == trained["files"]
 
-    def tell(phase: str, share: float, loss: float) -> None:
+
+def on_progress(show: Silent) -> Callable[[str, float, float], None]:
+    """A callback (phase, share, loss) of a training that shows how far it is."""
+
+    def update(phase: str, share: float, loss: float) -> None:
         show.update(share, f"{phase}, loss {loss:.3f}")
 
-    return tell
+    return update

@@ -11,15 +11,6 @@ from typing import Any, ClassVar, Literal
 from expunge.core.settings import Part
 from expunge.train.step import LayeredTask, Loss, Step
 
-Kind = Literal["causal_lm", "image_classifier", "sharded_classifier", "image_to_image"]
-KIND_WORDS: dict[Kind, str] = {
-    "causal_lm": "language models",
-    "image_classifier": "image classifiers",
-    "sharded_classifier": "sharded classifiers",
-    "image_to_image": "image-to-image generators",
-}
-"the kinds in plain words"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
@@ -39,7 +30,7 @@ class Needs:
         distributions: whether `step.against_original` of the retain set is asked for: for losses that are not linear in
             what the original said, for which `retain_target: base` of a language model has too few tokens.
         validation: whether held-back pictures are needed.
-        kinds: the kinds of model that the method works on.
+        kinds: names of the kinds of model that the method works on.
     """
 
     labels: Literal["true", "generic"] = "true"
@@ -53,7 +44,7 @@ class Needs:
     hidden: bool = False
     distributions: bool = False
     validation: bool = False
-    kinds: tuple[Kind, ...] = ("causal_lm", "image_classifier")
+    kinds: tuple[str, ...] = ("causal_lm", "image_classifier")
 
 
 class Method(Part):

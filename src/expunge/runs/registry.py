@@ -1,4 +1,4 @@
-"""Finding methods: built-in ones by file name in this folder, other people's by the entry point group `expunge.methods`."""
+"""Finding methods: built-in ones by file name, those of other packages by the entry point group `expunge.methods`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-import expunge.methods as package
+import expunge.methods
 from expunge.core.settings import validate_part
 from expunge.errors import RecipeError, nearest
-from expunge.runs.method import KIND_WORDS, Kind, Method
+from expunge.runs.kind import Kind
+from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
+from expunge.runs.method import Method
+from expunge.runs.recipe import BaseRecipe
 
 NO_METHODS = {"encoder_training"}
 
 
 def built_in() -> list[str]:
     """Names of the methods in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in NO_METHODS)
+    return sorted(
+        module.name for module in pkgutil.iter_modules(expunge.methods.__path__) if module.name not in NO_METHODS
+    )
 
 
 def installed() -> dict[str, str]:
@@ -26,7 +31,7 @@ def installed() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="expunge.methods")}
 
 
-def method_class(name: str, *kinds: Kind) -> type[Method]:
+def method_class(name: str, *kinds: str) -> type[Method]:
     """The class of a method.
 
     Args:
@@ -52,13 +57,13 @@ def method_class(name: str, *kinds: Kind) -> type[Method]:
     )
 
 
-def working_on(*kinds: Kind) -> list[str]:
+def working_on(*kinds: str) -> list[str]:
     """Names of the methods that work on one of these kinds of model; of all, where none is named."""
     known = [*built_in(), *installed()]
     return [name for name in known if not kinds or set(kinds) & set(method_class(name).needs.kinds)]
 
 
-def make_method(spec: Mapping[str, Any], *kinds: Kind) -> Method:
+def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
     """A method from a recipe's `method` mapping: its `name` and hyper-parameters.
 
     Args:
@@ -77,9 +82,24 @@ def make_method(spec: Mapping[str, Any], *kinds: Kind) -> Method:
         able = working_on(*kinds)
         near = nearest(name, able)
         raise RecipeError(
-            f"the method {name} does not work on {KIND_WORDS[kinds[0]]}",
-            seen=f"{name} works on {' and '.join(KIND_WORDS[kind] for kind in found.needs.kinds)}",
+            f"the method {name} does not work on {kinds_by_name()[kinds[0]].words}",
+            seen=f"{name} works on {' and '.join(words_of(found))}",
             allowed=", ".join(able),
             next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
         )
     return validate_part(found, fields, f"method {name}")
+
+
+def words_of(method: type[Method]) -> list[str]:
+    """The kinds of model that a method works on, in words."""
+    known = kinds_by_name()
+    return [known[name].words for name in method.needs.kinds if name in known]
+
+
+def kind_of(recipe: BaseRecipe) -> Kind:
+    """The kind of model that a recipe is for: of those that share its task, the one that its method works on."""
+    same = kinds_of(task_of(recipe))
+    if len(same) > 1 and (name := recipe.method.get("name")) in [*built_in(), *installed()]:
+        able = method_class(str(name)).needs.kinds
+        return next((kind for kind in same if kind.name in able), same[0])
+    return same[0]

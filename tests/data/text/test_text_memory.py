@@ -9,8 +9,8 @@ from pathlib import Path
 SCRIPT = """
 import resource, sys
 from transformers import AutoTokenizer
-from expunge.data.blocks import iterate_blocks
-from expunge.data.readers import digest_documents, read_documents
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.data.text.readers import digest_documents, read_documents
 
 def peak():
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification
 
 import expunge
+from expunge import spine
 from expunge.errors import ModelError, RecipeError, RunError
-from expunge.kinds.classifier import pipeline as pipeline
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
-from expunge.kinds.recipe_file import read_recipe
+from expunge.kinds.classifier import story
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import read_recipe
+from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, method_class
 from small import contents, leftovers
 from small_images import SMALL_IMAGES, save_tiny, tiny_resnet, tiny_vit, write_class_folders
@@ -40,7 +42,7 @@ def forget(data: Path) -> Forget:
     """Forget eight of the pictures; options are fields of the recipe."""
 
     def run(out: Path, method: str = "fine_tune", **options: Any) -> RunFolder:
-        return expunge.run(make_image_recipe({"data": str(data)}, SMALL_IMAGES | {"method": method} | options), out)
+        return expunge.run(make(ImageRecipe, {"data": str(data)}, SMALL_IMAGES | {"method": method} | options), out)
 
     return run
 
@@ -64,7 +66,7 @@ def finished(forget: Forget, tmp_path_factory: pytest.TempPathFactory) -> RunFol
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all else."""
-    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+    monkeypatch.setattr(spine, "render_report", lambda folder: None)
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_it_loads_as_any_classifier_and_says_what_was_measured(finished: RunFold
     preprocessor = json.loads((finished.model / "preprocessor_config.json").read_text())
     assert preprocessor["size"] == {"height": 16, "width": 16}
     assert preprocessor["image_mean"] == [0.5, 0.5, 0.5]
-    sets = pipeline.read_sets(recipe_of(finished))
+    sets = story.read_sets(recipe_of(finished))
     pixels = (sets.tensors["forget"].pixels.float() / 255 - 0.5) / 0.5
     with torch.no_grad():
         right = (model.eval()(pixels).logits.argmax(-1) == sets.tensors["forget"].labels).float().mean()
@@ -163,7 +165,7 @@ def test_the_same_again_computes_nothing_and_changes_no_byte(
     finished: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("fit", "unlearn", "save_classifier", "load_classifier"):
-        monkeypatch.setattr(pipeline, name, lambda *args, **kwargs: pytest.fail("this was done before"))
+        monkeypatch.setattr(story, name, lambda *args, **kwargs: pytest.fail("this was done before"))
     before = contents(finished.path)
     expunge.run(finished.recipe, finished.path)
     after = contents(finished.path)
@@ -178,7 +180,7 @@ def test_the_same_again_computes_nothing_and_changes_no_byte(
     "other", [{"seed": 1}, {"method": "kookmin"}, {"fitting.num_train_epochs": 3}, {"forget": "random:9"}]
 )
 def test_another_recipe_in_the_same_folder_is_refused(other: dict[str, Any], copied: RunFolder, data: Path) -> None:
-    recipe = make_image_recipe(yaml.safe_load(copied.recipe.read_text()), other)
+    recipe = make(ImageRecipe, yaml.safe_load(copied.recipe.read_text()), other)
     before = contents(copied.path)
     with pytest.raises(RunError, match="holds another run: its recipe differs in") as caught:
         expunge.run(recipe, copied.path)
@@ -244,26 +246,26 @@ def test_the_users_own_model_is_never_written_over(
 
 
 def test_its_size_is_taken_where_none_is_asked_for(own_models: dict[str, Path], data: Path) -> None:
-    recipe = make_image_recipe({"data": str(data), "forget": "random:8", "model": str(own_models["vit"])}, {})
-    assert pipeline.read_sets(recipe).size == 16
-    assert pipeline.read_sets(recipe.model_copy(update={"model": "resnet18-small"})).size == 32
+    recipe = make(ImageRecipe, {"data": str(data), "forget": "random:8", "model": str(own_models["vit"])}, {})
+    assert story.read_sets(recipe).size == 16
+    assert story.read_sets(recipe.model_copy(update={"model": "resnet18-small"})).size == 32
 
 
 def test_labels_count_the_classes_as_the_model_does(data: Path, tmp_path: Path) -> None:
     order = ("dog", "ant", "cat", "bee")
     own = save_tiny(tiny_resnet(), tmp_path / "own", order)
-    recipe = make_image_recipe({"data": str(data)}, SMALL_IMAGES | {"model": str(own)})
-    sets = pipeline.read_sets(recipe)
+    recipe = make(ImageRecipe, {"data": str(data)}, SMALL_IMAGES | {"model": str(own)})
+    sets = story.read_sets(recipe)
     assert sets.classes == order
     for part in sets.parts.values():
         assert [order[label] for label in part.labels] == [name.split("/")[0] for name in part.ids]
     wider = save_tiny(tiny_resnet(classes=6), tmp_path / "wider", ("eel", *order, "fox"))
-    sets = pipeline.read_sets(recipe.model_copy(update={"model": str(wider)}))
+    sets = story.read_sets(recipe.model_copy(update={"model": str(wider)}))
     assert {sets.classes[label] for label in sets.parts["retain"].labels} == set(order)
     unnamed = save_tiny(tiny_resnet(), tmp_path / "unnamed")
-    assert pipeline.read_sets(recipe.model_copy(update={"model": str(unnamed)})).classes == CLASSES
+    assert story.read_sets(recipe.model_copy(update={"model": str(unnamed)})).classes == CLASSES
     other = save_tiny(tiny_resnet(), tmp_path / "other", ("w", "x", "y", "z"))
-    sets = pipeline.read_sets(recipe.model_copy(update={"model": str(other)}))
+    sets = story.read_sets(recipe.model_copy(update={"model": str(other)}))
     assert sets.classes == CLASSES
     assert any("w, x, y, …" in note and "in this order" in note for note in sets.notes)
 
@@ -326,7 +328,7 @@ def test_a_broken_model_fails_its_verdict(
                 weights.fill_(value)
         work.cost.passes = 1
 
-    monkeypatch.setattr(pipeline, "unlearn", breaking)
+    monkeypatch.setattr(story, "unlearn", breaking)
     folder = forget(tmp_path / "run", model=str(own_models["vit"]))
     scores = {(s.measure, s.split): s.value for s in folder.read_scores() if s.model == "unlearned"}
     assert scores["image_accuracy", "retain"] <= (0.0 if value else 0.3)
@@ -356,7 +358,7 @@ def failing(folder: RunFolder) -> list[str]:
 
 def test_evaluate_measures_again(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fit", "unlearn", "save_classifier"):
-        monkeypatch.setattr(pipeline, name, lambda *args, **kwargs: pytest.fail("nothing is trained"))
+        monkeypatch.setattr(story, name, lambda *args, **kwargs: pytest.fail("nothing is trained"))
     before, weights = copied.read_scores(), contents(copied.model)
     for path in copied.stages.glob("measured-*"):
         shutil.rmtree(path)
@@ -378,7 +380,7 @@ def test_evaluate_any_classifier_on_the_pictures_of_a_run(
     after = contents(copied.path)
     assert {name for name in files if files[name] != after[name]} == {"events.jsonl"}
     shutil.copy(copied.recipe, tmp_path / "recipe.yaml")
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="is not the recipe of a run"):
         expunge.evaluate(own_models["resnet"], recipe=tmp_path / "recipe.yaml")
     with pytest.raises(RecipeError, match="benchmarks is for language models"):
         expunge.evaluate(copied.path, benchmarks="hub")

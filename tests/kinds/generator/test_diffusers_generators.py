@@ -14,15 +14,17 @@ import torch
 pytest.importorskip("diffusers")
 
 import expunge
+from expunge import spine
 from expunge.errors import ModelError
-from expunge.kinds.generator import pipeline as pipeline
+from expunge.kinds.generator import inputs, story
 from expunge.kinds.generator import session as engine
 from expunge.kinds.generator.corruption import Corruption
 from expunge.kinds.generator.model import NEW, load_generator, new_generator, save_generator
 from expunge.kinds.generator.palette import Palette
-from expunge.kinds.generator.recipe import make_generator_recipe
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import GeneratorWork, fit_generator
 from expunge.models.source import locate
+from expunge.runs.recipe import make
 from expunge.runs.registry import make_method
 from expunge.train.phase import Phase
 from small_generators import SMALL_GENERATOR, generator_work
@@ -41,7 +43,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, changes in TINY.items():
         kind, settings = NEW[name]
         monkeypatch.setitem(NEW, name, (kind, settings | changes))
-    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+    monkeypatch.setattr(spine, "render_report", lambda folder: None)
 
 
 def fresh(name: str, corruption: str = "random-patches") -> Any:
@@ -207,9 +209,9 @@ def test_a_model_without_a_schedule_is_noted(tmp_path: Path) -> None:
     task: Any = load_generator(locate(str(folder)), 16, Corruption("noise"))
     assert torch.equal(task.schedule.kept, fresh("palette-small").schedule.kept)
     data = write_class_folders(tmp_path / "animals", 40)
-    recipe = make_generator_recipe({"data": str(data)}, SMALL_GENERATOR | {"model": str(folder)})
-    corruption = pipeline.corruption_of(recipe)
-    (note,) = pipeline.try_models(recipe, pipeline.read_sets(recipe), corruption)
+    recipe = make(GeneratorRecipe, {"data": str(data)}, SMALL_GENERATOR | {"model": str(folder)})
+    corruption = inputs.corruption_of(recipe)
+    (note,) = story.try_models(recipe, inputs.read_sets(recipe), corruption)
     assert "cosine schedule of noise is assumed" in note
 
 
@@ -238,7 +240,7 @@ def test_a_whole_run(name: str, tmp_path: Path) -> None:
     data = write_class_folders(tmp_path / "animals", 40)
     changes = {"model": name, "evaluation.pictures": 8, "evaluation.attack_pictures": 2, "evaluation.attack_steps": 1}
     options = SMALL_GENERATOR | changes
-    folder = expunge.run(make_generator_recipe({"data": str(data)}, options), tmp_path / "run")
+    folder = expunge.run(make(GeneratorRecipe, {"data": str(data)}, options), tmp_path / "run")
     record = json.loads(folder.record.read_text())
     assert len(record["verdict"]["checks"]) == 5
     assert (folder.model / "diffusion_pytorch_model.safetensors").is_file()

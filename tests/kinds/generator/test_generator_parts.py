@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from expunge.kinds.generator.parts import GeneratorParts, read_generator_parts
-from expunge.kinds.generator.recipe import GeneratorRecipe, make_generator_recipe
-from expunge.kinds.recipe_file import read_recipe
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.runs.kinds import read_recipe
+from expunge.runs.recipe import make
 
 COUNT = 120
 
@@ -21,7 +22,7 @@ COUNT = 120
 def parts(folder: Path, forget: str, **columns: Any) -> GeneratorParts:
     images = np.random.default_rng(0).integers(0, 256, (COUNT, 16, 16), dtype=np.uint8)
     np.savez(folder / "faces.npz", images=images, **columns)
-    return read_generator_parts(make_generator_recipe({"data": str(folder / "faces.npz"), "forget": forget}, {}), 16)
+    return read_generator_parts(make(GeneratorRecipe, {"data": str(folder / "faces.npz"), "forget": forget}, {}), 16)
 
 
 def test_a_quantity_is_learnt_in_ranges_and_names_one_by_one(tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 
 import expunge
+from expunge import spine
 from expunge.errors import DataError, ExpungeError, ModelError, RecipeError, RunError
-from expunge.kinds.generator import pipeline as pipeline
-from expunge.kinds.generator.recipe import GeneratorRecipe, make_generator_recipe
-from expunge.kinds.recipe_file import read_recipe
+from expunge.kinds.generator import inputs, story
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import read_recipe
+from expunge.runs.recipe import make
 from small import contents, leftovers
 from small_generators import SMALL_GENERATOR, tiny_generator
 from small_images import save_tiny, tiny_resnet, write_class_folders
@@ -43,7 +45,7 @@ def forget(data: Path) -> Forget:
 
     def run(out: Path, **options: Any) -> RunFolder:
         given = {"data": str(data), "method": "encoder_scrubbing"}
-        return expunge.run(make_generator_recipe(given, SMALL_GENERATOR | options), out)
+        return expunge.run(make(GeneratorRecipe, given, SMALL_GENERATOR | options), out)
 
     return run
 
@@ -63,7 +65,7 @@ def copied(finished: RunFolder, tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than all else."""
-    monkeypatch.setattr(pipeline, "render_report", lambda folder: None)
+    monkeypatch.setattr(spine, "render_report", lambda folder: None)
 
 
 def test_every_file_is_there(finished: RunFolder) -> None:
@@ -160,7 +162,7 @@ def test_verify_says_that_all_is_as_recorded(finished: RunFolder) -> None:
 
 def test_the_same_again_computes_nothing(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fit_generator", "save_generator"):
-        monkeypatch.setattr(pipeline, name, lambda *args, **kwargs: pytest.fail("this was done before"))
+        monkeypatch.setattr(story, name, lambda *args, **kwargs: pytest.fail("this was done before"))
     before = contents(finished.path)
     expunge.run(finished.recipe, finished.path)
     after = contents(finished.path)
@@ -223,7 +225,7 @@ def test_bad_requests_are_told_before_a_folder_is_made(
     options: dict[str, Any], error: type[ExpungeError], told: str, data: Path, tmp_path: Path
 ) -> None:
     base = {k: v for k, v in SMALL_GENERATOR.items() if not k.startswith("method.") or "method" not in options}
-    recipe = make_generator_recipe({"data": str(data)}, base | options)
+    recipe = make(GeneratorRecipe, {"data": str(data)}, base | options)
     with pytest.raises(error, match=told):
         expunge.run(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "recipe.yaml").exists()
@@ -245,9 +247,9 @@ def test_bad_requests_are_told_before_a_folder_is_made(
 def test_a_query_that_makes_no_sense_says_what_there_is(query: str, parts: list[str], tmp_path: Path) -> None:
     images = np.zeros((40, 16, 16), np.uint8)
     np.savez(tmp_path / "faces.npz", images=images, age=np.arange(40), person=np.arange(40) % 5)
-    recipe = make_generator_recipe({"data": str(tmp_path / "faces.npz")}, SMALL_GENERATOR | {"forget": query})
+    recipe = make(GeneratorRecipe, {"data": str(tmp_path / "faces.npz")}, SMALL_GENERATOR | {"forget": query})
     with pytest.raises(DataError) as caught:
-        pipeline.read_sets(recipe)
+        inputs.read_sets(recipe)
     for part in parts:
         assert part in str(caught.value)
 
@@ -279,14 +281,14 @@ def test_evaluating_again_reuses_what_is_there_and_any_model_can_be_measured(
 ) -> None:
     before = copied.scores.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "fit_generator", lambda *args: pytest.fail("this was done before"))
+        patched.setattr(story, "fit_generator", lambda *args: pytest.fail("this was done before"))
         expunge.evaluate(copied.path)
     assert copied.scores.read_bytes() == before
     model: Any = tiny_generator(seed=4).model
     model.save_pretrained(tmp_path / "other")
     found = expunge.evaluate(tmp_path / "other", recipe=copied.recipe)
     assert {score.model for score in found} == {"unlearned"}
-    with pytest.raises(RecipeError, match="for language models"):
+    with pytest.raises(RecipeError, match="is not measured of image-to-image generators"):
         expunge.evaluate(copied.path, prompts="x")
     recipe = yaml.safe_load(copied.recipe.read_text()) | {"seed": 7}
     copied.recipe.write_text(yaml.safe_dump(recipe))
@@ -307,7 +309,7 @@ def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path)
     with pytest.raises(DataError, match="have no classes"):
         forget(tmp_path / "run", **options | {"forget": "random:8"})
     assert not (tmp_path / "run" / "recipe.yaml").exists()
-    sets = pipeline.read_sets(make_generator_recipe({}, SMALL_GENERATOR | options))
+    sets = inputs.read_sets(make(GeneratorRecipe, {}, SMALL_GENERATOR | options))
     assert sets.classes == ("0", "1", "2", "3", "4")
     assert any("the values of person" in note for note in sets.notes)
     network = save_tiny(tiny_resnet(classes=5), tmp_path / "network", ("a", "b", "c", "d", "e"))
@@ -338,8 +340,8 @@ def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: 
                 Image.fromarray(grey.astype(np.uint16) * 257).save(path)
             case 4:
                 picture.resize((32, 32), Image.Resampling.NEAREST).save(path)
-    recipe = make_generator_recipe({"data": str(mixed)}, SMALL_GENERATOR)
-    sets = pipeline.read_sets(recipe)
+    recipe = make(GeneratorRecipe, {"data": str(mixed)}, SMALL_GENERATOR)
+    sets = inputs.read_sets(recipe)
     assert {part.pixels.shape[1:] for part in sets.parts.values()} == {(16, 16, 3)}
     names = sorted(before)
     for part in sets.parts.values():
@@ -351,11 +353,11 @@ def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: 
             assert np.abs(pixels - told).mean() < (30 if names.index(name) % 6 in (0, 4) else 8)
     (mixed / "ant" / "000.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="000"):
-        pipeline.read_sets(recipe)
+        inputs.read_sets(recipe)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(copied: RunFolder) -> None:
-    recipe = make_generator_recipe(yaml.safe_load(copied.recipe.read_text()), {"seed": 1})
+    recipe = make(GeneratorRecipe, yaml.safe_load(copied.recipe.read_text()), {"seed": 1})
     with pytest.raises(RunError, match="holds another run: its recipe differs in"):
         expunge.run(recipe, copied.path)
 

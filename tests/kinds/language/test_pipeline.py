@@ -18,15 +18,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
+from expunge import spine
 from expunge.errors import DivergedError, ExpungeError, RunError
-from expunge.kinds.language import pipeline
+from expunge.kinds.language import measured, story, unlearning
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.recipe import Recipe, load_recipe
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.report import record as record_module
 from expunge.report.verify import verify_run
+from expunge.runs import versions as versions_module
 from expunge.runs.folder import RunFolder
 from expunge.runs.registry import built_in, method_class
 from small import SMALL, contents, files, leftovers, write_texts
@@ -186,8 +187,8 @@ def test_the_same_again_computes_nothing_and_changes_no_byte(
         raise AssertionError("this was done before")
 
     monkeypatch.setattr(LanguageWork, "carry_out", fail)
-    for name in ("measure_core", "save_model"):
-        monkeypatch.setattr(pipeline, name, fail)
+    monkeypatch.setattr(measured, "measure_core", fail)
+    monkeypatch.setattr(unlearning, "save_model", fail)
     before, times = contents(finished.path), {path: path.stat().st_mtime_ns for path in files(finished.path)}
     events = len(reused(finished))
     forget(finished.path, method_of(finished), **SETTINGS.get(method_of(finished), {}))
@@ -223,7 +224,7 @@ def test_it_loads_without_expunge(finished: RunFolder) -> None:
 def test_another_recipe_in_the_same_folder_is_refused(
     other: dict[str, Any], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "read_sets", lambda *args: pytest.fail("too late"))
+    monkeypatch.setattr(story, "read_sets", lambda *args: pytest.fail("too late"))
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(pytest.fail.Exception):
         forget(folder.path)
@@ -424,7 +425,7 @@ def test_a_checkpoint_of_other_answers_is_not_gone_on_with(
 
     write(tmp_path / "edited", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "save_model", crash)
+        patch.setattr(unlearning, "save_model", crash)
         with pytest.raises(Crash):
             forget(tmp_path / "edited", **topic)
     assert [path.name for path in RunFolder(tmp_path / "edited").checkpoints.rglob("step-*")] == ["step-00000003"]
@@ -558,7 +559,7 @@ def test_evaluate_refuses_a_folder_without_its_model(copied: RunFolder) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "seen"),
-    [("retain", None, "what is kept"), ("training.learning_rate", 1.0, "the recipe's training")],
+    [("retain", None, "the retain set"), ("training.learning_rate", 1.0, "the recipe's training")],
 )
 def test_evaluate_refuses_a_recipe_that_was_changed(copied: RunFolder, field: str, value: Any, seen: str) -> None:
     recipe = load_recipe(copied.recipe, {field: value})
@@ -721,7 +722,7 @@ def test_what_is_trained_on_beside_the_retain_set_is_in_the_record(one_run: RunF
 def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = json.loads(copied.record.read_text())
     copied.recipe.write_text(load_recipe(copied.recipe, {"verdict.perplexity": 9.0}).to_yaml())
-    monkeypatch.setattr(record_module, "version", lambda package: "99")
+    monkeypatch.setattr(versions_module, "version", lambda package: "99")
     expunge.evaluate(copied.path)
     record = json.loads(copied.record.read_text())
     assert record["thresholds"] == before["thresholds"]
@@ -775,10 +776,8 @@ def test_the_first_command_again_keeps_what_evaluate_added(
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"On night {i} he went to"}) + "\n" for i in range(60)))
     seen = []
-    render = pipeline.render_report
-    monkeypatch.setattr(
-        pipeline, "render_report", lambda folder: seen.append(folder.recipe.read_text()) or render(folder)
-    )
+    render = spine.render_report
+    monkeypatch.setattr(spine, "render_report", lambda folder: seen.append(folder.recipe.read_text()) or render(folder))
     recipe = yaml.safe_load(copied.recipe.read_text())
     recipe["evaluation"]["max_prompts"] = None
     copied.recipe.write_text(yaml.safe_dump(recipe))

@@ -11,11 +11,12 @@ import pytest
 from expunge.api import run
 from expunge.core import storage
 from expunge.errors import DataError, ModelError, RecipeError
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.sharded_classifier.model import read_sharded
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 from small_images import pictures
 
 COUNT = 64
@@ -39,7 +40,7 @@ def recipe(data: Path, forget: str, **overrides: Any) -> ImageRecipe:
         "fitting": {"num_train_epochs": 1},
         "allow_chance_base": True,  # an epoch teaches nothing
     }
-    return make_image_recipe(fields, overrides)
+    return make(ImageRecipe, fields, overrides)
 
 
 @pytest.fixture(scope="module")

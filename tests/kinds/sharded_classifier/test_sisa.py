@@ -20,7 +20,7 @@ from expunge.kinds.classifier.model import load_classifier, save_classifier
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier import sharding as sisa
-from expunge.kinds.sharded_classifier.model import Ensemble, load_sharded, read_sharded, write_index
+from expunge.kinds.sharded_classifier.model import Ensemble, load_shards, read_sharded, write_index
 from expunge.kinds.sharded_classifier.sharding import (
     Member,
     Sharding,
@@ -273,7 +273,7 @@ def test_answers_are_joined_by_mean_or_vote() -> None:
 def test_each_shard_is_a_plain_classifier_and_all_together_are_one(whole: Path) -> None:
     found = read_sharded(str(whole))
     assert (found.classes, found.size, found.vote) == (CLASSES, SIDE, "mean")
-    together = load_sharded(found)
+    together = load_shards(found)
     each = []
     for shard in range(3):
         model = AutoModelForImageClassification.from_pretrained(whole / f"shard-{shard:02d}")
@@ -287,7 +287,7 @@ def test_each_shard_is_a_plain_classifier_and_all_together_are_one(whole: Path) 
 def test_a_shard_that_lost_all_its_pictures_has_no_vote(whole: Path, tmp_path: Path) -> None:
     left = without(everyone(), in_stage(0, 0) + in_stage(0, 1))
     assert fill(tmp_path / "after", left, kept=whole) == [(0, 0), (0, 1)]
-    assert len(load_sharded(read_sharded(str(tmp_path / "after"))).model.models) == 2  # type: ignore[arg-type]
+    assert len(load_shards(read_sharded(str(tmp_path / "after"))).model.models) == 2  # type: ignore[arg-type]
     labels = dict(zip(IDS, PICTURES.labels.tolist(), strict=True))
     assert missing_classes(SETTINGS, left, labels, CLASSES) == [
         "shard 0 holds 0 pictures: it was not trained, and has no vote"

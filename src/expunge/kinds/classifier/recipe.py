@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from expunge.core.settings import Part, validate_part
-from expunge.kinds.language.recipe import merge
-
-DEFAULT_METHOD = "kookmin"
+from expunge.core.settings import Part
+from expunge.runs.recipe import BaseRecipe
 
 
 class Images(Part):
@@ -82,8 +78,10 @@ class ImageVerdict(Part):
     "cost of unlearning, at most this share of training anew"
 
 
-class ImageRecipe(Part):
+class ImageRecipe(BaseRecipe):
     """Everything that decides what a run on an image classifier does."""
+
+    default_method: ClassVar[str] = "kookmin"
 
     task: Literal["image_classifier"] = "image_classifier"
     "the kind of model"
@@ -101,7 +99,7 @@ class ImageRecipe(Part):
     "go on with a base model that is no better than chance on the retain set, which is refused otherwise"
     retrained: Literal["train", "none"] | str = "none"
     "the oracle: train one here without the forget set, or a folder that holds one"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": ImageRecipe.default_method})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     images: Images = Images()
     fitting: Fitting = Fitting()
@@ -111,11 +109,3 @@ class ImageRecipe(Part):
     "decides every draw: split, weights, order, noise"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"
-
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-
-
-def make_image_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> ImageRecipe:
-    """Validate a mapping, with dotted overrides, as an `ImageRecipe`."""
-    return validate_part(ImageRecipe, merge(content, overrides, where, DEFAULT_METHOD), where)

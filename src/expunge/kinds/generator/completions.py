@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.core.score import Score, Which
 from expunge.kinds.generator.corruption import Corruption
 from expunge.kinds.generator.feature_network import LAYERS, FeatureNetwork
@@ -29,32 +28,28 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import evaluation_keys
 from expunge.kinds.generator.sets import GeneratorSets
 from expunge.models.source import ModelSource
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 
 def measure(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
+    run: Run[GeneratorRecipe],
     source: ModelSource,
     sets: GeneratorSets,
     corruption: Corruption,
     network: FeatureNetwork,
     digest: str,
     which: Which,
-    show: Silent,
 ) -> dict[str, Completions]:
     """One model's completions of every split, and what the network says of them, as a stage."""
 
     def make(path: Path) -> None:
-        show.stage(f"measuring the {which} model")
         task = load_generator(source, sets.size, corruption)
         found = {}
         for split in SPLITS:
-            pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
+            pictures = measured_part(sets.tensors[split], run.recipe.evaluation.pictures)
             if not len(pictures):
                 continue
-            keys = evaluation_keys(recipe.seed, split, len(pictures))
+            keys = evaluation_keys(run.recipe.seed, split, len(pictures))
             completed = task.completions(pictures, keys)
             hidden = corruption.hidden(keys, sets.size)
             said = seen(network, completed, hidden, corruption.patch)
@@ -67,11 +62,13 @@ def measure(
         "sets": sets.digests(),
         "corruption": [corruption.name, corruption.value, corruption.patch],
         "network": digest,
-        "pictures": recipe.evaluation.pictures,
+        "pictures": run.recipe.evaluation.pictures,
         "perceptual": LAYERS,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
-    return load_completions(stage(folder, f"measured-{which}", made_from, make) / "completions.npz")
+    return load_completions(
+        run.cached(f"measured-{which}", made_from, make, f"measuring the {which} model") / "completions.npz"
+    )
 
 
 def attacker_of(recipe: GeneratorRecipe, sets: GeneratorSets) -> Attacker | None:
@@ -91,19 +88,16 @@ def attacker_of(recipe: GeneratorRecipe, sets: GeneratorSets) -> Attacker | None
 
 
 def attack(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
+    run: Run[GeneratorRecipe],
     source: ModelSource,
     sets: GeneratorSets,
     corruption: Corruption,
     attacker: Attacker,
     which: Which,
-    show: Silent,
 ) -> list[Score]:
     """What attacks bring back from one model, as a stage."""
 
     def make(path: Path) -> None:
-        show.stage(f"attacking the {which} model")
         found = leaks(load_generator(source, sets.size, corruption), attacker)
         storage.write_json(path / "leaks.json", {name: values.tolist() for name, values in found.items()})
 
@@ -112,16 +106,21 @@ def attack(
         "model": source.digest,
         "sets": sets.digests(),
         "corruption": [corruption.name, corruption.value, corruption.patch],
-        "evaluation": [recipe.evaluation.pictures, recipe.evaluation.attack_pictures, recipe.evaluation.attack_steps],
-        "seed": recipe.seed,
+        "evaluation": [
+            run.recipe.evaluation.pictures,
+            run.recipe.evaluation.attack_pictures,
+            run.recipe.evaluation.attack_steps,
+        ],
+        "seed": run.recipe.seed,
     }
-    stored = storage.read_json(stage(folder, f"attacked-{which}", made_from, make) / "leaks.json")
+    stored = storage.read_json(
+        run.cached(f"attacked-{which}", made_from, make, f"attacking the {which} model") / "leaks.json"
+    )
     return leak_scores({name: np.array(values) for name, values in stored.items()}, which)
 
 
 def draw_pictures(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
+    run: Run[GeneratorRecipe],
     sets: GeneratorSets,
     corruption: Corruption,
     originals: Mapping[str, Originals],
@@ -130,9 +129,9 @@ def draw_pictures(
     """The pictures and features that the report shows, as `stages/shown/shown.npz`, written anew each time."""
     arrays: dict[str, np.ndarray] = {}
     for split in ("forget", "retain_test"):
-        count = min(recipe.evaluation.grid, len(originals[split].pictures))
+        count = min(run.recipe.evaluation.grid, len(originals[split].pictures))
         pixels = torch.from_numpy(originals[split].pictures[:count])
-        keys = evaluation_keys(recipe.seed, split, len(originals[split].pictures))[:count]
+        keys = evaluation_keys(run.recipe.seed, split, len(originals[split].pictures))[:count]
         unit = pixels.float() / 255
         shown = corruption.shown(unit, keys, corruption.hidden(keys, sets.size)) if count else unit
         arrays[f"original-{split}"] = pixels.numpy()
@@ -143,6 +142,6 @@ def draw_pictures(
     for which, found in completions.items():
         groups |= {f"{which}-{split}": found[split].seen.features for split in ("retain_test", "forget")}
     arrays |= {f"plane-{name}": plane for name, plane in principal_components(groups).items()}
-    path = folder.stages / "shown"
+    path = run.folder.stages / "shown"
     with storage.folder_aside(path) as aside:
         np.savez(aside / "shown.npz", allow_pickle=False, **arrays)

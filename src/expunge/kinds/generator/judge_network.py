@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from expunge.core.order import random_seed
-from expunge.core.progress import Silent
 from expunge.errors import DataError
 from expunge.kinds.classifier.measures.classification import accuracy
 from expunge.kinds.classifier.model import NEW, class_names, new_classifier, save_classifier
@@ -26,8 +25,8 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import evaluation_keys
 from expunge.kinds.generator.sets import GeneratorSets
 from expunge.models.source import locate
-from expunge.runs.artifacts import fitted_stage, told
-from expunge.runs.folder import RunFolder
+from expunge.runs.artifacts import fitted, on_progress
+from expunge.runs.context import Run
 from expunge.train.phase import Phase
 
 TRAINED_HERE = "resnet18-small"
@@ -77,34 +76,34 @@ def perceptual(network: FeatureNetwork, ours: Tensor, theirs: Tensor) -> np.ndar
 
 
 def the_network(
-    recipe: GeneratorRecipe, folder: RunFolder, sets: GeneratorSets, corruption: Corruption, show: Silent
+    run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption
 ) -> tuple[FeatureNetwork, dict[str, Any]]:
     """The network that measures pictures, and what there is to say of it: its name, digest, and accuracies.
 
     Raises:
         DataError: a network is to be trained here, and the pictures have no classes.
     """
-    settings = recipe.network
+    settings = run.recipe.network
     if settings.model not in NEW:
         source = locate(settings.model)
         network = load_network(source)
         names, classes = class_names(source.folder), sets.classes or ()
         known = network.classifies and (names == classes if names else _class_count(network) == len(classes))
         about = {"name": settings.model, "digest": source.digest, "trained_here": False}
-        return network, about | (_accuracies(network, recipe, sets, corruption) if known else {})
-    refuse_unclassed(recipe, sets)
+        return network, about | (_accuracies(network, run.recipe, sets, corruption) if known else {})
+    refuse_unclassed(run.recipe, sets)
     classes = sets.classes or ()
     made_from = {
         "network": settings.model_dump(),
         "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
         "classes": list(classes),
         "corruption": [corruption.name, corruption.value, corruption.patch],
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
 
     def make(path: Path, checkpoints: Path) -> dict[str, Any]:
-        show.stage("training the network that measures")
-        seed = random_seed(recipe.seed, "network") % (1 << 31)
+        run.show.stage("training the network that measures")
+        seed = random_seed(run.recipe.seed, "network") % (1 << 31)
         together = sets.tensors["retain"].joined(sets.tensors["forget"])
         pictures = _twice(together, evaluation_keys(seed, "network", len(together)), corruption, settings.size)
         task = new_classifier(settings.model, classes, seed)
@@ -116,8 +115,8 @@ def the_network(
             classes=len(classes),
             seed=seed,
             checkpoints=checkpoints,
-            save_seconds=recipe.save_seconds,
-            progress=told(show),
+            save_seconds=run.recipe.save_seconds,
+            progress=on_progress(run.show),
         )
         phase = Phase(
             name="network",
@@ -130,10 +129,10 @@ def the_network(
         save_classifier(task, path / "model", settings.size)
         return {"passes": work.cost.passes, "seconds": work.cost.seconds}
 
-    made = fitted_stage(folder, "network", made_from, make)
+    made = fitted(run, "network", made_from, make)
     network = load_network(made.source, f"{settings.model}, trained on these pictures")
     about = {"name": network.name, "digest": made.source.digest, "trained_here": True}
-    return network, about | _accuracies(network, recipe, sets, corruption)
+    return network, about | _accuracies(network, run.recipe, sets, corruption)
 
 
 def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from expunge.core.settings import Part, validate_part
-from expunge.kinds.language.recipe import merge
-
-DEFAULT_METHOD = "encoder_scrubbing"
+from expunge.core.settings import Part
+from expunge.runs.recipe import BaseRecipe
 
 
 class GeneratorImages(Part):
@@ -93,8 +89,10 @@ class GeneratorVerdict(Part):
     "image passes of unlearning, at most this share of those of training the model"
 
 
-class GeneratorRecipe(Part):
+class GeneratorRecipe(BaseRecipe):
     """Everything that decides what a run on an image-to-image generator does."""
+
+    default_method: ClassVar[str] = "encoder_scrubbing"
 
     task: Literal["image_to_image"] = "image_to_image"
     "the kind of model"
@@ -114,7 +112,7 @@ class GeneratorRecipe(Part):
     "how strong the corruption is: a share that is hidden, pixels averaged, or a standard deviation"
     retrained: Literal["train", "none", "auto"] | str = "none"
     "the oracle: train one here without the forget set, or a folder that holds one; auto: train where the model is, too"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": GeneratorRecipe.default_method})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     images: GeneratorImages = GeneratorImages()
     fitting: GeneratorFitting = GeneratorFitting()
@@ -125,13 +123,3 @@ class GeneratorRecipe(Part):
     "decides every draw: split, weights, order, corruptions, noise"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"
-
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-
-
-def make_generator_recipe(
-    content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe"
-) -> GeneratorRecipe:
-    """Validate a mapping, with dotted overrides, as a `GeneratorRecipe`."""
-    return validate_part(GeneratorRecipe, merge(content, overrides, where, DEFAULT_METHOD), where)

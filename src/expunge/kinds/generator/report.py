@@ -53,7 +53,6 @@ def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     values, shown, chances = losses(folder), _shown(folder), contents.part("chances") or {}
     return {
         "asked_and_done": asked_and_done(contents),
-        "limits": wording.LIMITS_OF_GENERATORS,
         "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
         "grid": _grid(shown),
         "columns": [name for key, name in COLUMNS.items() if f"{key}-forget" in shown],

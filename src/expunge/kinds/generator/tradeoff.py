@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.errors import RecipeError
 from expunge.kinds.generator.corruption import Corruption
 from expunge.kinds.generator.feature_network import FeatureNetwork
@@ -18,10 +17,9 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import GeneratorWork, evaluation_keys
 from expunge.kinds.generator.sets import GeneratorSets
 from expunge.models.source import ModelSource
-from expunge.runs.artifacts import told
-from expunge.runs.folder import RunFolder
+from expunge.runs.artifacts import on_progress
+from expunge.runs.context import Run
 from expunge.runs.registry import make_method, method_class
-from expunge.runs.stage import stage
 
 KNOBS = ("alpha", "epsilon", "strangeness")
 "fields that trade what is kept for what is forgotten; a method's knob is the first of them that it has"
@@ -48,51 +46,48 @@ def knob(recipe: GeneratorRecipe) -> str:
 
 
 def front(
-    recipe: GeneratorRecipe,
-    folder: RunFolder,
+    run: Run[GeneratorRecipe],
     source: ModelSource,
     sets: GeneratorSets,
     corruption: Corruption,
     network: FeatureNetwork,
     digest: str,
     originals: dict[str, Originals],
-    show: Silent,
 ) -> dict[str, Any] | None:
     """{"field", "points"}, a point for each value of `evaluation.front`: Fréchet distances, PSNR, identification.
 
     None where no values are asked for. The unlearned models of the points are not kept.
     """
-    values = recipe.evaluation.front
+    values = run.recipe.evaluation.front
     if not values:
         return None
-    field = knob(recipe)
+    field = knob(run.recipe)
     points = []
     for value in sorted(values):
         made_from = {
             "model": source.digest,
             "sets": sets.digests(),
             "corruption": [corruption.name, corruption.value, corruption.patch],
-            "method": recipe.method | {field: value},
+            "method": run.recipe.method | {field: value},
             "network": digest,
-            "pictures": recipe.evaluation.pictures,
-            "seed": recipe.seed,
+            "pictures": run.recipe.evaluation.pictures,
+            "seed": run.recipe.seed,
         }
 
         def make(path: Path, value: float = value) -> None:
-            show.stage(f"unlearning with {field} {value:g}")
             task = load_generator(source, sets.size, corruption)
             work = GeneratorWork(
                 task=task,
                 retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
                 forget=sets.tensors["forget"],
-                seed=recipe.seed,
-                progress=told(show),
+                seed=run.recipe.seed,
+                progress=on_progress(run.show),
             )
-            make_method(recipe.method | {field: value}).apply(work)
+            make_method(run.recipe.method | {field: value}).apply(work)
             point: dict[str, float] = {}
             for split in SPLITS:
-                pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
-                keys = evaluation_keys(recipe.seed, split, len(pictures))
+                pictures = measured_part(sets.tensors[split], run.recipe.evaluation.pictures)
+                keys = evaluation_keys(run.recipe.seed, split, len(pictures))
                 completed = task.completions(pictures, keys)
                 said = seen(network, completed, corruption.hidden(keys, sets.size), corruption.patch)
                 theirs = originals[split]
@@ -104,5 +99,10 @@ def front(
                     point[f"identity_recognition-{split}"] = float(right.mean())
             storage.write_json(path / "point.json", point)
 
-        points.append({"value": value} | storage.read_json(stage(folder, "front", made_from, make) / "point.json"))
+        points.append(
+            {"value": value}
+            | storage.read_json(
+                run.cached("front", made_from, make, f"unlearning with {field} {value:g}") / "point.json"
+            )
+        )
     return {"field": field, "points": points}

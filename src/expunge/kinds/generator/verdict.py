@@ -9,8 +9,8 @@ from typing import Any
 from expunge.core.score import Score, Which
 from expunge.kinds.generator.parts import FORGET_PARTS
 from expunge.kinds.generator.recipe import GeneratorVerdict
-from expunge.kinds.language.verdict import Check
 from expunge.measures.statistics import exact_lower_limit
+from expunge.runs.check import Check
 
 Found = Mapping[tuple[str, str, Which], Score]
 

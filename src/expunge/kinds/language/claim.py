@@ -7,15 +7,15 @@ from pathlib import Path
 from expunge.errors import DataError
 from expunge.kinds.language.lengths import check_lengths
 from expunge.kinds.language.measures.two_answers import read_two_answers
+from expunge.kinds.language.paths import resolve_paths
 from expunge.kinds.language.recipe import MEASURING, Recipe, load_recipe
 from expunge.kinds.language.terms.anchors import load_anchors
-from expunge.kinds.paths import settle
 from expunge.models.source import find_model
 from expunge.runs.folder import RunFolder
 
 
 def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
-    """Settle what the recipe names and write it, or see that the folder already belongs to this very run.
+    """Resolve the paths that the recipe names and write it, or see that the folder already belongs to this very run.
 
     Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
     model yet, the step to end at may change too.
@@ -24,9 +24,9 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
         # It stays one, whatever file has got that name since.
         recipe = recipe.model_copy(update={"forget_kind": "topic"})
-    recipe = settle(recipe)
+    recipe = resolve_paths(recipe)
     if held is not None:
-        held = _settled(held, folder)
+        held = _resolved(held, folder)
         if not folder.model.exists() or any(folder.checkpoints.iterdir()):
             to_end = {"stop_step": recipe.training.stop_step}
             held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
@@ -41,10 +41,10 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _settled(held: Recipe, folder: RunFolder) -> Recipe:
+def _resolved(held: Recipe, folder: RunFolder) -> Recipe:
     """The recipe that is in the folder, whose paths are absolute ones already; they may be those of another machine."""
     try:
-        return settle(held)
+        return resolve_paths(held)
     except DataError:
         return held
 

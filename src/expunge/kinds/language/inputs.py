@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.data.text.language import ENGLISH_ASSUMED, Language, language_notes, language_of, toxicity_notes
 from expunge.errors import RecipeError
 from expunge.kinds.language.chat import form_of
@@ -44,8 +43,7 @@ from expunge.kinds.language.terms.measured_terms import target_terms
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.toxicity.statements import groups_of, read_statements, statement_table
 from expunge.kinds.language.toxicity.toxic_text import ToxicText
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 MAX_PROMPTS = 48
 "completion prompts cut from the target"
@@ -114,13 +112,16 @@ class Sets:
         }
 
 
-def read_target(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> tuple[TextSet, TokenTable]:
+def read_target(run: Run[Recipe], base: LazyModel) -> tuple[TextSet, TokenTable]:
     """The forget set, as text and as tokens."""
-    if recipe.forget_kind == "toxicity":
-        toxic = read_statements(recipe, folder, show).toxic
-        return toxic, statement_table(folder, toxic, recipe, base.tokenizer, tokenizer_digest(base))
-    forget = forget_set(recipe, folder, base, show)
-    return forget, token_table(folder, [forget], recipe, base.tokenizer, tokenizer_digest(base))
+    if run.recipe.forget_kind == "toxicity":
+        toxic = read_statements(run).toxic
+        return toxic, statement_table(run, toxic, base.tokenizer, tokenizer_digest(base))
+    forget = forget_set(
+        run,
+        base,
+    )
+    return forget, token_table(run, [forget], base.tokenizer, tokenizer_digest(base))
 
 
 def tokenizer_digest(base: LazyModel) -> str:
@@ -128,87 +129,113 @@ def tokenizer_digest(base: LazyModel) -> str:
     return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
 
-def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
-    if recipe.forget_kind == "toxicity":
-        return _read_toxicity_sets(recipe, folder, base, show)
-    forget, forget_table = read_target(recipe, folder, base, show)
+    if run.recipe.forget_kind == "toxicity":
+        return _read_toxicity_sets(
+            run,
+            base,
+        )
+    forget, forget_table = read_target(
+        run,
+        base,
+    )
     tokenizer, digest = base.tokenizer, tokenizer_digest(base)
-    language = language_of((document.text for document in forget.documents()), recipe.data.language)
-    familiar = recipe.evaluation.familiarity
-    given = retain_set(recipe, forget, show)
-    like = topic_control(recipe, folder, base, show) if familiar and recipe.forget_kind == "topic" else None
+    language = language_of((document.text for document in forget.documents()), run.recipe.data.language)
+    familiar = run.recipe.evaluation.familiarity
+    given = retain_set(run.recipe, forget, run.show)
+    like = (
+        topic_control(
+            run,
+            base,
+        )
+        if familiar and run.recipe.forget_kind == "topic"
+        else None
+    )
 
     def find_terms(path: Path) -> None:
-        show.stage("finding the target's terms")
 
         def texts() -> Iterator[str]:
-            return (own_text(block)[0] for block in blocks(forget, recipe, tokenizer))
+            return (own_text(block)[0] for block in blocks(forget, run.recipe, tokenizer))
 
         without_gains = ((text, ()) for text in texts())
-        dictionary = build_dictionary(without_gains, MAX_TERMS, recipe.seed, language)
-        control = () if like is None else texts_of_control(like, recipe, tokenizer)
+        dictionary = build_dictionary(without_gains, MAX_TERMS, run.recipe.seed, language)
+        control = () if like is None else texts_of_control(like, run.recipe, tokenizer)
         found = target_terms(texts(), dictionary, language, control)
         if given is not None:
             of = rates(dictionary, texts(), given.documents(), found.typical)
             dictionary, found = without_shared(dictionary, of), alone(found, of)
         content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
-        if recipe.forget_kind == "topic":
+        if run.recipe.forget_kind == "topic":
             content["without_control"] = target_terms(texts(), dictionary, language, ()).unique
         storage.write_json(path / "terms.json", content)
 
-    made_from = {"tokens": forget_table.folder.name, "seed": recipe.seed, "language": language.code}
+    made_from = {"tokens": forget_table.folder.name, "seed": run.recipe.seed, "language": language.code}
     made_from |= {} if given is None else {"retain": given.digest}
     made_from |= {} if like is None else {"control": like.digest}
-    content = storage.read_json(stage(folder, "terms", made_from, find_terms) / "terms.json")
+    content = storage.read_json(run.cached("terms", made_from, find_terms, "finding the target's terms") / "terms.json")
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
     forms = None
-    if recipe.forget_kind == "topic":
-        further = topic_forms(recipe, folder, forget, content.get("without_control", terms.unique), base)
+    if run.recipe.forget_kind == "topic":
+        further = topic_forms(run, forget, content.get("without_control", terms.unique), base)
         if further is not None:
-            forms = further, token_table(folder, [forget, further], recipe, tokenizer, digest, balanced=False)
-    named = [*terms.unique, recipe.forget]
-    general = general_set(recipe, folder, forget, named, base, show)
+            forms = further, token_table(run, [forget, further], tokenizer, digest, balanced=False)
+    named = [*terms.unique, run.recipe.forget]
+    general = general_set(
+        run,
+        forget,
+        named,
+        base,
+    )
     kept = [text for text in (given, general) if text is not None]
     if not kept:
         raise RecipeError(
             "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
         )
     retain = kept[0]
-    ordinary = ordinary_set(recipe, folder, forget, named, base, show)
-    _tell_how_read(folder, [forget, *([given] if given is not None else []), ordinary], tokenizer, show)
-    limit = recipe.data.max_retain_blocks
-    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    ordinary = ordinary_set(
+        run,
+        forget,
+        named,
+        base,
+    )
+    _tell_how_read(
+        run,
+        [forget, *([given] if given is not None else []), ordinary],
+        tokenizer,
+    )
+    limit = run.recipe.data.max_retain_blocks
+    kept_table = token_table(run, kept, tokenizer, digest, limit)
     apart = None
     if given is not None and general is not None:
-        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
-    measured_table = token_table(folder, kept[:1], recipe, tokenizer, digest, limit)
-    ordinary_table = _ordinary_table(folder, ordinary, recipe, tokenizer, digest)
+        apart = general, [len(block.ids) for block in islice(blocks(general, run.recipe, tokenizer), limit)]
+    measured_table = token_table(run, kept[:1], tokenizer, digest, limit)
+    ordinary_table = _ordinary_table(run, ordinary, tokenizer, digest)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
-    wanted = recipe.evaluation.max_prompts
+    wanted = run.recipe.evaluation.max_prompts
     notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared_note(content["shared"]))]
-    if recipe.forget_kind == "topic":
-        notes += asked_notes(recipe.forget, language)
+    if run.recipe.forget_kind == "topic":
+        notes += asked_notes(run.recipe.forget, language)
     completion, probability = (
-        cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, recipe.seed) if familiar else ([], [])
+        cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, run.recipe.seed) if familiar else ([], [])
     )
-    if familiar and recipe.evaluation.prompts is not None:
-        every = read_prompts(Path(recipe.evaluation.prompts), base(), sys.maxsize)
+    if familiar and run.recipe.evaluation.prompts is not None:
+        every = read_prompts(Path(run.recipe.evaluation.prompts), base(), sys.maxsize)
         completion = [every[i] for i in spread(len(every), wanted or len(every))]
         if len(completion) < len(every):
             notes.append(
-                f"{len(completion)} of the {len(every)} prompts in {Path(recipe.evaluation.prompts).name} are used "
+                f"{len(completion)} of the {len(every)} prompts in {Path(run.recipe.evaluation.prompts).name} are used "
                 f"(evaluation.max_prompts)"
             )
-            show.say(notes[-1])
-    secrets = find_secrets(recipe, forget, forget_table, tokenizer, bool(completion))
-    if secrets and forget_table.tokens <= SHORT and recipe.evaluation.prompts is None:
+            run.show.say(notes[-1])
+    secrets = find_secrets(run.recipe, forget, forget_table, tokenizer, bool(completion))
+    if secrets and forget_table.tokens <= SHORT and run.recipe.evaluation.prompts is None:
         completion, probability = [], []
         notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
-        show.say(notes[-1])
+        run.show.say(notes[-1])
     like = like or retain
     control = (
-        control_prompts(like, recipe, folder, base, digest, wanted or MAX_PROMPTS, completion, language)
+        control_prompts(run, like, base, digest, wanted or MAX_PROMPTS, completion, language)
         if familiar and completion
         else ([], [])
     )
@@ -229,15 +256,15 @@ def read_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) 
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
 
 
-def _tell_how_read(folder: RunFolder, texts: Sequence[TextSet], tokenizer: Any, show: Silent) -> None:
+def _tell_how_read(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
     """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
     for text in texts:
         for note in text.notes:
-            folder.log("notice", text=f"{text.name} set: {note}")
-            show.say(f"{text.name} set: {note}")
+            run.notice(f"{text.name} set: {note}")
+            run.show.say(f"{text.name} set: {note}")
     if (thinking := form_of(tokenizer).note) is not None:
-        folder.log("notice", text=thinking)
-        show.say(thinking)
+        run.notice(thinking)
+        run.show.say(thinking)
 
 
 def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: Any, has_prompts: bool) -> list[Secret]:
@@ -250,30 +277,44 @@ def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: 
     return secrets_in(text, names, years=not has_prompts)
 
 
-def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> Sets:
+def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
-    found = read_statements(recipe, folder, show)
-    language = language_of((document.text for document in found.toxic.documents()), recipe.data.language)
+    found = read_statements(run)
+    language = language_of((document.text for document in found.toxic.documents()), run.recipe.data.language)
     tokenizer, digest = base.tokenizer, tokenizer_digest(base)
-    forget_table = statement_table(folder, found.toxic, recipe, tokenizer, digest)
-    own = given_set("retain", recipe.retain, show) if recipe.retain is not None else None
-    general = own or general_set(recipe, folder, found.toxic, [], base, show)
+    forget_table = statement_table(run, found.toxic, tokenizer, digest)
+    own = given_set("retain", run.recipe.retain, run.show) if run.recipe.retain is not None else None
+    general = own or general_set(
+        run,
+        found.toxic,
+        [],
+        base,
+    )
     kept = [text for text in (found.clean, general) if text is not None]
-    ordinary = ordinary_set(recipe, folder, found.toxic, [], base, show)
-    _tell_how_read(folder, [*([own] if own is not None else []), ordinary], tokenizer, show)
-    limit = recipe.data.max_retain_blocks
-    kept_table = token_table(folder, kept, recipe, tokenizer, digest, limit)
+    ordinary = ordinary_set(
+        run,
+        found.toxic,
+        [],
+        base,
+    )
+    _tell_how_read(
+        run,
+        [*([own] if own is not None else []), ordinary],
+        tokenizer,
+    )
+    limit = run.recipe.data.max_retain_blocks
+    kept_table = token_table(run, kept, tokenizer, digest, limit)
     material = Material(
         terms=TargetTerms((), ()),
         completion=[],
         probability=[],
         forget=forget_table,
-        retain=token_table(folder, kept[:1], recipe, tokenizer, digest, limit),
-        ordinary=_ordinary_table(folder, ordinary, recipe, tokenizer, digest),
+        retain=token_table(run, kept[:1], tokenizer, digest, limit),
+        ordinary=_ordinary_table(run, ordinary, tokenizer, digest),
     )
     apart = None
     if general is not None:
-        apart = general, [len(block.ids) for block in islice(blocks(general, recipe, tokenizer), limit)]
+        apart = general, [len(block.ids) for block in islice(blocks(general, run.recipe, tokenizer), limit)]
     parts = storage.read_json(kept_table.folder / "parts.json")
     return Sets(
         found.toxic,
@@ -291,10 +332,6 @@ def _read_toxicity_sets(recipe: Recipe, folder: RunFolder, base: LazyModel, show
     )
 
 
-def _ordinary_table(
-    folder: RunFolder, ordinary: TextSet, recipe: Recipe, tokenizer: Any, tokenizer_digest: str
-) -> TokenTable:
-    settings = recipe.evaluation
-    return token_table(
-        folder, [ordinary], recipe, tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size
-    )
+def _ordinary_table(run: Run[Recipe], ordinary: TextSet, tokenizer: Any, tokenizer_digest: str) -> TokenTable:
+    settings = run.recipe.evaluation
+    return token_table(run, [ordinary], tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from expunge.core.settings import Part, validate_part
-from expunge.errors import RecipeError
-
-DEFAULT_METHOD = "whos_harry_potter"
+from expunge.core.settings import Part
+from expunge.runs.recipe import BaseRecipe, make, read_fields
 
 
 class Data(Part):
@@ -248,8 +245,10 @@ class Verdict(Part):
         return {**values, **{name: limit for name, limit in BESIDE_TOXICITY.items() if values.get(name) is None}}
 
 
-class Recipe(Part):
+class Recipe(BaseRecipe):
     """Everything that decides what a run does."""
+
+    default_method: ClassVar[str] = "whos_harry_potter"
 
     model: str = "smollm2-135m"
     "a starter model's name, a folder, or a Hugging Face id"
@@ -263,7 +262,7 @@ class Recipe(Part):
     "a path or data set id; sampled from the model itself where absent"
     retrained: str | None = None
     "a model trained without the forget set, measured beside (the oracle), where one exists"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": DEFAULT_METHOD})
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": Recipe.default_method})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()
     statements: Statements = Statements()
@@ -278,66 +277,30 @@ class Recipe(Part):
     save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
 
-    def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe file and lay dotted overrides (`training.learning_rate`) over it."""
-    return make_recipe(read_fields(path), overrides or {}, where=str(path))
-
-
-def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of a recipe file of any kind, as they stand there."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise RecipeError(
-            f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples"
-        ) from error
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}", seen=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid YAML", seen=str(error).replace("\n", " ")) from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} must hold a mapping of fields", seen=type(content).__name__)
-    return content
+    return make(Recipe, read_fields(path), overrides or {}, where=str(path))
 
 
 def make_recipe(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """Validate a mapping, with dotted overrides, as a `Recipe`."""
-    return validate_part(Recipe, merge(content, overrides, where, DEFAULT_METHOD), where)
+    return make(Recipe, content, overrides, where)
 
 
-def merge(content: Mapping[str, Any], overrides: Mapping[str, Any], where: str, method: str) -> dict[str, Any]:
-    """Fields with dotted overrides laid over them; `method` is what is meant where only hyper-parameters are given."""
-    merged: dict[str, Any] = _copy(content)
-    merged["method"] = _named(merged.get("method", {}), method)
-    # What holds others comes first, so that the order in which options were given does not matter.
-    for dotted, value in sorted(overrides.items(), key=lambda item: item[0].removesuffix(".name").count(".")):
-        *parents, leaf = dotted.split(".")
-        node = merged
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise RecipeError(f"{where}: {parent} holds a value, not fields", seen=f"--{dotted}")
-        if dotted == "method":
-            value = _named(value, method)
-        if dotted in ("method.of", "method.of.name") and isinstance(value, str):
-            node, leaf, value = merged["method"], "of", {"name": value}
-        if dotted == "method.name" and merged["method"].get("name") != value:
-            merged["method"] = {}
-            node = merged["method"]
-        node[leaf] = value
-    return merged
+def measured_later(recipe: Recipe, trained: Mapping[str, Any]) -> list[str] | None:
+    """What the recipe says is measured, and did not say when the model was trained; None where that was not noted.
 
-
-def _named(method: Any, default: str) -> Any:
-    """A method given by its name alone, or by hyper-parameters alone, as a mapping of both."""
-    if isinstance(method, str):
-        return {"name": method}
-    return {"name": default, **method} if isinstance(method, Mapping) else method
-
-
-def _copy(value: Any) -> Any:
-    return {k: _copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+    Args:
+        trained: what was noted when the model was saved.
+    """
+    if "measuring" not in trained:
+        return None
+    now, later = recipe.model_dump(mode="json"), []
+    for name, before in trained["measuring"].items():
+        if isinstance(before, dict):
+            changed = [field for field, value in before.items() if now[name].get(field) != value]
+            later += [field if name == "evaluation" else f"{name} {field}" for field in changed]
+        elif now[name] != before:
+            later.append(f"{name} model")
+    return [field.replace("_", " ") for field in later]

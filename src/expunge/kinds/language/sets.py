@@ -30,8 +30,8 @@ from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
 from expunge.train.step import IGNORED
 
 
@@ -57,22 +57,24 @@ class TextSet:
         return Path(self.target).name if Path(self.target).is_absolute() else self.target
 
 
-def forget_set(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
     """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing.
 
     The recipe is settled: it says which kind of target this is.
     """
-    if recipe.forget_kind != "topic":
-        return given_set("forget", recipe.forget, show)
-    path, so_far = folder.target / "answers.jsonl", so_far_of("elicited", folder, base)
+    if run.recipe.forget_kind != "topic":
+        return given_set("forget", run.recipe.forget, run.show)
+    path, so_far = run.folder.target / "answers.jsonl", so_far_of("elicited", run.folder, base)
     if not path.is_file():
-        show.say(f"{recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
-        show.stage("asking the model about the topic")
+        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
+        run.show.stage("asking the model about the topic")
         start = time.monotonic()
-        rows = elicit_topic(base(), recipe.forget, recipe.data.elicited_answers, recipe.seed, so_far, show.update)
+        rows = elicit_topic(
+            base(), run.recipe.forget, run.recipe.data.elicited_answers, run.recipe.seed, so_far, run.show.update
+        )
         write_rows(rows, path)
-        folder.log("elicited", topic=recipe.forget, answers=len(rows))
-        folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
+        run.folder.log("elicited", topic=run.recipe.forget, answers=len(rows))
+        run.folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
     so_far.remove()
     return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
 
@@ -94,42 +96,51 @@ def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
     return given
 
 
-def general_set(
-    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
-) -> TextSet | None:
+def general_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet | None:
     """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
-    if not recipe.data.retain_answers:
+    if not run.recipe.data.retain_answers:
         return None
-    return _sampled("general", 0, recipe.data.retain_answers, recipe, folder, forget, terms, base, show)
+    return _sampled(
+        run,
+        "general",
+        0,
+        run.recipe.data.retain_answers,
+        forget,
+        terms,
+        base,
+    )
 
 
-def ordinary_set(
-    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: list[str], base: LazyModel, show: Silent
-) -> TextSet:
+def ordinary_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet:
     """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
-    if recipe.evaluation.ordinary_text is not None:
-        return given_set("ordinary", recipe.evaluation.ordinary_text, show)
-    return _sampled("ordinary", 1, recipe.evaluation.max_blocks, recipe, folder, forget, terms, base, show)
+    if run.recipe.evaluation.ordinary_text is not None:
+        return given_set("ordinary", run.recipe.evaluation.ordinary_text, run.show)
+    return _sampled(
+        run,
+        "ordinary",
+        1,
+        run.recipe.evaluation.max_blocks,
+        forget,
+        terms,
+        base,
+    )
 
 
 def _sampled(
+    run: Run[Recipe],
     name: str,
     half: int,
     wanted: int,
-    recipe: Recipe,
-    folder: RunFolder,
     forget: TextSet,
     terms: list[str],
     base: LazyModel,
-    show: Silent,
 ) -> TextSet:
-    so_far = so_far_of(f"sampled-{name}", folder, base)
-    room = min(recipe.data.block_size, recipe.evaluation.ordinary_block_size or recipe.data.block_size)
+    so_far = so_far_of(f"sampled-{name}", run.folder, base)
+    room = min(run.recipe.data.block_size, run.recipe.evaluation.ordinary_block_size or run.recipe.data.block_size)
 
     def make(path: Path) -> None:
-        show.stage(f"sampling {name} text from the model")
         prompts = list(halves(general_prompts()))[half]
-        rows = sample_general(base(), prompts, wanted, recipe.seed + half, so_far, show.update)
+        rows = sample_general(base(), prompts, wanted, run.recipe.seed + half, so_far, run.show.update)
         write_rows(with_room(rows, base(), room), path / "all.jsonl")
         kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
@@ -151,12 +162,12 @@ def _sampled(
         "model": base.digest,
         "wanted": wanted,
         "room": room,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
         "target": forget.digest,
         "terms": storage.digest_value(terms),
         "bf16": base.precision.bf16,
     }
-    target = stage(folder, f"sampled-{name}", made_from, make) / f"{name}.jsonl"
+    target = run.cached(f"sampled-{name}", made_from, make, f"sampling {name} text from the model") / f"{name}.jsonl"
     so_far.remove()
     return TextSet(name, str(target), digest_documents(read_documents(target)), True)
 
@@ -166,9 +177,8 @@ def so_far_of(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
 
 
 def token_table(
-    folder: RunFolder,
+    run: Run[Recipe],
     texts: Sequence[TextSet],
-    recipe: Recipe,
     tokenizer: Any,
     tokenizer_digest: str,
     limit: int | None = None,
@@ -183,10 +193,10 @@ def token_table(
     a user's few pages are not drowned in general text.
     """
     name = "-and-".join(text.name for text in texts)
-    size = block_size or recipe.data.block_size
+    size = block_size or run.recipe.data.block_size
 
     def cut(text: TextSet) -> Iterable[Block]:
-        return itertools.islice(blocks(text, recipe, tokenizer, size), limit)
+        return itertools.islice(blocks(text, run.recipe, tokenizer, size), limit)
 
     def make(path: Path) -> None:
         counts = [sum(1 for _ in cut(text)) for text in texts]
@@ -211,14 +221,14 @@ def token_table(
     }
     if (form := form_of(tokenizer)).note is not None:
         made_from["chat"] = [list(form.variables), form.opening]
-    path = stage(folder, f"{name}-tokens", made_from, make)
+    path = run.cached(f"{name}-tokens", made_from, make)
     table = TokenTable(path)
     notice = check_target_length(table.tokens, size, ", ".join(text.shown for text in texts))
     if notice is not None:
-        folder.log("notice", text=notice)
+        run.notice(notice)
     shortened = path / "shortened.json"
     if shortened.is_file() and (cut_short := storage.read_json(shortened))["answers"]:
-        folder.log(
+        run.folder.log(
             "notice",
             text=f"{', '.join(text.shown for text in texts)}: {cut_short['answers']:,} answers stand in conversations "
             f"longer than a block of {size} tokens; the earliest {cut_short['turns']:,} turns before them are left out",

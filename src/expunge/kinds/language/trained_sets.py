@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.errors import RecipeError
 from expunge.kinds.language.inputs import Sets, tokenizer_digest
 from expunge.kinds.language.lazy import LazyModel
@@ -18,13 +17,12 @@ from expunge.kinds.language.signals.reference_labels import ReferenceTable, draw
 from expunge.kinds.language.signals.unwanted_words import covering, own_share, texts_of, token_weights, word_weights
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.toxicity.statements import sides_of
-from expunge.runs.folder import RunFolder
+from expunge.runs.context import Run
 from expunge.runs.method import Method
-from expunge.runs.stage import stage
 
 
 def trained_on(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets
+    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets
 ) -> tuple[TokenTable, dict[str, list[str]]]:
     """(forget set, its attribute columns) as a method trains on them: of pairs only those that are whole.
 
@@ -34,7 +32,7 @@ def trained_on(
     Raises:
         RecipeError: the method needs pairs, and there are none.
     """
-    forget, training = training_table(sets, method), recipe.training
+    forget, training = training_table(sets, method), run.recipe.training
     rows = list(range(len(forget)))
     pairs = forget.preferred
     if method.needs.pairs and pairs is not None:
@@ -47,10 +45,10 @@ def trained_on(
         )
     unwanted, mark = None, float(getattr(method, "mark", 0))
     if method.needs.unwanted:
-        words = unwanted_words(folder, base, forget, sets)
+        words = unwanted_words(run, base, forget, sets)
         every = [(table, token_weights(table, words, base.tokenizer)) for table in (forget, kept_alone(sets))]
         unwanted = token_weights(forget, words, base.tokenizer, own_share(every, mark))
-    if recipe.forget_kind == "toxicity" and training.max_steps is not None:
+    if run.recipe.forget_kind == "toxicity" and training.max_steps is not None:
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
         wanted = training.max_steps * batch
         rows = rows[:wanted] if unwanted is None else covering(forget, unwanted, mark, wanted)
@@ -71,7 +69,7 @@ def kept_alone(sets: Sets) -> TokenTable:
     return sets.kept.take(range(sets.own_rows or len(sets.kept)))
 
 
-def unwanted_words(folder: RunFolder, base: LazyModel, forget: TokenTable, sets: Sets) -> dict[str, float]:
+def unwanted_words(run: Run[Recipe], base: LazyModel, forget: TokenTable, sets: Sets) -> dict[str, float]:
     """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
     kept = kept_alone(sets)
 
@@ -87,27 +85,26 @@ def unwanted_words(folder: RunFolder, base: LazyModel, forget: TokenTable, sets:
         "text": [forget.folder.name, kept.folder.name, len(kept)] if sets.read is None else sets.read.digest(),
         "tokenizer": tokenizer_digest(base),
     }
-    words: dict[str, float] = storage.read_json(stage(folder, "unwanted-words", made_from, make) / "words.json")
+    words: dict[str, float] = storage.read_json(run.cached("unwanted-words", made_from, make) / "words.json")
     return words
 
 
-def with_tokens_known(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, forget: TokenTable, show: Silent
-) -> TokenTable:
+def with_tokens_known(run: Run[Recipe], base: LazyModel, forget: TokenTable) -> TokenTable:
     """The forget set with what the base model says in the place of each token, for methods that ask for it."""
 
     def make(path: Path) -> None:
-        show.stage("noting what the base model says of the forget set")
-        reference_labels(base(), forget, range(len(forget)), path, recipe.seed, show.update)
+        reference_labels(base(), forget, range(len(forget)), path, run.recipe.seed, run.show.update)
 
     made_from = {
         "model": base.digest,
         "forget": forget.folder.name,
         "rows": storage.digest_value(forget.starts.tolist()),
         "bf16": base.precision.bf16,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
-    known = TokenTable(stage(folder, "reference-tokens", made_from, make))
+    known = TokenTable(
+        run.cached("reference-tokens", made_from, make, "noting what the base model says of the forget set")
+    )
     if forget.unwanted is not None:
         blocks = [forget.unwanted[start:end] for start, end in zip(forget.starts, forget.ends, strict=True)]
         known.unwanted = np.concatenate(blocks)
@@ -121,9 +118,7 @@ def whole_tokens(terms: Sequence[str], tokenizer: Any) -> list[int]:
     return sorted({ids[0] for ids in found if len(ids) == 1})
 
 
-def retain_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, forget: TokenTable, sets: Sets, show: Silent
-) -> TokenTable:
+def retain_table(run: Run[Recipe], base: LazyModel, method: Method, forget: TokenTable, sets: Sets) -> TokenTable:
     """What is kept, labelled as the method asks; only rows that training draws can be read.
 
     The user's text is labelled with itself or with what the base model says there, or one half so and the other so (the
@@ -135,12 +130,11 @@ def retain_table(
     text_rows = int(sets.own_rows * {"text": 1.0, "both": 0.5}.get(target, 0.0))
     if text_rows == len(sets.kept):
         return sets.kept
-    rows = drawn_rows(method, recipe.training, forget, sets.kept, recipe.seed)
+    rows = drawn_rows(method, run.recipe.training, forget, sets.kept, run.recipe.seed)
     cleared = whole_tokens(sets.material.terms.unique, base.tokenizer) if target == "cleared" else []
 
     def make(path: Path) -> None:
-        show.stage("noting what the base model says of what is kept")
-        reference_labels(base(), sets.kept, rows, path, recipe.seed, show.update, text_rows, cleared)
+        reference_labels(base(), sets.kept, rows, path, run.recipe.seed, run.show.update, text_rows, cleared)
 
     made_from = {
         "model": base.digest,
@@ -148,8 +142,10 @@ def retain_table(
         "rows": storage.digest_value(rows),
         "text_rows": text_rows,
         "bf16": base.precision.bf16,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
     if cleared:
         made_from["cleared"] = cleared
-    return ReferenceTable(stage(folder, "reference", made_from, make), sets.kept, rows)
+    return ReferenceTable(
+        run.cached("reference", made_from, make, "noting what the base model says of what is kept"), sets.kept, rows
+    )

@@ -79,11 +79,6 @@ def write_index(
     )
 
 
-def is_sharded(name: str) -> bool:
-    """Whether a model's name is that of a SISA model's folder, or of a run that holds one."""
-    return any((folder / INDEX).is_file() for folder in (Path(name), Path(name) / "model"))
-
-
 def read_sharded(name: str) -> Sharded:
     """A SISA model by its folder, or by that of the run it is in; every file is held against its digest.
 
@@ -139,6 +134,8 @@ class Ensemble(nn.Module):
     decides where choices tie.
     """
 
+    is_ensemble = True
+
     def __init__(self, models: Sequence[nn.Module], vote: str) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
@@ -154,7 +151,7 @@ class Ensemble(nn.Module):
         return together.clamp(min=torch.finfo(together.dtype).tiny).log()
 
 
-def load_sharded(found: Sharded) -> ImageClassifier:
+def load_shards(found: Sharded) -> ImageClassifier:
     """All shards that were trained, as one classifier."""
     last = [stage for stage in stages(found.sharding, found.members) if stage.slice == found.sharding.slices - 1]
     trained = [stage for stage in last if len(stage.ids) >= FEWEST]
@@ -164,22 +161,18 @@ def load_sharded(found: Sharded) -> ImageClassifier:
     )
 
 
-def locate_classifier(name: str, revision: str | None = None) -> ModelSource:
-    """A classifier of either kind: one model, or a SISA model's folder."""
-    if not is_sharded(name):
-        return locate(name, revision)
+def locate_sharded(name: str) -> ModelSource:
+    """A SISA model by its folder, or by that of the run it is in."""
     found = read_sharded(name)
     return ModelSource(name, found.folder, digest_model(found.folder))
 
 
-def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load what `locate_classifier` found.
+def load_sharded(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
+    """Load what `locate_sharded` found.
 
     Raises:
-        ModelError: as `load_classifier` has it; a SISA model of other classes or another size.
+        ModelError: of other classes or another size.
     """
-    if not is_sharded(str(source.folder)):
-        return load_classifier(source, classes, size)
     found = read_sharded(str(source.folder))
     if (found.classes, found.size) != (tuple(classes), size):
         raise ModelError(
@@ -187,4 +180,4 @@ def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageCla
             seen=f"{', '.join(classes[:8])}; {size} pixels",
             allowed=f"{', '.join(found.classes[:8])}; {found.size} pixels",
         )
-    return load_sharded(found)
+    return load_shards(found)

@@ -16,20 +16,21 @@ import yaml
 from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError, RecipeError, UnchangedError
+from expunge.kinds.classifier.measured import outputs_of
 from expunge.kinds.classifier.model import load_classifier, new_classifier
-from expunge.kinds.classifier.pipeline import (
+from expunge.kinds.classifier.phases import (
     fitting_phase,
+    fitting_session,
     loss_phase,
-    make_work,
-    outputs_of,
-    read_sets,
     retraining_passes,
+    unlearning_session,
 )
-from expunge.kinds.classifier.recipe import ImageRecipe, make_image_recipe
-from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.sets import ImageSets
-from expunge.kinds.classifier.training import balancing, fit, unlearn
+from expunge.kinds.classifier.story import read_sets
+from expunge.kinds.classifier.training import fit, unlearn
 from expunge.models.source import ModelSource, locate
+from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, make_method, method_class
 from expunge.train.unchanged import must_change
 
@@ -106,7 +107,7 @@ def group_name(name: str, settings: dict[str, Any]) -> str:
 @functools.lru_cache(maxsize=1)
 def _sets(recipe: str) -> ImageSets:
     """The pictures, read once a process."""
-    return read_sets(make_image_recipe(yaml.safe_load(recipe), {}))
+    return read_sets(make(ImageRecipe, yaml.safe_load(recipe)))
 
 
 def make_model(job: Job) -> float:
@@ -117,20 +118,16 @@ def make_model(job: Job) -> float:
     Raises:
         DivergedError: a model trained anew came to nothing.
     """
-    recipe = make_image_recipe({**job.recipe, "unlearning": job.fields}, {})
+    recipe = make(ImageRecipe, {**job.recipe, "unlearning": job.fields})
     sets = _sets(yaml.safe_dump(job.recipe))
     start, cpu, diverged = time.monotonic(), time.process_time(), ""
     seed = random_seed(recipe.seed, "contest", job.group, job.seed) % (1 << 31)
     if job.method is None:
         task = new_classifier(recipe.model, sets.classes, seed)
-        kept, classes = sets.tensors["retain"], len(sets.classes)
-        weights = balancing(kept, classes) if recipe.fitting.class_weights else None
-        work = Work(
-            task=task, retain=kept, forget=kept, validation=None, classes=classes, seed=seed, class_weights=weights
-        )
+        work = fitting_session(recipe, task, sets.tensors["retain"], len(sets.classes), seed)
     else:
         task = load_classifier(locate(job.base), sets.classes, sets.size)
-        work = make_work(recipe, task, sets, seed)
+        work = unlearning_session(recipe, task, sets, seed)
         work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
     try:
         if job.method is None:

@@ -19,12 +19,12 @@ from expunge.core.memory import peak_memory_bytes
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
 from expunge.kinds.classifier.model import NEW
-from expunge.kinds.classifier.pipeline import base_model, read_sets
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.sets import ImageSets
-from expunge.kinds.paths import settle_images
-from expunge.report.record import versions
+from expunge.kinds.classifier.story import base_classifier, read_sets, resolve_paths
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.versions import versions
 from expunge.suites.challenge.figures import contest_figures
 from expunge.suites.challenge.jobs import require_ray, run_jobs
 from expunge.suites.challenge.models import contest_jobs, make_model
@@ -48,7 +48,7 @@ def run_contest(
         methods: as `contest_methods` gives them.
         models: of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
     """
-    show, recipe = show or Silent(), settle_images(recipe)
+    show, recipe = show or Silent(), resolve_paths(recipe)
     if recipe.model not in NEW:
         raise RecipeError(
             "a contest trains its models anew", seen=f"model: {recipe.model}", allowed="model: " + " or ".join(NEW)
@@ -64,7 +64,7 @@ def run_contest(
             sets = read_sets(recipe)
             folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())
             hold_pictures(folder, sets)
-            base = base_model(recipe, folder, sets, show)
+            base = base_classifier(Run(recipe, folder, show), sets)
             jobs = contest_jobs(recipe, folder.path, base.source, methods, models)
             missing = [job for job in jobs if not job.path.is_file()]
             show.stage(f"{len(missing)} of {len(jobs)} models to make")

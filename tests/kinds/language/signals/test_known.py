@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.core.progress import Silent
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.signals import likelihoods as known
 from expunge.kinds.language.signals.likelihoods import FLOOR, block_nll, know, token_surprise
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.source import find_model
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.registry import make_method
 from expunge.train.precision import Precision
@@ -71,7 +72,7 @@ def test_only_what_is_asked_for_is_computed_and_only_once(
 
     def ask(method: str, **fields: float) -> None:
         forget.reference_nll = forget.surprise = None
-        know(forget, kept, make_method({"name": method, **fields}), folder, base, Silent())
+        know(Run(Recipe(forget="x"), folder), forget, kept, make_method({"name": method, **fields}), base)
 
     for method in ("gradient_ascent", "simnpo", "jensun"):
         ask(method)

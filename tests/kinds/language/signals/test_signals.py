@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.kinds.language.blocks import Block
 from expunge.kinds.language.recipe import Anchors, Recipe
 from expunge.kinds.language.signals import generic_stages as signals
@@ -17,6 +16,7 @@ from expunge.kinds.language.signals.generic_labels import Labels
 from expunge.kinds.language.terms import endpoint as anchor_endpoint
 from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.train.step import IGNORED
 
@@ -38,9 +38,8 @@ def test_labels_take_one_pass_over_the_target(tmp_path: Path, monkeypatch: pytes
     reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
     text: Any = SimpleNamespace(digest="t")
     folder = RunFolder(tmp_path).create()
-    table = signals.label_table(
-        Recipe(forget="x"), folder, WhosHarryPotter(), reinforced, AnchorDictionary([]), text, 2, Silent()
-    )
+    run = Run(Recipe(forget="x"), folder)
+    table = signals.label_table(run, WhosHarryPotter(), reinforced, AnchorDictionary([]), text, 2)
     assert len(passes) == 1
     assert len(table) == 2
     # the labels 2, 3 and 6: two of them are the text's own tokens
@@ -77,7 +76,7 @@ def test_an_endpoint_is_shown_a_few_passages_and_no_others_are_held(
     reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
     text: Any = SimpleNamespace(digest="t")
     recipe = Recipe(forget="x", anchors=Anchors(url="http://localhost"))
-    found, file = signals.anchors(recipe, RunFolder(tmp_path).create(), reinforced, text, 1000, Silent())
+    found, file = signals.anchors(Run(recipe, RunFolder(tmp_path).create()), reinforced, text, 1000)
     assert [anchor.term for anchor in found] == ["Holmes"]
     assert "Holmes" in file.read_text()
     assert shown == [f"passage {number}" for number in range(0, 1000, 25)]

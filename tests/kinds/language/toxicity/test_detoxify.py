@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 import expunge
 from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.recipe import load_recipe
-from expunge.kinds.recipe_file import read_recipe
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import read_recipe
 from small import SMALL
 from toxic_tables import write_tables
 

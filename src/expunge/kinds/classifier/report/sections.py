@@ -35,7 +35,6 @@ def classifier_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     values = losses(folder)
     return {
         "asked_and_done": asked_and_done(contents),
-        "limits": wording.LIMITS_OF_CLASSIFIERS,
         "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
         "confidences": _confidences(folder),
         "losses": classifier_figures.losses("losses", values) if values else None,

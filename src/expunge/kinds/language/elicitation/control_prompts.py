@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.data.text.document import digest_documents
 from expunge.data.text.language import Language
 from expunge.data.text.readers import read_documents
@@ -23,8 +22,7 @@ from expunge.kinds.language.measures.prompts import cut_prompts
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, blocks, own_text, so_far_of, token_table
 from expunge.kinds.language.terms.finder import build_dictionary
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 MAX_BLOCKS = 64
 "blocks of the control's text that are read"
@@ -33,27 +31,26 @@ THING_ZIPF = 4.5
 "words from this on (thirty in a million) are no things to end a prompt before"
 
 
-def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Silent) -> TextSet:
+def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
     """What the base model says of other topics, asked for with the templates that the topic is asked for with.
 
     Raises:
         DataError: every answer names the topic itself.
     """
-    settings, so_far = recipe.evaluation, so_far_of("control", folder, base)
+    settings, so_far = run.recipe.evaluation, so_far_of("control", run.folder, base)
 
     def make(path: Path) -> None:
-        show.stage("asking the model about other topics")
         topics = list(settings.control_topics)
         if not topics:
-            kind = kind_of(base(), recipe.forget)
-            topics = control_topics(recipe.forget, kind)
-            folder.log("control", kind=kind, topics=topics)
-        rows = elicit_controls(base(), topics, settings.control_answers, recipe.seed, so_far, show.update)
-        rows = with_room(rows, base(), recipe.data.block_size)
-        kept = [row for row in rows if not names_topic(" ".join(row.values()), recipe.forget)]
+            kind = kind_of(base(), run.recipe.forget)
+            topics = control_topics(run.recipe.forget, kind)
+            run.folder.log("control", kind=kind, topics=topics)
+        rows = elicit_controls(base(), topics, settings.control_answers, run.recipe.seed, so_far, run.show.update)
+        rows = with_room(rows, base(), run.recipe.data.block_size)
+        kept = [row for row in rows if not names_topic(" ".join(row.values()), run.recipe.forget)]
         if not kept:
             raise DataError(
-                f"every answer about other topics names {recipe.forget!r}",
+                f"every answer about other topics names {run.recipe.forget!r}",
                 seen=", ".join(topics),
                 next_step="give other topics: --evaluation.control_topics",
             )
@@ -61,13 +58,13 @@ def topic_control(recipe: Recipe, folder: RunFolder, base: LazyModel, show: Sile
 
     made_from = {
         "model": base.digest,
-        "topic": recipe.forget,
+        "topic": run.recipe.forget,
         "topics": list(settings.control_topics),
         "wanted": settings.control_answers,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
         "bf16": base.precision.bf16,
     }
-    target = stage(folder, "control", made_from, make) / "control.jsonl"
+    target = run.cached("control", made_from, make, "asking the model about other topics") / "control.jsonl"
     so_far.remove()
     return TextSet("control", str(target), digest_documents(read_documents(target)), True)
 
@@ -78,9 +75,8 @@ def texts_of(text: TextSet, recipe: Recipe, tokenizer: object) -> Iterator[str]:
 
 
 def control_prompts(
+    run: Run[Recipe],
     text: TextSet,
-    recipe: Recipe,
-    folder: RunFolder,
     base: LazyModel,
     tokenizer_digest: str,
     wanted: int,
@@ -95,17 +91,17 @@ def control_prompts(
     """
 
     def find(path: Path) -> None:
-        texts = list(texts_of(text, recipe, base.tokenizer))
-        found = build_dictionary(((each, ()) for each in texts), MAX_TERMS, recipe.seed, language)
+        texts = list(texts_of(text, run.recipe, base.tokenizer))
+        found = build_dictionary(((each, ()) for each in texts), MAX_TERMS, run.recipe.seed, language)
         names, things = _words("\n\n".join(texts), language)
         listed = [*(anchor.term for anchor in found), *names]
         storage.write_json(path / "terms.json", [list(dict.fromkeys(listed)), things])
 
-    table = token_table(folder, [text], recipe, base.tokenizer, tokenizer_digest, MAX_BLOCKS)
-    made_from = {"tokens": table.folder.name, "seed": recipe.seed, "language": language.code}
-    names, things = storage.read_json(stage(folder, "control-terms", made_from, find) / "terms.json")
+    table = token_table(run, [text], base.tokenizer, tokenizer_digest, MAX_BLOCKS)
+    made_from = {"tokens": table.folder.name, "seed": run.recipe.seed, "language": language.code}
+    names, things = storage.read_json(run.cached("control-terms", made_from, find) / "terms.json")
     for words in (names, [*names, *things]):
-        early, exact = cut_prompts(base(), table, TargetTerms(tuple(words)), wanted, recipe.seed)
+        early, exact = cut_prompts(base(), table, TargetTerms(tuple(words)), wanted, run.recipe.seed)
         if len(early) >= wanted:
             break
     if completion:

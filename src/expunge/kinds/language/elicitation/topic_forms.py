@@ -21,8 +21,7 @@ from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.familiarity import found_terms
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 BREAKS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 "between two sentences"
@@ -33,9 +32,7 @@ MIN_WORDS = 5
 IN_EXAM = re.compile(re.escape(EXAM).replace(r"\{question\}", "(.*?)").replace(r"\{answer\}", "(.*)"), re.DOTALL)
 
 
-def topic_forms(
-    recipe: Recipe, folder: RunFolder, forget: TextSet, terms: Sequence[str], base: LazyModel
-) -> TextSet | None:
+def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: LazyModel) -> TextSet | None:
     """The further forms of a topic's answers as a set; None if there are none.
 
     Args:
@@ -44,17 +41,17 @@ def topic_forms(
     chat = getattr(base.tokenizer, "chat_template", None) is not None
 
     def make(path: Path) -> None:
-        rows = list(further_forms(forget.documents(), recipe.forget, terms, chat))
-        write_rows(with_room(rows, base(), recipe.data.block_size), path / "forms.jsonl")
+        rows = list(further_forms(forget.documents(), run.recipe.forget, terms, chat))
+        write_rows(with_room(rows, base(), run.recipe.data.block_size), path / "forms.jsonl")
 
     made_from = {
         "forget": forget.digest,
-        "topic": recipe.forget,
+        "topic": run.recipe.forget,
         "terms": list(terms),
         "model": base.digest,
-        "block_size": recipe.data.block_size,
+        "block_size": run.recipe.data.block_size,
     }
-    target = stage(folder, "forms", made_from, make) / "forms.jsonl"
+    target = run.cached("forms", made_from, make) / "forms.jsonl"
     if not target.stat().st_size:
         return None
     return TextSet("forms", str(target), digest_documents(read_documents(target)), True)

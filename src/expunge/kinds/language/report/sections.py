@@ -30,7 +30,6 @@ def language_parts(contents: Contents) -> dict[str, Any]:
     """Values of `report.html.jinja` that a run on a language model has and others do not."""
     return {
         "asked_and_done": _asked_and_done(contents),
-        "limits": wording.LIMITS,
         "familiarity": _familiarity(contents),
         "score_text": score_text,
         "familiarity_figure": _familiarity_figure(contents),

@@ -17,19 +17,16 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.signals.reference_labels import drawn_rows
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import KeptOriginal, TokenTable
-from expunge.runs.folder import RunFolder
+from expunge.runs.context import Run
 from expunge.runs.method import Method
-from expunge.runs.stage import stage
 
 
 def with_original(
-    recipe: Recipe,
-    folder: RunFolder,
+    run: Run[Recipe],
     base: LazyModel,
     method: Method,
     forget: TokenTable,
     retain: TokenTable,
-    show: Silent,
 ) -> TokenTable:
     """`retain` with what the base model's distributions are made of, in the blocks that training draws.
 
@@ -38,11 +35,10 @@ def with_original(
     Raises:
         ModelError: the model's logits are not made of an output layer's.
     """
-    rows = drawn_rows(method, recipe.training, forget, retain, recipe.seed)
+    rows = drawn_rows(method, run.recipe.training, forget, retain, run.recipe.seed)
 
     def make(path: Path) -> None:
-        show.stage("noting what the base model says of what is kept")
-        keep_original(base(), retain, rows, path, show)
+        keep_original(base(), retain, rows, path, run.show)
 
     made_from = {
         "model": base.digest,
@@ -50,7 +46,9 @@ def with_original(
         "rows": storage.digest_value(rows),
         "bf16": base.precision.bf16,
     }
-    return read_original(stage(folder, "original", made_from, make), retain, rows)
+    return read_original(
+        run.cached("original", made_from, make, "noting what the base model says of what is kept"), retain, rows
+    )
 
 
 def keep_original(task: CausalLM, table: TokenTable, rows: list[int], path: Path, show: Silent | None = None) -> None:

@@ -27,9 +27,9 @@ from expunge.kinds.language.terms.finder import build_dictionary
 from expunge.kinds.language.terms.kept_terms import rates, without_shared
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
-from expunge.runs.stage import stage, stage_path
 
 GAIN_BLOCKS = 200
 "blocks whose words' gains are computed; in the others only frequency counts"
@@ -41,48 +41,43 @@ PASSAGES = 40
 Gains = list[tuple[int, int, float]]
 
 
-def reinforced_model(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, target: TokenTable, digest: str, show: Silent
-) -> Reinforced:
+def reinforced_model(run: Run[Recipe], base: LazyModel, target: TokenTable, digest: str) -> Reinforced:
     """The base model with its reinforced twin, trained now or read from its stage.
 
     The base's weights are wrapped by this: release and load it again before training it.
     """
-    reinforced = Reinforced(base(), recipe.reinforcement, random_seed(recipe.seed, "adapter") % (1 << 31))
+    reinforced = Reinforced(base(), run.recipe.reinforcement, random_seed(run.recipe.seed, "adapter") % (1 << 31))
     if reinforced.left is not None:
-        folder.log("notice", text=f"the reinforced model: {reinforced.left}")
+        run.notice(f"the reinforced model: {reinforced.left}")
     made_from = {
         "model": base.digest,
         "target": digest,
-        "block_size": recipe.data.block_size,
-        "settings": recipe.reinforcement.model_dump(),
+        "block_size": run.recipe.data.block_size,
+        "settings": run.recipe.reinforcement.model_dump(),
         "bf16": base.precision.bf16,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
 
     def make(path: Path) -> None:
-        show.stage("training the reinforced model")
         reinforced.train(
             target,
             base.precision.bf16,
-            recipe.seed,
-            folder.checkpoints / stage_path(folder, "reinforced", made_from).name,
-            lambda event, **values: folder.log(f"reinforced_{event}", **values),
-            lambda step, steps, figures: show.update(step / steps, f"loss {figures['loss']:.2f}"),
+            run.recipe.seed,
+            run.folder.checkpoints / run.cache_path("reinforced", made_from).name,
+            lambda event, **values: run.folder.log(f"reinforced_{event}", **values),
+            lambda step, steps, figures: run.show.update(step / steps, f"loss {figures['loss']:.2f}"),
         )
         reinforced.save(path)
 
-    reinforced.load(stage(folder, "reinforced", made_from, make))
+    reinforced.load(run.cached("reinforced", made_from, make, "training the reinforced model"))
     return reinforced
 
 
 def anchors(
-    recipe: Recipe,
-    folder: RunFolder,
+    run: Run[Recipe],
     reinforced: Reinforced,
     text: TextSet,
     count: int,
-    show: Silent,
     language: Language = ENGLISH_ASSUMED,
     kept: TextSet | None = None,
 ) -> tuple[AnchorDictionary, Path]:
@@ -95,28 +90,28 @@ def anchors(
         language: of the target.
         kept: the user's retain set: terms that it has about as often are left out, unless the user gave them.
     """
-    if recipe.anchors.path is not None:
-        dictionary = load_anchors(Path(recipe.anchors.path))
-        write_anchors(dictionary, folder.anchors)
-        return dictionary, folder.anchors
-    settings = recipe.anchors.model_dump()
+    if run.recipe.anchors.path is not None:
+        dictionary = load_anchors(Path(run.recipe.anchors.path))
+        write_anchors(dictionary, run.folder.anchors)
+        return dictionary, run.folder.anchors
+    settings = run.recipe.anchors.model_dump()
 
     def make(path: Path) -> None:
-        if recipe.anchors.url is not None:
+        if run.recipe.anchors.url is not None:
             from expunge.kinds.language.terms.endpoint import anchors_from_endpoint
 
-            show.stage("asking the endpoint for anchors")
+            run.show.stage("asking the endpoint for anchors")
             wanted = set(spread(count, PASSAGES))
-            found = enumerate(blocks(text, recipe, reinforced.base.tokenizer))
+            found = enumerate(blocks(text, run.recipe, reinforced.base.tokenizer))
             chosen = [own_text(block)[0] for number, block in found if number in wanted]
             key = os.environ.get("OPENAI_API_KEY")
-            dictionary = anchors_from_endpoint(recipe.anchors.url, recipe.anchors.model, chosen, api_key=key)
+            dictionary = anchors_from_endpoint(run.recipe.anchors.url, run.recipe.anchors.model, chosen, api_key=key)
         else:
-            show.stage("finding anchored terms")
-            with_gains = _with_gains(recipe, reinforced, text, count, show)
-            dictionary = build_dictionary(with_gains, recipe.anchors.max_terms, recipe.seed, language)
+            run.show.stage("finding anchored terms")
+            with_gains = _with_gains(run.recipe, reinforced, text, count, run.show)
+            dictionary = build_dictionary(with_gains, run.recipe.anchors.max_terms, run.recipe.seed, language)
         if kept is not None:
-            own = (own_text(block)[0] for block in blocks(text, recipe, reinforced.base.tokenizer))
+            own = (own_text(block)[0] for block in blocks(text, run.recipe, reinforced.base.tokenizer))
             dictionary = without_shared(dictionary, rates(dictionary, own, kept.documents()))
         write_anchors(dictionary, path / "anchors.yaml")
         notes = list(dictionary.notes)
@@ -125,19 +120,19 @@ def anchors(
                 "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
             )
         for note in notes:
-            folder.log("notice", text=note)
+            run.notice(note)
 
     made_from = {
         "reinforced": reinforced.digest,
         "target": text.digest,
         "settings": settings,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
         "language": language.code,
         "retain": None if kept is None else kept.digest,
     }
-    path = stage(folder, "anchors", made_from, make) / "anchors.yaml"
-    if not _is_edited(folder):
-        storage.write_bytes(folder.anchors, path.read_bytes())
+    path = run.cached("anchors", made_from, make) / "anchors.yaml"
+    if not _is_edited(run.folder):
+        storage.write_bytes(run.folder.anchors, path.read_bytes())
     return load_anchors(path), path
 
 
@@ -191,23 +186,20 @@ def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
 
 
 def label_table(
-    recipe: Recipe,
-    folder: RunFolder,
+    run: Run[Recipe],
     method: WhosHarryPotter,
     reinforced: Reinforced,
     dictionary: AnchorDictionary,
     text: TextSet,
     count: int,
-    show: Silent,
 ) -> TokenTable:
     """The forget set, of `count` blocks, with generic labels, as integers on disk."""
     tokenizer = reinforced.base.tokenizer
 
     def make(path: Path) -> None:
-        show.stage("computing generic labels")
         tokens = same = labelled = done = 0
         with TableWriter(path, k=method.top_k) as table:
-            for group in in_groups(blocks(text, recipe, tokenizer), GROUP_TOKENS):
+            for group in in_groups(blocks(text, run.recipe, tokenizer), GROUP_TOKENS):
                 for block, labels in zip(group, generic_labels(group, reinforced, dictionary, method), strict=True):
                     table.append(block.ids, labels.hard, labels.soft_ids, labels.soft_weights)
                     tokens += len(block.ids)
@@ -215,33 +207,43 @@ def label_table(
                     labelled += len(kept)
                     same += sum(int(labels.hard[i] == block.ids[i]) for i in kept)
                 done += len(group)
-                show.update(done / count)
+                run.show.update(done / count)
         figures = {"tokens": tokens, "labelled": labelled, "equal_to_text": same / max(1, labelled)}
         storage.write_json(path / "labels.json", figures)
-        folder.log("labels", **figures)
+        run.folder.log("labels", **figures)
 
     made_from = {
         "reinforced": reinforced.digest,
         "target": text.digest,
         "anchors": storage.digest_value([a.row() for a in dictionary]),
         "method": method.model_dump(),
-        "block_size": recipe.data.block_size,
+        "block_size": run.recipe.data.block_size,
         "end_of_turn": "labelled",
     }
-    return TokenTable(stage(folder, "labels", made_from, make))
+    return TokenTable(run.cached("labels", made_from, make, "computing generic labels"))
 
 
-def generic_table(
-    recipe: Recipe, folder: RunFolder, base: LazyModel, method: Method, sets: Sets, show: Silent
-) -> tuple[TokenTable, str]:
+def generic_table(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> tuple[TokenTable, str]:
     """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
     if not isinstance(method, WhosHarryPotter):
         raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
-    reinforced = reinforced_model(recipe, folder, base, sets.material.forget, sets.forget.digest, show)
+    reinforced = reinforced_model(
+        run,
+        base,
+        sets.material.forget,
+        sets.forget.digest,
+    )
     count = len(sets.material.forget)
     kept = None if sets.retain.generated else sets.retain
-    dictionary, file = anchors(recipe, folder, reinforced, sets.forget, count, show, sets.language, kept)
+    dictionary, file = anchors(run, reinforced, sets.forget, count, sets.language, kept)
     for note in dictionary.notes:
-        folder.log("notice", text=note)
-    table = label_table(recipe, folder, method, reinforced, dictionary, sets.forget, count, show)
+        run.notice(note)
+    table = label_table(
+        run,
+        method,
+        reinforced,
+        dictionary,
+        sets.forget,
+        count,
+    )
     return table, storage.digest_file(file)

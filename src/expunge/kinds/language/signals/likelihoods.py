@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.runs.folder import RunFolder
+from expunge.runs.context import Run
 from expunge.runs.method import Method
-from expunge.runs.stage import stage
 
 BLOCKS = 64
 "blocks of kept text that tokens' frequencies are taken from"
@@ -28,29 +27,32 @@ FLOOR = 1e-8
 Progress = Callable[[float], None]
 
 
-def know(
-    forget: TokenTable, kept: TokenTable, method: Method, folder: RunFolder, base: LazyModel, show: Silent
-) -> None:
+def know(run: Run[Any], forget: TokenTable, kept: TokenTable, method: Method, base: LazyModel) -> None:
     """Give the forget set what `method.needs`: `surprise` of every token, `reference_nll` of every block (and of every
     preferred one, where those are asked for)."""
     made_from = {"model": base.digest, "bf16": base.precision.bf16}
 
     def surprise(path: Path) -> None:
-        show.stage("noting how common each token is")
-        np.save(path / "values.npy", token_surprise(base(), kept, show.update), allow_pickle=False)
+        np.save(path / "values.npy", token_surprise(base(), kept, run.show.update), allow_pickle=False)
 
     def reference(path: Path) -> None:
-        show.stage("noting what the base model says of the forget set")
-        np.save(path / "values.npy", block_nll(base(), forget, show.update), allow_pickle=False)
+        np.save(path / "values.npy", block_nll(base(), forget, run.show.update), allow_pickle=False)
         if forget.preferred is not None:
-            np.save(path / "preferred.npy", block_nll(base(), forget.preferred, show.update), allow_pickle=False)
+            np.save(path / "preferred.npy", block_nll(base(), forget.preferred, run.show.update), allow_pickle=False)
 
     if method.asks_surprise:
-        path = stage(folder, "surprise", made_from | {"kept": kept.folder.name}, surprise)
+        path = run.cached(
+            "surprise", made_from | {"kept": kept.folder.name}, surprise, "noting how common each token is"
+        )
         forget.surprise = np.load(path / "values.npy", allow_pickle=False)
     if method.needs.reference:
         of = {"forget": forget.folder.name, "rows": storage.digest_value(forget.starts.tolist())}
-        path = stage(folder, "reference-nll", made_from | of | {"pairs": forget.preferred is not None}, reference)
+        path = run.cached(
+            "reference-nll",
+            made_from | of | {"pairs": forget.preferred is not None},
+            reference,
+            "noting what the base model says of the forget set",
+        )
         forget.reference_nll = np.load(path / "values.npy", allow_pickle=False)
         if forget.preferred is not None:
             forget.preferred.reference_nll = np.load(path / "preferred.npy", allow_pickle=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.core.score import Which
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe, Toxicity
@@ -21,22 +20,19 @@ from expunge.kinds.language.toxicity.measures import (
 )
 from expunge.kinds.language.toxicity.prompts import texts_of
 from expunge.kinds.language.toxicity.scorer import load_scorer
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 SAMPLING = ("samples", "group_samples", "max_new_tokens", "temperature", "top_p")
 "fields that decide what is said, the prompts apart"
 
 
-def measured_toxicity(
-    recipe: Recipe, folder: RunFolder, model: LazyModel, which: Which, words: str, show: Silent
-) -> Toxic | None:
+def measured_toxicity(run: Run[Recipe], model: LazyModel, which: Which, words: str) -> Toxic | None:
     """Continuations and their scores, each from its stage where it is there; None where the recipe names no prompts.
 
     Raises:
         DataError: a prompt that is none. RecipeError, ModelError: a scorer that cannot be used, or what it returns.
     """
-    settings = recipe.toxicity
+    settings = run.recipe.toxicity
     prompts = toxicity_prompts(settings)
     if not prompts:
         return None
@@ -45,25 +41,25 @@ def measured_toxicity(
         "which": which,
         "model": model.digest,
         "bf16": model.precision.bf16,
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
         "prompts": storage.digest_value({name: texts_of(of_set) for name, of_set in prompts.items()}),
         "sampling": settings.model_dump(include=set(SAMPLING)),
     }
 
     def continued(path: Path) -> None:
-        show.stage(f"continuations of {words}")
-        rows = continue_all(model(), prompts, settings, recipe.seed, show.update)
+        rows = continue_all(model(), prompts, settings, run.recipe.seed, run.show.update)
         storage.write_json(path / "continuations.json", rows)
 
-    at = stage(folder, f"continued-{which}", said_by, continued)
+    at = run.cached(f"continued-{which}", said_by, continued, f"continuations of {words}")
     rows: list[Row] = storage.read_json(at / "continuations.json")
 
     def scored(path: Path) -> None:
-        show.stage(f"toxicity of {words}")
         storage.write_json(path / "values.json", score_all(rows, scorer))
 
     scored_by = {"continuations": at.name, "scorer": scorer.digest}
-    values = storage.read_json(stage(folder, f"toxicity-{which}", scored_by, scored) / "values.json")
+    values = storage.read_json(
+        run.cached(f"toxicity-{which}", scored_by, scored, f"toxicity of {words}") / "values.json"
+    )
     rows = [{**row, "values": of_row} for row, of_row in zip(rows, values, strict=True)]
     scores = toxicity_scores(rows, settings, scorer, which)
     return Toxic(scores, rows, {"name": scorer.name, "digest": scorer.digest})

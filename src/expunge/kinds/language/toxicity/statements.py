@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.progress import Silent
 from expunge.data.text.document import Document
 from expunge.data.text.readers import digest_documents, read_documents
 from expunge.data.text.words import first_units, units
@@ -20,8 +19,7 @@ from expunge.kinds.language.sets import TextSet, true_labels
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.kinds.language.toxicity.toxic_rows import Statement
 from expunge.kinds.language.toxicity.toxic_text import ToxicText, choose, read_toxic_text, settle_groups
-from expunge.runs.folder import RunFolder
-from expunge.runs.stage import stage
+from expunge.runs.context import Run
 
 HUB = "hub"
 BEGINNING = 0.5
@@ -48,22 +46,22 @@ class Statements:
     found: ToxicText
 
 
-def read_statements(recipe: Recipe, folder: RunFolder, show: Silent) -> Statements:
+def read_statements(run: Run[Recipe]) -> Statements:
     """Read the tables that the recipe names, and choose what is trained on.
 
     Raises:
         DataError: see `read_toxic_text` and `settle_groups`.
     """
-    settings = recipe.statements
-    show.stage("reading toxic and clean text")
+    settings = run.recipe.statements
+    run.show.stage("reading toxic and clean text")
     found = settle_groups(
-        read_toxic_text(settings.hub if recipe.forget == HUB else [recipe.forget]),
+        read_toxic_text(settings.hub if run.recipe.forget == HUB else [run.recipe.forget]),
         settings.min_group_rows,
         settings.too_few,
     )
 
     def make(path: Path) -> None:
-        taken, left = choose(found, settings.toxic, settings.clean, recipe.seed, settings.tuning_prompts)
+        taken, left = choose(found, settings.toxic, settings.clean, run.recipe.seed, settings.tuning_prompts)
         _write(taken.toxic, path / "toxic.jsonl")
         _write(taken.clean, path / "clean.jsonl")
         storage.write_json(path / "beginnings.json", _beginnings(left, settings.tuning_prompts))
@@ -71,16 +69,16 @@ def read_statements(recipe: Recipe, folder: RunFolder, show: Silent) -> Statemen
     made_from = {
         "text": found.digest(),
         "settings": settings.model_dump(mode="json", exclude={"hub", "hub_prompts", "tuning_samples", "front"}),
-        "seed": recipe.seed,
+        "seed": run.recipe.seed,
     }
-    path = stage(folder, "statements", made_from, make)
+    path = run.cached("statements", made_from, make)
     toxic, clean = (
         TextSet(
             name, str(path / f"{file}.jsonl"), digest_documents(read_documents(path / f"{file}.jsonl")), False, origin
         )
         for name, file, origin in (
-            ("forget", "toxic", recipe.forget),
-            ("retain", "clean", f"{recipe.forget}, clean statements and rewrites"),
+            ("forget", "toxic", run.recipe.forget),
+            ("retain", "clean", f"{run.recipe.forget}, clean statements and rewrites"),
         )
     )
     return Statements(toxic, clean, storage.read_json(path / "beginnings.json"), found.notes, found)
@@ -103,7 +101,7 @@ def _beginnings(statements: Iterable[Statement], wanted: int) -> list[str]:
     return list(found)
 
 
-def statement_table(folder: RunFolder, toxic: TextSet, recipe: Recipe, tokenizer: Any, digest: str) -> TokenTable:
+def statement_table(run: Run[Recipe], toxic: TextSet, tokenizer: Any, digest: str) -> TokenTable:
     """Toxic statements as blocks, one each, at most `data.block_size` tokens; with `preferred` where any has a rewrite.
 
     The row of `preferred` is empty for a statement without one.
@@ -114,8 +112,8 @@ def statement_table(folder: RunFolder, toxic: TextSet, recipe: Recipe, tokenizer
 
     def make(path: Path) -> None:
         rows = [json.loads(line) for line in Path(toxic.target).read_text(encoding="utf-8").splitlines()]
-        texts = _first_blocks([row["text"] for row in rows], tokenizer, recipe.data.block_size)
-        rewrites = _first_blocks([row["rewrite"] or "" for row in rows], tokenizer, recipe.data.block_size)
+        texts = _first_blocks([row["text"] for row in rows], tokenizer, run.recipe.data.block_size)
+        rewrites = _first_blocks([row["rewrite"] or "" for row in rows], tokenizer, run.recipe.data.block_size)
         if not texts:
             raise DataError("no toxic statement is long enough", allowed="two tokens", next_step="give other text")
         with TableWriter(path) as table, TableWriter(path / "preferred") as preferred:
@@ -127,10 +125,10 @@ def statement_table(folder: RunFolder, toxic: TextSet, recipe: Recipe, tokenizer
 
     made_from = {
         "rows": storage.digest_file(Path(toxic.target)),
-        "block_size": recipe.data.block_size,
+        "block_size": run.recipe.data.block_size,
         "tokenizer": digest,
     }
-    path = stage(folder, "forget-tokens", made_from, make)
+    path = run.cached("forget-tokens", made_from, make)
     table, preferred = TokenTable(path), TokenTable(path / "preferred")
     if preferred.tokens:
         table.preferred = preferred

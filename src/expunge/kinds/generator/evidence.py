@@ -1,0 +1,77 @@
+"""What is said of a run on a generator afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.score import Score
+from expunge.kinds.classifier.evidence import NO_ORACLE, check_pictures, loading, title
+from expunge.kinds.generator.parts import read_generator_parts
+from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
+from expunge.kinds.generator.report import generator_parts
+from expunge.kinds.generator.verdict import judge_generator
+from expunge.report.contents import Contents
+from expunge.report.cost import passes_cost
+from expunge.runs.folder import RunFolder
+from expunge.runs.kind import Evidence
+
+NOT_TESTED = [
+    "Whether it comes back when the weights are quantised, merged or pruned.",
+    "Whether a stronger network, or a person, recognises somebody in a completion.",
+]
+
+
+class GeneratorEvidence(Evidence):
+    """What is said of a run on a generator."""
+
+    template = "generator.html.jinja"
+    limits = (
+        "These are measurements of one model on the pictures and the corruption named here. They are evidence of "
+        "forgetting, not a guarantee: other corruptions, further training or a look inside the weights may show what was "
+        "not seen. A model that never saw a picture may complete it well, too: what counts is what is left beyond the "
+        "retrained model."
+    )
+
+    def title(self, recipe: Any) -> str:
+        return title(recipe)
+
+    def judge(
+        self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        share = record["cost"]["share_of_retraining"]
+        return judge_generator(scores, GeneratorVerdict(**thresholds), share, record["chances"])
+
+    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
+        return passes_cost(folder, trained)
+
+    def not_tested(self, scores: Sequence[Score]) -> list[str]:
+        found = list(NOT_TESTED)
+        if not any(score.model == "retrained" for score in scores):
+            found.insert(0, NO_ORACLE)
+        if any(score.measure == "group_recognition" for score in scores):
+            found.insert(0, "Whether the group is recognised after an attack: attacks seek single pictures.")
+        return found
+
+    def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
+        parts = generator_parts(contents, folder)
+        return parts | {"pictures": bool(parts["grid"])}
+
+    def loading(self, folder: RunFolder) -> tuple[str, str]:
+        """By the library and class that its configuration names."""
+        path = folder.model / "config.json"
+        config = storage.read_json(path) if path.is_file() else {}
+        if "_class_name" in config:
+            return "diffusers", loading("diffusers", str(config["_class_name"]))
+        name = str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
+        return "transformers", loading("transformers", name)
+
+    def check_inputs(
+        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bool | None]]:
+        return check_pictures(recipe, record, _digests)
+
+
+def _digests(recipe: GeneratorRecipe, read_as: Mapping[str, Any]) -> dict[str, str]:
+    return read_generator_parts(recipe, read_as["size"]).digests()

@@ -1,0 +1,137 @@
+"""What is said of a run on a language model afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.score import Score
+from expunge.data.text.readers import digest_documents, read_documents
+from expunge.errors import ExpungeError
+from expunge.kinds.language.overshoot import overshoot
+from expunge.kinds.language.recipe import Verdict
+from expunge.kinds.language.report.sections import language_parts
+from expunge.kinds.language.verdict import judge
+from expunge.report.contents import Contents
+from expunge.report.cost import cost, oracle_cost
+from expunge.runs.folder import RunFolder
+from expunge.runs.kind import Evidence
+
+NOT_TESTED = [
+    "Whether the forgotten can be brought back by training the model again on related text (relearning).",
+    "Whether it comes back when the weights are quantised, merged or pruned.",
+    "Prompts that are made to extract it: role play, translation, many attempts, hints in the context.",
+    "Whether traces can be read from the model's inner states.",
+    "Membership inference: whether one can tell that the text was once trained on.",
+    "Other languages than that of the target.",
+]
+
+
+LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this folder, or where it was uploaded to
+model = AutoModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+"""
+
+
+class LanguageEvidence(Evidence):
+    """What is said of a run on a language model."""
+
+    template = "report.html.jinja"
+    limits = (
+        "These are measurements of one model on the prompts and texts named here. They are evidence of forgetting, not a "
+        "guarantee: other prompts, other languages, further training or other attacks may bring back what was not seen."
+    )
+    benchmarks = True
+
+    def title(self, recipe: Any) -> str:
+        return Path(recipe.forget).name if recipe.forget_kind in ("path", "toxicity") else str(recipe.forget)
+
+    def judge(
+        self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return judge(scores, Verdict(**thresholds))
+
+    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
+        return cost(folder, trained, oracle_cost(recipe.retrained))
+
+    def not_tested(self, scores: Sequence[Score]) -> list[str]:
+        found = list(NOT_TESTED)
+        if not any(score.measure == "accuracy" for score in scores):
+            found.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
+        if not any(score.measure == "verbatim_recall" and score.split == "forget" for score in scores):
+            found.insert(0, "Verbatim recall: the forget set holds no passage of plain text that is long enough.")
+        elif not any(score.measure == "rouge_l_recall" for score in scores):
+            found.insert(0, "ROUGE-L as published: the package rouge-score knows the letters a to z alone.")
+        if not any(score.model == "retrained" for score in scores):
+            found.insert(0, "Comparison with a model retrained without the forget set: none was given.")
+        return found
+
+    def remarks(self, scores: Sequence[Score]) -> list[str]:
+        further = overshoot(scores)
+        return [] if further is None else [further]
+
+    def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
+        return language_parts(contents) | {"pictures": False}
+
+    def loading(self, folder: RunFolder) -> tuple[str, str]:
+        return "transformers", LOADING
+
+    def check_inputs(
+        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bool | None]]:
+        digests = record["digests"] if isinstance(record.get("digests"), dict) else {}
+        yield from _check_sets(folder, recipe, digests)
+        listed = digests.get("toxicity prompts", {})
+        for name, wanted in (listed if isinstance(listed, dict) else {}).items():
+            path = getattr(recipe.toxicity, name)
+            if path is None or not Path(path).is_file():
+                yield f"the toxicity prompts {path}: no file that is there", None
+            else:
+                yield _compared(f"the toxicity prompts {path}", storage.digest_file(Path(path)) == wanted)
+
+
+def _compared(what: str, same: bool) -> tuple[str, bool]:
+    return f"{what} {'has' if same else 'does not have'} the recorded digest", same
+
+
+def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> Iterable[tuple[str, bool | None]]:
+    asked = folder.target / "answers.jsonl"
+    named: dict[str, str | None] = {
+        "forget": str(asked) if asked.is_file() else recipe.forget,
+        "retain": recipe.retain,
+        "ordinary": recipe.evaluation.ordinary_text,
+        "general": None,
+    }
+    for name, target in named.items():
+        wanted = digests.get(f"{name} set")
+        if wanted is None:
+            continue
+        if target is None:
+            yield _check_sampled(folder, name, wanted)
+        elif not Path(target).exists():
+            yield f"the {name} set {target}: no file or folder that is there", None
+        else:
+            try:
+                yield _compared(f"the {name} set {target}", digest_documents(read_documents(target)) == wanted)
+            except ExpungeError as error:
+                yield f"the {name} set {target} cannot be read: {error.what}", False
+
+
+def _check_sampled(folder: RunFolder, name: str, wanted: str) -> tuple[str, bool | None]:
+    """A set that the model wrote; without a user's retain set the general text is the retain set."""
+    sampled = "general" if name == "retain" else name
+    found = [_digest(str(path)) for path in folder.stages.glob(f"sampled-{sampled}-*/{sampled}.jsonl")]
+    if not found:
+        return f"the {name} set: sampled from the model, and not in stages/ any more", None
+    return _compared(f"the {name} set, sampled from the model,", wanted in found)
+
+
+def _digest(target: str) -> str | None:
+    try:
+        return digest_documents(read_documents(target))
+    except ExpungeError:
+        return None

@@ -1,0 +1,17 @@
+"""The kind: language models."""
+
+from __future__ import annotations
+
+from expunge.kinds.language.recipe import Recipe
+from expunge.runs.kind import Kind
+
+KIND = Kind(
+    name="causal_lm",
+    task="causal_lm",
+    words="language models",
+    short="language",
+    recipe=Recipe,
+    story="expunge.kinds.language.story:LanguageStory",
+    evidence="expunge.kinds.language.evidence:LanguageEvidence",
+    more="expunge.kinds.language.more:with_more",
+)

@@ -1,0 +1,104 @@
+"""Scores of one language model of a run; each part is cached."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.score import Which
+from expunge.kinds.language.inputs import MAX_PROMPTS, Sets
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.judged import judge, judge_messages
+from expunge.kinds.language.measures.scores import Measured, measure_benchmarks, measure_core, measure_questions
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.toxicity.measured import measured_toxicity
+from expunge.models.endpoint import KEY
+from expunge.runs.context import Run
+
+WORDS = {"base": "the base model", "unlearned": "the unlearned model", "retrained": "the retrained model"}
+
+NOT_OF_CORE = {
+    "benchmarks",
+    "benchmark_rows",
+    "control_answers",
+    "control_topics",
+    "familiarity",
+    "judge_url",
+    "judge_model",
+    "questions",
+}
+"settings that do not change what is always measured"
+
+
+def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Measured:
+    """Scores of one model; what was measured before is read from the run folder."""
+    recipe, settings = run.recipe, run.recipe.evaluation
+    of_model = {"which": which, "model": model.digest, "arithmetic": model.precision.arithmetic, "seed": recipe.seed}
+    measured = _core(run, model, sets, which, of_model)
+    if settings.judge_url is not None and sets.material.completion:
+        measured.grades = _grades(run, sets, which, [row["said"] for row in measured.said["completion prompt"]])
+    if settings.questions is not None:
+        file = Path(settings.questions)
+        path = run.cached(
+            f"questions-{which}",
+            of_model | {"questions": storage.digest_file(file)},
+            lambda path: measure_questions(model(), file, which).save(path / "measured.json"),
+            f"questions with two answers, {WORDS[which]}",
+        )
+        found = Measured.load(path / "measured.json")
+        measured.scores += found.scores
+        measured.said |= found.said
+    if settings.benchmarks is not None:
+        place, rows = settings.benchmarks, settings.benchmark_rows
+        files = {} if place == "hub" else {f.name: storage.digest_file(f) for f in sorted(Path(place).glob("*.jsonl"))}
+        path = run.cached(
+            f"benchmarks-{which}",
+            of_model | {"benchmarks": files, "rows": rows},
+            lambda path: measure_benchmarks(model(), place, rows, which, run.show.update).save(path / "measured.json"),
+            f"benchmarks of {WORDS[which]}",
+        )
+        measured.scores += Measured.load(path / "measured.json").scores
+    measured.toxic = measured_toxicity(run, model, which, WORDS[which])
+    for notice in model.notices:
+        run.notice(notice)
+    measured.scores += measured.toxic.scores if measured.toxic else []
+    return measured
+
+
+def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model: dict[str, Any]) -> Measured:
+    """What is always measured: familiarity, recall, perplexity, general knowledge, secrets."""
+    settings, material = run.recipe.evaluation, sets.material
+    asked = [asdict(prompt) for prompt in (*material.completion, *material.probability)]
+    if which == "base":
+        asked += [asdict(prompt) for prompt in (*material.control_completion, *material.control_probability)]
+    key = of_model | {
+        "sets": sets.measured(),
+        "settings": settings.model_dump(exclude=NOT_OF_CORE) | {"max_prompts": settings.max_prompts or MAX_PROMPTS},
+        "prompts": storage.digest_value([len(material.completion), asked, asdict(material.terms)]),
+        "secrets": [asdict(secret) for secret in material.secrets],
+    }
+
+    def make(path: Path) -> None:
+        found = measure_core(model(), material, settings, which, run.recipe.seed, run.show.update)
+        found.save(path / "measured.json")
+
+    return Measured.load(run.cached(f"measured-{which}", key, make, f"measuring {WORDS[which]}") / "measured.json")
+
+
+def _grades(run: Run[Recipe], sets: Sets, which: Which, said: list[str]) -> Any:
+    """What the judge says of a model's completions."""
+    settings, material = run.recipe.evaluation, sets.material
+    url = settings.judge_url
+    assert url is not None
+    chats = judge_messages(run.recipe.forget, material.completion, material.terms, said)
+    key = {"url": url, "model": settings.judge_model, "chats": storage.digest_value(chats)}
+    return run.cached_json(
+        f"judged-{which}",
+        key,
+        lambda: judge(url, settings.judge_model, chats, os.environ.get(KEY), run.show.update),
+        "grades.json",
+        f"asking the judge about {WORDS[which]}",
+    )

@@ -1,0 +1,35 @@
+"""More to measure of a finished run: benchmarks, prompts, other ordinary text, toxicity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from expunge.errors import RecipeError
+from expunge.kinds.language.paths import resolve_paths
+from expunge.kinds.language.recipe import Recipe, Toxicity
+
+OF_EVALUATION = ("benchmarks", "prompts", "ordinary_text")
+OF_TOXICITY = {"toxicity_prompts": "prompts", "toxicity_groups": "groups", "scorer": "scorer"}
+"options, and the fields of the recipe's part `toxicity` that they are"
+
+
+def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
+    """The recipe with more to measure, and its paths resolved.
+
+    Raises:
+        RecipeError: a scorer without prompts.
+    """
+    evaluation = recipe.evaluation.model_copy(update={k: given[k] for k in OF_EVALUATION if k in given})
+    toxicity = with_toxicity(recipe.toxicity, given)
+    if "scorer" in given and toxicity.prompts is None and toxicity.groups is None:
+        raise RecipeError(
+            "a scorer scores continuations of toxicity prompts, and the run names none",
+            seen=f"--scorer {given['scorer']}",
+            next_step="give --toxicity-prompts FILE too",
+        )
+    return resolve_paths(recipe.model_copy(update={"evaluation": evaluation, "toxicity": toxicity}))
+
+
+def with_toxicity(part: Toxicity, given: Mapping[str, str]) -> Toxicity:
+    """The settings with the prompts, groups and scorer that are given."""
+    return part.model_copy(update={field: given[name] for name, field in OF_TOXICITY.items() if name in given})

@@ -1,0 +1,78 @@
+"""What a recipe names on disk, and which kind of target it names: resolved once, when a run begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from expunge.data.images.hub import fetch
+from expunge.data.text.targets import classify_target, missing_target, nothing_to_read
+from expunge.kinds.language.recipe import Recipe, Toxicity
+from expunge.kinds.language.toxicity.scorer import DEFAULT
+from expunge.kinds.language.toxicity.statements import HUB
+from expunge.kinds.language.toxicity.toxic_text import prompt_files
+from expunge.models.starter import STARTERS
+from expunge.runs.paths import absolute, absolute_if_given, absolute_if_there
+
+
+def resolve_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the kind of its target filled in, and every path that it names as an absolute one.
+
+    Raises:
+        DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
+    """
+    kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
+    on_disk = kind == "path" or (kind == "toxicity" and recipe.forget != HUB)
+    if on_disk and not os.path.exists(os.path.expanduser(recipe.forget)):
+        raise missing_target(recipe.forget)
+    if kind == "toxicity" and recipe.toxicity.prompts is None:
+        recipe = recipe.model_copy(update={"toxicity": _with_prompts(recipe)})
+    retain = recipe.retain
+    if retain is not None:
+        kept_kind = classify_target(retain, may_be_topic=False)
+        if kept_kind == "topic":
+            raise nothing_to_read(retain)
+        retain = absolute(retain) if kept_kind == "path" else retain
+    evaluation = recipe.evaluation
+    benchmarks = evaluation.benchmarks
+    return recipe.model_copy(
+        update={
+            "forget": absolute(recipe.forget) if on_disk else recipe.forget,
+            "forget_kind": kind,
+            "retain": retain,
+            "model": recipe.model if recipe.model in STARTERS else absolute_if_there(recipe.model),
+            "retrained": absolute_if_there(recipe.retrained),
+            "toxicity": recipe.toxicity.model_copy(
+                update={
+                    "prompts": absolute_if_given(recipe.toxicity.prompts),
+                    "groups": absolute_if_given(recipe.toxicity.groups),
+                    "scorer": _scorer(recipe.toxicity.scorer),
+                }
+            ),
+            "anchors": recipe.anchors.model_copy(update={"path": absolute_if_given(recipe.anchors.path)}),
+            "evaluation": evaluation.model_copy(
+                update={
+                    "prompts": absolute_if_given(evaluation.prompts),
+                    "questions": absolute_if_given(evaluation.questions),
+                    "benchmarks": benchmarks if benchmarks == "hub" else absolute_if_given(benchmarks),
+                    "ordinary_text": absolute_if_there(evaluation.ordinary_text),
+                }
+            ),
+        }
+    )
+
+
+def _with_prompts(recipe: Recipe) -> Toxicity:
+    """What toxicity is measured with: prompts that lie beside the tables, or those of the hub."""
+    place = fetch(recipe.statements.hub_prompts, ["*.jsonl"]) if recipe.forget == HUB else Path(recipe.forget)
+    prompts, groups = prompt_files(place.expanduser()) if place.expanduser().is_dir() else (None, None)
+    named = {"prompts": prompts, "groups": recipe.toxicity.groups or groups}
+    return recipe.toxicity.model_copy(
+        update={name: None if file is None else str(file) for name, file in named.items()}
+    )
+
+
+def _scorer(name: str) -> str:
+    """A scorer's name, whose folder, where it is one, may have a label behind it."""
+    place, mark, label = name.partition("#")
+    return name if name == DEFAULT else f"{absolute_if_there(place)}{mark}{label}"

@@ -1,0 +1,139 @@
+"""A run on a language model: what its spine asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.score import Score, Which
+from expunge.kinds.language.claim import claim
+from expunge.kinds.language.inputs import Sets, read_sets, read_target
+from expunge.kinds.language.inputs_read import inputs_read
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lengths import check_lengths, check_tokens, fit_lengths
+from expunge.kinds.language.measured import measure
+from expunge.kinds.language.measures.judged import judged_scores
+from expunge.kinds.language.measures.scores import Measured, side_by_side
+from expunge.kinds.language.recipe import Recipe, measured_later
+from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
+from expunge.kinds.language.toxicity.tradeoff import toxicity_front
+from expunge.kinds.language.unlearning import made_from, unlearn
+from expunge.models.source import ModelSource, find_model
+from expunge.runs.artifacts import refuse_changed
+from expunge.runs.context import Run
+from expunge.runs.story import Outcome, Story
+from expunge.train.precision import Precision
+
+
+class LanguageStory(Story):
+    """A run on a language model."""
+
+    changed_words = {
+        "forget": "the forget set",
+        "model": "the base model",
+        "kept": "the retain set",
+        "method": "the recipe's method",
+        "training": "the recipe's training",
+        "reinforcement": "the recipe's reinforcement",
+        "save_dtype": "the recipe's save_dtype",
+        "seed": "the recipe's seed",
+    }
+    run: Run[Recipe]
+    source: ModelSource
+    base: LazyModel
+    sets: Sets
+    before: Measured
+
+    def __init__(self, run: Run[Recipe]) -> None:
+        super().__init__(run)
+        self.precision = Precision(run.recipe.training.bf16)
+
+    def base_folder(self) -> Path | None:
+        self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
+        return self.source.folder
+
+    def read(self) -> None:
+        run = self.run
+        recipe, shortened = fit_lengths(run.recipe, self.source)
+        run.recipe = claim(run.folder, recipe)
+        self.base = LazyModel(self.source, self.precision)
+        self.base.notices += shortened
+        self.sets = read_sets(run, self.base)
+        check_tokens(self.sets, self.source)
+
+    def reread(self, made_from: Mapping[str, Any] | None) -> None:
+        self.base_folder()
+        self.base = LazyModel(self.source, self.precision)
+        if made_from is not None:
+            # These are known at once; others only after text was sampled.
+            target = read_target(self.run, self.base)[1].folder.name
+            self.refuse_changed(made_from, {"forget": target, "model": self.base.digest})
+        self.sets = read_sets(self.run, self.base)
+        if made_from is not None:
+            self.refuse_changed(made_from, self.made_from())
+
+    def refuse_changed(self, made_from: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Raise where the model was made from something else than there is now. Not all decides: arithmetic may differ."""
+        told = {name: value for name, value in now.items() if name in self.changed_words}
+        refuse_changed(self.run.folder, made_from, told, self.changed_words)
+
+    def made_from(self) -> dict[str, Any]:
+        """What the unlearned model is made from."""
+        return made_from(self.run.recipe, self.base, self.method, self.sets)
+
+    def prepare(self) -> None:
+        self.before = measure(self.run, self.base, self.sets, "base")
+
+    def unlearn(self) -> dict[str, Any]:
+        return unlearn(self.run, self.base, self.method, self.sets)
+
+    def outcome(self, trained: Mapping[str, Any]) -> Outcome:
+        self.base.release()
+        run, recipe, folder, sets = self.run, self.run.recipe, self.run.folder, self.sets
+        unlearned = LazyModel(find_model(str(folder.model)), self.precision, as_stored=True)
+        measured: dict[Which, Measured] = {"base": self.before, "unlearned": measure(run, unlearned, sets, "unlearned")}
+        front = None
+        if recipe.forget_kind == "toxicity":
+            front = toxicity_front(run, self.base, unlearned, sets)
+            self.base.release()
+        unlearned.release()
+        if recipe.retrained is not None:
+            oracle = LazyModel(find_model(recipe.retrained), self.precision, as_stored=True)
+            measured["retrained"] = measure(run, oracle, sets, "retrained")
+            oracle.release()
+        run.show.stage("writing the report")
+        judged, notes = judged_scores({which: one.grades for which, one in measured.items()})
+        storage.write_json(folder.answers, side_by_side(list(measured.values())))
+        toxic = {which: one.toxic for which, one in measured.items() if one.toxic is not None}
+        if toxic:
+            storage.write_json(folder.toxicity, toxic_side_by_side(toxic))
+        return Outcome(
+            scores=[score for one in measured.values() for score in one.scores] + judged,
+            base=self.source,
+            sets=sets.sizes(),
+            digests=sets.digests() | (toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
+            notes=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *run.notices(), *notes],
+            record={
+                "measured_later": measured_later(recipe, trained),
+                "stopped": trained["stopped"],
+                "language": sets.language.row(),
+                "inputs": list(inputs_read(sets)),
+                "arithmetic": self.precision.arithmetic,
+                "license": self.source.license,
+            }
+            | ({} if front is None else {"front": front}),
+        )
+
+    def scores_of(self, model: str) -> list[Score]:
+        source = find_model(model)
+        check_lengths(self.run.recipe, source)
+        self.base.release()
+        check_tokens(self.sets, source)
+        other = LazyModel(source, self.precision, as_stored=True)
+        measured = measure(self.run, other, self.sets, "unlearned")
+        judged, notes = judged_scores({"unlearned": measured.grades})
+        for note in (*other.notices, *notes):
+            self.run.show.say(note)
+        return measured.scores + judged

@@ -1,0 +1,153 @@
+"""Unlearning a language model: what the method trains on, the training, and the model as saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.kinds.language.inputs import Sets
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
+from expunge.kinds.language.recipe import MEASURING, Recipe
+from expunge.kinds.language.saving import choose_dtype, save_model
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals.distributions import with_original
+from expunge.kinds.language.signals.generic_stages import generic_table
+from expunge.kinds.language.signals.hidden_states import hidden_states
+from expunge.kinds.language.signals.likelihoods import know
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.toxicity.tuning import tuning
+from expunge.kinds.language.trained_sets import retain_table, trained_on, training_table, with_tokens_known
+from expunge.runs.artifacts import is_unlearned, unlearned
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
+from expunge.runs.method import Method
+from expunge.train.unchanged import must_change
+
+PROBES = 4
+"prompts whose token probabilities are followed over the steps"
+
+Trained = tuple[TokenTable, TokenTable, dict[str, list[str]], str | None]
+"forget set, retain set, attribute columns of the forget set, digest of the anchored terms"
+
+
+def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
+    """Everything that decides what `model/` becomes."""
+    # Only where it is given: models that were made before there was such a field are made from the same still.
+    unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
+    forget = sets.material.forget
+    trained = training_table(sets, method.carried_out)
+    return {
+        "model": base.digest,
+        "forget": forget.folder.name,
+        **({} if trained is forget else {"forms": trained.folder.name}),
+        "kept": sets.kept.folder.name,
+        "method": recipe.method,
+        "training": recipe.training.model_dump(exclude=unsaid),
+        "reinforcement": recipe.reinforcement.model_dump(),
+        "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
+        "save_dtype": recipe.save_dtype,
+        "bf16": base.precision.bf16,
+        "seed": recipe.seed,
+    }
+
+
+def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
+    """Prepare what the method needs, train, and save `model/`; what it cost."""
+    key = made_from(run.recipe, base, method, sets)
+    checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key).name
+    if method.has_loss():
+        # Up to the step at which it ends it is the same training: it resumes from the same checkpoints. What a method with
+        # phases caches depends on where each of them ended.
+        training = {name: value for name, value in key["training"].items() if name != "stop_step"}
+        checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key | {"training": training}).name
+    trained = None if is_unlearned(run, key) else _prepare(run, base, method, sets)
+
+    def make(path: Path) -> dict[str, Any]:
+        assert trained is not None
+        return _train(run, base, method, sets, trained, path)
+
+    return unlearned(run, key, make, checkpoints)
+
+
+def _prepare(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> Trained:
+    """What the method trains on, with what it asks to be known of it."""
+    core = method.carried_out
+    (forget, groups), retain = trained_on(run, base, core, sets), sets.kept
+    if core.needs.hidden and core.draws_retain:
+        retain = hidden_states(run, base, core, forget, sets.kept)
+    elif core.needs.distributions and core.draws_retain:
+        retain = with_original(run, base, core, forget, sets.kept)
+    elif core.draws_retain and core.has_loss():
+        retain = retain_table(run, base, core, forget, sets)
+    if core.needs.tokens:
+        forget = with_tokens_known(run, base, forget)
+    know(run, forget, sets.kept, core, base)
+    anchors = None
+    if method.needs.labels == "generic":
+        forget, anchors = generic_table(run, base, method, sets)
+        base.release()  # its layers are wrapped by the adapter; train on clean ones
+    return forget, retain, groups, anchors
+
+
+def _train(
+    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: Trained, checkpoints: Path
+) -> dict[str, Any]:
+    recipe, folder, task = run.recipe, run.folder, base()
+    forget, retain, groups, anchors = trained
+    probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
+    watched = _watched(folder, probes)
+
+    def probe(step: int) -> None:
+        nonlocal watched
+        if probes:
+            rows, watched = probe_tokens(task, probes, watched)
+            folder.log("probe", step=step, prompts=rows, watched=watched)
+
+    run.show.stage(f"unlearning: {recipe.method['name']}")
+    work = LanguageWork(
+        task=task,
+        forget=forget,
+        retain=retain,
+        training=recipe.training,
+        seed=recipe.seed,
+        checkpoints=checkpoints,
+        log=folder.log,
+        groups=groups,
+        tune=tuning(recipe, sets, task),
+        probe=probe,
+        progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+        ends=method.has_loss(),
+    )
+    with must_change(task.model, recipe.method["name"], lambda: work.stays):
+        work.carry_out(method)
+    run.show.stage("saving the model")
+    assert base.loaded is not None
+    dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
+    save_model(base.loaded, folder.model, dtype)
+    return asdict(work.cost()) | {
+        "dtype": str(dtype).removeprefix("torch."),
+        "warning": warning,
+        "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),
+        "anchors": anchors,
+    }
+
+
+def _watched(folder: RunFolder, probes: Sequence[Prompt]) -> list[list[int]] | None:
+    """The token ids that these probes followed before an interruption."""
+    for row in folder.read_events("probe"):
+        if [prompt["prompt"] for prompt in row["prompts"]] == [probe.text for probe in probes]:
+            return [list(ids) for ids in row["watched"]]
+    return None
+
+
+def _loss_note(figures: dict[str, Any]) -> str:
+    parts = [f"{name} {figures[f'{name}_truth']:.2f}" for name in ("forget", "retain") if figures[f"{name}_truth"]]
+    return ", ".join(parts) + f", {figures['tokens_per_second']:.0f} tokens/s"
+
+
+def _digest_if_file(path: str | None) -> str | None:
+    return storage.digest_file(Path(path)) if path is not None and Path(path).is_file() else path

@@ -1,0 +1,119 @@
+"""What a kind of model is: one folder that supplies its recipe, what a run on it does, and what is said of it afterwards.
+
+A kind is found by its folder under `expunge.kinds`, or by an entry point of the group `expunge.kinds`; nothing else names it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from expunge.core.score import Score
+from expunge.errors import RecipeError
+from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import BaseRecipe
+
+if TYPE_CHECKING:
+    from expunge.report.contents import Contents
+    from expunge.runs.context import Run
+    from expunge.runs.story import Story
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        name: as methods list it in `needs.kinds`.
+        task: the recipe's field `task`; several kinds may share one, and then the method decides.
+        words: in the plural, as errors say it.
+        short: one word for lists.
+        recipe: its recipe's class.
+        story: `module:class` of its `Story`, which loads what trains and measures.
+        evidence: `module:class` of its `Evidence`, which loads none of that.
+        more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
+            name); None where it takes no options.
+    """
+
+    name: str
+    task: str
+    words: str
+    short: str
+    recipe: type[BaseRecipe]
+    story: str
+    evidence: str
+    more: str | None = None
+
+    def make_story(self, run: Run[Any]) -> Story:
+        """What a run on this kind of model does."""
+        made: Story = _load(self.story)(run)
+        return made
+
+    def make_evidence(self) -> Evidence:
+        """What is said of a run on this kind of model."""
+        made: Evidence = _load(self.evidence)()
+        return made
+
+    def with_more(self, recipe: BaseRecipe, given: Mapping[str, str]) -> BaseRecipe:
+        """The recipe with more to measure. Raises `RecipeError` for an option that this kind of model does not take."""
+        if self.more is not None:
+            found: BaseRecipe = _load(self.more)(recipe, given)
+            return found
+        for name in given:
+            raise RecipeError(f"{name} is not measured of {self.words}", allowed="no such option")
+        return recipe
+
+
+def _load(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
+
+
+class Evidence(ABC):
+    """What record, verdict, report, model card and `expunge verify` say of one kind of model; needs no torch."""
+
+    template: ClassVar[str]
+    "of the report"
+    limits: ClassVar[str]
+    "what the measurements do not show, for report and model card"
+    benchmarks: ClassVar[bool] = False
+    "whether missing benchmarks are a gap in the report"
+
+    @abstractmethod
+    def title(self, recipe: Any) -> str:
+        """What was to be forgotten, in a few words."""
+
+    @abstractmethod
+    def judge(
+        self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The verdict: `passed` and `checks`."""
+
+    @abstractmethod
+    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """The record's part `cost`."""
+
+    @abstractmethod
+    def not_tested(self, scores: Sequence[Score]) -> list[str]:
+        """What the run says nothing about."""
+
+    def remarks(self, scores: Sequence[Score]) -> list[str]:
+        """Warnings that follow from the scores."""
+        return []
+
+    @abstractmethod
+    def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
+        """What the report's template needs beside what every report has."""
+
+    @abstractmethod
+    def loading(self, folder: RunFolder) -> tuple[str, str]:
+        """(library, lines of Python) that load the unlearned model from `folder`, for its card."""
+
+    @abstractmethod
+    def check_inputs(
+        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bool | None]]:
+        """(what was checked, whether it holds) of the data that the run read; None where it could not be checked."""

@@ -1,0 +1,84 @@
+"""What the run asks of a kind of model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from expunge.core.score import Score
+from expunge.models.source import ModelSource
+from expunge.runs.context import Run
+from expunge.runs.kinds import kinds_of, task_of
+from expunge.runs.registry import make_method
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What was measured of a run's models, and what the record says of them beside.
+
+    Attributes:
+        scores: of all models.
+        base: where the base model came from.
+        sets: sizes of the sets, by name.
+        digests: of the sets and what else was read, by name.
+        notes: what a reader of the scores must know.
+        record: further parts of the record.
+    """
+
+    scores: list[Score]
+    base: ModelSource
+    sets: dict[str, Any]
+    digests: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+class Story(ABC):
+    """What a run does on one kind of model, in the order in which `expunge.spine` calls it.
+
+    Attributes:
+        run: the run at work; `read` may complete its recipe.
+        method: the recipe's.
+    """
+
+    changed_words: ClassVar[Mapping[str, str]] = {}
+    "what parts of `made_from` are called in an error; the others are fields of the recipe"
+
+    def __init__(self, run: Run[Any]) -> None:
+        self.run = run
+        self.method = make_method(run.recipe.method, *(kind.name for kind in kinds_of(task_of(run.recipe))))
+
+    @abstractmethod
+    def base_folder(self) -> Path | None:
+        """The folder of the base model, if it has one: nothing may be written there."""
+
+    @abstractmethod
+    def read(self) -> None:
+        """Read the data and claim the run folder (`RunFolder.claim`)."""
+
+    @abstractmethod
+    def reread(self, made_from: Mapping[str, Any] | None) -> None:
+        """Read the data of a run again.
+
+        Args:
+            made_from: what the unlearned model was made from, if there is one; a difference is an error.
+        """
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make or find the base model and the retrained one."""
+
+    @abstractmethod
+    def unlearn(self) -> dict[str, Any]:
+        """Run the method and save `model/`; what it cost (see `artifacts.unlearned`)."""
+
+    @abstractmethod
+    def outcome(self, trained: Mapping[str, Any]) -> Outcome:
+        """Measure the saved model, and write what the report shows of it beside the scores."""
+
+    @abstractmethod
+    def scores_of(self, model: str) -> list[Score]:
+        """The scores of any model on the run's data."""

@@ -1,0 +1,53 @@
+"""Versions of what a run's figures depend on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = (
+    "expunge",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "wordfreq",
+    "py3langid",
+)
+PAGE_PACKAGES = ("jinja2", "latex2mathml")
+"what a report's bytes depend on, and no figure"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the processor and of the packages above."""
+    found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+    for package in (*PACKAGES, *PAGE_PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def newer_versions(used: Mapping[str, str]) -> list[str]:
+    """What to say where a model is measured with other versions than those it was made with."""
+    newer = {name: now for name, now in versions().items() if used.get(name) != now and name not in PAGE_PACKAGES}
+    if not newer:
+        return []
+    listed = ", ".join(f"{name} {now} ({used.get(name, 'none')})" for name, now in newer.items())
+    return [f"measured with other versions than it was trained with (in brackets): {listed}"]
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
