@@ -30,7 +30,6 @@ from expunge.tasks.corruption import GREY, Corruption, pixels_of
 from expunge.tasks.image_classifier import Pictures
 from expunge.tasks.phase import Phase
 
-TRAINED_HERE = "resnet18-small"
 COMPARED = 32
 "pictures compared at once, of which every layer is kept meanwhile"
 
