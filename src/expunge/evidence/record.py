@@ -27,6 +27,8 @@ PACKAGES = (
     "safetensors",
     "tokenizers",
     "numpy",
+    "scipy",
+    "scikit-learn",
     "wordfreq",
     "py3langid",
 )
