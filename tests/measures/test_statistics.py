@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -27,10 +29,12 @@ def test_wilson_is_that_of_scipy(successes: int, n: int) -> None:
     assert low < high
 
 
-@pytest.mark.parametrize(("successes", "n"), [(0, 5), (1, 5), (5, 5), (2, 15), (39, 400), (900, 4000)])
-def test_the_exact_lower_limit_is_that_of_scipy(successes: int, n: int) -> None:
-    expected = binomtest(successes, n).proportion_ci(0.95, "exact").low
-    assert exact_lower_limit(successes, n) == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize(("successes", "n"), [(0, 5), (1, 5), (5, 5), (2, 15), (39, 400), (90, 1000)])
+def test_from_the_exact_lower_limit_so_many_come_about_in_one_case_of_forty(successes: int, n: int) -> None:
+    limit = exact_lower_limit(successes, n)
+    fewer = math.fsum(math.comb(n, k) * limit**k * (1 - limit) ** (n - k) for k in range(successes))
+    assert 1 - fewer == pytest.approx(0.025 if successes else 1.0, abs=1e-9)
+    assert limit == pytest.approx(binomtest(successes, n).proportion_ci(0.95, "exact").low, abs=1e-9)
 
 
 def test_wilson_published_value() -> None:
@@ -79,9 +83,11 @@ def test_the_paired_interval_of_yes_and_no_is_the_published_one() -> None:
     assert (low, high) == pytest.approx((0.2548067, 0.6251933), abs=1e-7)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 7, 39, 499])
-def test_the_quantiles_of_students_distribution(degrees: int) -> None:
-    assert t_quantile(degrees) == pytest.approx(student.ppf(0.975, degrees), rel=0.01)
+@pytest.mark.parametrize(
+    ("degrees", "printed"), [(1, 12.706), (2, 4.303), (3, 3.182), (7, 2.365), (30, 2.042), (120, 1.980)]
+)
+def test_the_quantiles_of_students_distribution_are_those_of_the_tables(degrees: int, printed: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(printed, abs=5e-4)
 
 
 def test_a_small_sample_is_given_students_width() -> None:

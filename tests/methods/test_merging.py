@@ -114,7 +114,7 @@ def test_a_probe_is_where_its_gradient_is_zero() -> None:
 
     optimizer.step(closure)
     gradient = torch.autograd.grad(loss(), weight)[0]
-    assert float(gradient.abs().max()) < 1e-7
+    assert float(gradient.abs().max()) < 1e-9
     direction = found.detach() / found.detach().norm()
     assert float((toxic @ direction).mean() - (clean @ direction).mean()) > 0
 
@@ -155,7 +155,8 @@ def test_clusters_that_lie_apart_are_found() -> None:
     assert all(len(group) == 1 for group in groups)
     assert len(set.union(*groups)) == 3
     assert torch.equal(found, k_means(points, 3, seed=0))
-    assert set(k_means(torch.ones(5, 2), 3, seed=1).tolist()) == {0, 1, 2}
+    assert sorted(k_means(torch.eye(3), 3, seed=1).tolist()) == [0, 1, 2]
+    assert k_means(torch.ones(5, 2), 3, seed=1).tolist() == [0] * 5  # no two of them differ
     assert k_means(points, 1, seed=0).unique().tolist() == [0]
 
 

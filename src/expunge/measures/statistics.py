@@ -33,7 +33,10 @@ def share_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def wilson_interval(successes: float, n: float) -> tuple[float, float]:
-    """Score interval of a proportion (Wilson 1927); never of width zero."""
+    """Score interval of a proportion (Wilson 1927); never of width zero.
+
+    `successes` need not be whole, as of a mean of shares: SciPy's `binomtest` asks for a whole number.
+    """
     share = successes / n
     centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
@@ -47,25 +50,20 @@ def exact_lower_limit(successes: int, n: int) -> float:
     Against a known chance near 0 this is what a few successes are to be held against: Wilson's interval lies above a
     chance of 3 % after one success in five, which comes about in 14 % of cases.
     """
-    if not successes:
-        return 0.0
-    ways = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(successes)]
-    low, high = 0.0, successes / n
-    for _ in range(60):
-        share = (low + high) / 2
-        fewer = sum(math.exp(way + k * math.log(share) + (n - k) * math.log1p(-share)) for k, way in enumerate(ways))
-        low, high = (share, high) if 1 - fewer < 0.025 else (low, share)
-    return low
+    from scipy.special import betaincinv
+
+    return float(betaincinv(successes, n - successes + 1, 0.025)) if successes else 0.0
 
 
 def by_chance(bits: float, n: int = 1) -> float:
     """Probability that n secrets which a model never saw have a mean exposure of so many bits, or more.
 
     Of one it is 2^-bits, its rank being as likely as any other; of several by Fisher's method, their sum being gamma
-    distributed: exp(-x) sum_k<n x^k / k! with x the sum in nats.
+    distributed.
     """
-    x = math.log(2) * bits * n
-    return math.exp(-x) * sum(x**k / math.factorial(k) for k in range(n))
+    from scipy.special import gammaincc
+
+    return float(gammaincc(n, math.log(2) * bits * n))
 
 
 def bootstrap_interval(
@@ -128,17 +126,10 @@ def difference_interval(
 
 
 def t_quantile(degrees: int) -> float:
-    """97.5 % quantile of Student's distribution to 1 %: exact for 1, else Abramowitz and Stegun 26.7.5."""
-    if degrees == 1:
-        return math.tan(0.475 * math.pi)
-    z, v = Z, float(degrees)
-    terms = (
-        (z**3 + z) / (4 * v),
-        (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2),
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3),
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4),
-    )
-    return z + sum(terms)
+    """97.5 % quantile of Student's distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))
 
 
 def _array(values: Sequence[float]) -> np.ndarray:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
     from expunge.train.step import LayeredTask
 
-NEWTON = 30
-"rounds in which a probe is fitted"
-
 
 class Steering(Method):
     r"""Ablation of a direction in each layer, from what the layer writes (Arditi et al. 2024, arXiv:2406.11717).
@@ -144,20 +141,13 @@ def without(
 
 
 def probe(toxic: Tensor, clean: Tensor, ridge: float) -> Tensor:
-    """(width,) the weights of a logistic regression that tells `toxic` from `clean` (n, width), by Newton's method."""
-    points = torch.cat([toxic, clean]).double()
-    label = torch.cat([torch.ones(len(toxic)), torch.zeros(len(clean))]).double()
-    spread = points.std(0, correction=0).clamp(min=1e-12)
-    inputs = torch.cat([(points - points.mean(0)) / spread, torch.ones(len(points), 1).double()], 1)
-    penalty = torch.full((inputs.shape[1],), ridge).double()
-    penalty[-1] = 1e-9
-    weight = torch.zeros(inputs.shape[1]).double()
-    for _ in range(NEWTON):
-        said = (inputs @ weight).sigmoid()
-        gradient = inputs.T @ (said - label) / len(points) + penalty * weight
-        curvature = inputs.T @ (inputs * (said * (1 - said))[:, None]) / len(points) + torch.diag(penalty)
-        step = torch.linalg.solve(curvature, gradient)
-        weight = weight - step
-        if step.abs().max() < 1e-10:
-            break
-    return weight[:-1] / spread
+    """(width,) the weights of a logistic regression that tells `toxic` from `clean` (n, width)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    points = torch.cat([toxic, clean]).double().numpy()
+    label = [1] * len(toxic) + [0] * len(clean)
+    scaler = StandardScaler().fit(points)
+    regression = LogisticRegression(C=1 / (ridge * len(points)), solver="newton-cholesky", tol=1e-12)
+    weight = regression.fit(scaler.transform(points), label).coef_[0]
+    return torch.from_numpy(weight / scaler.scale_)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
+
+import httpx2
 
 from expunge.data.text.thinking import without_thinking
 from expunge.errors import ExpungeError, RecipeError
@@ -20,19 +19,12 @@ TIMEOUT = 120.0
 "seconds an answer may take"
 ATTEMPTS = 3
 "times a busy endpoint (status 429, 5xx) is asked"
-MAX_REPLY = 4 << 20
-"bytes of an answer that are read"
+PIECE, PIECES = 1 << 16, 64
+"an answer is read in so many bytes at a time, and up to so many times: 4 MiB"
 
 
 class EndpointError(ExpungeError):
     """An endpoint that cannot be reached, refuses, or answers with something else than was asked for."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects are reported, not followed: they would carry the key elsewhere."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def complete(
@@ -49,15 +41,37 @@ def complete(
 
     Raises:
         RecipeError: the URL is none of http or https.
-        EndpointError: no connection, a refusal, or no JSON.
+        EndpointError: no connection, a refusal, no JSON, or a key that no header can hold.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise RecipeError(
             f"the endpoint is no web address: {url}",
             allowed="http:// or https://, without the /chat/completions at the end",
         )
-    body = json.dumps({"model": model, "messages": list(messages), "temperature": 0}).encode("utf-8")
-    return _ask(url.rstrip("/") + "/chat/completions", body, api_key, timeout)
+    url = url.rstrip("/") + "/chat/completions"
+    body = json.dumps({"model": model, "messages": list(messages), "temperature": 0})
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "expunge"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {_sendable(api_key)}"
+    try:
+        response, content = _ask(url, body, headers, timeout)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        late = isinstance(error, httpx2.TimeoutException)
+        raise EndpointError(
+            f"no answer from {url}",
+            seen=f"nothing within {timeout:g} seconds" if late else error,
+            next_step="check that the address is right and the server runs",
+        ) from error
+    if not response.is_success:
+        raise _refused(url, response, content)
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise EndpointError(
+            f"{url} did not answer in JSON",
+            seen=content[:80],
+            next_step="check the address: it must be an OpenAI-compatible interface",
+        ) from error
 
 
 def content_of(reply: Any) -> str:
@@ -75,59 +89,43 @@ def content_of(reply: Any) -> str:
     return without_thinking(content)
 
 
-def _ask(url: str, body: bytes, api_key: str | None, timeout: float) -> Any:
-    headers = {"Content-Type": "application/json", "User-Agent": "expunge"}
-    if api_key:
-        headers["Authorization"] = f"Bearer {api_key}"
-    request = urllib.request.Request(url, data=body, headers=headers, method="POST")
-    opener = urllib.request.build_opener(_NoRedirect)
+def _ask(url: str, body: str, headers: dict[str, str], timeout: float) -> tuple[httpx2.Response, bytes]:
+    """The answer, and what was read of it. A redirect is an answer: followed, it would carry the key elsewhere."""
     for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with opener.open(request, timeout=timeout) as response:
-                return _json(response.read(MAX_REPLY), url)
-        except urllib.error.HTTPError as error:
-            busy = error.code == 429 or error.code >= 500
-            if busy and attempt < ATTEMPTS:
-                time.sleep(_pause(error.headers.get("Retry-After"), attempt))
-                continue
-            raise _refused(url, error) from error
-        except (TimeoutError, urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            reason = getattr(error, "reason", error)
-            timed_out = isinstance(reason, TimeoutError)
-            raise EndpointError(
-                f"no answer from {url}",
-                seen=f"nothing within {timeout:g} seconds" if timed_out else reason,
-                next_step="check that the address is right and the server runs",
-            ) from error
-    raise AssertionError("unreachable")
+        with httpx2.stream("POST", url, content=body, headers=headers, timeout=timeout) as response:
+            content = b"".join(islice(response.iter_raw(PIECE), PIECES))
+        if attempt < ATTEMPTS and (response.status_code == 429 or response.is_server_error):
+            time.sleep(_pause(response.headers.get("Retry-After"), attempt))
+        else:
+            break
+    return response, content
+
+
+def _sendable(key: str) -> str:
+    """The key, refused without being shown where a header cannot hold it."""
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"the key in {KEY} holds line breaks or other characters that cannot be sent",
+            next_step=f"set the environment variable {KEY} to a valid key",
+        )
+    return key.strip()
 
 
 def _pause(asked: str | None, attempt: int) -> float:
     return min(float(asked), 30.0) if asked and asked.isdigit() else 0.5 * 2**attempt
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> EndpointError:
-    said = error.read(300).decode("utf-8", "replace").strip()
+def _refused(url: str, response: httpx2.Response, content: bytes) -> EndpointError:
+    code, said = response.status_code, content[:300].decode("utf-8", "replace").strip()
     steps = {
         401: f"set the environment variable {KEY} to a valid key",
         403: f"set the environment variable {KEY} to a key that may use this model",
         404: "check the address (the part before /chat/completions) and the name of the model",
     }
-    if 300 <= error.code < 400:
-        steps[error.code] = f"give the address it points to: {error.headers.get('Location')}"
+    if response.is_redirect:
+        steps[code] = f"give the address it points to: {response.headers.get('Location')}"
     return EndpointError(
         f"{url} refused the request",
-        seen=f"status {error.code}: {said or error.reason}",
-        next_step=steps.get(error.code, "see what the server says, and try again later"),
+        seen=f"status {code}: {said or response.reason_phrase}",
+        next_step=steps.get(code, "see what the server says, and try again later"),
     )
-
-
-def _json(content: bytes, url: str) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise EndpointError(
-            f"{url} did not answer in JSON",
-            seen=content[:80],
-            next_step="check the address: it must be an OpenAI-compatible interface",
-        ) from error

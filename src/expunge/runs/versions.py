@@ -15,6 +15,8 @@ PACKAGES = (
     "safetensors",
     "tokenizers",
     "numpy",
+    "scipy",
+    "scikit-learn",
     "wordfreq",
     "py3langid",
 )

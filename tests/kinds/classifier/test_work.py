@@ -132,6 +132,17 @@ def test_schedules() -> None:
     assert Phase(name="x", epochs=1, learning_rate=1.0).rate(3, 4) == 1.0
 
 
+def test_seed_and_each_name_change_the_order() -> None:
+    first = torch.cat(batches(50, 8, 1, "retain", 0)).tolist()
+    assert first == torch.cat(batches(50, 8, 1, "retain", 0)).tolist()
+    others = [batches(50, 8, 2, "retain", 0), batches(50, 8, 1, "forget", 0), batches(50, 8, 1, "retain", 1)]
+    assert all(torch.cat(other).tolist() != first for other in others)
+
+
+def test_the_order_is_the_same_on_every_machine() -> None:
+    assert [rows.tolist() for rows in batches(5, 3, 7, "retain", 3)] == [[4, 1, 3], [0, 2]]
+
+
 def test_parts_of_a_pass_and_a_last_picture_alone() -> None:
     assert sorted(torch.cat(batches(65, 16, 0, "x")).tolist()) == list(range(65))
     assert [len(rows) for rows in batches(65, 16, 0, "x")] == [16, 16, 16, 17]

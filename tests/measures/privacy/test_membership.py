@@ -44,8 +44,8 @@ def test_the_fit_is_at_the_minimum() -> None:
     rule = _fit(x, y)
     design = np.column_stack(((x - x.mean(0)) / x.std(0), np.ones(50)))
     importance = np.where(y == 1, 50 / 40, 50 / 60)
-    gradient = design.T @ (importance * (rule(x) - y)) + [*rule.weights[:2], 0.0]
-    assert gradient == pytest.approx(np.zeros(3), abs=1e-4)
+    gradient = design.T @ (importance * (rule.predict_proba(x)[:, 1] - y)) + [*rule[-1].coef_[0], 0.0]
+    assert gradient == pytest.approx(np.zeros(3), abs=1e-7)
 
 
 def test_separable_constant_and_huge_features() -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, norm
+from sklearn.metrics import roc_auc_score
 
 from expunge.errors import DataError
-from expunge.measures.privacy.roc import auc, delong, tpr_at_fpr, tpr_interval, weighted_curve
+from expunge.measures.privacy.roc import delong, tpr_at_fpr, tpr_interval, weighted_curve
 
 
 def test_area_worked_by_hand() -> None:
     """Of 2 x 3 pairs: 3 > 0, 1, 2 and 1 > 0, 1 = 1: (3 + 1.5) / 6."""
-    assert auc([3.0, 1.0], [0.0, 1.0, 2.0]) == pytest.approx(4.5 / 6)
-    assert auc([1.0, 1.0], [1.0]) == 0.5
-    assert auc([1.0], [2.0]) == 0
+    assert delong([3.0, 1.0], [0.0, 1.0, 2.0]).value == pytest.approx(4.5 / 6)
+    assert delong([1.0, 1.0], [1.0]).value == 0.5
+    assert delong([1.0], [2.0]).value == 0
 
 
 def test_area_is_the_rank_statistic() -> None:
     g = np.random.default_rng(0)
     p, n = g.integers(0, 9, 40) / 2, g.integers(0, 7, 55) / 2
-    assert auc(p, n) == pytest.approx(mannwhitneyu(p, n).statistic / (40 * 55))
+    assert delong(p, n).value == pytest.approx(mannwhitneyu(p, n).statistic / (40 * 55))
 
 
 def test_delong_worked_by_hand() -> None:
@@ -71,12 +72,13 @@ def test_weights_are_repetitions() -> None:
     repeated, labels = np.repeat(scores, weights), np.repeat(positive, weights)
     p, n = repeated[labels], repeated[~labels]
     found = weighted_curve(scores, positive).area_and_rates(weights, (0.1, 0.01))
-    assert found == pytest.approx((auc(p, n), tpr_at_fpr(p, n, 0.1), tpr_at_fpr(p, n, 0.01)))
+    assert found == pytest.approx((delong(p, n).value, tpr_at_fpr(p, n, 0.1), tpr_at_fpr(p, n, 0.01)))
+    assert found[0] == pytest.approx(roc_auc_score(positive, scores, sample_weight=weights), abs=1e-12)
     assert np.isnan(weighted_curve(scores, positive).area_and_rates(np.zeros(300), (0.1,))).all()
 
 
 def test_nothing_to_rank() -> None:
     with pytest.raises(DataError, match="cannot be ranked"):
-        auc([], [1.0])
+        delong([], [1.0])
     with pytest.raises(DataError, match="1 NaN"):
-        auc([1.0], [np.nan])
+        delong([1.0], [np.nan])

@@ -15,15 +15,12 @@ from expunge.data.images.query import matching
 from expunge.data.images.table import missing_column, typed
 from expunge.errors import DataError, nearest
 
-FORMS = (
-    'a query on columns ("age <= 12"), a .csv or .txt file of ids or people, class:NAME, identity:COLUMN:COUNT, '
-    "random:SHARE or random:COUNT"
-)
-
 
 def select(images: ImageSet, forget: str, *, seed: int = 0, among: np.ndarray | None = None) -> np.ndarray:
-    """The rows that `forget` (one of `FORMS`) means, sorted.
+    """The rows that `forget` means, sorted.
 
+    `forget` is a query on columns ("age <= 12"), a .csv or .txt file of ids or people, class:NAME,
+    identity:COLUMN:COUNT, random:SHARE or random:COUNT.
     In a query, `id` is the picture's id and `label` the name of its class, unless the data has columns of that name.
 
     Args:

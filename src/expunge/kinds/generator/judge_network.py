@@ -29,7 +29,6 @@ from expunge.runs.artifacts import fitted, on_progress
 from expunge.runs.context import Run
 from expunge.train.phase import Phase
 
-TRAINED_HERE = "resnet18-small"
 COMPARED = 32
 "pictures compared at once, of which every layer is kept meanwhile"
 

@@ -8,6 +8,7 @@ of 0.5 here is necessary for forgetting and far from sufficient. Say so wherever
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +17,9 @@ from expunge.errors import DataError
 from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import TINY, softmax
 from expunge.measures.privacy.roc import delong, tpr_interval
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 NOTE = (
     "An attack on the whole population overestimates safety: it averages over examples, and those that leak most are "
@@ -81,7 +85,7 @@ def membership(forget: ArrayLike, test: ArrayLike, folds: int = 10, seed: int = 
         kept = [values[where != fold] for values, where in zip(x, part, strict=True)]
         rule = _fit(np.concatenate(kept), np.repeat([1.0, 0.0], [len(kept[0]), len(kept[1])]))
         for values, where, found in zip(x, part, scores, strict=True):
-            found[where == fold] = rule(values[where == fold])
+            found[where == fold] = rule.predict_proba(values[where == fold])[:, 1]
     return Membership(
         auc=delong(scores[0], scores[1]),
         tpr_1_percent=tpr_interval(scores[0], scores[1], 0.01, seed=seed),
@@ -90,48 +94,11 @@ def membership(forget: ArrayLike, test: ArrayLike, folds: int = 10, seed: int = 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
+def _fit(x: np.ndarray, y: np.ndarray) -> Pipeline:
+    """The minimum of the penalised, class-balanced log-loss over standardised x (n, features); y (n,) is 1 or 0."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return _sigmoid(_design((x - self.mean) / self.scale) @ self.weights)
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -z)))
-
-
-def _design(x: np.ndarray) -> np.ndarray:
-    return np.concatenate((x, np.ones((len(x), 1))), axis=1)
-
-
-def _fit(x: np.ndarray, y: np.ndarray) -> _Rule:
-    """Newton's method with step halving on the penalised, class-balanced log-loss; the intercept is not penalised."""
-    mean, scale = x.mean(0), x.std(0)
-    scale = np.where(scale > 0, scale, 1.0)
-    design = _design((x - mean) / scale)
-    importance = np.where(y == 1, len(y) / (2 * y.sum()), len(y) / (2 * (len(y) - y.sum())))
-    penalty = np.append(np.full(x.shape[1], RIDGE), 0.0)
-
-    def loss(w: np.ndarray) -> float:
-        z = design @ w
-        return float((importance * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (penalty * w**2).sum())
-
-    weights = np.zeros(design.shape[1])
-    current = loss(weights)
-    for _ in range(100):
-        p = _sigmoid(design @ weights)
-        gradient = design.T @ (importance * (p - y)) + penalty * weights
-        curvature = (design * (importance * p * (1 - p))[:, None]).T @ design + np.diag(penalty + 1e-9)
-        step = np.linalg.solve(curvature, gradient)
-        length = 1.0
-        while length > 1e-6 and loss(weights - length * step) > current:
-            length /= 2
-        weights = weights - length * step
-        before, current = current, loss(weights)
-        if before - current <= 1e-10 * (1 + abs(current)):
-            break
-    return _Rule(mean, scale, weights)
+    regression = LogisticRegression(C=1 / RIDGE, class_weight="balanced", solver="newton-cholesky", tol=1e-10)
+    return make_pipeline(StandardScaler(), regression).fit(x, y)

@@ -7,9 +7,7 @@ from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
 from expunge.measures.estimate import Estimate
-from expunge.measures.statistics import wilson_interval
-
-Z = 1.959963984540054
+from expunge.measures.statistics import Z, wilson_interval
 
 
 def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -32,15 +30,10 @@ def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(below / (2 * len(others)))
 
 
-def auc(positive: ArrayLike, negative: ArrayLike) -> float:
-    """Probability that a positive score lies above a negative one, ties counting half (Hanley and McNeil 1982)."""
-    p, n = _groups(positive, negative)
-    return float(_placements(p, n).mean())
-
-
 def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     """Area with its 95 % interval for independent scores (DeLong et al. 1988, Biometrics 44, 837).
 
+    The area is the probability that a positive score lies above a negative one, ties counting half.
     The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are told apart without an
     error have no variance; there the interval is that of the rule of three for the smaller group.
     """
@@ -97,7 +90,10 @@ def weighted_curve(scores: np.ndarray, positive: np.ndarray) -> WeightedCurve:
 
 
 class WeightedCurve:
-    """A ROC curve whose scores are sorted once: what a bootstrap over clusters needs."""
+    """A ROC curve whose scores are sorted once: what a bootstrap over clusters needs.
+
+    (scikit-learn's `roc_curve` takes weights, too, and sorts the scores every time.)
+    """
 
     def __init__(self, order: np.ndarray, ends: np.ndarray, positive: np.ndarray) -> None:
         self._order, self._ends, self._positive = order, ends, positive

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.privacy.confidence import confidences, graded_confidences
+from expunge.measures.privacy.confidence import graded_confidences
 from expunge.measures.privacy.per_example import PerExampleAttack, summarise
 
 BANDWIDTH = 1.0
@@ -60,20 +60,6 @@ def ruli(
     return Ruli(privacy=privacy, efficacy=efficacy)
 
 
-def privacy_scores(
-    observed: ArrayLike, unlearned: ArrayLike, out: ArrayLike, bandwidth: float = BANDWIDTH
-) -> np.ndarray:
-    """p_unlearned / (p_unlearned + p_out) in [0, 1] for confidences (examples, K) of target models.
-
-    `unlearned` (examples, N) and `out` (examples, M) are the shadow models'. Far from all of them, where both densities
-    underflow, the score is still that of their ratio.
-    """
-    x = confidences(observed, "target models", 1)
-    u, o = graded_confidences(unlearned, "unlearned models", 1), graded_confidences(out, "held-out models", 1)
-    _same_examples(x, u, o)
-    return _share(_log_density(x, u, bandwidth) - _log_density(x, o, bandwidth))
-
-
 def _attack(u: np.ndarray, other: np.ndarray, bandwidth: float, seed: int) -> PerExampleAttack:
     _same_examples(u, other)
     of_u = _log_density(u, u, bandwidth, leave_out=True) - _log_density(u, other, bandwidth, leave_out=True)
@@ -84,10 +70,6 @@ def _attack(u: np.ndarray, other: np.ndarray, bandwidth: float, seed: int) -> Pe
 def _same_examples(*groups: np.ndarray) -> None:
     if len({len(group) for group in groups}) > 1:
         raise DataError("All groups need the same examples", seen=[len(group) for group in groups])
-
-
-def _share(log_odds: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds)))
 
 
 def _log_density(at: np.ndarray, values: np.ndarray, bandwidth: float, leave_out: bool = False) -> np.ndarray:

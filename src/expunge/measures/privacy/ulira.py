@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.privacy.confidence import confidences, graded_confidences
+from expunge.measures.privacy.confidence import graded_confidences
 from expunge.measures.privacy.per_example import PerExampleAttack, summarise
 
 FLOOR = 1e-3
@@ -41,23 +41,6 @@ def ulira(unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR, seed:
     positive = _log_density(u, *of_u) - _log_density(u, of_o[0][:, for_u], of_o[1][:, for_u])
     negative = _log_density(o, of_u[0][:, for_o], of_u[1][:, for_o]) - _log_density(o, *of_o)
     return summarise(positive, negative, 0.0, seed)
-
-
-def log_odds(observed: ArrayLike, unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR) -> np.ndarray:
-    """log N(unlearned) - log N(held out) of confidences (examples, K) of target models that are no shadow models.
-
-    Above 0 speaks for unlearned. `unlearned` (examples, N) and `held_out` (examples, M) are the shadow models'.
-    """
-    x = confidences(observed, "target models", 1)
-    u, o = graded_confidences(unlearned, "unlearned models"), graded_confidences(held_out, "held-out models")
-    if not len(x) == len(u) == len(o):
-        raise DataError("All groups need the same examples", seen=f"{len(x)}, {len(u)} and {len(o)}")
-    return _log_density(x, *_fit(u, floor)) - _log_density(x, *_fit(o, floor))
-
-
-def _fit(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (examples, 1) of confidences (examples, N)."""
-    return values.mean(1, keepdims=True), np.maximum(values.std(1, ddof=1, keepdims=True), floor)
 
 
 def _fit_without_each(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:

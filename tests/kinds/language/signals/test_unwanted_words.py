@@ -48,7 +48,7 @@ def test_the_weights_are_at_the_minimum() -> None:
         return float((share * np.logaddexp(0, -sign * scores)).sum() + (values[: len(known)] ** 2).sum() / 2)
 
     best = minimize(objective, np.zeros(len(known) + 2), method="BFGS", options={"gtol": 1e-7})
-    assert [found[word] for word in known] == pytest.approx(best.x[: len(known)], abs=1e-3)
+    assert [found[word] for word in known] == pytest.approx(best.x[: len(known)], abs=1e-6)
 
 
 def test_words_beside_an_insult_have_no_weight_of_their_own() -> None:

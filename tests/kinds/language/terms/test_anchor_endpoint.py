@@ -166,6 +166,26 @@ def test_an_answer_that_takes_too_long_is_an_error() -> None:
             anchors_from_endpoint(url, "m", [PASSAGE], None, timeout=0.2)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port/v1", "http:///v1"])
+def test_an_address_of_nothing_is_an_error(url: str) -> None:
+    with pytest.raises(EndpointError, match="no answer from"):
+        anchors_from_endpoint(url, "m", [PASSAGE], None)
+
+
+@pytest.mark.parametrize("key", ["a-secret\n", "a\r\nb-secret", "secr\u00e9t"])
+def test_a_key_that_cannot_be_sent_is_not_shown(key: str, endpoint: Endpoint) -> None:
+    endpoint.completes("[]")
+    with pytest.raises(EndpointError, match="cannot be sent") as error:
+        anchors_from_endpoint(endpoint.url, "m", [PASSAGE], key)
+    assert "secr" not in str(error.value)
+    assert endpoint.requests == []
+
+
+def test_no_more_than_four_megabytes_are_read(endpoint: Endpoint) -> None:
+    endpoint.says(json.dumps({"choices": [{"message": {"content": "[]"}}]}) + " " * (5 << 20) + "no JSON")
+    assert len(anchors_from_endpoint(endpoint.url, "m", [PASSAGE], None)) == 0
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "ftp://host/v1", ""])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(RecipeError, match="no web address"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from scipy.stats import binom
 
 from expunge.data.text.document import Document
 from expunge.kinds.language.measures.familiarity import TargetTerms
@@ -14,11 +15,13 @@ from expunge.kinds.language.terms.kept_terms import Rate, alone, rates, without_
 
 
 @pytest.mark.parametrize(
-    ("target", "words", "kept", "kept_words"), [(4, 100, 1, 100), (10, 1000, 30, 90_000), (2, 50, 9, 400)]
+    ("target", "words", "kept", "kept_words"),
+    [(4, 100, 1, 100), (10, 1000, 30, 90_000), (2, 50, 9, 400), (0, 5, 7, 90)],
 )
 def test_chance_is_that_of_a_binomial_test(target: int, words: int, kept: int, kept_words: int) -> None:
-    expected = binom.sf(target - 1, target + kept, words / (words + kept_words))
-    assert Rate(target, words, kept, kept_words).chance() == pytest.approx(expected)
+    total, share = target + kept, Fraction(words, words + kept_words)
+    ways = (math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(target, total + 1))
+    assert Rate(target, words, kept, kept_words).chance() == pytest.approx(float(sum(ways)), rel=1e-12)
 
 
 @pytest.mark.parametrize(

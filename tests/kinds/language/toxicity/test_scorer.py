@@ -151,7 +151,9 @@ def test_a_text_classifier(
 ) -> None:
     folder = save_classifier(tmp_path / "classifier", tiny_model_folder, labels, **more)
     texts = ["The man", "Ron", "It was a bright cold day, and Paris is a street.", "fog " * 400]
-    found = load_scorer(str(folder))(texts)
+    scorer, drawn = load_scorer(str(folder)), torch.get_rng_state()
+    found = scorer(texts)
+    assert torch.equal(torch.get_rng_state(), drawn), "what is drawn after a measurement is what would be without it"
     model = LlamaForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for value, text in zip(found, texts, strict=True):  # one by one, without padding

@@ -10,9 +10,6 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from expunge.data.text.words import MARK
 from expunge.kinds.language.token_dataset import TokenTable
@@ -28,8 +25,6 @@ PENALTY = 1.0
 "weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
 OWN = 0.5
 "share of a token's places that unwanted words must have for the token to be unwanted itself"
-STEPS = 100
-"iterations of L-BFGS, at most"
 
 SPARED = frozenset(
     form
@@ -82,26 +77,29 @@ def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
 
 def _fit(
     places: np.ndarray, shape: tuple[int, int], table_of: list[int], wanted: list[float], weighs: list[float]
-) -> Tensor:
-    """(words,) float64 weights at the minimum."""
-    occur = torch.sparse_coo_tensor(
-        torch.from_numpy(places), torch.ones(places.shape[1], dtype=torch.float64), shape, check_invariants=False
-    ).coalesce()
-    tables, sign = torch.tensor(table_of), torch.tensor(wanted, dtype=torch.float64)
-    share = torch.tensor(weighs, dtype=torch.float64)
-    weights = torch.zeros(shape[1], 1, dtype=torch.float64, requires_grad=True)
-    intercepts = torch.zeros(max(table_of) + 1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights, intercepts], max_iter=STEPS, line_search_fn="strong_wolfe")
+) -> np.ndarray:
+    """(words,) float64 weights at the minimum; scikit-learn's regression knows no intercepts by table."""
+    from scipy.optimize import minimize
+    from scipy.sparse import csr_array, hstack
+    from scipy.special import expit
 
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        scores = torch.sparse.mm(occur, weights)[:, 0] + intercepts[tables]
-        value: Tensor = (share * F.softplus(-sign * scores)).sum() + PENALTY / 2 * weights.square().sum()
-        value.backward()
-        return value
+    occur = csr_array((np.ones(places.shape[1]), tuple(places)), shape)
+    table = csr_array((np.ones(shape[0]), (np.arange(shape[0]), table_of)))
+    inputs, sign, share = hstack([occur, table], "csr"), np.array(wanted), np.array(weighs)
+    penalty = np.repeat([PENALTY, 0.0], [shape[1], table.shape[1]])
 
-    optimizer.step(objective)
-    return weights.detach()[:, 0]
+    def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (inputs @ values)
+        slope = inputs.T @ (-share * sign * expit(-margin)) + penalty * values
+        return share @ np.logaddexp(0, -margin) + penalty @ values**2 / 2, slope
+
+    def curvature(values: np.ndarray, along: np.ndarray) -> np.ndarray:
+        said = expit(inputs @ values)
+        return np.asarray(inputs.T @ (share * said * (1 - said) * (inputs @ along)) + penalty * along)
+
+    start = np.zeros(inputs.shape[1])
+    found = minimize(objective, start, jac=True, hessp=curvature, method="Newton-CG", options={"xtol": 1e-10})
+    return np.asarray(found.x[: shape[1]])
 
 
 def words(text: str) -> list[str]:

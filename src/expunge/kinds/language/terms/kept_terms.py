@@ -49,16 +49,10 @@ class Rate:
 
     def chance(self) -> float:
         """P(X >= target) with X binomial over all occurrences, p the target's share of all words."""
-        total = self.target + self.kept
+        from scipy.special import bdtrc
+
         share = self.target_words / (self.target_words + self.kept_words)
-        yes, no = math.log(share), math.log1p(-share)
-        first, found = math.lgamma(total + 1), 0.0
-        for k in range(self.target, total + 1):
-            term = math.exp(first - math.lgamma(k + 1) - math.lgamma(total - k + 1) + k * yes + (total - k) * no)
-            found += term
-            if k > total * share and term < 1e-9 * found:  # beyond the mean terms only fall
-                break
-        return min(1.0, found)
+        return float(bdtrc(self.target - 1, self.target + self.kept, share))
 
 
 def rates(

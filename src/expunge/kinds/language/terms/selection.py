@@ -17,7 +17,6 @@ from expunge.kinds.language.terms.grammar import singulars
 
 KEEP = "keep"
 "the role of a part that the translation leaves as it is"
-PERSON_ROLES = ("male name", "female name", "surname")
 
 MIN_KEYNESS = 1.3
 "nats: about four times commoner than in ordinary text"

@@ -1,4 +1,8 @@
-"""Any Hugging Face text classifier as a scorer of toxicity. Safetensors only; no remote code."""
+"""Any Hugging Face text classifier as a scorer of toxicity. Safetensors only; no remote code.
+
+The pipeline of Transformers gives the same scores, but draws from torch's generator at every call, and turns off the
+parallel tokenizers of the whole process.
+"""
 
 from __future__ import annotations
 
