@@ -98,7 +98,7 @@ def measured_later(recipe: Recipe, trained: Mapping[str, Any]) -> list[str] | No
 
 
 def as_dict(trained: Trained) -> dict[str, Any]:
-    return {"steps": trained.steps, "seconds": trained.seconds, "tokens": trained.tokens, "stopped": trained.stopped}
+    return {"steps": trained.steps, "seconds": trained.seconds, "tokens": trained.seen, "stopped": trained.stopped}
 
 
 def make_record(

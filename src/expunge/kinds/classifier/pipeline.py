@@ -158,7 +158,7 @@ def fitted(
             class_weights=balancing(pictures, classes) if recipe.fitting.class_weights else None,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=told(show),
+            on_progress=told(show),
         )
         fit(work, fitting_phase(recipe))
         save_classifier(task, path / "model", sets.size)
@@ -230,7 +230,7 @@ def forget(
         task = load_classifier(base.source, sets.classes, sets.size)
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
             raise ModelError(f"{base.source.name} holds weights that are no numbers", allowed="a model that works")
-        work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=told(show))
+        work = make_work(recipe, task, sets, recipe.seed, checkpoints=checkpoints, on_progress=told(show))
         with must_change(task.model, recipe.method["name"]):
             unlearn(work, method, loss_phase(recipe))
         save_classifier(task, folder.model, sets.size)

@@ -117,7 +117,7 @@ def the_network(
             seed=seed,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=told(show),
+            on_progress=told(show),
         )
         phase = Phase(
             name="network",

@@ -167,7 +167,7 @@ def fitted(
             seed=seed,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=told(show),
+            on_progress=told(show),
         )
         fit_generator(work, fitting_phase(recipe))
         save_generator(task, path / "model", sets.size)
@@ -233,7 +233,7 @@ def forget(
             seed=recipe.seed,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=told(show),
+            on_progress=told(show),
         )
         with must_change(task.model, recipe.method["name"]):
             method.apply(work)

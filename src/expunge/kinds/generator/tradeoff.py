@@ -86,7 +86,7 @@ def front(
                 retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
                 forget=sets.tensors["forget"],
                 seed=recipe.seed,
-                progress=told(show),
+                on_progress=told(show),
             )
             make_method(recipe.method | {field: value}).apply(work)
             point: dict[str, float] = {}

@@ -251,7 +251,7 @@ def unlearn(
             groups=groups,
             tune=tuning(recipe, sets, task),
             probe=probe,
-            progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+            on_progress=lambda step, steps, f: show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
             ends=method.has_loss(),
         )
         with must_change(task.model, recipe.method["name"], lambda: work.stays):

@@ -198,15 +198,12 @@ def _fill(
     made = sisa.train(
         sharding,
         members,
-        ids,
-        pictures,
-        len(sets.classes),
+        sisa.Data(ids, pictures, len(sets.classes)),
         work / "model",
         shard_store(str(sharding.origin["model"]), sets.classes, sets.size),
-        kept=None if kept is None else kept.folder,
-        checkpoints=work / "inside",
-        save_seconds=recipe.save_seconds,
-        progress=_told(show),
+        reuse=None if kept is None else kept.folder,
+        saving=sisa.Saving(work / "inside", recipe.save_seconds),
+        on_progress=_told(show),
     )
     vote = method.vote if kept is None else kept.vote
     write_index(work / "model", sharding, members, sets.classes, sets.size, vote)
