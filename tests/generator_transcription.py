@@ -28,8 +28,11 @@ class Handed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[dict[str, Any]] = []
 
-        def train(work: GeneratorWork, phase: Any, pictures: Any, loss: Any, **more: Any) -> None:
-            self.calls.append({"phase": phase, "pictures": pictures, "loss": loss, **more})
+        def train(work: GeneratorWork, phase: Any, dataset: Any, loss: Any, **more: Any) -> None:
+            sets = {"pictures": dataset.dataset, "known": dataset.known}
+            if (paired := more.pop("paired_with", None)) is not None:
+                sets |= {"paired": paired.dataset, "known_paired": paired.known}
+            self.calls.append({"phase": phase, "loss": loss, **sets, **more})
 
         monkeypatch.setattr(GeneratorWork, "train", train)
 

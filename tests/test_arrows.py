@@ -32,8 +32,8 @@ def test_the_contracts_are_there() -> None:
     ("contract", "told"),
     [
         (
-            'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.runs.*"]',
-            "expunge.train.loop -> expunge.runs.method",
+            'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.kinds.*"]',
+            "expunge.train.lora -> expunge.kinds.language.task",
         ),
         (
             'type = "protected"\nprotected_modules = ["expunge.api"]\nallowed_importers = []',

@@ -23,11 +23,11 @@ from expunge.cli import app
 from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
+from expunge.kinds.language.session import LanguageWork
 from expunge.report import wording
 from expunge.runs import registry as discovery
 from expunge.runs.kinds import read_recipe, recipe_class
 from expunge.runs.registry import make_method
-from expunge.train.loop import train
 from expunge.train.step import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -223,16 +223,15 @@ def test_the_example_is_found_in_a_package_of_its_own_and_trains(
         before = float(task.nll(batch))
     method = make_method({"name": EXAMPLE, "beta": 0.1, "retain_weight": 0.5})
     training = Training(max_steps=12, learning_rate=3e-3, num_train_epochs=12, per_device_train_batch_size=3)
-    train(
-        task,
-        method,
-        training,
+    LanguageWork(
+        task=task,
         forget=forget,
         retain=retain,
+        training=training,
         seed=0,
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
-    )
+    ).carry_out(method)
     with torch.no_grad():
         assert float(task.nll(batch)) > before + 0.5
         gradients = [
@@ -250,8 +249,8 @@ class Flat:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def nll(self, batch: Any, ceiling: float | None = None) -> torch.Tensor:
-        return torch.tensor(self.value)
+    def nll_and_truth(self, batch: Any, ceiling: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tensor(self.value), torch.tensor(self.value)
 
 
 def install(project: dict[str, Any], source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

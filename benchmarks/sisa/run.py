@@ -107,9 +107,9 @@ def main() -> None:
         fit(work, fitting_phase(recipe))
         store.save(work.task, out / "whole")
 
-    def sharded(name: str, left: list[Member], kept: Path | None = None) -> Callable[[], None]:
+    def sharded(name: str, left: list[Member], reuse: Path | None = None) -> Callable[[], None]:
         def make() -> None:
-            sisa.train(sharding, left, known.ids, pictures, classes, out / name, store, kept=kept)
+            sisa.train(sharding, left, sisa.Data(known.ids, pictures, classes), out / name, store, reuse=reuse)
             write_index(out / name, sharding, left, images.classes, 32, method.vote)
 
         return make

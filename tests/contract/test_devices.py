@@ -195,9 +195,9 @@ def test_an_interrupted_run_goes_on_there(name: str, tmp_path: Path) -> None:
             return {key: value.cpu() for key, value in work.model.state_dict().items()}
 
     phases: list[str] = []
-    whole = forgotten(progress=lambda phase, share, loss: phases.append(phase))
+    whole = forgotten(on_progress=lambda phase, share, loss: phases.append(phase))
     with pytest.raises(classifiers.Killed):
-        forgotten(checkpoints=tmp_path, save_seconds=0.0, progress=classifiers.killed_at(len(phases)))
+        forgotten(checkpoints=tmp_path, save_seconds=0.0, on_progress=classifiers.killed_at(len(phases)))
     assert classifiers.equal(forgotten(checkpoints=tmp_path, save_seconds=0.0), whole)
 
 

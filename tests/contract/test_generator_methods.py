@@ -116,12 +116,12 @@ def killed_at(step: int) -> Callable[[str, float, float], None]:
 @every_method
 def test_an_interruption_changes_no_bit(name: str, trained: ImageToImage, tmp_path: Path) -> None:
     phases: list[str] = []
-    whole = work_on(trained, progress=lambda phase, share, loss: phases.append(phase))
+    whole = work_on(trained, on_progress=lambda phase, share, loss: phases.append(phase))
     state = run(name, whole)
     for step in sorted({2, len(phases) // 2, len(phases)}):
         folder = tmp_path / str(step)
         folder.mkdir()
-        broken = work_on(trained, checkpoints=folder, save_seconds=0.0, progress=killed_at(step))
+        broken = work_on(trained, checkpoints=folder, save_seconds=0.0, on_progress=killed_at(step))
         with pytest.raises(Killed):
             run(name, broken)
         again = work_on(trained, checkpoints=folder, save_seconds=0.0)
@@ -137,7 +137,7 @@ def test_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     for step in (3, 5, 9):
         folder = tmp_path / str(step)
         folder.mkdir()
-        broken = generator_work(tiny_generator(), checkpoints=folder, save_seconds=0.0, progress=killed_at(step))
+        broken = generator_work(tiny_generator(), checkpoints=folder, save_seconds=0.0, on_progress=killed_at(step))
         with pytest.raises(Killed):
             fit_generator(broken, phase)
         again = generator_work(tiny_generator(), checkpoints=folder, save_seconds=0.0)

@@ -144,7 +144,7 @@ def killed_at(step: int) -> Callable[[str, float, float], None]:
 @every_method
 def test_an_interruption_changes_no_bit(name: str, trained: ImageClassifier, tmp_path: Path) -> None:
     phases: list[str] = []
-    whole = work_on(trained, fitting=SHORT, progress=lambda phase, share, loss: phases.append(phase))
+    whole = work_on(trained, fitting=SHORT, on_progress=lambda phase, share, loss: phases.append(phase))
     state = run(name, whole, brief)
     starts = [step for step in range(1, len(phases)) if phases[step] != phases[step - 1]]
     # the second step of the first phase, the first and the last step of the last one, a place in between
@@ -152,7 +152,7 @@ def test_an_interruption_changes_no_bit(name: str, trained: ImageClassifier, tmp
     for step in breaks if phases else []:
         folder = tmp_path / str(step)
         folder.mkdir()
-        broken = work_on(trained, fitting=SHORT, checkpoints=folder, save_seconds=0.0, progress=killed_at(step))
+        broken = work_on(trained, fitting=SHORT, checkpoints=folder, save_seconds=0.0, on_progress=killed_at(step))
         with pytest.raises(Killed):
             run(name, broken, brief)
         again = work_on(trained, fitting=SHORT, checkpoints=folder, save_seconds=0.0)

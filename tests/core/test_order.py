@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.core.order import BUCKET, Order, random_seed
+from expunge.core.order import BUCKET, Order, batch_sizes, random_seed, shuffled
 
 lengths = st.lists(st.integers(2, 512), min_size=1, max_size=120)
 
@@ -62,5 +62,37 @@ def test_seeds_of_names_are_the_same_everywhere() -> None:
 
 
 def test_an_empty_stream_is_refused() -> None:
-    with pytest.raises(ValueError, match="the stream retain has no blocks"):
+    with pytest.raises(ValueError, match="the stream retain has no examples"):
         Order(np.array([]), 4, 0, "retain")
+
+
+def test_without_lengths_a_last_example_alone_joins_the_batch_before() -> None:
+    assert [len(rows) for rows in shuffled(10, 4, 1, "retain", 0)] == [4, 4, 2]
+    assert [len(rows) for rows in shuffled(9, 4, 1, "retain", 0)] == [4, 5]
+    assert [len(rows) for rows in shuffled(3, 1, 1, "retain", 0)] == [1, 1, 1]
+    assert [len(rows) for rows in shuffled(1, 4, 1, "retain", 0)] == [1]
+
+
+@given(st.integers(1, 90), st.integers(1, 9))
+def test_each_pass_visits_every_example_once(count: int, size: int) -> None:
+    batches = shuffled(count, size, 1, "retain")
+    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    assert [len(rows) for rows in batches] == batch_sizes(count, size)
+
+
+def test_the_order_is_the_same_on_every_machine() -> None:
+    assert [rows.tolist() for rows in shuffled(5, 2, 7, "retain", 3)] == [[4, 1], [3, 0, 2]]
+    order = Order(5, 2, 7, "retain")
+    assert order.batches_per_epoch == 2
+    assert [order.batch(number) for number in (6, 7)] == [[4, 1], [3, 0, 2]]
+
+
+def test_seed_and_names_each_change_a_pass() -> None:
+    def rows(seed: int, *names: str | int) -> list[int]:
+        return np.concatenate(shuffled(50, 8, seed, *names)).tolist()
+
+    first = rows(1, "retain", 0)
+    assert first == rows(1, "retain", 0)
+    assert first not in (rows(2, "retain", 0), rows(1, "forget", 0), rows(1, "retain", 1))
+    with pytest.raises(ValueError, match="forget/0 has 0 examples"):
+        shuffled(0, 4, 0, "forget", 0)

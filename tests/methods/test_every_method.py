@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from expunge.errors import RecipeError, nearest
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
+from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.distributions import keep_original, read_original
 from expunge.kinds.language.signals.likelihoods import block_nll, token_surprise
 from expunge.kinds.language.signals.reference_labels import reference_labels
@@ -25,7 +26,6 @@ from expunge.models.source import find_model, load_model
 from expunge.runs import registry as discovery
 from expunge.runs.method import Method
 from expunge.runs.registry import built_in, installed, make_method, method_class
-from expunge.train.loop import train
 from expunge.train.step import Step
 from small_images import small_work, tiny_resnet
 from tiny import ignore_log, load_task, random_blocks, write_table
@@ -168,17 +168,17 @@ def test_one_step_trains_and_the_result_loads_in_plain_transformers(
     before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
     method = make_method({"name": name, **SHALLOW.get(name, {})})
     forget, retain = known_tables(method, task, tmp_path)
-    result = train(
-        task,
-        method,
-        Training(max_steps=1, learning_rate=1e-3, warmup_ratio=0, per_device_train_batch_size=2),
+    work = LanguageWork(
+        task=task,
         forget=forget,
         retain=retain,
+        training=Training(max_steps=1, learning_rate=1e-3, warmup_ratio=0, per_device_train_batch_size=2),
         seed=0,
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
     )
-    assert result.steps == 1
+    work.carry_out(method)
+    assert work.cost().steps == 1
     changed = {name for name, p in loaded.model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {name for name in before if method.trains(name)}
     assert changed

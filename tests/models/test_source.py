@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM
 
 from expunge.errors import Interrupted, ModelError
 from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.models import starter, wheel
 from expunge.models.source import digest_model, find_model, load_model
 from expunge.runs.registry import make_method
-from expunge.train.loop import train
 from tiny import ignore_log, random_blocks, write_table
 
 
@@ -222,17 +222,17 @@ def test_a_tokenizer_without_a_padding_token_trains_and_generates(folder: Path, 
     loaded = load_model(find_model(str(folder)))
     assert loaded.tokenizer.pad_token_id is None
     task = CausalLM(loaded.model, loaded.tokenizer)
-    result = train(
-        task,
-        make_method({"name": "gradient_difference"}),
-        Training(max_steps=1, per_device_train_batch_size=3),
+    work = LanguageWork(
+        task=task,
+        training=Training(max_steps=1, per_device_train_batch_size=3),
         forget=write_table(tmp_path / "forget", random_blocks([9, 5, 12])),
         retain=write_table(tmp_path / "retain", random_blocks([6, 11])),
         seed=0,
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
     )
-    assert result.steps == 1
+    work.carry_out(make_method({"name": "gradient_difference"}))
+    assert work.cost().steps == 1
     assert len(list(task.generate([[5, 6, 7], [8]], 4))) == 2
 
 

@@ -56,10 +56,10 @@ def test_it_stops_and_what_was_good_is_kept(
     assert 1 < stopped < 60
     saved = load_latest(training)
     assert saved is not None
-    assert saved[0] == stopped - 1
+    assert saved.step == stopped - 1
     assert f"--training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}" in said
     assert [path.name for path in checkpoints(training)] == [f"step-{stopped - 1:08d}"]
-    assert all(tensor.isfinite().all() for tensor in saved[1].values())
+    assert all(tensor.isfinite().all() for tensor in saved.tensors.values())
     again = commands.run([*words, "--out", name], place)
     assert again.code == 1
     assert said in again.err

@@ -73,7 +73,7 @@ def test_at_random_moments(commands: Commands, generators_place: Path, whole_gen
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        ("expunge.train.phases:save_checkpoint", 2),
+        ("expunge.train.checkpoint:save_checkpoint", 2),
         ("expunge.kinds.generator.story:save_generator", 3),
         ("expunge.kinds.generator.completions:save_completions", 2),
     ],

@@ -70,7 +70,7 @@ def test_at_random_moments(commands: Commands, images_place: Path, whole_images:
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        ("expunge.train.phases:save_checkpoint", 2),
+        ("expunge.train.checkpoint:save_checkpoint", 2),
         ("expunge.kinds.classifier.story:save_classifier", 3),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from expunge.train import checkpoint
-from expunge.train.checkpoint import checkpoints, load_latest, optimizer_tensors, restore_optimizer, save_checkpoint
+from expunge.train.checkpoint import checkpoints, load_latest, load_optimizer_state, optimizer_state, save_checkpoint
 
 TENSORS = {f"parameter/{i}": torch.full((10, 10), float(i)) for i in range(5)}
 
@@ -29,7 +29,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     save_checkpoint(tmp_path, 3, TENSORS, {"tokens": 17, "guard": {"start": 1.5}})
     loaded = load_latest(tmp_path)
     assert loaded is not None
-    step, tensors, state = loaded
+    step, tensors, state = loaded.step, loaded.tensors, loaded.state
     assert (step, state) == (3, {"tokens": 17, "guard": {"start": 1.5}})
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
@@ -77,10 +77,10 @@ def test_a_damaged_newest_is_passed_over_for_an_older_one(damage: str, tmp_path:
     elif damage == "list cut short":
         listed.write_text(listed.read_text()[:20])
     else:
-        listed.write_text(json.dumps({"step": 6}))
+        listed.write_text(json.dumps({"format": checkpoint.FORMAT, "step": 6}))
     loaded = load_latest(tmp_path)
     assert loaded is not None
-    assert loaded[0] == 4
+    assert loaded.step == 4
     (older / "state-0000.safetensors").unlink()
     assert load_latest(tmp_path) is None
 
@@ -90,7 +90,7 @@ def test_a_folder_without_its_list_is_no_checkpoint(tmp_path: Path) -> None:
     (newest / "checkpoint.json").unlink()
     loaded = load_latest(tmp_path)
     assert loaded is not None
-    assert loaded[0] == 4
+    assert loaded.step == 4
     assert load_latest(tmp_path / "not there") is None
 
 
@@ -103,11 +103,41 @@ def test_the_optimizers_state_comes_back_by_name() -> None:
     optimizer = torch.optim.AdamW(parameters, fused=True)
     (parameters[0].sum() + (parameters[1] ** 2).sum()).backward()  # the third has no gradient and so no state
     optimizer.step()
-    tensors = optimizer_tensors(optimizer, ["a", "b", "c"])
-    assert sorted(tensors) == sorted(f"optimizer/{key}/{n}" for key in ("step", "exp_avg", "exp_avg_sq") for n in "ab")
+    tensors = optimizer_state(optimizer, ["a", "b", "c"])
+    assert sorted(tensors) == sorted(f"{key}/{n}" for key in ("step", "exp_avg", "exp_avg_sq") for n in "ab")
     other = torch.optim.AdamW([torch.nn.Parameter(p.detach().clone()) for p in parameters], fused=True)
-    restore_optimizer(other, ["a", "b", "c"], tensors)
+    load_optimizer_state(other, ["a", "b", "c"], tensors)
     states = [other.state.get(p, {}) for p in other.param_groups[0]["params"]]
     for state, parameter in zip(states[:2], parameters, strict=False):
         assert all(torch.equal(state[key], value) for key, value in optimizer.state[parameter].items())
     assert states[2] == {}
+
+
+def test_the_state_of_sgd_comes_back_by_name_too() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, fused=True)
+    parameters[1].sum().backward()
+    optimizer.step()
+    tensors = optimizer_state(optimizer, ["first", "layers.0.second"])
+    assert list(tensors) == ["momentum_buffer/layers.0.second"]
+    other = torch.optim.SGD(parameters[::-1], lr=0.1, momentum=0.9, fused=True)  # another order, the same names
+    load_optimizer_state(other, ["layers.0.second", "first"], tensors)
+    loaded = other.state[parameters[1]]["momentum_buffer"]
+    assert torch.equal(loaded, optimizer.state[parameters[1]]["momentum_buffer"])
+    assert loaded is not optimizer.state[parameters[1]]["momentum_buffer"]
+    assert parameters[0] not in other.state
+
+
+def test_a_checkpoint_of_an_older_format_is_ignored_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _, newest = two_checkpoints(tmp_path)
+    listed = newest / "checkpoint.json"
+    content = json.loads(listed.read_text())
+    del content["format"]  # as versions before wrote it
+    listed.write_text(json.dumps(content))
+    loaded = load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 4
+    assert "step-00000006 was written by another version and is ignored" in caplog.text
+    noticed: list[str] = []
+    load_latest(tmp_path, notice=noticed.append)
+    assert len(noticed) == 1

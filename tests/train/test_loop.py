@@ -1,439 +1,318 @@
-"""The training loop: how many steps, at which rate, and the same weights however they are reached."""
+"""The one loop: figures, callbacks in order, one transfer a step, frozen parameters, and going on after an interruption."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from torch import Tensor, nn
 
 from expunge.core.order import Order
-from expunge.errors import DivergedError, RecipeError
-from expunge.kinds.language.recipe import Training
-from expunge.kinds.language.task import CausalLM
-from expunge.kinds.language.token_dataset import TokenTable
-from expunge.runs.method import Method, Needs
-from expunge.runs.registry import make_method
-from expunge.train.checkpoint import checkpoints, load_latest
-from expunge.train.loop import Trained, _accumulate, learning_rate, plan_steps, train
-from expunge.train.step import Loss, Step
-from tiny import ignore_log, load_task, random_blocks, write_table
+from expunge.errors import DivergedError
+from expunge.train.callback import Callback, Hooks, Report
+from expunge.train.checkpoint import Checkpoints, checkpoints, load_latest
+from expunge.train.loop import Stream, Trained, train
+from expunge.train.phase import Phase
+from expunge.train.runtime import Runtime
 
-ALWAYS = 1e-9
-"seconds between checkpoints where one is wanted after every step"
+COUNT = 12
+PHASE = Phase(name="one", learning_rate=0.1, epochs=2, batch_size=2, accumulate=3, max_grad_norm=1.0)
 
 
-@pytest.mark.parametrize(
-    ("batches", "settings", "steps"),
-    [
-        (10, {"num_train_epochs": 2}, 20),
-        (10, {"num_train_epochs": 2, "gradient_accumulation_steps": 4}, 5),
-        (7, {"num_train_epochs": 1, "gradient_accumulation_steps": 2}, 4),
-        (10, {"num_train_epochs": 0.5}, 5),
-        (10, {"num_train_epochs": 2, "max_steps": 3}, 3),
-        (10, {"num_train_epochs": 2, "max_steps": 300}, 20),
-        (10, {"num_train_epochs": 0.01}, 1),
-    ],
-)
-def test_plan_steps(batches: int, settings: dict[str, Any], steps: int) -> None:
-    assert plan_steps(Training(**settings), batches) == steps
+class Line(nn.Module):
+    """y = a x + b, of which nobody has to call `forward`: the loss may use a part of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope, self.offset = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.slope.weight.fill_(0.5)
+            self.offset.weight.fill_(0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope(x) + self.offset(torch.ones_like(x))
 
 
-def test_learning_rate_rises_over_the_warm_up_and_falls_to_a_tenth() -> None:
-    training = Training(learning_rate=1.0, warmup_ratio=0.1)
-    rates = [learning_rate(training, step, 20) for step in range(20)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[11] == pytest.approx(0.55)  # half way down
-    assert rates[19] == pytest.approx(1 - 0.9 * 17 / 18)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert learning_rate(training, 0, 1) == 1.0
-    assert learning_rate(Training(learning_rate=2.0, warmup_ratio=0), 0, 5) == 2.0
-    assert learning_rate(Training(learning_rate=1.0, warmup_ratio=1), 4, 5) == 1.0
+def stream(name: str = "main", size: int = 2, asked: list[Any] | None = None) -> Stream:
+    """Batches of the numbers from 0 to 1, a row a number; sums are divided by all examples of a step."""
+    values = torch.arange(COUNT).float()[:, None] / COUNT
+
+    def load(rows: Sequence[list[int]], own: Sequence[int]) -> Iterator[tuple[Any, int]]:
+        if asked is not None:
+            asked.append((list(rows), list(own)))
+        total = sum(map(len, rows))
+        for at in own:
+            yield (values[rows[at]], total), len(rows[at])
+
+    return Stream(Order(COUNT, size, 7, name), load)
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[TokenTable, TokenTable]:
-    """Eight blocks each, of lengths so different that micro-batches hold unlike numbers of labels."""
-    folder = tmp_path_factory.mktemp("tables")
-    forget = write_table(folder / "forget", random_blocks([4, 30, 9, 21, 6, 17, 12, 25], seed=1))
-    retain = write_table(folder / "retain", random_blocks([18, 5, 28, 11, 24, 8, 14, 32], seed=2))
-    return forget, retain
+def squares(model: Line) -> Any:
+    def loss(batch: tuple[Tensor, int], *others: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        x, total = batch
+        error = (model(x) - 2 * x).square().sum()
+        return error / total, {"errors": error.detach(), "seen": torch.tensor(float(len(x)))}
+
+    return loss
+
+
+class Recorder(Callback):
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.reports: list[Report] = []
+        self.restored: dict[str, Any] | None = None
+
+    def begin(self, step: int) -> None:
+        self.calls.append(f"begin {step}")
+
+    def before_epoch(self, epoch: int) -> None:
+        self.calls.append(f"epoch {epoch}")
+
+    def after_backward(self) -> None:
+        self.calls.append("backward")
+
+    def before_update(self, report: Report) -> None:
+        self.calls.append(f"update {report.step}")
+
+    def after_step(self, report: Report) -> None:
+        assert not torch.is_grad_enabled()
+        self.calls.append(f"step {report.step}")
+        self.reports.append(report)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": len(self.reports)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.restored = state
 
 
 def run(
-    task: CausalLM,
-    tables: tuple[TokenTable, TokenTable],
-    folder: Path,
-    method: Method | None = None,
-    log: Callable[..., None] = ignore_log,
-    progress: Callable[[int, int, dict[str, Any]], None] | None = None,
-    probe: Callable[[int], None] | None = None,
-    ends: bool = False,
-    **settings: Any,
+    model: Line, phase: Phase = PHASE, callbacks: Sequence[Callback] = (), folder: Path | None = None, **more: Any
 ) -> Trained:
-    training = Training(**{"learning_rate": 1e-3, "probe_steps": 1, "max_retain_increase": 5.0} | settings)
     return train(
-        task,
-        method or make_method({"name": "gradient_difference"}),
-        training,
-        forget=tables[0],
-        retain=tables[1],
-        seed=3,
-        checkpoints=folder,
-        log=log,
-        progress=progress,
-        probe=probe,
-        ends=ends,
+        model,
+        more.pop("loss", None) or squares(model),
+        phase,
+        more.pop("streams", None) or [stream()],
+        checkpoints=more.pop("checkpoints", None) or Checkpoints(folder, 0.0),
+        callbacks=callbacks,
+        **more,
     )
 
 
-def weights(task: CausalLM) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in task.model.named_parameters()}
+def test_callbacks_are_called_in_order() -> None:
+    recorder, model = Recorder(), Line()
+    result = run(model, callbacks=[recorder])
+    step = ["backward", "update {0}", "step {0}"]
+    expected = ["begin 0"]
+    for number in range(1, 5):  # 6 batches an epoch, 3 a step
+        expected += [f"epoch {number // 2}"] * (number % 2) + [each.format(number) for each in step]
+    assert recorder.calls == expected
+    assert (result.steps, result.seen, result.stopped) == (4, 2 * COUNT, "")
+    assert [report.last for report in recorder.reports] == [False, False, False, True]
+    assert not model.training
 
 
-def test_accumulating_gradients_changes_nothing(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    found, losses = [], []
-    for size, accumulate in ((8, 1), (4, 2), (2, 4)):
-        task = load_task(tiny_model_folder)
-        start = weights(task)
-        logged: list[dict[str, Any]] = []
+def test_figures_are_sums_over_the_batches_of_a_step() -> None:
+    recorder, model = Recorder(), Line()
+    x = torch.arange(COUNT).float()[:, None] / COUNT
+    rows = [row for number in range(3) for row in Order(COUNT, 2, 7, "main").batch(number)]
+    error = ((0.5 * x + 0.25 - 2 * x)[rows] ** 2).sum()
+    run(model, callbacks=[recorder])
+    figures = recorder.reports[0].figures
+    assert figures["errors"] == pytest.approx(float(error), rel=1e-6)
+    assert figures["loss"] == pytest.approx(float(error) / 6, rel=1e-6)
+    assert figures["seen"] == 6
+    gradient = torch.tensor([(2 * (0.25 - 1.5 * x[rows]) * x[rows]).mean(), (2 * (0.25 - 1.5 * x[rows])).mean()])
+    assert figures["grad_norm"] == pytest.approx(float(gradient.norm()), rel=1e-6)
+
+
+def test_a_step_asks_for_all_its_batches_at_once() -> None:
+    asked: list[Any] = []
+    run(Line(), streams=[stream(asked=asked)])
+    order = Order(COUNT, 2, 7, "main")
+    assert asked == [([order.batch(3 * step + i) for i in range(3)], [0, 1, 2]) for step in range(4)]
+
+
+def test_each_process_has_its_own_batches_of_all() -> None:
+    """Batches of two processes with one each are those of one process with two."""
+
+    class Second(Runtime):
+        rank, world = 1, 2
+
+    assert Runtime().batches(3, 2) == (range(6, 8), range(0, 2))
+    assert Second().batches(3, 1) == (range(6, 8), range(1, 2, 2))
+    assert [list(own) for _, own in (Second().batches(0, 2),)] == [[1, 3]]
+
+
+def test_accumulated_batches_are_one_batch() -> None:
+    one, parts = Line(), Line()
+    run(one, Phase(name="x", learning_rate=0.1, batch_size=12, steps=3), streams=[stream(size=12)])
+    run(parts, Phase(name="x", learning_rate=0.1, batch_size=3, accumulate=4, steps=3), streams=[stream(size=3)])
+    for a, b in zip(one.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_a_step_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__", "numpy"):
+        own = getattr(Tensor, name)
+
+        def waiting(self: Tensor, *given: Any, own: Any = own, name: str = name) -> Any:
+            waits.append(name)
+            return own(self, *given)
+
+        monkeypatch.setattr(Tensor, name, waiting)
+    recorder = Recorder()
+    run(Line(), callbacks=[recorder])
+    assert waits == ["tolist"] * len(recorder.reports)
+
+
+def test_the_whole_loss_runs_inside_one_call_of_the_model() -> None:
+    """So that what wraps a model sees each loss as one pass, whichever parts it runs."""
+    model, calls = Line(), []
+    inside = [False]
+    model.register_forward_pre_hook(lambda *_: inside.__setitem__(0, True) or calls.append("in"))
+    model.register_forward_hook(lambda *_: calls.append("out"))
+
+    def loss(batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        assert inside[0]
+        assert "forward" not in model.__dict__  # the model's own again
+        calls.append("loss")
+        return model.slope(batch[0]).sum(), {}
+
+    run(model, Phase(name="x", learning_rate=0.1, steps=1), loss=loss)
+    assert calls == ["in", "loss", "out"]
+    assert "forward" not in model.__dict__
+
+
+def test_a_model_is_itself_again_after_an_error_in_the_loss() -> None:
+    model = Line()
+    model.forward = lambda x: x  # type: ignore[method-assign]
+    own = model.forward
+
+    def loss(batch: Any) -> Any:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        run(model, loss=loss, parameters=[model.slope.weight])
+    assert model.forward is own
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_others_than_the_parameters_named_are_frozen() -> None:
+    model, seen = Line(), []
+    hooks = Hooks(on_backward=lambda: seen.append((model.offset.weight.grad, model.offset.weight.requires_grad)))
+    run(model, callbacks=[hooks], parameters=[model.slope.weight])
+    assert seen == [(None, False)] * 4
+    assert model.offset.weight.item() == 0.25
+    assert model.slope.weight.item() != 0.5
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.slope.weight.grad is None
+
+
+def test_hooks_may_change_gradients_and_weights() -> None:
+    model = Line()
+
+    def halt() -> None:
+        assert model.slope.weight.grad is not None
+        model.slope.weight.grad.zero_()
+
+    run(model, callbacks=[Hooks(on_backward=halt, on_step=lambda: model.offset.weight.fill_(3.0))])
+    assert (model.slope.weight.item(), model.offset.weight.item()) == (0.5, 3.0)
+
+
+def test_a_callback_stops_a_training() -> None:
+    class Enough(Callback):
+        def after_step(self, report: Report) -> None:
+            report.stop = "enough" if report.step == 2 else ""
+
+    later = Recorder()
+    result = run(Line(), callbacks=[Enough(), later])
+    assert (result.steps, result.stopped) == (2, "enough")
+    assert [report.ends for report in later.reports] == [False, True]
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_figure_that_is_no_number_stops_before_the_update(what: str) -> None:
+    model = Line()
+
+    def loss(batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        value = model.slope(batch[0]).sum()
+        return (value * float("nan") if what == "loss" else (value * 0).sqrt()), {}
+
+    with pytest.raises(DivergedError, match="phase one, step 1: the loss is not a number") as caught:
+        run(model, loss=loss)
+    assert ("loss nan" if what == "loss" else "grad norm nan") in str(caught.value.seen)
+    assert model.slope.weight.item() == 0.5
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 5, 6])
+def test_an_interruption_changes_no_bit(last: int, optimizer: Any, whole: bool, tmp_path: Path) -> None:
+    phase = Phase(name="x", learning_rate=0.1, epochs=3, batch_size=2, accumulate=3, optimizer=optimizer, save_every=1)
+    straight = Line()
+    run(straight, phase)
+    recorder, broken = Recorder(), Line()
+
+    def stop() -> None:
+        if len(recorder.reports) == last:
+            raise Killed
+
+    with pytest.raises(Killed):
         run(
-            task,
-            tables,
-            tmp_path / str(size),
-            log=lambda event, logged=logged, **values: logged.append(values),
-            num_train_epochs=4,
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=accumulate,
+            broken,
+            phase,
+            [recorder, Hooks(on_step=stop)],
+            checkpoints=Checkpoints(tmp_path, 0.0, whole=whole),
         )
-        found.append(weights(task))
-        losses.append([(row["loss"], row["forget_truth"], row["retain_truth"]) for row in logged])
-        assert len(logged) == 4
-    moved = max((found[0][name] - start[name]).abs().max().item() for name in start)
-    assert moved > 1e-3
-    for other in found[1:]:
-        assert max((found[0][name] - other[name]).abs().max().item() for name in other) <= 1e-6
-    for other_losses in losses[1:]:
-        for step, expected in zip(other_losses, losses[0], strict=True):
-            assert step == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    torch.manual_seed(99)
+    again, resumed = Line(), Recorder()
+    result = run(again, phase, [resumed], checkpoints=Checkpoints(tmp_path, 0.0, whole=whole))
+    assert resumed.calls[0] == f"begin {last - 1}"
+    assert resumed.restored == (None if last == 1 else {"steps": last - 1})
+    assert (result.steps, result.seen) == (6, 3 * COUNT)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), straight.parameters(), strict=True))
 
 
-class CrashError(Exception):
-    """Stands for whatever ends a process."""
-
-
-def stop_at(wanted: int) -> Callable[[int, int, dict[str, Any]], None]:
-    def progress(step: int, steps: int, figures: dict[str, Any]) -> None:
-        if step == wanted:
-            raise CrashError
-
-    return progress
-
-
-def dropping_gpt2() -> CausalLM:
-    """A model that draws random numbers in training: dropout everywhere."""
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=200, n_embd=32, n_layer=2, n_head=2, n_positions=64)
-    return CausalLM(GPT2LMHeadModel(config).eval(), None)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("kind", ["llama", "dropout"])
-def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(
-    kind: str, tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    settings = {
-        "max_steps": 6,
-        "num_train_epochs": 9,
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "weight_decay": 0.01,
-        "save_seconds": ALWAYS,
-    }
-
-    def fresh() -> CausalLM:
-        return load_task(tiny_model_folder) if kind == "llama" else dropping_gpt2()
-
-    def recorder(rows: dict[int, float]) -> Callable[..., None]:
-        return lambda event, **values: rows.update({values["step"]: values["loss"]}) if event == "step" else None
-
-    whole, losses = fresh(), {}
-    run(whole, tables, tmp_path / "whole", log=recorder(losses), **settings)
-    expected = weights(whole)
-    assert len(set(losses.values())) == 6
-    for at in (1, 3, 5):
-        folder = tmp_path / f"stopped-{at}"
-        again: dict[int, float] = {}
-        with pytest.raises(CrashError):
-            run(fresh(), tables, folder, progress=stop_at(at), log=recorder(again), **settings)
-        torch.manual_seed(1234)  # another process has other random numbers behind it
-        resumed: list[int] = []
-        task = fresh()
-        result = run(
-            task,
-            tables,
-            folder,
-            log=lambda event, resumed=resumed, again=again, **v: (
-                resumed.append(v["step"]) if event == "resumed" else again.update({v["step"]: v["loss"]})
-            ),
-            **settings,
-        )
-        assert resumed == ([] if at == 1 else [at - 1])
-        assert result.steps == 6
-        assert again == losses
-        found = weights(task)
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_interrupted_twice(tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path) -> None:
-    settings = {"max_steps": 5, "num_train_epochs": 9, "save_seconds": ALWAYS}
-    whole, task = load_task(tiny_model_folder), load_task(tiny_model_folder)
-    expected = run(whole, tables, tmp_path / "whole", **settings)
-    for at in (2, 4):
-        with pytest.raises(CrashError):
-            run(load_task(tiny_model_folder), tables, tmp_path / "stopped", progress=stop_at(at), **settings)
-    result = run(task, tables, tmp_path / "stopped", **settings)
-    assert result.tokens == expected.tokens
-    assert all(torch.equal(a, b) for a, b in zip(weights(task).values(), weights(whole).values(), strict=True))
-
-
-def test_a_checkpoint_is_written_by_the_clock_and_only_where_the_guard_looked(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    settings = {"max_steps": 5, "num_train_epochs": 9}
-    run(load_task(tiny_model_folder), tables, tmp_path / "seldom", save_seconds=1000.0, **settings)
-    assert checkpoints(tmp_path / "seldom") == []
-    run(load_task(tiny_model_folder), tables, tmp_path / "often", save_seconds=ALWAYS, probe_steps=3, **settings)
-    assert [path.name for path in checkpoints(tmp_path / "often")] == ["step-00000003"]
-
-
-def test_probes_are_asked_before_the_first_step_and_at_the_last(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    task = load_task(tiny_model_folder)
-    probed: list[tuple[int, bool]] = []
-    run(
-        task,
-        tables,
-        tmp_path,
-        probe=lambda step: probed.append((step, task.model.training)),
-        max_steps=5,
-        num_train_epochs=9,
-        probe_steps=2,
-    )
-    assert probed == [(0, False), (2, False), (4, False), (5, False)]
-    assert not task.model.training
-
-
-class Poisoned(Method):
-    """A loss that is no number from its third call on."""
-
-    needs: ClassVar[Needs] = Needs(labels="true")
-    calls: ClassVar[int] = 0
-
-    def loss(self, step: Step) -> Loss:
-        Poisoned.calls += 1
-        loss = step.nll(step.forget)
-        return Loss(forget=loss * float("nan") if Poisoned.calls >= 3 else loss)
-
-
-def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    Poisoned.calls = 0
-    task = load_task(tiny_model_folder)
-    with pytest.raises(DivergedError, match="stopped at step 3: the loss or its gradient is not a number") as caught:
-        run(task, tables, tmp_path, Poisoned(), max_steps=6, num_train_epochs=9, save_seconds=ALWAYS)
-    assert "training.learning_rate" in str(caught.value)
-    assert "another --out" in str(caught.value)
-    assert "--training.stop_step" not in str(caught.value)  # not the user's to give in this training
+def test_a_checkpoint_holds_names_and_what_is_trained(tmp_path: Path) -> None:
+    model = Line()
+    phase = Phase(name="x", learning_rate=0.1, steps=3, batch_size=2, optimizer="adamw", save_every=2)
+    run(model, phase, [Recorder()], tmp_path, parameters=[model.slope.weight])
     saved = load_latest(tmp_path)
     assert saved is not None
-    assert saved[0] == 2
-    for name, value in weights(task).items():
-        assert torch.equal(value, saved[1][f"parameter/{name}"]), name
+    assert saved.step == 2
+    keys = {f"optimizer/{key}/slope.weight" for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert set(saved.tensors) == {"model/slope.weight", *keys}
+    assert saved.state["phase"] == "x"
+    assert (saved.state["step"], saved.state["seen"]) == (2, 4)
+    assert saved.state["callbacks"] == {"recorder": {"steps": 2}}
 
 
-def test_a_runaway_retain_loss_stops_and_keeps_the_last_good_checkpoint(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    settings = {"learning_rate": 3e-3, "max_steps": 40, "num_train_epochs": 99, "max_retain_increase": 0.2}
-    ascent = make_method({"name": "gradient_ascent"})
-    with pytest.raises(DivergedError, match="the retain loss ran away") as caught:
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=ALWAYS, ends=True, **settings)
-    stopped = int(caught.value.what.split("step ")[1].split(":")[0])
-    assert stopped > 1
-    saved = load_latest(tmp_path)
-    assert saved is not None
-    assert saved[0] == stopped - 1
-    advice = f"the same command with --training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}"
-    assert advice in str(caught.value)
-    with pytest.raises(DivergedError) as again:  # from that checkpoint: it stops there too, and says the same
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=60.0, ends=True, **settings)
-    assert str(again.value) == str(caught.value)
-    assert "0.2 (training.max_retain_increase)" in str(caught.value)
-
-    # As advised: it ends with the weights of the checkpoint, which are those of a run that was told so from the start.
-    ended, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
-    result = run(ended, tables, tmp_path, ascent, stop_step=stopped - 1, **settings)
-    run(whole, tables, tmp_path / "whole", ascent, stop_step=stopped - 1, **settings)
-    assert (result.steps, result.stopped) == (stopped - 1, f"step {stopped - 1} of 40 (training.stop_step)")
-    for name, value in weights(ended).items():
-        assert torch.equal(value, saved[1][f"parameter/{name}"]), name
-        assert torch.equal(value, weights(whole)[name]), name
+def test_checkpoints_stand_between_epochs_unless_told_otherwise(tmp_path: Path) -> None:
+    written: list[list[str]] = []
+    note = Hooks(on_step=lambda: written.append([path.name for path in checkpoints(tmp_path)]))
+    run(Line(), Phase(name="x", learning_rate=0.1, epochs=3, batch_size=4), [note], tmp_path, streams=[stream(size=4)])
+    assert written == [[]] * 3 + [["step-00000003"]] * 3 + [["step-00000006"]] * 3
 
 
-def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    settings = {"learning_rate": 3e-3, "max_steps": 40, "num_train_epochs": 99, "max_retain_increase": 0.2}
-    ascent = make_method({"name": "gradient_ascent"})
-    with pytest.raises(DivergedError, match="the retain loss ran away") as caught:
-        run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, ends=True, **settings)
-    assert load_latest(tmp_path) is None
-    assert "a lower --training.learning_rate than 0.003" in str(caught.value)
-    assert "goes on from the start, as no checkpoint was written yet" in str(caught.value)
-
-
-def test_a_checkpoint_beyond_the_step_to_end_at_is_not_taken_up(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    settings = {"max_steps": 6, "num_train_epochs": 9, "save_seconds": ALWAYS}
-    with pytest.raises(CrashError):
-        run(load_task(tiny_model_folder), tables, tmp_path / "a", progress=stop_at(5), **settings)
-    assert load_latest(tmp_path / "a", 4) is not None
-    assert load_latest(tmp_path / "a", 3) is None
-    again, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
-    run(again, tables, tmp_path / "a", stop_step=3, **settings)
-    run(whole, tables, tmp_path / "b", stop_step=3, **settings)
-    assert all(torch.equal(a, b) for a, b in zip(weights(again).values(), weights(whole).values(), strict=True))
-
-
-def test_the_guard_watches_a_retain_set_that_the_method_never_draws(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    logged: list[dict[str, Any]] = []
-    run(
-        load_task(tiny_model_folder),
-        tables,
-        tmp_path,
-        make_method({"name": "gradient_ascent"}),
-        log=lambda event, **values: logged.append(values),
-        max_steps=1,
-        max_retain_increase=50.0,
-    )
-    assert logged[0]["retain_truth"] is None
-    assert logged[0]["retain_loss"] is None
-    assert logged[0]["forget_loss"] == pytest.approx(-logged[0]["forget_truth"], rel=1e-5)
-
-
-def test_a_forget_loss_that_is_high_enough_stops(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    logged: list[dict[str, Any]] = []
-    task = load_task(tiny_model_folder)
-    result = run(
-        task,
-        tables,
-        tmp_path,
-        make_method({"name": "gradient_ascent"}),
-        log=lambda event, **values: logged.append(values),
-        max_steps=60,
-        num_train_epochs=99,
-        max_retain_increase=50.0,
-        stop_forget_loss=8.0,
-        learning_rate=1e-2,
-    )
-    assert 1 < result.steps < 60
-    assert "training.stop_forget_loss 8.0" in result.stopped
-    running = logged[0]["forget_truth"]
-    for row in logged[1:-1]:
-        assert running < 8.0
-        running = 0.6 * running + 0.4 * row["forget_truth"]
-    assert running < 8.0 <= 0.6 * running + 0.4 * logged[-1]["forget_truth"]
-
-
-def test_what_a_run_says_of_itself(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    logged: list[tuple[str, dict[str, Any]]] = []
-    result = run(
-        load_task(tiny_model_folder),
-        tables,
-        tmp_path,
-        make_method({"name": "gradient_difference", "forget_weight": 0.5, "retain_weight": 2.0}),
-        log=lambda event, **values: logged.append((event, values)),
-        num_train_epochs=1,
-        per_device_train_batch_size=8,
-    )
-    assert result.stopped == "all steps done"
-    ((event, row),) = logged
-    assert (event, row["step"]) == ("step", 1)
-    assert result.tokens == sum(table.tokens for table in tables)
-    assert row["forget_loss"] == pytest.approx(-0.5 * row["forget_truth"], rel=1e-5)
-    assert row["retain_loss"] == pytest.approx(2 * row["retain_truth"], rel=1e-5)
-    assert row["loss"] == pytest.approx(row["forget_loss"] + row["retain_loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["fine_tune", "gradient_difference"])
-def test_a_missing_retain_set_is_an_error_that_a_user_can_read(
-    name: str, tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    with pytest.raises(RecipeError, match="needs a set that is not there"):
-        train(
-            load_task(tiny_model_folder),
-            make_method({"name": name}),
-            Training(max_steps=1),
-            forget=tables[0],
-            retain=None,
-            seed=0,
-            checkpoints=tmp_path,
-            log=ignore_log,
-        )
-
-
-def test_only_weights_that_are_trainable_move(
-    tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path
-) -> None:
-    task = load_task(tiny_model_folder)
-    before = weights(task)
-    for name, parameter in task.model.named_parameters():
-        parameter.requires_grad_("layers.1" in name)
-    run(task, tables, tmp_path, max_steps=2)
-    for name, value in weights(task).items():
-        assert torch.equal(value, before[name]) == ("layers.1" not in name), name
-
-
-class Elsewhere:
-    """A task on another device, of which a loss sees no more than where its batches lie."""
-
-    device = torch.device("meta")
-
-
-class SeesDevices(Method):
-    """Where everything lies that a method may ask of a batch."""
-
-    needs: ClassVar[Needs] = Needs(retain="always", reference=True)
-    seen: ClassVar[set[str]] = set()
-
-    def loss(self, step: Step) -> Loss:
-        self.seen.update(v.device.type for v in (step.reference_nll(step.forget), step.forget.ids, step.retain.labels))
-        return Loss(forget=torch.zeros((), requires_grad=True))
-
-
-def test_batches_lie_where_the_model_does(tables: tuple[TokenTable, TokenTable]) -> None:
-    forget, retain = tables
-
-    class Known(TokenTable):
-        def batch(self, *arguments: Any, **options: Any) -> Any:
-            return replace(super().batch(*arguments, **options), reference_nll=torch.zeros(4))
-
-    known = {"forget": Known(forget.folder), "retain": retain}
-    orders = {name: Order(table.lengths, 4, 0, name) for name, table in known.items()}
-    _accumulate(Elsewhere(), SeesDevices(), known, orders, 0, 1)  # type: ignore[arg-type]
-    assert SeesDevices.seen == {"meta"}
+def test_a_checkpoint_of_an_older_format_is_ignored(tmp_path: Path) -> None:
+    old = tmp_path / "step-00000004"
+    old.mkdir()
+    (old / "checkpoint.json").write_text('{"step": 4, "state": {"guard": {}, "seconds": 1.0}, "files": {}}')
+    straight, model, noticed = Line(), Line(), []
+    run(straight)
+    run(model, checkpoints=Checkpoints(tmp_path, 0.0, notice=noticed.append))
+    assert len(noticed) == 1
+    assert "another version" in noticed[0]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), straight.parameters(), strict=True))

@@ -46,7 +46,7 @@ class BadTeacher(Method):
         count = max(1, round(self.retain_share * len(work.retain)))
         rows = torch.randperm(len(work.retain), generator=work.generator("part"))[:count]
         pictures = work.forget.joined(work.retain.take(rows))
-        bad = work.copy_of(work.model)
+        bad = work.frozen(work.model)
         reset([bad.model], work.generator("teacher"))
         taught = torch.cat([bad.outputs(work.forget), work.original.outputs(work.retain.take(rows))])
         work.cost.passes += len(pictures)

@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from expunge.ops.layers import frozen, tail
 from expunge.runs.method import Method, Needs
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
@@ -48,4 +49,4 @@ class CfK(Method):
             batch_size=self.batch_size,
         )
         with frozen(before):
-            work.train(phase, work.retain, work.cross_entropy, still=before)
+            work.train(phase, work.retain, work.cross_entropy, callbacks=[Hooks(eval_modules=before)])

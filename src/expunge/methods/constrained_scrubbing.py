@@ -47,13 +47,13 @@ class ConstrainedScrubbing(FeatureTraining):
     "how far features are apart, as in encoder scrubbing"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task, weights, apart = work.task, work.encoder(), self.apart(work, self.distance)
-        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
-        once = torch.arange(min(len(lost), len(work.forget) * self.views))  # further views say the same on the average
-        first = work.original_scrubbing_loss(
-            lost.take(once), {name: values[once] for name, values in known_beside.items()}, self.noise, apart
-        )
+        retain_set, forget_set = work.scrubbing_targets(retain_set, forget_set, self.noise)
+        once = torch.arange(
+            min(len(forget_set), len(work.forget) * self.views)
+        )  # further views say the same on the average
+        first = work.original_scrubbing_loss(forget_set.take(once), self.noise, apart)
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             # a pass each, since each is gone back alone
@@ -65,15 +65,7 @@ class ConstrainedScrubbing(FeatureTraining):
             assert isinstance(along, torch.Tensor)
             return along - along.detach() + stays.detach() + goes.detach()  # the value tells both, the gradient is d
 
-        self.train(
-            work,
-            loss,
-            kept,
-            lost,
-            known=known,
-            known_beside=known_beside,
-            share=work.encoder_share,
-        )
+        self.train(work, loss, retain_set, forget_set, share=work.encoder_share)
 
 
 def projected(keep: Sequence[Tensor], lose: Sequence[Tensor], fall: float) -> list[Tensor]:

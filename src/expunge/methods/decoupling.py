@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import PositiveFloat, PositiveInt
 
 from expunge.runs.method import Method, Needs
+from expunge.train.session import WithKnown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +47,10 @@ class Decoupling(Method):
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 
     def apply(self, work: GeneratorWork) -> None:
-        kept = work.part(work.retain, self.retain_pictures, "retain")
-        kept_keys, lost_keys = work.keys(len(kept), "retain"), work.keys(len(work.forget), "forget")
-        ceiling = self.strangeness * work.original_loss(work.forget, lost_keys)
+        retained = work.part(work.retain, self.retain_pictures, "retain")
+        retain_set = WithKnown(retained, {"keys": work.keys(len(retained), "retain")})
+        forget_set = WithKnown(work.forget, {"keys": work.keys(len(work.forget), "forget")})
+        ceiling = self.strangeness * work.original_loss(work.forget, forget_set.known["keys"])
         task = work.task
 
         def rise(forget: CorruptedBatch) -> Tensor:
@@ -62,10 +64,10 @@ class Decoupling(Method):
             learning_rate=self.ascent_learning_rate,
             max_grad_norm=1.0,
         )
-        work.train(ascent, work.forget, rise, known={"keys": lost_keys})
+        work.train(ascent, forget_set, rise)
         repair = work.phase(
             "retain",
-            len(kept),
+            len(retain_set),
             self.epochs,
             self.batch_size,
             learning_rate=self.learning_rate,
@@ -73,4 +75,4 @@ class Decoupling(Method):
             schedule="cosine",
             max_grad_norm=3.0,
         )
-        work.train(repair, kept, task.loss, known={"keys": kept_keys})
+        work.train(repair, retain_set, task.loss)

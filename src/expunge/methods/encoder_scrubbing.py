@@ -43,10 +43,9 @@ class EncoderScrubbing(FeatureTraining):
     "how far features are apart: squared as in the paper; euclidean keeps more and forgets more where the sets look alike"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task, apart = work.task, self.apart(work, self.distance)
-
-        known, known_beside = work.scrubbing_targets(kept, kept_keys, lost, lost_keys, self.noise)
+        retain_set, forget_set = work.scrubbing_targets(retain_set, forget_set, self.noise)
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             ours, theirs = task.features_of(retain, forget)
@@ -54,12 +53,4 @@ class EncoderScrubbing(FeatureTraining):
             goes = apart(theirs, work.target_of(forget, self.noise))
             return stays + self.alpha * goes
 
-        self.train(
-            work,
-            loss,
-            kept,
-            lost,
-            known=known,
-            known_beside=known_beside,
-            share=work.encoder_share,
-        )
+        self.train(work, loss, retain_set, forget_set, share=work.encoder_share)

@@ -11,11 +11,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from expunge.ops.feature_losses import DISTANCES, Distance, over_maps
 from expunge.runs.method import Method, Needs
+from expunge.train.session import Passes, WithKnown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from expunge.kinds.classifier.task import Pictures
     from expunge.kinds.generator.session import GeneratorWork
     from expunge.kinds.generator.task import CorruptedBatch
 
@@ -44,19 +44,19 @@ class EncoderTraining(Method):
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 
-    def sides(self, work: GeneratorWork) -> tuple[Pictures, Tensor, Pictures, Tensor]:
-        """(pictures to keep, their keys, pictures to forget, their keys), every view one after the other.
+    def sides(self, work: GeneratorWork) -> tuple[WithKnown, WithKnown]:
+        """(retain set, forget set), of which the keys of corruptions are known, every view one after the other.
 
         Keys of more than `views` views are those of the first ones, each for other pictures: what noise becomes under a
         corruption is computed once, whichever picture it stands for.
         """
-        kept = work.part(work.retain, self.retain_pictures, "retain")
+        retain = work.part(work.retain, self.retain_pictures, "retain")
         count, views = len(work.forget), self.forget_views or self.views
         drawn = work.keys(count * min(views, self.views), "forget")
         keys = [drawn, *(drawn[:count][work.shuffled(count, "forget", view)] for view in range(self.views, views))]
         return (
-            *(work.viewed(kept, self.views), work.keys(len(kept) * self.views, "retain")),
-            *(work.viewed(work.forget, views), torch.cat(keys)),
+            WithKnown(work.viewed(retain, self.views), {"keys": work.keys(len(retain) * self.views, "retain")}),
+            WithKnown(work.viewed(work.forget, views), {"keys": torch.cat(keys)}),
         )
 
     def parameters(self, work: GeneratorWork) -> list[nn.Parameter]:
@@ -67,11 +67,9 @@ class EncoderTraining(Method):
         self,
         work: GeneratorWork,
         loss: Callable[[CorruptedBatch, CorruptedBatch], Tensor],
-        kept: Pictures,
-        lost: Pictures,
+        retain: WithKnown,
+        forget: WithKnown,
         *,
-        known: dict[str, Tensor],
-        known_beside: dict[str, Tensor],
         share: float,
     ) -> None:
         """Lower `loss` (of a retain and a forget batch) by changing `parameters`.
@@ -81,7 +79,7 @@ class EncoderTraining(Method):
         """
         phase = work.phase(
             "unlearning",
-            max(len(kept) // self.views, len(work.forget)),
+            max(len(retain) // self.views, len(work.forget)),
             self.epochs,
             self.batch_size,
             learning_rate=self.learning_rate,
@@ -94,13 +92,11 @@ class EncoderTraining(Method):
         )
         work.train(
             phase,
-            kept,
+            retain,
             loss,
-            beside=lost,
+            paired_with=forget,
             parameters=self.parameters(work),
-            known=known,
-            known_beside=known_beside,
-            share=share,
+            passes=Passes(share=share),
         )
 
 

@@ -8,6 +8,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from expunge.ops.layers import frozen, reset, tail
 from expunge.runs.method import Method, Needs
+from expunge.train.callback import Hooks
 from expunge.train.phase import again
 
 if TYPE_CHECKING:
@@ -41,4 +42,4 @@ class EuK(Method):
         before, last = tail(work.model, self.k)
         reset(last, work.generator("reset"))
         with frozen(before):
-            work.train(phase, work.retain, work.weighted_cross_entropy, still=before)
+            work.train(phase, work.retain, work.weighted_cross_entropy, callbacks=[Hooks(eval_modules=before)])

@@ -11,6 +11,7 @@ from torch import Tensor
 from expunge.ops.divergences import divergence
 from expunge.runs.method import Method, Needs
 from expunge.train.phase import Phase
+from expunge.train.session import FORWARD, Passes
 
 if TYPE_CHECKING:
     from expunge.kinds.classifier.session import Work
@@ -91,10 +92,10 @@ class Fanchuan(Method):
                 final_rate=self.final_forget_learning_rate,
                 part=(number / self.rounds, (number + 1) / self.rounds),
                 batch_size=self.forget_batch_size,
-                beside_batch_size=self.retain_batch_size,
+                paired_batch_size=self.retain_batch_size,
                 continues="contrast",
             )
-            work.train(resembling, work.forget, resemble, beside=work.retain, beside_passes=1)
+            work.train(resembling, work.forget, resemble, paired_with=work.retain, passes=Passes(paired=FORWARD))
             repair = Phase(
                 name=f"repair {number + 1}",
                 learning_rate=self.retain_learning_rate,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from expunge.ops.layers import head, leaves
 from expunge.ops.masks import smallest
 from expunge.runs.method import Method, Needs
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Kookmin(Method):
             name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
         )
         for phase in repair.by_epoch(rise_and_fall(self.learning_rate, self.epochs)):
-            work.train(phase, work.retain, work.cross_entropy, after_backward=slow)
+            work.train(phase, work.retain, work.cross_entropy, callbacks=[Hooks(on_backward=slow)])
 
     def renew(self, work: Work, weights: list[nn.Parameter]) -> list[Tensor]:
         """Draw the weights of smallest gradient anew; what each weight's gradient is to be multiplied with."""

@@ -29,18 +29,10 @@ class MaxLoss(WholeTraining):
     "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task = work.task
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             return task.loss(retain) - self.alpha * task.loss(forget)
 
-        self.train(
-            work,
-            loss,
-            kept,
-            lost,
-            known={"keys": kept_keys},
-            known_beside={"keys": lost_keys},
-            share=self.share(work),
-        )
+        self.train(work, loss, retain_set, forget_set, share=self.share(work))

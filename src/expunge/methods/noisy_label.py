@@ -39,21 +39,14 @@ class NoisyLabel(WholeTraining):
     "other noise at every step, as in the authors' code; false: noise that is drawn once for each picture"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task = work.task
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             if self.fresh_noise:
-                forget = replace(forget, wanted=work.noise_beside(retain, forget, self.noise))
+                forget = replace(forget, wanted=work.noise_for(forget, retain, self.noise))
             return task.loss(retain) + self.alpha * task.loss(forget)
 
-        wanted = {} if self.fresh_noise else {"wanted": work.noise_pictures(lost, self.noise, "label")}
-        self.train(
-            work,
-            loss,
-            kept,
-            lost,
-            known={"keys": kept_keys},
-            known_beside={"keys": lost_keys, **wanted},
-            share=self.share(work),
-        )
+        if not self.fresh_noise:
+            forget_set = forget_set.knowing(wanted=work.noise_pictures(forget_set.dataset, self.noise, "label"))
+        self.train(work, loss, retain_set, forget_set, share=self.share(work))

@@ -40,16 +40,15 @@ class RandomEncoder(FeatureTraining):
     "other noise at every step, as in the authors' code; false: drawn once for each picture, by the forget set's features"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task, apart, pixels = work.task, self.apart(work), self.keeps == "pixels"
-        if pixels and not self.fresh_noise:  # what the original says of the retain set is not needed
-            known, known_beside = {"keys": kept_keys}, {"keys": lost_keys}
-        else:
-            known, known_beside = work.feature_targets(kept, kept_keys, lost, lost_keys)
+        if not pixels or self.fresh_noise:  # else what the original says of the retain set is not needed
+            retain_set, forget_set = work.feature_targets(retain_set, forget_set)
         if not self.fresh_noise:
-            features = known_beside.get("target")
-            features = work.original_features(lost, lost_keys) if features is None else features
-            known_beside = {"keys": lost_keys, "target": work.noise_of(self.split(work, features), "features")}
+            features = forget_set.known.get("target")
+            if features is None:
+                features = work.original_features(forget_set.dataset, forget_set.known["keys"])
+            forget_set = forget_set.knowing(target=work.noise_of(self.split(work, features), "features"))
 
         def wanted(said: Tensor | None, forget: CorruptedBatch) -> Tensor:
             own = work.target_of(forget)
@@ -68,10 +67,8 @@ class RandomEncoder(FeatureTraining):
         self.train(
             work,
             to_pixels if pixels else to_features,
-            kept,
-            lost,
-            known=known,
-            known_beside=known_beside,
+            retain_set,
+            forget_set,
             share=(work.frozen_decoder_share + work.encoder_share) / 2 if pixels else work.encoder_share,
         )
 

@@ -39,25 +39,21 @@ class RetainLabel(WholeTraining):
     "what is wanted: the original's outputs, as in the authors' code, or pictures of the retain set"
 
     def apply(self, work: GeneratorWork) -> None:
-        kept, kept_keys, lost, lost_keys = self.sides(work)
+        retain_set, forget_set = self.sides(work)
         task = work.task
 
         def to_outputs(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
-            told = work.original_outputs_of(retain)
-            others = told[torch.arange(len(forget.rows), device=told.device) % len(told)]
-            return squared(task.outputs(retain), told) + self.alpha * squared(task.outputs(forget), others)
+            said = work.original_outputs_of(retain)
+            others = said[torch.arange(len(forget.rows), device=said.device) % len(said)]
+            return squared(task.outputs(retain), said) + self.alpha * squared(task.outputs(forget), others)
 
         def to_pictures(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             return task.loss(retain) + self.alpha * task.loss(forget)
 
         pictures = self.labels == "pictures"
-        wanted = {"wanted": work.drawn_from(work.retain, len(lost), "label").pixels} if pictures else {}
-        self.train(
-            work,
-            to_pictures if pictures else to_outputs,
-            kept,
-            lost,
-            known={"keys": kept_keys},
-            known_beside={"keys": lost_keys, **wanted},
-            share=self.share(work),
-        )
+        if not pictures:
+            _ = work.original  # copied now, before the model changes
+        if pictures:
+            forget_set = forget_set.knowing(wanted=work.drawn_from(work.retain, len(forget_set), "label").pixels)
+        loss = to_pictures if pictures else to_outputs
+        self.train(work, loss, retain_set, forget_set, share=self.share(work))

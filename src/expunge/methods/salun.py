@@ -12,6 +12,7 @@ from torch import Tensor
 
 from expunge.kinds.classifier.relabelling import wrong_labels
 from expunge.runs.method import Method, Needs
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Salun(Method):
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
         )
-        work.train(phase, pictures, loss, after_step=put_back)
+        work.train(phase, pictures, loss, callbacks=[Hooks(on_step=put_back)])
 
     def _gradient(self, work: Work) -> list[Tensor]:
         """Gradient of the summed loss over the forget set, in the order of `trainable()`."""

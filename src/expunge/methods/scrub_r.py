@@ -41,7 +41,7 @@ class ScrubR(Scrub):
                 "forget error": _errors(work.outputs(work.forget), work.forget.labels)
             }
 
-        snapshots = [work.kept(f"epoch {epoch}", snapshot) for epoch in self.rounds(work)]
+        snapshots = [work.cached(f"epoch {epoch}", snapshot) for epoch in self.rounds(work)]
         reference = expected_error(
             _errors(work.outputs(work.validation), work.validation.labels), work.validation.labels, work.forget.labels
         )

@@ -12,6 +12,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from expunge.runs.method import Method, Needs
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 
 if TYPE_CHECKING:
@@ -91,9 +92,8 @@ class Sfron(Method):
             count = min(self.forget_every, self.steps - first)
             begin, end = first / self.steps, (first + count) / self.steps
             strength = self.alpha * (1 + math.cos(math.pi * begin)) / 2
-            work.train(
-                phase(f"forget {number}", 1, (begin, begin)), work.forget, ascent(strength), after_backward=limit
-            )
+            climb = phase(f"forget {number}", 1, (begin, begin))
+            work.train(climb, work.forget, ascent(strength), callbacks=[Hooks(on_backward=limit)])
             work.train(phase(f"retain {number}", count, (begin, end)), work.retain, work.cross_entropy)
 
     def adapted(self, losses: Tensor) -> Tensor:

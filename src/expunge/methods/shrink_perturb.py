@@ -66,11 +66,13 @@ class ShrinkPerturb(Method):
     def apply(self, work: Work) -> None:
         repair = again(work.training, "repair", self.epochs, self.learning_rate, self.batch_size)
         repair = replace(repair, warmup=self.warmup)
+        original = (
+            work.original_outputs(work.validation) if self.sharpness > 0 and work.validation is not None else None
+        )
         self.mix(work)
         work.train(repair, work.retain, work.weighted_cross_entropy if self.class_weights else work.cross_entropy)
-        if self.sharpness > 0:
-            assert work.validation is not None
-            wanted, found = spread(work.original_outputs(work.validation)), spread(work.outputs(work.validation))
+        if original is not None and work.validation is not None:
+            wanted, found = spread(original), spread(work.outputs(work.validation))
             if found > 0:
                 enlarge(work, self.sharpness * float(wanted / found))
 

@@ -72,7 +72,7 @@ class Spunge(Method):
         base = work.weights()
         changes = []
         for name, rows in work.split(self.split_by, self.clusters).items():
-            changes.append(work.kept(f"part {name}", partial(self.unlearn, work, base, name, rows)))
+            changes.append(work.cached(f"part {name}", partial(self.unlearn, work, base, name, rows)))
         work.stays = not any(bool(change.any()) for of_part in changes for change in of_part.values())
         merged = ties(changes, self.density)
         work.put({name: base[name] + self.scale * merged[name].to(base[name]) for name in base})

@@ -61,7 +61,7 @@ class Steering(Method):
 
     def apply(self, work: LanguageWork) -> None:
         base = work.weights()
-        found = work.kept("directions", lambda: {"directions": self.directions(work)})["directions"]
+        found = work.cached("directions", lambda: {"directions": self.directions(work)})["directions"]
 
         writers = self.writers(work.task)
 

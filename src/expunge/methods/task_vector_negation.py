@@ -69,9 +69,9 @@ class TaskVectorNegation(Method):
             after = work.weights()
             return {name: after[name] - base[name] for name in base}
 
-        toxic = work.kept("toxic vector", lambda: learnt("toxic", False))
+        toxic = work.cached("toxic vector", lambda: learnt("toxic", False))
         if self.clean != "ignore":
-            toxic = without(toxic, work.kept("clean vector", lambda: learnt("clean", True)), self.clean)
+            toxic = without(toxic, work.cached("clean vector", lambda: learnt("clean", True)), self.clean)
         return layered(toxic, base, self.layer_scale, work.task.layer_of)
 
 

@@ -20,13 +20,13 @@ from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
+from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.sets import true_labels
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.fine_tune import FineTune
 from expunge.models.source import ModelSource, find_model
 from expunge.report.cost import training_cost
 from expunge.runs.folder import RunFolder
-from expunge.train.loop import train
 from expunge.train.precision import Precision
 
 BATCH = 2
@@ -140,22 +140,23 @@ def _train(
     show: Silent,
 ) -> None:
     table_path = folder.stages / f"{name}-tokens"
-    with storage.folder_aside(table_path) as aside, TableWriter(aside) as table:
+    with storage.folder_aside(table_path) as aside, TableWriter(aside) as writer:
         for block in blocks:
-            table.append(block.ids, true_labels(block))
+            writer.append(block.ids, true_labels(block))
     lazy = LazyModel(source, precision)
     task = lazy()
-    train(
-        task,
-        FineTune(),
-        training,
-        forget=None,
-        retain=TokenTable(table_path),
+    table = TokenTable(table_path)
+    work = LanguageWork(
+        task=task,
+        forget=table,  # not drawn
+        retain=table,
+        training=training,
         seed=seed,
         checkpoints=folder.checkpoints / name,
         log=lambda event, **values: folder.log(f"{name}_{event}", **values),
-        progress=lambda step, steps, f: show.update(step / steps, f"loss {f['loss']:.2f}"),
+        on_progress=lambda step, steps, f: show.update(step / steps, f"loss {f['loss']:.2f}"),
     )
+    work.carry_out(FineTune())
     assert lazy.loaded is not None
     save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
     lazy.release()

@@ -1,4 +1,4 @@
-"""One phase of training over pictures, as a method describes it."""
+"""One phase of training: how many steps, at which rate, with which optimizer. The same for every kind of model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ class Phase:
 
     Attributes:
         name: says which phase it is, in logs, draws and checkpoints; unique in a method.
-        epochs: passes over the phase's pictures; parts of a pass are possible.
-        steps: so many steps in place of `epochs`.
+        epochs: passes over the phase's dataset; parts of a pass are possible.
+        steps: so many optimizer steps in place of `epochs`.
+        stop_step: end after this step, with the learning rates of all steps.
+        accumulate: batches in an optimizer step.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
         part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can go on over
             several phases.
-        beside_batch_size: of the second set, where there is one; `batch_size` where absent.
+        paired_batch_size: of the paired dataset, where there is one; `batch_size` where absent.
         continues: phases with the same word here go on with one another's momentum (or Adam's averages), as if one
             optimizer served them all; they train the same parameters.
         betas: of Adam: how much of its averages of gradients and of their squares is kept in a step.
         max_grad_norm: gradients are clipped to this norm, where it is given.
-        mode: "train" lets batch normalisation follow the batches; "eval" holds its running figures.
+        mode: "train" lets batch normalisation follow the batches; "eval" holds its running statistics.
+        save_every: steps after which a checkpoint may be written; where absent, between epochs.
+        stream: names what is drawn in a step, such as dropout; `name/step` where absent.
     """
 
     name: str
@@ -37,16 +41,24 @@ class Phase:
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 64
+    accumulate: int = 1
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     final_rate: float = 0.0
     warmup: float = 0.0
     part: tuple[float, float] = (0.0, 1.0)
     steps: int | None = None
-    beside_batch_size: int | None = None
+    stop_step: int | None = None
+    paired_batch_size: int | None = None
     continues: str = ""
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = None
     mode: Literal["train", "eval"] = "train"
+    save_every: int | None = None
+    stream: str = ""
+
+    def planned(self, batches_per_epoch: int) -> int:
+        """Optimizer steps of the whole phase."""
+        return self.steps or max(1, round(self.epochs * batches_per_epoch / self.accumulate))
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -56,8 +68,9 @@ class Phase:
         if self.schedule == "constant":
             return self.learning_rate
         share = self.part[0] + (self.part[1] - self.part[0]) * (step - rising) / max(1, steps - rising)
-        falling = (1 + math.cos(math.pi * share)) / 2 if self.schedule == "cosine" else 1 - share
-        return self.final_rate + (self.learning_rate - self.final_rate) * falling
+        if self.schedule == "cosine":
+            return self.final_rate + (self.learning_rate - self.final_rate) * (1 + math.cos(math.pi * share)) / 2
+        return self.learning_rate * (1 - (1 - self.final_rate / (self.learning_rate or 1.0)) * share)
 
     def by_epoch(self, rates: Sequence[float]) -> list[Phase]:
         """A phase an epoch at these constant rates with one optimizer: schedules that move between epochs only."""

@@ -7,7 +7,7 @@ a labelled token here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -61,23 +61,9 @@ class Batch:
     preferred: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(
-            ids=self.ids.to(device),
-            labels=self.labels.to(device),
-            lengths=self.lengths.to(device),
-            normaliser=self.normaliser,
-            soft_ids=None if self.soft_ids is None else self.soft_ids.to(device),
-            soft_weights=None if self.soft_weights is None else self.soft_weights.to(device),
-            examples=self.examples,
-            tokens=self.tokens,
-            reference_nll=None if self.reference_nll is None else self.reference_nll.to(device),
-            surprise=None if self.surprise is None else self.surprise.to(device),
-            unwanted=None if self.unwanted is None else self.unwanted.to(device),
-            token_nll=None if self.token_nll is None else self.token_nll.to(device),
-            hidden=None if self.hidden is None else self.hidden.to(device),
-            original=None if self.original is None else self.original.to(device),
-            preferred=None if self.preferred is None else self.preferred.to(device),
-        )
+        """On a device, with all that belongs to it."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +135,10 @@ class Task(Protocol):
         """
         ...
 
+    def nll_and_truth(self, batch: Any, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(`nll`, the summed negative log-likelihood of what truly stands there, whatever the labels are)."""
+        ...
+
     def row_nll(self, batch: Any) -> Tensor:
         """(rows,) negative log-likelihood of each label."""
         ...
@@ -169,8 +159,8 @@ class Task(Protocol):
         """Every labelled row's logits."""
         ...
 
-    def row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
-        """(rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's."""
+    def row_values_and_truth(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[Tensor, Tensor]:
+        """((rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's; summed nll)."""
         ...
 
 
@@ -199,11 +189,37 @@ class LayeredTask(Task, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One micro-batch as a method sees it: batches of either set, and what the task says of them."""
+    """One micro-batch as a method sees it: batches of either set, and what the task says of them.
+
+    Attributes:
+        truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
+    """
 
     task: Task
     forget: Any
     retain: Any
+    truth: dict[str, Tensor] = field(default_factory=dict)
+
+    def figures(self, loss: Loss) -> dict[str, Tensor]:
+        """What is logged of a loss: its parts, and the truth's negative log-likelihood of either set in nats a row.
+
+        All are scalars on the device, and add up over the batches of an optimizer step.
+        """
+        found = {"forget_loss": loss.forget, "retain_loss": loss.retain}
+        for name, truth in self.truth.items():
+            # Apple's devices have no float64.
+            found[f"{name}_truth"] = (truth if truth.device.type == "mps" else truth.double()) / self._of(
+                name
+            ).normaliser
+        return {name: value.detach() for name, value in found.items() if value is not None}
+
+    def _of(self, name: str) -> Any:
+        return self.forget if name == "forget" else self.retain
+
+    def _note(self, batch: Any, truth: Tensor) -> None:
+        for name in ("forget", "retain"):
+            if batch is self._of(name):
+                self.truth[name] = truth.detach()
 
     def nll(self, batch: Any, ceiling: float | Tensor | None = None) -> Tensor:
         """Negative log-likelihood of the batch's labels, in nats a row of the whole optimizer step; scalar.
@@ -211,15 +227,21 @@ class Step:
         Without gradient accumulation that is the batch's mean; with it, the batch's part of the mean. A row counts for
         at most `ceiling` nats (one figure, or one a label); above it, it has no gradient.
         """
-        return self.task.nll(_there(batch), ceiling)
+        value, truth = self.task.nll_and_truth(_there(batch), ceiling)
+        self._note(batch, truth)
+        return value
 
     def row_nll(self, batch: Any) -> Tensor:
         """(rows,) negative log-likelihood of each label, in nats: for losses that weigh rows by their likelihood."""
-        return self.task.row_nll(_there(batch))
+        losses = self.task.row_nll(_there(batch))
+        self._note(batch, losses.detach().sum())
+        return losses
 
     def example_nll(self, batch: Any) -> Tensor:
         """(examples,) negative log-likelihood of each example, in nats, summed over its labelled rows."""
-        return self.task.example_nll(_there(batch))
+        losses = self.task.example_nll(_there(batch))
+        self._note(batch, losses.detach().sum())
+        return losses
 
     def reference_nll(self, batch: Any) -> Tensor:
         """(examples,) the same of the original model, computed once before training."""
@@ -261,14 +283,18 @@ class Step:
 
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits: for losses that need more than the likelihood of the label."""
-        return self.task.rows(_there(batch))
+        rows = self.task.rows(_there(batch))
+        with torch.no_grad():
+            log_p = rows.logits.gather(1, rows.target[:, None])[:, 0] - rows.logits.logsumexp(-1)
+        self._note(batch, -log_p.sum())
+        return rows
 
     def row_values(self, batch: Any, of: Callable[[Tensor], Tensor]) -> Tensor:
         """(rows,) of every labelled row's log-probabilities: `of` makes (rows,) of (rows, classes), each row by itself.
 
         `of` gets some rows at a time, so that all tokens' logits never lie in memory together.
         """
-        return self.task.row_values(_there(batch), lambda log_p, _: of(log_p))
+        return self._row_values(batch, lambda log_p, _: of(log_p))
 
     def against_original(self, batch: Any, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """(rows,) of every labelled row's log-probabilities and the original model's, both (rows, classes) and whole.
@@ -286,7 +312,12 @@ class Step:
                 )
             return of(log_p, log_q)
 
-        return self.task.row_values(_there(batch), both)
+        return self._row_values(batch, both)
+
+    def _row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        values, truth = self.task.row_values_and_truth(_there(batch), of)
+        self._note(batch, truth)
+        return values
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from expunge.core.order import shuffled
 from expunge.errors import DivergedError
-from expunge.kinds.classifier.session import Work, batches
+from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageBatch
 from expunge.ops.layers import first_layer, leaves, reset
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 from small_images import small_work, tiny_resnet, tiny_vit
 
@@ -26,7 +29,8 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def three_phases(work: Work, after_step: Callable[[], None] | None = None) -> None:
-    """Descend, put noise on the first layer, descend beside the forget set with a new noise each epoch."""
+    """Descend, put noise on the first layer, descend paired with the forget set with a new noise each epoch."""
+    hooks = [Hooks(on_step=after_step)]
 
     def loss(batch: ImageBatch) -> Tensor:
         return work.cross_entropy(batch)
@@ -39,19 +43,16 @@ def three_phases(work: Work, after_step: Callable[[], None] | None = None) -> No
             weight = first_layer(work.model).weight
             weight += 0.01 * torch.randn(weight.shape, generator=work.generator("shake", epoch))
 
-    work.train(Phase(name="one", epochs=2, learning_rate=0.01, batch_size=16), work.retain, loss, after_step=after_step)
+    work.train(Phase(name="one", epochs=2, learning_rate=0.01, batch_size=16), work.retain, loss, callbacks=hooks)
     reset([first_layer(work.model)], work.generator("reset"))
     work.train(
         Phase(name="two", epochs=2, learning_rate=1e-3, optimizer="adam", batch_size=16, schedule="cosine"),
         work.retain,
         both,
-        beside=work.forget,
-        before_epoch=shake,
-        after_step=after_step,
+        paired_with=work.forget,
+        callbacks=[*hooks, Hooks(on_epoch=shake)],
     )
-    work.train(
-        Phase(name="three", epochs=1, learning_rate=0.01, batch_size=8), work.forget, loss, after_step=after_step
-    )
+    work.train(Phase(name="three", epochs=1, learning_rate=0.01, batch_size=8), work.forget, loss, callbacks=hooks)
 
 
 class Killed(BaseException):
@@ -96,8 +97,9 @@ def test_another_seed_gives_other_weights_and_the_same_the_same() -> None:
 
 def test_what_training_costs() -> None:
     work = small_work(tiny_resnet(), retain=48, forget=8)
+    assert work.original.model is not work.model
     three_phases(work)
-    # phase two sees the 8 forgotten pictures beside each of its 6 steps
+    # phase two sees the 8 forgotten pictures in each of its 6 steps
     assert work.cost.passes == 3 * (2 * 48 + 2 * 48 + 6 * 8 + 8)
     work.original_outputs(work.retain)
     work.original_outputs(work.retain)
@@ -124,6 +126,17 @@ def test_the_original_stays_as_it_was() -> None:
     assert not torch.equal(work.outputs(work.retain), before)
 
 
+def test_the_original_is_copied_only_for_those_who_ask() -> None:
+    work = small_work(tiny_resnet())
+    three_phases(work)
+    with pytest.raises(RuntimeError, match="ask for `original` first"):
+        _ = work.original
+    direct = small_work(tiny_resnet())
+    reset([first_layer(direct.model)], direct.generator("reset"))
+    with pytest.raises(RuntimeError, match="ask for `original` first"):
+        _ = direct.original
+
+
 def test_schedules() -> None:
     phase = Phase(name="x", epochs=1, learning_rate=1.0, schedule="cosine", final_rate=0.2, warmup=0.5)
     assert [phase.rate(step, 4) for step in range(4)] == pytest.approx([0.5, 1.0, 1.0, 0.6])
@@ -132,20 +145,9 @@ def test_schedules() -> None:
     assert Phase(name="x", epochs=1, learning_rate=1.0).rate(3, 4) == 1.0
 
 
-def test_seed_and_each_name_change_the_order() -> None:
-    first = torch.cat(batches(50, 8, 1, "retain", 0)).tolist()
-    assert first == torch.cat(batches(50, 8, 1, "retain", 0)).tolist()
-    others = [batches(50, 8, 2, "retain", 0), batches(50, 8, 1, "forget", 0), batches(50, 8, 1, "retain", 1)]
-    assert all(torch.cat(other).tolist() != first for other in others)
-
-
-def test_the_order_is_the_same_on_every_machine() -> None:
-    assert [rows.tolist() for rows in batches(5, 3, 7, "retain", 3)] == [[4, 1, 3], [0, 2]]
-
-
 def test_parts_of_a_pass_and_a_last_picture_alone() -> None:
-    assert sorted(torch.cat(batches(65, 16, 0, "x")).tolist()) == list(range(65))
-    assert [len(rows) for rows in batches(65, 16, 0, "x")] == [16, 16, 16, 17]
+    assert sorted(np.concatenate(shuffled(65, 16, 0, "x")).tolist()) == list(range(65))
+    assert [len(rows) for rows in shuffled(65, 16, 0, "x")] == [16, 16, 16, 17]
     work = small_work(tiny_resnet(), retain=48)
     work.train(Phase(name="half", epochs=0.5, learning_rate=0.1, batch_size=8), work.retain, work.cross_entropy)
     assert len(work.losses["half"]) == 3

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from expunge.kinds.classifier.session import Work, batches
+from expunge.core.order import shuffled
+from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageBatch
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase, cosine
+from expunge.train.session import Passes
 from small_images import small_work, tiny_resnet
 
 
@@ -53,7 +56,7 @@ def test_memories_survive_an_interruption(last: int, tmp_path: Path) -> None:
         for number in range(2):
             for name, pictures in (("up", work.forget), ("down", work.retain)):
                 phase = Phase(name=f"{name} {number}", epochs=2, learning_rate=0.01, batch_size=24, continues=name)
-                work.train(phase, pictures, work.cross_entropy, after_step=stop)
+                work.train(phase, pictures, work.cross_entropy, callbacks=[Hooks(on_step=stop)])
 
     whole = small_work(tiny_resnet())
     turns(whole, [0])
@@ -72,8 +75,8 @@ def test_a_second_set_with_batches_of_its_own_that_is_only_looked_at() -> None:
         sizes.append((len(lost.rows), len(kept.rows)))
         return work.cross_entropy(lost)
 
-    phase = Phase(name="x", epochs=1, learning_rate=0.01, batch_size=4, beside_batch_size=32)
-    work.train(phase, work.forget, loss, beside=work.retain, beside_passes=1)
+    phase = Phase(name="x", epochs=1, learning_rate=0.01, batch_size=4, paired_batch_size=32)
+    work.train(phase, work.forget, loss, paired_with=work.retain, passes=Passes(paired=1))
     assert sizes == [(4, 32), (4, 16)]
     assert work.cost.passes == 3 * 8 + 48
 
@@ -98,4 +101,4 @@ def test_the_cosine_of_each_epoch_is_that_of_pytorch() -> None:
 
 
 def test_batches_of_one_stay_of_one() -> None:
-    assert [len(rows) for rows in batches(3, 1, 0, "x")] == [1, 1, 1]
+    assert [len(rows) for rows in shuffled(3, 1, 0, "x")] == [1, 1, 1]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from expunge.kinds.classifier.session import Work
 from expunge.ops.layers import blocks
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
 from small_images import small_work, tiny_resnet
 
@@ -27,8 +28,8 @@ def rewinding(work: Work) -> None:
     for name in ("one", "two"):
         phase = Phase(name=name, epochs=2, learning_rate=0.05, batch_size=16)
         work.train(phase, work.retain, work.cross_entropy)
-        work.kept(f"after {name}", snapshot)
-    first = work.kept("after one", dict)
+        work.cached(f"after {name}", snapshot)
+    first = work.cached("after one", dict)
     with torch.no_grad():
         for name, parameter in work.model.named_parameters():
             parameter.copy_((parameter + first[name]) / 2)
@@ -47,7 +48,7 @@ def test_what_was_kept_outlives_an_interruption(tmp_path: Path) -> None:
             if len(told) == last:
                 raise Killed
 
-        broken = small_work(tiny_resnet(), checkpoints=folder, save_seconds=0.0, progress=stop)
+        broken = small_work(tiny_resnet(), checkpoints=folder, save_seconds=0.0, on_progress=stop)
         with pytest.raises(Killed):
             rewinding(broken)
         again = small_work(tiny_resnet(), checkpoints=folder, save_seconds=0.0)
@@ -60,10 +61,10 @@ def test_what_was_kept_outlives_an_interruption(tmp_path: Path) -> None:
 def test_what_was_kept_does_not_follow_the_model() -> None:
     work = small_work(tiny_resnet())
     before = {name: value.clone() for name, value in work.model.state_dict().items()}
-    kept = work.kept("first", lambda: dict(work.model.state_dict()))
+    kept = work.cached("first", lambda: dict(work.model.state_dict()))
     work.train(Phase(name="one", learning_rate=0.1), work.retain, work.cross_entropy)
     assert all(torch.equal(kept[name], before[name]) for name in before)
-    assert work.kept("first", lambda: pytest.fail("made once")) is kept
+    assert work.cached("first", lambda: pytest.fail("made once")) is kept
 
 
 def test_layers_held_still_keep_their_running_figures() -> None:
@@ -77,9 +78,13 @@ def test_layers_held_still_keep_their_running_figures() -> None:
         work.retain,
         work.cross_entropy,
         parameters=last.parameters(),
-        still=[still],
-        before_epoch=lambda epoch: None,
-        after_step=lambda: modes.append([module.training for module in held]),
+        callbacks=[
+            Hooks(
+                eval_modules=[still],
+                on_epoch=lambda epoch: None,
+                on_step=lambda: modes.append([module.training for module in held]),
+            )
+        ],
     )
     inside = {id(module) for module in still.modules()}
     assert modes == [[id(module) not in inside for module in held]] * 6

@@ -27,6 +27,7 @@ from expunge.models.source import locate
 from expunge.runs.recipe import make
 from expunge.runs.registry import make_method
 from expunge.train.phase import Phase
+from expunge.train.session import WithKnown
 from small_generators import SMALL_GENERATOR, generator_work
 from small_images import write_class_folders
 
@@ -75,7 +76,7 @@ def test_scrubbing_changes_the_encoder_alone(
     name: str, live: bool, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if live:
-        monkeypatch.setattr(engine, "MOST_KEPT", 0)
+        monkeypatch.setattr(engine, "MOST_BYTES", 0)
     work = generator_work(fresh(name))
     before = state(work)
     method = make_method(
@@ -99,7 +100,8 @@ def test_what_noise_becomes_in_a_diffusion_model_depends_on_the_picture() -> Non
         work = generator_work(fresh(name))
         keys = work.keys(4, "x").repeat(2)
         lost = work.forget.take(torch.arange(8))
-        _, known = work.scrubbing_targets(lost, keys, lost, keys, "binary")
+        drawn = WithKnown(lost, {"keys": keys})
+        known = work.scrubbing_targets(drawn, drawn, "binary")[1].known
         assert torch.equal(known["keys"], keys)
         assert torch.equal(known["target"][:4], known["target"][4:]) == same
 

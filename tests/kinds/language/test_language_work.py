@@ -120,7 +120,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(
                 raise Killed
 
         place = tmp_path / f"killed-{last}"
-        broken = again(work, tiny_model_folder, checkpoints=place, progress=stop)
+        broken = again(work, tiny_model_folder, checkpoints=place, on_progress=stop)
         try:
             broken.carry_out(make_method(spec))
         except Killed:

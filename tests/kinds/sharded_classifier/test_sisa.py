@@ -22,7 +22,9 @@ from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier import sharding as sisa
 from expunge.kinds.sharded_classifier.model import Ensemble, load_shards, read_sharded, write_index
 from expunge.kinds.sharded_classifier.sharding import (
+    Data,
     Member,
+    Saving,
     Sharding,
     Store,
     expected_share,
@@ -84,7 +86,13 @@ def fill(
 ) -> list[tuple[int, int]]:
     """Train a SISA model; the stages trained."""
     made = train(
-        sharding, members, IDS, PICTURES, 4, folder, store(new), kept=kept, checkpoints=checkpoints, save_seconds=0.0
+        sharding,
+        members,
+        Data(IDS, PICTURES, 4),
+        folder,
+        store(new),
+        reuse=kept,
+        saving=None if checkpoints is None else Saving(checkpoints, 0.0),
     )
     write_index(folder, sharding, members, CLASSES, SIDE, vote)
     return [(stage.shard, stage.slice) for stage in made]

@@ -36,7 +36,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Handed:
 def batches(work: GeneratorWork, call: dict[str, Any]) -> tuple[Any, Any]:
     return (
         work.task.batch(call["pictures"], ROWS, **call["known"]),
-        work.task.batch(call["beside"], ROWS, **call["known_beside"]),
+        work.task.batch(call["paired"], ROWS, **call["known_paired"]),
     )
 
 

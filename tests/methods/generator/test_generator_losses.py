@@ -29,7 +29,7 @@ ROWS = torch.arange(4, 12)
 def batches(work: GeneratorWork, call: dict[str, Any]) -> tuple[Any, Any]:
     return (
         work.task.batch(call["pictures"], ROWS, **call["known"]),
-        work.task.batch(call["beside"], ROWS, **call["known_beside"]),
+        work.task.batch(call["paired"], ROWS, **call["known_paired"]),
     )
 
 
@@ -45,12 +45,12 @@ def test_encoder_scrubbing(kind: str, handed: Handed) -> None:
     (call,) = handed.by("encoder_scrubbing", work, alpha=0.3, noise=kind)
     moved(work.task)
     kept, lost = batches(work, call)
-    keys = {name: call[name]["keys"][ROWS] for name in ("known", "known_beside")}
+    keys = {name: call[name]["keys"][ROWS] for name in ("known", "known_paired")}
     here = own_features(work.model, inputs(work.retain, ROWS), keys["known"])
     there = own_features(original, inputs(work.retain, ROWS), keys["known"])
-    forgotten = own_features(work.model, inputs(work.forget, ROWS), keys["known_beside"])
+    forgotten = own_features(work.model, inputs(work.forget, ROWS), keys["known_paired"])
     noise = batch_noise(work, kind, "target")[ROWS]
-    target = own_features(original, 2 * noise - 1, keys["known_beside"])
+    target = own_features(original, 2 * noise - 1, keys["known_paired"])
     wanted = np.mean((here - there) ** 2) + 0.3 * np.mean((forgotten - target) ** 2)
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
     exact, differences = slope(work.task, lambda: call["loss"](kept, lost), work.encoder())
@@ -66,7 +66,7 @@ def test_encoder_scrubbing_by_length(handed: Handed) -> None:
     total = 0.0
     for batch, pictures, name, weight in (
         (kept, work.retain, "known", 1.0),
-        (lost, work.forget, "known_beside", 0.3),
+        (lost, work.forget, "known_paired", 0.3),
     ):
         ours = own_features(work.model, inputs(pictures, ROWS), call[name]["keys"][ROWS])
         assert batch.target is not None
@@ -111,10 +111,10 @@ def test_further_views_to_forget_cost_nothing_beforehand(handed: Handed) -> None
     (_, call) = handed.by("encoder_scrubbing", work, forget_views=3)
     count = len(work.forget)
     assert work.cost.passes == plain.cost.passes
-    keys, target = call["known_beside"]["keys"], call["known_beside"]["target"]
-    assert torch.equal(call["beside"].pixels, work.forget.pixels.repeat(3, 1, 1, 1))
-    assert torch.equal(keys[:count], once["known_beside"]["keys"])
-    assert torch.equal(target[:count], once["known_beside"]["target"])
+    keys, target = call["known_paired"]["keys"], call["known_paired"]["target"]
+    assert torch.equal(call["paired"].pixels, work.forget.pixels.repeat(3, 1, 1, 1))
+    assert torch.equal(keys[:count], once["known_paired"]["keys"])
+    assert torch.equal(target[:count], once["known_paired"]["target"])
     place = {int(key): row for row, key in enumerate(keys[:count])}
     dealt = torch.tensor([place[int(key)] for key in keys])
     assert torch.equal(target, target[:count][dealt])
@@ -141,7 +141,7 @@ def parts_trained(work: GeneratorWork, call: dict[str, Any]) -> set[str]:
 
 
 def keys_of(call: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    return call["known"]["keys"][ROWS], call["known_beside"]["keys"][ROWS]
+    return call["known"]["keys"][ROWS], call["known_paired"]["keys"][ROWS]
 
 
 def check_slope(work: GeneratorWork, call: dict[str, Any], kept: Any, lost: Any) -> None:
@@ -161,7 +161,7 @@ def test_the_whole_model_trains_or_the_encoder_alone(
     work = double_work()
     (call,) = handed.by(name, work, **({} if weights == "all" else {"weights": weights}))
     assert parts_trained(work, call) == parts
-    assert call["share"] == (work.frozen_decoder_share if share is None else share)
+    assert call["passes"].share == (work.frozen_decoder_share if share is None else share)
 
 
 def test_max_loss(handed: Handed) -> None:
@@ -170,7 +170,7 @@ def test_max_loss(handed: Handed) -> None:
     moved(work.task)
     kept, lost = batches(work, call)
     wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) - 0.2 * own_loss(
-        work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS]
+        work.model, inputs(work.forget, ROWS), call["known_paired"]["keys"][ROWS]
     )
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
     check_slope(work, call, kept, lost)
@@ -204,7 +204,7 @@ def test_noisy_label_with_noise_drawn_once(handed: Handed) -> None:
     kept, lost = batches(work, call)
     noise = (batch_noise(work, "normal", "label")[ROWS] * 255).round() / 255
     wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * own_loss(
-        work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS], 2 * noise - 1
+        work.model, inputs(work.forget, ROWS), call["known_paired"]["keys"][ROWS], 2 * noise - 1
     )
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-6)
 
@@ -218,7 +218,7 @@ def test_retain_label_wants_the_originals_outputs_of_the_retain_set(fewer: int, 
     moved(work.task)
     rows = ROWS[: len(ROWS) - fewer]
     kept = work.task.batch(call["pictures"], rows, **call["known"])
-    lost = work.task.batch(call["beside"], ROWS, **call["known_beside"])
+    lost = work.task.batch(call["paired"], ROWS, **call["known_paired"])
     keys = keys_of(call)
     told = own_outputs(original, inputs(work.retain, rows), call["known"]["keys"][rows])
     ours = own_outputs(work.model, inputs(work.retain, rows), call["known"]["keys"][rows])
@@ -245,13 +245,13 @@ def test_retain_label_may_want_pictures_of_the_retain_set(handed: Handed) -> Non
     (call,) = handed.by("retain_label", work, alpha=0.2, labels="pictures")
     moved(work.task)
     kept, lost = batches(work, call)
-    labels = call["known_beside"]["wanted"]
+    labels = call["known_paired"]["wanted"]
     known = {picture.numpy().tobytes() for picture in work.retain.pixels}
     assert all(picture.numpy().tobytes() in known for picture in labels)
     wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * own_loss(
         work.model,
         inputs(work.forget, ROWS),
-        call["known_beside"]["keys"][ROWS],
+        call["known_paired"]["keys"][ROWS],
         (labels[ROWS].double() - 127.5) / 127.5,
     )
     assert float(call["loss"](kept, lost).detach()) == pytest.approx(wanted, rel=1e-9)
@@ -262,11 +262,11 @@ def test_retain_label_may_want_pictures_of_the_retain_set(handed: Handed) -> Non
 def test_random_encoder(keeps: str, live: bool, handed: Handed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise as the original's features of the batch are spread, of both sets; drawn at every step."""
     if live:
-        monkeypatch.setattr(engine, "MOST_KEPT", 0)
+        monkeypatch.setattr(engine, "MOST_BYTES", 0)
     work = double_work()
     original = work.original.model
     (call,) = handed.by("random_encoder", work, alpha=0.2, keeps=keeps)
-    assert ("target" in call["known_beside"]) != live
+    assert ("target" in call["known_paired"]) != live
     assert parts_trained(work, call) == {"vit"}
     moved(work.task)
     kept, lost = batches(work, call)
@@ -298,13 +298,13 @@ def test_random_encoder_with_noise_drawn_once(handed: Handed) -> None:
     original = work.original.model
     (call,) = handed.by("random_encoder", work, alpha=0.2, keeps="pixels", fresh_noise=False)
     assert "target" not in call["known"]  # nothing is computed that is not needed
-    target = call["known_beside"]["target"]
-    every = own_features(original, inputs(work.forget, torch.arange(len(work.forget))), call["known_beside"]["keys"])
+    target = call["known_paired"]["target"]
+    every = own_features(original, inputs(work.forget, torch.arange(len(work.forget))), call["known_paired"]["keys"])
     assert float(target.mean()) == pytest.approx(every.mean(), abs=4 * every.std() / np.sqrt(every.size))
     assert float(target.std()) == pytest.approx(every.std(), rel=0.05)
     moved(work.task)
     kept, lost = batches(work, call)
-    forgotten = own_features(work.model, inputs(work.forget, ROWS), call["known_beside"]["keys"][ROWS])
+    forgotten = own_features(work.model, inputs(work.forget, ROWS), call["known_paired"]["keys"][ROWS])
     wanted = own_loss(work.model, inputs(work.retain, ROWS), call["known"]["keys"][ROWS]) + 0.2 * np.mean(
         (forgotten - target[ROWS].numpy()) ** 2
     )
@@ -317,7 +317,7 @@ def test_constrained_scrubbing_follows_the_projected_gradient(handed: Handed) ->
     (_, plain) = handed.by("encoder_scrubbing", work, alpha=1.0)
     moved(work.task)
     kept, lost = batches(work, call)
-    assert torch.equal(call["known_beside"]["target"], plain["known_beside"]["target"])
+    assert torch.equal(call["known_paired"]["target"], plain["known_paired"]["target"])
 
     def gradient(value: Any) -> np.ndarray:
         return torch.cat([g.flatten() for g in torch.autograd.grad(value, work.encoder())]).numpy()
@@ -325,8 +325,8 @@ def test_constrained_scrubbing_follows_the_projected_gradient(handed: Handed) ->
     goes = ((work.task.batch_features(lost) - lost.target) ** 2).mean()
     stays = ((work.task.batch_features(kept) - kept.target) ** 2).mean()
     level = float(goes.detach())
-    before = work.original.set_features(work.forget, call["known_beside"]["keys"])
-    first = float(((before - call["known_beside"]["target"]) ** 2).mean())
+    before = work.original.set_features(work.forget, call["known_paired"]["keys"])
+    first = float(((before - call["known_paired"]["target"]) ** 2).mean())
     keep, lose = gradient(stays), gradient(goes)
     demanded = 1.5 * (lose @ lose) * (level - 0.3 * first) / first
     weight = max(0.0, (demanded - keep @ lose) / (lose @ lose))

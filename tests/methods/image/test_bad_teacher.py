@@ -15,7 +15,7 @@ from softmax_regression import ALL, Sheet, features, log_softmax, regression_wor
 def test_bad_teacher_by_hand(temperature: float) -> None:
     work = regression_work()
     sheet = Sheet(work.model)
-    bad = work.copy_of(work.model)
+    bad = work.frozen(work.model)
     reset([bad.model], work.generator("teacher"))
     rows = torch.randperm(12, generator=work.generator("part"))[:6]
     x_f, x_r = features(work.forget), features(work.retain.take(rows))
@@ -35,7 +35,7 @@ def test_the_bad_teacher_knows_nothing_of_the_original() -> None:
     work, other = regression_work(weights=0), regression_work(weights=5)
     teachers = []
     for each in (work, other):
-        bad = each.copy_of(each.model)
+        bad = each.frozen(each.model)
         reset([bad.model], each.generator("teacher"))
         teachers.append(weights_of(bad.model))
     assert np.array_equal(*teachers)

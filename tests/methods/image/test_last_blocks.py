@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("make", [tiny_resnet, tiny_vit])
 def test_retraining_by_hand_with_class_weights() -> None:
     weights = torch.tensor([0.5, 1.0, 2.0, 1.5])
     work = regression_work(training=ADAM, class_weights=weights)
-    fresh = work.copy_of(work.model).model
+    fresh = work.frozen(work.model).model
     reset([fresh], work.generator("reset"))
     sheet = Sheet(fresh)
     assert not np.array_equal(sheet.theta, weights_of(work.model))

@@ -50,6 +50,7 @@ def test_the_repair_and_the_size_of_the_logits(weighted: bool) -> None:
     for each in (work, other):
         each.training, each.class_weights = FITTING, weights
     method = ShrinkPerturb(epochs=1, class_weights=weighted, sharpness=1.5)
+    original = other.original.model
     method.mix(other)
     model = other.model.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=0.01)
@@ -60,7 +61,7 @@ def test_the_repair_and_the_size_of_the_logits(weighted: bool) -> None:
     assert other.validation is not None
     pixels = inputs(other, other.validation)
     with torch.no_grad():
-        z0, z = (logits(net, pixels).numpy() for net in (other.original.model, model))
+        z0, z = (logits(net, pixels).numpy() for net in (original, model))
     sizes = [((each - each.mean(1, keepdims=True)) ** 2).sum() for each in (z0, z)]
     expected = 1.5 * np.sqrt(sizes[0] / sizes[1]) * z
 

@@ -1,6 +1,6 @@
 """What a method that is more than one loss works with on a classifier: the sets, the original's outputs, phases.
 
-A method's `apply` reads as a list of phases; see `expunge.train.phases`.
+A method's `apply` reads as a list of phases; see `expunge.train.session`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from torch import Tensor, nn
 
 from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
 from expunge.train.phase import Phase
-from expunge.train.phases import BACKWARD, FORWARD, Cost, Phases, batches
-
-__all__ = ["BACKWARD", "FORWARD", "Cost", "Work", "batches"]
+from expunge.train.session import FORWARD, Session
 
 
 @dataclass(slots=True, kw_only=True)
-class Work(Phases):
+class Work(Session):
     """A classifier to change, the sets, and what a method may do with them.
 
     Attributes:
         task: the classifier; its `model` is changed in place.
-        retain, forget: training pictures to keep and to forget.
+        retain, forget: training pictures to retain and to forget.
         validation: held-back pictures of the same kind, where there are any.
         classes: number of classes.
         class_weights: (classes,) that the original was trained with, where it was.
@@ -40,17 +38,6 @@ class Work(Phases):
     training: Phase | None = None
     budget_passes: float | None = None
     _outputs: dict[int, Tensor] = field(default_factory=dict)
-
-    @property
-    def original(self) -> ImageClassifier:
-        """The model as it was, frozen and in evaluation mode."""
-        found: ImageClassifier = self._original
-        return found
-
-    def copy_of(self, model: nn.Module) -> ImageClassifier:
-        """A frozen copy of a model as it is now, in evaluation mode."""
-        found: ImageClassifier = self.frozen(model)
-        return found
 
     def original_outputs(self, pictures: Pictures) -> Tensor:
         """(n, classes) the original's logits on a set; computed once, since neither changes."""

@@ -81,7 +81,7 @@ def fitted_classifier(run: Run[ImageRecipe], sets: ImageSets, pictures: Pictures
         run.show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
         seed = random_seed(recipe.seed, name) % (1 << 31)
         task = new_classifier(recipe.model, sets.classes, seed)
-        saving = {"checkpoints": checkpoints, "save_seconds": recipe.save_seconds, "progress": on_progress(run.show)}
+        saving = {"checkpoints": checkpoints, "save_seconds": recipe.save_seconds, "on_progress": on_progress(run.show)}
         session = fitting_session(recipe, task, pictures, len(sets.classes), seed, **saving)
         fit(session, fitting_phase(recipe))
         save_classifier(task, path / "model", sets.size)
@@ -214,7 +214,7 @@ class ClassifierStory(Story):
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
             raise ModelError(f"{self.base.source.name} holds weights that are no numbers", allowed="a model that works")
         session = unlearning_session(
-            recipe, task, sets, recipe.seed, checkpoints=checkpoints, progress=on_progress(run.show)
+            recipe, task, sets, recipe.seed, checkpoints=checkpoints, on_progress=on_progress(run.show)
         )
         with must_change(task.model, recipe.method["name"]):
             unlearn(session, self.method, loss_phase(recipe))

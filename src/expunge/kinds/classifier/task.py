@@ -126,10 +126,13 @@ class ImageClassifier:
             said=None if batch.soft_weights is None else SampledLabels(batch.soft_weights),
         )
 
-    def row_values(self, batch: ImageBatch, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
-        """(batch,) of each picture's log-probabilities and the original's, over all classes."""
+    def row_values_and_truth(
+        self, batch: ImageBatch, of: Callable[[Tensor, Tensor | None], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """((batch,) of each picture's log-probabilities and the original's, over all classes; summed -log p(label))."""
         said = None if batch.soft_weights is None else batch.soft_weights.log()
-        return of(self.logits_of(batch.pixels).log_softmax(-1), said)
+        log_p = self.logits_of(batch.pixels).log_softmax(-1)
+        return of(log_p, said), -log_p.detach().gather(1, batch.labels[:, None]).sum()
 
     def example_nll(self, batch: ImageBatch) -> Tensor:
         """(batch,) -log p(label | image); against the soft target where the batch has one."""
@@ -148,8 +151,11 @@ class ImageClassifier:
         return torch.full((len(batch.labels),), math.log(classes), dtype=self.dtype, device=self.device)
 
     def nll(self, batch: ImageBatch, ceiling: float | Tensor | None = None) -> Tensor:
+        return self.nll_and_truth(batch, ceiling)[0]
+
+    def nll_and_truth(self, batch: ImageBatch, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         losses = self.example_nll(batch)
-        return (losses if ceiling is None else losses.clamp(max=ceiling)).mean()
+        return (losses if ceiling is None else losses.clamp(max=ceiling)).mean(), losses.detach().sum()
 
     @torch.no_grad()
     def outputs(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:

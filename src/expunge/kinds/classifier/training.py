@@ -10,6 +10,7 @@ from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageBatch, Pictures
 from expunge.runs.method import Method
 from expunge.train.phase import Phase
+from expunge.train.session import WithKnown
 from expunge.train.step import Step
 
 
@@ -28,35 +29,25 @@ def balancing(pictures: Pictures, classes: int) -> Tensor:
 def unlearn(work: Work, method: Method, phase: Phase) -> None:
     """Run `method`: its own phases, or its loss over `phase`.
 
-    An epoch of a loss is one pass over the retain set where it is drawn, with the forget set going round beside it, and
-    over the forget set otherwise.
+    An epoch of a loss is one pass over the retain set where it is drawn, paired with the forget set, and over the
+    forget set otherwise.
     """
     if not method.has_loss():
         method.apply(work)
         return
-    forget_known = {"reference_nll": _nll(work, work.forget)} if method.needs.reference else {}
-    retain_known = {}
-    if method.draws_retain and getattr(method, "retain_target", "text") != "text":
-        retain_known["soft_weights"] = work.original_outputs(work.retain).softmax(-1)
+    forget = WithKnown(work.forget, {"reference_nll": _nll(work, work.forget)} if method.needs.reference else {})
+    soft = method.draws_retain and getattr(method, "retain_target", "text") != "text"
+    retain = WithKnown(work.retain, {"soft_weights": work.original_outputs(work.retain).softmax(-1)} if soft else {})
     if not method.draws_retain:
-        work.train(
-            phase,
-            work.forget,
-            lambda batch: method.loss(Step(work.task, batch, None)).total,
-            known=forget_known,
-        )
-        return
+        work.train(phase, forget, lambda batch: method.loss(Step(work.task, batch, None)).total)
+    elif not method.needs.forget:
+        work.train(phase, retain, lambda batch: method.loss(Step(work.task, None, batch)).total)
+    else:
 
-    if not method.needs.forget:
-        work.train(
-            phase, work.retain, lambda batch: method.loss(Step(work.task, None, batch)).total, known=retain_known
-        )
-        return
+        def loss(retained: ImageBatch, forgotten: ImageBatch) -> Tensor:
+            return method.loss(Step(work.task, forgotten, retained)).total
 
-    def loss(kept: ImageBatch, lost: ImageBatch) -> Tensor:
-        return method.loss(Step(work.task, lost, kept)).total
-
-    work.train(phase, work.retain, loss, beside=work.forget, known=retain_known, known_beside=forget_known)
+        work.train(phase, retain, loss, paired_with=forget)
 
 
 def _nll(work: Work, pictures: Pictures) -> Tensor:

@@ -115,7 +115,7 @@ def the_network(
             seed=seed,
             checkpoints=checkpoints,
             save_seconds=run.recipe.save_seconds,
-            progress=on_progress(run.show),
+            on_progress=on_progress(run.show),
         )
         phase = Phase(
             name="network",

@@ -14,31 +14,26 @@ from expunge.core.order import random_seed
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.picture_noise import NoiseKind, noise_like
 from expunge.kinds.generator.task import EVALUATION_BATCH, CorruptedBatch, ImageToImage
+from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
-from expunge.train.phases import BACKWARD, FORWARD, Phases
+from expunge.train.session import BACKWARD, FORWARD, Session, WithKnown
 
-MOST_KEPT = 2 << 30
-"bytes of features that are computed beforehand and kept; more than that are computed batch by batch"
+MOST_BYTES = 2 << 30
+"bytes of features that are computed beforehand; more than that are computed batch by batch"
 
 
 @dataclass(slots=True, kw_only=True)
-class GeneratorWork(Phases):
+class GeneratorWork(Session):
     """A generator to change, the sets, and what a method may do with them.
 
     Attributes:
         task: the generator; its `model` is changed in place.
-        retain, forget: pictures to keep and to forget; a retain set from elsewhere serves as well.
+        retain, forget: pictures to retain and to forget; a retain set from elsewhere serves as well.
     """
 
     task: ImageToImage
     retain: Pictures
     forget: Pictures
-
-    @property
-    def original(self) -> ImageToImage:
-        """The model as it was, frozen and in evaluation mode."""
-        found: ImageToImage = self._original
-        return found
 
     @property
     def side(self) -> int:
@@ -77,39 +72,32 @@ class GeneratorWork(Phases):
         """(count,) the numbers 0 to count - 1 in an order that is drawn once."""
         return torch.randperm(count, generator=self.generator("shuffled", *names))
 
-    def scrubbing_targets(
-        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor, kind: NoiseKind
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Features that the retain and the forget set are to have, as `known` and `known_beside` of `train`.
+    def scrubbing_targets(self, retain: WithKnown, forget: WithKnown, kind: NoiseKind) -> tuple[WithKnown, WithKnown]:
+        """Both sets, whose `keys` are known, with the features that they are to have as `target`.
 
-        Of the original: of the pictures to keep, and of noise in place of those to forget. Computed once for each picture
-        and corruption, and of noise once for each corruption where the picture does not matter; left out where they are too
-        many to keep, and then `target_of` computes them.
+        Of the original: of the pictures to retain, and of noise in place of those to forget. Computed once for each picture
+        and corruption, and of noise once for each corruption where the picture does not matter; left out where they take
+        too much memory, and then `target_of` computes them.
         """
-        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
-            return {"keys": kept_keys}, {"keys": lost_keys}
-        every = torch.arange(len(lost))
-        first, which = _firsts(lost_keys) if self.original.noise_stands_alone else (every, every)
-        noise = self.noise_features(lost.take(first), lost_keys[first], kind, "target")
-        return (
-            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
-            {"keys": lost_keys, "target": noise[which]},
-        )
+        pictures, keys = forget.dataset, forget.known["keys"]
+        if self._too_many(forget, len(retain) + len(forget)):
+            return retain, forget
+        every = torch.arange(len(forget))
+        first, which = _firsts(keys) if self.original.noise_stands_alone else (every, every)
+        noise = self.noise_features(pictures.take(first), keys[first], kind, "target")
+        target = self.original_features(retain.dataset, retain.known["keys"])
+        return retain.knowing(target=target), forget.knowing(target=noise[which])
 
-    def feature_targets(
-        self, kept: Pictures, kept_keys: Tensor, lost: Pictures, lost_keys: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The original's features of both sets, as `known` and `known_beside` of `train`; left out where too many to keep."""
-        if self._too_many(lost, lost_keys, len(kept) + len(lost)):
-            return {"keys": kept_keys}, {"keys": lost_keys}
-        return (
-            {"keys": kept_keys, "target": self.original_features(kept, kept_keys)},
-            {"keys": lost_keys, "target": self.original_features(lost, lost_keys)},
-        )
+    def feature_targets(self, retain: WithKnown, forget: WithKnown) -> tuple[WithKnown, WithKnown]:
+        """Both sets, whose `keys` are known, with the original's features as `target`, unless they take too much memory."""
+        if self._too_many(forget, len(retain) + len(forget)):
+            return retain, forget
+        targets = [self.original_features(each.dataset, each.known["keys"]) for each in (retain, forget)]
+        return retain.knowing(target=targets[0]), forget.knowing(target=targets[1])
 
-    def _too_many(self, pictures: Pictures, keys: Tensor, count: int) -> bool:
-        one = self.original.set_features(pictures.take(torch.arange(1)), keys[:1])
-        return count * one.numel() * one.element_size() > MOST_KEPT
+    def _too_many(self, pictures: WithKnown, count: int) -> bool:
+        one = self.original.set_features(pictures.dataset.take(torch.arange(1)), pictures.known["keys"][:1])
+        return bool(count * one.numel() * one.element_size() > MOST_BYTES)
 
     @torch.no_grad()
     def original_outputs_of(self, batch: CorruptedBatch) -> Tensor:
@@ -117,14 +105,14 @@ class GeneratorWork(Phases):
         self.cost.passes += FORWARD * len(batch.rows)
         return self.original.outputs(batch)
 
-    def noise_beside(self, kept: CorruptedBatch, lost: CorruptedBatch, kind: NoiseKind) -> Tensor:
-        """(lost, 3, side, side) normalised noise for the second batch, with the mean and deviation of both, drawn now.
+    def noise_for(self, forget: CorruptedBatch, retain: CorruptedBatch, kind: NoiseKind) -> Tensor:
+        """(forget, 3, side, side) normalised noise for the first batch, with the mean and deviation of both, drawn now.
 
         From the global generator, which a phase of training seeds at each step.
         """
-        unit = self.task.denormalised(torch.cat([kept.pixels, lost.pixels])).cpu().float()
-        noise = noise_like(unit, kind, torch.default_generator)[len(kept.rows) :]
-        return self.task.normalised(noise.to(lost.pixels))
+        unit = self.task.denormalised(torch.cat([retain.pixels, forget.pixels])).cpu().float()
+        noise = noise_like(unit, kind, torch.default_generator)[len(retain.rows) :]
+        return self.task.normalised(noise.to(forget.pixels))
 
     @torch.no_grad()
     def target_of(self, batch: CorruptedBatch, kind: NoiseKind | None = None) -> Tensor:
@@ -161,15 +149,15 @@ class GeneratorWork(Phases):
 
     @torch.no_grad()
     def original_scrubbing_loss(
-        self, lost: Pictures, known: dict[str, Tensor], kind: NoiseKind, apart: Callable[[Tensor, Tensor], Tensor]
+        self, pictures: WithKnown, kind: NoiseKind, apart: Callable[[Tensor, Tensor], Tensor]
     ) -> float:
         """How far the original's features of a set are apart from those that it is to have."""
         total = 0.0
-        for rows in torch.arange(len(lost)).split(EVALUATION_BATCH):
-            batch = self.original.batch(lost, rows, **known)
+        for rows in torch.arange(len(pictures)).split(EVALUATION_BATCH):
+            batch = self.original.batch(pictures.dataset, rows, **pictures.known)
             total += float(apart(self.original.batch_features(batch), self.target_of(batch, kind))) * len(rows)
-        self.cost.passes += round(FORWARD * self.encoder_share * len(lost))
-        return total / len(lost)
+        self.cost.passes += round(FORWARD * self.encoder_share * len(pictures))
+        return total / len(pictures)
 
     def noise_of(self, parts: list[Tensor], name: str) -> Tensor:
         """Gaussian noise with the shape, mean and standard deviation of each of the parts, put side by side."""
@@ -226,7 +214,7 @@ def fit_generator(work: GeneratorWork, phase: Phase) -> None:
     def loss(batch: CorruptedBatch) -> Tensor:
         return work.task.loss(batch)
 
-    work.train(phase, work.retain, loss, known={"keys": keys}, before_epoch=corrupt_anew)
+    work.train(phase, WithKnown(work.retain, {"keys": keys}), loss, callbacks=[Hooks(on_epoch=corrupt_anew)])
 
 
 def evaluation_keys(seed: int, split: str, count: int) -> Tensor:

@@ -165,7 +165,7 @@ class GeneratorStory(Story):
                 seed=seed,
                 checkpoints=checkpoints,
                 save_seconds=recipe.save_seconds,
-                progress=on_progress(run.show),
+                on_progress=on_progress(run.show),
             )
             fit_generator(session, fitting_phase(recipe))
             save_generator(task, path / "model", self.sets.size)
@@ -204,7 +204,7 @@ class GeneratorStory(Story):
             seed=recipe.seed,
             checkpoints=checkpoints,
             save_seconds=recipe.save_seconds,
-            progress=on_progress(run.show),
+            on_progress=on_progress(run.show),
         )
         with must_change(task.model, recipe.method["name"]):
             self.method.apply(session)

@@ -81,7 +81,7 @@ def front(
                 retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
                 forget=sets.tensors["forget"],
                 seed=run.recipe.seed,
-                progress=on_progress(run.show),
+                on_progress=on_progress(run.show),
             )
             make_method(run.recipe.method | {field: value}).apply(work)
             point: dict[str, float] = {}

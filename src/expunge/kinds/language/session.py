@@ -7,7 +7,6 @@ ends with the same bits.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -16,26 +15,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.training import UNLEARNING, train_language
 from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
-from expunge.train.loop import Log, Trained, train
-from expunge.train.lora import adapted_weights, adapter
+from expunge.train.cache import file_name, read_cached, write_cached
+from expunge.train.loop import Trained
+from expunge.train.lora import adapter
 from expunge.train.unchanged import must_change
 
-UNLEARNING = "unlearning"
-"name of the one training of a method that is a loss; its steps and probes are the report's"
 STATES = 4
 "blocks whose hidden states are taken at once"
 
+Log = Callable[..., None]
 Tune = Callable[[], tuple[float, float]]
 
 
@@ -50,7 +48,10 @@ class LanguageWork:
         training: how a loss is trained.
         checkpoints: folder for what a resumption needs.
         tune: what the model as it is does on texts kept for choosing settings: (toxicity, perplexity of clean text).
-        log, probe, progress, ends: as `train` takes them.
+        log: called with an event ("step", "resumed", "notice") and its figures.
+        probe: called with the step before the first step, every `probe_steps`, and at the end, the model in evaluation mode.
+        on_progress: called with (step, steps, figures) after each step.
+        ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
         stays: whether the model is meant to stay as it was, since no scale did any good.
     """
@@ -65,7 +66,7 @@ class LanguageWork:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tune: Tune | None = None
     probe: Callable[[int], None] | None = None
-    progress: Callable[[int, int, dict[str, Any]], None] | None = None
+    on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -84,40 +85,20 @@ class LanguageWork:
                 method.apply(self)
 
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
-        """Train with the loss of `method`; `name` is unique in a run."""
-        main = name == UNLEARNING
-
-        def log(event: str, **values: Any) -> None:
-            self.log(event if main else f"phase_{event}", **({} if main else {"phase": name}), **values)
-
-        names = method.found_in(self.task)  # before an adapter stands beside the weights
+        """Train with the loss of `method` as `training` says; `name` is unique in a run."""
+        named = method.found_in(self.task)  # before an adapter wraps the weights
         with adapter(self.task, self.training.adapter_rank, self.seed % (1 << 31)) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
-            weights = adapted_weights(self.task.model)
-            self.trained.append(
-                train(
-                    self.task,
-                    method,
-                    self.training,
-                    forget=forget,
-                    retain=retain,
-                    seed=self.seed,  # of every phase: which blocks of the retain set are drawn was known before
-                    checkpoints=self.checkpoints / _file_name(name),
-                    log=log,
-                    probe=self.probe if main else None,
-                    progress=self.progress,
-                    ends=self.ends,
-                    chosen=None if names is None else lambda name: weights.get(name, name) in names,
-                )
-            )
+            # The seed is that of every phase: which blocks of the retain set are drawn was known before.
+            self.trained.append(train_language(self, method, name, forget=forget, retain=retain, named=named))
 
     def cost(self) -> Trained:
         """What all phases took together."""
         return Trained(
             steps=sum(each.steps for each in self.trained),
             seconds=sum(each.seconds for each in self.trained),
-            tokens=sum(each.tokens for each in self.trained),
+            seen=sum(each.seen for each in self.trained),
             stopped=self.trained[-1].stopped if self.trained else "nothing was trained",
         )
 
@@ -132,17 +113,15 @@ class LanguageWork:
                 if name in weights:
                     parameter.copy_(weights[name])
 
-    def kept(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a method made at this point: made once, and after a resumption what was made then."""
-        path = self.checkpoints / f"kept-{_file_name(name)}"
-        if path.is_dir():
-            self.trained += [Trained(**each) for each in storage.read_json(path / "cost.json")]
-            return load_file(path / "kept.safetensors")
+    def cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What a method made at this point, in main memory: made once, and read in a resumed run."""
+        found = read_cached(self.checkpoints, name)
+        if found is not None:
+            self.trained += [Trained(**each) for each in found[1]]
+            return found[0]
         before = len(self.trained)
         made = {key: value.detach().cpu().contiguous() for key, value in make().items()}
-        with storage.folder_aside(path) as aside:
-            save_file(made, aside / "kept.safetensors")
-            storage.write_json(aside / "cost.json", [asdict(each) for each in self.trained[before:]])
+        write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
         return made
 
     def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
@@ -151,7 +130,7 @@ class LanguageWork:
             self,
             forget=self.forget.take(rows),
             groups={column: [values[row] for row in rows] for column, values in self.groups.items()},
-            checkpoints=self.checkpoints / _file_name(name),
+            checkpoints=self.checkpoints / file_name(name),
         )
 
     def split(self, column: str | None, clusters: int) -> dict[str, list[int]]:
@@ -230,7 +209,3 @@ class LanguageWork:
                 "notice", text="no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
             )
         return chosen
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)

@@ -79,9 +79,9 @@ class CausalLM(Layered):
         here[:, :-1] = batch.labels[:, 1:] != IGNORED
         return here
 
-    def _hidden(self, batch: Batch, in_place: bool = False) -> Tensor:
-        """(batch, time, width) last hidden states. `in_place`: whether who hooks into layers needs them as the batch lies."""
-        if self.packs and not in_place and worth_packing(batch.lengths, batch.ids.shape[1]):
+    def _hidden(self, batch: Batch, keep_padding: bool = False) -> Tensor:
+        """(batch, time, width) last hidden states. `keep_padding`: keep the padded layout, as forward hooks need it."""
+        if self.packs and not keep_padding and worth_packing(batch.lengths, batch.ids.shape[1]):
             return packed_hidden(self.model.base_model, batch.ids, batch.lengths)
         # Padding lies on the right, where causal attention never looks: no mask is needed, and the fast kernel serves.
         return self.model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
@@ -170,9 +170,6 @@ class CausalLM(Layered):
     def head(self) -> Head:
         """The way from hidden states to logits."""
         return Head(self.model)
-
-    def row_values(self, batch: Batch, of: Values) -> Tensor:
-        return self.row_values_and_truth(batch, of)[0]
 
     def row_values_and_truth(self, batch: Batch, of: Values) -> tuple[Tensor, Tensor]:
         """((rows,) values of log-probabilities and the original's, the summed -log p of the labels)."""

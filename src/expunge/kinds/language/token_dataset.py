@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,50 +118,46 @@ class TokenTable:
         examples: float | None = None,
         tokens: float | None = None,
     ) -> Batch:
-        """Blocks `rows`, padded on the right; lengths say where padding starts."""
-        lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
-        width = max(lengths)
-        ids = np.zeros((len(rows), width), np.int64)
-        labels = np.full((len(rows), width), IGNORED, np.int64)
-        soft_ids = np.zeros((len(rows), width, self.k), np.int64) if self.k else None
-        soft_weights = np.zeros((len(rows), width, self.k), np.float32) if self.k else None
-        token_nll = None if self.token_nll is None else np.zeros((len(rows), width), np.float32)
-        unwanted = None if self.unwanted is None else np.zeros((len(rows), width), np.float32)
-        for i, row in enumerate(rows):
-            if unwanted is not None and self.unwanted is not None:
-                unwanted[i, : lengths[i]] = self._block(self.unwanted, row)
-            if token_nll is not None and self.token_nll is not None:
-                token_nll[i, : lengths[i]] = self._block(self.token_nll, row)
-            ids[i, : lengths[i]] = self._block(self.ids, row)
-            labels[i, 1 : lengths[i]] = self._block(self.labels, row)[1:]
-            if soft_ids is not None and soft_weights is not None:
-                assert self.soft_ids is not None
-                assert self.soft_weights is not None
-                soft_ids[i, : lengths[i]] = self._block(self.soft_ids, row)
-                soft_weights[i, : lengths[i]] = self._block(self.soft_weights, row)
+        """Blocks `rows`, padded on the right; lengths say where padding starts.
+
+        Args:
+            normaliser, examples, tokens: totals that sums are divided by; the batch's own where absent.
+        """
+        spans = [(int(self.starts[row]), int(self.ends[row])) for row in rows]
+        lengths = [end - start for start, end in spans]
+
+        def padded(values: np.ndarray | None, kind: type[np.generic], fill: int = 0) -> np.ndarray | None:
+            if values is None:
+                return None
+            found = np.full((len(rows), max(lengths), *values.shape[1:]), fill, kind)
+            for i, (start, end) in enumerate(spans):
+                found[i, : end - start] = values[start:end]
+            return found
+
+        labels = padded(self.labels, np.int64, IGNORED)
+        assert labels is not None
+        labels[:, 0] = IGNORED
+        found = {
+            "ids": padded(self.ids, np.int64),
+            "labels": labels,
+            "soft_ids": padded(self.soft_ids, np.int64),
+            "soft_weights": padded(self.soft_weights, np.float32),
+            "unwanted": padded(self.unwanted, np.float32),
+            "token_nll": padded(self.token_nll, np.float32),
+            "reference_nll": None if self.reference_nll is None else self.reference_nll[list(rows)].astype(np.float32),
+            "surprise": None if self.surprise is None else self.surprise[np.maximum(labels, 0)].astype(np.float32),
+            "hidden": None
+            if self.hidden is None
+            else np.concatenate([self.hidden[start:end] for start, end in spans]).astype(np.float32),
+        }
+        tensors: dict[str, Any] = {n: None if value is None else torch.from_numpy(value) for n, value in found.items()}
         return Batch(
-            ids=torch.from_numpy(ids),
-            labels=torch.from_numpy(labels),
+            **tensors,
             lengths=torch.tensor(lengths),
             normaliser=float(normaliser or max(1, (labels != IGNORED).sum())),
-            soft_ids=None if soft_ids is None else torch.from_numpy(soft_ids),
-            soft_weights=None if soft_weights is None else torch.from_numpy(soft_weights),
             examples=float(examples or len(rows)),
             tokens=float(tokens or sum(lengths)),
-            reference_nll=None
-            if self.reference_nll is None
-            else torch.from_numpy(np.asarray(self.reference_nll[list(rows)], np.float32)),
-            surprise=None
-            if self.surprise is None
-            else torch.from_numpy(self.surprise[np.maximum(labels, 0)].astype(np.float32)),
-            unwanted=None if unwanted is None else torch.from_numpy(unwanted),
-            token_nll=None if token_nll is None else torch.from_numpy(token_nll),
-            hidden=None
-            if self.hidden is None
-            else torch.from_numpy(np.concatenate([self._block(self.hidden, row) for row in rows]).astype(np.float32)),
-            original=None
-            if self.original is None
-            else self.original.of([(int(self.starts[row]), int(self.ends[row])) for row in rows]),
+            original=None if self.original is None else self.original.of(spans),
             preferred=None if self.preferred is None else self.preferred.batch(rows, examples=examples),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def _train(
         groups=groups,
         tune=tuning(recipe, sets, task),
         probe=probe,
-        progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+        on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
         ends=method.has_loss(),
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
@@ -128,7 +127,12 @@ def _train(
     assert base.loaded is not None
     dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
     save_model(base.loaded, folder.model, dtype)
-    return asdict(work.cost()) | {
+    spent = work.cost()
+    return {
+        "steps": spent.steps,
+        "seconds": spent.seconds,
+        "tokens": spent.seen,
+        "stopped": spent.stopped,
         "dtype": str(dtype).removeprefix("torch."),
         "warning": warning,
         "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor
 
 from expunge.core import storage
-from expunge.core.order import random_seed
+from expunge.core.order import batch_sizes, random_seed
 from expunge.errors import DataError, nearest
-from expunge.kinds.classifier.session import BACKWARD, FORWARD, Work, batches
+from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
 from expunge.kinds.classifier.training import balancing
 from expunge.train.phase import Phase
+from expunge.train.session import BACKWARD, FORWARD
 
 FEWEST = 2
 "pictures a stage needs to be trained on: batch normalisation has no variance of one"
@@ -117,6 +118,23 @@ class Store:
     save: Callable[[ImageClassifier, Path], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Pictures, their ids in the same order, and how many classes there are."""
+
+    ids: Sequence[str]
+    pictures: Pictures
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """Where the state inside a stage is saved, and at most how often."""
+
+    folder: Path
+    seconds: float = 60.0
+
+
 def placed(
     sharding: Sharding, ids: Sequence[str], pictures: Pictures, names: Sequence[str] | None = None
 ) -> list[Member]:
@@ -185,8 +203,8 @@ def _passes(phase: Phase, count: int) -> int:
     """Image passes of a phase over `count` pictures."""
     if count < FEWEST:
         return 0
-    sizes = [len(rows) for rows in batches(count, phase.batch_size, 0)]
-    whole, rest = divmod(max(1, round(phase.epochs * len(sizes))), len(sizes))
+    sizes = batch_sizes(count, phase.batch_size)
+    whole, rest = divmod(phase.planned(len(sizes)), len(sizes))
     return (FORWARD + BACKWARD) * (whole * count + sum(sizes[:rest]))
 
 
@@ -222,31 +240,27 @@ def missing_classes(
 def train(
     sharding: Sharding,
     members: Sequence[Member],
-    ids: Sequence[str],
-    pictures: Pictures,
-    classes: int,
+    data: Data,
     folder: Path,
     store: Store,
     *,
-    kept: Path | None = None,
-    checkpoints: Path | None = None,
-    save_seconds: float = 60.0,
-    progress: Callable[[str, float, float], None] | None = None,
+    reuse: Path | None = None,
+    saving: Saving | None = None,
+    on_progress: Callable[[str, float, float], None] | None = None,
 ) -> list[Stage]:
-    """Fill `folder` with every stage that is not in it yet; the stages that `kept` did not have.
+    """Fill `folder` with every stage that is not in it yet; the stages that `reuse` did not have.
 
-    A stage is taken from `kept` where its key is the same, and trained otherwise. Killed at any time, the same call goes
+    A stage is taken from `reuse` where its key is the same, and trained otherwise. Killed at any time, the same call goes
     on, and ends with the same bits.
 
     Args:
-        ids, pictures: where the members' pixels and labels are; others are not looked at.
-        classes: number of classes.
-        kept: the folder of another SISA model, whose files are as it lists them.
-        checkpoints: folder for the state inside a stage; None keeps none.
+        data: where the members' pictures are; others are not looked at.
+        reuse: the folder of another SISA model, whose files are as it lists them.
+        saving: how the state inside a stage is saved; None saves none.
+        on_progress: called with (where training is, share of all of it, loss).
     """
-    rows = {id_: row for row, id_ in enumerate(ids)}
     wanted = stages(sharding, members)
-    made = [stage for stage in wanted if kept is None or stage_key(kept / stage.folder) != stage.key]
+    made = [stage for stage in wanted if reuse is None or stage_key(reuse / stage.folder) != stage.key]
     whole, done = max(1, sum(stage.passes for stage in made)), 0
     for place in (folder, folder / "slices"):
         storage.remove_leftovers(place)
@@ -255,33 +269,28 @@ def train(
         for stage in wanted:
             place = folder / stage.folder
             if stage not in made:
-                assert kept is not None
+                assert reuse is not None
                 if stage_key(place) != stage.key:
                     with storage.folder_aside(place) as aside:
-                        shutil.copytree(kept / stage.folder, aside, dirs_exist_ok=True)
+                        shutil.copytree(reuse / stage.folder, aside, dirs_exist_ok=True)
             elif not _whole(place, stage.key):
-                first = stage.slice == 0 or before is None
-                if first:
+                if stage.slice == 0 or before is None:
                     task = store.new(random_seed(sharding.seed, "weights", stage.shard) % (1 << 31))
                 else:
-                    assert before is not None
                     task = store.load(folder / before.folder)
 
-                def told(phase: str, share: float, loss: float, stage: Stage = stage, done: int = done) -> None:
-                    if progress is not None:
-                        told_share = (done + share * stage.passes) / whole
-                        progress(f"shard {stage.shard + 1} of {sharding.shards}, {phase}", told_share, loss)
+                def report(phase: str, share: float, loss: float, stage: Stage = stage, done: int = done) -> None:
+                    if on_progress is not None:
+                        name = f"shard {stage.shard + 1} of {sharding.shards}, {phase}"
+                        on_progress(name, (done + share * stage.passes) / whole, loss)
 
-                own = None if checkpoints is None else checkpoints / stage.key[:16]
-                if own is not None:
-                    own.mkdir(parents=True, exist_ok=True)
-                inside = pictures.take(torch.tensor([rows[id_] for id_ in stage.ids], dtype=torch.int64))
-                _train_stage(sharding, stage, task, inside, classes, own, save_seconds, told)
+                own = None if saving is None else replace(saving, folder=saving.folder / stage.key[:16])
+                _train_stage(sharding, stage, task, data, own, report)
                 store.save(task, place)
                 files = storage.digest_folder(place)
                 storage.write_json(place / "stage.json", {"key": stage.key, "files": files})
                 if own is not None:
-                    shutil.rmtree(own)
+                    shutil.rmtree(own.folder, ignore_errors=True)
             if stage in made:
                 done += stage.passes
             before = stage
@@ -292,25 +301,25 @@ def _train_stage(
     sharding: Sharding,
     stage: Stage,
     task: ImageClassifier,
-    pictures: Pictures,
-    classes: int,
-    checkpoints: Path | None,
-    save_seconds: float,
-    progress: Callable[[str, float, float], None],
+    data: Data,
+    saving: Saving | None,
+    on_progress: Callable[[str, float, float], None],
 ) -> None:
-    if len(pictures) < FEWEST:
+    if len(stage.ids) < FEWEST:
         return
+    rows = {id_: row for row, id_ in enumerate(data.ids)}
+    pictures = data.pictures.take(torch.tensor([rows[id_] for id_ in stage.ids], dtype=torch.int64))
     work = Work(
         task=task,
         retain=pictures,
         forget=pictures,
         validation=None,
-        classes=classes,
+        classes=data.classes,
         seed=random_seed(sharding.seed, "shard", stage.shard),
-        class_weights=balancing(pictures, classes) if sharding.class_weights else None,
-        checkpoints=checkpoints,
-        save_seconds=save_seconds,
-        progress=progress,
+        class_weights=balancing(pictures, data.classes) if sharding.class_weights else None,
+        checkpoints=None if saving is None else saving.folder,
+        save_seconds=60.0 if saving is None else saving.seconds,
+        on_progress=on_progress,
     )
 
     def loss(batch: ImageBatch) -> Tensor:

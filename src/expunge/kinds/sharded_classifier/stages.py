@@ -171,15 +171,12 @@ def _fill(
     made = sisa.train(
         sharding,
         members,
-        ids,
-        pictures,
-        len(sets.classes),
+        sisa.Data(ids, pictures, len(sets.classes)),
         work / "model",
         shard_store(str(sharding.origin["model"]), sets.classes, sets.size),
-        kept=None if kept is None else kept.folder,
-        checkpoints=work / "inside",
-        save_seconds=run.recipe.save_seconds,
-        progress=on_progress(run.show),
+        reuse=None if kept is None else kept.folder,
+        saving=sisa.Saving(work / "inside", run.recipe.save_seconds),
+        on_progress=on_progress(run.show),
     )
     vote = method.vote if kept is None else kept.vote
     write_index(work / "model", sharding, members, sets.classes, sets.size, vote)

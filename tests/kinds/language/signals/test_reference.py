@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.reference_labels import ReferenceTable, drawn_rows, reference_labels
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import whole_tokens
 from expunge.methods.gradient_difference import GradientDifference
-from expunge.train.guard import watched_rows
-from expunge.train.loop import train
 from expunge.train.step import Batch
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -68,9 +68,16 @@ def test_only_rows_that_training_draws_are_forwarded(
     ends = []
     for table in (some, whole):
         trained = load_task(tiny_model_folder)
-        train(
-            trained, METHOD, TRAINING, forget=forget, retain=table, seed=5, checkpoints=tmp_path / "c", log=ignore_log
+        work = LanguageWork(
+            task=trained,
+            forget=forget,
+            retain=table,
+            training=TRAINING,
+            seed=5,
+            checkpoints=tmp_path / "c",
+            log=ignore_log,
         )
+        work.carry_out(METHOD)
         ends.append([p.detach().clone() for p in trained.model.parameters()])
     for one_end, other_end in zip(*ends, strict=True):
         torch.testing.assert_close(one_end, other_end, rtol=1e-3, atol=1e-4)

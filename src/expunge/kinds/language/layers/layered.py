@@ -39,8 +39,8 @@ class Layered(ABC):
         return self.model.device
 
     @abstractmethod
-    def _hidden(self, batch: Batch, in_place: bool = False) -> Tensor:
-        """(batch, time, width) last hidden states; `in_place`: computed as the batch lies, with its padding."""
+    def _hidden(self, batch: Batch, keep_padding: bool = False) -> Tensor:
+        """(batch, time, width) last hidden states; `keep_padding`: keep the padded layout, as forward hooks need it."""
 
     @property
     def decoder(self) -> Decoder:
@@ -100,7 +100,7 @@ class Layered(ABC):
         hook = self.layers[layer - 1].register_forward_hook(stop)
         try:
             with self.autocast(), suppress(_LayerReached):
-                self._hidden(batch, in_place=True)
+                self._hidden(batch, keep_padding=True)
         finally:
             hook.remove()
         there = text_places(batch.lengths, batch.ids.shape[1])
@@ -123,7 +123,7 @@ class Layered(ABC):
         hooks = [layer.register_forward_hook(note(number)) for number, layer in enumerate(self.layers)]
         try:
             with self.autocast():
-                self._hidden(batch, in_place=True)
+                self._hidden(batch, keep_padding=True)
         finally:
             for hook in hooks:
                 hook.remove()

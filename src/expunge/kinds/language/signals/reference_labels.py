@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from expunge.core.order import Order, random_seed
+from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.kinds.language.training import plan_steps
 from expunge.runs.method import Method
-from expunge.train.guard import watched_rows
-from expunge.train.loop import plan_steps
 from expunge.train.step import IGNORED, Batch
 
 TOP, TAIL = 24, 8

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from expunge.errors import StorageError
 from expunge.kinds.language.recipe import Reinforcement, Training
+from expunge.kinds.language.session import LanguageWork, Log
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.methods.fine_tune import FineTune
-from expunge.train.loop import Log, train
 from expunge.train.lora import inject, is_adapters, switch
 
 ADAPTER = "reinforced"
@@ -61,7 +61,7 @@ class Reinforced:
         seed: int,
         checkpoints: Path,
         log: Log,
-        progress: Callable[[int, int, dict[str, Any]], None] | None,
+        on_progress: Callable[[int, int, dict[str, Any]], None] | None,
     ) -> None:
         """Fine-tune the twin on the target's own tokens."""
         settings = self.settings
@@ -74,17 +74,17 @@ class Reinforced:
             probe_steps=10,
         )
         with self.twin() as task:
-            train(
-                task,
-                FineTune(),
-                training,
-                forget=None,
+            work = LanguageWork(
+                task=task,
+                forget=target,  # not drawn
                 retain=target,
+                training=training,
                 seed=seed,
                 checkpoints=checkpoints,
                 log=log,
-                progress=progress,
+                on_progress=on_progress,
             )
+            work.carry_out(FineTune())
 
     def _weights(self) -> dict[str, torch.Tensor]:
         # By name: a disabled adapter's parameters do not require gradients.

@@ -13,6 +13,7 @@ from expunge.errors import DivergedError
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.train.callback import Callback, Report
 
 BLOCKS, TOKENS = 2, 256
 "so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
@@ -31,12 +32,14 @@ def watched_rows(lengths: np.ndarray, seed: int) -> list[int]:
     return sorted(rows)
 
 
-class Guard:
-    """Watches one fixed retain batch, whether or not the method trains on the retain set.
+class Guard(Callback):
+    """Watches one fixed retain batch every `probe_steps`, whether or not the method trains on the retain set.
 
     Args:
         ends: whether the user may end the training at an earlier step (`training.stop_step`).
     """
+
+    name = "guard"
 
     def __init__(
         self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int, ends: bool = False
@@ -55,9 +58,25 @@ class Guard:
         self.saved = self.good
         return {"start": self.start, "forget_loss": self.forget_loss, "step": self.saved}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         self.start, self.forget_loss, self.saved = state["start"], state["forget_loss"], state["step"]
         self.good = state["step"]
+
+    def begin(self, step: int) -> None:
+        if step == 0:
+            self.check(0)
+
+    def before_update(self, report: Report) -> None:
+        self.check_finite(report.step, report.figures["loss"], report.figures["grad_norm"])
+
+    def after_step(self, report: Report) -> None:
+        truth = report.figures.get("forget_truth")
+        if self.training.stop_forget_loss is not None and truth is not None:
+            report.stop = self.forgotten(truth)
+        if report.step % self.training.probe_steps == 0 or report.ends:
+            self.task.model.eval()
+            self.check(report.step)
+            self.task.model.train()
 
     def check(self, step: int) -> None:
         """Raise where the retain loss has run away from where it started."""

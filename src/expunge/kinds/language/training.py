@@ -1,0 +1,210 @@
+"""Training a language model with a method's loss: its schedule, its streams of blocks, and what watches it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from expunge.core.order import Order
+from expunge.errors import RecipeError
+from expunge.kinds.language.guard import Guard
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.runs.method import Method
+from expunge.train.cache import file_name
+from expunge.train.callback import Callback, Report
+from expunge.train.checkpoint import Checkpoints
+from expunge.train.loop import Stream, Trained, train
+from expunge.train.lora import adapted_weights
+from expunge.train.phase import Phase
+from expunge.train.step import Step
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.session import LanguageWork
+
+UNLEARNING = "unlearning"
+"name of the one training of a method that is a loss; its steps and probes are the report's"
+FIGURES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
+
+
+def plan_steps(training: Training, batches_per_epoch: int) -> int:
+    """Optimizer steps that the epochs amount to, at most `max_steps`."""
+    steps = math.ceil(batches_per_epoch * training.num_train_epochs / training.gradient_accumulation_steps)
+    return max(1, min(steps, training.max_steps or steps))
+
+
+def phase_of(training: Training, batches_per_epoch: int) -> Phase:
+    """The phase that the recipe describes: linear warm-up, then linear decay to a tenth (small updates, none of zero)."""
+    return Phase(
+        name="training",
+        steps=plan_steps(training, batches_per_epoch),
+        stop_step=training.stop_step,
+        learning_rate=training.learning_rate,
+        schedule="linear",
+        final_rate=training.learning_rate / 10,
+        warmup=training.warmup_ratio,
+        optimizer="adamw",
+        weight_decay=training.weight_decay,
+        batch_size=training.per_device_train_batch_size,
+        accumulate=training.gradient_accumulation_steps,
+        max_grad_norm=training.max_grad_norm,
+        save_every=training.probe_steps,  # right after the guard found the weights good
+        stream="step",
+    )
+
+
+def stream_of(task: CausalLM, table: TokenTable, order: Order) -> Stream:
+    """A table's blocks in an order, on the model's device; sums are divided by the totals of the whole optimizer step."""
+
+    def load(rows: Sequence[list[int]], own: Sequence[int]) -> Iterator[tuple[Any, int]]:
+        labelled = max(1, sum(table.labelled(each) for each in rows))
+        examples = sum(len(each) for each in rows)
+        tokens = sum(int(table.lengths[each].sum()) for each in rows)
+        for at in own:
+            batch = table.batch(rows[at], labelled, examples, tokens)
+            size = int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
+            yield batch.to(task.device), size
+
+    return Stream(order, load)
+
+
+def train_language(
+    work: LanguageWork,
+    method: Method,
+    name: str,
+    *,
+    forget: TokenTable | None,
+    retain: TokenTable | None,
+    named: Collection[str] | None = None,
+) -> Trained:
+    """Train the model's trainable parameters with the loss of `method`, from its newest checkpoint on.
+
+    Args:
+        name: of this training in the session; the one of a method that is a loss is probed.
+        forget, retain: the sets; the method's `needs` say which are drawn. A retain set that is not drawn is still
+            watched by the guard.
+        named: the names of the weights that are trained, where the method found them in the model.
+
+    Raises:
+        RecipeError: a set is missing that the method draws, or it finds nothing to train.
+        DivergedError: the loss is not finite or the retain loss ran away.
+    """
+    task, training = work.task, work.training
+    drawn = {"forget": forget if method.needs.forget else None, "retain": retain if method.draws_retain else None}
+    tables = {name: table for name, table in drawn.items() if table is not None}
+    if not tables or (method.draws_retain and retain is None):
+        raise RecipeError(
+            f"the method {type(method).__name__} needs a set that is not there", allowed=str(method.needs)
+        )
+    size = training.per_device_train_batch_size
+    orders = {name: Order(table.lengths, size, work.seed, name) for name, table in tables.items()}
+    phase = phase_of(training, next(iter(orders.values())).batches_per_epoch)
+    assert phase.steps is not None
+    end = min(phase.steps, phase.stop_step or phase.steps)
+
+    def loss(*batches: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        step = Step(task, **({"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))))
+        found = method.loss(step)
+        return found.total, step.figures(found)
+
+    checkpoints = Checkpoints(
+        work.checkpoints / file_name(name),
+        training.save_seconds,
+        at_most=end,
+        notice=lambda text: work.log("notice", text=text),
+    )
+    result = train(
+        task.model,
+        loss,
+        phase,
+        [stream_of(task, tables[name], order) for name, order in orders.items()],
+        checkpoints=checkpoints,
+        callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends), _Probe(work, name)],
+        parameters=parameters_of(task, method, training, named),
+    )
+    if not result.stopped:
+        result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"
+    return result
+
+
+def parameters_of(
+    task: CausalLM, method: Method, training: Training, named: Collection[str] | None = None
+) -> list[nn.Parameter]:
+    """What is trained: trainable parameters that the method wants, from `training.first_layer` on.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    weights = adapted_weights(task.model)
+    able = [(name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad]
+    found = [
+        parameter
+        for name, parameter in able
+        if (method.trains(name) if named is None else weights.get(name, name) in named)
+        and _from_layer(task, name, training.first_layer)
+    ]
+    if not found:
+        layers = f", {len(task.layers)} layers" if training.first_layer else ""  # no model needs layers without it
+        raise RecipeError(
+            f"{type(method).__name__} finds no weights to train in this model",
+            seen=f"training.first_layer {training.first_layer}{layers}; {len(able)} trainable weights",
+            next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
+        )
+    return found
+
+
+def _from_layer(task: CausalLM, name: str, first: int) -> bool:
+    """Whether a parameter belongs to layer `first` of the text tower or one above; all do where that is 0."""
+    if first == 0:
+        return True
+    layer = task.layer_of(name)
+    return layer is not None and layer >= first
+
+
+class _Log(Callback):
+    """Logs every step, and where a run is resumed."""
+
+    def __init__(self, work: LanguageWork, phase: str) -> None:
+        self.work, self.phase = work, phase
+
+    def begin(self, step: int) -> None:
+        if step:
+            self._log("resumed", step=step)
+
+    def after_step(self, report: Report) -> None:
+        figures: dict[str, Any] = {name: report.figures.get(name) for name in FIGURES} | {
+            "learning_rate": report.rate,
+            "grad_norm": report.figures["grad_norm"],
+            "seconds": report.seconds,
+            "tokens_per_second": sum(report.sizes) / report.seconds,
+        }
+        self._log("step", step=report.step, **figures)
+        if self.work.on_progress is not None:
+            self.work.on_progress(report.step, report.steps, figures)
+
+    def _log(self, event: str, **values: Any) -> None:
+        if self.phase == UNLEARNING:
+            self.work.log(event, **values)
+        else:
+            self.work.log(f"phase_{event}", phase=self.phase, **values)
+
+
+class _Probe(Callback):
+    """Asks the session's probe before the first step, every `probe_steps`, and at the end."""
+
+    def __init__(self, work: LanguageWork, phase: str) -> None:
+        self.work, self.probe = work, work.probe if phase == UNLEARNING else None
+
+    def begin(self, step: int) -> None:
+        if self.probe is not None and step == 0:
+            self.probe(0)
+
+    def after_step(self, report: Report) -> None:
+        if self.probe is not None and (report.step % self.work.training.probe_steps == 0 or report.ends):
+            self.work.task.model.eval()
+            self.probe(report.step)
+            self.work.task.model.train()
