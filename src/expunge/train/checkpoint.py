@@ -92,7 +92,7 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
 
     Args:
         at_most: a step that it may not lie beyond.
-        notice: told of a checkpoint of another format, which is passed over.
+        notice: called with what to say of a checkpoint of another format, which is passed over.
     """
     for path in reversed(checkpoints(folder)):
         try:
@@ -203,14 +203,15 @@ class Checkpoints:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         callbacks: Sequence[Callback],
-        progress: Mapping[str, Any],
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a checkpoint inside of a phase, or between two where `phase` is None.
 
         Args:
-            progress: JSON that `restore` gives back; `step` counts in the phase.
+            progress: JSON that `restore` gives back, of a phase; its `step` counts in the phase.
         """
         assert self.folder is not None
+        progress = progress or {"step": 0}
         names = names_of(model, optimizer)
         state = model.state_dict()
         weights = state if self.whole else {name: state[name] for name in names if name in state}
@@ -219,35 +220,26 @@ class Checkpoints:
             tensors |= {f"optimizer/{place}": value for place, value in optimizer_state(optimizer, names).items()}
         for word, held in self.optimizers.items():
             tensors |= {f"handed_on/{word}/{place}": value for place, value in held.items()}
-        kept = {
+        content = {
             "phase": phase,
             "finished": self.finished,
             "before": self._before,
             "callbacks": {callback.name: callback.state() for callback in callbacks if callback.name},
             **progress,
         }
-        save_checkpoint(self.folder, self._before + (progress["step"] if phase is not None else 0), tensors, kept)
+        save_checkpoint(self.folder, self._before + progress["step"], tensors, content)
         self._saved_at = time.monotonic()
 
     def hand_on(self, word: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Give an optimizer what the last phase with this word in `continues` ended with."""
         load_optimizer_state(optimizer, names_of(model, optimizer), self.optimizers[word])
 
-    def finish(
-        self,
-        phase: Phase,
-        steps: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        callbacks: Sequence[Callback],
-    ) -> None:
+    def finish(self, phase: Phase, steps: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Note that a phase is over, after so many steps."""
         self.finished.append(phase.name)
         self._before += steps
         if phase.continues:
             self.optimizers[phase.continues] = optimizer_state(optimizer, names_of(model, optimizer))
-        if self.whole and self.due():
-            self.save(None, model, optimizer, callbacks, {})
 
     def _restore(self, saved: Saved, model: nn.Module, callbacks: Sequence[Callback]) -> None:
         self._resumed = None

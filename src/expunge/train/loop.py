@@ -126,11 +126,13 @@ def train(
             between = (
                 step % phase.save_every == 0 if phase.save_every else step * phase.accumulate // per_epoch != epoch
             )
-            if between and not report.ends and runtime.main and checkpoints.due():
+            if between and not report.ends and runtime.agreed(checkpoints.due()):
                 progress = {"step": step, "seen": seen, "seconds": time.monotonic() - start}
                 checkpoints.save(phase.name, model, optimizer, callbacks, progress)
         model.eval()
-        checkpoints.finish(phase, step, model, optimizer, callbacks)
+        checkpoints.finish(phase, step, model, optimizer)
+        if checkpoints.whole and runtime.agreed(checkpoints.due()):
+            checkpoints.save(None, model, optimizer, callbacks)
     return Trained(step, time.monotonic() - start, seen, stopped)
 
 

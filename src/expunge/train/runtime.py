@@ -1,7 +1,7 @@
 """How a step of the loop runs on its processes: one today.
 
 Whatever depends on how many processes there are, or how a model is wrapped, is here: which batches are whose, the way into
-the model, gradients, figures, seeds, and who writes files.
+the model, gradients, figures, seeds, and when all save.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ class Runtime:
 
     rank, world = 0, 1
 
-    @property
-    def main(self) -> bool:
-        """Whether this process writes the files."""
-        return self.rank == 0
+    def agreed(self, decision: bool) -> bool:
+        """What the first process decides: clocks differ, and all have to save together."""
+        return decision
 
     def batches(self, step: int, accumulate: int) -> tuple[range, range]:
         """(numbers of all batches of a step, which of those are this process's)."""

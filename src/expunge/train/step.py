@@ -148,7 +148,7 @@ class Task(Protocol):
         ...
 
     def surprise(self, batch: Any) -> Tensor:
-        """(rows,) what each label would cost, in nats, to one who does not see the input."""
+        """(rows,) unigram surprisal of each label, in nats."""
         ...
 
     def example_rows(self, batch: Any) -> Tensor:
@@ -251,7 +251,7 @@ class Step:
         return reference
 
     def surprise(self, batch: Any) -> Tensor:
-        """(rows,) what each label would cost one who does not see the input: -log of its frequency, in nats.
+        """(rows,) unigram surprisal of each label: -log of its frequency, in nats.
 
         Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
         """
@@ -336,7 +336,7 @@ class Step:
 
 
 def _of_rows(batch: Batch, name: str) -> Tensor:
-    """(rows,) what stands beside each label."""
+    """(rows,) one of the batch's tensors at each label."""
     values: Tensor | None = getattr(batch, name)
     if values is None:
         raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")
