@@ -7,7 +7,7 @@ the model, gradients, figures, seeds, and when all save.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,9 +39,9 @@ class Runtime:
         size = accumulate * self.world
         return range(step * size, (step + 1) * size), range(self.rank, size, self.world)
 
-    def prepare(self, model: nn.Module, parameters: Iterable[nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
+    def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
         """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
-        rate, decay = phase.learning_rate, phase.weight_decay
+        rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
         kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
