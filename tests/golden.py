@@ -4,9 +4,10 @@
     python tests/golden.py record tests/golden.json          do all of them, and write down what they gave
     python tests/golden.py compare tests/golden.json         do them again, and say what differs
 
-It is for changes that must change nothing: files that move, functions that merge. Every run is a second or two of work
-on a model made on the spot, through `expunge.run`, `expunge.evaluate` and the command line alone, so the script goes on
-working when what is behind them moves. The code that is tried is that in `src` beside this file. Nothing is downloaded.
+It is for changes that must change nothing: files that move, functions that merge. Every run is a few seconds of work on a
+model made on the spot, all of them five minutes on one slow core. They go through `expunge.run`, `expunge.evaluate` and the
+command line alone, so the script goes on working when what is behind them moves. The code that is tried is that in `src`
+beside this file. Nothing is downloaded.
 
 Of a run is kept: a digest of every weight tensor, with a few of its figures; scores, verdict and cost; the text of the
 report, of the model card and of what a command prints, without durations, memory, dates, versions and paths; the files
@@ -980,16 +981,31 @@ def compare_texts(
         count = sum(a != b for a, b in zip(old, new, strict=True))
         found.little.append(f"{name}: {count} lines differ in a last digit")
         return
-    lines = [line for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[:3] not in ("---", "+++")]
-    fresh = [line for line in lines if line[:2] != "@@" and line not in shown]
-    again = sum(line[:2] != "@@" for line in lines) - len(fresh)
-    shown.update(fresh)
+    told, again = [], 0
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        gone, added = old[i:j], new[k:m]
+        for number in range(max(len(gone), len(added))):
+            pair = [lines[number] if number < len(lines) else "" for lines in (gone, added)]
+            start = next((at for at, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
+            for sign, line in zip("-+", pair, strict=True):
+                if line and sign + line in shown:
+                    again += 1
+                elif line:
+                    shown.add(sign + line)
+                    told.append(sign + around(line, start))
     head = f"{name}: the text differs" + (f" ({again} lines as shown above)" if again else "")
     most = 40
-    told = [line if len(line) <= 240 else line[:240] + " …" for line in fresh[:most]]
-    if len(fresh) > most:
-        told.append(f"… and {len(fresh) - most} lines more")
+    if len(told) > most:
+        told[most:] = [f"… and {len(told) - most} lines more"]
     found.different.append("\n      ".join([head, *told]))
+
+
+def around(line: str, start: int, width: int = 200) -> str:
+    """What a long line has near a place."""
+    first = max(0, min(start - 60, len(line) - width))
+    return ("… " if first else "") + line[first : first + width] + (" …" if first + width < len(line) else "")
 
 
 def nearly(one: str, other: str) -> bool:

@@ -156,15 +156,19 @@ class ClassifierStory(PictureStory):
             unlearn(session, self.method, loss_phase(recipe))
         return task, session
 
-    def outputs(self, source: ModelSource, which: Which) -> Outputs:
-        """One model's outputs on every split; cached."""
+    def outputs(self, source: ModelSource, which: Which, role: str | None = None) -> Outputs:
+        """One model's outputs on every split; cached.
+
+        Args:
+            role: what the result is called, where it is none of the run's three models: the report shows those alone.
+        """
 
         def make(path: Path) -> None:
             task = self.load(source)
             replace(outputs_of(task, self.sets), features=features_of(task, self.sets)).save(path / "outputs.npz")
 
         key = {"which": which, "model": source.digest, "sets": self.sets.digests()}
-        path = self.run.cached(f"measured-{which}", key, make, f"measuring the {which} model")
+        path = self.run.cached(f"measured-{role or which}", key, make, f"measuring the {which} model")
         return Outputs.load(path / "outputs.npz")
 
     def outcome(self, trained: Mapping[str, Any]) -> Outcome:
@@ -195,7 +199,7 @@ class ClassifierStory(PictureStory):
 
     def scores_of(self, model: str) -> list[Score]:
         source = locate_classifier(model)
-        outputs = self.outputs(source, "unlearned")
+        outputs = self.outputs(source, "unlearned", "other")
         self.oracle = self.make_oracle()
         reference = self.outputs(self.oracle.source, "retrained") if self.oracle else None
         scores = image_scores(outputs, "unlearned", reference, random_baseline(self.run.recipe, self.sets))
