@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from expunge.cli.overrides import SHORT
 from expunge.core.settings import Part
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.language.recipe import Recipe
+from expunge.runs.overrides import SHORT
 from expunge.runs.registry import built_in, method_class
 
 RECIPE_HEAD = """\

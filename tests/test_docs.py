@@ -20,13 +20,13 @@ from cyclopts import CycloptsError
 
 from expunge import methods
 from expunge.cli import app
-from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
 from expunge.kinds.language.session import LanguageWork
 from expunge.runs import registry as discovery
 from expunge.runs.kinds import read_recipe, recipe_class
 from expunge.runs.measures import measures
+from expunge.runs.overrides import read_overrides
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
 from tiny import ignore_log, load_task, random_blocks, write_table

@@ -33,6 +33,7 @@ from expunge.kinds.classifier.training import balancing, fit
 from expunge.kinds.sharded_classifier import sharding as sisa
 from expunge.kinds.sharded_classifier.model import shard_store, write_index
 from expunge.kinds.sharded_classifier.sharding import Member, Sharding
+from expunge.kinds.sharded_classifier.training import Data, train
 from expunge.measures.statistics import paired_share_interval, share_interval
 from expunge.methods.sisa import Sisa
 from expunge.runs.recipe import make
@@ -109,7 +110,7 @@ def main() -> None:
 
     def sharded(name: str, left: list[Member], reuse: Path | None = None) -> Callable[[], None]:
         def make() -> None:
-            sisa.train(sharding, left, sisa.Data(known.ids, pictures, classes), out / name, store, reuse=reuse)
+            train(sharding, left, Data(known.ids, pictures, classes), out / name, store, reuse=reuse)
             write_index(out / name, sharding, left, images.classes, 32, method.vote)
 
         return make

@@ -98,15 +98,12 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
     from expunge.report.compare import compare_runs
-    from expunge.suites.challenge.compare import compare_contests
-    from expunge.suites.challenge.report import is_contest
+    from expunge.runs.suite import comparer
 
     runs = [load_run(folder) for folder in folders]
     if out is not None:
         _refuse_overwriting(out)
-    if any(is_contest(run.path) for run in runs):
-        return str(compare_contests(runs, out))
-    return str(compare_runs(runs, out))
+    return str((comparer(runs) or compare_runs)(runs, out))
 
 
 def _refuse_overwriting(out: Path) -> None:

@@ -15,6 +15,7 @@ import test_generator_methods as generators
 import test_image_methods as classifiers
 import torch
 from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import expunge
 from expunge import spine
@@ -23,6 +24,9 @@ from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.classifier.training import unlearn
 from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.task import CausalLM
 from expunge.models.source import locate
 from expunge.ops.layers import reset
 from expunge.runs.recipe import make
@@ -34,6 +38,7 @@ from expunge.train.precision import found_device
 from pretended_device import MixedDevicesError, pretended
 from small_generators import SMALL_GENERATOR, generator_work, tiny_generator
 from small_images import SMALL_IMAGES, pictures, small_work, tiny_resnet, write_class_folders
+from tiny import ignore_log, random_blocks, write_table
 
 ONCE = Phase(name="unlearn", epochs=1, learning_rate=1e-3, batch_size=16)
 SMALL_SETS = {"retain": 16, "forget": 8}
@@ -76,6 +81,47 @@ def test_a_generator_forgets_there_as_here(name: str) -> None:
     with pretended():
         there = forgotten()
     assert generators.equal(here, there)
+
+
+@pytest.mark.parametrize("name", ["gradient_difference", "simnpo", "npo"])
+def test_a_language_model_forgets_there_as_here(name: str, tmp_path: Path) -> None:
+    """Batches, what is known of them, the guard, the optimizer and its checkpoints."""
+    forget = write_table(tmp_path / "forget", random_blocks([6, 20, 9, 12], seed=1))
+    retain = write_table(tmp_path / "retain", random_blocks([8, 11, 16, 5], seed=2))
+    forget.reference_nll = np.linspace(20, 60, 4)
+
+    def forgotten(place: str, **more: Any) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        # The fused attention makes its mask where no pretence sees it.
+        config = GPT2Config(vocab_size=200, n_embd=16, n_layer=2, n_head=2, n_positions=64, attn_implementation="eager")
+        model = GPT2LMHeadModel(config).eval().to(found_device())
+        settings = {"learning_rate": 1e-3, "max_retain_increase": 9.0, "max_steps": 3, "num_train_epochs": 9}
+        sizes = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "probe_steps": 1}
+        work = LanguageWork(
+            task=CausalLM(model, None),  # type: ignore[arg-type]
+            forget=forget,
+            retain=retain,
+            training=Training(**settings, **sizes, save_seconds=1e-9),
+            seed=0,
+            checkpoints=tmp_path / place,
+            log=ignore_log,
+            **more,
+        )
+        work.carry_out(make_method({"name": name, "retain_weight": 1.0}))
+        assert work.task.device == found_device()
+        return {key: value.cpu() for key, value in work.task.model.state_dict().items()}
+
+    here = forgotten("here")
+    with pretended():
+        with pytest.raises(classifiers.Killed):
+            forgotten("there", on_progress=lambda step, steps, figures: stop(step))
+        there = forgotten("there")
+    assert classifiers.equal(here, there)
+
+
+def stop(step: int) -> None:
+    if step == 3:
+        raise classifiers.Killed
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

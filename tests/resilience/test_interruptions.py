@@ -47,7 +47,7 @@ def test_in_every_phase(commands: Commands, place: Path, command: Sequence[str],
 def test_before_the_run_has_begun(number: signal.Signals, commands: Commands, place: Path) -> None:
     """While the command line is read and libraries are imported."""
     words = ["forget", "forget.txt", "--model", "tiny", "--out", "never"]
-    ended = commands.run(words, place, on_call=("expunge.cli.overrides:read_overrides", 1, number))
+    ended = commands.run(words, place, on_call=("expunge.runs.overrides:read_overrides", 1, number))
     assert (ended.code, ended.err) == (130, "expunge: interrupted\n")
     assert not (place / "never").exists()
 

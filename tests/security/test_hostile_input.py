@@ -246,7 +246,7 @@ def test_yaml_constructs_nothing(where: str, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="is not valid YAML"):
             load_anchors(path)
     else:
-        from expunge.cli.overrides import read_overrides
+        from expunge.runs.overrides import read_overrides
 
         assert read_overrides(["--forget", call]) == {"forget": call}
     assert not ran.exists()

@@ -16,7 +16,6 @@ import torch
 import yaml
 
 from expunge import cli
-from expunge.cli.suite import print_contest
 from expunge.errors import DivergedError, RecipeError, RunError
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.runs.folder import RunFolder
@@ -24,6 +23,7 @@ from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, method_class
 from expunge.suites.challenge import models as contest_models
 from expunge.suites.challenge import run as challenge
+from expunge.suites.challenge.command import print_contest
 from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Job, contest_methods, make_model
 from expunge.suites.challenge.report import contest_page
 from expunge.suites.challenge.run import run_contest

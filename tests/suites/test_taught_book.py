@@ -80,7 +80,7 @@ def test_one_model_knows_both_texts_the_other_only_what_is_kept(taught: Taught, 
 def test_again_nothing_is_trained_and_nothing_changes(
     taught: Taught, texts: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taught_book, "train", lambda *args, **kwargs: pytest.fail("this was done before"))
+    monkeypatch.setattr(taught_book, "LanguageWork", lambda **_: pytest.fail("this was done before"))
     out = taught.model.parent
     before = contents(out)
     assert teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS) == taught

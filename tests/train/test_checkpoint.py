@@ -100,13 +100,15 @@ def test_the_optimizers_state_comes_back_by_name() -> None:
         torch.nn.Parameter(torch.ones(2)),
         torch.nn.Parameter(torch.ones(1)),
     ]
-    optimizer = torch.optim.AdamW(parameters, fused=True)
+    optimizer = torch.optim.AdamW(list(zip("abc", parameters, strict=True)), fused=True)
     (parameters[0].sum() + (parameters[1] ** 2).sum()).backward()  # the third has no gradient and so no state
     optimizer.step()
-    tensors = optimizer_state(optimizer, ["a", "b", "c"])
+    tensors = optimizer_state(optimizer)
     assert sorted(tensors) == sorted(f"{key}/{n}" for key in ("step", "exp_avg", "exp_avg_sq") for n in "ab")
-    other = torch.optim.AdamW([torch.nn.Parameter(p.detach().clone()) for p in parameters], fused=True)
-    load_optimizer_state(other, ["a", "b", "c"], tensors)
+    other = torch.optim.AdamW(
+        [(name, torch.nn.Parameter(p.detach().clone())) for name, p in zip("abc", parameters, strict=True)], fused=True
+    )
+    load_optimizer_state(other, tensors)
     states = [other.state.get(p, {}) for p in other.param_groups[0]["params"]]
     for state, parameter in zip(states[:2], parameters, strict=False):
         assert all(torch.equal(state[key], value) for key, value in optimizer.state[parameter].items())
@@ -115,13 +117,14 @@ def test_the_optimizers_state_comes_back_by_name() -> None:
 
 def test_the_state_of_sgd_comes_back_by_name_too() -> None:
     parameters = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2))]
-    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, fused=True)
+    named = list(zip(("first", "layers.0.second"), parameters, strict=True))
+    optimizer = torch.optim.SGD(named, lr=0.1, momentum=0.9, fused=True)
     parameters[1].sum().backward()
     optimizer.step()
-    tensors = optimizer_state(optimizer, ["first", "layers.0.second"])
+    tensors = optimizer_state(optimizer)
     assert list(tensors) == ["momentum_buffer/layers.0.second"]
-    other = torch.optim.SGD(parameters[::-1], lr=0.1, momentum=0.9, fused=True)  # another order, the same names
-    load_optimizer_state(other, ["layers.0.second", "first"], tensors)
+    other = torch.optim.SGD(named[::-1], lr=0.1, momentum=0.9, fused=True)  # another order, the same names
+    load_optimizer_state(other, tensors)
     loaded = other.state[parameters[1]]["momentum_buffer"]
     assert torch.equal(loaded, optimizer.state[parameters[1]]["momentum_buffer"])
     assert loaded is not optimizer.state[parameters[1]]["momentum_buffer"]

@@ -51,8 +51,8 @@ def forget(
     """
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
-    from expunge.cli.overrides import read_overrides
     from expunge.core.progress import Live
+    from expunge.runs.overrides import read_overrides
 
     fields = read_overrides(options)
     if retain is not None:

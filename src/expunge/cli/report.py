@@ -21,7 +21,7 @@ def report(run: Path, /) -> None:
     """
     from expunge.report.render import render_report
     from expunge.runs.folder import RunFolder
-    from expunge.suites.challenge.report import is_contest, render_contest
+    from expunge.runs.suite import suite_of
 
-    render = render_contest if is_contest(run) else render_report
-    print(render(RunFolder(run).require()))
+    made_by, folder = suite_of(run), RunFolder(run).require()
+    print(render_report(folder) if made_by is None else made_by.render_report(folder))

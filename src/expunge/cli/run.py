@@ -36,9 +36,9 @@ def run(
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell
-    from expunge.cli.overrides import read_overrides
     from expunge.core.progress import Live
     from expunge.runs.kinds import read_recipe, recipe_class
+    from expunge.runs.overrides import read_overrides
 
     loaded = read_recipe(recipe, read_overrides(options, recipe_class(recipe)))
     return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))

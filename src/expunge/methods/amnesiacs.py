@@ -61,14 +61,14 @@ class Amnesiacs(Method):
 
     def apply(self, work: Work) -> None:
         assert work.validation is not None
-        held, kept = work.original_outputs(work.validation), work.original_outputs(work.retain)
+        held, retained = work.original_outputs(work.validation), work.original_outputs(work.retain)
 
         def follow(batch: ImageBatch) -> Tensor:
             return distillation(held[batch.rows], work.task.logits_of(batch.pixels), self.temperature)[1]
 
         def repair(batch: ImageBatch) -> Tensor:
             logits = work.task.logits_of(batch.pixels)
-            soft, apart = distillation(kept[batch.rows], logits, self.temperature)
+            soft, apart = distillation(retained[batch.rows], logits, self.temperature)
             return soft + work.cross_entropy(batch, logits) + apart
 
         reset([first_layer(work.model), head(work.model)], work.generator("reset"), residual=self.fresh == "fan_out")

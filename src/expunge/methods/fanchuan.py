@@ -71,10 +71,10 @@ class Fanchuan(Method):
             logits = work.task.logits_of(batch.pixels)
             return divergence(torch.zeros_like(logits), logits)
 
-        def resemble(lost: ImageBatch, kept: ImageBatch) -> Tensor:
-            forget_logits = work.task.logits_of(lost.pixels)
+        def resemble(forget: ImageBatch, retain: ImageBatch) -> Tensor:
+            forget_logits = work.task.logits_of(forget.pixels)
             with torch.no_grad():
-                retain_logits = work.task.logits_of(kept.pixels)
+                retain_logits = work.task.logits_of(retain.pixels)
             return contrast(forget_logits, retain_logits, self.temperature)
 
         erase = Phase(

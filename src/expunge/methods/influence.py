@@ -48,8 +48,8 @@ class Influence(Method):
 
     def apply(self, work: Work) -> None:
         everything = len(work.forget) + len(work.retain)
-        lost = self.summed(work, work.forget, "forget") / everything
-        kept = self.summed(work, work.retain, "retain") * (len(work.forget) / (everything * len(work.retain)))
+        forget = self.summed(work, work.forget, "forget") / everything
+        retain = self.summed(work, work.retain, "retain") * (len(work.forget) / (everything * len(work.retain)))
         count = min(self.pictures, len(work.retain))
         single = (
             flat(gradients)
@@ -58,9 +58,9 @@ class Influence(Method):
             )
         )
         if self.inverse == "exact":
-            step = exact(lost - kept, torch.stack(list(single)), self.damping)
+            step = exact(forget - retain, torch.stack(list(single)), self.damping)
         else:
-            step = recursion(lost - kept, single, self.pictures)
+            step = recursion(forget - retain, single, self.pictures)
         parts = step.split([parameter.numel() for parameter in work.trainable()])
         with torch.no_grad():
             for parameter, part in zip(work.trainable(), parts, strict=True):

@@ -67,12 +67,12 @@ class Kookmin(Method):
     def renew(self, work: Work, weights: list[nn.Parameter]) -> list[Tensor]:
         """Draw the weights of smallest gradient anew; what each weight's gradient is to be multiplied with."""
         some = torch.randperm(len(work.retain), generator=work.generator("part"))[: len(work.forget)]
-        kept = self.gradient(work, work.retain.take(some), weights, "retain gradient")
-        lost = self.gradient(work, work.forget, weights, "forget gradient")
+        retain = self.gradient(work, work.retain.take(some), weights, "retain gradient")
+        forget = self.gradient(work, work.forget, weights, "forget gradient")
         generator = work.generator("renew")
         scales = []
         with torch.no_grad():
-            for weight, plus, minus in zip(weights, kept, lost, strict=True):
+            for weight, plus, minus in zip(weights, retain, forget, strict=True):
                 chosen = smallest(plus - minus, self.renewed_share)
                 fan_out = weight.shape[0] * weight.shape[2:].numel()
                 fresh = torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device)

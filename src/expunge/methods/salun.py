@@ -82,8 +82,8 @@ class Salun(Method):
         for found in work.gradients(
             work.forget, lambda batch: work.cross_entropy(batch, reduction="sum"), batch_size=self.batch_size
         ):
-            for kept, gradient in zip(total, found, strict=True):
-                kept += gradient
+            for sum_, gradient in zip(total, found, strict=True):
+                sum_ += gradient
         return total
 
 

@@ -56,14 +56,14 @@ class Scrub(Method):
 
     def rounds(self, work: Work) -> Iterator[int]:
         """Train; yields the number of each epoch that is over, from 1."""
-        kept, lost = work.original_outputs(work.retain), work.original_outputs(work.forget)
+        retain, forget = work.original_outputs(work.retain), work.original_outputs(work.forget)
 
         def ascend(batch: ImageBatch) -> Tensor:
-            return -divergence(lost[batch.rows], work.task.logits_of(batch.pixels), self.temperature)
+            return -divergence(forget[batch.rows], work.task.logits_of(batch.pixels), self.temperature)
 
         def descend(batch: ImageBatch) -> Tensor:
             logits = work.task.logits_of(batch.pixels)
-            obeyed = divergence(kept[batch.rows], logits, self.temperature)
+            obeyed = divergence(retain[batch.rows], logits, self.temperature)
             return self.gamma * work.cross_entropy(batch, logits) + self.alpha * obeyed
 
         def phase(name: str, size: int) -> Phase:

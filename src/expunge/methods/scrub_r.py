@@ -45,7 +45,7 @@ class ScrubR(Scrub):
         reference = expected_error(
             _errors(work.outputs(work.validation), work.validation.labels), work.validation.labels, work.forget.labels
         )
-        distances = [abs(float(kept["forget error"].mean()) - reference) for kept in snapshots]
+        distances = [abs(float(each["forget error"].mean()) - reference) for each in snapshots]
         nearest = max(range(len(distances)), key=lambda epoch: (-distances[epoch], epoch))
         with torch.no_grad():
             for name, value in work.model.state_dict().items():

@@ -104,13 +104,16 @@ class Sfron(Method):
     def masks(self, work: Work) -> list[Tensor]:
         """Of each parameter: whether an element matters for the forget set `threshold` times as much as for the other."""
         forget, retain = self._information(work, work.forget), self._information(work, work.retain)
-        return [(lost + TINY) / (kept + TINY) >= self.threshold for lost, kept in zip(forget, retain, strict=True)]
+        return [
+            (of_forget + TINY) / (of_retain + TINY) >= self.threshold
+            for of_forget, of_retain in zip(forget, retain, strict=True)
+        ]
 
     def _information(self, work: Work, pictures: Pictures) -> list[Tensor]:
         total = [torch.zeros_like(parameter) for parameter in work.trainable()]
         count = 0
         for gradients in work.gradients(pictures, work.cross_entropy, batch_size=self.batch_size):
             count += 1
-            for kept, gradient in zip(total, gradients, strict=True):
-                kept += gradient**2
-        return [kept / count for kept in total]
+            for sum_, gradient in zip(total, gradients, strict=True):
+                sum_ += gradient**2
+        return [sum_ / count for sum_ in total]

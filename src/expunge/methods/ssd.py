@@ -52,12 +52,12 @@ class SSD(Method):
 
     def apply(self, work: Work) -> None:
         whole = self.importances(work, work.retain.joined(work.forget), "all")
-        lost = self.importances(work, work.forget, "forget")
+        forget = self.importances(work, work.forget, "forget")
         alpha = self.alpha
         if self.adaptive:
-            alpha = adaptive_alpha(whole, lost, len(work.forget) / (len(work.retain) + len(work.forget)))
+            alpha = adaptive_alpha(whole, forget, len(work.forget) / (len(work.retain) + len(work.forget)))
         with torch.no_grad():
-            for parameter, usual, special in zip(work.trainable(), whole, lost, strict=True):
+            for parameter, usual, special in zip(work.trainable(), whole, forget, strict=True):
                 parameter.mul_(damping(usual, special, alpha, self.dampening))
 
     def importances(self, work: Work, pictures: Pictures, name: str) -> list[Tensor]:
@@ -83,8 +83,8 @@ def damping(usual: Tensor, special: Tensor, alpha: float, dampening: float) -> T
     return torch.where(special > alpha * usual, factor, torch.ones_like(factor))
 
 
-def adaptive_alpha(whole: list[Tensor], lost: list[Tensor], forget_share: float) -> float:
+def adaptive_alpha(whole: list[Tensor], forget: list[Tensor], forget_share: float) -> float:
     """The percentile of the ratios of importance, over all weights that have one."""
-    ratios = torch.cat([(special / usual).flatten() for usual, special in zip(whole, lost, strict=True)])
+    ratios = torch.cat([(special / usual).flatten() for usual, special in zip(whole, forget, strict=True)])
     ratios = ratios[ratios.isfinite()]
     return quantile(ratios, 1 - math.log1p(100 * forget_share) / 100)

@@ -68,22 +68,22 @@ class Unsir(Method):
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
 
     def apply(self, work: Work) -> None:
-        kept = self._part(work)
+        part = self._part(work)
         classes = work.forget.labels.unique().tolist()
         each = [self.noise(work, label) for label in classes]
         noise = torch.cat(each).repeat(self.noise_repeats, 1, 1, 1)
         labels = torch.tensor(classes).repeat_interleave(len(each[0])).repeat(self.noise_repeats)
         places = work.forget.take(torch.zeros(len(labels), dtype=torch.long))  # whose pixels the noise takes
-        impairing = kept.joined(replace(places, labels=labels))
+        impairing = part.joined(replace(places, labels=labels))
 
         def impaired(batch: ImageBatch) -> Tensor:
-            return work.cross_entropy(batch, work.task.logits_of(substituted(batch, len(kept), noise)))
+            return work.cross_entropy(batch, work.task.logits_of(substituted(batch, len(part), noise)))
 
         def phase(name: str, epochs: float, rate: float) -> Phase:
             return Phase(name=name, epochs=epochs, learning_rate=rate, optimizer="adam", batch_size=self.batch_size)
 
         work.train(phase("impair", self.impair_epochs, self.impair_learning_rate), impairing, impaired)
-        work.train(phase("repair", self.repair_epochs, self.repair_learning_rate), kept, work.cross_entropy)
+        work.train(phase("repair", self.repair_epochs, self.repair_learning_rate), part, work.cross_entropy)
 
     def _part(self, work: Work) -> Pictures:
         order = torch.randperm(len(work.retain), generator=work.generator("part"))

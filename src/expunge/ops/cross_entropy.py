@@ -28,10 +28,10 @@ class _LinearCrossEntropy(Function):
         need_hidden, need_head = ctx.needs_input_grad[:2]
         cast_head = head.detach().to(dtype)
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        total = torch.zeros((), dtype=wide, device=hidden.device)
-        logsums = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+        total = hidden.new_zeros((), dtype=wide)
+        logsums = hidden.new_empty(len(hidden), dtype=wide)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_head = torch.zeros(head.shape, dtype=head.dtype, device=head.device) if need_head else None
+        grad_head = torch.zeros_like(head) if need_head else None
         for start in range(0, len(hidden), CHUNK):
             rows = slice(start, start + CHUNK)
             chunk = hidden[rows].detach().to(dtype)
@@ -103,7 +103,7 @@ def linear_cross_entropy(
         target = target[:, None]
     if weight is None:
         weight = torch.ones_like(target, dtype=torch.float32)
-    if not torch.is_grad_enabled():  # a Function is not told, and would make the gradients all the same
+    if not torch.is_grad_enabled():  # a Function cannot see that, and would compute the gradients all the same
         hidden, head = hidden.detach(), head.detach()
     loss, logsums = _LinearCrossEntropy.apply(hidden, head, target, weight, dtype or hidden.dtype, ceiling)
     return loss, logsums
@@ -116,7 +116,7 @@ class _LinearNLL(Function):
     def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         cast_head = head.detach().to(dtype)
-        losses = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+        losses = hidden.new_empty(len(hidden), dtype=wide)
         for start in range(0, len(hidden), CHUNK):
             rows = slice(start, start + CHUNK)
             logits = (hidden[rows].detach().to(dtype) @ cast_head.T).to(wide)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from expunge.core.score import Score
@@ -17,6 +16,7 @@ from expunge.runs.check import judge
 from expunge.runs.extras import extra_thresholds
 from expunge.runs.folder import RunFolder
 from expunge.runs.measure import Declared
+from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe, Thresholds
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class Kind:
 
     def make_story(self, run: Run[Any]) -> Story:
         """What a run on this kind of model does."""
-        made: Story = _load(self.story)(run)
+        made: Story = reference(self.story)(run)
         return made
 
     def make_evidence(self) -> Evidence:
         """What is said of a run on this kind of model."""
-        made: Evidence = _load(self.evidence)(self)
+        made: Evidence = reference(self.evidence)(self)
         return made
 
     @property
@@ -70,22 +70,17 @@ class Kind:
 
     def declared(self) -> Declared:
         """Its measures, thresholds and splits."""
-        found: Declared = _load(self.measures)
+        found: Declared = reference(self.measures)
         return found
 
     def with_more(self, recipe: BaseRecipe, given: Mapping[str, str]) -> BaseRecipe:
         """The recipe with more to measure. Raises `RecipeError` for an option that this kind of model does not take."""
         if self.more is not None:
-            found: BaseRecipe = _load(self.more)(recipe, given)
+            found: BaseRecipe = reference(self.more)(recipe, given)
             return found
         for name in given:
             raise RecipeError(f"{name} is not measured of {self.words}", allowed="no such option")
         return recipe
-
-
-def _load(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)
 
 
 class Evidence(ABC):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import expunge.kinds
 from expunge.errors import RecipeError, nearest
 from expunge.runs.kind import Kind
+from expunge.runs.plugins import found_in
 from expunge.runs.recipe import BaseRecipe, make, read_fields
 
 DEFAULT_TASK = "causal_lm"
@@ -22,11 +19,7 @@ DEFAULT_TASK = "causal_lm"
 @cache
 def kinds_by_name() -> dict[str, Kind]:
     """Every kind of model that is installed."""
-    found: list[Kind] = []
-    for module in pkgutil.iter_modules(expunge.kinds.__path__):
-        if module.ispkg:
-            found.append(importlib.import_module(f"expunge.kinds.{module.name}.kind").KIND)
-    found += [point.load() for point in entry_points(group="expunge.kinds")]
+    found: list[Kind] = found_in("expunge.kinds", "kind", "KIND")
     found.sort(key=lambda kind: (kind.task != DEFAULT_TASK, kind.task, kind.name != kind.task))
     return {kind.name: kind for kind in found}
 

@@ -1,4 +1,4 @@
-"""Values that a method computes once: with a folder, a resumed run reads them again."""
+"""Values that a method computes once, in the format of checkpoints: a resumed run reads them again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from expunge.core import storage
 from expunge.errors import StorageError
-from expunge.train.checkpoint import read_tensors, write_tensors
+from expunge.train.checkpoint import checkpoints, load_latest, save_checkpoint
 
 
 def file_name(name: str) -> str:
@@ -20,9 +19,7 @@ def file_name(name: str) -> str:
 
 def write_cached(folder: Path, name: str, values: Mapping[str, Tensor], cost: Any) -> None:
     """Write what `name` stands for, and what it cost to compute, as JSON."""
-    with storage.folder_aside(folder / f"cached-{file_name(name)}") as aside:
-        files = write_tensors(aside, values)
-        storage.write_json(aside / "cached.json", {"files": files, "cost": cost})
+    save_checkpoint(folder / f"cached-{file_name(name)}", 0, values, {"cost": cost})
 
 
 def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any] | None:
@@ -32,10 +29,7 @@ def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any] | None
         StorageError: they were damaged since. They cannot be computed again: the model may have changed meanwhile.
     """
     path = folder / f"cached-{file_name(name)}"
-    if not path.is_dir():
-        return None
-    listed = storage.read_json(path / "cached.json")
-    values = read_tensors(path, listed["files"])
-    if values is None:
+    saved = load_latest(path)
+    if saved is None and checkpoints(path):
         raise StorageError(f"{path} is damaged", next_step=f"delete {folder} and run the same command again")
-    return values, listed["cost"]
+    return None if saved is None else (saved.tensors, saved.state["cost"])

@@ -41,41 +41,20 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     """Write `folder/step-N`, then delete older ones. `state` must be JSON."""
     path = folder / f"step-{step:08d}"
     with storage.folder_aside(path) as aside:
-        files = write_tensors(aside, tensors)
+        files: dict[str, str] = {}
+        shard: dict[str, Tensor] = {}
+        for number, (name, tensor) in enumerate(tensors.items(), 1):
+            shard[name] = tensor.detach().cpu().contiguous()
+            size = sum(each.numel() * each.element_size() for each in shard.values())
+            if size >= SHARD_BYTES or number == len(tensors):
+                file = f"state-{len(files):04d}.safetensors"
+                save_file(shard, aside / file)
+                files[file] = storage.digest_file(aside / file)
+                shard = {}
         storage.write_json(aside / "checkpoint.json", {"format": FORMAT, "step": step, "state": state, "files": files})
     for other in checkpoints(folder):
         if other != path:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Write tensors in files of about `SHARD_BYTES`; file name -> digest."""
-    files: dict[str, str] = {}
-    shard: dict[str, Tensor] = {}
-
-    def flush() -> None:
-        if shard:
-            name = f"state-{len(files):04d}.safetensors"
-            save_file(shard, folder / name)
-            files[name] = storage.digest_file(folder / name)
-        shard.clear()
-
-    for name, tensor in tensors.items():
-        shard[name] = tensor.detach().cpu().contiguous()
-        if sum(each.numel() * each.element_size() for each in shard.values()) >= SHARD_BYTES:
-            flush()
-    flush()
-    return files
-
-
-def read_tensors(folder: Path, files: Mapping[str, str]) -> dict[str, Tensor] | None:
-    """What `write_tensors` wrote; None where a file is not what its digest says."""
-    if any(storage.digest_file(folder / name) != digest for name, digest in files.items()):
-        return None
-    tensors: dict[str, Tensor] = {}
-    for name in files:
-        tensors |= load_file(folder / name)
-    return tensors
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -92,7 +71,7 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
 
     Args:
         at_most: a step that it may not lie beyond.
-        notice: told of a checkpoint of another format, which is passed over.
+        notice: called with what to say of a checkpoint of another format, which is passed over.
     """
     for path in reversed(checkpoints(folder)):
         try:
@@ -102,37 +81,37 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
                 continue
             if at_most is not None and int(listed["step"]) > at_most:
                 continue
-            tensors = read_tensors(path, listed["files"])
-            if tensors is not None:
+            if all(storage.digest_file(path / name) == digest for name, digest in listed["files"].items()):
+                tensors = {key: value for name in listed["files"] for key, value in load_file(path / name).items()}
                 return Saved(int(listed["step"]), tensors, listed["state"])
         except (OSError, KeyError, AttributeError, storage.StorageError):
             continue
     return None
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, Tensor]:
-    """What an optimizer keeps of each parameter, by `KEY/NAME`; steps are tensors of one number."""
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer of named parameters keeps of each, by `KEY/NAME`; steps are tensors of one number."""
     return {
         f"{key}/{name}": value
-        for name, parameter in zip(names, _parameters(optimizer), strict=True)
+        for name, parameter in _named(optimizer)
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer copies of what `optimizer_state` collected; parameters that are not there keep what they have."""
-    found: dict[str, dict[str, Tensor]] = {}
+def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer copies of what `optimizer_state` collected; parameters that are not there stay without."""
+    parameters = dict(_named(optimizer))
     for place, value in tensors.items():
         key, _, name = place.partition("/")
-        found.setdefault(name, {})[key] = value
-    for name, parameter in zip(names, _parameters(optimizer), strict=True):
-        if name in found:
-            optimizer.state[parameter] = {key: v.to(parameter.device, copy=True) for key, v in found[name].items()}
+        state = optimizer.state.setdefault(parameters[name], {})
+        state[key] = value.to(parameters[name].device, copy=True)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+    return [
+        pair for group in optimizer.param_groups for pair in zip(group["param_names"], group["params"], strict=True)
+    ]
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -190,7 +169,7 @@ class Checkpoints:
         if saved is None or saved.state["phase"] != phase:
             return None
         self._restore(saved, model, callbacks)
-        load_optimizer_state(optimizer, names_of(model, optimizer), below(saved.tensors, "optimizer/"))
+        load_optimizer_state(optimizer, below(saved.tensors, "optimizer/"))
         return saved.state
 
     def due(self) -> bool:
@@ -203,51 +182,37 @@ class Checkpoints:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         callbacks: Sequence[Callback],
-        progress: Mapping[str, Any],
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a checkpoint inside of a phase, or between two where `phase` is None.
 
         Args:
-            progress: JSON that `restore` gives back; `step` counts in the phase.
+            progress: JSON that `restore` gives back, of a phase; its `step` counts in the phase.
         """
         assert self.folder is not None
-        names = names_of(model, optimizer)
-        state = model.state_dict()
-        weights = state if self.whole else {name: state[name] for name in names if name in state}
-        tensors = {f"model/{name}": value for name, value in weights.items()}
+        progress = progress or {"step": 0}
+        weights = model.state_dict() if self.whole else dict(_named(optimizer))
+        tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in weights.items()}
         if phase is not None:
-            tensors |= {f"optimizer/{place}": value for place, value in optimizer_state(optimizer, names).items()}
+            tensors |= {f"optimizer/{place}": value for place, value in optimizer_state(optimizer).items()}
         for word, held in self.optimizers.items():
             tensors |= {f"handed_on/{word}/{place}": value for place, value in held.items()}
-        kept = {
+        content = {
             "phase": phase,
             "finished": self.finished,
             "before": self._before,
             "callbacks": {callback.name: callback.state() for callback in callbacks if callback.name},
             **progress,
         }
-        save_checkpoint(self.folder, self._before + (progress["step"] if phase is not None else 0), tensors, kept)
+        save_checkpoint(self.folder, self._before + progress["step"], tensors, content)
         self._saved_at = time.monotonic()
 
-    def hand_on(self, word: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Give an optimizer what the last phase with this word in `continues` ended with."""
-        load_optimizer_state(optimizer, names_of(model, optimizer), self.optimizers[word])
-
-    def finish(
-        self,
-        phase: Phase,
-        steps: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        callbacks: Sequence[Callback],
-    ) -> None:
+    def finish(self, phase: Phase, steps: int, optimizer: torch.optim.Optimizer) -> None:
         """Note that a phase is over, after so many steps."""
         self.finished.append(phase.name)
         self._before += steps
         if phase.continues:
-            self.optimizers[phase.continues] = optimizer_state(optimizer, names_of(model, optimizer))
-        if self.whole and self.due():
-            self.save(None, model, optimizer, callbacks, {})
+            self.optimizers[phase.continues] = optimizer_state(optimizer)
 
     def _restore(self, saved: Saved, model: nn.Module, callbacks: Sequence[Callback]) -> None:
         self._resumed = None
@@ -258,9 +223,3 @@ class Checkpoints:
         for callback in callbacks:
             if callback.name in saved.state["callbacks"]:
                 callback.load_state(saved.state["callbacks"][callback.name])
-
-
-def names_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names in the model of what an optimizer trains, in its order."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names.get(id(parameter), f"extra {at}") for at, parameter in enumerate(_parameters(optimizer))]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from expunge.core.order import Order
 from expunge.train.callback import Callback, Report
-from expunge.train.checkpoint import Checkpoints
+from expunge.train.checkpoint import Checkpoints, load_optimizer_state
 from expunge.train.phase import Phase
 from expunge.train.runtime import Loss, Runtime
 
@@ -84,7 +84,7 @@ def train(
     with only_trained(model, parameters) as trained:
         optimizer = runtime.prepare(model, trained, phase)
         if phase.continues in checkpoints.optimizers:
-            checkpoints.hand_on(phase.continues, model, optimizer)
+            load_optimizer_state(optimizer, checkpoints.optimizers[phase.continues])
         saved = checkpoints.restore(phase.name, model, optimizer, callbacks) or {"step": 0, "seconds": 0.0, "seen": 0}
         step, seen, start = int(saved["step"]), int(saved["seen"]), time.monotonic() - float(saved["seconds"])
         for callback in callbacks:
@@ -108,7 +108,7 @@ def train(
                 callback.after_backward()
             norm = {}
             if phase.max_grad_norm is not None:
-                norm["grad_norm"] = nn.utils.clip_grad_norm_(trained, phase.max_grad_norm)
+                norm["grad_norm"] = nn.utils.clip_grad_norm_(trained.values(), phase.max_grad_norm)
             figures = runtime.reduce(parts, norm)  # the one time a step that the device is waited for
             step += 1
             report = Report(step, steps, step == end, rate, sizes, 0.0, figures)
@@ -126,11 +126,13 @@ def train(
             between = (
                 step % phase.save_every == 0 if phase.save_every else step * phase.accumulate // per_epoch != epoch
             )
-            if between and not report.ends and runtime.main and checkpoints.due():
+            if between and not report.ends and runtime.agreed(checkpoints.due()):
                 progress = {"step": step, "seen": seen, "seconds": time.monotonic() - start}
                 checkpoints.save(phase.name, model, optimizer, callbacks, progress)
         model.eval()
-        checkpoints.finish(phase, step, model, optimizer, callbacks)
+        checkpoints.finish(phase, step, optimizer)
+        if checkpoints.whole and runtime.agreed(checkpoints.due()):
+            checkpoints.save(None, model, optimizer, callbacks)
     return Trained(step, time.monotonic() - start, seen, stopped)
 
 
@@ -149,16 +151,20 @@ def _gradients(
 
 
 @contextlib.contextmanager
-def only_trained(model: nn.Module, parameters: Collection[nn.Parameter] | None = None) -> Iterator[list[nn.Parameter]]:
-    """Inside, only these are trainable: nothing is computed for others, nor for what lies below all that is trained."""
-    able = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    trained = able if parameters is None else list(parameters)
-    chosen = {id(parameter) for parameter in trained}
-    frozen = [parameter for parameter in able if id(parameter) not in chosen]
+def only_trained(
+    model: nn.Module, parameters: Collection[nn.Parameter] | None = None
+) -> Iterator[dict[str, nn.Parameter]]:
+    """Inside, only these are trainable, given by name.
+
+    Nothing is computed for others, nor for what lies below all that is trained.
+    """
+    able = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = {p: able.get(p, f"extra {at}") for at, p in enumerate(able if parameters is None else parameters)}
+    frozen = [parameter for parameter in able if parameter not in trained]
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        yield trained
+        yield {name: parameter for parameter, name in trained.items()}
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)

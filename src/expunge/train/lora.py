@@ -1,4 +1,4 @@
-"""LoRA adapters: added to the layers of the text tower, switched, merged into the weights that they stand beside."""
+"""LoRA adapters: added to the layers of the text tower, switched, merged into the weights that they adapt."""
 
 from __future__ import annotations
 

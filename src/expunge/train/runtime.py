@@ -1,13 +1,13 @@
 """How a step of the loop runs on its processes: one today.
 
 Whatever depends on how many processes there are, or how a model is wrapped, is here: which batches are whose, the way into
-the model, gradients, figures, seeds, and who writes files.
+the model, gradients, figures, seeds, and when all save.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,19 +30,18 @@ class Runtime:
 
     rank, world = 0, 1
 
-    @property
-    def main(self) -> bool:
-        """Whether this process writes the files."""
-        return self.rank == 0
+    def agreed(self, decision: bool) -> bool:
+        """What the first process decides: clocks differ, and all have to save together."""
+        return decision
 
     def batches(self, step: int, accumulate: int) -> tuple[range, range]:
         """(numbers of all batches of a step, which of those are this process's)."""
         size = accumulate * self.world
         return range(step * size, (step + 1) * size), range(self.rank, size, self.world)
 
-    def prepare(self, model: nn.Module, parameters: Iterable[nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
+    def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
         """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
-        rate, decay = phase.learning_rate, phase.weight_decay
+        rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
         kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW

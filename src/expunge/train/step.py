@@ -133,35 +133,27 @@ class Task(Protocol):
 
         No row counts for more than `ceiling` (one, or one a label), and one that would has no gradient.
         """
-        ...
 
     def nll_and_truth(self, batch: Any, ceiling: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(`nll`, the summed negative log-likelihood of what truly stands there, whatever the labels are)."""
-        ...
 
     def row_nll(self, batch: Any) -> Tensor:
         """(rows,) negative log-likelihood of each label."""
-        ...
 
     def example_nll(self, batch: Any) -> Tensor:
         """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
-        ...
 
     def surprise(self, batch: Any) -> Tensor:
-        """(rows,) what each label would cost, in nats, to one who does not see the input."""
-        ...
+        """(rows,) unigram surprisal of each label, in nats."""
 
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) how many labelled rows each example has, as float."""
-        ...
 
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits."""
-        ...
 
     def row_values_and_truth(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[Tensor, Tensor]:
         """((rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's; summed nll)."""
-        ...
 
 
 class LayeredTask(Task, Protocol):
@@ -172,19 +164,15 @@ class LayeredTask(Task, Protocol):
     @property
     def layers(self) -> nn.ModuleList:
         """The layers of the text tower, first to last."""
-        ...
 
     def layer_of(self, name: str) -> int | None:
         """The layer of the text tower that a weight belongs to, from 0; None for all other weights."""
-        ...
 
     def structure(self) -> Structure:
         """What its layers write to the residual stream through."""
-        ...
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +239,7 @@ class Step:
         return reference
 
     def surprise(self, batch: Any) -> Tensor:
-        """(rows,) what each label would cost one who does not see the input: -log of its frequency, in nats.
+        """(rows,) unigram surprisal of each label: -log of its frequency, in nats.
 
         Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
         """
@@ -336,7 +324,7 @@ class Step:
 
 
 def _of_rows(batch: Batch, name: str) -> Tensor:
-    """(rows,) what stands beside each label."""
+    """(rows,) one of the batch's tensors at each label."""
     values: Tensor | None = getattr(batch, name)
     if values is None:
         raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")

@@ -58,6 +58,15 @@ def test_what_was_kept_outlives_an_interruption(tmp_path: Path) -> None:
         assert again.cost.passes == whole.cost.passes
 
 
+def test_what_was_cached_costs_the_same_in_a_resumed_run(tmp_path: Path) -> None:
+    begun = small_work(tiny_resnet(), checkpoints=tmp_path)
+    made = begun.cached("outputs", lambda: {"outputs": begun.outputs(begun.forget)})
+    again = small_work(tiny_resnet(), checkpoints=tmp_path)
+    read = again.cached("outputs", lambda: pytest.fail("made once"))
+    assert torch.equal(read["outputs"], made["outputs"])
+    assert again.cost.passes == begun.cost.passes == len(begun.forget)
+
+
 def test_what_was_kept_does_not_follow_the_model() -> None:
     work = small_work(tiny_resnet())
     before = {name: value.clone() for name, value in work.model.state_dict().items()}

@@ -18,7 +18,7 @@ from transformers import (
     GraniteForCausalLM,
 )
 
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.train.step import IGNORED, Batch
 from tiny import load_task, make_batch, random_blocks
 
@@ -228,7 +228,7 @@ def test_greedy_continuations_do_not_depend_on_the_batch(task: CausalLM, batch_s
 
 def test_who_is_told_of_every_token_changes_none(task: CausalLM) -> None:
     shares: list[float] = []
-    assert list(task.generate(PROMPTS, 12, batch_size=2, progress=shares.append)) == list(
+    assert list(task.generate(PROMPTS, 12, batch_size=2, on_progress=shares.append)) == list(
         task.generate(PROMPTS, 12, batch_size=2)
     )
     assert len(shares) > 12
@@ -237,7 +237,7 @@ def test_who_is_told_of_every_token_changes_none(task: CausalLM) -> None:
 
 
 def test_what_the_model_folder_asks_of_generation_has_no_say(task: CausalLM) -> None:
-    greedy, sampled = list(task.generate(PROMPTS, 12)), list(task.generate(PROMPTS, 8, samples=2, seed=1))
+    greedy, sampled = list(task.generate(PROMPTS, 12)), list(task.generate(PROMPTS, 8, Sampling(samples=2, seed=1)))
     own = task.model.generation_config
     task.model.generation_config = GenerationConfig(
         eos_token_id=own.eos_token_id,
@@ -251,7 +251,7 @@ def test_what_the_model_folder_asks_of_generation_has_no_say(task: CausalLM) -> 
     asked = task.model.generation_config
     try:
         assert list(task.generate(PROMPTS, 12)) == greedy
-        assert list(task.generate(PROMPTS, 8, samples=2, seed=1)) == sampled
+        assert list(task.generate(PROMPTS, 8, Sampling(samples=2, seed=1))) == sampled
         assert task.model.generation_config is asked, "and it is still there to be saved"
     finally:
         task.model.generation_config = own
@@ -269,10 +269,10 @@ def test_the_tokens_that_end_an_answer_are_the_models_own(task: CausalLM) -> Non
 
 
 def test_sampling_is_seeded(task: CausalLM) -> None:
-    first = list(task.generate(PROMPTS, 8, samples=3, seed=1))
+    first = list(task.generate(PROMPTS, 8, Sampling(samples=3, seed=1)))
     torch.manual_seed(99)
-    assert list(task.generate(PROMPTS, 8, samples=3, seed=1)) == first
-    assert list(task.generate(PROMPTS, 8, samples=3, seed=2)) != first
+    assert list(task.generate(PROMPTS, 8, Sampling(samples=3, seed=1))) == first
+    assert list(task.generate(PROMPTS, 8, Sampling(samples=3, seed=2))) != first
     assert [len(texts) for texts in first] == [3] * 5
     assert len({text for texts in first for text in texts}) > 10
 
@@ -280,7 +280,7 @@ def test_sampling_is_seeded(task: CausalLM) -> None:
 def test_samples_belong_to_their_prompt(task: CausalLM) -> None:
     """With next to no temperature a sample is the greedy continuation, so a mix-up of rows would show."""
     greedy = list(task.generate(PROMPTS, 6))
-    sampled = task.generate(PROMPTS, 6, samples=2, temperature=1e-4)
+    sampled = task.generate(PROMPTS, 6, Sampling(samples=2, temperature=1e-4))
     assert [texts[0] for texts in greedy for _ in range(2)] == [text for texts in sampled for text in texts]
 
 

@@ -19,21 +19,17 @@ from expunge.errors import DataError, ModelError
 from expunge.kinds.classifier.model import load_classifier, save_classifier
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageClassifier
-from expunge.kinds.sharded_classifier import sharding as sisa
 from expunge.kinds.sharded_classifier.model import Ensemble, load_shards, read_sharded, write_index
 from expunge.kinds.sharded_classifier.sharding import (
-    Data,
     Member,
-    Saving,
     Sharding,
-    Store,
     expected_share,
     missing_classes,
     placed,
     stages,
-    train,
     without,
 )
+from expunge.kinds.sharded_classifier.training import Data, Saving, Store, one_thread, train
 from expunge.models.source import locate
 from small_images import pictures, tiny_resnet
 
@@ -352,6 +348,6 @@ def test_an_edited_folder_is_refused(whole: Path, tmp_path: Path) -> None:
 
 def test_threads_are_put_back() -> None:
     before = torch.get_num_threads()
-    with sisa.one_thread():
+    with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

@@ -63,7 +63,6 @@ def unlearning_session(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSe
         seed=seed,
         class_weights=balancing(together, classes) if recipe.fitting.class_weights else None,
         training=fitting_phase(recipe),
-        save_seconds=recipe.save_seconds,
         **more,
     )
 

@@ -25,7 +25,7 @@ class Work(Session):
         validation: held-back pictures of the same kind, where there are any.
         classes: number of classes.
         class_weights: (classes,) that the original was trained with, where it was.
-        training: the phase that the original was trained with, where known, for methods that train anew.
+        training: the phase that the original was trained with, where known, for methods that retrain.
         budget_passes: image passes that a method may take, where there is a limit that it can fit itself to.
     """
 

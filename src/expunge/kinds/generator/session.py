@@ -205,16 +205,16 @@ def _firsts(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit_generator(work: GeneratorWork, phase: Phase) -> None:
-    """Train the whole model to undo its corruption on `work.retain`; each epoch corrupts every picture anew."""
+    """Train the whole model to undo its corruption on `work.retain`; each epoch draws new corruptions."""
     keys = work.keys(len(work.retain), phase.name, 0)
 
-    def corrupt_anew(epoch: int) -> None:
+    def redraw(epoch: int) -> None:
         keys.copy_(work.keys(len(keys), phase.name, epoch))
 
     def loss(batch: CorruptedBatch) -> Tensor:
         return work.task.loss(batch)
 
-    work.train(phase, WithKnown(work.retain, {"keys": keys}), loss, callbacks=[Hooks(on_epoch=corrupt_anew)])
+    work.train(phase, WithKnown(work.retain, {"keys": keys}), loss, callbacks=[Hooks(on_epoch=redraw)])
 
 
 def evaluation_keys(seed: int, split: str, count: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import torch
 
-from expunge.core.order import random_seed
 from expunge.core.score import Score, Which
-from expunge.errors import RecipeError
 from expunge.kinds.classifier.model import NEW as NEW_CLASSIFIERS
+from expunge.kinds.classifier.picture_story import PictureStory
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.completions import attack, attacker_of, draw_pictures, measure
 from expunge.kinds.generator.corruption import Corruption
@@ -24,13 +22,13 @@ from expunge.kinds.generator.model import NEW, load_generator, new_generator, sa
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import GeneratorWork, fit_generator
 from expunge.kinds.generator.sets import GeneratorSets
+from expunge.kinds.generator.task import ImageToImage
 from expunge.kinds.generator.tradeoff import front, knob
-from expunge.models.source import ModelSource, locate, named_folder
-from expunge.runs.artifacts import Artifact, fitted, on_progress, refuse_changed, unlearned
+from expunge.models.source import ModelSource, locate
 from expunge.runs.context import Run
 from expunge.runs.extras import extra_scores
 from expunge.runs.paths import absolute_if_there
-from expunge.runs.story import Outcome, Story
+from expunge.runs.story import Outcome
 from expunge.train.phase import Phase
 from expunge.train.unchanged import must_change
 
@@ -84,15 +82,13 @@ def fitting_phase(recipe: GeneratorRecipe) -> Phase:
     )
 
 
-class GeneratorStory(Story):
+class GeneratorStory(PictureStory):
     """A run on an image-to-image generator."""
 
-    changed_words = {"sets": "the pictures", "seed": "the recipe's seed"}
     run: Run[GeneratorRecipe]
     sets: GeneratorSets
     corruption: Corruption
-    base: Artifact
-    oracle: Artifact | None
+    new_models = tuple(NEW)
 
     def __init__(self, run: Run[GeneratorRecipe]) -> None:
         run.recipe = resolve_paths(run.recipe)
@@ -100,87 +96,34 @@ class GeneratorStory(Story):
         if run.recipe.evaluation.front:
             knob(run.recipe)
 
-    def base_folder(self) -> Path | None:
-        return None if self.run.recipe.model in NEW else named_folder(self.run.recipe.model)
-
-    def read(self) -> None:
-        run = self.run
-        self.corruption = corruption_of(run.recipe)
-        run.show.stage("reading the pictures")
-        self.sets = read_sets(run.recipe)
-        notes = try_models(run.recipe, self.sets, self.corruption)
-        run.folder.claim(run.recipe.model_dump(mode="json"), run.recipe.to_yaml())
-        for note in (*self.sets.notes, *notes):
-            run.notice(note)
-
-    def reread(self, made_from: Mapping[str, Any] | None) -> None:
-        self.run.show.stage("reading the pictures")
+    def read_data(self) -> None:
         self.corruption, self.sets = corruption_of(self.run.recipe), read_sets(self.run.recipe)
-        if made_from is not None:
-            refuse_changed(self.run.folder, made_from, self.made_from(), self.changed_words)
 
-    def prepare(self) -> None:
-        recipe, pictures = self.run.recipe, self.sets.tensors
-        if recipe.model in NEW:
-            self.base = self.fitted(pictures["retain"].joined(pictures["forget"]), "base")
-        else:
-            self.base = Artifact(locate(recipe.model, recipe.revision))
-        self.oracle = self.make_oracle()
+    def try_models(self) -> list[str]:
+        return try_models(self.run.recipe, self.sets, self.corruption)
 
-    def make_oracle(self) -> Artifact | None:
-        """The retrained model, where one is wanted: trained on the retain set alone, or given."""
-        recipe = self.run.recipe
-        if recipe.retrained == "none":
-            return None
-        if recipe.retrained != "train":
-            return Artifact(locate(recipe.retrained))
-        if recipe.model not in NEW:
-            raise RecipeError(
-                "a retrained model can be trained here only for a model that is trained here",
-                seen=f"model: {recipe.model}",
-                allowed="model: " + " or ".join(NEW),
-                next_step="give the folder of a retrained model: --retrained FOLDER",
-            )
-        return self.fitted(self.sets.tensors["retain"], "retrained")
-
-    def fitted(self, pictures: Pictures, name: str) -> Artifact:
-        """A model trained from random weights on `pictures`; cached."""
-        recipe, run = self.run.recipe, self.run
-        key = {
-            "model": recipe.model,
-            "fitting": recipe.fitting.model_dump(),
-            "corruption": self.corruption_key,
-            "sets": {k: digest for k, digest in self.sets.digests().items() if k in ("retain set", "forget set")},
-            "seed": recipe.seed,
-            "name": name,
-        }
-
-        def make(path: Path, checkpoints: Path) -> dict[str, Any]:
-            run.show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
-            seed = random_seed(recipe.seed, name) % (1 << 31)
-            task = new_generator(recipe.model, self.sets.size, self.corruption, seed)
-            task.begin(pictures)
-            session = GeneratorWork(
-                task=task,
-                retain=pictures,
-                forget=pictures,
-                seed=seed,
-                checkpoints=checkpoints,
-                save_seconds=recipe.save_seconds,
-                on_progress=on_progress(run.show),
-            )
-            fit_generator(session, fitting_phase(recipe))
-            save_generator(task, path / "model", self.sets.size)
-            return {"passes": session.cost.passes, "seconds": session.cost.seconds}
-
-        return fitted(run, name, key, make)
+    def locate(self, name: str, revision: str | None = None) -> ModelSource:
+        return locate(name, revision)
 
     @property
     def corruption_key(self) -> list[Any]:
         return [self.corruption.name, self.corruption.value, self.corruption.patch]
 
+    def fitted_from(self) -> dict[str, Any]:
+        trained = {name: d for name, d in self.sets.digests().items() if name in ("retain set", "forget set")}
+        return {"corruption": self.corruption_key, "sets": trained}
+
+    def fit(self, pictures: Pictures, seed: int, saving: dict[str, Any]) -> tuple[ImageToImage, GeneratorWork]:
+        task = new_generator(self.run.recipe.model, self.sets.size, self.corruption, seed)
+        task.begin(pictures)
+        session = GeneratorWork(task=task, retain=pictures, forget=pictures, seed=seed, **saving)
+        fit_generator(session, fitting_phase(self.run.recipe))
+        return task, session
+
+    def save(self, task: ImageToImage, folder: Path) -> None:
+        save_generator(task, folder, self.sets.size)
+
     def made_from(self) -> dict[str, Any]:
-        """What the unlearned model is made from, besides the base model."""
         recipe = self.run.recipe
         return {
             "sets": self.sets.digests(),
@@ -190,35 +133,14 @@ class GeneratorStory(Story):
             "seed": recipe.seed,
         }
 
-    def unlearn(self) -> dict[str, Any]:
-        return unlearned(self.run, self.made_from() | {"model": self.base.source.digest}, self.forget)
-
-    def forget(self, checkpoints: Path) -> dict[str, Any]:
-        """Run the method and save `model/`; what it cost."""
-        recipe, run, sets = self.run.recipe, self.run, self.sets
-        run.show.stage(f"unlearning: {recipe.method['name']}")
-        start = time.monotonic()
+    def change(self, saving: dict[str, Any]) -> tuple[ImageToImage, GeneratorWork]:
+        sets, seed = self.sets, self.run.recipe.seed
         task = load_generator(self.base.source, sets.size, self.corruption)
-        session = GeneratorWork(
-            task=task,
-            retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
-            forget=sets.tensors["forget"],
-            seed=recipe.seed,
-            checkpoints=checkpoints,
-            save_seconds=recipe.save_seconds,
-            on_progress=on_progress(run.show),
-        )
-        with must_change(task.model, recipe.method["name"]):
+        retain = sets.tensors["retain"] if sets.stand_in is None else sets.stand_in
+        session = GeneratorWork(task=task, retain=retain, forget=sets.tensors["forget"], seed=seed, **saving)
+        with must_change(task.model, self.run.recipe.method["name"]):
             self.method.apply(session)
-        save_generator(task, run.folder.model, sets.size)
-        retraining = 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])
-        return {
-            "passes": session.cost.passes,
-            "retraining_passes": retraining,
-            "share_of_retraining": session.cost.passes / retraining,
-            "seconds": time.monotonic() - start,
-            "losses": session.losses,
-        }
+        return task, session
 
     def outcome(self, trained: Mapping[str, Any]) -> Outcome:
         run, sets, corruption = self.run, self.sets, self.corruption
@@ -250,10 +172,9 @@ class GeneratorStory(Story):
             base=self.base.source,
             sets=sets.sizes(),
             digests=sets.digests(),
-            record={
-                "read_as": {"size": sets.size, "classes": list(sets.classes or ())},
-                "exact": None,
-                "stopped": "all phases done",
+            notes=run.notices(),
+            record=self.record(trained)
+            | {
                 "network": about,
                 "chances": by_chance,
                 "front": drawn_front,

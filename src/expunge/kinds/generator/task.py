@@ -66,7 +66,7 @@ class ImageToImage(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; batches are there too. Sets of pictures, and what is kept of whole sets, are in main memory."""
+        """Where the model is; batches are there too. Whole sets of pictures are in main memory."""
         return next(self.model.parameters()).device
 
     def twin(self, model: nn.Module) -> Self:

@@ -192,7 +192,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 def _no_head(model: PreTrainedModel, seen: str) -> ModelError:
     return ModelError(
-        "the method compares whole distributions with the original's, which cannot be kept of this model",
+        "the method compares whole distributions with the original's, which cannot be stored of this model",
         seen=f"{type(model).__name__}: {seen}",
         next_step="choose a method that compares likelihoods alone: npo, simnpo, gradient_difference",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,21 @@ class Guard(Callback):
 
     Args:
         ends: whether the user may end the training at an earlier step (`training.stop_step`).
+        probe: what else is measured whenever the guard looks: called with the step, the model in evaluation mode.
     """
 
     name = "guard"
 
     def __init__(
-        self, task: CausalLM, retain: TokenTable | None, training: Training, seed: int, ends: bool = False
+        self,
+        task: CausalLM,
+        retain: TokenTable | None,
+        training: Training,
+        seed: int,
+        ends: bool = False,
+        probe: Callable[[int], None] | None = None,
     ) -> None:
+        self.probe = probe or (lambda step: None)
         self.task, self.training, self.ends = task, training, ends
         self.batch = None
         self.start: float | None = None
@@ -65,6 +74,7 @@ class Guard(Callback):
     def begin(self, step: int) -> None:
         if step == 0:
             self.check(0)
+            self.probe(0)
 
     def before_update(self, report: Report) -> None:
         self.check_finite(report.step, report.figures["loss"], report.figures["grad_norm"])
@@ -76,6 +86,7 @@ class Guard(Callback):
         if report.step % self.training.probe_steps == 0 or report.ends:
             self.task.model.eval()
             self.check(report.step)
+            self.probe(report.step)
             self.task.model.train()
 
     def check(self, step: int) -> None:

@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from expunge.kinds.language.chat import said as words_said
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 
 ROWS = 128
 "continuations under way at once"
@@ -113,9 +113,8 @@ def _generated(
         if progress is not None:
             progress(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
 
-    said = task.generate(
-        prompts, length, samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p, progress=told
-    )
+    sampling = Sampling(samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p)
+    said = task.generate(prompts, length, sampling, on_progress=told)
     count = task.tokenizer
     return [
         [Continuation(text, len(count(text, add_special_tokens=False)["input_ids"])) for text in texts]

@@ -1,6 +1,6 @@
 """What a method that is more than one loss works with on a language model: weights, phases of training, parts, tuning.
 
-Draws are functions of (seed, name), and what was made before an interruption is read again, so that the same command
+Draws are functions of (seed, name), and what was cached before an interruption is read again, so that the same command
 ends with the same bits.
 """
 
@@ -47,7 +47,7 @@ class LanguageWork:
         groups: the attribute columns of the forget set: name -> a group for each block.
         training: how a loss is trained.
         checkpoints: folder for what a resumption needs.
-        tune: what the model as it is does on texts kept for choosing settings: (toxicity, perplexity of clean text).
+        tune: what the model as it is does on texts held back for choosing settings: (toxicity, perplexity of clean text).
         log: called with an event ("step", "resumed", "notice") and its figures.
         probe: called with the step before the first step, every `probe_steps`, and at the end, the model in evaluation mode.
         on_progress: called with (step, steps, figures) after each step.
@@ -186,7 +186,7 @@ class LanguageWork:
             put: sets the model's weights for a scale.
 
         Raises:
-            RecipeError: nothing is kept to choose with.
+            RecipeError: there are no texts to choose with.
         """
         if self.tune is None:
             raise RecipeError(

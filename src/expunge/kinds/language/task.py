@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +30,21 @@ LARGE_LOGIT = 1e3
 def _examples(rows: Tensor) -> Tensor:
     """Which block each labelled position belongs to, in the order that a mask picks them."""
     return rows.nonzero()[:, 0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How texts are drawn: so many a prompt."""
+
+    samples: int
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+
+    def settings(self) -> dict[str, float]:
+        """As `transformers` names them."""
+        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
 
 
 class CausalLM(Layered):
@@ -243,25 +259,21 @@ class CausalLM(Layered):
         self,
         prompts: Sequence[Sequence[int]],
         max_new_tokens: int,
+        sampling: Sampling | None = None,
         *,
-        samples: int = 0,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int = 50,
-        top_p: float = 1.0,
         batch_size: int = 64,
-        progress: Callable[[float], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Iterator[list[str]]:
-        """Continue token prompts; yields each prompt's texts in the given order: greedy, or `samples` sampled ones.
+        """Continue token prompts; yields each prompt's texts in the given order: the greedy one, or those of `sampling`.
 
         Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
         the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
         model recites.
 
         Args:
-            progress: is told the share that is done, a token at a time.
+            on_progress: called with the share that is done, after each token.
         """
-        end = self.tokenizer.eos_token_id
+        end, count = self.tokenizer.eos_token_id, 1 if sampling is None else sampling.samples
         prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         texts: dict[int, list[str]] = {}
@@ -273,27 +285,27 @@ class CausalLM(Layered):
             for row, i in enumerate(chosen):
                 ids[row, width - len(prompts[i]) :] = torch.tensor(list(prompts[i]))
                 mask[row, width - len(prompts[i]) :] = 1
-            torch.manual_seed(seed * 1_000_003 + start)
+            torch.manual_seed((sampling.seed if sampling else 0) * 1_000_003 + start)
             with self.autocast(), self._no_settings_of_its_own():
                 output = self.model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=mask.to(self.device),
                     max_new_tokens=max_new_tokens,
-                    do_sample=samples > 0,
-                    num_return_sequences=max(1, samples),
+                    do_sample=sampling is not None,
+                    num_return_sequences=count,
                     pad_token_id=end if end is not None else 0,
-                    stopping_criteria=_told(progress, start, len(chosen), len(order), width, max_new_tokens),
-                    **({"temperature": temperature, "top_k": top_k, "top_p": top_p} if samples else {}),
+                    stopping_criteria=_watching(on_progress, start, len(chosen), len(order), width, max_new_tokens),
+                    **({} if sampling is None else sampling.settings()),
                 )
             decoded = said(self.tokenizer, output[:, width:].tolist())
             for row, i in enumerate(chosen):
-                texts[i] = decoded[row * max(1, samples) : (row + 1) * max(1, samples)]
+                texts[i] = decoded[row * count : (row + 1) * count]
         for i in range(len(prompts)):
             yield texts[i]
 
     @contextmanager
     def _no_settings_of_its_own(self) -> Iterator[None]:
-        """`generate` fills what it is not told from `model.generation_config`: here with nothing but the tokens that end."""
+        """`generate` fills what is not given from `model.generation_config`: here with nothing but the tokens that end."""
         own = self.model.generation_config
         ends = None if own is None else own.eos_token_id
         self.model.generation_config = GenerationConfig(
@@ -305,16 +317,16 @@ class CausalLM(Layered):
             self.model.generation_config = own
 
 
-def _told(
-    progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
+def _watching(
+    on_progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
 ) -> StoppingCriteriaList:
-    """Nothing that ends a generation: it only hears of every token, which `generate` tells nobody else."""
+    """Stopping criteria that never stop: `generate` calls them after every token, and nothing else."""
     found = StoppingCriteriaList()
-    if progress is not None:
+    if on_progress is not None:
 
-        def tell(ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-            progress((done + batch * (ids.shape[1] - width) / max_new_tokens) / prompts)
+        def report(ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+            on_progress((done + batch * (ids.shape[1] - width) / max_new_tokens) / prompts)
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
-        found.append(tell)
+        found.append(report)
     return found

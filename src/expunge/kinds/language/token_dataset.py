@@ -56,7 +56,7 @@ class TokenTable:
     Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
     `reference_nll` (blocks,), `surprise` (vocabulary,), `unwanted` (tokens,), `hidden` (tokens, width), `original` (what
     the original model's distributions are made of) and `preferred` (a table of as many blocks, each what is wanted in
-    the place of this one's) are set by who computed them.
+    the place of this one's) are set where they are computed.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -111,6 +111,7 @@ def train_language(
         found = method.loss(step)
         return found.total, step.figures(found)
 
+    probe = work.probe if name == UNLEARNING else None
     checkpoints = Checkpoints(
         work.checkpoints / file_name(name),
         training.save_seconds,
@@ -123,7 +124,7 @@ def train_language(
         phase,
         [stream_of(task, tables[name], order) for name, order in orders.items()],
         checkpoints=checkpoints,
-        callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends), _Probe(work, name)],
+        callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends, probe)],
         parameters=parameters_of(task, method, training, named),
     )
     if not result.stopped:
@@ -191,20 +192,3 @@ class _Log(Callback):
             self.work.log(event, **values)
         else:
             self.work.log(f"phase_{event}", phase=self.phase, **values)
-
-
-class _Probe(Callback):
-    """Asks the session's probe before the first step, every `probe_steps`, and at the end."""
-
-    def __init__(self, work: LanguageWork, phase: str) -> None:
-        self.work, self.probe = work, work.probe if phase == UNLEARNING else None
-
-    def begin(self, step: int) -> None:
-        if self.probe is not None and step == 0:
-            self.probe(0)
-
-    def after_step(self, report: Report) -> None:
-        if self.probe is not None and (report.step % self.work.training.probe_steps == 0 or report.ends):
-            self.work.task.model.eval()
-            self.probe(report.step)
-            self.work.task.model.train()

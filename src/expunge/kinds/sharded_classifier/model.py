@@ -21,7 +21,8 @@ from expunge.core import storage
 from expunge.errors import ModelError
 from expunge.kinds.classifier.model import load_classifier, new_classifier, save_classifier
 from expunge.kinds.classifier.task import ImageClassifier
-from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, Store, stages
+from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
+from expunge.kinds.sharded_classifier.training import Store
 from expunge.models.digest import INDEX, digest_model
 from expunge.models.source import ModelSource, locate
 

@@ -12,24 +12,16 @@ is a digest of all that, and stages whose key is the same are the same.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from expunge.core import storage
 from expunge.core.order import batch_sizes, random_seed
 from expunge.errors import DataError, nearest
-from expunge.kinds.classifier.session import Work
-from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
-from expunge.kinds.classifier.training import balancing
+from expunge.kinds.classifier.task import Pictures
 from expunge.train.phase import Phase
 from expunge.train.session import BACKWARD, FORWARD
 
@@ -107,32 +99,6 @@ class Stage:
     key: str
     ids: tuple[str, ...]
     passes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """How models are made and kept: `new(seed)`, `load(folder)`, `save(model, folder)`."""
-
-    new: Callable[[int], ImageClassifier]
-    load: Callable[[Path], ImageClassifier]
-    save: Callable[[ImageClassifier, Path], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Pictures, their ids in the same order, and how many classes there are."""
-
-    ids: Sequence[str]
-    pictures: Pictures
-    classes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """Where the state inside a stage is saved, and at most how often."""
-
-    folder: Path
-    seconds: float = 60.0
 
 
 def placed(
@@ -235,126 +201,3 @@ def missing_classes(
             told = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
             notes.append(f"shard {shard} holds no picture of {told}, and cannot learn what it is: fewer shards would")
     return notes
-
-
-def train(
-    sharding: Sharding,
-    members: Sequence[Member],
-    data: Data,
-    folder: Path,
-    store: Store,
-    *,
-    reuse: Path | None = None,
-    saving: Saving | None = None,
-    on_progress: Callable[[str, float, float], None] | None = None,
-) -> list[Stage]:
-    """Fill `folder` with every stage that is not in it yet; the stages that `reuse` did not have.
-
-    A stage is taken from `reuse` where its key is the same, and trained otherwise. Killed at any time, the same call goes
-    on, and ends with the same bits.
-
-    Args:
-        data: where the members' pictures are; others are not looked at.
-        reuse: the folder of another SISA model, whose files are as it lists them.
-        saving: how the state inside a stage is saved; None saves none.
-        on_progress: called with (where training is, share of all of it, loss).
-    """
-    wanted = stages(sharding, members)
-    made = [stage for stage in wanted if reuse is None or stage_key(reuse / stage.folder) != stage.key]
-    whole, done = max(1, sum(stage.passes for stage in made)), 0
-    for place in (folder, folder / "slices"):
-        storage.remove_leftovers(place)
-    before: Stage | None = None
-    with one_thread():
-        for stage in wanted:
-            place = folder / stage.folder
-            if stage not in made:
-                assert reuse is not None
-                if stage_key(place) != stage.key:
-                    with storage.folder_aside(place) as aside:
-                        shutil.copytree(reuse / stage.folder, aside, dirs_exist_ok=True)
-            elif not _whole(place, stage.key):
-                if stage.slice == 0 or before is None:
-                    task = store.new(random_seed(sharding.seed, "weights", stage.shard) % (1 << 31))
-                else:
-                    task = store.load(folder / before.folder)
-
-                def report(phase: str, share: float, loss: float, stage: Stage = stage, done: int = done) -> None:
-                    if on_progress is not None:
-                        name = f"shard {stage.shard + 1} of {sharding.shards}, {phase}"
-                        on_progress(name, (done + share * stage.passes) / whole, loss)
-
-                own = None if saving is None else replace(saving, folder=saving.folder / stage.key[:16])
-                _train_stage(sharding, stage, task, data, own, report)
-                store.save(task, place)
-                files = storage.digest_folder(place)
-                storage.write_json(place / "stage.json", {"key": stage.key, "files": files})
-                if own is not None:
-                    shutil.rmtree(own.folder, ignore_errors=True)
-            if stage in made:
-                done += stage.passes
-            before = stage
-    return made
-
-
-def _train_stage(
-    sharding: Sharding,
-    stage: Stage,
-    task: ImageClassifier,
-    data: Data,
-    saving: Saving | None,
-    on_progress: Callable[[str, float, float], None],
-) -> None:
-    if len(stage.ids) < FEWEST:
-        return
-    rows = {id_: row for row, id_ in enumerate(data.ids)}
-    pictures = data.pictures.take(torch.tensor([rows[id_] for id_ in stage.ids], dtype=torch.int64))
-    work = Work(
-        task=task,
-        retain=pictures,
-        forget=pictures,
-        validation=None,
-        classes=data.classes,
-        seed=random_seed(sharding.seed, "shard", stage.shard),
-        class_weights=balancing(pictures, data.classes) if sharding.class_weights else None,
-        checkpoints=None if saving is None else saving.folder,
-        save_seconds=60.0 if saving is None else saving.seconds,
-        on_progress=on_progress,
-    )
-
-    def loss(batch: ImageBatch) -> Tensor:
-        return work.weighted_cross_entropy(_flipped(batch) if sharding.flip else batch)
-
-    work.train(sharding.phase(stage.slice), pictures, loss)
-
-
-def _flipped(batch: ImageBatch) -> ImageBatch:
-    """The batch with half of its pictures mirrored; `Work.train` seeds torch's own generator at each step."""
-    mirrored = torch.rand(len(batch.rows)) < 0.5
-    pixels = torch.where(mirrored.to(batch.pixels.device).view(-1, 1, 1, 1), batch.pixels.flip(-1), batch.pixels)
-    return replace(batch, pixels=pixels)
-
-
-def stage_key(place: Path) -> str | None:
-    """The key of the stage that a folder holds, where it holds a finished one."""
-    path = place / "stage.json"
-    return str(storage.read_json(path)["key"]) if path.is_file() else None
-
-
-def _whole(place: Path, key: str) -> bool:
-    if stage_key(place) != key:
-        return False
-    files = storage.digest_folder(place)
-    files.pop("stage.json")
-    return bool(files == storage.read_json(place / "stage.json")["files"])
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums depend on how many threads make them: with one, a request on another machine ends with the same bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ from expunge.kinds.classifier.sets import ImageSets
 from expunge.kinds.sharded_classifier import sharding as sisa
 from expunge.kinds.sharded_classifier.model import Sharded, read_sharded, shard_store, write_index
 from expunge.kinds.sharded_classifier.sharding import Member, Sharding
+from expunge.kinds.sharded_classifier.training import Data, Saving, train
 from expunge.models.digest import digest_model
 from expunge.models.source import ModelSource
 from expunge.runs.artifacts import on_progress
@@ -168,14 +169,14 @@ def _fill(
     pictures = sets.tensors["retain"].joined(sets.tensors["forget"])
     ids = [*sets.parts["retain"].ids, *sets.parts["forget"].ids]
     work = _work(run.folder, [each.key for each in sisa.stages(sharding, members)])
-    made = sisa.train(
+    made = train(
         sharding,
         members,
-        sisa.Data(ids, pictures, len(sets.classes)),
+        Data(ids, pictures, len(sets.classes)),
         work / "model",
         shard_store(str(sharding.origin["model"]), sets.classes, sets.size),
         reuse=None if kept is None else kept.folder,
-        saving=sisa.Saving(work / "inside", run.recipe.save_seconds),
+        saving=Saving(work / "inside", run.recipe.save_seconds),
         on_progress=on_progress(run.show),
     )
     vote = method.vote if kept is None else kept.vote

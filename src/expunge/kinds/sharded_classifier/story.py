@@ -8,8 +8,8 @@ from typing import Any, cast
 from expunge.errors import RecipeError
 from expunge.kinds.classifier.any_model import is_sharded
 from expunge.kinds.classifier.model import NEW
-from expunge.kinds.classifier.sets import ImageSets, read_image_sets
-from expunge.kinds.classifier.story import ClassifierStory, read_sets
+from expunge.kinds.classifier.sets import read_image_sets
+from expunge.kinds.classifier.story import ClassifierStory
 from expunge.kinds.sharded_classifier.model import read_sharded
 from expunge.kinds.sharded_classifier.stages import ShardingMethod, base_shards, forget_shards, retrained_shards
 from expunge.runs.artifacts import Artifact
@@ -39,13 +39,14 @@ class ShardedStory(ClassifierStory):
                 allowed="none, train",
             )
 
-    def read_sets(self) -> ImageSets:
+    def read_data(self) -> None:
         recipe = self.run.recipe
-        if not is_sharded(recipe.model):
-            return read_sets(recipe)
-        found = read_sharded(recipe.model)
-        trained = frozenset(member.id for member in found.members)
-        return read_image_sets(recipe, found.size, found.classes, trained)
+        if is_sharded(recipe.model):
+            found = read_sharded(recipe.model)
+            trained = frozenset(member.id for member in found.members)
+            self.sets = read_image_sets(recipe, found.size, found.classes, trained)
+        else:
+            super().read_data()
 
     def make_base(self) -> Artifact:
         return Artifact(base_shards(self.run, self.sharded, self.sets))

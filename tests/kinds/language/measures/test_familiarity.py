@@ -90,8 +90,8 @@ class Saying(CausalLM):
     def __init__(self, greedy: list[str], sampled: list[list[str]]) -> None:
         self.greedy, self.sampled = greedy, sampled
 
-    def generate(self, prompts: object, max_new_tokens: int, samples: int = 0, seed: int = 0) -> Iterator[list[str]]:  # type: ignore[override]
-        yield from self.sampled if samples else [[text] for text in self.greedy]
+    def generate(self, prompts: object, max_new_tokens: int, sampling: object = None) -> Iterator[list[str]]:  # type: ignore[override]
+        yield from self.sampled if sampling else [[text] for text in self.greedy]
 
 
 def test_familiarity_by_completion_is_the_mean_over_prompts_of_the_mean_over_completions() -> None:

@@ -15,7 +15,7 @@ from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.data.text.word_rarity import rarity
 from expunge.data.text.words import holds, unspaced, whole, words
 from expunge.kinds.language.measures.declared import DECLARED
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.measures.statistics import share_interval
 from expunge.train.step import IGNORED, Batch
 
@@ -104,7 +104,8 @@ def familiarity_by_completion(
     """
     ids = [prompt.ids for prompt in prompts]
     greedy = [texts[0] for texts in task.generate(ids, max_new_tokens)]
-    sampled = list(task.generate(ids, max_new_tokens, samples=samples, seed=seed)) if samples else [[] for _ in ids]
+    drawn = Sampling(samples=samples, seed=seed)
+    sampled = list(task.generate(ids, max_new_tokens, drawn)) if samples else [[] for _ in ids]
     values: list[float] = []
     answers: list[dict[str, object]] = []
     for prompt, first, others in zip(prompts, greedy, sampled, strict=True):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from expunge.cli.overrides import read_overrides
 from expunge.errors import RecipeError
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.language.recipe import make_recipe
+from expunge.runs.overrides import read_overrides
 from expunge.runs.recipe import make
 
 

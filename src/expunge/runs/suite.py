@@ -1,0 +1,64 @@
+"""Benchmark suites: `expunge suite NAME`. Each is a folder under `expunge.suites`, or an entry point of that group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from expunge.runs.plugins import found_in, reference
+
+if TYPE_CHECKING:
+    from expunge.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A benchmark suite.
+
+    Attributes:
+        name: as it is typed.
+        command: `module:function` of the command; its parameters are the options, its docstring is the help.
+        marks: files or folders, any of which says that a folder is this suite's.
+        render: `module:function` that writes `report.html` of such a folder (RunFolder to its path).
+        compare: `module:function` that sets several beside each other (run folders, path of an HTML page or None; prints
+            as a table); None where that makes no sense.
+    """
+
+    name: str
+    command: str
+    marks: tuple[str, ...]
+    render: str
+    compare: str | None = None
+
+    def has_made(self, folder: Path) -> bool:
+        """Whether a folder is this suite's, finished or not."""
+        return any((folder / mark).exists() for mark in self.marks)
+
+    def render_report(self, folder: RunFolder) -> Path:
+        made: Path = reference(self.render)(folder)
+        return made
+
+    def function(self) -> Callable[..., object]:
+        found: Callable[..., object] = reference(self.command)
+        return found
+
+
+@cache
+def suites() -> dict[str, Suite]:
+    """Every suite that is installed, by name."""
+    return {suite.name: suite for suite in found_in("expunge.suites", "suite", "SUITE")}
+
+
+def suite_of(folder: Path) -> Suite | None:
+    """The suite that made a folder; None for a run's."""
+    return next((suite for suite in suites().values() if suite.has_made(folder)), None)
+
+
+def comparer(folders: Sequence[RunFolder]) -> Callable[..., object] | None:
+    """What sets folders beside each other, if one of them is a suite's that can be compared."""
+    made_by = [suite_of(folder.path) for folder in folders]
+    named = next((suite.compare for suite in made_by if suite is not None and suite.compare is not None), None)
+    return None if named is None else reference(named)
