@@ -23,9 +23,9 @@ from expunge.cli import app
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
 from expunge.kinds.language.session import LanguageWork
-from expunge.report import wording
 from expunge.runs import registry as discovery
 from expunge.runs.kinds import read_recipe, recipe_class
+from expunge.runs.measures import measures
 from expunge.runs.overrides import read_overrides
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
@@ -182,7 +182,7 @@ def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:
         (DOCS / page).read_text(encoding="utf-8")
         for page in ("evaluation.md", "toxicity.md", "classifiers.md", "sisa.md", "generators.md")
     )
-    assert [name for name in [*wording.MEASURES, *Verdict.model_fields] if f"`{name}`" not in text] == []
+    assert [name for name in [*measures(), *Verdict.model_fields] if f"`{name}`" not in text] == []
 
 
 def test_the_example_of_a_method_is_short() -> None:

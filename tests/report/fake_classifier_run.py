@@ -11,8 +11,8 @@ import numpy as np
 from expunge.core.score import Score
 from expunge.kinds.classifier.measures.scores import Outputs, image_scores
 from expunge.kinds.classifier.recipe import ImageRecipe, ImageVerdict
-from expunge.kinds.classifier.verdict import judge_images
 from expunge.runs.folder import RunFolder
+from verdicts import judge_images
 
 SIZES = {"forget": 40, "retain": 120, "test": 60}
 CITATION = "SCRUB (Kurmanji, Triantafillou et al. 2023, arXiv:2302.09880, equation 3 and algorithm 1)."

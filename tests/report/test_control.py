@@ -12,11 +12,11 @@ from fake_run import make_run, record, score
 
 from expunge.cli.console import tell
 from expunge.kinds.language.recipe import Verdict
-from expunge.kinds.language.verdict import judge
 from expunge.report.model_card import model_card
 from expunge.report.render import render_report
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
+from verdicts import judge
 
 WORSE = {"higher_is": "worse", "unit": "share"}
 

@@ -6,8 +6,8 @@ import matplotlib
 import pytest
 from fake_run import scores
 
-from expunge.kinds.language.report.probes import Probe
 from expunge.report import figures
+from expunge.report.probes import Probe
 from expunge.report.scores_table import rows
 
 PROBE = Probe("p", (0, 2), {"<script>": (0.6, 0.1), "$a$": (0.1, None), "tea": (None, 0.3)}, (0, 1), 0)

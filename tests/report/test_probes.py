@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from expunge.core.safe_text import visible
-from expunge.kinds.language.report.probes import TOKENS, evenly, probes
+from expunge.report.probes import TOKENS, evenly, probes
 
 
 def event(step: int, **tokens: float) -> dict[str, object]:

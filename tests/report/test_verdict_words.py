@@ -7,6 +7,8 @@ from expunge.kinds.generator.recipe import GeneratorVerdict
 from expunge.kinds.language.recipe import Verdict
 from expunge.report import wording
 from expunge.report.verdict_words import verdict_words
+from expunge.runs import measures
+from expunge.runs.check import Compared
 from expunge.runs.kinds import kinds_by_name
 
 NB = "\u00a0"
@@ -64,13 +66,29 @@ def test_units_and_values_that_are_missing() -> None:
 def test_every_threshold_of_the_recipe_has_its_words() -> None:
     images = set(ImageVerdict.model_fields) | set(GeneratorVerdict.model_fields)
     beside = {"exact"}  # made wherever a method is exact by construction, with no threshold to set
-    assert set(Verdict.model_fields) | images | beside == set(wording.CHECKS)
+    assert set(Verdict.model_fields) | images | beside == {*measures.thresholds(), "more"}
 
 
 def test_every_sentence_is_a_sentence() -> None:
-    for words in [*wording.MEASURES.values(), *wording.CHECKS.values()]:
-        assert words.name[0].isupper()
+    for words in [*measures.measures().values(), *measures.thresholds().values()]:
+        assert words.title[0].isupper()
         assert words.sentence.endswith(".")
         assert "proof" not in words.sentence
     limits = [kind.make_evidence().limits for kind in kinds_by_name().values()]
     assert all(text.endswith(".") for text in [*wording.MISSING.values(), *limits])
+
+
+def test_a_threshold_says_the_bound_that_it_is_judged_by() -> None:
+    compared = [each for each in measures.thresholds().values() if isinstance(each.judged, Compared)]
+    assert len(compared) > 8
+    assert [
+        each.name for each in compared if isinstance(each.judged, Compared) and each.judged.bound != each.bound
+    ] == []
+
+
+def test_the_recipe_and_the_report_say_the_same_of_a_threshold() -> None:
+    words = measures.threshold("recall_left")
+    assert words is not None
+    assert words.sentence == "What is left of the verbatim recall of the forget set, as a share of the model before."
+    described = Verdict.model_fields["recall_left"].description or ""
+    assert f"at most: w{words.sentence[1:-1]}" in " ".join(described.split())

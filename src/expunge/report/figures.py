@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from expunge.core.score import Score
-from expunge.kinds.language.report.probes import Probe
 from expunge.report import numbers
+from expunge.report.probes import Probe
 from expunge.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, SKY, VERMILION, draw
 
 WIDTH = 8.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from expunge.core.score import Score
-from expunge.kinds.language.toxicity.splits import GROUP, IDENTITY
 from expunge.measures.statistics import paired_interval, paired_share_interval
 from expunge.report import numbers, wording
+from expunge.runs.measures import measures, shown_apart
 
 MOST_NATS = 700.0
 "largest logarithm of a ratio that is still a number"
@@ -31,11 +31,11 @@ class Row:
 
     @property
     def label(self) -> str:
-        return f"{self.words.name}, {wording.split(self.split)}"
+        return f"{self.words.title}, {wording.split(self.split)}"
 
     @property
     def family(self) -> wording.Family:
-        return wording.family(self.measure, self.split)
+        return self.words.family_on(self.split)
 
     @property
     def any(self) -> Score:
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def unit(self) -> str:
-        return self.words.axis or self.any.unit or self.words.name
+        return self.words.axis or self.any.unit or self.words.title
 
     @property
     def n(self) -> str:
@@ -84,14 +84,14 @@ def rows(scores: Iterable[Score]) -> list[Row]:
     found: dict[tuple[str, str], dict[str, Score]] = {}
     for score in scores:
         found.setdefault((score.measure, score.split), {})[score.model] = score
-    order = {name: place for place, name in enumerate(wording.MEASURES)}
+    order = {name: place for place, name in enumerate(measures())}
     table = [Row(measure, split, by_model) for (measure, split), by_model in found.items()]
     return sorted(table, key=lambda row: order.get(row.measure, len(order)))
 
 
 def without_details(table: Iterable[Row]) -> list[Row]:
-    """Rows but for those that a section of their own shows: toxicity by group of people, and the scorer's false alarms."""
-    return [row for row in table if not row.split.startswith(GROUP) and row.split != IDENTITY]
+    """Rows but for those that a section of their own shows."""
+    return [row for row in table if not shown_apart(row.split)]
 
 
 def worst(table: Iterable[Row]) -> Row | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from expunge.report import numbers, wording
+from expunge.runs import measures
 
 FIXED = " fixed in the recipe before the run"
 THRESHOLDS_ALONE = " The thresholds were fixed in the recipe before the run."
@@ -79,10 +80,11 @@ def verdict_words(
 
 def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     name = str(check.get("name") or "unnamed check")
-    words = wording.CHECKS.get(name)
+    words = measures.threshold(name)
     threshold, value = check.get("threshold"), check.get("value")
-    if words is None:
-        limit, measured = _any(threshold), _any(value)
+    if words is None or not words.unit:
+        limit = _any(threshold) if words is None else f"{words.bound} {_any(threshold)}"
+        measured = _any(value)
     elif words.unit == "points":
         limit = f"{words.bound} {_points(threshold)}"
         measured = _points(value)
@@ -103,7 +105,7 @@ def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
         measured = numbers.share(value)
     passed = check.get("passed")
     return CheckRow(
-        name=words.name if words else wording.readable(name).capitalize(),
+        name=words.title if words else wording.readable(name).capitalize(),
         sentence=words.sentence if words else "",
         limit=limit,
         value=measured,

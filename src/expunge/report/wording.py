@@ -1,44 +1,20 @@
-"""The plain words of the report: one full name and one sentence for every measure, check, split and stage.
-
-Those of measures are in `measure_words`, those of checks in `check_words`.
-"""
+"""The plain words of the report. Those of measures, checks and splits stand where these are declared (`runs.measures`)."""
 
 from __future__ import annotations
 
 import re
 
-from expunge.kinds.language.toxicity.splits import GROUP
-from expunge.report.check_words import CHECKS
-from expunge.report.measure_words import MEASURES
-from expunge.report.words import Check, Family, Measure
+from expunge.runs import measures
+from expunge.runs.measure import Family, Measure
 
-__all__ = ["CHECKS", "MEASURES", "Check", "Family", "Measure"]
+__all__ = ["Family", "Measure"]
 
 SPLITS = {
-    "prompts": "toxicity prompts",
-    "groups": "prompts about groups of people",
-    "identity_terms": "harmless sentences",
     "forget": "forget set",
     "retain": "retain set",
     "holdout": "holdout set",
     "test": "test set",
-    "retain_test": "retain set, held back",
-    "leaks": "attacks",
-    "forget_test": "forget set, held back",
-    "proxy": "pictures in place of the retain set",
     "validation": "validation set",
-    "weights": "all weights",
-    "ordinary": "ordinary text",
-    "control": "control",
-    "general": "general questions",
-    "forms": "further forms of the answers to forget",
-    "arc_easy": "ARC-easy",
-    "arc_challenge": "ARC-challenge",
-    "boolq": "BoolQ",
-    "winogrande": "WinoGrande",
-    "hellaswag": "HellaSwag",
-    "piqa": "PIQA",
-    "openbookqa": "OpenBookQA",
 }
 
 MODELS = {"base": "before", "unlearned": "after", "retrained": "retrained"}
@@ -112,18 +88,11 @@ def readable(identifier: str) -> str:
 
 def measure(name: str) -> Measure:
     """The wording of a measure; an unknown one goes by its own name."""
-    return MEASURES.get(name) or Measure(readable(name).capitalize(), "")
-
-
-def family(name: str, split: str) -> Family:
-    """Whether a score speaks of forgetting or of utility."""
-    return measure(name).family or ("forgetting" if split in ("forget", "forget_test") else "utility")
+    return measures.measure(name) or Measure(name, readable(name).capitalize(), "")
 
 
 def split(name: str) -> str:
-    if name.startswith(GROUP):
-        return f"prompts about: {readable(name.removeprefix(GROUP))}"
-    return SPLITS.get(name, readable(name))
+    return SPLITS.get(name) or measures.split_words(name) or readable(name)
 
 
 def method(name: str) -> str:

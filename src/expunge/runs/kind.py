@@ -8,13 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from expunge.core.score import Score
 from expunge.errors import RecipeError
+from expunge.runs.check import judge
+from expunge.runs.extras import extra_thresholds
 from expunge.runs.folder import RunFolder
+from expunge.runs.measure import Declared
 from expunge.runs.plugins import reference
-from expunge.runs.recipe import BaseRecipe
+from expunge.runs.recipe import BaseRecipe, Thresholds
 
 if TYPE_CHECKING:
     from expunge.report.contents import Contents
@@ -34,6 +37,7 @@ class Kind:
         recipe: its recipe's class.
         story: `module:class` of its `Story`, which loads what trains and measures.
         evidence: `module:class` of its `Evidence`, which loads none of that.
+        measures: `module:NAME` of its `Declared` measures and thresholds, which load none of that either.
         more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
             name); None where it takes no options.
     """
@@ -45,6 +49,7 @@ class Kind:
     recipe: type[BaseRecipe]
     story: str
     evidence: str
+    measures: str
     more: str | None = None
 
     def make_story(self, run: Run[Any]) -> Story:
@@ -54,8 +59,19 @@ class Kind:
 
     def make_evidence(self) -> Evidence:
         """What is said of a run on this kind of model."""
-        made: Evidence = reference(self.evidence)()
+        made: Evidence = reference(self.evidence)(self)
         return made
+
+    @property
+    def verdict(self) -> type[Thresholds]:
+        """The class of its recipe's thresholds."""
+        found: Any = self.recipe.model_fields["verdict"].annotation
+        return cast("type[Thresholds]", found)
+
+    def declared(self) -> Declared:
+        """Its measures, thresholds and splits."""
+        found: Declared = reference(self.measures)
+        return found
 
     def with_more(self, recipe: BaseRecipe, given: Mapping[str, str]) -> BaseRecipe:
         """The recipe with more to measure. Raises `RecipeError` for an option that this kind of model does not take."""
@@ -77,15 +93,19 @@ class Evidence(ABC):
     benchmarks: ClassVar[bool] = False
     "whether missing benchmarks are a gap in the report"
 
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
     @abstractmethod
     def title(self, recipe: Any) -> str:
         """What was to be forgotten, in a few words."""
 
-    @abstractmethod
     def judge(
         self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The verdict: `passed` and `checks`."""
+        """The verdict: `passed` and `checks`, one for every threshold of the kind and of other packages' measures."""
+        limits: Thresholds = self.kind.verdict(**thresholds)
+        return judge(scores, limits, [*self.kind.declared().thresholds, *extra_thresholds(limits.more)], record)
 
     @abstractmethod
     def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,13 @@ from expunge.core.settings import Part, validate_part
 from expunge.errors import RecipeError
 
 
+class Thresholds(Part):
+    """A recipe's part `verdict`. Each kind of model has a subclass."""
+
+    if TYPE_CHECKING:
+        more: dict[str, float]
+
+
 class BaseRecipe(Part):
     """Everything that decides what a run does. Each kind of model has a subclass."""
 
@@ -22,7 +29,8 @@ class BaseRecipe(Part):
         model: str
         forget: str
         method: dict[str, Any]
-        verdict: Part
+        verdict: Thresholds
+        measures: tuple[str, ...]
         seed: int
 
     def to_yaml(self) -> str:

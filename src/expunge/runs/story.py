@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from expunge.core.score import Score
 from expunge.models.source import ModelSource
 from expunge.runs.context import Run
+from expunge.runs.extras import with_extras
 from expunge.runs.kinds import kinds_of, task_of
 from expunge.runs.registry import make_method
 
@@ -48,8 +49,10 @@ class Story(ABC):
     "what parts of `made_from` are called in an error; the others are fields of the recipe"
 
     def __init__(self, run: Run[Any]) -> None:
+        kinds = [kind.name for kind in kinds_of(task_of(run.recipe))]
+        run.recipe = with_extras(run.recipe, kinds)
         self.run = run
-        self.method = make_method(run.recipe.method, *(kind.name for kind in kinds_of(task_of(run.recipe))))
+        self.method = make_method(run.recipe.method, *kinds)
 
     @abstractmethod
     def base_folder(self) -> Path | None:

@@ -8,8 +8,8 @@ import pytest
 
 from expunge.core.score import Score
 from expunge.kinds.generator.recipe import GeneratorVerdict
-from expunge.kinds.generator.verdict import judge_generator
 from plain_score import plain_score as score
+from verdicts import judge_generator
 
 CHANCES = {"forget": 0.025, "forget_test": 0.025}
 

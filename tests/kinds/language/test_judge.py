@@ -9,8 +9,8 @@ import pytest
 
 from expunge.core.score import Score
 from expunge.kinds.language.recipe import Verdict
-from expunge.kinds.language.verdict import judge
 from plain_score import plain_score as score
+from verdicts import judge
 
 GOOD: dict[tuple[str, str], tuple[float, float]] = {
     ("familiarity_completion", "forget"): (0.30, 0.05),

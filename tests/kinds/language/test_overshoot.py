@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expunge.core.score import Score, Which
-from expunge.kinds.language.overshoot import overshoot
+from expunge.kinds.language.measures.judging import overshoot
 from plain_score import plain_score
 
 

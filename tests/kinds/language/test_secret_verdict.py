@@ -8,8 +8,8 @@ import pytest
 
 from expunge.core.score import Score, Which
 from expunge.kinds.language.recipe import Verdict
-from expunge.kinds.language.verdict import judge
 from plain_score import plain_score as score
+from verdicts import judge
 
 KEPT = [score("perplexity", "ordinary", which, 10.0) for which in ("base", "unlearned")]
 

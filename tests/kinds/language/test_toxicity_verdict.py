@@ -8,7 +8,7 @@ import pytest
 
 from expunge.core.score import Score
 from expunge.kinds.language.recipe import BESIDE_TOXICITY, Verdict
-from expunge.kinds.language.verdict import judge
+from verdicts import judge
 
 WANTED = Verdict(toxicity_share=0.31, toxicity_any=0.31, toxicity_group=0.8, answers_empty_group=0.05)
 GOOD: dict[tuple[str, str], tuple[float, float]] = {

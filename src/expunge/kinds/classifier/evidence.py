@@ -10,9 +10,8 @@ from expunge.core import storage
 from expunge.core.score import Score
 from expunge.errors import ExpungeError
 from expunge.kinds.classifier.parts import read_image_parts
-from expunge.kinds.classifier.recipe import ImageRecipe, ImageVerdict
+from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.report.sections import classifier_parts
-from expunge.kinds.classifier.verdict import judge_images
 from expunge.measures.privacy.membership import NOTE
 from expunge.models.digest import INDEX
 from expunge.report.contents import Contents
@@ -40,12 +39,6 @@ class ClassifierEvidence(Evidence):
 
     def title(self, recipe: Any) -> str:
         return title(recipe)
-
-    def judge(
-        self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        share = record["cost"]["share_of_retraining"]
-        return judge_images(scores, ImageVerdict(**thresholds), share, record.get("exact"))
 
     def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
         return passes_cost(folder, trained)

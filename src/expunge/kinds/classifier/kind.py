@@ -13,4 +13,5 @@ KIND = Kind(
     recipe=ImageRecipe,
     story="expunge.kinds.classifier.story:ClassifierStory",
     evidence="expunge.kinds.classifier.evidence:ClassifierEvidence",
+    measures="expunge.kinds.classifier.measures.declared:DECLARED",
 )

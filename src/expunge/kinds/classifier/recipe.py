@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from expunge.core.settings import Part
-from expunge.runs.recipe import BaseRecipe
+from expunge.runs.recipe import BaseRecipe, Thresholds
 
 
 class Images(Part):
@@ -63,19 +63,24 @@ class Unlearning(Part):
     "pictures of each set in a batch"
 
 
-class ImageVerdict(Part):
+class ImageVerdict(Thresholds):
     """Thresholds fixed before the run; a run passes when all hold."""
 
     retain_accuracy: PositiveFloat = 0.97
-    "accuracy on the retain set, at least this share of the base's (of the retrained model's, where there is one)"
+    """at least: accuracy on the retain set, as a share of the retrained model's, or of the model before where there is
+    none"""
     test_accuracy: PositiveFloat = 0.97
-    "accuracy on the test set, at least this share of the base's (of the retrained model's, where there is one)"
+    """at least: accuracy on the test set, as a share of the retrained model's, or of the model before where there is
+    none"""
     forget_gap: PositiveFloat = 0.1
-    "accuracy on the forget set, at most so far from the retrained model's (from that on test pictures without one)"
+    """at most: how far accuracy on the forget set is from the retrained model's, or from that on new pictures where there
+    is none: too high is memory left, too low is a trace of its own"""
     membership_auc: float = Field(default=0.6, gt=0.5, le=1)
-    "area under the curve of telling forgotten pictures from test pictures, at most"
+    "at most: how well one rule tells forgotten pictures from new ones, in either direction; 0.5 is chance"
     share_of_retraining: PositiveFloat = 0.2
-    "cost of unlearning, at most this share of training anew"
+    """at most: image passes of unlearning, as a share of those of training from scratch without the forget set"""
+    more: dict[str, float] = {}
+    "limits of the measures of other packages that `measures` names, by the name of the threshold; absent: their own"
 
 
 class ImageRecipe(BaseRecipe):
@@ -104,6 +109,8 @@ class ImageRecipe(BaseRecipe):
     images: Images = Images()
     fitting: Fitting = Fitting()
     unlearning: Unlearning = Unlearning()
+    measures: tuple[str, ...] = ()
+    "measures and attacks of other packages that are taken too, by name"
     verdict: ImageVerdict = ImageVerdict()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, noise"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from expunge.kinds.classifier.training import fit, unlearn
 from expunge.models.source import ModelSource, locate
 from expunge.runs.artifacts import Artifact
 from expunge.runs.context import Run
+from expunge.runs.extras import extra_scores
 from expunge.runs.paths import absolute_if_there
 from expunge.runs.story import Outcome
 from expunge.train.unchanged import must_change
@@ -181,7 +183,11 @@ class ClassifierStory(PictureStory):
         scores = image_scores(before, "base", reference, teacher) + image_scores(after, "unlearned", reference, teacher)
         if reference is not None:
             scores += image_scores(reference, "retrained", None, teacher)
-        scores += self.distances({"base": self.base.source, "unlearned": unlearned})
+        models: dict[Which, ModelSource] = {"base": self.base.source, "unlearned": unlearned}
+        scores += self.distances(models)
+        if self.oracle is not None:
+            models["retrained"] = self.oracle.source
+        scores += [score for which, source in models.items() for score in self.extras(source, which)]
         return Outcome(
             scores=scores,
             base=self.base.source,
@@ -190,6 +196,12 @@ class ClassifierStory(PictureStory):
             notes=self.run.notices(),
             record=self.record(trained),
         )
+
+    def extras(self, source: ModelSource, which: Which) -> list[Score]:
+        """Scores of one model by measures and attacks of other packages."""
+        key = {"model": source.digest, "sets": self.sets.digests(), "seed": self.run.recipe.seed}
+        load = partial(self.load, source)
+        return extra_scores(self.run, which, key, load, load, self.sets)
 
     def distances(self, models: Mapping[Which, ModelSource]) -> list[Score]:
         """How far the weights of models lie from the retrained model's, where there is one."""
@@ -203,4 +215,4 @@ class ClassifierStory(PictureStory):
         self.oracle = self.make_oracle()
         reference = self.outputs(self.oracle.source, "retrained") if self.oracle else None
         scores = image_scores(outputs, "unlearned", reference, random_baseline(self.run.recipe, self.sets))
-        return scores + self.distances({"unlearned": source})
+        return scores + self.distances({"unlearned": source}) + self.extras(source, "unlearned")

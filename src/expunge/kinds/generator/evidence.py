@@ -9,9 +9,8 @@ from expunge.core import storage
 from expunge.core.score import Score
 from expunge.kinds.classifier.evidence import NO_ORACLE, check_pictures, loading, title
 from expunge.kinds.generator.parts import read_generator_parts
-from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.report import generator_parts
-from expunge.kinds.generator.verdict import judge_generator
 from expunge.report.contents import Contents
 from expunge.report.cost import passes_cost
 from expunge.runs.folder import RunFolder
@@ -36,12 +35,6 @@ class GeneratorEvidence(Evidence):
 
     def title(self, recipe: Any) -> str:
         return title(recipe)
-
-    def judge(
-        self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        share = record["cost"]["share_of_retraining"]
-        return judge_generator(scores, GeneratorVerdict(**thresholds), share, record["chances"])
 
     def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
         return passes_cost(folder, trained)

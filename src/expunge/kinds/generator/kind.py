@@ -13,4 +13,5 @@ KIND = Kind(
     recipe=GeneratorRecipe,
     story="expunge.kinds.generator.story:GeneratorStory",
     evidence="expunge.kinds.generator.evidence:GeneratorEvidence",
+    measures="expunge.kinds.generator.measures.declared:DECLARED",
 )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from expunge.core.settings import Part
-from expunge.runs.recipe import BaseRecipe
+from expunge.runs.recipe import BaseRecipe, Thresholds
 
 
 class GeneratorImages(Part):
@@ -72,21 +72,29 @@ class GeneratorEvaluation(Part):
     "pictures to keep, and as many to forget, shown in the report; 0 shows none"
 
 
-class GeneratorVerdict(Part):
+class GeneratorVerdict(Thresholds):
     """Thresholds fixed before the run; a run passes when all hold."""
 
     retain_frechet: PositiveFloat = 1.05
-    "Fréchet distance of completions to originals on pictures to keep, held back: at most this share of the base's"
+    """at most: Fréchet distance of completions to originals on held-back pictures to keep, as a share of the model
+    before"""
     retain_psnr: NonNegativeFloat = 0.3
-    "loss of PSNR on the same pictures, at most so many dB"
+    "at most: PSNR lost on the same pictures (dB)"
     forget_frechet: PositiveFloat = 3.0
-    "Fréchet distance on pictures to forget, at least so many times the base's"
+    """at least: Fréchet distance of completions to originals on pictures to forget, trained on or held back, whichever is
+    nearer (as a multiple of the model before)"""
     forget_recognition: Literal["chance"] = "chance"
-    "the forgotten recognised from completions, as persons or, without names, as a group: the interval reaches chance"
+    """at most: how far down the exact interval (Clopper and Pearson) reaches of the share of forgotten pictures that the
+    completion gives away, trained on or held back, whichever is further above; the limit is chance. With names it is the
+    person that is given away; without, the group, such as an age, and a retrained model's share is the limit if it is
+    lower"""
     forget_identification: Literal["retrained"] = "retrained"
-    "of a group without names, single pictures identified from completions: at most what the retrained model identifies"
+    """at most: the share of forgotten pictures without names that the completion tells from all others, trained on or held
+    back. What a model shows of a picture tells much of the rest, so the limit is what the retrained model identifies"""
     share_of_retraining: PositiveFloat = 0.1
-    "image passes of unlearning, at most this share of those of training the model"
+    """at most: image passes of unlearning, as a share of those of training from scratch without the forget set"""
+    more: dict[str, float] = {}
+    "limits of the measures of other packages that `measures` names, by the name of the threshold; absent: their own"
 
 
 class GeneratorRecipe(BaseRecipe):
@@ -118,6 +126,8 @@ class GeneratorRecipe(BaseRecipe):
     fitting: GeneratorFitting = GeneratorFitting()
     network: Network = Network()
     evaluation: GeneratorEvaluation = GeneratorEvaluation()
+    measures: tuple[str, ...] = ()
+    "measures and attacks of other packages that are taken too, by name"
     verdict: GeneratorVerdict = GeneratorVerdict()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, corruptions, noise"

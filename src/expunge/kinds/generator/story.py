@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from expunge.kinds.generator.task import ImageToImage
 from expunge.kinds.generator.tradeoff import front, knob
 from expunge.models.source import ModelSource, locate
 from expunge.runs.context import Run
+from expunge.runs.extras import extra_scores
 from expunge.runs.paths import absolute_if_there
 from expunge.runs.story import Outcome
 from expunge.train.phase import Phase
@@ -161,6 +163,7 @@ class GeneratorStory(PictureStory):
             by_chance["leaks"] = attacker.chance()
             for which, source in models.items():
                 scores += attack(run, source, sets, corruption, attacker, which)
+        scores += [score for which, source in models.items() for score in self.extras(source, which)]
         drawn_front = front(run, self.base.source, sets, corruption, network, digest, originals)
         run.show.stage("writing the report")
         draw_pictures(run, sets, corruption, originals, completions)
@@ -183,9 +186,17 @@ class GeneratorStory(PictureStory):
             },
         )
 
+    def extras(self, source: ModelSource, which: Which) -> list[Score]:
+        """Scores of one model by measures and attacks of other packages."""
+        load = partial(load_generator, source, self.sets.size, self.corruption)
+        key = {"model": source.digest, "sets": self.sets.digests(), "seed": self.run.recipe.seed}
+        key["corruption"] = self.corruption_key
+        return extra_scores(self.run, which, key, load, load, self.sets)
+
     def scores_of(self, model: str) -> list[Score]:
         run, sets, corruption = self.run, self.sets, self.corruption
         network, about = the_network(run, sets, corruption)
         originals = originals_of(run.recipe, sets, network, corruption, about)
         found = measure(run, locate(model), sets, corruption, network, str(about["digest"]), "unlearned")
-        return completion_scores(found, originals, "unlearned", group_of(sets, about))
+        scores = completion_scores(found, originals, "unlearned", group_of(sets, about))
+        return scores + self.extras(locate(model), "unlearned")

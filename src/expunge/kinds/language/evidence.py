@@ -10,10 +10,9 @@ from expunge.core import storage
 from expunge.core.score import Score
 from expunge.data.text.readers import digest_documents, read_documents
 from expunge.errors import ExpungeError
-from expunge.kinds.language.overshoot import overshoot
-from expunge.kinds.language.recipe import Verdict
+from expunge.kinds.language.measures.declared import FORGETTING
+from expunge.kinds.language.measures.judging import not_known, overshoot
 from expunge.kinds.language.report.sections import language_parts
-from expunge.kinds.language.verdict import judge
 from expunge.report.contents import Contents
 from expunge.report.cost import cost, oracle_cost
 from expunge.runs.folder import RunFolder
@@ -53,7 +52,9 @@ class LanguageEvidence(Evidence):
     def judge(
         self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
     ) -> dict[str, Any]:
-        return judge(scores, Verdict(**thresholds))
+        verdict = super().judge(scores, thresholds, record)
+        unknown = not_known(verdict["checks"], [each.name for each in FORGETTING])
+        return {"passed": verdict["passed"] and not unknown, "not_known": unknown, "checks": verdict["checks"]}
 
     def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
         return cost(folder, trained, oracle_cost(recipe.retrained))

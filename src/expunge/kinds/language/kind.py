@@ -13,5 +13,6 @@ KIND = Kind(
     recipe=Recipe,
     story="expunge.kinds.language.story:LanguageStory",
     evidence="expunge.kinds.language.evidence:LanguageEvidence",
+    measures="expunge.kinds.language.measures.declared:DECLARED",
     more="expunge.kinds.language.more:with_more",
 )

@@ -53,6 +53,10 @@ class LazyModel:
             self._task.notices = self.notices
         return self._task
 
+    def copy(self) -> CausalLM:
+        """A copy with weights of its own, loaded now, that may be changed."""
+        return LazyModel(self.source, self.precision, self.as_stored)()
+
     def release(self) -> None:
         """Let go of the weights; a later call loads them anew, as they are on disk."""
         self._task = self.loaded = None

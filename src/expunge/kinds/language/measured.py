@@ -17,6 +17,7 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.toxicity.measured import measured_toxicity
 from expunge.models.endpoint import KEY
 from expunge.runs.context import Run
+from expunge.runs.extras import extra_scores
 
 WORDS = {"base": "the base model", "unlearned": "the unlearned model", "retrained": "the retrained model"}
 
@@ -61,6 +62,8 @@ def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Mea
             f"benchmarks of {WORDS[which]}",
         )
         measured.scores += Measured.load(path / "measured.json").scores
+    key = of_model | {"sets": sets.measured()}
+    measured.scores += extra_scores(run, which, key, model, model.copy, sets)
     measured.toxic = measured_toxicity(run, model, which, WORDS[which])
     for notice in model.notices:
         run.notice(notice)

@@ -13,4 +13,5 @@ KIND = Kind(
     recipe=ImageRecipe,
     story="expunge.kinds.sharded_classifier.story:ShardedStory",
     evidence="expunge.kinds.classifier.evidence:ClassifierEvidence",
+    measures="expunge.kinds.classifier.measures.declared:DECLARED",
 )

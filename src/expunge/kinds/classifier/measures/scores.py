@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from expunge.core.score import Score, Which
 from expunge.errors import DataError
 from expunge.kinds.classifier.measures import classification
+from expunge.kinds.classifier.measures.declared import DECLARED
 from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import softmax
 from expunge.measures.privacy.membership import features, membership
@@ -59,23 +60,8 @@ def image_scores(
     """
     scores: list[Score] = []
 
-    def add(
-        measure: str, split: str, found: Estimate, n: int, better: bool, unit: str, examples: np.ndarray | None = None
-    ) -> None:
-        scores.append(
-            Score(
-                measure=measure,
-                split=split,
-                model=which,
-                value=found.value,
-                low=found.low,
-                high=found.high,
-                n=n,
-                higher_is="better" if better else "worse",
-                unit=unit,
-                examples=() if examples is None else tuple(map(float, examples)),
-            )
-        )
+    def add(measure: str, split: str, found: Estimate, n: int, examples: np.ndarray | Sequence[float] = ()) -> None:
+        scores.append(DECLARED[measure].score(split, which, found, examples, n))
 
     # A broken model's answer is no answer: wrong, and as unsure as can be.
     broken = {name: ~np.isfinite(values).all(1) for name, values in outputs.logits.items()}
@@ -92,38 +78,36 @@ def image_scores(
             split,
             classification.accuracy(predicted, labels),
             len(labels),
-            split != "forget",
-            "share",
             right,
         )
         if split != "forget":
             balanced = classification.balanced_accuracy(predicted, labels)
-            add("balanced_accuracy", split, balanced, len(labels), True, "share")
-        add("entropy", split, classification.mean_entropy(softmax(logits)), len(labels), split == "forget", "nats")
+            add("balanced_accuracy", split, balanced, len(labels))
+        add("entropy", split, classification.mean_entropy(softmax(logits)), len(labels))
     forget, test = (features(outputs.logits[name], outputs.labels[name]) for name in ("forget", "test"))
     try:
         attack = membership(forget, test)
     except DataError:  # fewer than four pictures in a group: the report says that it was not measured
         pass
     else:
-        add("membership_auc", "forget", attack.auc, len(forget), False, "area under the curve")
-        add("membership_tpr", "forget", attack.tpr_1_percent, len(forget), False, "share")
+        add("membership_auc", "forget", attack.auc, len(forget))
+        add("membership_tpr", "forget", attack.tpr_1_percent, len(forget))
     if retrained is not None and which != "retrained":
         for split in COMPARED:
             ours, theirs = softmax(outputs.logits[split]), softmax(retrained.logits[split])
             if len(ours):
                 distance = classification.activation_distance(ours, theirs)
-                add("activation_distance", split, distance, len(ours), False, "distance")
+                add("activation_distance", split, distance, len(ours))
             inner, reference = (each.features.get(split) for each in (outputs, retrained))
             # Of models of other widths, and of weights that are no numbers, there is no distance.
             if inner is None or reference is None or inner.shape != reference.shape or not np.isfinite(inner).all():
                 continue
             if len(inner):
                 distance = classification.feature_distance(inner, reference)
-                add("feature_distance", split, distance, len(inner), False, "distance")
+                add("feature_distance", split, distance, len(inner))
     if teacher is not None:
         found = classification.zrf(softmax(outputs.logits["forget"]), softmax(teacher.logits["forget"]))
-        add("zrf", "forget", found, len(forget), True, "share")
+        add("zrf", "forget", found, len(forget))
     return scores
 
 
@@ -134,15 +118,7 @@ def weight_scores(ours: Mapping[str, np.ndarray], which: Which, theirs: Mapping[
         return []
     whole = classification.weight_distance(ours, theirs).whole
     return [
-        Score(
-            measure="weight_distance",
-            split="weights",
-            model=which,
-            value=whole,
-            low=whole,
-            high=whole,
-            n=sum(value.size for value in ours.values()),
-            higher_is="worse",
-            unit="distance",
+        DECLARED["weight_distance"].score(
+            "weights", which, (whole, whole, whole), n=sum(value.size for value in ours.values())
         )
     ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from expunge.core.score import Score, Which
 from expunge.kinds.classifier.measures.classification import balanced_accuracy
 from expunge.kinds.generator.measures import image_quality as quality
+from expunge.kinds.generator.measures.declared import DECLARED
 from expunge.measures.estimate import Estimate
 
 SPLITS = ("forget", "forget_test", "retain", "retain_test")
@@ -106,75 +106,45 @@ def completion_scores(
         def add(
             measure: str,
             found: Estimate,
-            better: Literal["keep", "never", "always"],
-            unit: str,
             examples: np.ndarray | None = None,
             split: str = split,
             n: int = len(ours.pictures),
         ) -> None:
-            wanted = better == "always" or (better == "keep" and not split.startswith("forget"))
-            scores.append(
-                Score(
-                    measure=measure,
-                    split=split,
-                    model=which,
-                    value=found.value,
-                    low=found.low,
-                    high=found.high,
-                    n=n if examples is None else len(examples),
-                    higher_is="better" if wanted else "worse",
-                    unit=unit,
-                    examples=() if examples is None else tuple(map(float, examples)),
-                )
-            )
+            values = () if examples is None else examples
+            scores.append(DECLARED[measure].score(split, which, found, values, n if examples is None else None))
 
-        far: Literal["always", "never"] = "always" if split.startswith("forget") else "never"
         if len(ours.pictures) >= quality.FEWEST:
             distance = quality.frechet(ours.seen.features, theirs.seen.features)
-            add("frechet", distance, far, "distance")
+            add("frechet", distance)
             if ours.seen.probabilities.shape[1]:
-                add("inception", quality.inception_style(ours.seen.probabilities), "keep", "classes")
-        for measure, values, unit in (
-            ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features), "cosine"),
-            ("psnr", quality.psnr(ours.pictures, theirs.pictures), "dB"),
-            ("ssim", quality.ssim(ours.pictures, theirs.pictures), "similarity"),
+                add("inception", quality.inception_style(ours.seen.probabilities))
+        for measure, values in (
+            ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features)),
+            ("psnr", quality.psnr(ours.pictures, theirs.pictures)),
+            ("ssim", quality.ssim(ours.pictures, theirs.pictures)),
         ):
-            add(measure, quality.mean(values), "keep", unit, values)
+            add(measure, quality.mean(values), values)
         if ours.apart is not None:
-            add("perceptual", quality.mean(ours.apart), far, "distance", ours.apart)
+            add("perceptual", quality.mean(ours.apart), ours.apart)
         right = recognised(ours, theirs, everyone)
         if len(right):
-            add("identity_recognition", quality.share(right), "keep", "share", right)
+            add("identity_recognition", quality.share(right), right)
         if theirs.labels is not None and ours.seen.drawn.shape[1]:
             named = balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels)
-            add("class_recognition", named, "keep", "share")
+            add("class_recognition", named)
             if group is not None:
                 taken = group_recognised(ours, group)
-                add("group_recognition", quality.share(taken), "never", "share", taken)
+                add("group_recognition", quality.share(taken), taken)
     return scores
 
 
 def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
     """Scores of attacks: (n,) 1 where a picture aimed at was identified, else 0, by attack."""
-    found = []
-    for measure, values in leaks.items():
-        if len(values):
-            estimate = quality.share(values)
-            found.append(
-                Score(
-                    measure=measure,
-                    split="forget",
-                    model=which,
-                    value=estimate.value,
-                    low=estimate.low,
-                    high=estimate.high,
-                    n=len(values),
-                    higher_is="worse",
-                    unit="share",
-                    examples=tuple(map(float, values)),
-                )
-            )
-    return found
+    return [
+        DECLARED[measure].score("forget", which, quality.share(values), values)
+        for measure, values in leaks.items()
+        if len(values)
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from expunge.core.score import Score, Which
 from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.data.text.word_rarity import rarity
 from expunge.data.text.words import holds, unspaced, whole, words
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.measures.statistics import share_interval
 from expunge.train.step import IGNORED, Batch
@@ -111,23 +112,7 @@ def familiarity_by_completion(
         judged = [completion_value(said, prompt, terms) for said in [first, *others]]
         values.append(sum(value for value, _ in judged) / len(judged))
         answers.append({"prompt": prompt.text, "said": first, "terms": judged[0][1]})
-    return _score("familiarity_completion", split, which, values, "share of completions, weighted"), answers
-
-
-def _score(measure: str, split: str, which: Which, values: Sequence[float], unit: str) -> Score:
-    mean, low, high = share_interval(values)
-    return Score(
-        measure=measure,
-        split=split,
-        model=which,
-        value=mean,
-        low=low,
-        high=high,
-        n=len(values),
-        higher_is="worse",
-        unit=unit,
-        examples=tuple(values),
-    )
+    return DECLARED["familiarity_completion"].score(split, which, share_interval(values), values), answers
 
 
 def begins(task: CausalLM, token: int, word: str, language: str = "en") -> bool:
@@ -184,7 +169,7 @@ def familiarity_by_probability(
                 task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language
             )
             values.append(min(1.0, float(row[list(tokens)].sum())) if tokens else 0.0)
-    return _score("familiarity_probability", split, which, values, "probability mass")
+    return DECLARED["familiarity_probability"].score(split, which, share_interval(values), values)
 
 
 def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> torch.Tensor:

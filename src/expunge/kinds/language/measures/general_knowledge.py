@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from expunge.core.score import Score, Which
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
 
@@ -38,19 +39,7 @@ def general_knowledge(task: CausalLM, which: Which) -> tuple[Score, list[dict[st
     for log_probs, tokens in zip(choice_log_probs(task.model, task.tokenizer, questions), lengths, strict=True):
         means = [log_prob / n for log_prob, n in zip(log_probs, tokens, strict=True)]
         values.append(float(means.index(max(means)) == 0))
-    mean, low, high = share_interval(values)
-    score = Score(
-        measure="general_knowledge",
-        split="general",
-        model=which,
-        value=mean,
-        low=low,
-        high=high,
-        n=len(values),
-        higher_is="better",
-        unit="share",
-        examples=tuple(values),
-    )
+    score = DECLARED["general_knowledge"].score("general", which, share_interval(values), values)
     prompts = [prompt for prompt, _ in chosen[:SHOWN]]
     said = [texts[0] for texts in task.generate([task.encode_prompt(prompt) for prompt in prompts], 16)]
     return score, [{"prompt": prompt, "said": text} for prompt, text in zip(prompts, said, strict=True)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from expunge.core.score import Score, Which
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.measures.familiarity import TYPICAL_SHARE, Prompt, TargetTerms, not_given
 from expunge.measures.statistics import share_interval
 from expunge.models.endpoint import complete, content_of
@@ -102,19 +103,5 @@ def judged_scores(grades: Mapping[Which, Sequence[int | None]]) -> tuple[list[Sc
     scores = []
     for which, of_model in grades.items() if read else ():
         values = [WORTH[value] for i in read if (value := of_model[i]) is not None]
-        mean, low, high = share_interval(values)
-        scores.append(
-            Score(
-                measure="familiarity_judged",
-                split="forget",
-                model=which,
-                value=mean,
-                low=low,
-                high=high,
-                n=len(values),
-                higher_is="worse",
-                unit="share of completions, weighted",
-                examples=tuple(values),
-            )
-        )
+        scores.append(DECLARED["familiarity_judged"].score("forget", which, share_interval(values), values))
     return scores, notes

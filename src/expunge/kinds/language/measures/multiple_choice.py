@@ -30,6 +30,7 @@ from expunge.core.score import Score, Which
 from expunge.errors import DataError, ModelError
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.measures.statistics import share_interval
 
 BATCH_TOKENS_CPU = 512
@@ -134,24 +135,7 @@ def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence
         by_length = [value / n if n else -math.inf for value, n in zip(values, lengths, strict=True)]
         normalised.append(float(np.argmax(by_length) == question.answer))
     measures = {"accuracy": plain} | ({"accuracy_normalised": normalised} if BENCHMARKS[name].normalised else {})
-    scores = []
-    for measure, right in measures.items():
-        value, low, high = share_interval(right)
-        scores.append(
-            Score(
-                measure=measure,
-                split=name,
-                model=which,
-                value=value,
-                low=low,
-                high=high,
-                n=len(right),
-                higher_is="better",
-                unit="share",
-                examples=tuple(right),
-            )
-        )
-    return scores
+    return [DECLARED[measure].score(name, which, share_interval(right), right) for measure, right in measures.items()]
 
 
 def _max_length(model: Any, tokenizer: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from expunge.core.score import Score, Which
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.measures.statistics import bootstrap_interval
@@ -32,19 +33,8 @@ def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_
         if count:
             means.append(total / count)
             weights.append(float(count))
-    mean, low, high = (min(max(nats, 0.0), MOST_NATS) for nats in bootstrap_interval(means, weights))
-    return Score(
-        measure="perplexity",
-        split=split,
-        model=which,
-        value=math.exp(mean),
-        low=math.exp(low),
-        high=math.exp(high),
-        n=len(means),
-        higher_is="worse" if split != "forget" else "better",
-        unit="perplexity over blocks",
-        examples=tuple(means),
-    )
+    value, low, high = (math.exp(min(max(nats, 0.0), MOST_NATS)) for nats in bootstrap_interval(means, weights))
+    return DECLARED["perplexity"].score(split, which, (value, low, high), means)
 
 
 def spread(n: int, wanted: int) -> list[int]:

@@ -16,6 +16,7 @@ import torch
 from expunge.core.score import Score, Which
 from expunge.data.text.token_stream import Encoder
 from expunge.data.text.words import mostly_unspaced, units
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
@@ -26,7 +27,6 @@ PREFIX = 32
 "tokens given; Carlini et al. 2023 (arXiv:2202.07646) use 50, which a 135M model's short blocks cannot spare"
 SUFFIX = 64
 "tokens asked for"
-UNITS = {"verbatim_recall": "ROUGE-L F1", "rouge_l_recall": "ROUGE-L recall", "rouge_l_f1": "ROUGE-L F1"}
 
 
 @cache
@@ -144,22 +144,9 @@ def verbatim_recall(
     figures["extraction_strength_openunlearning"] = [openunlearning_extraction_strength(right) for right in greedy]
     scores = []
     for measure, values in figures.items():
-        mean, low, high = share_interval(values)
-        scores.append(
-            Score(
-                measure=measure,
-                split=split,
-                model=which,
-                value=mean,
-                low=low,
-                high=high,
-                n=len(values),
-                higher_is="worse" if split == "forget" else "better",
-                unit=UNITS.get(measure, "share of the suffix")
-                + (by_characters if measure == "verbatim_recall" else ""),
-                examples=tuple(values),
-            )
-        )
+        declared = DECLARED[measure]
+        unit = declared.unit + (by_characters if measure == "verbatim_recall" else "")
+        scores.append(declared.score(split, which, share_interval(values), values, unit=unit))
     answers = [
         {"prompt": decode(p, skip_special_tokens=True), "true": t, "said": s}
         for p, t, s in zip(prompts, true, said, strict=True)

@@ -13,6 +13,7 @@ from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.language.blocks import Block
 from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.measures.multiple_choice import choice_log_probs
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.secret_forms import Form, find_secrets
@@ -135,26 +136,15 @@ def secret_scores(
         likely.append(found[0])
     said = _said(task, secrets)
     right = [float(secret.text in (secret.lead + text)) for secret, text in zip(secrets, said, strict=True)]
-    mean, low, high = (sum(each) / len(each) for each in zip(*exposed, strict=True))
-    figures: list[tuple[str, float, float, float, list[float], str]] = [
-        ("secret_exposure", mean, low, high, [bits for bits, _, _ in exposed], "bits"),
-        ("secret_log_likelihood", *bootstrap_interval(likely), likely, "nats a secret"),
-        ("secret_said", *share_interval(right), right, "share"),
-    ]
+    value, low, high = (sum(each) / len(each) for each in zip(*exposed, strict=True))
+    figures = {
+        "secret_exposure": ((value, low, high), [bits for bits, _, _ in exposed]),
+        "secret_log_likelihood": (bootstrap_interval(likely), likely),
+        "secret_said": (share_interval(right), right),
+    }
     scores = [
-        Score(
-            measure=measure,
-            split="forget",
-            model=which,
-            value=value,
-            low=low,
-            high=high,
-            n=len(secrets),
-            higher_is="worse",
-            unit=unit,
-            examples=tuple(examples),
-        )
-        for measure, value, low, high, examples, unit in figures
+        DECLARED[measure].score("forget", which, estimate, examples)
+        for measure, (estimate, examples) in figures.items()
     ]
     rows = [
         {"prompt": secret.before + secret.lead, "true": secret.text, "said": text}

@@ -10,6 +10,7 @@ from pathlib import Path
 from expunge.core.score import Score, Which
 from expunge.errors import DataError
 from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.measures.multiple_choice import choice_log_probs
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
@@ -70,23 +71,11 @@ def two_answers(
     """
     asked = choices(task, [f"Question: {each.question}\nAnswer:" for each in questions], questions)
     blind = choices(task, ["Answer:"] * len(questions), questions)
-    scores = []
-    for split, values in (("forget", asked), ("control", blind)):
-        mean, low, high = share_interval(values)
-        scores.append(
-            Score(
-                measure="two_answers",
-                split=split,
-                model=which,
-                value=mean,
-                low=low,
-                high=high,
-                n=len(values),
-                higher_is="worse",
-                unit="share",
-                examples=tuple(values),
-            )
-        )
+    measure = DECLARED["two_answers"]
+    scores = [
+        measure.score(split, which, share_interval(values), values)
+        for split, values in (("forget", asked), ("control", blind))
+    ]
     said = [
         {
             "prompt": each.question,

@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from expunge.kinds.language.report import answers, probes
+from expunge.kinds.language.report import answers
 from expunge.kinds.language.report.inputs import inputs, left_out
 from expunge.kinds.language.toxicity.report import toxicity_part
-from expunge.report import figures, numbers, wording
+from expunge.report import figures, numbers, probes, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import rows, score_text, without_details, worst
 from expunge.report.sizes import sizes
@@ -89,7 +89,7 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
 
 def _familiarity_figure(contents: Contents) -> Markup | None:
     measures = [
-        (part["words"].name, part["row"].by_model | ({"control": part["control"]} if part["control"] else {}))
+        (part["words"].title, part["row"].by_model | ({"control": part["control"]} if part["control"] else {}))
         for part in _familiarity(contents)
     ]
     return figures.familiarity("familiarity", measures) if measures else None

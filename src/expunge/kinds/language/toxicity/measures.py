@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from expunge.core.order import random_seed
 from expunge.core.score import Score, Which
+from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.recipe import Toxicity
 from expunge.kinds.language.sampling import continue_prompts
 from expunge.kinds.language.task import CausalLM
@@ -135,11 +136,7 @@ def _toxic(rows: Sequence[Row], limit: float, split: str, which: Which) -> list[
         "toxicity_expected_max": [max(row["values"]) for row in rows],
         "toxicity_mean": [float(np.mean(row["values"])) for row in rows],
     }
-    units = {"toxicity_any": "share of prompts", "toxicity_expected_max": "toxicity", "toxicity_mean": "toxicity"}
-    return [
-        _share(name, split, which, values, unit=units.get(name, "share of continuations"))
-        for name, values in per_prompt.items()
-    ]
+    return [_share(name, split, which, values) for name, values in per_prompt.items()]
 
 
 def _fluent(rows: Sequence[Row], split: str, which: Which) -> list[Score]:
@@ -147,31 +144,15 @@ def _fluent(rows: Sequence[Row], split: str, which: Which) -> list[Score]:
         return float(np.mean([value(text) for text in row["said"]]))
 
     lengths = [mean(row, lambda text: len(words(text))) for row in rows]
-    value, low, high = bootstrap_interval(lengths)
-    length = Score(
-        measure="answer_length", split=split, model=which, value=value, low=low, high=high, n=len(rows),
-        higher_is="better", unit="words", examples=tuple(lengths),
-    )  # fmt: skip
-    pairs, triples = "share of pairs of words", "share of triples of words"
+    length = DECLARED["answer_length"].score(split, which, bootstrap_interval(lengths), lengths)
     repeated, empty = [mean(row, repetition) for row in rows], [mean(row, says_nothing) for row in rows]
     return [
-        _share("distinct_2", split, which, [distinct(row["said"]) for row in rows], "better", pairs),
-        _share("repetition", split, which, repeated, unit=triples),
+        _share("distinct_2", split, which, [distinct(row["said"]) for row in rows]),
+        _share("repetition", split, which, repeated),
         length,
         _share("answers_empty", split, which, empty),
     ]
 
 
-def _share(
-    measure: str,
-    split: str,
-    which: Which,
-    values: Sequence[float],
-    higher_is: Literal["better", "worse"] = "worse",
-    unit: str = "share of continuations",
-) -> Score:
-    mean, low, high = share_interval(values)
-    return Score(
-        measure=measure, split=split, model=which, value=mean, low=low, high=high, n=len(values), higher_is=higher_is,
-        unit=unit, examples=tuple(values),
-    )  # fmt: skip
+def _share(measure: str, split: str, which: Which, values: Sequence[float]) -> Score:
+    return DECLARED[measure].score(split, which, share_interval(values), values)

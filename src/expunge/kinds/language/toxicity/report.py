@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from expunge.kinds.language.toxicity import figures as toxicity_figures
-from expunge.kinds.language.toxicity import wording as toxicity_wording
 from expunge.kinds.language.toxicity.identity_terms import harmless
 from expunge.kinds.language.toxicity.splits import GROUP, IDENTITY, PROMPTS
 from expunge.report import figures, numbers, wording
@@ -23,6 +22,37 @@ EXAMPLES = 8
 LONGEST = 400
 "characters of a text that are shown"
 WORST_TERMS = 6
+
+SHOWN = (
+    "toxicity_share",
+    "toxicity_any",
+    "toxicity_share_half",
+    "toxicity_expected_max",
+    "toxicity_mean",
+    "answers_empty",
+    "scorer_false_alarms",
+    "scorer_false_alarms_half",
+)
+"measures that the section on toxicity shows"
+
+SETTINGS = {
+    "prompts": "prompts",
+    "max_prompts": "of these used, at most",
+    "samples": "continuations a prompt",
+    "groups": "prompts by group",
+    "group_prompts": "of these used for each group, at most",
+    "group_samples": "continuations of a prompt by group",
+    "max_new_tokens": "tokens of a continuation, at most",
+    "temperature": "temperature",
+    "top_p": "top-p",
+    "threshold": "limit from which a continuation counts as toxic",
+}
+"settings of the sampling in words"
+
+SCORERS_ARE_BLIND = (
+    "Scorers of this kind judge by words. They miss hatred without swear words, and take quotations, denials and "
+    "counter-speech for what they speak of. Compare before and after; do not read a score as the truth about one text."
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +82,7 @@ class Group:
 
 def toxicity_part(contents: Contents) -> dict[str, Any] | None:
     """Values of `toxicity.html.jinja`; None where toxicity was not measured."""
-    table = [row for row in rows(contents.scores) if row.measure in toxicity_wording.SHOWN]
+    table = [row for row in rows(contents.scores) if row.measure in SHOWN]
     if not table:
         return None
     settings = contents.recipe.get("toxicity") or {}
@@ -67,7 +97,7 @@ def toxicity_part(contents: Contents) -> dict[str, Any] | None:
         "groups": groups,
         "groups_figure": _groups_figure(groups) if groups else None,
         "false_alarms": {row.measure: row for row in table if row.split == IDENTITY},
-        "blind": toxicity_wording.SCORERS_ARE_BLIND,
+        "blind": SCORERS_ARE_BLIND,
         "false_terms": _false_terms(table),
         "settings": _settings(settings, contents),
         "examples": _examples(main or said),
@@ -126,7 +156,7 @@ def _false_terms(table: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _settings(settings: Mapping[str, Any], contents: Contents) -> list[tuple[str, str]]:
     scorer = (contents.toxicity or {}).get("scorer") or {}
-    found = [(words, settings.get(name)) for name, words in toxicity_wording.SETTINGS.items()]
+    found = [(words, settings.get(name)) for name, words in SETTINGS.items()]
     found = [(words, Path(value).name if words.startswith("prompts") and isinstance(value, str) else value)
              for words, value in found]  # fmt: skip
     found += [("seed", contents.recipe.get("seed")), ("scorer", scorer.get("name"))]

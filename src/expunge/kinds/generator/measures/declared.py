@@ -1,0 +1,215 @@
+"""Generators: what is measured, and what each threshold of the verdict is judged by."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from expunge.kinds.generator.measures.judging import identification, recognition
+from expunge.kinds.generator.recipe import GeneratorVerdict
+from expunge.runs.check import Threshold, loss_at_most, ratio_at_least, ratio_at_most, recorded_at_most, worst_of
+from expunge.runs.measure import FORGET_SPLITS, Declared, Measure
+
+MEASURES = (
+    Measure(
+        "frechet",
+        "Fréchet distance",
+        "How far the completions lie from their originals as crowds, seen by the named network; 0 is the same. On"
+        " pictures to keep lower is better, on those to forget higher. With few pictures it is too large, for "
+        "every model alike.",
+        unit="distance",
+        on_forget="better",
+        axis="Fréchet distance, 0 is the same",
+    ),
+    Measure(
+        "inception",
+        "Inception-style score",
+        "How sure the network is of the class of each completion while the classes differ; 1 is not at all. On "
+        "pictures to keep higher is better, on those to forget lower.",
+        unit="classes",
+        higher_is="better",
+        on_forget="worse",
+        axis="from 1 to the number of classes",
+    ),
+    Measure(
+        "feature_cosine",
+        "Cosine of features",
+        "How alike the network finds each completion and its original, 1 being the same. On pictures to keep "
+        "higher is better, on those to forget lower.",
+        unit="cosine",
+        higher_is="better",
+        on_forget="worse",
+        axis="1 is the same",
+    ),
+    Measure(
+        "perceptual",
+        "Perceptual distance",
+        "How different the network finds each completion and its original, place by place and summed over several"
+        " of its layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures"
+        " to keep lower is better, on those to forget higher.",
+        unit="distance",
+        on_forget="better",
+        axis="0 is the same",
+    ),
+    Measure(
+        "psnr",
+        "PSNR",
+        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown "
+        "counts too. On pictures to keep higher is better, on those to forget lower.",
+        unit="dB",
+        higher_is="better",
+        on_forget="worse",
+        axis="dB",
+    ),
+    Measure(
+        "ssim",
+        "SSIM",
+        "How alike each completion and its original are in brightness, contrast and structure, 1 being the same. "
+        "On pictures to keep higher is better, on those to forget lower.",
+        unit="similarity",
+        higher_is="better",
+        on_forget="worse",
+        axis="1 is the same",
+    ),
+    Measure(
+        "identity_recognition",
+        "Identification",
+        "Completions whose person is named rightly by the nearest original, looking only at what the model drew. "
+        "On the forget set best is chance; without names, where each picture is sought among all, what the "
+        "retrained model has.",
+        unit="share",
+        higher_is="better",
+        on_forget="worse",
+        axis="identified",
+        percent=True,
+        aim="chance",
+    ),
+    Measure(
+        "class_recognition",
+        "Recognition of the class",
+        "Completions whose class (such as an age group) the network names rightly, looking only at what the model"
+        " drew, as the mean over the classes. On the forget set best is chance.",
+        unit="share",
+        higher_is="better",
+        on_forget="worse",
+        axis="named rightly",
+        percent=True,
+        aim="chance",
+    ),
+    Measure(
+        "group_recognition",
+        "Recognition of the group",
+        "Completions that the network takes for pictures of the group that is to be forgotten (such as children),"
+        " looking only at what the model drew. On the forget set best is chance, the group's share of all "
+        "pictures; on pictures to keep these are mistakes.",
+        unit="share",
+        axis="taken for the group",
+        percent=True,
+        aim="chance",
+    ),
+    Measure(
+        "leak_corruption",
+        "Leak under another corruption",
+        "Forgotten pictures identified from completions under the one of three other corruptions that gives away "
+        "most. Best is what the retrained model gives away.",
+        unit="share",
+        family="forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    Measure(
+        "leak_input",
+        "Leak by an optimised input",
+        "Forgotten pictures identified after an attacker sought, with other forgotten pictures, one change of "
+        "what the model is shown that brings them back. Best is what the retrained model gives away.",
+        unit="share",
+        family="forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    Measure(
+        "leak_decoder",
+        "Leak after training the decoder",
+        "Forgotten pictures identified after an attacker trained the decoder on other forgotten pictures. Best is"
+        " what the retrained model gives away.",
+        unit="share",
+        family="forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+    Measure(
+        "leak_probe",
+        "Leak to a linear probe",
+        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. "
+        "Best is what the retrained model gives away.",
+        unit="share",
+        family="forgetting",
+        axis="identified",
+        percent=True,
+        aim="as retrained",
+    ),
+)
+
+_of = partial(Threshold.of, GeneratorVerdict)
+
+DECLARED = Declared(
+    measures=MEASURES,
+    thresholds=(
+        _of(
+            "retain_frechet",
+            "Pictures to keep",
+            "share of before",
+            ratio_at_most(
+                measure="frechet",
+                split="retain_test",
+                explain="{before:.4g} before, {after:.4g} after, on pictures held back",
+                missing="not measured",
+            ),
+        ),
+        _of(
+            "retain_psnr",
+            "Sharpness of pictures to keep",
+            "dB",
+            loss_at_most(
+                measure="psnr",
+                split="retain_test",
+                explain="{before:.2f} dB before, {after:.2f} dB after, on pictures held back",
+                missing="not measured",
+            ),
+        ),
+        _of(
+            "forget_frechet",
+            "Pictures to forget",
+            "times before",
+            worst_of(
+                FORGET_SPLITS,
+                ratio_at_least(
+                    measure="frechet",
+                    explain="{before:.4g} before, {after:.4g} after{where}",
+                    where={"forget_test": ", on pictures held back"},
+                ),
+                missing="not measured",
+            ),
+        ),
+        _of("forget_recognition", "Recognition of the forgotten", "share of pictures", recognition),
+        _of("forget_identification", "Identification of single pictures", "share of pictures", identification),
+        _of(
+            "share_of_retraining",
+            "Compute",
+            "share of retraining",
+            recorded_at_most(
+                "cost",
+                "share_of_retraining",
+                "{value:.1%} of the image passes of training the model anew, as the recipe trains one",
+            ),
+        ),
+    ),
+    splits={
+        "retain_test": "retain set, held back",
+        "forget_test": "forget set, held back",
+        "proxy": "pictures in place of the retain set",
+        "leaks": "attacks",
+    },
+)

@@ -1,0 +1,136 @@
+"""Measures and attacks of other packages: entry points of the groups `expunge.measures` and `expunge.attacks`.
+
+A recipe names those that are taken (`measures`). Both return scores; an attack may train or change a copy of the model first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from expunge.core.score import Score, Which
+from expunge.errors import RecipeError, nearest
+from expunge.runs.check import Case, Check, Threshold
+from expunge.runs.context import Run
+from expunge.runs.measure import Measure
+from expunge.runs.recipe import BaseRecipe
+
+MEASURES, ATTACKS = "expunge.measures", "expunge.attacks"
+
+R = TypeVar("R", bound=BaseRecipe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """A measure, or an attack, of another package.
+
+    Attributes:
+        kinds: the kinds of models that it works on, as methods list them (`causal_lm`, `image_classifier`, ...).
+        measures: what it returns scores of.
+        take: (model, sets, which) to the scores of one model. A measure is given the kind's task, such as `CausalLM`, and
+            leaves it as it is. An attack is given a function without arguments in its place, which loads a fresh copy at
+            every call. `sets` are the run's, as the kind reads them; of a language model they hold the prompts, too.
+        thresholds: judged where the recipe takes the measure; the limit is `verdict.more`'s, else the threshold's default.
+    """
+
+    kinds: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    take: Callable[[Any, Any, Which], list[Score]]
+    thresholds: tuple[Threshold, ...] = ()
+
+
+def _points() -> Iterator[EntryPoint]:
+    for group in (MEASURES, ATTACKS):
+        yield from entry_points(group=group)
+
+
+def installed() -> dict[str, Extra]:
+    """Every measure and attack of another package, by the name of its entry point."""
+    return {point.name: point.load() for point in _points()}
+
+
+def with_extras(recipe: R, kinds: Iterable[str]) -> R:
+    """The recipe with the limits of the measures that it names filled in, so that they are fixed before the run.
+
+    Args:
+        kinds: the kinds of models that share the recipe's task.
+
+    Raises:
+        RecipeError: a measure that is not installed or works on other models, or a limit that none of them has.
+    """
+    if not recipe.measures and not recipe.verdict.more:
+        return recipe
+    known, kinds = installed(), set(kinds)
+    able = [name for name, extra in known.items() if kinds & set(extra.kinds)]
+    for name in recipe.measures:
+        if name not in able:
+            near = nearest(name, able)
+            raise RecipeError(
+                f"there is no measure or attack {name!r}" + (" for this kind of model" if name in known else ""),
+                allowed=", ".join(able) or f"those of installed packages (entry points {MEASURES}, {ATTACKS}); none is",
+                next_step=f"did you mean {near}?" if near else None,
+            )
+    limits = {each.name: each.default for name in recipe.measures for each in known[name].thresholds}
+    for name in recipe.verdict.more:
+        if name not in limits:
+            raise RecipeError(
+                f"verdict.more: no measure that the recipe names has the threshold {name!r}",
+                allowed=", ".join(limits) or "none; `measures` names the measures of other packages",
+            )
+    fixed = {name: limit for name, limit in limits.items() if limit is not None} | recipe.verdict.more
+    return recipe.model_copy(update={"verdict": recipe.verdict.model_copy(update={"more": fixed})})
+
+
+def extra_thresholds(limits: Mapping[str, float]) -> list[Threshold]:
+    """The thresholds of other packages that have a limit. One that nothing was measured for is not met."""
+    if not limits:
+        return []
+    known = {each.name: each for extra in installed().values() for each in extra.thresholds}
+    return [_made(known[name]) if name in known else _unknown(name) for name in limits]
+
+
+def _made(threshold: Threshold) -> Threshold:
+    def judged(case: Case) -> Check | None:
+        return threshold.judged(case) or case.failed("not measured")
+
+    return replace(threshold, judged=judged)
+
+
+def _unknown(name: str) -> Threshold:
+    told = "not judged: the package with this threshold is not installed"
+    return Threshold(name, name, "at most: what is not known.", "", lambda case: case.failed(told))
+
+
+def extra_scores(
+    run: Run[Any], which: Which, key: Mapping[str, Any], load: Callable[[], Any], fresh: Callable[[], Any], sets: Any
+) -> list[Score]:
+    """The scores of one model by the measures and attacks that the recipe names; each is cached.
+
+    Args:
+        key: what the scores depend on, the model's digest and the sets' among it.
+        load: gives the model, as the kind's task.
+        fresh: loads a copy that may be changed.
+        sets: the run's.
+    """
+    found: list[Score] = []
+    for point in _points():
+        if point.name not in run.recipe.measures:
+            continue
+        extra: Extra = point.load()
+        attack, package = point.group == ATTACKS, point.dist
+
+        def make(extra: Extra = extra, attack: bool = attack) -> list[dict[str, Any]]:
+            scores = extra.take(fresh if attack else load(), sets, which)
+            return [{**score.row(), "examples": list(score.examples)} for score in scores]
+
+        rows = run.cached_json(
+            f"measured-{which}-{point.name}",
+            {"which": which, "code": [point.value, package.version if package else None], **key},
+            make,
+            "scores.json",
+            f"{point.name} of the {which} model",
+        )
+        found += [Score(**{**row, "examples": tuple(row["examples"])}) for row in rows]
+    return found

@@ -1,0 +1,108 @@
+"""Measures as data: a measure's name, unit, direction and words; and what a kind of model declares of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from expunge.core.score import Score, Which
+from expunge.runs.check import Required, Threshold
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Family = Literal["forgetting", "utility"]
+Direction = Literal["better", "worse"]
+
+FORGET_SPLITS = ("forget", "forget_test")
+"splits of what is to be forgotten: trained on, and held back"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is said of a measure, in one place.
+
+    Attributes:
+        name: as scores and thresholds name it.
+        title: its full name in the report.
+        sentence: what it is and what is best, for the report; empty: nothing is said.
+        unit: of its scores.
+        higher_is: what a higher value is.
+        on_forget: the same on the forget set, where that differs.
+        family: what it speaks of. None: forgetting on the forget set, utility on every other split.
+        axis: what an axis of its values is called; measures with the same axis are drawn on one. None: the unit.
+        percent: values are shares, shown as percentages.
+        logarithmic: examples are logarithms of what the score is a mean of.
+        aim: what is best on the forget set, where that is neither the highest nor the lowest.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    _: KW_ONLY
+    unit: str = ""
+    higher_is: Direction = "worse"
+    on_forget: Direction | None = None
+    family: Family | None = None
+    axis: str | None = None
+    percent: bool = False
+    logarithmic: bool = False
+    aim: str | None = None
+
+    def family_on(self, split: str) -> Family:
+        """Whether a score on this split speaks of forgetting or of utility."""
+        return self.family or ("forgetting" if split in FORGET_SPLITS else "utility")
+
+    def score(
+        self,
+        split: str,
+        model: Which,
+        estimate: tuple[float, float, float],
+        examples: Sequence[float] | np.ndarray = (),
+        n: int | None = None,
+        unit: str | None = None,
+    ) -> Score:
+        """A score of this measure.
+
+        Args:
+            estimate: the value and the limits of its 95 % interval, in the measure's unit.
+            examples: the values of the examples measured, in a fixed order.
+            n: how many were measured, where their values are not kept.
+            unit: where it is another than the measure's.
+        """
+        value, low, high = estimate
+        on_forget = self.on_forget if split in FORGET_SPLITS else None
+        return Score(
+            measure=self.name,
+            split=split,
+            model=model,
+            value=value,
+            low=low,
+            high=high,
+            n=len(examples) if n is None else n,
+            higher_is=on_forget or self.higher_is,
+            unit=self.unit if unit is None else unit,
+            examples=tuple(map(float, examples)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a kind of model declares of its measures.
+
+    Attributes:
+        measures: in the order of the report.
+        thresholds: of its recipe's verdict, in the order of the checks.
+        splits: the words of splits that only this kind has; a name that ends in / stands for all that begin with it.
+        apart: splits, or beginnings of splits, that a section of their own shows and the tables of all scores leave out.
+    """
+
+    measures: tuple[Measure, ...]
+    thresholds: tuple[Threshold | Required, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Measure:
+        """The measure of this name."""
+        return next(measure for measure in self.measures if measure.name == name)
