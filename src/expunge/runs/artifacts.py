@@ -11,7 +11,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import RunError
-from expunge.models.source import ModelSource, digest_model, locate
+from expunge.models.source import ModelSource, digest_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
@@ -42,7 +42,9 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
     path = run.cached(f"fitted-{name}", key, fill)
     shutil.rmtree(checkpoints, ignore_errors=True)
     spent = storage.read_json(path / "fitted.json")
-    return Artifact(locate(str(path / "model")), int(spent["passes"]), float(spent["seconds"]))
+    model = path / "model"
+    source = ModelSource(str(model), model, digest_model(model))
+    return Artifact(source, int(spent["passes"]), float(spent["seconds"]))
 
 
 def unlearned(

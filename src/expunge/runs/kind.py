@@ -86,7 +86,7 @@ class Kind:
 class Evidence(ABC):
     """What record, verdict, report, model card and `expunge verify` say of one kind of model; needs no torch."""
 
-    template: ClassVar[str]
+    template: ClassVar[str] = "run.html.jinja"
     "of the report"
     limits: ClassVar[str]
     "what the measurements do not show, for report and model card"
@@ -119,9 +119,12 @@ class Evidence(ABC):
         """Warnings that follow from the scores."""
         return []
 
-    @abstractmethod
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
-        """What the report's template needs beside what every report has."""
+        """What the report's template needs beside what every report has: what was done in a sentence, cost in rows of
+        (name, value), and whether the page holds pictures."""
+        cost = contents.part("cost") or {}
+        rows = [(name.replace("_", " "), value) for name, value in cost.items() if not isinstance(value, dict)]
+        return {"asked_and_done": f"{contents.method_title}.", "cost": rows, "pictures": False}
 
     @abstractmethod
     def loading(self, folder: RunFolder) -> tuple[str, str]:

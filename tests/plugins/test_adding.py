@@ -1,0 +1,114 @@
+"""The package of docs/adding.md, installed as an installer leaves it, and run from command line to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from small import SMALL, write_texts
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding.md"
+BLOCK = re.compile(r"^```(python|toml)\n# ([\w.]+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds the package's modules and its entry points."""
+    folder = tmp_path_factory.mktemp("installed")
+    files = {name: text for _, name, text in BLOCK.findall(PAGE.read_text(encoding="utf-8"))}
+    project = tomllib.loads(files.pop("pyproject.toml"))["project"]
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    information = folder / f"{project['name']}-{project['version']}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in project["entry-points"].items()
+    ]
+    (information / "entry_points.txt").write_text("\n".join(points))
+    return folder
+
+
+def expunge(package: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from expunge.cli import main; sys.argv[0] = 'expunge'; main()"
+    places = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    typed = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(typed, capture_output=True, text=True, env=environment, timeout=280)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return found
+
+
+def test_a_measure_an_attack_and_their_threshold(package: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    forget, retain = write_texts(tmp_path)
+    recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain), "method": "npo"}
+    recipe |= {"measures": ["blocks_known", "relearned"], "verdict": {"more": {"blocks_known_left": 0.7}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    options = [f"--{name}={value}" for name, value in SMALL.items()]
+    out = tmp_path / "run"
+    done = expunge(package, "run", tmp_path / "recipe.yaml", *options, "--out", out)
+    assert done.returncode in (0, 3), done.stderr
+    scores = {(s["measure"], s["model"]): s for s in json.loads((out / "scores.json").read_text())}
+    for measure in ("blocks_known", "relearned_nll"):
+        assert {model for name, model in scores if name == measure} == {"base", "unlearned"}
+    (check,) = [each for each in record(out)["verdict"]["checks"] if each["name"] == "blocks_known_left"]
+    assert check["threshold"] == 0.7
+    page = (out / "report.html").read_text()
+    for words in ("Blocks predicted well", "whose tokens cost less than 6 nats", "After relearning"):
+        assert words in page
+    found = expunge(package, "verify", out)
+    assert found.returncode == 0, found.stdout
+
+
+def test_a_kind_and_its_method(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("red green\nblue yellow\nred violet\ngreen blue\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
+    out = tmp_path / "run"
+    done = expunge(package, "run", recipe, "--out", out)
+    assert done.returncode == 0, done.stderr
+    scores = {(s["measure"], s["model"]): s["value"] for s in json.loads((out / "scores.json").read_text())}
+    # red, green, red, violet: green stays, since it occurs in another line
+    assert scores["words_known", "base"] == 1.0
+    assert scores["words_known", "unlearned"] == 0.25
+    assert scores["words_retained", "unlearned"] == 1.0
+    (check,) = record(out)["verdict"]["checks"]
+    assert (check["name"], check["value"], check["passed"]) == ("words_known", 0.25, True)
+    page = (out / "report.html").read_text()
+    assert "lines with red" in page
+    assert "Words that the model has counted." in page
+    assert "config.json" in (out / "model" / "README.md").read_text()
+    assert expunge(package, "verify", out).returncode == 0
+    assert expunge(package, "evaluate", out).returncode == 0
+    compared = expunge(package, "compare", out, out)
+    assert "Words known" in compared.stdout, compared.stderr
+    listed = expunge(package, "methods").stdout
+    assert re.search(r"^subtract +counters ", listed, re.MULTILINE)
+
+
+def test_a_suite(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("red green\nblue yellow\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
+    done = expunge(package, "suite", "repeat", recipe, "--seeds", 2, "--out", tmp_path / "many")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 passed" in done.stdout
+    (tmp_path / "many" / "report.html").unlink()
+    again = expunge(package, "report", tmp_path / "many")
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 runs passed" in (tmp_path / "many" / "report.html").read_text()
