@@ -1,6 +1,6 @@
 """A run beside another process that keeps a core busy: `python benchmarks/busy_machine/run.py [--seconds 20]`.
 
-Trains and samples with the starter model in processes of their own, with the ways in which threads can wait: as OpenMP
+Trains and samples with a small Llama in processes of their own, with the ways in which threads can wait: as OpenMP
 does by default (spinning), as the command line sets it (asleep), for a while, and on one thread; on a quiet machine, and
 beside one process that never sleeps. Prints tokens a second, and how often a busy machine takes the quiet time.
 """
@@ -30,12 +30,18 @@ SETTINGS: dict[str, dict[str, str]] = {
 def child(seconds: float) -> None:
     """Train and sample for so long each; prints tokens a second of both."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    from expunge.models.source import find_model
-
-    model = AutoModelForCausalLM.from_pretrained(find_model("smollm2-135m").folder, dtype=torch.float32)
-    ids = torch.randint(0, 40000, (4, 128), generator=torch.Generator().manual_seed(0))
+    config = LlamaConfig(  # the starter model's shape, with four of its thirty layers
+        hidden_size=576,
+        intermediate_size=1536,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        num_hidden_layers=4,
+        vocab_size=8192,
+    )
+    model = LlamaForCausalLM(config)
+    ids = torch.randint(0, 8192, (4, 64), generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
 
     def step() -> int:
