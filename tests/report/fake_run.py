@@ -11,6 +11,7 @@ from expunge.core.score import Score
 from expunge.kinds.language.recipe import Recipe
 from expunge.measures.statistics import bootstrap_interval, share_interval
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import FORMAT
 
 STEPS = 48
 ANSWERS = [
@@ -104,6 +105,7 @@ def record(title: str = "Harry Potter", passed: bool = True) -> dict[str, Any]:
             "tokens_per_second": 287.3, "peak_memory_bytes": 3_650_722_201, "steps": STEPS,
             "share_of_retraining": 0.0021,
         },
+        "format": FORMAT,
         "versions": {"expunge": "0.1.0", "torch": "2.9.0", "transformers": "5.1.0", "python": "3.11.2",
                      "platform": "Linux x86_64", "processor": "2 cores"},
         "digests": {"base model": {"model.safetensors": "3f" * 32}, "model": {"config.json": "a1" * 32,

@@ -12,6 +12,7 @@ from expunge.errors import RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import FORMAT
 from expunge.runs.versions import versions
 
 RECORD: dict[str, Any] = {
@@ -73,7 +74,7 @@ def test_a_record_that_is_no_mapping(tmp_path: Path) -> None:
 
 def test_damaged_answers_are_a_failed_check(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
-    folder.record.write_text(json.dumps(RECORD | {"versions": versions()}), encoding="utf-8")
+    folder.record.write_text(json.dumps(RECORD | {"format": FORMAT, "versions": versions()}), encoding="utf-8")
     folder.answers.write_text('[{"prompt": "Ha', encoding="utf-8")
     assert "report.html is not what the folder's other files make" in failing(folder)
 

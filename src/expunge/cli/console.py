@@ -5,7 +5,6 @@ from __future__ import annotations
 from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.core.score import Which
-from expunge.kinds.language.toxicity.splits import GROUP
 from expunge.runs.folder import RunFolder
 
 HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
@@ -20,6 +19,7 @@ def tell(folder: RunFolder) -> int:
     from rich.table import Table
 
     from expunge.report.scores_table import Row
+    from expunge.runs.measures import shown_apart
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -40,9 +40,7 @@ def tell(folder: RunFolder) -> int:
     ):
         table.add_column(header, no_wrap=True)
     for (measure, split, model), before in scores.items():
-        if model != "base" or (measure, split, "unlearned") not in scores or split.startswith(GROUP):
-            continue
-        if split == "control":
+        if model != "base" or (measure, split, "unlearned") not in scores or split == "control" or shown_apart(split):
             continue
         control = scores.get((measure, "control", "base")) if split == "forget" else None
         row = [before, control, *(scores.get((measure, split, which)) for which in models[1:])]

@@ -11,6 +11,7 @@ from expunge.core import storage
 from expunge.core.score import Score
 from expunge.report import wording
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import read_record
 from expunge.runs.kinds import DEFAULT_TASK, kinds_of
 
 
@@ -95,6 +96,6 @@ def read_contents(folder: RunFolder) -> Contents:
         steps=tuple(folder.steps("step")),
         probes=tuple(folder.steps("probe")),
         toxicity=storage.read_json(folder.toxicity) if folder.toxicity.is_file() else None,
-        record=storage.read_json(folder.record) if folder.record.is_file() else None,
+        record=read_record(folder.record),
         started=first["time"] if first else None,
     )

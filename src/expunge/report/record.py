@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.core import storage
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import FORMAT
 from expunge.runs.kind import Evidence
 from expunge.runs.versions import newer_versions, versions
 
@@ -72,6 +73,7 @@ def make_record(
         **outcome.record,
     }
     head = {
+        "format": FORMAT,
         "name": folder.path.resolve().name,
         "title": evidence.title(recipe),
         "verdict": evidence.judge(scores, thresholds, record),

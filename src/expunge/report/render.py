@@ -21,6 +21,7 @@ from expunge.report.recorded import changed_since
 from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import read_record
 from expunge.runs.kinds import kinds_of
 
 
@@ -30,7 +31,7 @@ def render_report(folder: RunFolder) -> Path:
     Raises:
         RunError: no run folder; or one whose run has ended, and whose record was removed since.
     """
-    whole = folder.record.is_file() and isinstance(storage.read_json(folder.record).get("verdict"), Mapping)
+    whole = isinstance((read_record(folder.record) or {}).get("verdict"), Mapping)
     if not whole and folder.report.is_file() and any(folder.read_events("finished")):
         raise RunError(
             f"{folder.path} has no whole record.json: it was removed or damaged, and a report without it would say less than "

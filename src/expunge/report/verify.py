@@ -14,6 +14,7 @@ from expunge.report.record import vouched
 from expunge.report.render import report_page
 from expunge.runs.extras import missing
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import FORMAT, read_record
 from expunge.runs.kind import Evidence
 from expunge.runs.kinds import main_kind, read_recipe
 from expunge.runs.recipe import BaseRecipe
@@ -83,8 +84,7 @@ def _record(folder: RunFolder) -> dict[str, Any]:
             next_step="run the command that started it again; "
             + ("it writes the record anew" if ended else "it goes on where it stopped"),
         )
-    record = storage.read_json(folder.record)
-    return record if isinstance(record, dict) else {}
+    return read_record(folder.record) or {}
 
 
 def _same(what: str, same: bool) -> Finding:
@@ -156,6 +156,8 @@ def _report(folder: RunFolder, record: Mapping[str, Any], lacking: Sequence[str]
         return Finding("report.html: it has the words of measures of packages that are not installed", None)
     if not isinstance(record.get("versions"), dict):
         return Finding("report.html: the record does not say which version wrote it", None)
+    if record.get("written_as") != FORMAT:
+        return Finding("report.html: an older version of expunge wrote it; `expunge report` writes it again", None)
     if not _same_version(record, (*JUDGING, *PAGE_PACKAGES)):
         return Finding("report.html: another version of expunge, or of what sets its pages, wrote it", None)
     try:

@@ -11,7 +11,7 @@ import yaml
 
 from expunge.core.settings import Part
 from expunge.errors import RecipeError
-from expunge.kinds.language.recipe import Recipe
+from expunge.runs.kinds import DEFAULT_TASK, kinds_of
 
 SHORT = {
     "prompts": "evaluation.prompts",
@@ -30,15 +30,16 @@ SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 "numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
 
 
-def read_overrides(tokens: Sequence[str], kind: type[Part] = Recipe) -> dict[str, Any]:
+def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dict[str, Any]:
     """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, but for those of text fields.
 
     Args:
-        kind: of the recipe whose fields they are.
+        kind: the recipe whose fields they are; that of language models if not given.
 
     Raises:
         RecipeError: a value without a field, or a field without a value.
     """
+    kind = kinds_of(DEFAULT_TASK)[0].recipe if kind is None else kind
     overrides: dict[str, Any] = {}
     rest = list(tokens)
     while rest:
