@@ -158,7 +158,7 @@ def test_something_of_a_kind_must_have_been_checked() -> None:
 
 def test_words_are_those_of_the_field_and_of_the_report() -> None:
     def threshold(words: str) -> Threshold:
-        return Threshold("c", "C", words, "points", ratio_at_most(**ON_S))
+        return Threshold("c", "C", words, ratio_at_most(**ON_S), unit="points")
 
     assert threshold("at least: what is left (of much) (0.1 by default)").sentence == "What is left (of much)."
     assert (threshold("at least: what is left").bound, threshold("at most: PSNR lost").bound) == ("at least", "at most")

@@ -188,8 +188,13 @@ def moved(load: Any, sets: Any, which: str) -> list[Score]:
 @pytest.mark.parametrize("task", ["image_classifier", "image_to_image"])
 def test_pictures_have_them_too(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_class_folders(tmp_path / "data")
-    limit = Threshold("share_changed", "Moved", "at least: what moved", "share of before",
-                      ratio_at_least(measure="share_changed", split="forget", explain="{before} {after}"), default=1.0)  # fmt: skip
+    limit = Threshold(
+        "share_changed",
+        "Moved",
+        "at least: what moved",
+        ratio_at_least(measure="share_changed", split="forget", explain="{before} {after}"),
+        default=1.0,
+    )
     extra = extras.Extra(kinds=(task,), measures=(SHARE,), take=moved, thresholds=(limit,))
     point = SimpleNamespace(name="moved", group=extras.ATTACKS, value="x:EXTRA", dist=None, load=lambda: extra)
     monkeypatch.setattr(extras, "_points", lambda: iter([point]))

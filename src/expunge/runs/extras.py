@@ -105,7 +105,7 @@ def _made(threshold: Threshold) -> Threshold:
 
 def _unknown(name: str) -> Threshold:
     told = "not judged: the package with this threshold is not installed"
-    return Threshold(name, name, "at most: what is not known.", "", lambda case: case.failed(told))
+    return Threshold(name, name, "at most: what is not known", lambda case: case.failed(told), unit="")
 
 
 def extra_scores(
