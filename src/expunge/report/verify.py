@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from expunge.errors import ExpungeError, RunError
 from expunge.models.digest import INDEX, digest_model
 from expunge.report.record import vouched
 from expunge.report.render import report_page
+from expunge.runs.extras import missing
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT, read_record
 from expunge.runs.kind import Evidence
@@ -69,8 +70,8 @@ def _findings(folder: RunFolder) -> list[Finding]:
         *(_base_model(folder, recipe, digests["base model"]) if "base model" in digests else ()),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
         *(Finding(what, ok) for what, ok in evidence.check_inputs(folder, recipe, record | {"digests": digests})),
-        _verdict(folder, evidence, record),
-        _report(folder, record),
+        _verdict(folder, evidence, record, missing(recipe)),
+        _report(folder, record, missing(recipe)),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
     ]
 
@@ -125,7 +126,9 @@ def _result(path: Path, listed: Mapping[str, str]) -> Finding:
     return _same(path.name, storage.digest_file(path) == listed[path.name])
 
 
-def _verdict(folder: RunFolder, evidence: Evidence, record: Mapping[str, Any]) -> Finding:
+def _verdict(folder: RunFolder, evidence: Evidence, record: Mapping[str, Any], lacking: Sequence[str]) -> Finding:
+    if lacking:
+        return Finding(f"the verdict: measures of packages that are not installed: {', '.join(lacking)}", None)
     if not folder.scores.is_file() or "thresholds" not in record:
         return Finding("the verdict: scores.json or the thresholds in the record are missing", None)
     if not _same_version(record, JUDGING):
@@ -146,9 +149,11 @@ def _same_version(record: Mapping[str, Any], packages: Iterable[str]) -> bool:
     return not isinstance(used, dict) or all(used.get(name) == now.get(name) for name in packages)
 
 
-def _report(folder: RunFolder, record: Mapping[str, Any]) -> Finding:
+def _report(folder: RunFolder, record: Mapping[str, Any], lacking: Sequence[str]) -> Finding:
     if not folder.report.is_file():
         return Finding("report.html is missing", False)
+    if lacking:
+        return Finding("report.html: it has the words of measures of packages that are not installed", None)
     if not isinstance(record.get("versions"), dict):
         return Finding("report.html: the record does not say which version wrote it", None)
     if record.get("written_as") != FORMAT:

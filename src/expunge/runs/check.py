@@ -99,8 +99,8 @@ class Threshold:
         title: its full name in the report.
         words: `at most: ...` or `at least: ...` and what is held against the limit. The recipe's field and the report say
             the same; what stands in parentheses at the end is of the field alone.
-        unit: what the limit is written in.
         judged: how it is judged.
+        unit: what the limit is written in.
         default: the limit, where no field of the recipe holds one. None: not judged.
 
     Raises:
@@ -110,8 +110,8 @@ class Threshold:
     name: str
     title: str
     words: str
-    unit: Unit
     judged: Judge
+    unit: Unit = "share of before"
     default: float | None = None
 
     def __post_init__(self) -> None:
@@ -119,9 +119,11 @@ class Threshold:
             raise ValueError(f"the words of the threshold {self.name} begin neither with at most: nor with at least:")
 
     @classmethod
-    def of(cls, verdict: type[Thresholds], name: str, title: str, unit: Unit, judged: Judge) -> Threshold:
+    def of(
+        cls, verdict: type[Thresholds], name: str, title: str, judged: Judge, unit: Unit = "share of before"
+    ) -> Threshold:
         """A threshold that is a field of a recipe's verdict, with the words of that field."""
-        return cls(name, title, " ".join((verdict.model_fields[name].description or "").split()), unit, judged)
+        return cls(name, title, " ".join((verdict.model_fields[name].description or "").split()), judged, unit)
 
     @property
     def bound(self) -> Bound:

@@ -51,6 +51,11 @@ def installed() -> dict[str, Extra]:
     return {point.name: point.load() for point in _points()}
 
 
+def missing(recipe: BaseRecipe) -> list[str]:
+    """Measures and attacks that a recipe names and that are not installed."""
+    return [name for name in recipe.measures if name not in {point.name for point in _points()}]
+
+
 def with_extras(recipe: R, kinds: Iterable[str]) -> R:
     """The recipe with the limits of the measures that it names filled in, so that they are fixed before the run.
 
@@ -100,7 +105,7 @@ def _made(threshold: Threshold) -> Threshold:
 
 def _unknown(name: str) -> Threshold:
     told = "not judged: the package with this threshold is not installed"
-    return Threshold(name, name, "at most: what is not known.", "", lambda case: case.failed(told))
+    return Threshold(name, name, "at most: what is not known", lambda case: case.failed(told), unit="")
 
 
 def extra_scores(

@@ -9,12 +9,14 @@ from expunge.kinds.classifier.recipe import ImageVerdict
 from expunge.runs.check import Case, Check, Judge, Threshold, ratio_at_least, recorded_at_most
 from expunge.runs.measure import Declared, Measure
 
+_apart = partial(Measure, unit="distance")
+
 MEASURES = (
     Measure(
         "image_accuracy",
         "Accuracy",
-        "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; "
-        "on the forget set it should be what a model has that never saw them, which is seldom 0.",
+        "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
+        "forget set it should be what a model has that never saw them, which is seldom 0.",
         unit="share",
         higher_is="better",
         on_forget="worse",
@@ -35,9 +37,9 @@ MEASURES = (
     Measure(
         "membership_auc",
         "Membership attack",
-        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never"
-        " saw: the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak "
-        "are outvoted by those that do not.",
+        "How well one rule, fitted on the model's outputs, tells forgotten pictures from pictures the model never saw: "
+        "the area under the curve, 1 always and 0.5 by chance. It overestimates safety: pictures that leak are outvoted "
+        "by those that do not.",
         unit="area under the curve",
         family="forgetting",
         axis="area under the curve, 0.5 is chance",
@@ -46,8 +48,8 @@ MEASURES = (
     Measure(
         "membership_tpr",
         "Membership attack, at 1 % false alarms",
-        "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. 1 %"
-        " is chance; lower is better.",
+        "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. 1 % is "
+        "chance; lower is better.",
         unit="share",
         family="forgetting",
         axis="found at 1 % false alarms",
@@ -63,36 +65,32 @@ MEASURES = (
         axis="nats, 0 is certain",
         aim="as retrained",
     ),
-    Measure(
+    _apart(
         "activation_distance",
         "Distance to the retrained model",
-        "How far the model's probabilities lie from those of the retrained model, from 0, the same, to 1.41. "
-        "Lower is better.",
-        unit="distance",
+        "How far the model's probabilities lie from those of the retrained model, from 0, the same, to 1.41. Lower is "
+        "better.",
         axis="0 is the same",
     ),
-    Measure(
+    _apart(
         "feature_distance",
         "Distance to the retrained model's features",
-        "The same of what the last layer sees, over the length of the retrained model's features; 0 is the same. "
-        "Two trainings from other random weights lie apart whatever they saw: what counts is the change. Lower is"
-        " better.",
-        unit="distance",
+        "The same of what the last layer sees, over the length of the retrained model's features; 0 is the same. Two "
+        "trainings from other random weights lie apart whatever they saw: what counts is the change. Lower is better.",
         axis="0 is the same, of the features",
     ),
-    Measure(
+    _apart(
         "weight_distance",
         "Distance to the retrained model's weights",
-        "How far all weights together lie from the retrained model's, over the length of these; 0 is the same. "
-        "Two trainings lie far apart, so only a very small distance says something. Lower is better.",
-        unit="distance",
+        "How far all weights together lie from the retrained model's, over the length of these; 0 is the same. Two "
+        "trainings lie far apart, so only a very small distance says something. Lower is better.",
         axis="0 is the same, of the weights",
     ),
     Measure(
         "zrf",
         "Zero-retrain forgetting",
-        "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. "
-        "Best is not 1 but what a retrained model has.",
+        "How like the outputs on the forget set are to those of a model with random weights, 1 being the same. Best is "
+        "not 1 but what a retrained model has.",
         unit="share",
         higher_is="better",
         family="forgetting",
@@ -157,23 +155,23 @@ _kept: Callable[..., Judge] = partial(
 DECLARED = Declared(
     measures=MEASURES,
     thresholds=(
-        _of("retain_accuracy", "Pictures to keep", "share of the reference", _kept(split="retain")),
-        _of("test_accuracy", "New pictures", "share of the reference", _kept(split="test")),
+        _of("retain_accuracy", "Pictures to keep", _kept(split="retain"), unit="share of the reference"),
+        _of("test_accuracy", "New pictures", _kept(split="test"), unit="share of the reference"),
         Threshold(
             "exact",
             "Exactness",
             "at least: whether the weights are those of a training that never had the forgotten pictures",
-            "share of the weights",
             exact,
+            unit="share of the weights",
             default=1.0,
         ),
-        _of("forget_gap", "Forgotten pictures", "points", unless_exact(forget_gap)),
-        _of("membership_auc", "Membership attack", "area", unless_exact(membership)),
+        _of("forget_gap", "Forgotten pictures", unless_exact(forget_gap), unit="points"),
+        _of("membership_auc", "Membership attack", unless_exact(membership), unit="area"),
         _of(
             "share_of_retraining",
             "Compute",
-            "share of retraining",
             recorded_at_most("cost", "share_of_retraining", "{value:.1%} of the image passes of training anew"),
+            unit="share of retraining",
         ),
     ),
     splits={"weights": "all weights"},

@@ -9,146 +9,108 @@ from expunge.kinds.generator.recipe import GeneratorVerdict
 from expunge.runs.check import Threshold, loss_at_most, ratio_at_least, ratio_at_most, recorded_at_most, worst_of
 from expunge.runs.measure import FORGET_SPLITS, Declared, Measure
 
+_leak = partial(Measure, unit="share", family="forgetting", axis="identified", percent=True, aim="as retrained")
+_like = partial(Measure, higher_is="better", on_forget="worse")
+_unlike = partial(Measure, unit="distance", on_forget="better")
+_named = partial(Measure, unit="share", higher_is="better", on_forget="worse", percent=True, aim="chance")
+
 MEASURES = (
-    Measure(
+    _unlike(
         "frechet",
         "Fréchet distance",
-        "How far the completions lie from their originals as crowds, seen by the named network; 0 is the same. On"
-        " pictures to keep lower is better, on those to forget higher. With few pictures it is too large, for "
-        "every model alike.",
-        unit="distance",
-        on_forget="better",
+        "How far the completions lie from their originals as crowds, seen by the named network; 0 is the same. On "
+        "pictures to keep lower is better, on those to forget higher. With few pictures it is too large, for every model"
+        " alike.",
         axis="Fréchet distance, 0 is the same",
     ),
-    Measure(
+    _like(
         "inception",
         "Inception-style score",
-        "How sure the network is of the class of each completion while the classes differ; 1 is not at all. On "
-        "pictures to keep higher is better, on those to forget lower.",
+        "How sure the network is of the class of each completion while the classes differ; 1 is not at all. On pictures "
+        "to keep higher is better, on those to forget lower.",
         unit="classes",
-        higher_is="better",
-        on_forget="worse",
         axis="from 1 to the number of classes",
     ),
-    Measure(
+    _like(
         "feature_cosine",
         "Cosine of features",
-        "How alike the network finds each completion and its original, 1 being the same. On pictures to keep "
-        "higher is better, on those to forget lower.",
+        "How alike the network finds each completion and its original, 1 being the same. On pictures to keep higher is "
+        "better, on those to forget lower.",
         unit="cosine",
-        higher_is="better",
-        on_forget="worse",
         axis="1 is the same",
     ),
-    Measure(
+    _unlike(
         "perceptual",
         "Perceptual distance",
-        "How different the network finds each completion and its original, place by place and summed over several"
-        " of its layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures"
-        " to keep lower is better, on those to forget higher.",
-        unit="distance",
-        on_forget="better",
+        "How different the network finds each completion and its original, place by place and summed over several of its"
+        " layers; 0 is the same. It is LPIPS without the weights fitted to people's judgement. On pictures to keep lower"
+        " is better, on those to forget higher.",
         axis="0 is the same",
     ),
-    Measure(
+    _like(
         "psnr",
         "PSNR",
-        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown "
-        "counts too. On pictures to keep higher is better, on those to forget lower.",
+        "How near each completion is to its original, pixel by pixel, in decibels; what the model was shown counts too. "
+        "On pictures to keep higher is better, on those to forget lower.",
         unit="dB",
-        higher_is="better",
-        on_forget="worse",
         axis="dB",
     ),
-    Measure(
+    _like(
         "ssim",
         "SSIM",
-        "How alike each completion and its original are in brightness, contrast and structure, 1 being the same. "
-        "On pictures to keep higher is better, on those to forget lower.",
+        "How alike each completion and its original are in brightness, contrast and structure, 1 being the same. On "
+        "pictures to keep higher is better, on those to forget lower.",
         unit="similarity",
-        higher_is="better",
-        on_forget="worse",
         axis="1 is the same",
     ),
-    Measure(
+    _named(
         "identity_recognition",
         "Identification",
-        "Completions whose person is named rightly by the nearest original, looking only at what the model drew. "
-        "On the forget set best is chance; without names, where each picture is sought among all, what the "
-        "retrained model has.",
-        unit="share",
-        higher_is="better",
-        on_forget="worse",
+        "Completions whose person is named rightly by the nearest original, looking only at what the model drew. On the "
+        "forget set best is chance; without names, where each picture is sought among all, what the retrained model has.",
         axis="identified",
-        percent=True,
-        aim="chance",
     ),
-    Measure(
+    _named(
         "class_recognition",
         "Recognition of the class",
-        "Completions whose class (such as an age group) the network names rightly, looking only at what the model"
-        " drew, as the mean over the classes. On the forget set best is chance.",
-        unit="share",
-        higher_is="better",
-        on_forget="worse",
+        "Completions whose class (such as an age group) the network names rightly, looking only at what the model drew, "
+        "as the mean over the classes. On the forget set best is chance.",
         axis="named rightly",
-        percent=True,
-        aim="chance",
     ),
     Measure(
         "group_recognition",
         "Recognition of the group",
-        "Completions that the network takes for pictures of the group that is to be forgotten (such as children),"
-        " looking only at what the model drew. On the forget set best is chance, the group's share of all "
-        "pictures; on pictures to keep these are mistakes.",
+        "Completions that the network takes for pictures of the group that is to be forgotten (such as children), "
+        "looking only at what the model drew. On the forget set best is chance, the group's share of all pictures; on "
+        "pictures to keep these are mistakes.",
         unit="share",
         axis="taken for the group",
         percent=True,
         aim="chance",
     ),
-    Measure(
+    _leak(
         "leak_corruption",
         "Leak under another corruption",
-        "Forgotten pictures identified from completions under the one of three other corruptions that gives away "
-        "most. Best is what the retrained model gives away.",
-        unit="share",
-        family="forgetting",
-        axis="identified",
-        percent=True,
-        aim="as retrained",
+        "Forgotten pictures identified from completions under the one of three other corruptions that gives away most. "
+        "Best is what the retrained model gives away.",
     ),
-    Measure(
+    _leak(
         "leak_input",
         "Leak by an optimised input",
-        "Forgotten pictures identified after an attacker sought, with other forgotten pictures, one change of "
-        "what the model is shown that brings them back. Best is what the retrained model gives away.",
-        unit="share",
-        family="forgetting",
-        axis="identified",
-        percent=True,
-        aim="as retrained",
+        "Forgotten pictures identified after an attacker sought, with other forgotten pictures, one change of what the "
+        "model is shown that brings them back. Best is what the retrained model gives away.",
     ),
-    Measure(
+    _leak(
         "leak_decoder",
         "Leak after training the decoder",
-        "Forgotten pictures identified after an attacker trained the decoder on other forgotten pictures. Best is"
-        " what the retrained model gives away.",
-        unit="share",
-        family="forgetting",
-        axis="identified",
-        percent=True,
-        aim="as retrained",
+        "Forgotten pictures identified after an attacker trained the decoder on other forgotten pictures. Best is what "
+        "the retrained model gives away.",
     ),
-    Measure(
+    _leak(
         "leak_probe",
         "Leak to a linear probe",
-        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. "
-        "Best is what the retrained model gives away.",
-        unit="share",
-        family="forgetting",
-        axis="identified",
-        percent=True,
-        aim="as retrained",
+        "Forgotten pictures identified from small pictures that a linear map reads from the encoder's features. Best is "
+        "what the retrained model gives away.",
     ),
 )
 
@@ -160,7 +122,6 @@ DECLARED = Declared(
         _of(
             "retain_frechet",
             "Pictures to keep",
-            "share of before",
             ratio_at_most(
                 measure="frechet",
                 split="retain_test",
@@ -171,18 +132,17 @@ DECLARED = Declared(
         _of(
             "retain_psnr",
             "Sharpness of pictures to keep",
-            "dB",
             loss_at_most(
                 measure="psnr",
                 split="retain_test",
                 explain="{before:.2f} dB before, {after:.2f} dB after, on pictures held back",
                 missing="not measured",
             ),
+            unit="dB",
         ),
         _of(
             "forget_frechet",
             "Pictures to forget",
-            "times before",
             worst_of(
                 FORGET_SPLITS,
                 ratio_at_least(
@@ -192,18 +152,19 @@ DECLARED = Declared(
                 ),
                 missing="not measured",
             ),
+            unit="times before",
         ),
-        _of("forget_recognition", "Recognition of the forgotten", "share of pictures", recognition),
-        _of("forget_identification", "Identification of single pictures", "share of pictures", identification),
+        _of("forget_recognition", "Recognition of the forgotten", recognition, unit="share of pictures"),
+        _of("forget_identification", "Identification of single pictures", identification, unit="share of pictures"),
         _of(
             "share_of_retraining",
             "Compute",
-            "share of retraining",
             recorded_at_most(
                 "cost",
                 "share_of_retraining",
                 "{value:.1%} of the image passes of training the model anew, as the recipe trains one",
             ),
+            unit="share of retraining",
         ),
     ),
     splits={
