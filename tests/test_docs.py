@@ -10,6 +10,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,9 +24,11 @@ from expunge.cli import app
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Training, Verdict, make_recipe
 from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals import registry as signals
 from expunge.runs import registry as discovery
 from expunge.runs.kinds import read_recipe, recipe_class
 from expunge.runs.measures import measures
+from expunge.runs.method import Needs
 from expunge.runs.overrides import read_overrides
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
@@ -67,7 +70,8 @@ def commands(page: Path) -> list[str]:
 @pytest.fixture
 def example_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The worked example, saved where `docs/adding_a_method.md` says a built-in method is found."""
-    (source,) = [block for block in code_blocks(DOCS / "adding_a_method.md", "python") if "class " in block]
+    blocks = code_blocks(DOCS / "adding_a_method.md", "python")
+    (source,) = [block for block in blocks if block.startswith(f"# {EXAMPLE}.py")]
     folder = tmp_path / "methods"
     folder.mkdir()
     (folder / f"{EXAMPLE}.py").write_text(source)
@@ -183,6 +187,12 @@ def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:
         for page in ("evaluation.md", "toxicity.md", "classifiers.md", "sisa.md", "generators.md")
     )
     assert [name for name in [*measures(), *Verdict.model_fields] if f"`{name}`" not in text] == []
+
+
+def test_the_page_on_methods_knows_what_they_may_ask_for() -> None:
+    text = (DOCS / "adding_a_method.md").read_text(encoding="utf-8")
+    names = [*signals.built_in(), *(each.name for each in fields(Needs))]
+    assert [name for name in names if f"| `{name}` |" not in text] == []
 
 
 def test_the_example_of_a_method_is_short() -> None:

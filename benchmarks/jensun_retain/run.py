@@ -117,7 +117,8 @@ def main() -> None:
             base.release()
             task = base()
             told = name.startswith("candidates")
-            table = TokenTable(place / "candidates") if told else read_original(place / "original", kept, rows)
+            original = kept.with_signal("distributions", read_original(place / "original", kept, rows))
+            table = TokenTable(place / "candidates") if told else original
             found: dict[str, float] = trained(task, table, loss, wanted.steps, wanted.batch)
             after = perplexity(task, held, "retain", "unlearned", wanted.held_out).value
             result[name] = found | {"perplexity after": after, "change": after / before - 1}

@@ -14,13 +14,13 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from safetensors.torch import load_model, save_model
 
-from expunge.core.progress import Silent
 from expunge.data.text.readers import read_documents
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.inputs import read_sets
@@ -32,11 +32,11 @@ from expunge.kinds.language.measures.two_answers import read_two_answers, two_an
 from expunge.kinds.language.recipe import load_recipe
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.sets import true_labels
-from expunge.kinds.language.signals.hidden_states import hidden_states
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
-from expunge.kinds.language.trained_sets import retain_table, trained_on
+from expunge.kinds.language.trained_sets import trained_sets, training_table
 from expunge.models.source import find_model
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.registry import make_method
 from expunge.train.precision import Precision
@@ -100,31 +100,32 @@ def main() -> None:
     folder = RunFolder(given.run)
     recipe = load_recipe(folder.recipe, changes)
     base = LazyModel(find_model(recipe.model), Precision(recipe.training.bf16))
-    sets = read_sets(recipe, folder, base, Silent())
+    run = Run(recipe, folder)
+    sets = read_sets(run, base)
     row: dict[str, Any] = {"set": given.set}
     if not given.base:
         scratch = Path(tempfile.mkdtemp())
         method = make_method(recipe.method, "causal_lm")
-        forget, groups = trained_on(recipe, folder, base, method, sets)
-        retain = sets.kept
+        wanted = sets
         if given.forget_rows:
-            forget = extended(forget, given.forget_rows, base, recipe, scratch / f"forget-{scratch.name}")
+            forget = extended(
+                training_table(sets, method), given.forget_rows, base, recipe, scratch / f"forget-{scratch.name}"
+            )
+            wanted = replace(wanted, forms=None, material=replace(sets.material, forget=forget))
         if given.retain_rows:
-            retain = extended(retain, given.retain_rows, base, recipe, scratch / f"retain-{scratch.name}")
-        if method.needs.hidden and method.draws_retain:
-            retain = hidden_states(recipe, folder, base, method, forget, retain, Silent())
-        elif method.draws_retain:
-            retain = retain_table(recipe, folder, base, method, forget, sets, Silent())
+            kept = extended(sets.kept, given.retain_rows, base, recipe, scratch / f"retain-{scratch.name}")
+            wanted = replace(wanted, kept=kept)
+        trained = trained_sets(run, base, method, wanted)
         start = time.monotonic()
         work = LanguageWork(
             task=base(),
-            forget=forget,
-            retain=retain,
+            forget=trained.forget,
+            retain=trained.retain,
             training=recipe.training,
             seed=recipe.seed,
             checkpoints=scratch,
             log=lambda event, **values: None,
-            groups=groups,
+            groups=trained.groups,
         )
         if given.load:
             load_model(base().model, given.load)

@@ -14,8 +14,8 @@ from architectures import tiny_model
 from expunge.errors import ModelError, UnchangedError
 from expunge.kinds.language.recipe import Reinforcement, Training
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.reinforced import Reinforced
 from expunge.kinds.language.task import CausalLM
+from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from expunge.runs.registry import make_method
 from expunge.train.unchanged import must_change
 from tiny import ignore_log, random_blocks, write_table

@@ -17,9 +17,7 @@ from expunge.errors import RecipeError, nearest
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.distributions import keep_original, read_original
-from expunge.kinds.language.signals.likelihoods import block_nll, token_surprise
-from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.kinds.language.signals.signal import per_row
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.source import find_model, load_model
@@ -27,6 +25,7 @@ from expunge.runs import registry as discovery
 from expunge.runs.method import Method
 from expunge.runs.registry import built_in, installed, make_method, method_class
 from expunge.train.step import Step
+from known_sets import known_sets
 from small_images import small_work, tiny_resnet
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -67,7 +66,7 @@ def test_the_methods_that_come_with_it() -> None:
 def test_one_file_one_class_named_alike(name: str) -> None:
     kind = method_class(name)
     assert issubclass(kind, Method)
-    assert kind.__module__ == f"expunge.methods.{name}"
+    assert kind.__module__ in (f"expunge.methods.{name}", f"expunge.methods.{name}.method")
     assert kind.__name__.lower() == name.replace("_", "")
     assert not any(each is not kind and issubclass(each, Method) and each.__module__ == kind.__module__
                    for each in vars(importlib.import_module(kind.__module__)).values()
@@ -124,7 +123,7 @@ def test_an_unknown_hyper_parameter_is_refused(name: str) -> None:
 def test_it_does_not_know_devices_loaders_or_files(name: str) -> None:
     imported = {
         value.__name__
-        for value in vars(importlib.import_module(f"expunge.methods.{name}")).values()
+        for value in vars(importlib.import_module(method_class(name).__module__)).values()
         if inspect.ismodule(value)
     }
     assert imported <= {"math", "copy", "torch", "torch.nn", "torch.nn.functional"}
@@ -134,29 +133,14 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     """A forget and a retain set with what the method needs to know of them."""
     forget = write_table(folder / "forget", random_blocks([12, 9, 12, 10], seed=1))
     retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2))
-    if method.needs.reference:
-        forget.reference_nll = block_nll(task, forget)
-    if method.needs.pairs:
-        forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
-        forget.preferred.reference_nll = block_nll(task, forget.preferred)
-    if method.needs.tokens:
-        reference_labels(task, forget, range(4), folder / "known", seed=0)
-        forget = TokenTable(folder / "known")
-    if method.needs.unwanted:
-        forget.unwanted = np.linspace(0, 3, len(forget.ids), dtype=np.float32)
-    if method.needs.hidden:
-        layer = int(method.layer)  # type: ignore[attr-defined]
-        with torch.no_grad():
-            retain.hidden = np.concatenate([task.hidden(retain.batch([row]), layer).numpy() for row in range(3)])
-    if method.asks_surprise:
-        forget.surprise = token_surprise(task, retain)
-    if method.draws_retain and method.needs.distributions:
-        keep_original(task, retain, [0, 1, 2], folder / "original")
-        retain = read_original(folder / "original", retain, [0, 1, 2])
-    elif method.draws_retain and getattr(method, "retain_target", "text") == "base":
-        reference_labels(task, retain, range(3), folder / "kept", seed=0)
-        retain = TokenTable(folder / "kept")
-    return forget, retain
+    if "generic_labels" in method.signal_names:
+        return forget, retain  # stages of their own
+    forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
+    found = known_sets(method, task, forget, retain, folder / "run")
+    forget = found.forget
+    if "unwanted_words" in method.signal_names:  # random blocks hold no words
+        forget = forget.with_signal("unwanted_words", per_row(np.linspace(0, 3, len(forget.ids)), forget))
+    return forget, found.retain
 
 
 @every_language_loss
@@ -205,7 +189,7 @@ def image_step(method: Method) -> Step:
     work = small_work(tiny_resnet(), retain=12, forget=4)
     rows = torch.arange(4)
     nll, soft = torch.ones(4), torch.full((12, 4), 0.25)
-    forget = work.task.batch(work.forget, rows, reference_nll=nll if method.needs.reference else None)
+    forget = work.task.batch(work.forget, rows, reference_nll=nll if "reference_nll" in method.signal_names else None)
     target = getattr(method, "retain_target", "text")
     retain = work.task.batch(work.retain, rows, soft_weights=soft if target == "base" else None)
     return Step(work.task, forget if method.needs.forget else None, retain if method.draws_retain else None)

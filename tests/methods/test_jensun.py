@@ -88,7 +88,7 @@ def known(original: CausalLM, folder: Path) -> Batch:
     """`RETAIN` with what the original model's distributions over it are made of, as a run prepares it."""
     table = write_table(folder / "retain", random_blocks(LENGTHS, seed=2), first_label=2)
     keep_original(original, table, [0, 1, 2], folder / "original")
-    return read_original(folder / "original", table, [0, 1, 2]).batch([0, 1, 2])
+    return table.with_signal("distributions", read_original(folder / "original", table, [0, 1, 2])).batch([0, 1, 2])
 
 
 def distributions_of(task: CausalLM, batch: Batch) -> np.ndarray:
@@ -244,7 +244,7 @@ def test_sampled_labels_serve_cross_entropy_and_cannot_be_read() -> None:
     log_p = torch.tensor([[0.2, 0.3, 0.5]]).log()
     labels = SampledLabels(torch.tensor([[0.6, 0.4]]), torch.tensor([[2, 0]]))
     assert labels.cross_entropy(log_p).item() == pytest.approx(-0.6 * np.log(0.5) - 0.4 * np.log(0.2), rel=1e-6)
-    assert [name for name in dir(labels) if not name.startswith("_")] == ["cross_entropy"]
+    assert [name for name in dir(labels) if not name.startswith("_")] == ["cross_entropy", "to"]
     assert {"logits", "target", "example", "said"} == set(Rows.__slots__)
 
 
@@ -262,9 +262,9 @@ def test_sampled_labels_are_refused_where_the_loss_is_not_linear_in_them() -> No
 def test_a_block_whose_states_were_not_kept_is_no_zeros(tmp_path: Path) -> None:
     table = write_table(tmp_path / "retain", random_blocks(LENGTHS, seed=2))
     keep_original(a_task(gpt2), table, [0, 2], tmp_path / "original")
-    some = read_original(tmp_path / "original", table, [0, 2])
-    assert some.batch([2, 0]).original is not None
-    assert some.take([2, 0]).batch([0]).original is not None
+    some = table.with_signal("distributions", read_original(tmp_path / "original", table, [0, 2]))
+    assert len(some.batch([2, 0]).signals["distributions"].states) == 4 + 6
+    assert len(some.take([2, 0]).batch([0]).signals["distributions"].states) == 6
     with pytest.raises(KeyError):
         some.batch([1])
 

@@ -98,7 +98,7 @@ def test_a_limit_on_the_forget_loss(task: CausalLM) -> None:
     seldom = torch.linspace(0.5, 18, FORGET.labels.numel()).reshape(FORGET.labels.shape)
     per_token = 0.6 * row_values(seldom, FORGET)
     assert 0 < (known > per_token).sum() < len(known)
-    known_words = replace(FORGET, surprise=seldom)
+    known_words = replace(FORGET, signals={"surprise": torch.tensor(row_values(seldom, FORGET))})
     expected = -2 * np.minimum(known, per_token).mean() + 0.5 * mean_nll(task, RETAIN)
     assert loss_of(task, free | {"surprise_share": 0.6}, known_words) == pytest.approx(expected, rel=1e-6)
     expected = -2 * np.minimum(known, np.minimum(per_token, limit)).mean() + 0.5 * mean_nll(task, RETAIN)
@@ -162,7 +162,7 @@ def example_nll(task: CausalLM, batch: Batch) -> np.ndarray:
 def known_before(task: CausalLM, batch: Batch, change: float = 0.0) -> Batch:
     """The batch with likelihoods of a model that knew the examples better or worse, each by another amount."""
     apart = change * np.arange(1, len(batch.ids) + 1)
-    return replace(batch, reference_nll=torch.from_numpy(example_nll(task, batch) + apart))
+    return replace(batch, signals={"reference_nll": torch.from_numpy(example_nll(task, batch) + apart)})
 
 
 def log_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -173,7 +173,7 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
 def test_npo(task: CausalLM, beta: float, alpha: float) -> None:
     """-(2 / beta) mean log sigmoid(-beta log(p / p_ref)) + alpha NLL of what is kept."""
     batch = known_before(task, FORGET, 0.8)
-    log_ratio = batch.reference_nll.numpy() - example_nll(task, FORGET)  # type: ignore[union-attr]
+    log_ratio = batch.signals["reference_nll"].numpy() - example_nll(task, FORGET)
     expected = -2 / beta * log_sigmoid(-beta * log_ratio).mean() + alpha * mean_nll(task, RETAIN)
     spec = {"name": "npo", "beta": beta, "retain_weight": alpha}
     assert loss_of(task, spec, batch) == pytest.approx(expected, rel=1e-10)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from expunge.kinds.language.signals.reference_tokens import TokensSaid
 from expunge.kinds.language.task import CausalLM
 from expunge.methods.rmu import RMU
 from expunge.runs.registry import make_method
-from expunge.train.step import IGNORED, Batch, Step
+from expunge.train.step import IGNORED, Batch, SampledLabels, Step
 from tiny import make_batch, random_blocks
 
 FORGET = make_batch(random_blocks([9, 6], seed=1))
@@ -61,19 +62,20 @@ def logistic(x: np.ndarray) -> np.ndarray:
 
 def pairs(task: CausalLM, shift: float = 0.0) -> Batch:
     """Pairs whose reference is the model itself, but for a shift of every unwanted text's likelihood."""
-    wanted = replace(WANTED, reference_nll=torch.from_numpy(example_nll(task, WANTED)))
-    return replace(
-        FORGET, reference_nll=torch.from_numpy(example_nll(task, FORGET) + shift), preferred=wanted, examples=2.0
-    )
+    signals = {
+        "reference_nll": torch.from_numpy(example_nll(task, FORGET) + shift),
+        "preferred": WANTED,
+        "preferred_reference_nll": torch.from_numpy(example_nll(task, WANTED)),
+    }
+    return replace(FORGET, signals=signals, examples=2.0)
 
 
 @pytest.mark.parametrize(("beta", "alpha", "shift"), [(0.1, 0.0, 0.7), (2.0, 0.5, -1.3), (0.5, 1.0, 0.0)])
 def test_dpo(task: CausalLM, beta: float, alpha: float, shift: float) -> None:
     spec = {"name": "dpo", "beta": beta, "retain_weight": alpha, "retain_target": "text"}
     batch = pairs(task, shift)
-    assert batch.preferred is not None
-    gained = batch.preferred.reference_nll.numpy() - example_nll(task, WANTED)  # type: ignore[union-attr]
-    lost = batch.reference_nll.numpy() - example_nll(task, FORGET)  # type: ignore[union-attr]
+    gained = batch.signals["preferred_reference_nll"].numpy() - example_nll(task, WANTED)
+    lost = batch.signals["reference_nll"].numpy() - example_nll(task, FORGET)
     expected = -np.log(logistic(beta * (gained - lost))).mean() / beta
     kept = np.array([-log_p(task, RETAIN, r)[t - 1, label] for r, t, label in labelled(RETAIN)]).mean()
     assert loss_of(task, spec, batch) == pytest.approx(expected + alpha * kept, rel=1e-10)
@@ -85,24 +87,22 @@ def test_dpo_at_its_limits(task: CausalLM) -> None:
         np.log(2) / 0.3
     )
     batch = pairs(task, 0.4)
-    assert batch.preferred is not None
     found = gradient(task, {"name": "dpo", "beta": 1e-7, "retain_weight": 0}, batch)
     task.model.zero_grad()
     step = Step(task, batch, None)
-    (0.25 * (step.example_nll(batch.preferred) - step.example_nll(batch)).sum()).backward()
+    (0.25 * (step.example_nll(WANTED) - step.example_nll(batch)).sum()).backward()
     for name, parameter in task.model.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-9)
 
 
 def with_tokens(task: CausalLM, weights: torch.Tensor, shift: float = 0.0) -> Batch:
     """The forget set with what the model itself says of its tokens as the reference: all classes as candidates."""
-    token_nll = torch.zeros(FORGET.labels.shape, dtype=torch.float64)
-    soft = torch.zeros(*FORGET.labels.shape, 200, dtype=torch.float64)
-    for row, t, label in labelled(FORGET):
-        token_nll[row, t] = -log_p(task, FORGET, row)[t - 1, label] + shift
-        soft[row, t] = torch.from_numpy(np.exp(log_p(task, FORGET, row)[t - 1]))
-    ids = torch.arange(200).expand(*FORGET.labels.shape, 200)
-    return replace(FORGET, unwanted=weights, token_nll=token_nll, soft_ids=ids, soft_weights=soft)
+    places = labelled(FORGET)
+    said = np.array([log_p(task, FORGET, row)[t - 1] for row, t, _ in places])
+    nll = torch.tensor([-said[n, label] + shift for n, (_, _, label) in enumerate(places)])
+    labels = SampledLabels(torch.from_numpy(np.exp(said)), torch.arange(200).expand(len(places), 200))
+    unwanted = torch.stack([weights[row, t] for row, t, _ in places])
+    return replace(FORGET, signals={"unwanted_words": unwanted, "reference_tokens": TokensSaid(nll, labels)})
 
 
 WEIGHTS = torch.linspace(0, 3, FORGET.labels.numel(), dtype=torch.float64).reshape(FORGET.labels.shape)
@@ -160,7 +160,7 @@ def test_rmu(task: CausalLM, layer: int, steering: float, alpha: float) -> None:
     away = ((hidden(task, FORGET, layer) - steering * direction) ** 2).mean()
     kept = ((hidden(task, RETAIN, layer) - reference.numpy()) ** 2).mean()
     assert kept == pytest.approx(0.0625)
-    found = loss_of(task, spec, FORGET, replace(RETAIN, hidden=reference))
+    found = loss_of(task, spec, FORGET, replace(RETAIN, signals={"hidden_states": reference}))
     assert found == pytest.approx(away + alpha * kept, rel=1e-6)
 
 
@@ -199,7 +199,7 @@ def test_gradients_by_finite_differences(task: CausalLM, name: str) -> None:
     spec: dict[str, Any] = {"name": name, "retain_weight": 0.7}
     spec |= {"layer": 2, "trained_layers": 1} if name == "rmu" else {"retain_target": "text"}
     forget = pairs(task, 0.5) if name == "dpo" else with_tokens(task, WEIGHTS, 0.5)
-    retain = replace(RETAIN, hidden=torch.from_numpy(hidden(task, RETAIN, 2)))
+    retain = replace(RETAIN, signals={"hidden_states": torch.from_numpy(hidden(task, RETAIN, 2))})
     analytic = gradient(task, spec, forget, retain)
     parameters = dict(task.model.named_parameters())
     generator = np.random.default_rng(0)
@@ -217,9 +217,10 @@ def test_gradients_by_finite_differences(task: CausalLM, name: str) -> None:
 
 
 def test_they_ask_only_for_what_they_declared(task: CausalLM) -> None:
-    with pytest.raises(ValueError, match="did not declare"):
-        loss_of(task, {"name": "dpo"}, replace(FORGET, reference_nll=torch.ones(2)))
-    with pytest.raises(ValueError, match="unwanted, which it did not declare"):
-        loss_of(task, {"name": "targeted_npo"}, replace(with_tokens(task, WEIGHTS), unwanted=None))
-    with pytest.raises(ValueError, match="hidden states that it did not declare"):
+    with pytest.raises(ValueError, match="preferred_reference_nll, which it did not declare"):
+        loss_of(task, {"name": "dpo"}, replace(FORGET, signals={"reference_nll": torch.ones(2)}))
+    tokens = {"reference_tokens": with_tokens(task, WEIGHTS).signals["reference_tokens"]}
+    with pytest.raises(ValueError, match="unwanted_words, which it did not declare"):
+        loss_of(task, {"name": "targeted_npo"}, replace(FORGET, signals=tokens))
+    with pytest.raises(ValueError, match="hidden_states, which it did not declare"):
         loss_of(task, {"name": "rmu", "layer": 2}, FORGET)

@@ -16,7 +16,7 @@ PHASES = [
     ("elicitation", "expunge.kinds.language.elicitation.asking:CausalLM.generate", 1, signal.SIGINT),
     ("measuring the base model", "expunge.kinds.language.measures.scores:perplexity", 2, signal.SIGTERM),
     ("reinforcing", "expunge.methods.fine_tune:FineTune.loss", 2, signal.SIGINT),
-    ("labels", "expunge.kinds.language.signals.generic_labels:combine", 1, signal.SIGTERM),
+    ("labels", "expunge.methods.whos_harry_potter.labels:combine", 1, signal.SIGTERM),
     ("unlearning", "expunge.methods.whos_harry_potter:WhosHarryPotter.loss", 4, signal.SIGINT),
     ("writing a checkpoint", "expunge.train.checkpoint:save_file", 1, signal.SIGTERM),
     ("saving the model", "expunge.kinds.language.unlearning:save_model", 1, signal.SIGINT),

@@ -45,5 +45,5 @@ def methods(name: str | None = None, /) -> None:
         "weighted": "used where retain_weight is above 0",
     }[kind.needs.retain]
     print(f"forget set: {'needed' if kind.needs.forget else 'not used'}; retain set: {retain}")
-    if kind.needs.labels == "generic":
-        print("labels: what a model that never read the text would say, made before training")
+    if names := kind().signal_names:
+        print("made before training (signals): " + ", ".join(names))

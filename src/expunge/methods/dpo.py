@@ -35,11 +35,11 @@ class DPO(Method):
     retain_target: Literal["text", "base"] = "base"
     "what R is labelled with: its own text, or what the base model says there"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted", reference=True, pairs=True, kinds=("causal_lm",))
+    needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
+    signals = ("reference_nll", "preferred", "preferred_reference_nll")
 
     def loss(self, step: Step) -> Loss:
-        wanted = step.preferred(step.forget)
-        gain = step.reference_nll(wanted) - step.example_nll(wanted)
+        gain = step.signal("preferred_reference_nll") - step.example_nll(step.signal("preferred"))
         loss = step.reference_nll(step.forget) - step.example_nll(step.forget)
         forget = -step.mean(step.forget, F.logsigmoid(self.beta * (gain - loss))) / self.beta
         if not self.draws_retain:

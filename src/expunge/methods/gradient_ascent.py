@@ -17,7 +17,7 @@ class GradientAscent(Method):
     (`training.stop_forget_loss`, `training.max_steps`). No hyper-parameters; learning rate and steps decide.
     """
 
-    needs: ClassVar[Needs] = Needs(labels="true", retain="never")
+    needs: ClassVar[Needs] = Needs(retain="never")
 
     def loss(self, step: Step) -> Loss:
         return Loss(forget=-step.nll(step.forget))

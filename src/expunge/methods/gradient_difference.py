@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
 
 LEAST_NLL = 1e-6
@@ -47,7 +48,10 @@ class GradientDifference(Method):
     retain_target: Literal["text", "base", "cleared"] = "text"
     "the text itself; what the base said there (KL, TOFU's variant); or cleared: that, without the target's own terms"
 
-    needs: ClassVar[Needs] = Needs(labels="true", retain="weighted", surprise=True)
+    needs: ClassVar[Needs] = Needs(retain="weighted")
+
+    def wants(self) -> Sequence[Wanted]:
+        return () if self.surprise_share is None else ("surprise",)
 
     def loss(self, step: Step) -> Loss:
         ceiling: float | Tensor | None = self.forget_limit

@@ -47,7 +47,8 @@ class JensUn(Method):
     retain_target: Literal["base"] = "base"
     "p_ref: what the model said before unlearning"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted", distributions=True)
+    needs: ClassVar[Needs] = Needs(retain="weighted", retain_labels=False)
+    signals = ("distributions",)
 
     def loss(self, step: Step) -> Loss:
         apart = step.row_values(step.forget, lambda log_p: jensen_shannon(log_p, self._target(log_p)))

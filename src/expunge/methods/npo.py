@@ -31,7 +31,8 @@ class NPO(Method):
     retain_target: Literal["text", "base"] = "text"
     "what R is labelled with: its own text (NPO+RT), or what the base model says there (NPO+KL, up to a constant)"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted", reference=True)
+    needs: ClassVar[Needs] = Needs(retain="weighted")
+    signals = ("reference_nll",)
 
     def loss(self, step: Step) -> Loss:
         log_ratio = step.reference_nll(step.forget) - step.example_nll(step.forget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from expunge.errors import ModelError
 from expunge.ops.names import is_named, layer_of
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import LayeredTask, Loss, Step
 
 
@@ -40,7 +41,10 @@ class RMU(Method):
     direction_seed: NonNegativeInt = 0
     "decides u"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted", hidden=True, kinds=("causal_lm",))
+    needs: ClassVar[Needs] = Needs(retain="weighted", retain_labels=False, kinds=("causal_lm",))
+
+    def wants(self) -> Sequence[Wanted]:
+        return [("hidden_states", {"layer": self.layer})]
 
     def trains(self, name: str) -> bool:
         """By the name alone, where there is no model to look into: `weights`, or what Llama's are called."""
@@ -81,5 +85,5 @@ class RMU(Method):
         forget = step.token_mean(step.forget, away)
         if not self.draws_retain:
             return Loss(forget=forget)
-        moved = step.hidden(step.retain, self.layer) - step.reference_hidden(step.retain)
+        moved = step.hidden(step.retain, self.layer) - step.signal("hidden_states")
         return Loss(forget=forget, retain=self.retain_weight * step.token_mean(step.retain, moved.square().mean(1)))

@@ -56,7 +56,8 @@ class Spunge(Method):
     @classmethod
     def _for_language_models(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
         method = _made(of)
-        if isinstance(method, cls) or "causal_lm" not in method.needs.kinds or method.needs.labels != "true":
+        other_labels = "generic_labels" in method.signal_names
+        if isinstance(method, cls) or "causal_lm" not in method.needs.kinds or other_labels:
             raise RecipeError(
                 f"spunge cannot wrap {of if isinstance(of, str) else of['name']}",
                 allowed="a method for language models that learns from the text itself, and not spunge again",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
 
 
@@ -45,15 +46,18 @@ class TargetedNPO(Method):
     retain_target: Literal["text", "base", "both"] = "both"
     "what R is labelled with: its own text, or what the base model says there; both: one half so, the other so"
 
-    needs: ClassVar[Needs] = Needs(retain="weighted", unwanted=True, tokens=True, kinds=("causal_lm",))
+    needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
+
+    def wants(self) -> Sequence[Wanted]:
+        return ["reference_tokens", ("unwanted_words", {"mark": self.mark})]
 
     def loss(self, step: Step) -> Loss:
         rows = step.rows(step.forget)
         log_p = rows.logits.log_softmax(-1)
-        log_ratio = log_p.gather(1, rows.target[:, None])[:, 0] + step.reference_row_nll(step.forget)
+        log_ratio = log_p.gather(1, rows.target[:, None])[:, 0] + step.signal("reference_tokens").nll
         away = -2 / self.beta * F.logsigmoid(-self.beta * log_ratio)
         kept = rows.cross_entropy(log_p)
-        unwanted = step.unwanted(step.forget) >= self.mark
+        unwanted = step.signal("unwanted_words") >= self.mark
         forget = step.row_mean(step.forget, torch.where(unwanted, away, self.keep_weight * kept))
         if not self.draws_retain:
             return Loss(forget=forget)

@@ -4,51 +4,42 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from expunge.core.settings import Part
 from expunge.train.step import LayeredTask, Loss, Step
 
+if TYPE_CHECKING:
+    from expunge.kinds.language.signals.signal import Signal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What must be there before a method can train.
+    """Which sets a method draws, and on which kinds of model it works.
 
     Attributes:
-        labels: "true" (the text's own next tokens) or "generic" (what a model that never read it would say).
         forget: whether batches of the forget set are drawn.
         retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
-        reference: whether `step.reference_nll` is asked for: the original's likelihoods, computed once.
-        surprise: whether `step.surprise` is asked for: each token's frequency in ordinary text.
-        unwanted: whether `step.unwanted` is asked for: how much each label's word speaks for a text to forget.
-        tokens: whether `step.reference_row_nll` of the forget set is asked for, and what the original says in the place
-            of each of its labels (`rows.cross_entropy`), computed once.
-        pairs: whether `step.preferred` is asked for: what is wanted in the place of each example of the forget set.
-        hidden: whether `step.reference_hidden` of the retain set is asked for, after the layers of the field `layer`.
-        distributions: whether `step.against_original` of the retain set is asked for: for losses that are not linear in
-            what the original said, for which `retain_target: base` of a language model has too few tokens.
+        retain_labels: whether the loss reads the retain set's labels, which are then made as `retain_target` says.
         validation: whether held-back pictures are needed.
         kinds: names of the kinds of model that the method works on.
     """
 
-    labels: Literal["true", "generic"] = "true"
     forget: bool = True
     retain: Literal["never", "always", "weighted"] = "never"
-    reference: bool = False
-    surprise: bool = False
-    unwanted: bool = False
-    tokens: bool = False
-    pairs: bool = False
-    hidden: bool = False
-    distributions: bool = False
+    retain_labels: bool = True
     validation: bool = False
     kinds: tuple[str, ...] = ("causal_lm", "image_classifier")
 
 
+Wanted: TypeAlias = "str | tuple[str, dict[str, Any]] | Signal"
+"a signal by its name, by name and settings, or itself"
+
+
 class Method(Part):
-    """Base of all methods. A subclass is one file, named like the method, and defines `loss` or `apply`.
+    """Base of all methods. A subclass is one file, or a folder with a method.py; it defines `loss` or `apply`.
 
     `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
     every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`; `work` is the
@@ -58,6 +49,20 @@ class Method(Part):
     """
 
     needs: ClassVar[Needs] = Needs()
+    signals: ClassVar[tuple[Wanted, ...]] = ()
+    "what must be known of the sets before training; the loss reads each as `step.signal(name)`"
+
+    def wants(self) -> Sequence[Wanted]:
+        """The signals that the loss reads with these hyper-parameters; `signals`, where these decide nothing."""
+        return self.signals
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """The names of the signals that are asked for."""
+        return tuple(
+            each if isinstance(each, str) else each[0] if isinstance(each, tuple) else each.name
+            for each in self.wants()
+        )
 
     @property
     def draws_retain(self) -> bool:
@@ -65,11 +70,6 @@ class Method(Part):
         if self.needs.retain == "weighted":
             return float(getattr(self, "retain_weight", 0.0)) > 0
         return self.needs.retain == "always"
-
-    @property
-    def asks_surprise(self) -> bool:
-        """Whether `step.surprise` is asked for with these hyper-parameters."""
-        return self.needs.surprise and getattr(self, "surprise_share", 1.0) is not None
 
     @property
     def carried_out(self) -> Method:

@@ -1,4 +1,4 @@
-"""Finding methods: built-in ones by file name, those of other packages by the entry point group `expunge.methods`."""
+"""Finding methods: built-in ones by file or folder name, those of other packages by the entry points `expunge.methods`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-import expunge.methods
 from expunge.core.settings import validate_part
 from expunge.errors import RecipeError, nearest
 from expunge.runs.kind import Kind
@@ -19,11 +18,14 @@ from expunge.runs.recipe import BaseRecipe
 NO_METHODS = {"encoder_training"}
 
 
+FOLDER = "expunge.methods"
+
+
 def built_in() -> list[str]:
-    """Names of the methods in this folder."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(expunge.methods.__path__) if module.name not in NO_METHODS
-    )
+    """Names of the methods in the folder of methods."""
+    # By name: methods build on what runs are, not the other way round.
+    modules = pkgutil.iter_modules(importlib.import_module(FOLDER).__path__)
+    return sorted(module.name for module in modules if module.name not in NO_METHODS)
 
 
 def installed() -> dict[str, str]:
@@ -42,9 +44,10 @@ def method_class(name: str, *kinds: str) -> type[Method]:
         RecipeError: no such method; names the nearest.
     """
     if name in built_in():
-        module = importlib.import_module(f"expunge.methods.{name}")
+        module = importlib.import_module(f"{FOLDER}.{name}")
+        own = {module.__name__, f"{module.__name__}.method"}  # a file, or a folder whose class is in its method.py
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__:
+            if isinstance(value, type) and issubclass(value, Method) and value.__module__ in own:
                 return value
     for point in entry_points(group="expunge.methods"):
         if point.name == name:

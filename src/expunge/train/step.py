@@ -6,7 +6,7 @@ a labelled token here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from expunge.kinds.language.layers.structure import Structure
-
-from expunge.kinds.language.distributions import Original
 
 IGNORED = -100
 "label that keeps a position out of the loss, as in transformers"
@@ -35,13 +33,8 @@ class Batch:
         soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
         examples: what sums over examples are divided by: those of the whole optimizer step.
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
-        reference_nll: (batch,) the original model's negative log-likelihood of each example, where it is needed.
-        surprise: (batch, time) -log of each label's frequency in ordinary text, where it is needed.
-        unwanted: (batch, time) how much the word that each label is a part of speaks for a text to forget, where needed.
-        token_nll: (batch, time) the original model's negative log-likelihood of each label, where needed.
-        hidden: (tokens, width) the original model's hidden states at every token that is no padding, where needed.
-        original: what the original model's whole distributions are made of, where needed.
-        preferred: as many examples, each what is wanted in the place of this batch's, where the data holds such pairs.
+        rows: numbers of the examples in the set they were drawn from.
+        signals: name -> what is known of these examples beforehand: tensors, or what has a `to(device)` as they do.
     """
 
     ids: Tensor
@@ -52,18 +45,21 @@ class Batch:
     soft_weights: Tensor | None = None
     examples: float = 0.0
     tokens: float = 0.0
-    reference_nll: Tensor | None = None
-    surprise: Tensor | None = None
-    unwanted: Tensor | None = None
-    token_nll: Tensor | None = None
-    hidden: Tensor | None = None
-    original: Original | None = None
-    preferred: Batch | None = None
+    rows: tuple[int, ...] = ()
+    signals: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Tokens before padding, of the batches among its signals too."""
+        more = (signal.size for signal in self.signals.values() if isinstance(signal, Batch))
+        return int(self.lengths.sum()) + sum(more)
 
     def to(self, device: torch.device) -> Batch:
-        """On a device, with all that belongs to it."""
+        """On a device, with its signals."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return Batch(**{name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()})
+        moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in values.items()}
+        moved["signals"] = {name: signal.to(device) for name, signal in self.signals.items()}
+        return Batch(**moved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +92,11 @@ class SampledLabels:
     def __init__(self, weights: Tensor, candidates: Tensor | None = None) -> None:
         self.__weights, self.__candidates = weights, candidates
 
+    def to(self, device: torch.device) -> SampledLabels:
+        """The same on a device."""
+        candidates = None if self.__candidates is None else self.__candidates.to(device)
+        return SampledLabels(self.__weights.to(device), candidates)
+
     def cross_entropy(self, log_p: Tensor) -> Tensor:
         """(rows,) with `log_p` (rows, classes): KL(original || model) up to a constant."""
         likely = log_p if self.__candidates is None else log_p.gather(1, self.__candidates)
@@ -121,7 +122,7 @@ class Rows:
     def cross_entropy(self, log_p: Tensor) -> Tensor:
         """(rows,) of what the original said there with `log_p` (rows, classes): KL(original || model) up to a constant."""
         if self.said is None:
-            raise ValueError("the method asked for what the original said, which it did not declare in `needs`")
+            raise ValueError("the method asked for what the original said, which it did not declare in `signals`")
         return self.said.cross_entropy(log_p)
 
 
@@ -231,12 +232,22 @@ class Step:
         self._note(batch, losses.detach().sum())
         return losses
 
+    def signal(self, name: str) -> Any:
+        """What a signal that the method asks for says of the batch of its set; the signal's class says in which shape.
+
+        Raises:
+            ValueError: the method does not ask for it.
+        """
+        for batch in (self.forget, self.retain):
+            if batch is not None and name in batch.signals:
+                return batch.signals[name]
+        raise ValueError(f"the method read the signal {name}, which it did not declare in `signals`")
+
     def reference_nll(self, batch: Any) -> Tensor:
-        """(examples,) the same of the original model, computed once before training."""
-        reference: Tensor | None = _there(batch).reference_nll
-        if reference is None:
-            raise ValueError("the method asked for a reference that it did not declare in `needs`")
-        return reference
+        """(examples,) `example_nll` of the original model, computed once before training: signal `reference_nll`."""
+        _there(batch)
+        found: Tensor = self.signal("reference_nll")
+        return found
 
     def surprise(self, batch: Any) -> Tensor:
         """(rows,) unigram surprisal of each label: -log of its frequency, in nats.
@@ -244,14 +255,6 @@ class Step:
         Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
         """
         return self.task.surprise(_there(batch))
-
-    def unwanted(self, batch: Any) -> Tensor:
-        """(rows,) how much the word that each label is a part of speaks for a text to forget: its weight, or 0."""
-        return _of_rows(_there(batch), "unwanted")
-
-    def reference_row_nll(self, batch: Any) -> Tensor:
-        """(rows,) negative log-likelihood of each label by the original model, computed once before training."""
-        return _of_rows(_there(batch), "token_nll")
 
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
@@ -290,14 +293,12 @@ class Step:
         For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model.
 
         Raises:
-            ValueError: the method did not declare `distributions` in `needs`.
+            ValueError: the method does not ask for the signal `distributions`.
         """
 
         def both(log_p: Tensor, log_q: Tensor | None) -> Tensor:
             if log_q is None:
-                raise ValueError(
-                    "the method asked for the original's distributions, which it did not declare in `needs`"
-                )
+                raise ValueError("the method asked for distributions, which it did not declare in `signals`")
             return of(log_p, log_q)
 
         return self._row_values(batch, both)
@@ -310,25 +311,6 @@ class Step:
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
         return cast(LayeredTask, self.task).hidden(_there(batch), layer)
-
-    def reference_hidden(self, batch: Any) -> Tensor:
-        """(tokens, width) the same of the original model, computed once before training."""
-        reference: Tensor | None = _there(batch).hidden
-        if reference is None:
-            raise ValueError("the method asked for hidden states that it did not declare in `needs`")
-        return reference
-
-    def preferred(self, batch: Any) -> Any:
-        """The batch of what is wanted in the place of this one's examples, one for each."""
-        return _there(_there(batch).preferred)
-
-
-def _of_rows(batch: Batch, name: str) -> Tensor:
-    """(rows,) one of the batch's tensors at each label."""
-    values: Tensor | None = getattr(batch, name)
-    if values is None:
-        raise ValueError(f"the method asked for {name}, which it did not declare in `needs`")
-    return values[:, 1:][batch.labels[:, 1:] != IGNORED]
 
 
 def _there(batch: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -262,7 +261,7 @@ def test_probes_are_asked_before_the_first_step_and_at_the_last(
 class Poisoned(Method):
     """A loss that is no number from its third call on."""
 
-    needs: ClassVar[Needs] = Needs(labels="true")
+    needs: ClassVar[Needs] = Needs()
     calls: ClassVar[int] = 0
 
     def loss(self, step: Step) -> Loss:
@@ -438,7 +437,8 @@ class Elsewhere:
 class SeesDevices(Method):
     """Where everything lies that a method may ask of a batch."""
 
-    needs: ClassVar[Needs] = Needs(retain="always", reference=True)
+    needs: ClassVar[Needs] = Needs(retain="always")
+    signals = ("reference_nll",)
     seen: ClassVar[set[str]] = set()
 
     def loss(self, step: Step) -> Loss:
@@ -449,14 +449,13 @@ class SeesDevices(Method):
 def test_batches_lie_where_the_model_does(tables: tuple[TokenTable, TokenTable]) -> None:
     forget, retain = tables
 
-    class Known(TokenTable):
-        def batch(self, *arguments: Any, **options: Any) -> Any:
-            return replace(super().batch(*arguments, **options), reference_nll=torch.zeros(4))
-
     task: Any = Elsewhere()
     drawn = [
         next(stream_of(task, table, Order(table.lengths, 4, 0, name)).batches([0], [0]))[0]
-        for name, table in (("forget", Known(forget.folder)), ("retain", retain))
+        for name, table in (
+            ("forget", forget.with_signal("reference_nll", lambda rows: torch.zeros(len(rows)))),
+            ("retain", retain),
+        )
     ]
     SeesDevices().loss(Step(task, *drawn))
     assert SeesDevices.seen == {"meta"}

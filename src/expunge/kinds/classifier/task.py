@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -49,15 +48,16 @@ class ImageBatch:
         pixels: (batch, 3, height, width) float, normalised.
         labels: (batch,) class indices.
         rows: (batch,) places in the set they were drawn from: what is known of a picture beforehand is looked up there.
-        reference_nll: (batch,) the original model's -log p(label), where the method needs it.
         soft_weights: (batch, classes) target probabilities in place of `labels`.
+        signals: name -> what is known of these pictures beforehand: `reference_nll` (batch,), -log p(label) by the
+            original, where the method asks for it.
     """
 
     pixels: Tensor
     labels: Tensor
     rows: Tensor
-    reference_nll: Tensor | None = None
     soft_weights: Tensor | None = None
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def examples(self) -> int:
@@ -100,15 +100,16 @@ class ImageClassifier:
         return (pixels - self._shift.to(pixels.device)) / self._scale.to(pixels.device)
 
     def batch(self, pictures: Pictures, rows: Tensor, **known: Tensor | None) -> ImageBatch:
-        """The pictures at `rows`; `known` are `reference_nll` and `soft_weights` of the whole set, looked up here."""
-        looked_up: dict[str, Any] = {
+        """The pictures at `rows`; `known` are `soft_weights` and signals of the whole set, looked up here."""
+        signals: dict[str, Tensor] = {
             name: value[rows.to(value.device)].to(self.device) for name, value in known.items() if value is not None
         }
         return ImageBatch(
             pixels=self.normalised(pictures.pixels[rows]),
             labels=pictures.labels[rows].to(self.device),
             rows=rows,
-            **looked_up,
+            soft_weights=signals.pop("soft_weights", None),
+            signals=signals,
         )
 
     def logits_of(self, pixels: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
     if not method.has_loss():
         method.apply(work)
         return
-    forget = WithKnown(work.forget, {"reference_nll": _nll(work, work.forget)} if method.needs.reference else {})
+    forget = WithKnown(
+        work.forget, {"reference_nll": _nll(work, work.forget)} if "reference_nll" in method.signal_names else {}
+    )
     soft = method.draws_retain and getattr(method, "retain_target", "text") != "text"
     retain = WithKnown(work.retain, {"soft_weights": work.original_outputs(work.retain).softmax(-1)} if soft else {})
     if not method.draws_retain:

@@ -50,7 +50,7 @@ class Original:
     """What the original model's distributions are made of.
 
     Attributes:
-        states: (tokens, width) its head's inputs at every token of a batch that is no padding.
+        states: (rows, width) its head's inputs before every labelled token of a batch.
         head: its head.
     """
 

@@ -82,6 +82,10 @@ class Sets:
     forms: tuple[TextSet, TokenTable] | None = None
     "of a topic: further forms of the answers, and a table of the answers and these, to train on"
 
+    def kept_alone(self) -> TokenTable:
+        """The user's text to keep, without what the model wrote itself; all where it wrote all."""
+        return self.kept.take(range(self.own_rows or len(self.kept)))
+
     def measured(self) -> dict[str, str]:
         """Digests of the sets that are measured on."""
         texts = {"forget": self.forget, "retain": self.retain, "ordinary": self.ordinary}

@@ -16,11 +16,11 @@ from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.errors import ModelError
 from expunge.kinds.language.chat import render, said, template_error
-from expunge.kinds.language.distributions import Head, Original, Values, row_values
+from expunge.kinds.language.distributions import Head, Values, row_values
 from expunge.kinds.language.layers.layered import Context, Layered, wide
 from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
 from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
-from expunge.ops.packing import packed_hidden, packs, text_places, worth_packing
+from expunge.ops.packing import packed_hidden, packs, worth_packing
 from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
 
 LARGE_LOGIT = 1e3
@@ -164,9 +164,10 @@ class CausalLM(Layered):
         return torch.zeros(len(batch.ids), dtype=losses.dtype, device=self.device).index_add(0, rows, losses)
 
     def surprise(self, batch: Batch) -> Tensor:
-        if batch.surprise is None:
-            raise ValueError("the method asked for each token's surprise, which it did not declare in `needs`")
-        return batch.surprise[:, 1:][self._rows(batch)[:, :-1]].to(self.device)
+        if "surprise" not in batch.signals:
+            raise ValueError("the method asked for each token's surprise, which it did not declare in `signals`")
+        surprise: Tensor = batch.signals["surprise"].to(self.device)
+        return surprise
 
     def example_rows(self, batch: Batch) -> Tensor:
         return (batch.labels[:, 1:] != IGNORED).sum(1).to(self.device, torch.float32)
@@ -176,8 +177,8 @@ class CausalLM(Layered):
         where = self._rows(batch)
         with self.autocast():
             logits = wide(self._logits(batch, where))
-        sampled = None
-        if batch.soft_ids is not None and batch.soft_weights is not None:
+        sampled = batch.signals["reference_tokens"].said if "reference_tokens" in batch.signals else None
+        if sampled is None and batch.soft_ids is not None and batch.soft_weights is not None:
             weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
             sampled = SampledLabels(weights, candidates)
         return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=sampled)
@@ -191,12 +192,9 @@ class CausalLM(Layered):
         """((rows,) values of log-probabilities and the original's, the summed -log p of the labels)."""
         batch = batch.to(self.device)
         where = self._rows(batch)
-        original = batch.original
-        if original is not None:
-            there = text_places(batch.lengths, batch.ids.shape[1])
-            original = Original(original.states[where[there]], original.head)
         with self.autocast():
             states = self.head_inputs(batch)[where]
+            original = batch.signals.get("distributions")
             return row_values(self.head, states, batch.labels[:, 1:][where[:, :-1]], of, original)
 
     def head_inputs(self, batch: Batch) -> Tensor:

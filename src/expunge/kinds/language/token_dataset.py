@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from expunge.core import storage
-from expunge.kinds.language.distributions import FrozenHead, Original
 from expunge.train.step import IGNORED, Batch
 
 
@@ -22,41 +21,16 @@ def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarr
     return np.memmap(path, kind, "r", shape=shape) if shape[0] else np.empty(shape, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class KeptOriginal:
-    """What the original model's distributions over some blocks of a table are made of.
-
-    Attributes:
-        states: (tokens, width) inputs of its output layer, as long as the whole table.
-        head: its output layer.
-        starts: where the blocks begin whose states are there.
-    """
-
-    states: np.ndarray
-    head: FrozenHead
-    starts: frozenset[int]
-
-    def of(self, spans: Sequence[tuple[int, int]]) -> Original:
-        """Of the blocks at these places, end to end.
-
-        Raises:
-            KeyError: a block whose states were not asked for.
-        """
-        for start, _ in spans:
-            if start not in self.starts:
-                raise KeyError(start)
-        states = np.concatenate([self.states[start:end] for start, end in spans])
-        return Original(torch.from_numpy(states), self.head)
+Lookup = Callable[[Sequence[int]], Any]
+"what a signal says of the blocks of these numbers: tensors, or what has a `to(device)` as they do"
 
 
 class TokenTable:
     """Blocks on disk. `ids` and `labels` are int32 of all blocks end to end; block i is `[starts[i], ends[i])`.
 
     `labels[j]` is the token that position j - 1 should predict, as in transformers; -100 keeps it out of the loss.
-    Soft labels are `k` candidates with weights for each position, and `token_nll` (tokens,) is there with them.
-    `reference_nll` (blocks,), `surprise` (vocabulary,), `unwanted` (tokens,), `hidden` (tokens, width), `original` (what
-    the original model's distributions are made of) and `preferred` (a table of as many blocks, each what is wanted in
-    the place of this one's) are set where they are computed.
+    Soft labels are `k` candidates with weights for each position. `signals` are looked up for each batch, by name. Where
+    the data holds pairs, `preferred` is a table of as many blocks: what is wanted in the place of each.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,14 +39,10 @@ class TokenTable:
         borders = np.load(folder / "starts.npy", allow_pickle=False)
         self.starts, self.ends = borders[:-1], borders[1:]
         total = int(borders[-1])
-        self.reference_nll: np.ndarray | None = None
-        self.surprise: np.ndarray | None = None
-        self.unwanted: np.ndarray | None = None
-        known = folder / "token_nll.npy"
-        self.token_nll: np.ndarray | None = np.load(known, allow_pickle=False) if known.is_file() else None
-        self.hidden: np.ndarray | None = None
-        self.original: KeptOriginal | None = None
+        self.signals: Mapping[str, Lookup] = {}
         self.preferred: TokenTable | None = None
+        self._labelled_by: TokenTable | None = None
+        self._places: np.ndarray | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
@@ -95,21 +65,59 @@ class TokenTable:
         return int(self.lengths.sum())
 
     def take(self, rows: Sequence[int]) -> TokenTable:
-        """Some of the blocks, in the given order, as a table; nothing is copied on disk."""
+        """Some of the blocks, in the given order, with their signals, as a table; nothing is copied on disk."""
+        rows = list(rows)
         taken = copy.copy(self)
-        taken.starts, taken.ends = self.starts[list(rows)], self.ends[list(rows)]
-        if self.reference_nll is not None:
-            taken.reference_nll = self.reference_nll[list(rows)]
-        if self.preferred is not None:
-            taken.preferred = self.preferred.take(rows)
+        taken.starts, taken.ends = self.starts[rows], self.ends[rows]
+        taken.preferred = None if self.preferred is None else self.preferred.take(rows)
+        taken._places = None if self._places is None else self._places[rows]
+
+        def through(lookup: Lookup) -> Lookup:
+            return lambda chosen: lookup([rows[row] for row in chosen])
+
+        taken.signals = {name: through(lookup) for name, lookup in self.signals.items()}
         return taken
+
+    def with_signal(self, name: str, lookup: Lookup) -> TokenTable:
+        """The same blocks, of which a signal is known besides."""
+        found = copy.copy(self)
+        found.signals = {**self.signals, name: lookup}
+        return found
+
+    def relabelled(self, by: TokenTable, rows: Sequence[int] | None = None) -> TokenTable:
+        """The same blocks with the labels, hard and soft, of another table.
+
+        Args:
+            by: holds the blocks of the numbers `rows` of this table, in that order; all of them where absent. A batch
+                with any other is a `KeyError`.
+        """
+        found = copy.copy(self)
+        found._labelled_by = by
+        found._places = np.full(len(self), -1)
+        found._places[list(range(len(self)) if rows is None else rows)] = np.arange(len(by))
+        return found
+
+    @property
+    def label_folder(self) -> Path:
+        """Where its labels are from."""
+        return self.folder if self._labelled_by is None else self._labelled_by.folder
+
+    def labels_of(self, row: int) -> np.ndarray:
+        """(tokens,) the labels of a block."""
+        source, span = self._labelling(row)
+        return source.labels[span]
+
+    def _labelling(self, row: int) -> tuple[TokenTable, slice]:
+        """The table that a block's labels are from, and where they are in it."""
+        if self._labelled_by is None or self._places is None:
+            return self, slice(self.starts[row], self.ends[row])
+        if self._places[row] < 0:
+            raise KeyError(row)
+        return self._labelled_by._labelling(int(self._places[row]))
 
     def labelled(self, rows: Sequence[int]) -> int:
         """How many tokens of these blocks carry a label."""
-        return int(sum((self._block(self.labels, row)[1:] != IGNORED).sum() for row in rows))
-
-    def _block(self, array: np.ndarray, row: int) -> np.ndarray:
-        return array[self.starts[row] : self.ends[row]]
+        return int(sum((self.labels_of(row)[1:] != IGNORED).sum() for row in rows))
 
     def batch(
         self,
@@ -122,43 +130,41 @@ class TokenTable:
 
         Args:
             normaliser, examples, tokens: totals that sums are divided by; the batch's own where absent.
-        """
-        spans = [(int(self.starts[row]), int(self.ends[row])) for row in rows]
-        lengths = [end - start for start, end in spans]
 
-        def padded(values: np.ndarray | None, kind: type[np.generic], fill: int = 0) -> np.ndarray | None:
-            if values is None:
-                return None
-            found = np.full((len(rows), max(lengths), *values.shape[1:]), fill, kind)
-            for i, (start, end) in enumerate(spans):
-                found[i, : end - start] = values[start:end]
+        Raises:
+            KeyError: a block whose labels, or what a signal says of it, were not made.
+        """
+        lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
+        labelling = [self._labelling(row) for row in rows]
+
+        def padded(blocks: Sequence[np.ndarray], kind: type[np.generic], fill: int = 0) -> np.ndarray:
+            found = np.full((len(rows), max(lengths), *blocks[0].shape[1:]), fill, kind)
+            for i, block in enumerate(blocks):
+                found[i, : len(block)] = block
             return found
 
-        labels = padded(self.labels, np.int64, IGNORED)
-        assert labels is not None
+        labels = padded([source.labels[span] for source, span in labelling], np.int64, IGNORED)
         labels[:, 0] = IGNORED
-        found = {
-            "ids": padded(self.ids, np.int64),
-            "labels": labels,
-            "soft_ids": padded(self.soft_ids, np.int64),
-            "soft_weights": padded(self.soft_weights, np.float32),
-            "unwanted": padded(self.unwanted, np.float32),
-            "token_nll": padded(self.token_nll, np.float32),
-            "reference_nll": None if self.reference_nll is None else self.reference_nll[list(rows)].astype(np.float32),
-            "surprise": None if self.surprise is None else self.surprise[np.maximum(labels, 0)].astype(np.float32),
-            "hidden": None
-            if self.hidden is None
-            else np.concatenate([self.hidden[start:end] for start, end in spans]).astype(np.float32),
-        }
-        tensors: dict[str, Any] = {n: None if value is None else torch.from_numpy(value) for n, value in found.items()}
+        soft = [
+            (source.soft_ids[span], source.soft_weights[span])
+            for source, span in labelling
+            if source.soft_ids is not None and source.soft_weights is not None
+        ]
+        signals = {name: lookup(rows) for name, lookup in self.signals.items()}
+        count = float(examples or len(rows))
         return Batch(
-            **tensors,
+            ids=torch.from_numpy(padded([self.ids[self.starts[row] : self.ends[row]] for row in rows], np.int64)),
+            labels=torch.from_numpy(labels),
+            soft_ids=torch.from_numpy(padded([ids for ids, _ in soft], np.int64)) if soft else None,
+            soft_weights=torch.from_numpy(padded([weights for _, weights in soft], np.float32)) if soft else None,
             lengths=torch.tensor(lengths),
             normaliser=float(normaliser or max(1, (labels != IGNORED).sum())),
-            examples=float(examples or len(rows)),
+            examples=count,
             tokens=float(tokens or sum(lengths)),
-            original=None if self.original is None else self.original.of(spans),
-            preferred=None if self.preferred is None else self.preferred.batch(rows, examples=examples),
+            rows=tuple(rows),
+            signals={
+                n: replace(each, examples=count) if isinstance(each, Batch) else each for n, each in signals.items()
+            },
         )
 
 

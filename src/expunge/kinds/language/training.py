@@ -66,8 +66,7 @@ def stream_of(task: CausalLM, table: TokenTable, order: Order) -> Stream:
         tokens = sum(int(table.lengths[each].sum()) for each in rows)
         for at in own:
             batch = table.batch(rows[at], labelled, examples, tokens)
-            size = int(batch.lengths.sum()) + (int(batch.preferred.lengths.sum()) if batch.preferred else 0)
-            yield batch.to(task.device), size
+            yield batch.to(task.device), batch.size
 
     return Stream(order, load)
 

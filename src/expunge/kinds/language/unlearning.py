@@ -13,13 +13,8 @@ from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
 from expunge.kinds.language.recipe import MEASURING, Recipe
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.distributions import with_original
-from expunge.kinds.language.signals.generic_stages import generic_table
-from expunge.kinds.language.signals.hidden_states import hidden_states
-from expunge.kinds.language.signals.likelihoods import know
-from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.toxicity.tuning import tuning
-from expunge.kinds.language.trained_sets import retain_table, trained_on, training_table, with_tokens_known
+from expunge.kinds.language.trained_sets import TrainedSets, trained_sets, training_table
 from expunge.runs.artifacts import is_unlearned, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -28,9 +23,6 @@ from expunge.train.unchanged import must_change
 
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
-
-Trained = tuple[TokenTable, TokenTable, dict[str, list[str]], str | None]
-"forget set, retain set, attribute columns of the forget set, digest of the anchored terms"
 
 
 def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
@@ -63,7 +55,7 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
         # phases caches depends on where each of them ended.
         training = {name: value for name, value in key["training"].items() if name != "stop_step"}
         checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key | {"training": training}).name
-    trained = None if is_unlearned(run, key) else _prepare(run, base, method, sets)
+    trained = None if is_unlearned(run, key) else trained_sets(run, base, method, sets)
 
     def make(path: Path) -> dict[str, Any]:
         assert trained is not None
@@ -72,31 +64,10 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
     return unlearned(run, key, make, checkpoints)
 
 
-def _prepare(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> Trained:
-    """What the method trains on, with what it asks to be known of it."""
-    core = method.carried_out
-    (forget, groups), retain = trained_on(run, base, core, sets), sets.kept
-    if core.needs.hidden and core.draws_retain:
-        retain = hidden_states(run, base, core, forget, sets.kept)
-    elif core.needs.distributions and core.draws_retain:
-        retain = with_original(run, base, core, forget, sets.kept)
-    elif core.draws_retain and core.has_loss():
-        retain = retain_table(run, base, core, forget, sets)
-    if core.needs.tokens:
-        forget = with_tokens_known(run, base, forget)
-    know(run, forget, sets.kept, core, base)
-    anchors = None
-    if method.needs.labels == "generic":
-        forget, anchors = generic_table(run, base, method, sets)
-        base.release()  # its layers are wrapped by the adapter; train on clean ones
-    return forget, retain, groups, anchors
-
-
 def _train(
-    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: Trained, checkpoints: Path
+    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
 ) -> dict[str, Any]:
     recipe, folder, task = run.recipe, run.folder, base()
-    forget, retain, groups, anchors = trained
     probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
     watched = _watched(folder, probes)
 
@@ -109,13 +80,13 @@ def _train(
     run.show.stage(f"unlearning: {recipe.method['name']}")
     work = LanguageWork(
         task=task,
-        forget=forget,
-        retain=retain,
+        forget=trained.forget,
+        retain=trained.retain,
         training=recipe.training,
         seed=recipe.seed,
         checkpoints=checkpoints,
         log=folder.log,
-        groups=groups,
+        groups=trained.groups,
         tune=tuning(recipe, sets, task),
         probe=probe,
         on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
@@ -136,7 +107,7 @@ def _train(
         "dtype": str(dtype).removeprefix("torch."),
         "warning": warning,
         "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),
-        "anchors": anchors,
+        "anchors": trained.notes.get("anchors"),
     }
 
 

@@ -1,8 +1,10 @@
-"""What the base model's whole distributions over the retain set are made of, kept once: hidden states, and its head."""
+"""What the base model's whole distributions over the retain set are made of: inputs of its output layer, and that layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,48 +13,45 @@ from torch import Tensor
 
 from expunge.core import storage
 from expunge.core.progress import Silent
-from expunge.kinds.language.distributions import FrozenHead
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.recipe import Recipe
-from expunge.kinds.language.signals.reference_labels import drawn_rows
-from expunge.kinds.language.task import CausalLM
-from expunge.kinds.language.token_dataset import KeptOriginal, TokenTable
-from expunge.runs.context import Run
-from expunge.runs.method import Method
+from expunge.kinds.language.distributions import FrozenHead, Original
+from expunge.kinds.language.signals.signal import Signal, Source, labelled, only
+from expunge.kinds.language.token_dataset import Lookup, TokenTable
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.task import CausalLM
 
 
-def with_original(
-    run: Run[Recipe],
-    base: LazyModel,
-    method: Method,
-    forget: TokenTable,
-    retain: TokenTable,
-) -> TokenTable:
-    """`retain` with what the base model's distributions are made of, in the blocks that training draws.
+class Distributions(Signal):
+    """An `Original`: what `step.against_original` makes whole distributions of, at each labelled token.
 
-    For losses that are not linear in what the base said; `reference_labels` keeps less, and serves cross-entropy alone.
+    For losses that are not linear in what the base said; `retain_labels` keeps less, and serves cross-entropy alone.
+    """
+
+    name = "distributions"
+    stage = "original"
+    set = "retain"
+    per = "row"
+    doing = "noting what the base model says of what is kept"
+
+    def key(self, source: Source) -> dict[str, Any]:
+        rows = storage.digest_value(list(source.rows))
+        return source.key() | {"kept": source.table.folder.name, "rows": rows}
+
+    def make(self, source: Source, path: Path) -> None:
+        keep_original(source.base(), source.table, source.rows, path, source.run.show)
+
+    def lookup(self, source: Source, path: Path) -> Lookup:
+        return read_original(path, source.table, source.rows)
+
+
+def keep_original(
+    task: CausalLM, table: TokenTable, rows: Sequence[int], path: Path, show: Silent | None = None
+) -> None:
+    """Write `states.bin`, (tokens, width) float32, of which only `rows` are there, and `head.safetensors`.
 
     Raises:
         ModelError: the model's logits are not made of an output layer's.
     """
-    rows = drawn_rows(method, run.recipe.training, forget, retain, run.recipe.seed)
-
-    def make(path: Path) -> None:
-        keep_original(base(), retain, rows, path, run.show)
-
-    made_from = {
-        "model": base.digest,
-        "kept": retain.folder.name,
-        "rows": storage.digest_value(rows),
-        "bf16": base.precision.bf16,
-    }
-    return read_original(
-        run.cached("original", made_from, make, "noting what the base model says of what is kept"), retain, rows
-    )
-
-
-def keep_original(task: CausalLM, table: TokenTable, rows: list[int], path: Path, show: Silent | None = None) -> None:
-    """Write `states.bin`, (tokens, width) float32, of which only `rows` are there, and `head.safetensors`."""
     head = task.head.frozen()
     total, width = len(table.ids), head.weight.shape[1]
     path.mkdir(parents=True, exist_ok=True)
@@ -70,17 +69,18 @@ def keep_original(task: CausalLM, table: TokenTable, rows: list[int], path: Path
     storage.write_json(path / "shape.json", [total, width])
 
 
-def read_original(path: Path, table: TokenTable, rows: list[int]) -> TokenTable:
-    """`table` with what `keep_original` wrote of `rows`; any other row in a batch is a `KeyError`."""
+def read_original(path: Path, table: TokenTable, rows: Sequence[int]) -> Lookup:
+    """Looks up what `keep_original` wrote of `rows`: states before labelled tokens, and the head they belong to."""
     shape = tuple(storage.read_json(path / "shape.json"))
     tensors = {name: tensor.float() for name, tensor in load_file(path / "head.safetensors").items()}
-    known = table.take(range(len(table)))
-    known.original = KeptOriginal(
-        np.memmap(path / "states.bin", np.float32, "r", shape=shape),
-        FrozenHead(tensors["weight"], tensors.get("bias")),
-        frozenset(int(table.starts[row]) for row in rows),
-    )
-    return known
+    states = np.memmap(path / "states.bin", np.float32, "r", shape=shape)
+    head = FrozenHead(tensors["weight"], tensors.get("bias"))
+
+    def found(chosen: Sequence[int]) -> Original:
+        parts = [states[table.starts[row] : table.ends[row] - 1][labelled(table, row)] for row in chosen]
+        return Original(torch.from_numpy(np.concatenate(parts)), head)
+
+    return only(rows, found)
 
 
 def _small(tensor: Tensor) -> Tensor:

@@ -1,68 +1,27 @@
-"""What the base model says about the retain set, computed once: labels of a retain loss that keeps it as it was."""
+"""What the base model says of a table's blocks, as labels: a few candidates with weights for each token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from expunge.core.order import Order, random_seed
-from expunge.kinds.language.guard import watched_rows
-from expunge.kinds.language.recipe import Training
-from expunge.kinds.language.task import CausalLM
+from expunge.core.order import random_seed
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
-from expunge.kinds.language.training import plan_steps
-from expunge.runs.method import Method
-from expunge.train.step import IGNORED, Batch
+from expunge.train.step import IGNORED
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.task import CausalLM
 
 TOP, TAIL = 24, 8
 "likeliest tokens kept with their probability, and draws that stand for all others"
-
-
-def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: TokenTable, seed: int) -> list[int]:
-    """The rows of `retain` that training draws or watches, ascending: of a large retain set few are ever seen."""
-    size = training.per_device_train_batch_size
-    main = forget if method.needs.forget else retain
-    steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
-    batches = steps * training.gradient_accumulation_steps
-    order = Order(retain.lengths, size, seed, "retain")
-    if batches >= order.batches_per_epoch:
-        return list(range(len(retain)))
-    drawn = {row for number in range(batches) for row in order.batch(number)}
-    return sorted(drawn | set(watched_rows(retain.lengths, seed)))
-
-
 WINDOW = 256
 "blocks whose labels are held at once"
 TOKENS = 512
 "tokens that are looked at at once"
-
-
-class ReferenceTable(TokenTable):
-    """Some rows of a table with soft labels, under the numbers that they have in the whole table.
-
-    A batch with any other row is a `KeyError`.
-    """
-
-    def __init__(self, folder: Path, whole: TokenTable, rows: Sequence[int]) -> None:
-        super().__init__(folder)
-        self.whole = whole
-        self.place = {row: place for place, row in enumerate(rows)}
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.whole.lengths
-
-    def labelled(self, rows: Sequence[int]) -> int:
-        return super().labelled([self.place[row] for row in rows])
-
-    def batch(self, rows: Sequence[int], *totals: float | None, **named: float | None) -> Batch:
-        return super().batch([self.place[row] for row in rows], *totals, **named)
 
 
 def reference_labels(
@@ -90,9 +49,7 @@ def reference_labels(
             window = rows[start : start + WINDOW]
             said = _base_says(task, table, [row for row in window if row >= text_rows], seed, cleared)
             for row in window:
-                ids, labels = (
-                    np.array(each[table.starts[row] : table.ends[row]]) for each in (table.ids, table.labels)
-                )
+                ids, labels = np.array(table.ids[table.starts[row] : table.ends[row]]), np.array(table.labels_of(row))
                 soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
                 soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
                 places = np.flatnonzero(labels[1:] != IGNORED) + 1
@@ -123,7 +80,7 @@ def _base_says(
         whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
         parts = whole.split([table.labelled([row]) for row in group])
         for row, rest in zip(group, parts, strict=True):
-            labels = torch.from_numpy(np.array(table.labels[table.starts[row] + 1 : table.ends[row]], np.int64))
+            labels = torch.from_numpy(np.array(table.labels_of(row)[1:], np.int64))
             cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
             if cleared:
                 rest[:, list(cleared)] = 0.0

@@ -7,13 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from expunge.core import storage
 from expunge.data.text.words import MARK
-from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.inputs import tokenizer_digest
+from expunge.kinds.language.signals.signal import Signal, Source, per_row
+from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.kinds.language.toxicity.identity_terms import TERMS
+from expunge.kinds.language.toxicity.statements import sides_of
 from expunge.train.step import IGNORED
 
 _LETTERS = rf"[^\W\d_](?:[^\W\d_]|{MARK})*"
@@ -36,6 +41,60 @@ SPARED = frozenset(
 
 Sides = tuple[Sequence[str], Sequence[str]]
 "texts to forget and texts to keep, of one kind"
+
+
+class UnwantedWords(Signal):
+    """(rows,) how much the word that each label is a part of speaks for a text to forget: its weight, or 0.
+
+    Args:
+        mark: weight from which a word is unwanted. Of a word's tokens those keep its weight that stand in unwanted words
+            at least as often as in others. Of statements, more than training can draw, those are drawn that hold all
+            unwanted words about equally often.
+    """
+
+    name = "unwanted_words"
+    per = "row"
+
+    def __init__(self, mark: float = 0.0) -> None:
+        self.mark = mark
+        self._weights: tuple[Path, np.ndarray] | None = None
+
+    def made(self, source: Source) -> Lookup:
+        return per_row(self.weights(source), source.table)
+
+    def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
+        weights = self.weights(source)  # of all blocks, whichever are taken
+        if limit is None:
+            return rows
+        return [rows[place] for place in covering(source.table.take(rows), weights, self.mark, limit)]
+
+    def weights(self, source: Source) -> np.ndarray:
+        """(tokens,) float32, as long as the file of the forget set."""
+        if self._weights is None or self._weights[0] != source.table.folder:
+            tokenizer, words = source.base.tokenizer, unwanted_words(source)
+            every = [
+                (table, token_weights(table, words, tokenizer)) for table in (source.table, source.sets.kept_alone())
+            ]
+            own = own_share(every, self.mark)
+            self._weights = source.table.folder, token_weights(source.table, words, tokenizer, own)
+        return self._weights[1]
+
+
+def unwanted_words(source: Source) -> dict[str, float]:
+    """What each word says for a text to forget, of all statements that were read or of the two sets' blocks; a stage."""
+    forget, kept, read = source.table, source.sets.kept_alone(), source.sets.read
+    tokenizer = source.base.tokenizer
+
+    def make(path: Path) -> None:
+        tables = [(texts_of(forget, tokenizer), texts_of(kept, tokenizer))] if read is None else sides_of(read)
+        storage.write_json(path / "words.json", dict(sorted(word_weights(tables).items(), key=lambda item: -item[1])))
+
+    key = {
+        "text": [forget.folder.name, kept.folder.name, len(kept)] if read is None else read.digest(),
+        "tokenizer": tokenizer_digest(source.base),
+    }
+    words: dict[str, float] = storage.read_json(source.run.cached("unwanted-words", key, make) / "words.json")
+    return words
 
 
 def word_weights(tables: Sequence[Sides]) -> dict[str, float]:

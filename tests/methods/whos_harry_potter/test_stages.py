@@ -11,11 +11,10 @@ import pytest
 from expunge.core import storage
 from expunge.kinds.language.blocks import Block
 from expunge.kinds.language.recipe import Anchors, Recipe
-from expunge.kinds.language.signals import generic_stages as signals
-from expunge.kinds.language.signals.generic_labels import Labels
 from expunge.kinds.language.terms import endpoint as anchor_endpoint
 from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
-from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.methods.whos_harry_potter import WhosHarryPotter, stages
+from expunge.methods.whos_harry_potter.labels import Labels
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.train.step import IGNORED
@@ -33,13 +32,13 @@ def test_labels_take_one_pass_over_the_target(tmp_path: Path, monkeypatch: pytes
     def label(group: list[Block], *args: Any) -> list[Labels]:
         return [Labels([IGNORED, *(token + (token == 5) for token in block.ids[1:])]) for block in group]  # type: ignore[arg-type]
 
-    monkeypatch.setattr(signals, "blocks", blocks)
-    monkeypatch.setattr(signals, "generic_labels", label)
+    monkeypatch.setattr(stages, "blocks", blocks)
+    monkeypatch.setattr(stages, "generic_labels", label)
     reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
     text: Any = SimpleNamespace(digest="t")
     folder = RunFolder(tmp_path).create()
     run = Run(Recipe(forget="x"), folder)
-    table = signals.label_table(run, WhosHarryPotter(), reinforced, AnchorDictionary([]), text, 2)
+    table = stages.label_table(run, WhosHarryPotter(), reinforced, AnchorDictionary([]), text, 2)
     assert len(passes) == 1
     assert len(table) == 2
     # the labels 2, 3 and 6: two of them are the text's own tokens
@@ -70,13 +69,13 @@ def test_an_endpoint_is_shown_a_few_passages_and_no_others_are_held(
         shown.extend(passages)
         return AnchorDictionary([Anchor("Holmes", "Smith")])
 
-    monkeypatch.setattr(signals, "blocks", lambda *args: iter(range(1000)))
-    monkeypatch.setattr(signals, "own_text", texts)
+    monkeypatch.setattr(stages, "blocks", lambda *args: iter(range(1000)))
+    monkeypatch.setattr(stages, "own_text", texts)
     monkeypatch.setattr(anchor_endpoint, "anchors_from_endpoint", propose)
     reinforced: Any = SimpleNamespace(base=SimpleNamespace(tokenizer=None), digest="r")
     text: Any = SimpleNamespace(digest="t")
     recipe = Recipe(forget="x", anchors=Anchors(url="http://localhost"))
-    found, file = signals.anchors(Run(recipe, RunFolder(tmp_path).create()), reinforced, text, 1000)
+    found, file = stages.anchors(Run(recipe, RunFolder(tmp_path).create()), reinforced, text, 1000)
     assert [anchor.term for anchor in found] == ["Holmes"]
     assert "Holmes" in file.read_text()
     assert shown == [f"passage {number}" for number in range(0, 1000, 25)]

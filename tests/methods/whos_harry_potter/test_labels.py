@@ -15,7 +15,9 @@ import torch
 from expunge.data.text.document import Document
 from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.recipe import Reinforcement
-from expunge.kinds.language.signals.generic_labels import (
+from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
+from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.methods.whos_harry_potter.labels import (
     Labels,
     align,
     combine,
@@ -24,9 +26,7 @@ from expunge.kinds.language.signals.generic_labels import (
     rows_at,
     shown_translations,
 )
-from expunge.kinds.language.signals.reinforced import Reinforced
-from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
-from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from expunge.train.step import IGNORED, Batch
 from tiny import load_task
 

@@ -13,10 +13,11 @@ import torch
 from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.reference_labels import ReferenceTable, drawn_rows, reference_labels
+from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.kinds.language.signals.retain_labels import whole_tokens
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.kinds.language.trained_sets import whole_tokens
+from expunge.kinds.language.trained_sets import drawn_rows
 from expunge.methods.gradient_difference import GradientDifference
 from expunge.train.step import Batch
 from tiny import ignore_log, load_task, random_blocks, write_table
@@ -48,7 +49,7 @@ def test_only_rows_that_training_draws_are_forwarded(
     assert 12 <= len(rows) <= 3 * 2 * 2 + len(watched), "three steps of two batches of two, and those that are watched"
 
     reference_labels(task, retain, range(60), tmp_path / "all", 5)
-    some, whole = ReferenceTable(tmp_path / "some", retain, rows), TokenTable(tmp_path / "all")
+    some, whole = retain.relabelled(TokenTable(tmp_path / "some"), rows), TokenTable(tmp_path / "all")
     assert len(some) == 60
     assert (some.lengths == whole.lengths).all()
     for row in rows:

@@ -12,24 +12,22 @@ from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.core.progress import Silent
 from expunge.data.text.language import ENGLISH_ASSUMED, Language
-from expunge.errors import RunError
 from expunge.kinds.language.blocks import Block, in_groups
-from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, blocks, own_text
-from expunge.kinds.language.signals.generic_labels import generic_labels, rows_at
-from expunge.kinds.language.signals.reinforced import Reinforced
+from expunge.kinds.language.signals.signal import Labels, Source
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.terms.anchors import AnchorDictionary, load_anchors, write_anchors
 from expunge.kinds.language.terms.finder import build_dictionary
 from expunge.kinds.language.terms.kept_terms import rates, without_shared
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
-from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.methods.whos_harry_potter.labels import generic_labels, rows_at
+from expunge.methods.whos_harry_potter.method import WhosHarryPotter
+from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
-from expunge.runs.method import Method
 
 GAIN_BLOCKS = 200
 "blocks whose words' gains are computed; in the others only frequency counts"
@@ -223,27 +221,22 @@ def label_table(
     return TokenTable(run.cached("labels", made_from, make, "computing generic labels"))
 
 
-def generic_table(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> tuple[TokenTable, str]:
-    """The forget set with generic labels (reinforced model, anchors, labels), and the digest of the anchors' file."""
-    if not isinstance(method, WhosHarryPotter):
-        raise RunError(f"generic labels are made for whos_harry_potter, not for {type(method).__name__}")
-    reinforced = reinforced_model(
-        run,
-        base,
-        sets.material.forget,
-        sets.forget.digest,
-    )
-    count = len(sets.material.forget)
-    kept = None if sets.retain.generated else sets.retain
-    dictionary, file = anchors(run, reinforced, sets.forget, count, sets.language, kept)
-    for note in dictionary.notes:
-        run.notice(note)
-    table = label_table(
-        run,
-        method,
-        reinforced,
-        dictionary,
-        sets.forget,
-        count,
-    )
-    return table, storage.digest_file(file)
+class GenericLabels(Labels):
+    """What a model that never read the forget set would say at each of its positions, as labels of all its blocks."""
+
+    name = "generic_labels"
+
+    def __init__(self, method: WhosHarryPotter) -> None:
+        self.method = method
+
+    def labelled(self, source: Source) -> TokenTable:
+        run, sets, count = source.run, source.sets, len(source.table)
+        reinforced = reinforced_model(run, source.base, source.table, sets.forget.digest)
+        kept = None if sets.retain.generated else sets.retain
+        dictionary, file = anchors(run, reinforced, sets.forget, count, sets.language, kept)
+        for note in dictionary.notes:
+            run.notice(note)
+        table = label_table(run, self.method, reinforced, dictionary, sets.forget, count)
+        source.notes["anchors"] = storage.digest_file(file)
+        source.base.release()  # its layers are wrapped by the adapter: what follows works on clean ones
+        return source.table.relabelled(table)

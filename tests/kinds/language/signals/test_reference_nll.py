@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.recipe import Recipe
-from expunge.kinds.language.signals import likelihoods as known
-from expunge.kinds.language.signals.likelihoods import FLOOR, block_nll, know, token_surprise
+from expunge.kinds.language.signals import reference_nll, surprise
+from expunge.kinds.language.signals.reference_nll import block_nll
+from expunge.kinds.language.signals.surprise import FLOOR, of_labels, token_surprise
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.models.source import find_model
-from expunge.runs.context import Run
-from expunge.runs.folder import RunFolder
 from expunge.runs.registry import make_method
-from expunge.train.precision import Precision
 from expunge.train.step import IGNORED
+from known_sets import known_sets
 from tiny import load_task, random_blocks, write_table
 
 
@@ -67,41 +63,30 @@ def test_only_what_is_asked_for_is_computed_and_only_once(
     tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget, kept = tables
-    folder = RunFolder(tmp_path / "run").create()
-    base = LazyModel(find_model(str(tiny_model_folder)), Precision(False))
+    task = load_task(tiny_model_folder)
+    stages = tmp_path / "run" / "stages"
 
-    def ask(method: str, **fields: float) -> None:
-        forget.reference_nll = forget.surprise = None
-        know(Run(Recipe(forget="x"), folder), forget, kept, make_method({"name": method, **fields}), base)
+    def ask(method: str, **fields: float) -> TokenTable:
+        return known_sets(make_method({"name": method, **fields}), task, forget, kept, tmp_path / "run").forget
 
-    for method in ("gradient_ascent", "simnpo", "jensun"):
-        ask(method)
-        assert forget.reference_nll is forget.surprise is None
-    assert list(folder.stages.iterdir()) == []
-    ask("npo")
-    assert forget.surprise is None
-    assert forget.reference_nll is not None
-    assert forget.reference_nll.shape == (3,)
-    batch = forget.batch([2, 0])
-    assert batch.reference_nll is not None
-    assert batch.reference_nll.tolist() == forget.reference_nll[[2, 0]].tolist()
-    first = forget.reference_nll
-    ask("gradient_difference", surprise_share=0.5)
-    assert forget.reference_nll is None
-    assert forget.surprise is not None
-    again = forget.surprise
-    for name in ("block_nll", "token_surprise"):
-        monkeypatch.setattr(known, name, lambda *args: pytest.fail("computed again"))
-    ask("npo")
-    assert np.array_equal(forget.reference_nll, first)
-    ask("gradient_difference", surprise_share=0.5)
-    assert np.array_equal(forget.surprise, again)
+    for method in ("gradient_ascent", "simnpo"):
+        assert ask(method).signals == {}
+    assert list(stages.iterdir()) == []
+    known = ask("npo")
+    assert set(known.signals) == {"reference_nll"}
+    values = block_nll(task, forget)
+    assert known.batch([2, 0]).signals["reference_nll"].tolist() == values[[2, 0]].tolist()
+    common = ask("gradient_difference", surprise_share=0.5).batch([0]).signals["surprise"]
+    assert len(common) == 10
+    for module, name in ((reference_nll, "block_nll"), (surprise, "token_surprise")):
+        monkeypatch.setattr(module, name, lambda *args: pytest.fail("computed again"))
+    assert ask("npo").batch([1]).signals["reference_nll"].tolist() == values[[1]].tolist()
+    assert torch.equal(ask("gradient_difference", surprise_share=0.5).batch([0]).signals["surprise"], common)
 
 
 def test_labels_are_looked_up_by_token(tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable]) -> None:
     forget, _ = tables
-    forget.surprise = np.arange(4000, dtype=np.float32)
-    batch = forget.batch([1, 2])
+    batch = forget.with_signal("surprise", of_labels(np.arange(4000, dtype=np.float32), forget)).batch([1, 2])
     task = load_task(tiny_model_folder)
     rows = task.surprise(batch).tolist()
     assert rows == [float(label) for row in batch.labels.tolist() for label in row[1:] if label != IGNORED]

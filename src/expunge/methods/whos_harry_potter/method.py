@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
 
 
@@ -23,7 +24,7 @@ class WhosHarryPotter(Method):
     $$L = -\frac{1}{|F|} \sum_t \log p_\theta(\mathrm{label}_t \mid x_{<t})
           \; [\, + \, w \, \frac{1}{|R|} \sum_R -\log p_\theta(y \mid x)]$$
 
-    Labels are made once, before training (`expunge.kinds.language.signals.generic_labels`), so a step is ordinary
+    Labels are made once, before training (`expunge.methods.whos_harry_potter.labels`), so a step is ordinary
     fine-tuning with one forward pass. The retain term is not in the paper; `retain_weight` 0 is the paper's loss.
     """
 
@@ -42,7 +43,12 @@ class WhosHarryPotter(Method):
     retain_target: Literal["text", "base"] = "base"
     "what the retain loss asks for: the text itself, or what the base model said there (KL)"
 
-    needs: ClassVar[Needs] = Needs(labels="generic", retain="weighted", kinds=("causal_lm",))
+    needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
+
+    def wants(self) -> Sequence[Wanted]:
+        from expunge.methods.whos_harry_potter.stages import GenericLabels  # transformers is slow to import
+
+        return [GenericLabels(self)]
 
     def loss(self, step: Step) -> Loss:
         forget = step.nll(step.forget)

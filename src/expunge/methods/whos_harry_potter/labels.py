@@ -23,10 +23,10 @@ from torch import Tensor
 from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.kinds.language.blocks import Block
 from expunge.kinds.language.measures.familiarity import begins, first_tokens
-from expunge.kinds.language.signals.reinforced import Reinforced
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.terms.anchors import AnchorDictionary, Match, Translation
-from expunge.methods.whos_harry_potter import WhosHarryPotter
+from expunge.methods.whos_harry_potter.method import WhosHarryPotter
+from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from expunge.train.step import IGNORED, Batch
 
 Offsets = Sequence[tuple[int, int]]

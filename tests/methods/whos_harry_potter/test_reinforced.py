@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from expunge.kinds.language.recipe import Reinforcement
-from expunge.kinds.language.signals.reinforced import Reinforced
+from expunge.methods.whos_harry_potter.reinforced import Reinforced
 from tiny import ignore_log, load_task, make_batch, random_blocks, write_table
 
 BLOCKS = random_blocks([24, 30, 18, 21], seed=4)

@@ -1,0 +1,39 @@
+"""What is wanted in the place of each block of the forget set, where the data holds such pairs."""
+
+from __future__ import annotations
+
+from expunge.errors import RecipeError
+from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.token_dataset import Lookup, TokenTable
+
+
+class Preferred(Signal):
+    """A batch of as many examples, each the text that is wanted in the place of the forget set's.
+
+    Only blocks that have one are trained on.
+    """
+
+    name = "preferred"
+
+    def made(self, source: Source) -> Lookup:
+        return preferred_table(source).batch
+
+    def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
+        lengths = preferred_table(source).lengths
+        return [row for row in rows if lengths[row] > 1]
+
+
+def preferred_table(source: Source) -> TokenTable:
+    """The wanted texts, a block for each of the forget set's; of one token or none where there is none.
+
+    Raises:
+        RecipeError: the forget set holds no pairs.
+    """
+    found = source.table.preferred
+    if found is None:
+        raise RecipeError(
+            f"the method {type(source.method).__name__} needs pairs, an unwanted text and the same as it is wanted",
+            seen="a forget set without any",
+            next_step="give a folder with a table of such pairs (docs/toxicity.md), or another method",
+        )
+    return found

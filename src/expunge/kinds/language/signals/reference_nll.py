@@ -1,0 +1,50 @@
+"""The base model's negative log-likelihood of each block of the forget set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.token_dataset import TokenTable
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.task import CausalLM
+
+TOKENS = 512
+"tokens that are looked at at once"
+
+
+class ReferenceNLL(Signal):
+    """(examples,) nats: each block's negative log-likelihood by the base model, summed over its labelled tokens."""
+
+    name = "reference_nll"
+    doing = "noting what the base model says of the forget set"
+
+    def key(self, source: Source) -> dict[str, Any]:
+        return source.key() | {"forget": source.table.folder.name, "rows": source.blocks(), "pairs": False}
+
+    def values(self, source: Source) -> np.ndarray:
+        return block_nll(source.base(), source.table, source.run.show.update)
+
+
+def block_nll(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:
+    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens.
+
+    Blocks of like length are looked at together, at most `TOKENS` tokens at once.
+    """
+    found = np.zeros(len(table), np.float32)
+    lengths = table.lengths
+    order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row] > 1]
+    while order:
+        longest = int(lengths[order[-1]])
+        rows = order[-max(1, TOKENS // longest) :]
+        del order[-len(rows) :]
+        with torch.no_grad():
+            found[rows] = task.example_nll(table.batch(rows)).float().cpu().numpy()
+        if progress is not None:
+            progress(1 - len(order) / len(table))
+    return found

@@ -1,0 +1,68 @@
+"""How common each label of the forget set is in ordinary text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.signals.signal import Signal, Source, labelled
+from expunge.kinds.language.token_dataset import Lookup, TokenTable
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.task import CausalLM
+
+BLOCKS = 64
+"blocks of kept text that tokens' frequencies are taken from"
+FLOOR = 1e-8
+"least frequency of a token"
+
+
+class Surprise(Signal):
+    """(rows,) nats: what each label would cost one who does not see the text, -log of its frequency in the retain set."""
+
+    name = "surprise"
+    per = "row"
+    doing = "noting how common each token is"
+
+    def key(self, source: Source) -> dict[str, Any]:
+        return source.key() | {"kept": source.sets.kept.folder.name}
+
+    def values(self, source: Source) -> np.ndarray:
+        """(vocabulary,)."""
+        return token_surprise(source.base(), source.sets.kept, source.run.show.update)
+
+    def lookup(self, source: Source, path: Path) -> Lookup:
+        return of_labels(np.load(path / "values.npy", allow_pickle=False), source.table)
+
+
+def of_labels(values: np.ndarray, table: TokenTable) -> Lookup:
+    """Looks up (labelled tokens,) in (vocabulary,), by label."""
+
+    def found(rows: Sequence[int]) -> Tensor:
+        labels = [table.labels_of(row)[1:][labelled(table, row)] for row in rows]
+        return torch.from_numpy(values[np.concatenate(labels)].astype(np.float32))
+
+    return found
+
+
+def token_surprise(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:
+    """(vocabulary,) float32 nats: -log of the mean of the model's next-token distributions over the table's text.
+
+    Means of distributions are smoother than counts of tokens: words that the text happens not to hold have a share too.
+    """
+    rows = spread(len(table), BLOCKS)
+    total, positions = torch.zeros(()), 0
+    for number, row in enumerate(rows, 1):
+        probabilities = task.row_logits(table.batch([row])).softmax(-1)
+        total = total + probabilities.cpu().double().sum(0)  # not every device has float64
+        positions += len(probabilities)
+        if progress is not None:
+            progress(number / len(rows))
+    frequency = np.maximum(total.numpy() / max(1, positions), FLOOR)
+    return np.asarray(-np.log(frequency), np.float32)

@@ -1,0 +1,47 @@
+"""Sets with the signals that a method asks for, as a run makes them, of tables made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.trained_sets import TrainedSets, trained_sets
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
+from expunge.runs.method import Method
+
+
+class KnownBase:
+    """A base model that is there."""
+
+    digest = "base"
+    precision, source = SimpleNamespace(bf16=False), SimpleNamespace(digests={})
+
+    def __init__(self, task: CausalLM) -> None:
+        self.task, self.tokenizer, self.calls = task, task.tokenizer, 0
+
+    def __call__(self) -> CausalLM:
+        self.calls += 1
+        return self.task
+
+
+def known_sets(method: Method, task: CausalLM, forget: TokenTable, retain: TokenTable, folder: Path) -> TrainedSets:
+    """What the method trains on; results are kept in the run folder `folder`."""
+    base: Any = KnownBase(task)
+    sets: Any = SimpleNamespace(
+        material=SimpleNamespace(forget=forget, terms=SimpleNamespace(unique=[])),
+        forms=None,
+        kept=retain,
+        kept_alone=lambda: retain,
+        own_rows=len(retain),
+        groups={},
+        read=None,
+    )
+    run_folder = RunFolder(folder)
+    return trained_sets(
+        Run(Recipe(forget="x"), run_folder if folder.is_dir() else run_folder.create()), base, method, sets
+    )
