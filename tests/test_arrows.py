@@ -33,7 +33,7 @@ def test_the_contracts_are_there() -> None:
     [
         (
             'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.kinds.*"]',
-            "expunge.train.lora -> expunge.kinds.language.task",
+            "expunge.kinds.language.lora -> expunge.kinds.language.task",
         ),
         (
             'type = "protected"\nprotected_modules = ["expunge.api"]\nallowed_importers = []',

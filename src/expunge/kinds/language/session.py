@@ -19,6 +19,7 @@ from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
+from expunge.kinds.language.lora import adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
@@ -27,7 +28,6 @@ from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
 from expunge.train.cache import file_name, read_cached, write_cached
 from expunge.train.loop import Trained
-from expunge.train.lora import adapter
 from expunge.train.unchanged import must_change
 
 STATES = 4

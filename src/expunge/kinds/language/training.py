@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from expunge.core.order import Order
 from expunge.errors import RecipeError
 from expunge.kinds.language.guard import Guard
+from expunge.kinds.language.lora import adapted_weights
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
@@ -19,7 +20,6 @@ from expunge.train.cache import file_name
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, Trained, train
-from expunge.train.lora import adapted_weights
 from expunge.train.phase import Phase
 from expunge.train.step import Step
 

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import StorageError
+from expunge.kinds.language.lora import inject, is_adapters, switch
 from expunge.kinds.language.recipe import Reinforcement, Training
 from expunge.kinds.language.session import LanguageWork, Log
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.methods.fine_tune import FineTune
-from expunge.train.lora import inject, is_adapters, switch
 
 ADAPTER = "reinforced"
 

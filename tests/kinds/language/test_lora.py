@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from architectures import tiny_model, tiny_multimodal
+from expunge.kinds.language.lora import adapted_weights, adapter, inject, merge, switch, targets
 from expunge.kinds.language.saving import choose_dtype
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import LoadedModel, ModelSource
-from expunge.train.lora import adapted_weights, adapter, inject, merge, switch, targets
 
 EXPERTS = ("mixtral", "gpt_oss", "qwen2_moe")
 IDS = torch.tensor([[11, 60, 7, 33, 85, 21, 40]])
