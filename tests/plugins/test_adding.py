@@ -54,10 +54,16 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_measure_an_attack_and_their_threshold(package: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
+    package: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
     forget, retain = write_texts(tmp_path)
-    recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain), "method": "npo"}
-    recipe |= {"measures": ["blocks_known", "relearned"], "verdict": {"more": {"blocks_known_left": 0.7}}}
+    recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain)}
+    recipe |= {
+        "method": "entropy_ascent",
+        "measures": ["blocks_known", "relearned"],
+        "verdict": {"more": {"blocks_known_left": 0.7}},
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     options = [f"--{name}={value}" for name, value in SMALL.items()]
     out = tmp_path / "run"

@@ -18,7 +18,7 @@ from expunge.train.step import Step
 from small import SMALL, write_texts
 from tiny import load_task
 
-PAGE = Path(__file__).parents[4] / "docs" / "adding_a_method.md"
+PAGE = Path(__file__).parents[4] / "docs" / "adding.md"
 POINTS = """[expunge.methods]
 entropy_ascent = entropy_ascent:EntropyAscent
 [expunge.signals]
