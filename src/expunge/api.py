@@ -22,7 +22,7 @@ def forget(
     Args:
         target: a path, a Hugging Face data set id, or a topic in words.
         model: a starter model's name, a folder, or a Hugging Face id.
-        out: the run folder to write, or to go on in.
+        out: the run folder to write, or to resume.
         options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
             `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
 

@@ -78,7 +78,7 @@ def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
         kept = rf"L_R = -{_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {kept}"
         formulas = ["L = L_F + L_R", lost, kept]
     if settings["surprise_share"] is not None:
-        formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over what is kept)}")
+        formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over the retain set)}")
     if settings["retain_weight"] and settings["retain_target"] == "cleared":
         formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is no term of the target's own}]")
     return formulas

@@ -34,7 +34,7 @@ class Batch:
         examples: what sums over examples are divided by: those of the whole optimizer step.
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         rows: numbers of the examples in the set they were drawn from.
-        signals: name -> what is known of these examples beforehand: tensors, or what has a `to(device)` as they do.
+        signals: name -> precomputed signals of these examples: tensors, or objects with a `to(device)`.
     """
 
     ids: Tensor

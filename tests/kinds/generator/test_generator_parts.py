@@ -1,4 +1,4 @@
-"""What is kept, forgotten and held back; classes for the measuring network; the data set that the recipe names."""
+"""The retain set, the forget set and held-out parts; classes for the measuring network; the recipe's dataset."""
 
 from __future__ import annotations
 

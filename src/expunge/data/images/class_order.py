@@ -1,4 +1,4 @@
-"""Which of a model's classes each class of the data is: by names, by numbers, or by order alone."""
+"""The model's class of each class of the data: by names, by numbers, or by order alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassOrder:
 
     Attributes:
         classes: a name for each of the model's outputs: the data's own where the data has the class.
-        places: for each class of the data, which of the outputs it is.
+        places: the index of the output for each class of the data.
         note: what to tell of how they were matched; None where the names are the same.
         other: another order that the names allow, as `places`; None where there is none.
     """

@@ -32,7 +32,7 @@ def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
         folder = Path(snapshot_download(identifier, repo_type="dataset", allow_patterns=patterns))
     except PermissionError as error:
         raise DataError(
-            f"the data set {name} cannot be kept",
+            f"the dataset {name} cannot be saved to the cache",
             seen=f"{error.strerror}: {error.filename}",
             next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
         ) from error

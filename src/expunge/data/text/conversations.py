@@ -25,7 +25,7 @@ ROLES = {
     **dict.fromkeys(("tool", "function", "observation", "ipython", "function_response", "tool_response"), "tool"),
     **dict.fromkeys(("function_call", "tool_call"), "assistant"),
 }
-"names of who speaks, as data sets have them -> as chat templates have them"
+"role names of datasets -> those of chat templates"
 _ROLE = ("role", "from", "speaker")
 _CONTENT = ("content", "value", "text")
 _CALLS = ("tool_calls", "function_call")

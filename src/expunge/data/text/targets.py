@@ -151,7 +151,7 @@ def nothing_to_read(target: str) -> DataError:
 
 
 def missing_target(target: str) -> DataError:
-    """What is told of a path that is not there, with the nearest name that is."""
+    """The error for a missing path, with the nearest name that exists."""
     path = Path(os.path.expanduser(target))
     child, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:

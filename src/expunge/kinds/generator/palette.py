@@ -136,7 +136,7 @@ class Palette(ImageToImage):
         raise TypeError("a diffusion model draws in many steps, not from one set of features")
 
     def loss(self, batch: CorruptedBatch) -> Tensor:
-        """The error of the noise that is told, where patches are hidden."""
+        """The error of the predicted noise, where patches are hidden."""
         level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
         pixels = batch.pixels if batch.wanted is None else batch.wanted
         noise = (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()

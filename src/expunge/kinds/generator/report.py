@@ -134,7 +134,7 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
 
 
 def _front(contents: Contents) -> Markup | None:
-    """Fréchet distance on pictures to keep against that on pictures to forget, a point for each value of the knob."""
+    """Fréchet distance on the retain set against that on the forget set, a point for each value of the field."""
     found = contents.part("front")
     if not found:
         return None
@@ -171,7 +171,7 @@ def _front(contents: Contents) -> Markup | None:
         f"{numbers.plain(point['frechet-forget'])} to forget"
         for point in points
     )
-    return draw("front", "The front between keeping and forgetting", f"Fréchet distances: {told}.", paint)
+    return draw("front", "The trade-off between retaining and forgetting", f"Fréchet distances: {told}.", paint)
 
 
 def _n(contents: Contents, split: str) -> str:

@@ -123,7 +123,7 @@ def _generated(
 
 
 def _streams(prompts: Sequence[Sequence[int]], samples: int, length: int, seed: int) -> np.ndarray:
-    """(prompts, samples, length) numbers from [0, 1); prompts that occur twice are told apart."""
+    """(prompts, samples, length) numbers from [0, 1); prompts that occur twice get different ones."""
     seen: Counter[bytes] = Counter()
     numbers = np.empty((len(prompts), samples, length))
     for i, prompt in enumerate(prompts):

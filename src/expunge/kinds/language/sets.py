@@ -58,9 +58,9 @@ class TextSet:
 
 
 def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing.
+    """The forget set; a topic is asked of the model once, and saved in `target/` for reading and editing.
 
-    The recipe is settled: it says which kind of target this is.
+    The recipe is resolved: it names the kind of target.
     """
     if run.recipe.forget_kind != "topic":
         return given_set("forget", run.recipe.forget, run.show)

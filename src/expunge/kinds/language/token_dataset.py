@@ -88,7 +88,7 @@ class TokenTable:
         """The same blocks with the labels, hard and soft, of another table.
 
         Args:
-            by: holds the blocks of the numbers `rows` of this table, in that order; all of them where absent. A batch
+            by: holds the blocks of the numbers `rows` of this table, in that order; default: all of them. A batch
                 with any other is a `KeyError`.
         """
         found = copy.copy(self)
@@ -129,7 +129,7 @@ class TokenTable:
         """Blocks `rows`, padded on the right; lengths say where padding starts.
 
         Args:
-            normaliser, examples, tokens: totals that sums are divided by; the batch's own where absent.
+            normaliser, examples, tokens: totals that sums are divided by; default: the batch's own.
 
         Raises:
             KeyError: a block whose labels, or what a signal says of it, were not made.

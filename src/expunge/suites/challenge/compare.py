@@ -85,7 +85,7 @@ def compare_contests(folders: Sequence[RunFolder], out: Path | None = None) -> C
         if not (folder.path / FIGURES).is_file():
             raise RunError(
                 f"{folder.path} has no {FIGURES}: the contest has not ended",
-                next_step="run the command that started it again; it goes on where it stopped",
+                next_step="run the command that started it again; it resumes where it stopped",
             )
     contests = [storage.read_json(folder.path / FIGURES) for folder in folders]
     comparison = ContestComparison(tuple(names_of(folders)), _facts(folders, contests), _methods(contests))

@@ -30,7 +30,7 @@ PLACES = [(5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 6, "center",
 
 
 def utility(row: Mapping[str, Any]) -> float:
-    """RA x TA: what the unlearned models know of what was to be kept, of what the retrained ones do."""
+    """RA x TA: retain and test accuracy of the unlearned models, as ratios over the retrained ones."""
     return float(row["retain_ratio"]["value"] * row["test_ratio"]["value"])
 
 

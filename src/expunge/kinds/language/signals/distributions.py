@@ -31,7 +31,7 @@ class Distributions(Signal):
     stage = "original"
     set = "retain"
     per = "row"
-    doing = "noting what the base model says of what is kept"
+    doing = "computing the base model's predictions on the retain set"
 
     def key(self, source: Source) -> dict[str, Any]:
         rows = storage.digest_value(list(source.rows))

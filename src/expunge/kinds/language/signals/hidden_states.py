@@ -28,7 +28,7 @@ class HiddenStates(Signal):
     stage = "hidden"
     set = "retain"
     per = "token"
-    doing = "noting the base model's hidden states of what is kept"
+    doing = "computing the base model's hidden states on the retain set"
 
     def key(self, source: Source) -> dict[str, Any]:
         rows = storage.digest_value(list(source.rows))

@@ -22,7 +22,7 @@ class ReferenceNLL(Signal):
     """(examples,) nats: each block's negative log-likelihood by the base model, summed over its labelled tokens."""
 
     name = "reference_nll"
-    doing = "noting what the base model says of the forget set"
+    doing = "computing the base model's predictions on the forget set"
 
     def key(self, source: Source) -> dict[str, Any]:
         return source.key() | {"forget": source.table.folder.name, "rows": source.blocks(), "pairs": False}

@@ -69,7 +69,7 @@ class Signal:
     name: ClassVar[str]
     "by which methods read it"
     stage: ClassVar[str | None] = None
-    "name of its results in the run folder; its own where absent"
+    "name of its results in the run folder; default: its own"
     set: ClassVar[Literal["forget", "retain"]] = "forget"
     "of which set it is; where a method does not draw that set, nothing is made"
     per: ClassVar[Literal["example", "row", "token"]] = "example"

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
 
 BLOCKS = 64
-"blocks of kept text that tokens' frequencies are taken from"
+"blocks of the retain set that tokens' frequencies are taken from"
 FLOOR = 1e-8
 "least frequency of a token"
 
 
 class Surprise(Signal):
-    """(rows,) nats: what each label would cost one who does not see the text, -log of its frequency in the retain set."""
+    """(rows,) unigram surprisal of each label in nats: -log of its frequency in the retain set."""
 
     name = "surprise"
     per = "row"
-    doing = "noting how common each token is"
+    doing = "counting token frequencies"
 
     def key(self, source: Source) -> dict[str, Any]:
         return source.key() | {"kept": source.sets.kept.folder.name}

@@ -72,8 +72,8 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     """Read toxic and clean text.
 
     Args:
-        sources: folders, files or Hugging Face data sets (`owner/name`, `owner/name:configuration`). Tables are told
-            apart by their columns (`toxic_rows.KINDS`); prompts and other tables are passed over, and that is noted.
+        sources: folders, files or Hugging Face data sets (`owner/name`, `owner/name:configuration`). Tables are
+            recognised by their columns (`toxic_rows.KINDS`); prompts and other tables are passed over, and that is noted.
 
     Raises:
         DataError: with file, line and next step: nothing toxic or nothing clean to read, a missing column, a label
