@@ -18,7 +18,7 @@ def forget(
     method: str | None = None,
     topic: bool = False,
 ) -> int:
-    """Make a model forget TARGET: a path, a Hugging Face data set id, or a topic in words.
+    """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
     Run the same command again to resume an interrupted run.
 
@@ -37,7 +37,7 @@ def forget(
     Parameters
     ----------
     target:
-        A file or folder of text, rows or conversations (docs/inputs.md); a data set id; or a topic.
+        A file or folder of text, rows or conversations (docs/inputs.md); a dataset id; or a topic.
     out:
         The run folder to write.
     model:

@@ -56,7 +56,7 @@ def test_forgotten_classes_are_a_group_where_there_are_no_names(tmp_path: Path) 
 
 
 def test_the_recipe_and_its_data_set_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in the layout of the data set: three files of one part, pictures as bytes, age as a number, two texts."""
+    """A folder in the layout of the dataset: three files of one part, pictures as bytes, age as a number, two texts."""
     import huggingface_hub
 
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

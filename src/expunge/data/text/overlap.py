@@ -46,7 +46,7 @@ def refuse_overlap(
 
 
 def refuse_same_place(forget: str, retain: str) -> None:
-    """Raise where target and retain set are the same file, folder or data set, or one lies inside the other.
+    """Raise where target and retain set are the same file, folder or dataset, or one lies inside the other.
 
     Raises:
         DataError: both names.

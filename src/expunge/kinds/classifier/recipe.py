@@ -95,7 +95,7 @@ class ImageRecipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     data: str
-    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face dataset id"
     test_data: str | None = None
     "pictures the model was never trained on, of the same classes; default: a share of `data` is held out"
     forget: str

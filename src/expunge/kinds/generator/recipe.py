@@ -109,7 +109,7 @@ class GeneratorRecipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     data: str
-    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face dataset id"
     forget: str
     "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
     retain: str | None = None

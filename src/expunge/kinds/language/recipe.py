@@ -31,7 +31,7 @@ class Statements(Part):
     """Toxic and clean text, where `forget_kind` is toxicity: tables, recognised by their columns (docs/toxicity.md)."""
 
     hub: tuple[str, ...] = ("tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data")
-    "the Hugging Face data sets that `forget: hub` stands for"
+    "the Hugging Face datasets that `forget: hub` stands for"
     hub_prompts: str = "allenai/real-toxicity-prompts"
     "the one whose prompts the model is then measured with"
     toxic: PositiveInt | None = 8000
@@ -266,7 +266,7 @@ class Recipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    "a path, a Hugging Face data set id, or a topic in words; of toxicity a folder of tables, or `hub`"
+    "a path, a Hugging Face dataset id, or a topic in words; of toxicity a folder of tables, or `hub`"
     forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None

@@ -66,7 +66,7 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
         return given_set("forget", run.recipe.forget, run.show)
     path, so_far = run.folder.target / "answers.jsonl", so_far_of("elicited", run.folder, base)
     if not path.is_file():
-        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
+        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read")
         run.show.stage("asking the model about the topic")
         start = time.monotonic()
         rows = elicit_topic(

@@ -34,7 +34,7 @@ def challenge(
     Parameters
     ----------
     data:
-        Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face data set id.
+        Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face dataset id.
     forget:
         What is to be forgotten: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
     methods:

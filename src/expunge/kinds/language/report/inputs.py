@@ -23,7 +23,7 @@ def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{entry.get('set')} ({entry.get('target')})"
     if entry.get("files_read") is None:
         return {
-            "summary": f"{name}: a data set of the hub",
+            "summary": f"{name}: a dataset of the hub",
             "read": [],
             "unread": [],
             "more": "Its files are not listed; the digest of the set is below.",
