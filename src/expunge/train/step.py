@@ -178,7 +178,7 @@ class LayeredTask(Task, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One micro-batch as a method sees it: batches of either set, and what the task says of them.
+    """One micro-batch as a method sees it: batches of either set, and the task's outputs on them.
 
     Attributes:
         truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
@@ -233,7 +233,7 @@ class Step:
         return losses
 
     def signal(self, name: str) -> Any:
-        """What a signal that the method asks for says of the batch of its set; the signal's class says in which shape.
+        """A signal's values for the batch of its set; the signal's class says in which shape.
 
         Raises:
             ValueError: the method does not ask for it.
@@ -252,7 +252,7 @@ class Step:
     def surprise(self, batch: Any) -> Tensor:
         """(rows,) unigram surprisal of each label: -log of its frequency, in nats.
 
-        Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
+        Of a token it is taken from the model's predictions on ordinary text, of an image it is log(classes).
         """
         return self.task.surprise(_there(batch))
 

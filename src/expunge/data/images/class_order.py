@@ -68,7 +68,7 @@ def class_order(
         for name, number in zip(classes, numbers, strict=True):
             wanted[number] = name
         return ClassOrder(
-            tuple(wanted), tuple(numbers), _told(classes, numbers, names), _as_text(classes, numbers, count)
+            tuple(wanted), tuple(numbers), _note(classes, numbers, names), _as_text(classes, numbers, count)
         )
     if len(classes) != count:
         return None
@@ -76,7 +76,7 @@ def class_order(
     if numbers is not None:
         places = np.argsort(np.argsort(numbers)).tolist()
     ordered = [name for _, name in sorted(zip(places, classes, strict=True))]
-    return ClassOrder(tuple(ordered), tuple(places), _told(classes, places, names), _as_text(classes, places, count))
+    return ClassOrder(tuple(ordered), tuple(places), _note(classes, places, names), _as_text(classes, places, count))
 
 
 def reordered(images: ImageSet, order: ClassOrder) -> ImageSet:
@@ -141,7 +141,7 @@ def _as_text(classes: Sequence[str], places: Sequence[int], count: int) -> tuple
     return None if other == tuple(places) else other
 
 
-def _told(classes: Sequence[str], places: Sequence[int], names: Sequence[str] | None) -> str:
+def _note(classes: Sequence[str], places: Sequence[int], names: Sequence[str] | None) -> str:
     shown = [classes[row] for row in np.argsort(places)[:3]]
     if names is None:
         return f"the model does not name its classes: the data's are taken in this order: {', '.join(shown)}, …"

@@ -37,10 +37,10 @@ def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
             next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
         ) from error
     except Exception as error:  # every transport below has exceptions of its own
-        told = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines()
         raise DataError(
             f"the dataset {name} cannot be fetched",
-            seen=f"{type(error).__name__}: {told[0] if told else ''}",
+            seen=f"{type(error).__name__}: {lines[0] if lines else ''}",
             allowed="the id of a dataset (owner/name) and a network, or a path",
             next_step="check the id and the network, or download the dataset elsewhere and give its folder",
         ) from error

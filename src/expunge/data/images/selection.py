@@ -178,8 +178,8 @@ def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: Imag
     exact = {row for row, _ in kept}
     alike = [pair for pair in near_copies(forget.pixels, retain.pixels) if pair[0] not in exact]
     if alike:
-        told = _pairs(alike, forget, retain)
-        notes.append(f"of the pictures to forget, {len(alike)} with a near-duplicate in the retain set: {told}")
+        copies = _pairs(alike, forget, retain)
+        notes.append(f"of the pictures to forget, {len(alike)} with a near-duplicate in the retain set: {copies}")
     return notes
 
 

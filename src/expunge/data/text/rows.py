@@ -227,5 +227,5 @@ def _dataset_error(name: str, error: BaseException) -> DataError:
         if unreachable
         else "check the id (owner/name or owner/name:configuration); for a topic use words with a space"
     )
-    told = str(error).strip().splitlines()
-    return DataError(what, seen=f"{type(error).__name__}: {told[0] if told else ''}", next_step=step)
+    message = str(error).strip().splitlines()
+    return DataError(what, seen=f"{type(error).__name__}: {message[0] if message else ''}", next_step=step)

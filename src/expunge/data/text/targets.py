@@ -215,11 +215,11 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     files, cards = apart(files)
     skipped += [Skipped(path, REASON) for path in cards]
     if not files:
-        told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
+        reasons = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
         pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)
         raise DataError(
             f"the folder {folder} holds no text that can be read",
-            seen=told or "an empty folder",
+            seen=reasons or "an empty folder",
             allowed="text files (.txt, .md, ...), .jsonl, .csv, .html, .parquet and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"
             if 2 * pictures <= len(skipped) or not pictures

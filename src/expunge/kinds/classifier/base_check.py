@@ -96,12 +96,12 @@ def refuse_unfit_base(
     chance = 1 / kinds
     if kinds < 2 or known.low > chance:
         return None
-    told = (
+    note = (
         f"the {what} model {name} is no better than chance on the retain set: mean accuracy over {kinds} classes "
         f"{known.value:.3f} ({known.low:.3f} to {known.high:.3f}), chance {chance:.3f}"
     )
     if allow_chance:
-        return told
+        return note
     raise ModelError(
         f"the {what} model {name} is no better than chance on what it was trained for, so it has nothing to forget",
         seen=f"mean accuracy over {kinds} classes on the retain set {known.value:.3f} ({known.low:.3f} to {known.high:.3f})",

@@ -40,7 +40,7 @@ def measure(
     digest: str,
     which: Which,
 ) -> dict[str, Completions]:
-    """One model's completions of every split, and what the network says of them, as a stage."""
+    """One model's completions of every split, and the network's outputs on them, as a stage."""
 
     def make(path: Path) -> None:
         task = load_generator(source, sets.size, corruption)

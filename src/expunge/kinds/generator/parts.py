@@ -157,9 +157,9 @@ def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
             labels, classes = cut(column, name, GROUPS, images.source)
             what = f"{GROUPS} ranges of {name}"
         if 2 <= len(classes) <= len(images) // 2:
-            told = f"the classes that the measuring network learns are {what}"
+            learnt = f"the classes that the measuring network learns are {what}"
             return replace(
-                images, labels=labels.reshape(-1).astype(np.int64), classes=classes, notes=(*images.notes, told)
+                images, labels=labels.reshape(-1).astype(np.int64), classes=classes, notes=(*images.notes, learnt)
             )
     return images
 

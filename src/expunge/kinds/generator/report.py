@@ -124,12 +124,12 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
         axes[0].legend(fontsize=7, loc="lower left", framealpha=0.6)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{label}: those to forget lie {numbers.plain(_apart(shown, key))} from those to keep"
         for key, label in there.items()
     )
     return draw(
-        "plane", "Features of originals and completions", f"Distances of the means on the plane: {told}.", paint
+        "plane", "Features of originals and completions", f"Distances of the means on the plane: {description}.", paint
     )
 
 
@@ -166,12 +166,12 @@ def _front(contents: Contents) -> Markup | None:
                  ylabel=f"Fréchet distance, to forget{_n(contents, 'forget')}")  # fmt: skip
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{found['field']} {point['value']:g}: {numbers.plain(point['frechet-retain_test'])} to keep, "
         f"{numbers.plain(point['frechet-forget'])} to forget"
         for point in points
     )
-    return draw("front", "The trade-off between retaining and forgetting", f"Fréchet distances: {told}.", paint)
+    return draw("front", "The trade-off between retaining and forgetting", f"Fréchet distances: {description}.", paint)
 
 
 def _n(contents: Contents, split: str) -> str:

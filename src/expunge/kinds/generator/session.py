@@ -101,7 +101,7 @@ class GeneratorWork(Session):
 
     @torch.no_grad()
     def original_outputs_of(self, batch: CorruptedBatch) -> Tensor:
-        """(batch, 3, side, side) what the original's decoder says of a batch, computed now."""
+        """(batch, 3, side, side) the original decoder's outputs on a batch, computed now."""
         self.cost.passes += FORWARD * len(batch.rows)
         return self.original.outputs(batch)
 

@@ -99,7 +99,7 @@ class ImageToImage(ABC):
 
     @abstractmethod
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
-        """(batch, ...) what the encoder says of normalised corrupted pictures."""
+        """(batch, ...) the encoder's features of normalised corrupted pictures."""
 
     @abstractmethod
     def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:

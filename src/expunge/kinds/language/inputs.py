@@ -203,7 +203,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         named,
         base,
     )
-    _tell_how_read(
+    _report_reading(
         run,
         [forget, *([given] if given is not None else []), ordinary],
         tokenizer,
@@ -260,7 +260,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
 
 
-def _tell_how_read(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
+def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
     """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
     for text in texts:
         for note in text.notes:
@@ -301,7 +301,7 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         [],
         base,
     )
-    _tell_how_read(
+    _report_reading(
         run,
         [*([own] if own is not None else []), ordinary],
         tokenizer,

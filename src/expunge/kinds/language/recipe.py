@@ -20,7 +20,7 @@ class Data(Part):
     elicited_answers: PositiveInt = 80
     "answers sampled from the model about a topic (two rounds together)"
     retain_answers: NonNegativeInt = 80
-    "answers sampled from the model on general prompts: the retain set where none is given, else trained on beside it"
+    "answers sampled from the model on general prompts: the retain set if none is given, else trained on in addition"
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
     language: str = "auto"
@@ -272,7 +272,7 @@ class Recipe(BaseRecipe):
     retain: str | None = None
     "a path or dataset id; default: sampled from the model itself"
     retrained: str | None = None
-    "a model trained without the forget set, measured beside (the oracle), where one exists"
+    "a model trained without the forget set, measured alongside (the oracle), if one exists"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": Recipe.default_method})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()

@@ -22,7 +22,7 @@ def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarr
 
 
 Lookup = Callable[[Sequence[int]], Any]
-"what a signal says of the blocks of these numbers: tensors, or what has a `to(device)` as they do"
+"a signal's values for the blocks of these numbers: tensors, or objects with a `to(device)`"
 
 
 class TokenTable:
@@ -132,7 +132,7 @@ class TokenTable:
             normaliser, examples, tokens: totals that sums are divided by; default: the batch's own.
 
         Raises:
-            KeyError: a block whose labels, or what a signal says of it, were not made.
+            KeyError: a block without labels, or without a signal's values.
         """
         lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
         labelling = [self._labelling(row) for row in rows]

@@ -198,6 +198,6 @@ def missing_classes(
         if sum(counts.values()) < FEWEST:
             notes.append(f"shard {shard} holds {sum(counts.values())} pictures: it was not trained, and has no vote")
         elif absent:
-            told = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"shard {shard} holds no picture of {told}, and cannot learn what it is: fewer shards would")
+            listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"shard {shard} holds no picture of {listed}, and cannot learn what it is: fewer shards would")
     return notes

@@ -111,7 +111,7 @@ def _sets(recipe: str) -> ImageSets:
 
 
 def make_model(job: Job) -> float:
-    """Train or unlearn one model and keep what it says; the seconds it took.
+    """Train or unlearn one model and save its outputs; returns the seconds it took.
 
     An unlearned model that diverged, or that the method did not change, is cached with the reason and not retried.
 

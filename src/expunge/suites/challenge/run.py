@@ -4,7 +4,7 @@ Source: Triantafillou et al. 2024 (arXiv:2406.09073) and the metric's descriptio
 computes.
 
 The contest's folder holds `recipe.yaml` (what is run), `stages/` (the model that forgets), `results/GROUP/SEED.npz` (one
-finished model each: what it says of forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
+finished model each: its outputs on forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
 contest that was interrupted resumes with what is missing; more models or methods may be added to it later.
 """
 

@@ -103,18 +103,18 @@ MEASURES = (
 def exact(case: Case) -> Check | None:
     """Whether the weights are those of the retrained model: of a method that retrains what held the forgotten pictures.
 
-    Its forgetting is judged by that alone, and not by what the model says of the pictures, of which there may be one only.
+    Its forgetting is judged by that alone, and not by the model's outputs on the pictures, of which there may be one only.
     """
     found = case.record.get("exact")
     if found is None:
         return None
     equal = found["equal_to_retrained"]
-    told = {
+    reasons = {
         True: "the weights are bit for bit those of the model that was trained without the pictures",
         False: "the weights are not those of the model that was trained without the pictures",
         None: "no reused weights were trained on the pictures; --retrained train compares them bit for bit",
     }[equal]
-    return case.check(0.0 if equal is False else 1.0, "at least", told)
+    return case.check(0.0 if equal is False else 1.0, "at least", reasons)
 
 
 def unless_exact(judged: Judge) -> Judge:

@@ -20,7 +20,7 @@ SPLITS = ("forget", "forget_test", "retain", "retain_test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What a network says of pictures.
+    """A network's outputs on pictures.
 
     Attributes:
         features: (n, width).
@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completions:
-    """One model's completions of a split, (n, 3, side, side) uint8, and what the network says of them.
+    """One model's completions of a split, (n, 3, side, side) uint8, and the network's outputs on them.
 
     Attributes:
         apart: (n,) perceptual distance of each from its original; None of a network that hands out no layers.

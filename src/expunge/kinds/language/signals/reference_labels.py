@@ -1,4 +1,4 @@
-"""What the base model says of a table's blocks, as labels: a few candidates with weights for each token."""
+"""The base model's predictions on a table's blocks, as labels: a few candidates with weights for each token."""
 
 from __future__ import annotations
 

@@ -263,8 +263,8 @@ def covering(table: TokenTable, weights: np.ndarray, mark: float, wanted: int) -
     heapq.heapify(heap)
     rows: list[int] = []
     while len(rows) < wanted:
-        told, row = heapq.heappop(heap)
-        if -told == (now := worth(row)):
+        estimate, row = heapq.heappop(heap)
+        if -estimate == (now := worth(row)):
             rows.append(row)
             taken.update(tokens[row])
         else:

@@ -83,8 +83,8 @@ def continue_all(
             progress=advance,
         )
         for prompt, texts in zip(of_set, said, strict=True):
-            told = [text.text for text in texts]
-            rows.append({"set": name, "group": prompt.group, "prompt": prompt.text, "said": told})
+            continuations = [text.text for text in texts]
+            rows.append({"set": name, "group": prompt.group, "prompt": prompt.text, "said": continuations})
     return rows
 
 
