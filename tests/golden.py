@@ -393,7 +393,7 @@ def text_lines(place: Place, text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden run: `make` does it and says what is kept."""
+    """A golden run: `make` does it and returns what is recorded."""
 
     name: str
     make: Callable[[Place], Recording]

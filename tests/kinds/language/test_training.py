@@ -306,7 +306,7 @@ def test_a_runaway_retain_loss_stops_and_keeps_the_last_good_checkpoint(
     assert str(again.value) == str(caught.value)
     assert "0.2 (training.max_retain_increase)" in str(caught.value)
 
-    # As advised: it ends with the weights of the checkpoint, which are those of a run that was told so from the start.
+    # As advised: it ends with the weights of the checkpoint, which are those of a run with this option from the start.
     ended, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
     result = run(ended, tables, tmp_path, ascent, stop_step=stopped - 1, **settings)
     run(whole, tables, tmp_path / "whole", ascent, stop_step=stopped - 1, **settings)

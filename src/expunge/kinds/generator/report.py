@@ -152,10 +152,10 @@ def _front(contents: Contents) -> Markup | None:
         figure = Figure(figsize=(WIDTH, 2.4))
         axis = figure.subplots()
         figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.2)
-        kept = [point["frechet-retain_test"] for point in points]
-        lost = [point["frechet-forget"] for point in points]
-        axis.plot(kept, lost, color=BLUE, linewidth=1.1, marker="o", markersize=4)
-        for point, x, y in zip(points, kept, lost, strict=True):
+        retain = [point["frechet-retain_test"] for point in points]
+        forget = [point["frechet-forget"] for point in points]
+        axis.plot(retain, forget, color=BLUE, linewidth=1.1, marker="o", markersize=4)
+        for point, x, y in zip(points, retain, forget, strict=True):
             axis.annotate(
                 f"{found['field']} {point['value']:g}", (x, y), (5, -9), textcoords="offset points", fontsize=7
             )
