@@ -6,7 +6,7 @@
 
 It is for changes that must change nothing: files that move, functions that merge. Every run is a few seconds of work on a
 model made on the spot, all of them five minutes on one slow core. They go through `expunge.run`, `expunge.evaluate` and the
-command line alone, so the script goes on working when what is behind them moves. The code that is tried is that in `src`
+command line alone, so the script keeps working when what is behind them moves. The code that is tried is that in `src`
 beside this file. Nothing is downloaded.
 
 Of a run is kept: a digest of every weight tensor, with a few of its figures; scores, verdict and cost; the text of the
@@ -19,7 +19,7 @@ of the model; and the keys of record.json. `compare` calls a run
 
 `--only NAME ...` takes names, or their beginnings (`language/`), with the runs that these need; with `record` it renews
 these in the file. `--work FOLDER` keeps inputs and run folders there. Bits depend on the processor and on versions; the
-recording says which they were, and `compare` says where they are others. On another machine record anew, with the old
+recording says which they were, and `compare` says where they are others. On another machine record again, with the old
 code, before anything is changed.
 """
 
@@ -262,11 +262,11 @@ def files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-# What is kept of a run
+# The recording of a run
 
 
 def recording(place: Place, folder: Path) -> Recording:
-    """What is kept of a finished run, read from its files alone."""
+    """The recording of a finished run, read from its files alone."""
     record = json.loads(place.free((folder / "record.json").read_text(encoding="utf-8")))
     cost = {key: value for key, value in record["cost"].items() if not VARYING_COST.search(key)}
     found: Recording = {
@@ -393,7 +393,7 @@ def text_lines(place: Place, text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden run: `make` does it and says what is kept."""
+    """A golden run: `make` does it and returns what is recorded."""
 
     name: str
     make: Callable[[Place], Recording]

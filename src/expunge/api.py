@@ -17,12 +17,12 @@ from expunge.runs.recipe import BaseRecipe
 def forget(
     target: str, *, model: str = "smollm2-135m", out: str | Path, show: Silent | None = None, **options: Any
 ) -> RunFolder:
-    """Make a model forget a topic, text or data set.
+    """Make a model forget a topic, text or dataset.
 
     Args:
-        target: a path, a Hugging Face data set id, or a topic in words.
+        target: a path, a Hugging Face dataset id, or a topic in words.
         model: a starter model's name, a folder, or a Hugging Face id.
-        out: the run folder to write, or to go on in.
+        out: the run folder to write, or to resume.
         options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
             `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
 

@@ -27,7 +27,7 @@ from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
 
-RESUMES = "run the same command again: it goes on"
+RESUMES = "run the same command again: it resumes"
 
 
 def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:

@@ -211,7 +211,7 @@ def test_validation_pictures_where_a_method_needs_them(typed: Type) -> None:
 def test_all_of_a_class_is_noted(typed: Type) -> None:
     code, _ = typed("--forget", "class:bee", "--allow_chance_base", "true")
     assert code in (0, 3)
-    assert "no picture is kept of the class bee: this forgets whole classes" in notices()
+    assert "no picture of the class bee is in the retain set: this forgets whole classes" in notices()
 
 
 def test_copies_among_forget_and_retain(typed: Type) -> None:
@@ -220,7 +220,7 @@ def test_copies_among_forget_and_retain(typed: Type) -> None:
         shutil.copy("pictures/ant/000.png", f"pictures/ant/{name}.png")
     code, _ = typed("--forget", "some.csv")
     assert code in (0, 3)
-    assert "of the pictures to forget, 1 also kept, as exact copies: ant/000.png = ant/x" in notices()
+    assert "of the pictures to forget, 1 also in the retain set, as exact copies: ant/000.png = ant/x" in notices()
     shutil.rmtree("run")
     Path("one.csv").write_text("id\nant/000.png\n")
     check(typed("--forget", "one.csv"), "every picture to forget has an exact copy", "add the copies to the forget set")

@@ -92,7 +92,7 @@ def test_in_another_thread_signals_are_left_alone() -> None:
 
 
 def test_a_call_that_does_not_listen_is_left_too() -> None:
-    """A long product of matrices holds the main thread; the process ends all the same, and says how to go on."""
+    """A long product of matrices holds the main thread; the process ends all the same, and says how to resume."""
     code = (
         "import torch\n"
         "from expunge.core import interruption\n"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are whole or missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders with more in them than text to forget: clones of data sets, PDFs, pictures, names that a page must survive."""
+"""Folders with more in them than text to forget: clones of datasets, PDFs, pictures, names that a page must survive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expunge.data.text.readers import read_documents
 from expunge.kinds.language.toxicity.toxic_text import read_toxic_text
 
 TEXT = "It was a long day in the harbour, and nobody had seen the ship.\n"
-CARD = "---\nlicense: cc-by-4.0\n---\n# A data set\nThis data set holds stories.\n"
+CARD = "---\nlicense: cc-by-4.0\n---\n# A dataset\nThis dataset holds stories.\n"
 
 
 def write(place: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -110,7 +110,7 @@ def one_table(sources: Any) -> None:
 
 CASES = [
     Case(
-        what="a clone of a data set, with its card, licence and descriptions",
+        what="a clone of a dataset, with its card, licence and descriptions",
         use=lambda place: read(
             place,
             {

@@ -1,4 +1,4 @@
-"""Conversations, instructions and pairs of answers, as data sets have them."""
+"""Conversations, instructions and pairs of answers, as datasets have them."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ CASES = [
         refused=DataError,
         says=("repeats the target", "runs of 8 characters", "老守塔人每天晚上"),
     ),
-    Case(what="a town that what is kept names, too", use=shared_town, expect=without_town),
+    Case(what="a town that the retain set names, too", use=shared_town, expect=without_town),
     Case(
         what="a language by its own name",
         use=unknown_language,

@@ -82,12 +82,12 @@ CASES = [
         )
     ),
     Case(
-        what="what is kept, nearly a folder's name",
+        what="the retain set, nearly a folder's name",
         use=kept("other"),
         refused=DataError,
         says=("nothing to read at 'other'", "did you mean others/? only the target to forget may be a topic"),
     ),
-    Case(what="what is kept, in words", use=kept("all else"), refused=DataError, says=("check the path; only",)),
+    Case(what="the retain set, in words", use=kept("all else"), refused=DataError, says=("check the path; only",)),
     Case(what="a topic that is said to be one", use=typed("book", "topic"), expect=is_("topic")),
     Case(what="a topic like a path that is said to be one", use=typed("and/or/not", "topic"), expect=is_("topic")),
 ]

@@ -220,5 +220,5 @@ CASES = [
     refused("an archive", "a.zip", b"PK\x03\x04x", "archive", "unpack"),
     Case(what="a folder of everything", use=folder_of_everything, expect=check_folder),
     Case(what="a folder of code", use=folder_of_code, expect=same(["a.py", "b.py"])),
-    Case(what="a data set as `datasets` saves it", use=arrow, expect=same([("q", "a"), ("q", "a")])),
+    Case(what="a dataset as `datasets` saves it", use=arrow, expect=same([("q", "a"), ("q", "a")])),
 ]

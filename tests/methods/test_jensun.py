@@ -128,7 +128,7 @@ def test_the_loss_is_that_of_the_whole_vocabulary(
     assert loss.forget is not None
     assert loss.retain is not None
     assert loss.forget.item() == pytest.approx(0.7 * js(p, q).mean(), rel=1e-5)
-    # what is kept of the original is kept in float32
+    # the original's cached outputs are in float32
     assert loss.retain.item() == pytest.approx(1.3 * apart, rel=2e-5)
 
 

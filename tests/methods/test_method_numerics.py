@@ -171,7 +171,7 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("beta", "alpha"), [(0.1, 1.0), (2.0, 0.3), (0.5, 0.0)])
 def test_npo(task: CausalLM, beta: float, alpha: float) -> None:
-    """-(2 / beta) mean log sigmoid(-beta log(p / p_ref)) + alpha NLL of what is kept."""
+    """-(2 / beta) mean log sigmoid(-beta log(p / p_ref)) + alpha NLL of the retain set."""
     batch = known_before(task, FORGET, 0.8)
     log_ratio = batch.signals["reference_nll"].numpy() - example_nll(task, FORGET)
     expected = -2 / beta * log_sigmoid(-beta * log_ratio).mean() + alpha * mean_nll(task, RETAIN)

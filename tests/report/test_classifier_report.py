@@ -25,7 +25,7 @@ def html_of(folder: RunFolder) -> str:
 def test_report_speaks_of_pictures(tmp_path: Path) -> None:
     text = words(html_of(make_classifier_run(tmp_path / "run")))
     for said in (
-        "The method “SCRUB” was applied to the model in 4,321 image passes, 13.0 % of those of training anew; "
+        "The method “SCRUB” was applied to the model in 4,321 image passes, 13.0 % of those of retraining; "
         "the run took 1 min 11 s. The forget set has 40 pictures, 4 classes; the retain set has 120 pictures, 4 classes.",
         "at least 97.0 % of the retrained model",
         "at most 10.0 points",
@@ -37,7 +37,7 @@ def test_report_speaks_of_pictures(tmp_path: Path) -> None:
         "Distance to the retrained model",
         "Zero-retrain forgetting",
         "How sure the model is of the right class",
-        "Image passes, of those of training anew 13.0 %",
+        "Image passes, of those of retraining 13.0 %",
         "Near-duplicates: 3 pictures",
     ):
         assert said in text, said
@@ -120,7 +120,8 @@ def test_classifier_runs_can_be_compared(tmp_path: Path) -> None:
 def test_names_from_citations() -> None:
     assert title("SCRUB+R (Kurmanji 2023, section 3.2): SCRUB, rewound.") == "SCRUB+R"
     assert (
-        title("Fine-tuning on what is kept, in the hope that the rest fades (2021).") == "Fine-tuning on what is kept"
+        title("Fine-tuning on the retain set, in the hope that the rest fades (2021).")
+        == "Fine-tuning on the retain set"
     )
     assert title("Sun Jiaxi's seventh prize: noise.") == "Sun Jiaxi's seventh prize"
     assert title("l1-sparse unlearning.") == "l1-sparse unlearning"

@@ -59,7 +59,7 @@ def test_page_loads_nothing_but_its_own_pictures(tmp_path: Path) -> None:
     assert len(pictures) == 12
     assert all(load.startswith("data:image/jpeg;base64,") for load in pictures)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
-    assert "This page shows pictures of those who were to be forgotten" in page.text
+    assert "This page shows pictures of the forget set" in page.text
     assert html_of(folder) == html
 
 

@@ -84,7 +84,7 @@ def test_a_run_without_a_record(tmp_path: Path) -> None:
     folder.record.unlink()
     with pytest.raises(RunError, match=r"has no record\.json: the run is not finished") as caught:
         verify_run(folder)
-    assert caught.value.next_step == "run the command that started it again; it goes on where it stopped"
+    assert caught.value.next_step == "run the command that started it again; it resumes where it stopped"
     folder.log("finished", passed=True)
     with pytest.raises(RunError, match=r"has no record\.json: it was removed"):
         verify_run(folder)

@@ -57,7 +57,7 @@ def test_it_stops_and_what_was_good_is_kept(
     saved = load_latest(training)
     assert saved is not None
     assert saved.step == stopped - 1
-    assert f"--training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}" in said
+    assert f"--training.stop_step {stopped - 1}: it resumes from its checkpoint {stopped - 1}" in said
     assert [path.name for path in checkpoints(training)] == [f"step-{stopped - 1:08d}"]
     assert all(tensor.isfinite().all() for tensor in saved.tensors.values())
     again = commands.run([*words, "--out", name], place)

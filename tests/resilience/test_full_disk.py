@@ -1,4 +1,4 @@
-"""A disk that is full or may not be written: the place is named, what was done stays, and the run goes on."""
+"""A disk that is full or may not be written: the place is named, what was done stays, and the run resumes."""
 
 from __future__ import annotations
 

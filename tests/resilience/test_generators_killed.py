@@ -1,4 +1,4 @@
-"""`kill -9` of a run on a generator at any moment: the same command goes on, and ends with the same bits."""
+"""`kill -9` of a run on a generator at any moment: the same command resumes, and ends with the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kill -9` of a run on a classifier at any moment: the same command goes on, and ends with the same bits."""
+"""`kill -9` of a run on a classifier at any moment: the same command resumes, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def test_a_signal_says_how_to_go_on(commands: Commands, images_place: Path, whol
     ended = commands.run([*COMMAND, "--out", "signalled"], images_place, on_call=on_call)
     assert ended.code == 130
     said = ended.err[ended.err.index("expunge: ") :]
-    assert said == ("expunge: interrupted by SIGTERM\n  next:    run the same command again: it goes on in signalled\n")
+    assert said == ("expunge: interrupted by SIGTERM\n  next:    run the same command again: it resumes in signalled\n")
     assert leftovers(images_place / "signalled") == []

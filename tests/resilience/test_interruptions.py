@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM in every phase of a run: it leaves at once, says how to go on, and goes on."""
+"""SIGINT and SIGTERM in every phase of a run: it exits at once, says how to resume, and resumes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_in_every_phase(commands: Commands, place: Path, command: Sequence[str],
         assert ended.code == 130, (phase, ended)
         said = ended.err[ended.err.index("expunge: ") :]
         assert said == (
-            f"expunge: interrupted by {number.name}\n  next:    run the same command again: it goes on in signalled\n"
+            f"expunge: interrupted by {number.name}\n  next:    run the same command again: it resumes in signalled\n"
         ), phase
         assert ended.after_signal is not None
         assert ended.after_signal < 5, phase
@@ -59,6 +59,6 @@ def test_while_teaching(commands: Commands, place: Path) -> None:
     ended = commands.run(words, place, on_call=on_call)
     assert ended.code == 130
     assert "interrupted by SIGTERM" in ended.err
-    assert "run the same command again: it goes on in taught" in ended.err
+    assert "run the same command again: it resumes in taught" in ended.err
     assert commands.run(words, place).code == 0
     assert (place / "taught" / "retrained" / "model.safetensors").is_file()

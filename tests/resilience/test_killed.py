@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: the same command goes on, and ends with the same bits."""
+"""`kill -9` at any moment: the same command resumes, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def kill_at_every(
     """Kill each attempt as one of its calls of a function begins, until one ends before that.
 
     Args:
-        numbers: which call, drawn anew for each attempt. Its largest is more than the longest stage needs: with a smaller one
+        numbers: which call, redrawn for each attempt. Its largest is more than the longest stage needs: with a smaller one
             no attempt would ever finish it.
     """
     generator = random.Random(function)

@@ -44,7 +44,7 @@ def test_a_stage_is_made_once(run: Run[Recipe]) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"seed": 2}, {"seed": 1, "more": None}, {"seed": "1"}])
-def test_it_is_made_anew_when_what_it_was_made_from_changes(changed: dict[str, Any], run: Run[Recipe]) -> None:
+def test_it_is_made_again_when_what_it_was_made_from_changes(changed: dict[str, Any], run: Run[Recipe]) -> None:
     first, make = run.cached("terms", {"seed": 1}, Maker()), Maker()
     assert run.cached("terms", changed, make) != first
     assert make.calls == 1
@@ -55,7 +55,7 @@ def test_the_order_of_names_does_not_matter_and_the_stages_name_does(run: Run[Re
     assert run.cache_path("a", {}) != run.cache_path("b", {})
 
 
-def test_a_new_version_makes_all_anew(run: Run[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_makes_all_again(run: Run[Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
     before = run.cache_path("a", {})
     monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
     assert run.cache_path("a", {}) != before

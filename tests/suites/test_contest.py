@@ -216,7 +216,7 @@ def test_one_model_is_refused(recipe: ImageRecipe, tmp_path: Path) -> None:
         run_contest(recipe, tmp_path / "run", methods=TWO, models=1)
     assert caught.value.allowed == "2 or more"
     own = recipe.model_copy(update={"model": "some/model"})
-    with pytest.raises(RecipeError, match="a contest trains its models anew"):
+    with pytest.raises(RecipeError, match="a contest trains its models from scratch"):
         run_contest(own, tmp_path / "run", methods=TWO, models=2)
     assert not (tmp_path / "run").exists()
 
@@ -274,10 +274,10 @@ def test_a_method_that_diverges_has_no_score_and_breaks_nothing_off(
     print_contest(found)
     assert "3 models: " in capsys.readouterr().out
     page = contest_page(RunFolder(tmp_path / "run"))
-    assert "3 of 3 models came to nothing" in page
+    assert "3 of 3 models diverged" in page
     here.clear()
     again = run_contest(recipe, tmp_path / "run", methods=TWO, models=3)
-    assert here == [], "it would come to nothing again"
+    assert here == [], "it would diverge again"
     assert again["diverged"] == found["diverged"]
     alone = run_contest(recipe, tmp_path / "run", methods={"gradient_ascent": TWO["gradient_ascent"]}, models=3)
     assert alone["methods"] == []
@@ -291,7 +291,7 @@ def test_an_oracle_that_diverges_ends_the_contest(
         raise DivergedError("the loss is not a number")
 
     monkeypatch.setattr(contest_models, "fit", breaking)
-    with pytest.raises(DivergedError, match="model 0 of retrained has come to nothing"):
+    with pytest.raises(DivergedError, match="model 0 of retrained diverged"):
         run_contest(recipe, tmp_path / "run", methods=TWO, models=2)
 
 

@@ -1,4 +1,4 @@
-"""The one loop: figures, callbacks in order, one transfer a step, frozen parameters, and going on after an interruption."""
+"""The one loop: figures, callbacks in order, one transfer a step, frozen parameters, and resuming after an interruption."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def main() -> None:
 
         print(f"expunge: {clean(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # who read the output, as `head` does, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:  # no permission to list a folder, say, which can be met nearly anywhere

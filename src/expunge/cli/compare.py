@@ -8,7 +8,7 @@ from pathlib import Path
 def compare(*runs: Path, out: Path | None = None) -> None:
     """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
-    Of contests, the methods are set beside each other: how far each came on every forget set.
+    Of contests, the methods are compared side by side: how far each came on every forget set.
 
     For example:
 

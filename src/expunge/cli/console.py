@@ -84,7 +84,7 @@ def tell(folder: RunFolder) -> int:
     speed = f", {cost['tokens_per_second']:.0f} tokens/s while unlearning" if "tokens_per_second" in cost else ""
     share = cost.get("share_of_retraining")
     of_retraining = (
-        f", {share:.0%} of the tokens of training anew" if share is not None and "tokens_trained" in cost else ""
+        f", {share:.0%} of the tokens of retraining" if share is not None and "tokens_trained" in cost else ""
     )
     console.print(f"{minutes:.1f} minutes{speed}{of_retraining}, peak memory {peak:.1f} GiB")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)

@@ -18,9 +18,9 @@ def forget(
     method: str | None = None,
     topic: bool = False,
 ) -> int:
-    """Make a model forget TARGET: a path, a Hugging Face data set id, or a topic in words.
+    """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
-    Run the same command again to go on with an interrupted run.
+    Run the same command again to resume an interrupted run.
 
     For example:
 
@@ -37,15 +37,15 @@ def forget(
     Parameters
     ----------
     target:
-        A file or folder of text, rows or conversations (docs/inputs.md); a data set id; or a topic.
+        A file or folder of text, rows or conversations (docs/inputs.md); a dataset id; or a topic.
     out:
         The run folder to write.
     model:
         A starter model (smollm2-135m), a folder, or a Hugging Face id.
     retain:
-        What must stay known, as TARGET; sampled from the model itself where absent.
+        The retain set, as TARGET; default: sampled from the model itself.
     method:
-        One of `expunge methods`; whos_harry_potter where absent.
+        One of `expunge methods`; default: whos_harry_potter.
     topic:
         TARGET is a topic in words, whatever files are there or it looks like.
     """

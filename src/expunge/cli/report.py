@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def report(run: Path, /) -> None:
-    """Write report.html of a run folder, or of a contest's, anew, from the files in it.
+    """Rewrite report.html of a run folder, or of a contest's, from the files in it.
 
     For example:
 

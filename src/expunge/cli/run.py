@@ -14,7 +14,7 @@ def run(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     out: Path | None = None,
 ) -> int:
-    """Run a recipe file, or go on with it where it stopped.
+    """Run a recipe file, or resume it where it stopped.
 
     For example:
 
@@ -32,7 +32,7 @@ def run(
     recipe:
         A YAML file of recipe fields.
     out:
-        The run folder to write; runs/NAME, with the recipe's name, where absent.
+        The run folder to write; default: runs/NAME, with the recipe's name.
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell

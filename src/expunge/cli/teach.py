@@ -28,9 +28,9 @@ def teach(
     book:
         Text that will be forgotten; its beginning is taught.
     keep:
-        Text that will be kept; as much of it is taught.
+        Text of the retain set; as much of it is taught.
     out:
-        Folder for the two texts, the taught model and the retrained one (taught only what is kept).
+        Folder for the two texts, the taught model and the retrained one (taught only the retain set).
     model:
         The model that is taught.
     tokens:

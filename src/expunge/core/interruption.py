@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: leave at once; what was saved last is where the same command goes on."""
+"""SIGINT and SIGTERM: exit at once; the same command resumes from what was saved last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from expunge.core.leaving import leave_now
 from expunge.errors import Interrupted
 
 PATIENCE = 4.0
-"seconds that a computation may go on after a signal: a backward pass of a large model does not listen for longer"
+"seconds that a computation may run on after a signal: a backward pass of a large model does not listen for longer"
 
 
 @contextlib.contextmanager

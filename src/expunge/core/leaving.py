@@ -1,4 +1,4 @@
-"""The way out of a process that is told to leave and cannot be trusted to unwind."""
+"""Immediate process exit, without cleanup."""
 
 from __future__ import annotations
 

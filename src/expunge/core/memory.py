@@ -20,9 +20,9 @@ def peak_memory_bytes() -> int:
 def keep_freed_memory() -> bool:
     """Let the allocator keep what is freed for the next request, in place of handing it back to the system each time.
 
-    Every step of a training asks for the same large blocks again; on a processor, getting each from the system anew
-    (and having it cleared, page by page) takes a tenth of the time. Changes no number. Whether it could be done: only
-    glibc can be told so.
+    Every step of a training asks for the same large blocks again; on a processor, getting each from the system
+    (and having it cleared, page by page) takes a tenth of the time. Changes no number. Returns whether it could be done: only
+    glibc supports it.
     """
     try:
         libc = ctypes.CDLL(None)

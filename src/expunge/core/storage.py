@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, flushed, renamed; digests; no pickle anywhere."""
+"""Files that are whole or missing: written aside, flushed, renamed; digests; no pickle anywhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def storage_errors(path: Path, elsewhere: str | None = None) -> Iterator[None]:
     What failed may be another file, that was read on the way: the error's own file name tells.
 
     Args:
-        elsewhere: what to do where `path` cannot be written; absent: choose another --out.
+        elsewhere: what to do if `path` cannot be written; default: choose another --out.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def storage_errors(path: Path, elsewhere: str | None = None) -> Iterator[None]:
 
 
 _PERMISSION = "choose another --out folder, or give yourself permission to write there"
-_FULL = "free some space and run the same command again: finished work is kept"
+_FULL = "free some space and run the same command again: finished work is saved"
 _WRITING = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,

@@ -25,7 +25,7 @@ def distillation(teacher_logits: Tensor, logits: Tensor, temperature: float) -> 
 
 
 class Amnesiacs(Method):
-    r"""The Algorithmic Amnesiacs' sixth prize of the NeurIPS 2023 challenge: first layer and head anew
+    r"""The Algorithmic Amnesiacs' sixth prize of the NeurIPS 2023 challenge: first layer and head reinitialised
     (notebook; arXiv:2406.09073).
 
     $$\text{erase:}\quad \theta_{\text{first}}, \theta_{\text{head}} \leftarrow \text{random}$$
@@ -35,9 +35,9 @@ class Amnesiacs(Method):
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\Big[-\sum_c p^T_{\theta_0}(c) \log p^T_\theta(c)
       - \log p_\theta(y \mid x) + \mathrm{KL}\left(p^T_{\theta_0} \| p^T_\theta\right)\Big]$$
 
-    The two layers that differ most between an original and a retrained model begin anew. They first learn from the original
-    model on held-back pictures V, which nobody asked to forget, then from it and the labels on the retain set. p^T are
-    outputs softened with temperature T; the original's are computed once.
+    The two layers that differ most between an original and a retrained model are reinitialised. They first learn from the
+    original model on held-back pictures V, which nobody asked to forget, then from it and the labels on the retain set.
+    p^T are outputs softened with temperature T; the original's are computed once.
     """
 
     fresh: Literal["pytorch", "fan_out"] = "pytorch"

@@ -41,7 +41,7 @@ class Amun(Method):
     search_step: float = Field(default=0.1, gt=0)
     "length of a step, as a share of the radius; 0.1 in the paper"
     restarts: bool = True
-    "search each ball from the picture itself, as the paper's algorithm; the authors' code goes on from the last ball"
+    "search each ball from the picture itself, as the paper's algorithm; the authors' code continues from the last ball"
     with_forget: bool = True
     "train on the pictures to forget too, under their own labels, as the paper's main variant does"
     epochs: PositiveFloat = 10

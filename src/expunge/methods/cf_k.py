@@ -21,9 +21,9 @@ class CfK(Method):
     $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x),
       \quad \theta_{\le L-k} \text{ fixed}$$
 
-    Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running figures of
-    its normalisation too: what it computes of a picture stays the same to the bit. (The paper's code lets these figures go on
-    with the batches.)
+    Fine-tuning of the last k blocks and the head on the retain set. What comes before is frozen, the running statistics of
+    its normalisation too: what it computes of a picture stays the same to the bit. (The paper's code still updates
+    these statistics.)
     """
 
     k: PositiveInt = 1

@@ -34,13 +34,13 @@ class EncoderTraining(Method):
     max_grad_norm: PositiveFloat | None = 3.0
     "gradients are clipped to this norm; 3 in the paper's code"
     batch_size: PositiveInt = 32
-    "pictures of each set in a batch; at 64, half as many steps of the same cost, less is kept and less forgotten"
+    "pictures of each set in a batch; at 64, half as many steps of the same cost, less is retained and less forgotten"
     retain_pictures: PositiveInt | None = 3072
     "at most so many pictures of the retain set are used, drawn once; null: all of them"
     views: PositiveInt = 4
-    "ways in which each picture is corrupted, drawn once: what the original says of them is computed beforehand"
+    "ways in which each picture is corrupted, drawn once: the original's outputs on them are precomputed"
     forget_views: PositiveInt | None = None
-    "the same of pictures to forget, where it is not `views`; further ones are the first one's corruptions, dealt out anew"
+    "the same of pictures to forget, where it is not `views`; further ones are the first one's corruptions, reassigned"
 
     needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_to_image",))
 

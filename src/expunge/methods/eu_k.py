@@ -22,18 +22,18 @@ class EuK(Method):
       \text{ from random } \theta_{>L-k}, \quad \theta_{\le L-k} \text{ fixed}$$
 
     The last k blocks and the head are put back to random weights and trained as the original was (optimizer, schedule,
-    class weights) on the retain set. What comes before is frozen, the running figures of its normalisation too, which
-    the paper's code lets go on with the batches; what it learned of the forget set stays.
+    class weights) on the retain set. What comes before is frozen, the running statistics of its normalisation too, which
+    the paper's code still updates; what it learned of the forget set stays.
     """
 
     k: PositiveInt = 1
     "blocks that begin at random besides the head: residual blocks or transformer layers; the paper's code counts layers"
     epochs: PositiveFloat | None = None
-    "passes over the retain set; the original's where absent, as in the paper"
+    "passes over the retain set; default: the original's, as in the paper"
     learning_rate: PositiveFloat | None = None
-    "highest learning rate; the original's where absent"
+    "highest learning rate; default: the original's"
     batch_size: PositiveInt | None = None
-    "pictures in a batch; the original's where absent"
+    "pictures in a batch; default: the original's"
 
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
 

@@ -13,7 +13,7 @@ class GradientAscent(Method):
 
     $$L = -\frac{1}{|F|} \sum_{(x, y) \in F} -\log p_\theta(y \mid x)$$
 
-    The loss has no lower bound: it goes on for ever, and takes the rest of the model with it. Stop early
+    The loss has no lower bound: it falls for ever, and takes the rest of the model with it. Stop early
     (`training.stop_forget_loss`, `training.max_steps`). No hyper-parameters; learning rate and steps decide.
     """
 

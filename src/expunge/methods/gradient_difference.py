@@ -23,9 +23,9 @@ class GradientDifference(Method):
           + \alpha \, \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
 
     Ascends on the forget set while descending on the retain set. In the papers the forget part has no bound (m infinite):
-    a token pushes the harder the less likely it already is, so what is long forgotten goes on to harm the rest, while
+    a token pushes the harder the less likely it already is, so what is long forgotten continues to harm the rest, while
     what is still known by heart hardly pushes at all. A limit m leaves a token alone once it costs m nats, and the retain set
-    goes on being repaired: `forget_limit` is one for all tokens, `surprise_share` s makes it s times what the token
+    is still repaired: `forget_limit` is one for all tokens, `surprise_share` s makes it s times what the token
     would cost without any context, so that "the" is not driven out of the language. `training.stop_forget_loss` ends the
     training instead. `forget_loss: unlikelihood` puts -log(1 - p) in the place of log p (Welleck et al. 2019,
     arXiv:1908.04319): what is known by heart pushes hardest, what is forgotten not at all. `log_odds` is the sum of both:

@@ -35,7 +35,7 @@ class Kookmin(Method):
     """
 
     renewed_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    "s: share of each layer's weights that begin anew; 0.3 in the notebook"
+    "s: share of each layer's weights that are reinitialised; 0.3 in the notebook"
     kept_gradient: NonNegativeFloat = 0.1
     "what gradients of kept weights are multiplied with; 0.1 in the notebook"
     epochs: PositiveInt = 5
@@ -65,7 +65,7 @@ class Kookmin(Method):
             work.train(phase, work.retain, work.cross_entropy, callbacks=[Hooks(on_backward=slow)])
 
     def renew(self, work: Work, weights: list[nn.Parameter]) -> list[Tensor]:
-        """Draw the weights of smallest gradient anew; what each weight's gradient is to be multiplied with."""
+        """Reinitialise the weights of smallest gradient; return the factor of each weight's gradient."""
         some = torch.randperm(len(work.retain), generator=work.generator("part"))[: len(work.forget)]
         retain = self.gradient(work, work.retain.take(some), weights, "retain gradient")
         forget = self.gradient(work, work.forget, weights, "forget gradient")

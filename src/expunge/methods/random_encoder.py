@@ -23,7 +23,7 @@ class RandomEncoder(FeatureTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| E_\theta(T(x)) - z \right\|^2,
           \quad z \sim \mathcal{N}(\mu_E, \sigma_E^2)$$
 
-    The encoder is to say what the original's says of the retain set, and Gaussian noise of the forget set: with the mean and
+    The encoder is to keep the original's features of the retain set, and give Gaussian noise on the forget set: the mean and
     standard deviation of the original's features of a batch of both sets, map by map, drawn for every batch. Squares are
     means over the features. Only the encoder trains, and the decoder is never run. (In the authors' code for MAGE the second
     term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)
@@ -42,7 +42,7 @@ class RandomEncoder(FeatureTraining):
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)
         task, apart, pixels = work.task, self.apart(work), self.keeps == "pixels"
-        if not pixels or self.fresh_noise:  # else what the original says of the retain set is not needed
+        if not pixels or self.fresh_noise:  # else the original's features of the retain set are not needed
             retain_set, forget_set = work.feature_targets(retain_set, forget_set)
         if not self.fresh_noise:
             features = forget_set.known.get("target")

@@ -22,7 +22,7 @@ class RandomLabels(Method):
           + \sum_{(x, y) \in R} -\log p_\theta(y \mid x) \right), \quad y' \sim U(\{1 \dots C\} \setminus \{y\})$$
 
     Every picture to forget gets one wrong label, drawn once, all of them alike likely; the model is trained on these and
-    the retain set, mixed. (Code that goes back to SalUn's draws labels anew every epoch, the true one among them; the
+    the retain set, mixed. (Code that goes back to SalUn's redraws labels every epoch, the true one among them; the
     method's own authors and the comparison of Foster et al. draw once, from the others.)
     """
 

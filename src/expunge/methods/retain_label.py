@@ -24,7 +24,7 @@ class RetainLabel(WholeTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| h_\theta(T(x)) - h_{\theta_0}(T(r)) \right\|^2,
           \quad r \in R, \quad h_\theta = D \circ E_\theta$$
 
-    The model is to say what the original says of the retain set, and of each picture to forget what the original says of a
+    The model is to keep the original's outputs on the retain set, and give for each picture to forget the original's of a
     picture to keep, as both come in a batch. Squares are means over all that is said, hidden or shown (of a diffusion model
     the noise that it tells). The whole model trains. The original is run in every step. (In the authors' code for MAGE the
     second term falls on pictures to keep by a slip; here it falls on those to forget, as in their code for Palette.)

@@ -1,4 +1,4 @@
-"""Training anew without the forget set."""
+"""Retraining without the forget set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Retrain(Method):
-    r"""Training anew from random weights without the forget set (Cao and Yang 2015; Bourtoule et al. 2019, arXiv:1912.03817).
+    r"""Retraining from random weights without the forget set (Cao and Yang 2015; Bourtoule et al. 2019, arXiv:1912.03817).
 
     $$\theta = A(R; \theta_{\mathrm{random}}), \quad
       A: \; \min_\theta \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
@@ -25,11 +25,11 @@ class Retrain(Method):
     """
 
     epochs: PositiveFloat | None = None
-    "passes over the retain set; the original's where absent"
+    "passes over the retain set; default: the original's"
     learning_rate: PositiveFloat | None = None
-    "highest learning rate; the original's where absent"
+    "highest learning rate; default: the original's"
     batch_size: PositiveInt | None = None
-    "pictures in a batch; the original's where absent"
+    "pictures in a batch; default: the original's"
 
     needs: ClassVar[Needs] = Needs(forget=False, retain="always", kinds=("image_classifier",))
 

@@ -33,7 +33,7 @@ class Salun(Method):
     since momentum and weight decay would move them too. The threshold is the quantile that leaves `share` of all weights.
     Both sets are mixed in a batch, as the authors' code does for CIFAR-100; for CIFAR-10 it first goes over the forget set's
     batches in each epoch, then over the retain set's.
-    Labels are drawn once, from the wrong ones, as the formula says; the authors' code draws them anew every epoch, the true
+    Labels are drawn once, from the wrong ones, as the formula says; the authors' code redraws them every epoch, the true
     one among them.
     """
 

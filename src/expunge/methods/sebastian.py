@@ -41,7 +41,7 @@ class Sebastian(Method):
     """
 
     pruned_share: Annotated[float, Field(ge=0, le=1)] = 0.99
-    "s: share of the weights that begin anew; 0.99 in the notebook"
+    "s: share of the weights that are reinitialised; 0.99 in the notebook"
     class_exponent: NonNegativeFloat = 0.1
     "kappa: how much rare classes weigh more; 0.1 in the notebook"
     entropy_weight: NonNegativeFloat = 1.0
@@ -84,7 +84,7 @@ class Sebastian(Method):
 
 @torch.no_grad()
 def renew(model: nn.Module, share: float, generator: torch.Generator) -> None:
-    """Draw the smallest weights of all convolutions and linear layers anew; smallest biases become 0."""
+    """Reinitialise the smallest weights of all convolutions and linear layers; smallest biases become 0."""
     tensors = [p for _, module in leaves(model, nn.Conv2d, nn.Linear) for p in module.parameters(recurse=False)]
     masks = smallest(torch.cat([p.flatten() for p in tensors]), share).split([p.numel() for p in tensors])
     for parameter, mask in zip(tensors, masks, strict=True):

@@ -34,8 +34,8 @@ class Sfron(Method):
       I_S = \mathbb{E}_{B \subset S} \left(\nabla_\theta \, \overline{\ell_B}\right)^2 \text{ at } \theta_0$$
 
     One step up on the forget set along m * gradient of L_F, its length limited, then some steps down on the retain set,
-    round and round with one optimizer. The weights (of no gradient) of L_F spare pictures that are already forgotten; the
-    mask keeps to weights that matter more for the forget set than for the retain set. Batches are drawn anew each round.
+    alternating, with one optimizer. The weights (of no gradient) of L_F spare pictures that are already forgotten; the
+    mask keeps to weights that matter more for the forget set than for the retain set. Batches are redrawn each round.
     """
 
     alpha: PositiveFloat = 25.0

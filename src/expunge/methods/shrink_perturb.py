@@ -30,14 +30,14 @@ class ShrinkPerturb(Method):
       c^2 = s^2 \sum_{x \in V} \left\|f_{\theta_0}(x) - \bar f_{\theta_0}(x)\right\|^2 \Big/
       \sum_{x \in V} \left\|f_\theta(x) - \bar f_\theta(x)\right\|^2$$
 
-    The weights are mixed with those of a network that begins anew: enough that single pictures are lost, and little enough
+    The weights are mixed with those of a freshly initialised network: enough that single pictures are lost, and little enough
     that the retain set is learned again in a fifth of the time. Every run draws another network, so that unlearned models
     differ about as much as retrained ones do. A model trained for a short time is less sure of itself on new pictures than
     one trained for long, which alone tells the two apart; so the logits f (their mean over classes taken off) are brought to
     s times the size that the original's have on held-back pictures V, which neither was trained on. That changes no answer.
     What unlearned models share of the original makes them a little more alike than retrained ones are; a sharpness s above
-    1 makes up for it. Weights of normalisation and biases become lambda theta_0 + (1 - lambda) theta_fresh, running figures
-    begin anew.
+    1 makes up for it. Weights of normalisation and biases become lambda theta_0 + (1 - lambda) theta_fresh, running
+    statistics are reset.
 
     The paper says nothing of forgetting; this use, and the matching, are Expunge's own. The forget set is never looked at.
     How much of it is left depends on mu, which must be tried on a split of its own: the mixture keeps what the original's
@@ -51,11 +51,11 @@ class ShrinkPerturb(Method):
     epochs: PositiveFloat = 5.9
     "passes over the retain set"
     learning_rate: PositiveFloat | None = None
-    "highest learning rate; the original's where absent"
+    "highest learning rate; default: the original's"
     batch_size: PositiveInt | None = None
-    "pictures in a batch; the original's where absent"
+    "pictures in a batch; default: the original's"
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
-    "share of the steps over which the rate rises: at once at its highest, it would undo more of what is kept"
+    "share of the steps over which the rate rises: at once at its highest, it would undo more of the retain set"
     class_weights: bool = False
     "weigh classes as the original's training did"
     sharpness: NonNegativeFloat = 1.15

@@ -16,9 +16,9 @@ class Sisa(Method):
       \theta_s = A(D_{s,1} \cup \dots \cup D_{s,R}; \dots A(D_{s,1}; \theta_{s,\mathrm{random}}))$$
 
     Exact, and a way to train, not only to forget: the base model is S models, each trained on its own part of the data,
-    slice by slice. A request trains only the shards anew that held a picture of it, from what was kept before the first
+    slice by slice. A request retrains only the shards that held a picture of it, from the checkpoint before the first
     slice that did; the weights are bit for bit those of a training that never had the pictures. One picture costs
-    (2R + 1) / (3RS) of training anew on average, 1/S at most; a request spread over all shards saves little.
+    (2R + 1) / (3RS) of retraining on average, 1/S at most; a request spread over all shards saves little.
     """
 
     shards: PositiveInt = 8
@@ -26,11 +26,11 @@ class Sisa(Method):
     slices: PositiveInt = 4
     "parts of a shard that are added one after the other; more save more, and take more disk"
     epochs: PositiveFloat | None = None
-    "passes over a shard's pictures, over all slices together; the recipe's `fitting` where absent"
+    "passes over a shard's pictures, over all slices together; default: the recipe's `fitting`"
     learning_rate: PositiveFloat | None = None
-    "highest learning rate, falling over all slices; the recipe's `fitting` where absent"
+    "highest learning rate, falling over all slices; default: the recipe's `fitting`"
     weight_decay: NonNegativeFloat | None = None
-    "the recipe's `fitting` where absent"
+    "default: the recipe's `fitting`"
     batch_size: PositiveInt = 16
     "small, since a shard has few pictures: the same passes make more steps"
     flip: bool = False

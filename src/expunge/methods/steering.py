@@ -49,7 +49,7 @@ class Steering(Method):
     first_layer: NonNegativeInt = 0
     "the first layer that is changed, from 0"
     last_layer: NonNegativeInt | None = None
-    "the last one; the model's last where absent"
+    "the last one; default: the model's last"
     blocks: PositiveInt = 256
     "at most so many blocks of each set are looked at"
     ridge: PositiveFloat = 0.1

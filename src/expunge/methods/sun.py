@@ -28,12 +28,12 @@ class Sun(Method):
     $$\text{repair:}\quad \min_\theta \; \mathbb{E}_{R}\left[-\log p_\theta(y \mid x)\right]$$
 
     Each epoch e picks tensors S_e of weights at random; only they, and all normalisation, are trained in it. Noise goes to a
-    part N_e of them, but to no tensor that was picked in an epoch before. In the first epochs the head, made anew, takes the
-    place of noise. Every epoch has an optimizer of its own; the repair trains everything.
+    part N_e of them, but to no tensor that was picked in an epoch before. In the first epochs the reinitialised head takes
+    the place of noise. Every epoch has an optimizer of its own; the repair trains everything.
     """
 
     reset_epochs: NonNegativeInt = 1
-    "epochs without noise after the head was made anew; 1 in the notebook"
+    "epochs without noise after the head was reinitialised; 1 in the notebook"
     noise_epochs: NonNegativeInt = 4
     "epochs with noise; 4 in the notebook"
     picked: PositiveInt = 9

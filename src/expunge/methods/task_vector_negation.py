@@ -30,12 +30,12 @@ class TaskVectorNegation(Method):
     and taken out of the first: subtracted ($\tau - \tau_R$), or projected out of each weight
     ($\tau - \tau_R \langle \tau, \tau_R \rangle / \lVert \tau_R \rVert^2$); those two are not in the paper.
 
-    Without a `scale` the scales are tried on prompts and clean text kept for it: the one with the least toxicity is
+    Without a `scale` the scales are tried on prompts and clean text held out for it: the one with the least toxicity is
     taken among those whose perplexity rises by at most `perplexity_limit`. Both figures of every scale are logged.
     """
 
     scale: PositiveFloat | None = None
-    "lambda; absent: chosen among `scales`"
+    "lambda; default: chosen among `scales`"
     scales: tuple[PositiveFloat, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
     "what is tried where no scale is given"
     perplexity_limit: NonNegativeFloat = 0.05

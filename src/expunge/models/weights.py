@@ -97,7 +97,7 @@ def _check_shards(folder: Path) -> None:
             raise ModelError(
                 f"{folder} lacks {len(missing)} of the {len(listed)} weight files that {index.name} lists",
                 seen="missing: " + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "") + parts,
-                next_step="download what is missing: hf download ID --local-dir FOLDER goes on where it stopped",
+                next_step="download what is missing: hf download ID --local-dir FOLDER resumes where it stopped",
             )
     shards = [file.name for file in weight_files(folder) if "-of-" in file.name]
     if shards and not indices and len(shards) == len(weight_files(folder)):

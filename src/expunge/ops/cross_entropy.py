@@ -92,8 +92,8 @@ def linear_cross_entropy(
         hidden: (rows, features).
         head: (vocabulary, features).
         target: (rows,) token ids, or (rows, k) candidates.
-        weight: (rows, k) weight of each candidate; ones where absent.
-        dtype: type of the matrix products (bfloat16 under autocast); that of `hidden` where absent.
+        weight: (rows, k) weight of each candidate; default: ones.
+        dtype: type of the matrix products (bfloat16 under autocast); default: that of `hidden`.
         ceiling: most that a row's loss counts for, in nats, (rows,) or one for all; rows above it have no gradient.
 
     Returns:
@@ -144,7 +144,7 @@ def linear_nll(hidden: Tensor, head: Tensor, target: Tensor, dtype: torch.dtype 
         hidden: (rows, features).
         head: (vocabulary, features).
         target: (rows,) token ids.
-        dtype: type of the matrix products; that of `hidden` where absent.
+        dtype: type of the matrix products; default: that of `hidden`.
     """
     losses: Tensor = _LinearNLL.apply(hidden, head, target, dtype or hidden.dtype)
     return losses

@@ -21,7 +21,7 @@ def squared(features: Tensor, target: Tensor) -> Tensor:
 def euclidean(features: Tensor, target: Tensor) -> Tensor:
     """Mean over all vectors of the root mean square of their differences, sqrt(mean(d^2) + EASE) - sqrt(EASE); scalar.
 
-    A vector is what a token is told by, or a place of a map (batch, channels, height, width), or a whole picture where
+    A vector is that of a token, or of a place of a map (batch, channels, height, width), or a whole picture where
     that is one row.
     """
     differences = (features - target) ** 2

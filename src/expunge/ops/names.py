@@ -8,7 +8,7 @@ import re
 def layer_of(name: str) -> int | None:
     """The first number in a weight's name: its layer, of models that hold text alone; None where there is none.
 
-    Where a model is at hand, its task's `layer_of` knows which layers are those of the text.
+    Given a model, its task's `layer_of` knows which layers are those of the text.
     """
     found = re.search(r"\.(\d+)\.", name)
     return None if found is None else int(found[1])

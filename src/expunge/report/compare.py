@@ -1,4 +1,4 @@
-"""Runs beside each other: one line a score, a column a run, and the change against the first run."""
+"""Runs side by side: one line a score, a column a run, and the change against the first run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Comparison:
-    """Set the unlearned models of two or more runs beside each other; with `out`, also write it as a page.
+    """Compare the unlearned models of two or more runs side by side; with `out`, also write it as a page.
 
     Changes against the first run carry a 95 % interval in pairs where both runs measured the same examples: their
     records hold equal digests of the base model and of the set, they have equally many per-example values, and either
@@ -106,7 +106,7 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def names_of(folders: Sequence[RunFolder]) -> list[str]:
-    """What each folder is called beside the others: its name, or its path where names are the same."""
+    """Label of each folder: its name, or its path if names are the same."""
     short = [folder.path.resolve().name for folder in folders]
     if len(set(short)) == len(short):
         return short

@@ -1,4 +1,4 @@
-"""What a run folder holds, read once and kindly: whatever is missing is empty, so that the report can say so."""
+"""What a run folder holds, read leniently: missing files are empty, so that the report can say so."""
 
 from __future__ import annotations
 

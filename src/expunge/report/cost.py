@@ -1,4 +1,4 @@
-"""What a run cost, and what share that is of training anew without the forget set."""
+"""What a run cost, and what share that is of retraining without the forget set."""
 
 from __future__ import annotations
 

@@ -85,12 +85,14 @@ def familiarity(name: str, measures: Sequence[tuple[str, Mapping[str, Score]]]) 
             axis.spines["bottom"].set_visible(False)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{title}: "
         + ", ".join(f"{dots[model].label} {numbers.plain(scores[model].value)}" for model in dots if model in scores)
         for title, scores in measures
     )
-    return draw(name, "Familiarity before, of the control, and after", told + ". Thin lines are 95 % intervals.", paint)
+    return draw(
+        name, "Familiarity before, of the control, and after", description + ". Thin lines are 95 % intervals.", paint
+    )
 
 
 def probabilities(name: str, probe: Probe) -> Markup:
@@ -117,11 +119,11 @@ def probabilities(name: str, probe: Probe) -> Markup:
         _label_ends(axis, ends, top * 1.08)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{token} from {numbers.share(series[0])} to {numbers.share(series[-1])}"
         for token, series in probe.tokens.items()
     )
-    return draw(name, f"Next-token probabilities after: {probe.prompt[:120]}", told + ".", paint)
+    return draw(name, f"Next-token probabilities after: {probe.prompt[:120]}", description + ".", paint)
 
 
 def _label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], top: float) -> None:
@@ -191,10 +193,10 @@ def losses(name: str, steps: Sequence[Mapping[str, Any]]) -> Markup:
         return figure
 
     first, last = steps[0], steps[-1]
-    told = "; ".join(
+    description = "; ".join(
         f"{title} from {numbers.plain(first.get(key))} to {numbers.plain(last.get(key))}" for key, title, *_ in shown
     )
-    return draw(name, "Losses over the steps of unlearning", told + ".", paint)
+    return draw(name, "Losses over the steps of unlearning", description + ".", paint)
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def dots(name: str, title: str, panels: Sequence[Panel], series: Mapping[str, Do
             _dot_panel(axis, panel, series)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{label}: " + ", ".join(
             f"{series[key].label} {numbers.value(score.value, panel.percent)} "
             f"{numbers.interval(score.low, score.high, panel.percent)}"
@@ -241,7 +243,7 @@ def dots(name: str, title: str, panels: Sequence[Panel], series: Mapping[str, Do
         for panel in panels
         for label, scores in panel.rows
     )  # fmt: skip
-    return draw(name, title, told + ".", paint)
+    return draw(name, title, description + ".", paint)
 
 
 def _key(figure: Figure, series: Mapping[str, Dot], y: float) -> None:

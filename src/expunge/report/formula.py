@@ -70,15 +70,15 @@ def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
     elif limits:
         limit = limits[0] if len(limits) == 1 else rf"\min({', '.join(limits)})"
         pushed = rf"[-{likelihood} < {limit}] \, {pushed}"
-    lost = rf"L_F = {_factor(settings['forget_weight'])}\frac{{1}}{{|F|}} \sum_{{t \in F}} {pushed}"
-    formulas = ["L = L_F", lost]
+    forget = rf"L_F = {_factor(settings['forget_weight'])}\frac{{1}}{{|F|}} \sum_{{t \in F}} {pushed}"
+    formulas = ["L = L_F", forget]
     if settings["retain_weight"]:
         by = {"text": "", "base": r"p_{base}(v \mid x)", "cleared": r"q(v \mid x)"}[settings["retain_target"]]
-        kept = rf"\sum_v {by} \log p_\theta(v \mid x)" if by else likelihood
-        kept = rf"L_R = -{_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {kept}"
-        formulas = ["L = L_F + L_R", lost, kept]
+        retain = rf"\sum_v {by} \log p_\theta(v \mid x)" if by else likelihood
+        retain = rf"L_R = -{_factor(settings['retain_weight'])}\frac{{1}}{{|R|}} \sum_{{t \in R}} {retain}"
+        formulas = ["L = L_F + L_R", forget, retain]
     if settings["surprise_share"] is not None:
-        formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over what is kept)}")
+        formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over the retain set)}")
     if settings["retain_weight"] and settings["retain_target"] == "cleared":
         formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is no term of the target's own}]")
     return formulas
@@ -104,7 +104,7 @@ def _whos_harry_potter(settings: Mapping[str, Any]) -> list[str]:
     truth = r"\sum_y q_t(y) \log p_\theta(y \mid x_{<t})" if k else r"\log p_\theta(\mathrm{label}_t \mid x_{<t})"
     loss = rf"L = -\frac{{1}}{{|F|}} \sum_t {truth}"
     if settings["retain_weight"]:
-        kept = r"\log p_\theta(y \mid x)"
-        kept = rf"\sum_y p_{{base}}(y \mid x) {kept}" if settings["retain_target"] == "base" else kept
-        loss += rf" - {settings['retain_weight']} \, \frac{{1}}{{|R|}} \sum_R {kept}"
+        retain = r"\log p_\theta(y \mid x)"
+        retain = rf"\sum_y p_{{base}}(y \mid x) {retain}" if settings["retain_target"] == "base" else retain
+        loss += rf" - {settings['retain_weight']} \, \frac{{1}}{{|R|}} \sum_R {retain}"
     return [generic, label, loss]

@@ -43,7 +43,7 @@ def render_report(folder: RunFolder) -> Path:
 
 
 def report_page(folder: RunFolder, name: str | None = None) -> str:
-    """The report of a run as HTML; `name` is what it calls the run, the folder's name where absent.
+    """The report of a run as HTML; `name` is its name for the run; default: the folder's name.
 
     The page is self-contained: it loads nothing, needs no script and prints on A4. The same files give the same
     bytes. A part that is missing is named as missing. Raises `RunError` unless `folder` is a run folder.

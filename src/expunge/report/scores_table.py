@@ -133,7 +133,7 @@ def change(before: Score, after: Score, paired: bool = True) -> str:
     """`after` against `before`, with its 95 % paired interval where both hold values of the same examples.
 
     Where a score is the mean of its examples the change is their difference. Where the examples are logarithms
-    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval; nor where none can be told.
+    (perplexity) it is the ratio. Otherwise, or if not `paired`, there is no interval; nor where none can be computed.
     """
     percent = wording.measure(before.measure).percent
     scale, unit = (100.0, "\u00a0points") if percent else (1.0, "")

@@ -17,7 +17,7 @@ from expunge.core.safe_text import clean
 
 INK, MUTED, GRID, PAPER = "#1b1d21", "#5f646d", "#dadde2", "#fefefe"
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7"
-"Okabe and Ito's colours, told apart with every kind of colour vision"
+"Okabe and Ito's colours, distinct with every kind of colour vision"
 
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--paper", BLUE: "--after"}
 "colours that follow the page, so that a dark screen and white paper are both right"

@@ -40,8 +40,8 @@ class Finding:
 def verify_run(folder: RunFolder) -> list[Finding]:
     """Compare the model, the files, the sets, the verdict and the report with what `record.json` says.
 
-    It shows that the folder is unchanged since the record was written, not that the record is true: who can write the
-    folder can write the record too. What cannot be checked is among the findings, and so is what the record lacks.
+    It shows that the folder is unchanged since the record was written, not that the record is true: write access to the
+    folder is write access to the record. Files that cannot be checked, or that the record lacks, are findings.
 
     Raises:
         RunError: there is no record.
@@ -60,7 +60,7 @@ def _findings(folder: RunFolder) -> list[Finding]:
         models = [name for name in MODELS if not isinstance(digests.get(name), dict)]
         files = [name for name in FILES if not isinstance(digests.get(name, {}), dict)]
         damaged += [f"digests / {name}" for name in (*models, *files)]
-        # What is damaged is told once; what would be held against it is left out.
+        # Damage is reported once, without the findings that follow from it.
         digests = {name: value for name, value in digests.items() if name not in (*models, *files)}
     names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
     return [
@@ -82,7 +82,7 @@ def _record(folder: RunFolder) -> dict[str, Any]:
         raise RunError(
             f"{folder.path} has no record.json: " + ("it was removed" if ended else "the run is not finished"),
             next_step="run the command that started it again; "
-            + ("it writes the record anew" if ended else "it goes on where it stopped"),
+            + ("it rewrites the record" if ended else "it resumes where it stopped"),
         )
     return read_record(folder.record) or {}
 
@@ -161,7 +161,7 @@ def _report(folder: RunFolder, record: Mapping[str, Any], lacking: Sequence[str]
     if not _same_version(record, (*JUDGING, *PAGE_PACKAGES)):
         return Finding("report.html: another version of expunge, or of what sets its pages, wrote it", None)
     try:
-        # Written anew after the folder was renamed, it has the new name.
+        # Rewritten after the folder was renamed, it has the new name.
         written = folder.report.read_text(encoding="utf-8")
         same = any(report_page(folder, name) == written for name in (record["name"], None))
     except Exception as error:  # a damaged record, or answers, can break it anywhere

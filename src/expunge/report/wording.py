@@ -67,7 +67,7 @@ MISSING = {
 }
 
 LIMITS_OF_CONTESTS = (
-    "These figures are of one data set, one kind of model and one forget set, and of attacks that look at a model's "
+    "These figures are of one dataset, one kind of model and one forget set, and of attacks that look at a model's "
     "outputs on the forgotten pictures alone. They are evidence, not a guarantee, and another split may rank methods of "
     "like scores in another order."
 )

@@ -132,10 +132,10 @@ class Threshold:
     @property
     def sentence(self) -> str:
         """The report's sentence."""
-        told = self.words.partition(": ")[2]
-        if told.endswith(")"):
-            told = told[: told.rindex(" (")]
-        return f"{told[0].upper()}{told[1:]}."
+        explanation = self.words.partition(": ")[2]
+        if explanation.endswith(")"):
+            explanation = explanation[: explanation.rindex(" (")]
+        return f"{explanation[0].upper()}{explanation[1:]}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +228,13 @@ class Compared:
         if pair is None:
             return case.failed(self.missing)
         before, after = (score.value for score in pair)
-        told = {"before": before, "after": after, "reference": REFERENCE[self.model(case)]}
-        told |= {"split": self.split.partition("/")[2] or self.split, "where": self.where.get(self.split, "")}
+        values = {"before": before, "after": after, "reference": REFERENCE[self.model(case)]}
+        values |= {"split": self.split.partition("/")[2] or self.split, "where": self.where.get(self.split, "")}
         if self.too_little(pair[0]):
-            return case.failed(self.missing if self.unseen is None else self.unseen.format(**told))
+            return case.failed(self.missing if self.unseen is None else self.unseen.format(**values))
         value, change = self.figure(before, after), after / before - 1 if before else float("nan")
-        told |= {"value": value, "points": value * 100, "change": change}
-        return case.check(value, self.bound, self.explain.format(**told))
+        values |= {"value": value, "points": value * 100, "change": change}
+        return case.check(value, self.bound, self.explain.format(**values))
 
 
 ratio_at_most = partial(Compared, figure=lambda before, after: after / before, bound="at most")
@@ -301,11 +301,11 @@ def way_to_oracle(
         base, after, oracle = (case.score(measure, split, model) for model in ("base", "unlearned", "retrained"))
         if base is None or after is None or oracle is None or too_little(base):
             return None
-        told = {"before": base.value, "after": after.value, "oracle": oracle.value}
+        values = {"before": base.value, "after": after.value, "oracle": oracle.value}
         if base.value - oracle.value < apart:
-            return case.failed(same.format(**told))
+            return case.failed(same.format(**values))
         way = (base.value - after.value) / (base.value - oracle.value)
-        return case.check(way, "at least", explain.format(**told))
+        return case.check(way, "at least", explain.format(**values))
 
     return judged
 
@@ -324,11 +324,11 @@ def reaches_chance(measure: str, split: str, chance: float) -> Judge:
         blind = case.score(measure, "control", "base")
         guessed = chance if blind is None else blind.value
         interval = f"[{before.low:.1%}, {before.high:.1%}]"
-        told = f"{before.value:.1%} {interval} right before, {after.value:.1%} after, chance {guessed:.1%}"
+        figures = f"{before.value:.1%} {interval} right before, {after.value:.1%} after, chance {guessed:.1%}"
         if before.low <= guessed:
-            return Check(case.name, case.limit, None, None, f"{NOT_KNOWN}: {told}")
+            return Check(case.name, case.limit, None, None, f"{NOT_KNOWN}: {figures}")
         distance = abs(after.value - guessed)
-        return Check(case.name, case.limit, distance, distance <= case.limit + 1e-9, told)
+        return Check(case.name, case.limit, distance, distance <= case.limit + 1e-9, figures)
 
     return judged
 

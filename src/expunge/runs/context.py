@@ -1,4 +1,4 @@
-"""A run at work: its recipe, its folder, who is told of progress, and results that are computed once."""
+"""A run at work: its recipe, its folder, its progress display, and cached results."""
 
 from __future__ import annotations
 

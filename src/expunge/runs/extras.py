@@ -104,8 +104,8 @@ def _made(threshold: Threshold) -> Threshold:
 
 
 def _unknown(name: str) -> Threshold:
-    told = "not judged: the package with this threshold is not installed"
-    return Threshold(name, name, "at most: what is not known", lambda case: case.failed(told), unit="")
+    reason = "not judged: the package with this threshold is not installed"
+    return Threshold(name, name, "at most: what is not known", lambda case: case.failed(reason), unit="")
 
 
 def extra_scores(

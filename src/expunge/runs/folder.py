@@ -50,7 +50,7 @@ class RunFolder:
     """Paths and files of one run. Opening it creates nothing; `create` does.
 
     Args:
-        known_by: the file by which such a folder is told from one that no run made.
+        known_by: the file that marks such a folder as made by a run.
     """
 
     def __init__(self, path: str | os.PathLike[str], known_by: str = "recipe.yaml") -> None:
@@ -208,7 +208,7 @@ class RunFolder:
             raise RunError(
                 f"{self.recipe} names what is not here",
                 seen="; ".join(f"{name}: {value}" for name, value in gone.items()),
-                next_step=f"if this folder comes from another machine, write the new paths into {self.recipe} and go on: "
+                next_step=f"if this folder comes from another machine, write the new paths into {self.recipe} and resume: "
                 f"expunge run {self.recipe} --out {self.path}",
             )
 
@@ -288,7 +288,7 @@ class RunFolder:
         if not self.scores.is_file():
             raise RunError(
                 f"{self.path} has no scores.json: the run is not finished",
-                next_step="run the command that started it again; it goes on where it stopped",
+                next_step="run the command that started it again; it resumes where it stopped",
             )
         values: dict[tuple[str, str, str], tuple[float, ...]] = {}
         if self.per_example.is_file():

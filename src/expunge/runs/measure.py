@@ -68,7 +68,7 @@ class Measure:
         Args:
             estimate: the value and the limits of its 95 % interval, in the measure's unit.
             examples: the values of the examples measured, in a fixed order.
-            n: how many were measured, where their values are not kept.
+            n: how many were measured, if their values are not saved.
             unit: where it is another than the measure's.
         """
         value, low, high = estimate

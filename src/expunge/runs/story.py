@@ -18,7 +18,7 @@ from expunge.runs.registry import make_method
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What was measured of a run's models, and what the record says of them beside.
+    """The measurements of a run's models, and the record's other facts on them.
 
     Attributes:
         scores: of all models.
@@ -80,7 +80,7 @@ class Story(ABC):
 
     @abstractmethod
     def outcome(self, trained: Mapping[str, Any]) -> Outcome:
-        """Measure the saved model, and write what the report shows of it beside the scores."""
+        """Measure the saved model, and write the report's other data on it next to the scores."""
 
     @abstractmethod
     def scores_of(self, model: str) -> list[Score]:

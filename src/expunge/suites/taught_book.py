@@ -66,7 +66,7 @@ def teach(
 
     Returns:
         The folder's parts, and in `teach.json` what each training took. With the same arguments, what is there already is
-        used and an interrupted teaching goes on.
+        used and an interrupted teaching resumes.
     """
     show = show or Silent()
     folder = RunFolder(out, known_by="teach.json")
@@ -74,7 +74,7 @@ def teach(
         folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
     )
     try:
-        with interruptible(f"run the same command again: it goes on in {out}"), folder.locked():
+        with interruptible(f"run the same command again: it resumes in {out}"), folder.locked():
             source = find_model(model)
             texts = {target: digest_documents(read_documents(target)) for target in (book, keep)}
             settings = {"book": book, "keep": keep, "texts": texts, "model": source.digest, "tokens": tokens,

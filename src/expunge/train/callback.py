@@ -66,7 +66,7 @@ class Callback:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Resume from a saved `state`."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -120,7 +120,7 @@ def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 class Checkpoints:
-    """Where the phases of a training are saved, and where they go on.
+    """Where the phases of a training are saved, and where they resume.
 
     Args:
         folder: where; None saves nothing.
@@ -164,7 +164,7 @@ class Checkpoints:
     def restore(
         self, phase: str, model: nn.Module, optimizer: torch.optim.Optimizer, callbacks: Sequence[Callback]
     ) -> dict[str, Any] | None:
-        """Go on in the middle of a phase: the JSON state of its checkpoint, where there is one."""
+        """Resume in the middle of a phase: the JSON state of its checkpoint, if any."""
         saved = self._resumed
         if saved is None or saved.state["phase"] != phase:
             return None

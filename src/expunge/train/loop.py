@@ -71,7 +71,7 @@ def train(
     Args:
         loss: called with a batch of each stream.
         streams: an epoch is a pass over the first; the others are gone round as often as it needs them.
-        parameters: what is trained; all that is trainable where absent. Others are frozen meanwhile.
+        parameters: what is trained; default: all trainable ones. Others are frozen meanwhile.
 
     Raises:
         DivergedError: the loss or its gradient is not finite.

@@ -22,16 +22,16 @@ class Phase:
         accumulate: batches in an optimizer step.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
-        part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can go on over
+        part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can span
             several phases.
-        paired_batch_size: of the paired dataset, where there is one; `batch_size` where absent.
-        continues: phases with the same word here go on with one another's momentum (or Adam's averages), as if one
+        paired_batch_size: of the paired dataset, where there is one; default: `batch_size`.
+        continues: phases with the same word here share their momentum (or Adam's averages), as if one
             optimizer served them all; they train the same parameters.
         betas: of Adam: how much of its averages of gradients and of their squares is kept in a step.
         max_grad_norm: gradients are clipped to this norm, where it is given.
         mode: "train" lets batch normalisation follow the batches; "eval" holds its running statistics.
-        save_every: steps after which a checkpoint may be written; where absent, between epochs.
-        stream: names what is drawn in a step, such as dropout; `name/step` where absent.
+        save_every: steps after which a checkpoint may be written; default: between epochs.
+        stream: names what is drawn in a step, such as dropout; default: `name/step`.
     """
 
     name: str

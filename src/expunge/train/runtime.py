@@ -35,7 +35,7 @@ class Runtime:
         return decision
 
     def batches(self, step: int, accumulate: int) -> tuple[range, range]:
-        """(numbers of all batches of a step, which of those are this process's)."""
+        """(numbers of all batches of a step, those of this process)."""
         size = accumulate * self.world
         return range(step * size, (step + 1) * size), range(self.rank, size, self.world)
 

@@ -56,7 +56,7 @@ class Passes:
 
 @dataclass(frozen=True, slots=True)
 class WithKnown:
-    """A dataset and what is known of each of its examples beforehand.
+    """A dataset and precomputed signals of each of its examples.
 
     Attributes:
         known: (n, ...) tensors, looked up by batch: `reference_nll`, `soft_weights`, `keys`, `target`.
@@ -199,10 +199,10 @@ class Session:
         """Train for a phase, or skip it where it was finished before an interruption.
 
         Args:
-            dataset: an epoch is a pass over it; `WithKnown` where batches hold what is known beforehand.
+            dataset: an epoch is a pass over it; `WithKnown` if batches hold precomputed signals.
             loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar.
             paired_with: a second dataset; it is gone round as often as the first needs it.
-            parameters: what is trained; everything trainable where absent.
+            parameters: what is trained; default: all trainable parameters.
             passes: what a step costs.
 
         Raises:

@@ -34,7 +34,7 @@ class Batch:
         examples: what sums over examples are divided by: those of the whole optimizer step.
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         rows: numbers of the examples in the set they were drawn from.
-        signals: name -> what is known of these examples beforehand: tensors, or what has a `to(device)` as they do.
+        signals: name -> precomputed signals of these examples: tensors, or objects with a `to(device)`.
     """
 
     ids: Tensor
@@ -175,7 +175,7 @@ class LayeredTask(Task, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One micro-batch as a method sees it: batches of either set, and what the task says of them.
+    """One micro-batch as a method sees it: batches of either set, and the task's outputs on them.
 
     Attributes:
         truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
@@ -230,7 +230,7 @@ class Step:
         return losses
 
     def signal(self, name: str) -> Any:
-        """What a signal that the method asks for says of the batch of its set; the signal's class says in which shape.
+        """A signal's values for the batch of its set; the signal's class says in which shape.
 
         Raises:
             ValueError: the method does not ask for it.

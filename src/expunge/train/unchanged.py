@@ -34,7 +34,7 @@ def must_change(model: nn.Module, method: str, meant: Callable[[], bool] = lambd
 
 
 def _bits(model: nn.Module) -> dict[str, int]:
-    """A checksum of each weight, by name: no copy of the weights is kept."""
+    """A checksum of each weight, by name: no copy of the weights is made."""
     return {name: _checksum(parameter.detach()) for name, parameter in model.named_parameters()}
 
 

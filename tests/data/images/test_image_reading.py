@@ -353,7 +353,7 @@ def test_a_damaged_or_huge_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused(tmp_path / "bomb.npz", "1,048,576 bytes")
 
 
-# Layouts of Hugging Face data sets
+# Layouts of Hugging Face datasets
 
 
 def png(value: int) -> bytes:
@@ -509,4 +509,4 @@ def test_links_inside_the_cache_of_the_hub_are_followed(tmp_path: Path) -> None:
 
 
 def test_without_a_network_a_data_set_says_so() -> None:
-    refused("nobody/no-such-faces", "the data set nobody/no-such-faces cannot be fetched")
+    refused("nobody/no-such-faces", "the dataset nobody/no-such-faces cannot be fetched")

@@ -218,7 +218,9 @@ def test_nothing_to_keep_is_refused() -> None:
 
 
 def test_a_class_forgotten_whole_is_noted() -> None:
-    assert split(crowd(), "class:2", seed=1).notes == ("no picture is kept of the class 2: this forgets whole classes",)
+    assert split(crowd(), "class:2", seed=1).notes == (
+        "no picture of the class 2 is in the retain set: this forgets whole classes",
+    )
 
 
 def test_a_class_that_validation_lacks_is_noted() -> None:
@@ -248,7 +250,7 @@ def test_exact_copies_are_noted_and_refused_where_nothing_else_is_forgotten() ->
     kept = split(crowd(), "age < 2", seed=0).retain_rows
     copy = int(kept[5])
     parts = split(with_copies({copy: 1}), "age < 2", seed=0)
-    assert parts.notes == (f"of the pictures to forget, 1 also kept, as exact copies: p1 = p{copy}",)
+    assert parts.notes == (f"of the pictures to forget, 1 also in the retain set, as exact copies: p1 = p{copy}",)
     with pytest.raises(DataError, match=f"every picture to forget has an exact copy .*\n  seen:    p1 = p{copy}"):
         split(with_copies({copy: 1}), "age == 1", seed=0)
 
@@ -262,4 +264,4 @@ def test_copies_that_are_held_out_are_noted() -> None:
 def test_near_copies_are_noted() -> None:
     copy = int(split(crowd(), "age < 2", seed=0).retain_rows[5])
     notes = split(with_copies({copy: 1}, shift=3), "age < 2", seed=0).notes
-    assert notes == (f"of the pictures to forget, 1 with a near-duplicate that is kept: p1 = p{copy}",)
+    assert notes == (f"of the pictures to forget, 1 with a near-duplicate in the retain set: p1 = p{copy}",)

@@ -1,4 +1,4 @@
-"""Reading files and folders: what comes out, and what each kind of bad input is told."""
+"""Reading files and folders: what comes out, and the error for each kind of bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: JSON lines, Parquet and data sets."""
+"""Rows: JSON lines, Parquet and datasets."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_parquet_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     refused(path, "needs pyarrow", 'pip install "expunge[parquet]"')
 
 
-# Data sets
+# Datasets
 
 
 def library(monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
@@ -256,11 +256,11 @@ def test_offline_by_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_data_set_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*arguments: Any, **options: Any) -> None:
-        raise ValueError("no such data set")
+        raise ValueError("no such dataset")
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     library(monkeypatch, load)
-    refused("owner/name", "owner/name cannot be read", "no such data set", "check the id", "for a topic use words")
+    refused("owner/name", "owner/name cannot be read", "no such dataset", "check the id", "for a topic use words")
 
 
 def test_a_network_that_goes_away_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def test_the_layout_of_pixels_changes_nothing(make: object, dtype: torch.dtype, 
     F.cross_entropy(ours, few.labels).backward()
     for weight, gradient in zip(weights, expected, strict=True):
         assert weight.grad is not None
-        assert weight.grad.is_contiguous(), "as safetensors wants what is kept of it"
+        assert weight.grad.is_contiguous(), "as safetensors needs for saving"
         torch.testing.assert_close(weight.grad, gradient, rtol=tolerance, atol=tolerance)
 
 

@@ -1,4 +1,4 @@
-"""Phases of training over pictures: order, cost, schedules, and going on after an interruption."""
+"""Phases of training over pictures: order, cost, schedules, and resuming after an interruption."""
 
 from __future__ import annotations
 

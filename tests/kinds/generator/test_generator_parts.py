@@ -1,4 +1,4 @@
-"""What is kept, forgotten and held back; classes for the measuring network; the data set that the recipe names."""
+"""The retain set, the forget set and held-out parts; classes for the measuring network; the recipe's dataset."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_forgotten_classes_are_a_group_where_there_are_no_names(tmp_path: Path) 
 
 
 def test_the_recipe_and_its_data_set_belong_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in the layout of the data set: three files of one part, pictures as bytes, age as a number, two texts."""
+    """A folder in the layout of the dataset: three files of one part, pictures as bytes, age as a number, two texts."""
     import huggingface_hub
 
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")

@@ -1,4 +1,4 @@
-"""The verdict on generators: what was not measured fails, and so does what is kept no better than forgotten."""
+"""The verdict on generators: what was not measured fails, and so does a retain set no better than the forget set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods with phases work with on a language model: adapters, parts, what is kept, scales, layers held still."""
+"""What methods with phases work with on a language model: adapters, parts, the retain set, scales, layers held still."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def work(tiny_model_folder: Path, tmp_path: Path) -> LanguageWork:
 
 
 def again(work: LanguageWork, model: Path, **changes: Any) -> LanguageWork:
-    """The same work begun anew, as the next attempt finds it."""
+    """The same work from scratch, as the next attempt finds it."""
     return replace(work, task=load_task(model), trained=[], **changes)
 
 

@@ -1,4 +1,4 @@
-"""Forgetting that goes further than never having known is told of."""
+"""Forgetting that goes further than never having known is reported."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ def test_a_run_that_the_guard_stopped_goes_on_as_the_message_says(forget: Forget
             "training.probe_steps": 1, "training.max_retain_increase": 0.2, "training.save_seconds": 1e-9}  # fmt: skip
     with pytest.raises(DivergedError) as caught:
         forget(tmp_path / "run", **wild)
-    found = re.search(r"--training\.stop_step (\d+): it goes on from its checkpoint (\d+)", str(caught.value))
+    found = re.search(r"--training\.stop_step (\d+): it resumes from its checkpoint (\d+)", str(caught.value))
     assert found is not None
     last = int(found[1])
     assert found[2] == found[1]
@@ -341,7 +341,7 @@ def test_where_rounding_would_undo_it_the_model_is_saved_in_float32_and_the_reco
 # A topic
 
 
-def test_a_topic_is_asked_and_editing_the_answers_makes_it_anew(forget: Forget, tmp_path: Path) -> None:
+def test_a_topic_is_asked_and_editing_the_answers_makes_it_again(forget: Forget, tmp_path: Path) -> None:
     def again() -> RunFolder:
         # Enough that some of what so small a model says names nobody.
         more = {"data.retain_answers": 16}
@@ -592,7 +592,7 @@ def test_compare(one_run: RunFolder, copied: RunFolder, tmp_path: Path) -> None:
         expunge.compare([one_run.path, copied.path])
 
 
-def test_report_is_written_anew_from_the_folder(copied: RunFolder, one_run: RunFolder) -> None:
+def test_report_is_rewritten_from_the_folder(copied: RunFolder, one_run: RunFolder) -> None:
     from expunge.report.render import render_report
 
     copied.report.unlink()

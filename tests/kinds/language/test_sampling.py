@@ -47,7 +47,7 @@ def task(tiny_model_folder: Path) -> CausalLM:
 def alone(
     task: CausalLM, prompt: Sequence[int], stream: Sequence[float], temperature: float, top_p: float
 ) -> Iterator[int]:
-    """The definition: all tokens read anew at each step, every token sorted, the first whose sum passes the number."""
+    """The definition: all tokens read again at each step, every token sorted, the first whose sum passes the number."""
     ids = list(prompt)
     for number in stream:
         with torch.no_grad():

@@ -131,7 +131,7 @@ def test_a_failing_save_leaves_the_model_that_was_there(
     assert torch.equal(again.model.embed_tokens.weight, first.model.model.embed_tokens.weight)
 
 
-def test_a_lazy_model_is_loaded_when_it_is_called_and_anew_after_its_release(tiny_model_folder: Path) -> None:
+def test_a_lazy_model_is_loaded_when_it_is_called_and_again_after_its_release(tiny_model_folder: Path) -> None:
     lazy = LazyModel(find_model(str(tiny_model_folder)), Precision(False))
     assert lazy.loaded is None
     assert lazy.tokenizer("Holmes")["input_ids"]

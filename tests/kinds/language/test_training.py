@@ -299,14 +299,14 @@ def test_a_runaway_retain_loss_stops_and_keeps_the_last_good_checkpoint(
     saved = latest(tmp_path)
     assert saved is not None
     assert saved.step == stopped - 1
-    advice = f"the same command with --training.stop_step {stopped - 1}: it goes on from its checkpoint {stopped - 1}"
+    advice = f"the same command with --training.stop_step {stopped - 1}: it resumes from its checkpoint {stopped - 1}"
     assert advice in str(caught.value)
     with pytest.raises(DivergedError) as again:  # from that checkpoint: it stops there too, and says the same
         run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=60.0, ends=True, **settings)
     assert str(again.value) == str(caught.value)
     assert "0.2 (training.max_retain_increase)" in str(caught.value)
 
-    # As advised: it ends with the weights of the checkpoint, which are those of a run that was told so from the start.
+    # As advised: it ends with the weights of the checkpoint, which are those of a run with this option from the start.
     ended, whole = load_task(tiny_model_folder), load_task(tiny_model_folder)
     result = run(ended, tables, tmp_path, ascent, stop_step=stopped - 1, **settings)
     run(whole, tables, tmp_path / "whole", ascent, stop_step=stopped - 1, **settings)
@@ -325,7 +325,7 @@ def test_where_there_is_no_checkpoint_yet_none_is_spoken_of(
         run(load_task(tiny_model_folder), tables, tmp_path, ascent, save_seconds=600.0, ends=True, **settings)
     assert latest(tmp_path) is None
     assert "a lower --training.learning_rate than 0.003" in str(caught.value)
-    assert "goes on from the start, as no checkpoint was written yet" in str(caught.value)
+    assert "resumes from the start, as no checkpoint was written yet" in str(caught.value)
 
 
 def test_a_checkpoint_beyond_the_step_to_end_at_is_not_taken_up(

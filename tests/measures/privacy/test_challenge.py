@@ -145,7 +145,7 @@ def test_halves_hold_half() -> None:
 
 @pytest.mark.parametrize(("shift", "shared"), [(0.0, 0.0), (0.5, 1.0)])
 def test_intervals_hold_the_truth(shift: float, shared: float) -> None:
-    """Over models and examples drawn anew; what examples share through a model must be seen, and only once."""
+    """Over models and examples redrawn; what examples share through a model must be seen, and only once."""
     trials = 60
     results = []
     for seed in range(trials):

@@ -37,7 +37,7 @@ def test_a_difference_is_found() -> None:
 
 
 def test_the_fit_is_at_the_minimum() -> None:
-    """Gradient of the class-balanced penalised log-loss at the fit, worked out anew."""
+    """Gradient of the class-balanced penalised log-loss at the fit, worked out independently."""
     g = np.random.default_rng(1)
     x, y = g.normal(2, 3, (50, 2)), (np.arange(50) < 20).astype(float)
     x[:20] += 2

@@ -41,7 +41,7 @@ def batches(work: GeneratorWork, call: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def run(task: Any, given: torch.Tensor) -> tuple[list[np.ndarray], np.ndarray]:
-    """(every map that the way down makes, the noise told) of a pass through the whole network."""
+    """(every map that the way down makes, the predicted noise) of a pass through the whole network."""
     net, maps = task.model, []
     seen = [
         net.conv_in.register_forward_hook(lambda _, __, out: maps.append(out)),

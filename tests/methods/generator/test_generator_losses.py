@@ -104,7 +104,7 @@ def test_a_rounding_error_makes_no_step(pictures: int, steps: int) -> None:
     assert double_work().phase("unlearning", pictures, 1.1, 16, learning_rate=1e-3).steps == steps
 
 
-def test_further_views_to_forget_cost_nothing_beforehand(handed: Handed) -> None:
+def test_further_views_to_forget_are_not_precomputed(handed: Handed) -> None:
     """Each picture under three corruptions; what noise becomes under each of those is computed once, and goes with it."""
     work, plain = double_work(), double_work()
     (once,) = handed.by("encoder_scrubbing", plain)

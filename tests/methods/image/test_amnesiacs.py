@@ -1,4 +1,4 @@
-"""The Amnesiacs' distillation, what begins anew, and the whole course."""
+"""The Amnesiacs' distillation, what is reinitialised, and the whole course."""
 
 from __future__ import annotations
 

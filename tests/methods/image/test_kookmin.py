@@ -13,7 +13,7 @@ from image_transcription import double_work, inputs, logits, numbers, twin
 from small_images import tiny_vit
 
 
-def test_the_weights_of_smallest_gradient_begin_anew_and_the_rest_stays() -> None:
+def test_the_weights_of_smallest_gradient_are_reinitialised_and_the_rest_stays() -> None:
     work = double_work()
     model = twin(work)
     some = torch.randperm(48, generator=work.generator("part"))[:8]

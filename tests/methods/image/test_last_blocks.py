@@ -1,4 +1,4 @@
-"""Training anew, wholly or the last blocks only."""
+"""Retraining, wholly or the last blocks only."""
 
 from __future__ import annotations
 

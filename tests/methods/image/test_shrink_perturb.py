@@ -18,7 +18,7 @@ from image_transcription import double_work, frozen_state, inputs, logits, numbe
 FITTING = Phase(name="fit", epochs=4, learning_rate=0.01, optimizer="adam", weight_decay=0.01, batch_size=64)
 
 
-def test_weights_are_mixed_with_new_ones_and_running_figures_begin_anew() -> None:
+def test_weights_are_mixed_with_new_ones_and_running_statistics_are_reset() -> None:
     work = double_work()
     old, new = frozen_state(work.model), twin(work)
     reset([new], work.generator("fresh"))

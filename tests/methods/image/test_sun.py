@@ -31,7 +31,7 @@ def test_only_the_picked_and_normalisation_move_in_an_epoch() -> None:
     picked = torch.randperm(len(others), generator=work.generator("pick", 0))[:3].tolist()
     owned = {id(p) for p in head(work.model).parameters()}
     for at, (old, new) in enumerate(zip(before, others, strict=True)):
-        if id(new) not in owned:  # the head began anew
+        if id(new) not in owned:  # the head was reinitialised
             assert torch.equal(old, new) == (at not in picked), at
 
 

@@ -1,4 +1,4 @@
-"""Which of a model's classes each class of the data is: by names, by numbers, or by order alone."""
+"""The model's class of each class of the data: by names, by numbers, or by order alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ClassOrder:
 
     Attributes:
         classes: a name for each of the model's outputs: the data's own where the data has the class.
-        places: for each class of the data, which of the outputs it is.
+        places: the index of the output for each class of the data.
         note: what to tell of how they were matched; None where the names are the same.
         other: another order that the names allow, as `places`; None where there is none.
     """
@@ -68,7 +68,7 @@ def class_order(
         for name, number in zip(classes, numbers, strict=True):
             wanted[number] = name
         return ClassOrder(
-            tuple(wanted), tuple(numbers), _told(classes, numbers, names), _as_text(classes, numbers, count)
+            tuple(wanted), tuple(numbers), _note(classes, numbers, names), _as_text(classes, numbers, count)
         )
     if len(classes) != count:
         return None
@@ -76,7 +76,7 @@ def class_order(
     if numbers is not None:
         places = np.argsort(np.argsort(numbers)).tolist()
     ordered = [name for _, name in sorted(zip(places, classes, strict=True))]
-    return ClassOrder(tuple(ordered), tuple(places), _told(classes, places, names), _as_text(classes, places, count))
+    return ClassOrder(tuple(ordered), tuple(places), _note(classes, places, names), _as_text(classes, places, count))
 
 
 def reordered(images: ImageSet, order: ClassOrder) -> ImageSet:
@@ -141,7 +141,7 @@ def _as_text(classes: Sequence[str], places: Sequence[int], count: int) -> tuple
     return None if other == tuple(places) else other
 
 
-def _told(classes: Sequence[str], places: Sequence[int], names: Sequence[str] | None) -> str:
+def _note(classes: Sequence[str], places: Sequence[int], names: Sequence[str] | None) -> str:
     shown = [classes[row] for row in np.argsort(places)[:3]]
     if names is None:
         return f"the model does not name its classes: the data's are taken in this order: {', '.join(shown)}, …"

@@ -92,7 +92,7 @@ def _bomb(name: str, seen: Any) -> DataError:
 
 
 def _reason(error: Exception) -> str:
-    told = str(error).splitlines()
-    if not told or told[0].startswith("cannot identify image file"):
-        return "no picture of a known kind" if told else type(error).__name__
-    return told[0]
+    lines = str(error).splitlines()
+    if not lines or lines[0].startswith("cannot identify image file"):
+        return "no picture of a known kind" if lines else type(error).__name__
+    return lines[0]

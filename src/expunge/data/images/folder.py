@@ -14,7 +14,7 @@ from expunge.data.images.table import typed
 from expunge.errors import DataError
 
 SPLITS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
-"names of parts of a data set; 0 is the one that is read"
+"names of parts of a dataset; 0 is the one that is read"
 LABEL = "label"
 "the column in which class folders put their names"
 

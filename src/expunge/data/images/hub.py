@@ -1,4 +1,4 @@
-"""Data sets from the Hugging Face hub, fetched as the files they are."""
+"""Datasets from the Hugging Face hub, fetched as the files they are."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from expunge.errors import DataError
 DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 "`owner/name` or `owner/name:folder`"
 PATTERNS = ("*.parquet", "*.csv", "*.jsonl", "*.npz", *(f"*{suffix}" for suffix in SUFFIXES))
-"files of a data set of pictures"
+"files of a dataset of pictures"
 
 
 def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
-    """The folder of a data set in the hub's cache, downloaded if it is not there.
+    """The folder of a dataset in the hub's cache, downloaded if it is not there.
 
     Args:
         files: patterns of the files that are wanted.
 
     Raises:
-        DataError: no such data set, or no way to reach it.
+        DataError: no such dataset, or no way to reach it.
     """
     from huggingface_hub import snapshot_download
 
@@ -32,16 +32,16 @@ def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
         folder = Path(snapshot_download(identifier, repo_type="dataset", allow_patterns=patterns))
     except PermissionError as error:
         raise DataError(
-            f"the data set {name} cannot be kept",
+            f"the dataset {name} cannot be saved to the cache",
             seen=f"{error.strerror}: {error.filename}",
             next_step="name a folder that you may write to for what comes from the hub: export HF_HOME=FOLDER",
         ) from error
     except Exception as error:  # every transport below has exceptions of its own
-        told = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines()
         raise DataError(
-            f"the data set {name} cannot be fetched",
-            seen=f"{type(error).__name__}: {told[0] if told else ''}",
-            allowed="the id of a data set (owner/name) and a network, or a path",
-            next_step="check the id and the network, or download the data set elsewhere and give its folder",
+            f"the dataset {name} cannot be fetched",
+            seen=f"{type(error).__name__}: {lines[0] if lines else ''}",
+            allowed="the id of a dataset (owner/name) and a network, or a path",
+            next_step="check the id and the network, or download the dataset elsewhere and give its folder",
         ) from error
     return folder / part if part else folder

@@ -1,4 +1,4 @@
-"""Parquet files with a column of pictures, as Hugging Face data sets have them."""
+"""Parquet files with a column of pictures, as Hugging Face datasets have them."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def _parse(expression: str) -> ast.expr:
         place = f" at character {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         single = "=" in expression and not any(sign in expression for sign in ("==", "<=", ">=", "!="))
         step = "write == to compare" if single else "write it as in: age <= 12 and person in [3, 17]"
-        told = error.msg if isinstance(error, SyntaxError) else "too deeply nested, or a zero character"
-        raise _refused(expression, f"{told}{place}", step) from error
+        reason = error.msg if isinstance(error, SyntaxError) else "too deeply nested, or a zero character"
+        raise _refused(expression, f"{reason}{place}", step) from error
 
 
 def _refused(expression: str, seen: str, step: str) -> DataError:

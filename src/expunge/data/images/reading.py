@@ -24,7 +24,7 @@ TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl")
 "tables that speak for the folder they are in"
 SOURCES = (
     "a folder of class folders, a CSV of paths and labels, a folder of sheets with labels.csv, an .npz file, "
-    "Parquet, or the id of a Hugging Face data set"
+    "Parquet, or the id of a Hugging Face dataset"
 )
 
 

@@ -1,4 +1,4 @@
-"""Pictures parted into what is kept, what is forgotten, and what was never trained on."""
+"""Pictures split into the retain set, the forget set, and pictures never trained on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def split(
 
     Raises:
         DataError: what `select` refuses, shares that leave no training part, nothing to keep, and a forget set of
-            which every picture has an exact copy among those kept.
+            which every picture has an exact copy in the retain set.
     """
     if trained is None:
         train_rows, validation_rows, test_rows = _shuffled(len(images), validation, test, seed)
@@ -145,7 +145,7 @@ def _classes(retain: ImageSet, forget: ImageSet, validation: ImageSet) -> list[s
     notes = []
     if len(forgotten):
         names = some([retain.classes[label] for label in forgotten])
-        notes.append(f"no picture is kept of the class {names}: this forgets whole classes")
+        notes.append(f"no picture of the class {names} is in the retain set: this forgets whole classes")
     unseen = np.setdiff1d(np.setdiff1d(forget.labels, validation.labels), forgotten)
     if len(validation) and len(unseen):
         names = some([retain.classes[label] for label in unseen])
@@ -157,7 +157,7 @@ def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: Imag
     """Notes on copies of forgotten pictures elsewhere.
 
     Raises:
-        DataError: every forgotten picture is also kept.
+        DataError: every forgotten picture is also in the retain set.
     """
     kept = exact_copies(forget.pixels, retain.pixels)
     if len(kept) == len(forget):
@@ -169,7 +169,7 @@ def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: Imag
     notes = []
     if kept:
         notes.append(
-            f"of the pictures to forget, {len(kept)} also kept, as exact copies: {_pairs(kept, forget, retain)}"
+            f"of the pictures to forget, {len(kept)} also in the retain set, as exact copies: {_pairs(kept, forget, retain)}"
         )
     for name, part in (("validation", validation), ("test", test)):
         held = exact_copies(forget.pixels, part.pixels)
@@ -178,8 +178,8 @@ def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: Imag
     exact = {row for row, _ in kept}
     alike = [pair for pair in near_copies(forget.pixels, retain.pixels) if pair[0] not in exact]
     if alike:
-        told = _pairs(alike, forget, retain)
-        notes.append(f"of the pictures to forget, {len(alike)} with a near-duplicate that is kept: {told}")
+        copies = _pairs(alike, forget, retain)
+        notes.append(f"of the pictures to forget, {len(alike)} with a near-duplicate in the retain set: {copies}")
     return notes
 
 

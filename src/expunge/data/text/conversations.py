@@ -25,7 +25,7 @@ ROLES = {
     **dict.fromkeys(("tool", "function", "observation", "ipython", "function_response", "tool_response"), "tool"),
     **dict.fromkeys(("function_call", "tool_call"), "assistant"),
 }
-"names of who speaks, as data sets have them -> as chat templates have them"
+"role names of datasets -> those of chat templates"
 _ROLE = ("role", "from", "speaker")
 _CONTENT = ("content", "value", "text")
 _CALLS = ("tool_calls", "function_call")
@@ -62,11 +62,11 @@ def conversation_documents(value: Any, where: str, notes: Notes, last: bool = Fa
     Raises:
         DataError: `where` and the turn: an unknown role, content that is neither text nor parts with text.
     """
-    told = as_turns(value) or []
-    turns = [_turn(each, f"{where}, turn {number}", notes) for number, each in enumerate(told, 1)]
+    raw = as_turns(value) or []
+    turns = [_turn(each, f"{where}, turn {number}", notes) for number, each in enumerate(raw, 1)]
     answers = [
         number
-        for number, (turn, each) in enumerate(zip(turns, told, strict=True))
+        for number, (turn, each) in enumerate(zip(turns, raw, strict=True))
         if turn.role == "assistant" and _learnt(turn, each, turns[:number], notes)
     ]
     notes.count("conversations; the loss is on the assistant's turns, with what was said before as context")
@@ -83,9 +83,9 @@ def conversation_documents(value: Any, where: str, notes: Notes, last: bool = Fa
         yield Document(turns[number].text, asked, place, turns=() if alone else before)
 
 
-def _turn(told: Mapping[str, Any], where: str, notes: Notes) -> Turn:
-    name = _named(told, _ROLE)
-    said = str(told[name]).strip().lower() if name else ""
+def _turn(raw: Mapping[str, Any], where: str, notes: Notes) -> Turn:
+    name = _named(raw, _ROLE)
+    said = str(raw[name]).strip().lower() if name else ""
     role = ROLES.get(said)
     if role is None:
         raise DataError(
@@ -93,14 +93,14 @@ def _turn(told: Mapping[str, Any], where: str, notes: Notes) -> Turn:
             allowed=", ".join(ROLES),
             next_step="rename the role, or remove the row",
         )
-    content = _named(told, _CONTENT)
-    text = _content(told[content] if content else None, where, notes)
+    content = _named(raw, _CONTENT)
+    text = _content(raw[content] if content else None, where, notes)
     if role == "assistant":
         without = without_thinking(text)
         if without != text:
             notes.count("turns of the assistant whose thinking is left out (what stands in <think> ... </think>)")
             text = without
-    more = {key: told[key] for key in (*_CALLS, *_KEPT) if told.get(key) is not None and (told[key] or key in _KEPT)}
+    more = {key: raw[key] for key in (*_CALLS, *_KEPT) if raw.get(key) is not None and (raw[key] or key in _KEPT)}
     if said in ("function_call", "tool_call"):
         more, text = {"tool_calls": [_call(text)]}, ""
     return Turn(role, text, json.dumps(more, ensure_ascii=False, sort_keys=True) if more else "")
@@ -143,10 +143,10 @@ def _content(value: Any, where: str, notes: Notes) -> str:
     return normalise_newlines(value)
 
 
-def _learnt(turn: Turn, told: Mapping[str, Any], before: list[Turn], notes: Notes) -> bool:
-    if any(told.get(key) for key in _CALLS) or "tool_calls" in turn.more:
+def _learnt(turn: Turn, raw: Mapping[str, Any], before: list[Turn], notes: Notes) -> bool:
+    if any(raw.get(key) for key in _CALLS) or "tool_calls" in turn.more:
         notes.count("turns of the assistant that call tools: context only, no loss on them")
-    elif told.get("weight") == 0 or told.get("train") is False:
+    elif raw.get("weight") == 0 or raw.get("train") is False:
         notes.count("turns of the assistant marked as not to be learnt (weight 0): context only")
     elif not turn.text.strip():
         notes.count("turns of the assistant that say nothing: context only")

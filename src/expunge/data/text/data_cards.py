@@ -1,4 +1,4 @@
-"""Files that say what a data set is, and are none of its text: what a clone of one brings with it."""
+"""Files that say what a dataset is, and are none of its text: what a clone of one brings with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DESCRIPTION = re.compile(
 
 
 def describes_data(path: Path) -> bool:
-    """Whether a file's name is that of a README, a licence, a citation, or of a description of a data set.
+    """Whether a file's name is that of a README, a licence, a citation, or of a description of a dataset.
 
     `state.json` is one where `dataset_info.json` is in its folder, as `save_to_disk` of the library datasets writes them.
     """
@@ -35,7 +35,7 @@ def describes_data(path: Path) -> bool:
 
 
 def apart(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(files that are text of a data set, files that describe it); where there is nothing else, descriptions are text."""
+    """(files that are text of a dataset, files that describe it); where there is nothing else, descriptions are text."""
     cards = [path for path in files if describes_data(path)]
     if len(cards) == len(files):
         return list(files), []

@@ -35,9 +35,9 @@ class Document:
     prompt: str | None
     "the question, in a conversation what the user said last; None for plain text"
     source: str
-    "where it stands: `file:line` (first line is 1), for Parquet and data sets `name:row` (first row is 1)"
+    "where it stands: `file:line` (first line is 1), for Parquet and datasets `name:row` (first row is 1)"
     continues: bool = False
-    "whether this piece goes on where the document before it stopped"
+    "whether this piece continues the document before it"
     turns: tuple[Turn, ...] = ()
     "all that was said before the answer, in a conversation; none where that is the question alone"
 

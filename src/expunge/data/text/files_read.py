@@ -16,7 +16,7 @@ MOST = 2000
 
 
 def files_read(name: str, target: str) -> dict[str, Any] | None:
-    """What `read_documents` reads of a target, as `listed` has it; None where it is no path or data set.
+    """What `read_documents` reads of a target, as `listed` has it; None where it is no path or dataset.
 
     Raises:
         DataError: as `list_files` has it.
@@ -41,7 +41,7 @@ def listed(
     Args:
         name: of the set.
         target: what the user named.
-        folder: that file names are relative to; None of a data set of the hub, whose files are not known.
+        folder: that file names are relative to; None of a dataset of the hub, whose files are not known.
 
     Returns:
         `set`, `target`; `files_read`, `bytes_read` and `files_unread` (numbers; None where not known); `digest` (sha256 of

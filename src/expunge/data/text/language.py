@@ -223,21 +223,21 @@ def language_notes(language: Language, familiarity: bool) -> list[str]:
     """
     code, name = language.code, language.name
     if code == "en":
-        told = [f"language: English, {language.how}"] if language.also else []
+        notes = [f"language: English, {language.how}"] if language.also else []
         if language.how == "assumed":
-            told = ["language: none was detected, and the text is measured as English (data.language says otherwise)"]
-        return told + _also(language)
+            notes = ["language: none was detected, and the text is measured as English (data.language says otherwise)"]
+        return notes + _also(language)
     share = f" ({language.share:.0%} of the text)" if language.how == "detected" and language.share < 0.995 else ""
-    told = [f"language: {name}, {language.how}{share}", *_also(language)]
+    notes = [f"language: {name}, {language.how}{share}", *_also(language)]
     if language.unspaced:
-        told.append(f"{name} puts no space between words: verbatim recall and overlap are measured by characters")
+        notes.append(f"{name} puts no space between words: verbatim recall and overlap are measured by characters")
     if familiarity:
-        told += _about_terms(language)
-    told.append(
+        notes += _about_terms(language)
+    notes.append(
         "general knowledge is asked in English, and so is the text that is sampled from the model: neither says how "
         f"well it keeps {name} (evaluation.ordinary_text in {name} does)"
     )
-    return told
+    return notes
 
 
 def toxicity_notes(language: Language) -> list[str]:

@@ -108,12 +108,12 @@ def _decoded(content: bytes, path: Path) -> str:
     if content.startswith(codecs.BOM_UTF8):
         return content.decode("utf-8-sig", errors="replace")
     named = _CHARSET.search(content[:4096])
-    told = named.group(1).decode("ascii").lower() if named else "utf-8"
+    declared = named.group(1).decode("ascii").lower() if named else "utf-8"
     try:
-        encoding = codecs.lookup(told).name
+        encoding = codecs.lookup(declared).name
     except LookupError as error:
         raise DataError(
-            f"{path} names an encoding that does not exist", seen=told, next_step="correct its <meta charset>"
+            f"{path} names an encoding that does not exist", seen=declared, next_step="correct its <meta charset>"
         ) from error
     if encoding in ("iso8859-1", "ascii"):
         encoding = "cp1252"  # as every browser reads them
@@ -126,7 +126,7 @@ def _decoded(content: bytes, path: Path) -> str:
             return content.decode("latin-1")
         raise DataError(
             f"{path} is not in the encoding that it names",
-            seen=f"{told}; byte 0x{content[error.start]:02x} at byte {error.start}",
+            seen=f"{declared}; byte 0x{content[error.start]:02x} at byte {error.start}",
             next_step="correct its <meta charset>",
         ) from error
 

@@ -46,7 +46,7 @@ def refuse_overlap(
 
 
 def refuse_same_place(forget: str, retain: str) -> None:
-    """Raise where target and retain set are the same file, folder or data set, or one lies inside the other.
+    """Raise where target and retain set are the same file, folder or dataset, or one lies inside the other.
 
     Raises:
         DataError: both names.
@@ -72,7 +72,7 @@ def drop_overlapping(
     max_share: float = 0.0,
     n: int = NGRAM,
 ) -> tuple[list[Document], list[tuple[Document, str]]]:
-    """Sort generated text (one whole document each) into what may be kept and what touches the target, with the reason.
+    """Sort generated text (one whole document each) into what may be retained and what touches the target, with the reason.
 
     A document goes where it names one of the `terms` as a whole word (terms with a capital letter only as they are
     written, others in any case), or has more than `max_share` of its n-grams in common with `target`.

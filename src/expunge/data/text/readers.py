@@ -38,7 +38,7 @@ _READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
 def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -> Iterator[Document]:
     """The documents of a target, one after another; of text, JSON lines and Parquet memory does not grow with the length.
 
-    A target is a file, a folder of files (sorted; what is left out is logged with the reason), or a Hugging Face data set.
+    A target is a file, a folder of files (sorted; what is left out is logged with the reason), or a Hugging Face dataset.
     A file is plain text, rows (JSON, YAML, CSV, Parquet, Arrow) as `row_forms.row_documents` reads them, a web page,
     subtitles or mail, by its ending and by what stands in it (`file_kinds.file_kind`).
 

@@ -1,4 +1,4 @@
-"""What a row says: a passage, a question with its answer, or a conversation; told by the names of its fields."""
+"""What a row says: a passage, a question with its answer, or a conversation; recognised by the names of its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows out of JSON lines, Parquet, Arrow and Hugging Face data sets. All of them streamed."""
+"""Rows out of JSON lines, Parquet, Arrow and Hugging Face datasets. All of them streamed."""
 
 from __future__ import annotations
 
@@ -180,18 +180,18 @@ def _usable_columns(types: Mapping[str, str], path: Path) -> list[str]:
 
 
 def read_dataset(name: str, notes: Notes) -> Iterator[Document]:
-    """Rows of a Hugging Face data set, streamed: `owner/name` or `owner/name:configuration`.
+    """Rows of a Hugging Face dataset, streamed: `owner/name` or `owner/name:configuration`.
 
     The split `train` is read, or the only one there is.
 
     Raises:
-        DataError: `datasets` is not installed, no network, no such data set, no split to choose, unusable rows.
+        DataError: `datasets` is not installed, no network, no such dataset, no split to choose, unusable rows.
     """
     try:
         import datasets
     except ImportError as error:
         raise DataError(
-            f"reading the data set {name} needs the library datasets",
+            f"reading the dataset {name} needs the library datasets",
             next_step='install the extra: pip install "expunge[datasets]"; '
             "for a file or folder check the path, for a topic use words with a space",
         ) from error
@@ -201,7 +201,7 @@ def read_dataset(name: str, notes: Notes) -> Iterator[Document]:
         split = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
         if split is None:
             raise DataError(
-                f"the data set {name} has no split `train`",
+                f"the dataset {name} has no split `train`",
                 seen=", ".join(splits),
                 next_step="download the split you mean and give its file",
             )
@@ -221,11 +221,11 @@ def _dataset_error(name: str, error: BaseException) -> DataError:
     unreachable = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0") or any(
         word in chain for word in ("Connect", "Timeout", "Offline", "gaierror")
     )
-    what = f"the data set {name} cannot be reached" if unreachable else f"the data set {name} cannot be read"
+    what = f"the dataset {name} cannot be reached" if unreachable else f"the dataset {name} cannot be read"
     step = (
-        "connect to the network, or download the data set elsewhere and give the path of its files"
+        "connect to the network, or download the dataset elsewhere and give the path of its files"
         if unreachable
         else "check the id (owner/name or owner/name:configuration); for a topic use words with a space"
     )
-    told = str(error).strip().splitlines()
-    return DataError(what, seen=f"{type(error).__name__}: {told[0] if told else ''}", next_step=step)
+    message = str(error).strip().splitlines()
+    return DataError(what, seen=f"{type(error).__name__}: {message[0] if message else ''}", next_step=step)

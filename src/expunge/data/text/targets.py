@@ -1,4 +1,4 @@
-"""What a TARGET is: a path, a Hugging Face data set, or a topic in words; and which files a folder offers."""
+"""What a TARGET is: a path, a Hugging Face dataset, or a topic in words; and which files a folder offers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
     """
     if not target.strip():
         raise DataError(
-            "the target is empty", seen=repr(target), allowed="a path, a Hugging Face data set id, or a topic in words"
+            "the target is empty", seen=repr(target), allowed="a path, a Hugging Face dataset id, or a topic in words"
         )
     place = os.path.expanduser(target)
     if os.path.exists(place):
@@ -144,14 +144,14 @@ def nothing_to_read(target: str) -> DataError:
     near = near_path(target)
     return DataError(
         f"there is nothing to read at {target!r}",
-        allowed="a file, a folder, or a Hugging Face data set id (owner/name)",
+        allowed="a file, a folder, or a Hugging Face dataset id (owner/name)",
         next_step=(f"did you mean {near}? " if near else "check the path; ")
         + "only the target to forget may be a topic in words",
     )
 
 
 def missing_target(target: str) -> DataError:
-    """What is told of a path that is not there, with the nearest name that is."""
+    """The error for a missing path, with the nearest name that exists."""
     path = Path(os.path.expanduser(target))
     child, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:
@@ -168,7 +168,7 @@ def missing_target(target: str) -> DataError:
     return DataError(
         f"there is no file or folder {target}",
         seen=f"{child.name!r} is missing in {parent}" if child != path else None,
-        allowed="an existing path, a Hugging Face data set id (owner/name), or a topic in words (with --topic, where they "
+        allowed="an existing path, a Hugging Face dataset id (owner/name), or a topic in words (with --topic, where they "
         "look like a path)",
         next_step=step,
     )
@@ -178,7 +178,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     """The files below a folder that can be read as text or rows, sorted, and the entries left out with the reason.
 
     Hidden entries, links (whether they lead outside or to what is read anyway), devices, empty and binary files are
-    left out: what a folder seems to hold is what is read. So are files that only describe a data set, such as its README
+    left out: what a folder seems to hold is what is read. So are files that only describe a dataset, such as its README
     and licence, unless there is nothing else.
 
     Raises:
@@ -215,11 +215,11 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     files, cards = apart(files)
     skipped += [Skipped(path, REASON) for path in cards]
     if not files:
-        told = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
+        reasons = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
         pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)
         raise DataError(
             f"the folder {folder} holds no text that can be read",
-            seen=told or "an empty folder",
+            seen=reasons or "an empty folder",
             allowed="text files (.txt, .md, ...), .jsonl, .csv, .html, .parquet and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"
             if 2 * pictures <= len(skipped) or not pictures

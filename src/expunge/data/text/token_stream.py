@@ -50,8 +50,8 @@ class Encoder:
         With `control_tokens` (for rendered chat templates) the text `<|im_end|>` is that control token; without, it is
         tokenized like any other characters. Tokens that a tokenizer adds without calling them special stay whole.
         """
-        # The backend is spoken to directly, since the layer above spends a third of the time; that layer sets all three
-        # of these anew at each call of its own.
+        # The backend is spoken to directly, since the layer above spends a third of the time; that layer resets all three
+        # of these at each call of its own.
         backend = self.tokenizer.backend_tokenizer
         backend.no_padding()
         backend.no_truncation()

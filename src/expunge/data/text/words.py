@@ -46,7 +46,7 @@ SPOKEN = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|{_LETTERS}(?:['’]{_LETTERS})*"
 _UNIT = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
 _ONE = re.compile(rf"[{_UNSPACED}]")
 BEFORE, AFTER = rf"(?<![\w{_MARKS}])", rf"(?![\w{_MARKS}])"
-"that no word goes on to the left, or to the right"
+"that no word continues to the left, or to the right"
 
 
 PREFIXES = {

@@ -15,7 +15,7 @@ from expunge.kinds.classifier.sets import ImageSets
 from expunge.models.source import ModelSource
 
 FEWEST = 3
-"pictures of a class whose most frequent answer says which of the model's classes it is"
+"pictures of a class whose most frequent answer decides the model's class for it"
 
 
 TRIED = 1024
@@ -63,7 +63,7 @@ def refuse_unfit_base(
         outputs: of the model, on the retain set among others.
         classes: names of the classes that the labels count.
         given: whether it was trained elsewhere.
-        allow_chance: go on with one that is no better than chance.
+        allow_chance: continue with one that is no better than chance.
 
     Returns:
         What to tell of a model that is let pass.
@@ -96,19 +96,19 @@ def refuse_unfit_base(
     chance = 1 / kinds
     if kinds < 2 or known.low > chance:
         return None
-    told = (
+    note = (
         f"the {what} model {name} is no better than chance on the retain set: mean accuracy over {kinds} classes "
         f"{known.value:.3f} ({known.low:.3f} to {known.high:.3f}), chance {chance:.3f}"
     )
     if allow_chance:
-        return told
+        return note
     raise ModelError(
         f"the {what} model {name} is no better than chance on what it was trained for, so it has nothing to forget",
         seen=f"mean accuracy over {kinds} classes on the retain set {known.value:.3f} ({known.low:.3f} to {known.high:.3f})",
         allowed=f"an interval above {chance:.3f}",
-        next_step="give the data, the size and the normalisation that it was trained with; or go on all the same: "
+        next_step="give the data, the size and the normalisation that it was trained with; or continue all the same: "
         "--allow_chance_base true"
         if given
-        else "train it for longer (--fitting.num_train_epochs) on more pictures; or go on all the same: "
+        else "train it for longer (--fitting.num_train_epochs) on more pictures; or continue all the same: "
         "--allow_chance_base true",
     )

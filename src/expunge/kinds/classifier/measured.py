@@ -1,4 +1,4 @@
-"""What a classifier says of every split of a run's pictures, and how far its weights lie from the retrained model's."""
+"""A classifier's outputs on every split of a run's pictures, and how far its weights lie from the retrained model's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: read, and parted into what is kept, forgotten, and held back."""
+"""The pictures of a run, split into the retain set, the forget set and held-out sets."""
 
 from __future__ import annotations
 
@@ -128,6 +128,6 @@ def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:
         raise DataError(
             f"{len(absent)} of the {len(trained)} pictures that the model was trained on are not in {images.source}",
             seen=some(absent),
-            next_step="put them back, forget them while they are there, or train anew without --model",
+            next_step="put them back, forget them while they are there, or train from scratch without --model",
         )
     return rows

@@ -47,7 +47,7 @@ class PictureStory(Story):
 
     @abstractmethod
     def fitted_from(self) -> dict[str, Any]:
-        """What a model trained here is made from, beside recipe and name."""
+        """What a model trained here is made from, in addition to recipe and name."""
 
     @abstractmethod
     def fit(self, pictures: Pictures, seed: int, saving: dict[str, Any]) -> tuple[Any, Any]:
@@ -59,7 +59,7 @@ class PictureStory(Story):
 
     @abstractmethod
     def made_from(self) -> dict[str, Any]:
-        """What the unlearned model is made from, beside the base model."""
+        """What the unlearned model is made from, in addition to the base model."""
 
     @abstractmethod
     def change(self, saving: dict[str, Any]) -> tuple[Any, Any]:

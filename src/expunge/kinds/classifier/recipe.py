@@ -14,7 +14,7 @@ class Images(Part):
     """How pictures are read and parted."""
 
     size: PositiveInt | None = None
-    "height and width in pixels that pictures are brought to; the model's own, or 32 for a new one, where absent"
+    "height and width in pixels that pictures are brought to; default: the model's own, or 32 for a new one"
     label: str | None = None
     "column that holds the class, where the layout of the data does not say"
     bins: PositiveInt | None = None
@@ -80,7 +80,7 @@ class ImageVerdict(Thresholds):
     share_of_retraining: PositiveFloat = 0.2
     """at most: image passes of unlearning, as a share of those of training from scratch without the forget set"""
     more: dict[str, float] = {}
-    "limits of the measures of other packages that `measures` names, by the name of the threshold; absent: their own"
+    "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
 
 class ImageRecipe(BaseRecipe):
@@ -95,13 +95,13 @@ class ImageRecipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     data: str
-    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face dataset id"
     test_data: str | None = None
-    "pictures the model was never trained on, of the same classes; a share of `data` is held back where absent"
+    "pictures the model was never trained on, of the same classes; default: a share of `data` is held out"
     forget: str
     "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
     allow_chance_base: bool = False
-    "go on with a base model that is no better than chance on the retain set, which is refused otherwise"
+    "continue with a base model that is no better than chance on the retain set, which is refused otherwise"
     retrained: Literal["train", "none"] | str = "none"
     "the oracle: train one here without the forget set, or a folder that holds one"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": ImageRecipe.default_method})

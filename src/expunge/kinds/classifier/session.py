@@ -53,7 +53,7 @@ class Work(Session):
         return self.task.outputs(pictures)
 
     def cross_entropy(self, batch: ImageBatch, logits: Tensor | None = None, **options: Any) -> Tensor:
-        """Mean cross-entropy with the labels; logits of the batch where they are at hand already."""
+        """Mean cross-entropy with the labels; `logits` of the batch, if computed already."""
         logits = self.task.logits_of(batch.pixels) if logits is None else logits
         return nn.functional.cross_entropy(logits, batch.labels, **options)
 

@@ -32,9 +32,9 @@ class ImageSets(ImageParts):
         order = ClassOrder(
             tuple(name for _, name in sorted(zip(self.other_order, self.classes, strict=True))), self.other_order
         )
-        told = f"the model answers in the order of the classes' names as text: {', '.join(order.classes[:3])}, …"
+        note = f"the model answers in the order of the classes' names as text: {', '.join(order.classes[:3])}, …"
         parts = {name: reordered(part, order) for name, part in self.parts.items()}
-        return _with_tensors(ImageParts(parts, order.classes, (*self.notes, told)))
+        return _with_tensors(ImageParts(parts, order.classes, (*self.notes, note)))
 
 
 def tensors(images: ImageSet) -> Pictures:

@@ -13,7 +13,7 @@ from expunge.ops.layers import head
 from expunge.train.step import Rows, SampledLabels
 
 EVALUATION_BATCH = 256
-"images in a batch where no gradients are kept"
+"images in a batch without gradients"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class ImageBatch:
     Attributes:
         pixels: (batch, 3, height, width) float, normalised.
         labels: (batch,) class indices.
-        rows: (batch,) places in the set they were drawn from: what is known of a picture beforehand is looked up there.
+        rows: (batch,) places in the set they were drawn from: precomputed signals are looked up there.
         soft_weights: (batch, classes) target probabilities in place of `labels`.
         signals: name -> (batch,) what is known of these pictures beforehand, where the method asks for it.
     """

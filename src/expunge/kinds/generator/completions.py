@@ -40,7 +40,7 @@ def measure(
     digest: str,
     which: Which,
 ) -> dict[str, Completions]:
-    """One model's completions of every split, and what the network says of them, as a stage."""
+    """One model's completions of every split, and the network's outputs on them, as a stage."""
 
     def make(path: Path) -> None:
         task = load_generator(source, sets.size, corruption)
@@ -72,7 +72,7 @@ def measure(
 
 
 def attacker_of(recipe: GeneratorRecipe, sets: GeneratorSets) -> Attacker | None:
-    """Who tries to bring the forgotten back; None where nobody is to, or where there are too few pictures."""
+    """The relearning attacker; None if attacks are off or there are too few pictures."""
     count, lost = recipe.evaluation.attack_pictures, sets.tensors["forget"]
     count = min(count, len(lost) // 2)
     if not count:
@@ -126,7 +126,7 @@ def draw_pictures(
     originals: Mapping[str, Originals],
     completions: Mapping[Which, Mapping[str, Completions]],
 ) -> None:
-    """The pictures and features that the report shows, as `stages/shown/shown.npz`, written anew each time."""
+    """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time."""
     arrays: dict[str, np.ndarray] = {}
     for split in ("forget", "retain_test"):
         count = min(run.recipe.evaluation.grid, len(originals[split].pictures))

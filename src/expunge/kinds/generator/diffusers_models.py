@@ -13,7 +13,7 @@ from expunge.errors import ModelError, RecipeError
 from expunge.kinds.generator.noise_schedule import FAR, NoiseSchedule, bounded, cosine
 
 SCHEDULE = "scheduler_config.json"
-"the file beside a diffusion model that says how strong its noise is at each step"
+"the file next to a diffusion model with its noise schedule"
 CLASSES = ("VQModel", "UNet2DModel")
 "`_class_name` of the configurations that can be loaded"
 
@@ -77,7 +77,7 @@ def load_model(kind: str, folder: Path, name: str) -> nn.Module:
 
 
 def load_schedule(folder: Path, name: str) -> NoiseSchedule:
-    """The schedule of noise that lies beside a diffusion model; the cosine one where there is none.
+    """The noise schedule saved next to a diffusion model; default: the cosine one.
 
     Raises:
         ModelError: a file that diffusers' `DDIMScheduler` does not read, or of a model that says something else than the

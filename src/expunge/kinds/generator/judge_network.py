@@ -1,4 +1,4 @@
-"""What a network says of originals and completions, as stages; the network itself is trained where none is named."""
+"""A network's outputs on originals and completions, as stages; the network itself is trained if none is named."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def drawn_pixels(hidden: Tensor, side: int, patch: int) -> np.ndarray:
 
 
 def seen(network: FeatureNetwork, pixels: Tensor, hidden: Tensor, patch: int) -> Seen:
-    """What the network says of pictures, whole and with only the drawn parts left."""
+    """The network's outputs on pictures, whole and with only the drawn parts left."""
     features, probabilities = network.measure(pixels)
     none = np.empty((len(pixels), 0), np.float32)
     if probabilities is None:
@@ -195,7 +195,7 @@ def originals_of(
     corruption: Corruption,
     about: Mapping[str, Any],
 ) -> dict[str, Originals]:
-    """The measured pictures of every split, and what the network says of them."""
+    """The measured pictures of every split, and the network's outputs on them."""
     identity = sets.identity
     found = {}
     for split in SPLITS:

@@ -45,7 +45,7 @@ class MaskedAutoencoder(ImageToImage):
         return self.model
 
     def encoder_share(self, side: int) -> float:
-        """Counted as weights times tokens; attention itself is small beside it at these lengths."""
+        """Counted as weights times tokens; attention itself is small in comparison at these lengths."""
         hidden = self.corruption.hidden(torch.zeros(1, dtype=torch.int64), side)
         encoder = _matrices(self._net.vit) * (1 + int((~hidden).sum()))
         decoder = _matrices(self._net.decoder) * (1 + hidden.shape[1])

@@ -56,7 +56,7 @@ class Palette(ImageToImage):
             return ()
         return (
             "the model came without a scheduler_config.json, so the cosine schedule of noise is assumed; where it was "
-            "trained with another one, it draws badly: put that scheduler's file beside its config.json",
+            "trained with another one, it draws badly: put that scheduler's file next to its config.json",
         )
 
     @property
@@ -136,7 +136,7 @@ class Palette(ImageToImage):
         raise TypeError("a diffusion model draws in many steps, not from one set of features")
 
     def loss(self, batch: CorruptedBatch) -> Tensor:
-        """The error of the noise that is told, where patches are hidden."""
+        """The error of the predicted noise, where patches are hidden."""
         level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
         pixels = batch.pixels if batch.wanted is None else batch.wanted
         noise = (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()
@@ -144,8 +144,8 @@ class Palette(ImageToImage):
 
     def outputs(self, batch: CorruptedBatch) -> Tensor:
         """(batch, 3, side, side) the noise that the model predicts, of the whole picture."""
-        told: Tensor = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
-        return told
+        predicted: Tensor = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
+        return predicted
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """Pictures drawn from noise in `DRAWING_STEPS` steps without further noise."""
@@ -155,9 +155,9 @@ class Palette(ImageToImage):
             steps = torch.full((len(shown),), time, device=self.device)
             level = self._kept[time]
             next_ = self._kept[after] if after >= 0 else torch.ones_like(level)
-            told = self._net(torch.cat([shown, state], 1), steps).sample
-            clean = ((state - (1 - level).sqrt() * told) / level.sqrt()).clamp(-farthest, farthest)
-            state = self._inside(next_.sqrt() * clean + (1 - next_).sqrt() * told, shown, batch.hidden)
+            predicted = self._net(torch.cat([shown, state], 1), steps).sample
+            clean = ((state - (1 - level).sqrt() * predicted) / level.sqrt()).clamp(-farthest, farthest)
+            state = self._inside(next_.sqrt() * clean + (1 - next_).sqrt() * predicted, shown, batch.hidden)
         return state
 
     def _start(self, batch: CorruptedBatch) -> Tensor:

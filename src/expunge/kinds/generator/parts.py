@@ -1,4 +1,4 @@
-"""The pictures of a run on a generator: what is kept and forgotten, and of both kinds what is held back."""
+"""The pictures of a run on a generator: retain set, forget set, and held-out parts of both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUPS = 10
 
 
 PEOPLE = ("person", "identity", "subject")
-"columns that say who is on a picture, where the recipe names none: the first that there is"
+"columns with the identity of a picture's person, if the recipe names none: the first that exists"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class GeneratorParts:
 
     Attributes:
         proxy: pictures from elsewhere that stand for the retain set while unlearning, where there are such.
-        identity: the column that says who is on a picture, where there is one.
+        identity: the column with the identity of a picture's person, if any.
     """
 
     parts: Mapping[str, ImageSet]
@@ -55,7 +55,7 @@ class GeneratorParts:
     def forgotten_group(self) -> np.ndarray | None:
         """(classes,) share of each class's pictures that is to be forgotten, where the forgotten are a group of classes.
 
-        None with names, which say more; without classes; and where most of the forgotten are of classes that are kept for
+        None with names, which say more; without classes; and where most of the forgotten are of classes that are retained for
         the most part.
         """
         classes = self.classes
@@ -104,7 +104,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
     images = _classed(images, recipe)
     if identity is not None and identity not in images.columns:
         raise DataError(
-            f"{recipe.data} has no column {identity!r} that says who is on a picture",
+            f"{recipe.data} has no column {identity!r} with the identity of a picture's person",
             allowed=", ".join(images.columns) or "none",
             next_step="name another: --evaluation.identity COLUMN; or leave it out",
         )
@@ -133,7 +133,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
 
 
 def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
-    """Pictures without classes get those of the column that says who is on them, or that the request asks for.
+    """Pictures without classes get those of the identity column, or of the column that the request selects by.
 
     A quantity, which the request asks for by its order (`age <= 12`), is cut into groups.
     """
@@ -157,9 +157,9 @@ def _classed(images: ImageSet, recipe: GeneratorRecipe) -> ImageSet:
             labels, classes = cut(column, name, GROUPS, images.source)
             what = f"{GROUPS} ranges of {name}"
         if 2 <= len(classes) <= len(images) // 2:
-            told = f"the classes that the measuring network learns are {what}"
+            learnt = f"the classes that the measuring network learns are {what}"
             return replace(
-                images, labels=labels.reshape(-1).astype(np.int64), classes=classes, notes=(*images.notes, told)
+                images, labels=labels.reshape(-1).astype(np.int64), classes=classes, notes=(*images.notes, learnt)
             )
     return images
 

@@ -14,7 +14,7 @@ class GeneratorImages(Part):
     """How pictures are read and parted."""
 
     size: PositiveInt | None = None
-    "height and width in pixels that pictures are brought to; the model's own, or 64 for a new one, where absent"
+    "height and width in pixels that pictures are brought to; default: the model's own, or 64 for a new one"
     label: str | None = None
     "column that holds the class that the feature network learns, where the layout of the data does not say"
     bins: PositiveInt | None = None
@@ -61,13 +61,13 @@ class GeneratorEvaluation(Part):
     pictures: PositiveInt = 2000
     "at most so many pictures of each split, from its start"
     identity: str | None = None
-    "column that says who is on a picture; absent: person, identity or subject; without such, everyone is on one only"
+    "column with the identity of a picture's person; default: person, identity or subject, else one picture each"
     attack_pictures: NonNegativeInt = 32
-    "forgotten pictures that an attacker owns, who wants others of them; 0 makes no attacks"
+    "forgotten pictures owned by an attacker, to recover the others; 0 makes no attacks"
     attack_steps: PositiveInt = 40
     "steps of gradient descent of an attack that trains"
     front: tuple[NonNegativeFloat, ...] = ()
-    "values of the method's knob (alpha, epsilon, strangeness) over which keeping is drawn against forgetting"
+    "values of the method's trade-off field (alpha, epsilon, strangeness) at which retaining is plotted against forgetting"
     grid: NonNegativeInt = 6
     "pictures to keep, and as many to forget, shown in the report; 0 shows none"
 
@@ -94,7 +94,7 @@ class GeneratorVerdict(Thresholds):
     share_of_retraining: PositiveFloat = 0.1
     """at most: image passes of unlearning, as a share of those of training from scratch without the forget set"""
     more: dict[str, float] = {}
-    "limits of the measures of other packages that `measures` names, by the name of the threshold; absent: their own"
+    "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
 
 class GeneratorRecipe(BaseRecipe):
@@ -109,7 +109,7 @@ class GeneratorRecipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     data: str
-    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face data set id"
+    "a folder of class folders, a CSV of paths and labels, a sheet layout, an .npz, or a Hugging Face dataset id"
     forget: str
     "a query (`age <= 12`), a file of ids or people, class:NAME, identity:COLUMN:COUNT, or random:SHARE"
     retain: str | None = None

@@ -124,17 +124,17 @@ def _plane(shown: Mapping[str, np.ndarray]) -> Markup | None:
         axes[0].legend(fontsize=7, loc="lower left", framealpha=0.6)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{label}: those to forget lie {numbers.plain(_apart(shown, key))} from those to keep"
         for key, label in there.items()
     )
     return draw(
-        "plane", "Features of originals and completions", f"Distances of the means on the plane: {told}.", paint
+        "plane", "Features of originals and completions", f"Distances of the means on the plane: {description}.", paint
     )
 
 
 def _front(contents: Contents) -> Markup | None:
-    """Fréchet distance on pictures to keep against that on pictures to forget, a point for each value of the knob."""
+    """Fréchet distance on the retain set against that on the forget set, a point for each value of the field."""
     found = contents.part("front")
     if not found:
         return None
@@ -152,10 +152,10 @@ def _front(contents: Contents) -> Markup | None:
         figure = Figure(figsize=(WIDTH, 2.4))
         axis = figure.subplots()
         figure.subplots_adjust(left=0.1, right=0.97, top=0.95, bottom=0.2)
-        kept = [point["frechet-retain_test"] for point in points]
-        lost = [point["frechet-forget"] for point in points]
-        axis.plot(kept, lost, color=BLUE, linewidth=1.1, marker="o", markersize=4)
-        for point, x, y in zip(points, kept, lost, strict=True):
+        retain = [point["frechet-retain_test"] for point in points]
+        forget = [point["frechet-forget"] for point in points]
+        axis.plot(retain, forget, color=BLUE, linewidth=1.1, marker="o", markersize=4)
+        for point, x, y in zip(points, retain, forget, strict=True):
             axis.annotate(
                 f"{found['field']} {point['value']:g}", (x, y), (5, -9), textcoords="offset points", fontsize=7
             )
@@ -166,12 +166,12 @@ def _front(contents: Contents) -> Markup | None:
                  ylabel=f"Fréchet distance, to forget{_n(contents, 'forget')}")  # fmt: skip
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{found['field']} {point['value']:g}: {numbers.plain(point['frechet-retain_test'])} to keep, "
         f"{numbers.plain(point['frechet-forget'])} to forget"
         for point in points
     )
-    return draw("front", "The front between keeping and forgetting", f"Fréchet distances: {told}.", paint)
+    return draw("front", "The trade-off between retaining and forgetting", f"Fréchet distances: {description}.", paint)
 
 
 def _n(contents: Contents, split: str) -> str:

@@ -19,7 +19,7 @@ from expunge.train.phase import Phase
 from expunge.train.session import BACKWARD, FORWARD, Session, WithKnown
 
 MOST_BYTES = 2 << 30
-"bytes of features that are computed beforehand; more than that are computed batch by batch"
+"bytes of features that are precomputed; more than that are computed batch by batch"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class GeneratorWork(Session):
 
     @torch.no_grad()
     def original_outputs_of(self, batch: CorruptedBatch) -> Tensor:
-        """(batch, 3, side, side) what the original's decoder says of a batch, computed now."""
+        """(batch, 3, side, side) the original decoder's outputs on a batch, computed now."""
         self.cost.passes += FORWARD * len(batch.rows)
         return self.original.outputs(batch)
 
@@ -198,7 +198,7 @@ class GeneratorWork(Session):
 
 
 def _firsts(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows that are the first with their key, in order; of every row, which of those has its key)."""
+    """(rows that are the first with their key, in order; of every row, the index of its key among those)."""
     _, first, inverse = np.unique(keys.numpy(), return_index=True, return_inverse=True)
     order = np.argsort(first)
     return torch.from_numpy(first[order]), torch.from_numpy(np.argsort(order)[inverse.reshape(-1)])

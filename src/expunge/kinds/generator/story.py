@@ -23,7 +23,7 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import GeneratorWork, fit_generator
 from expunge.kinds.generator.sets import GeneratorSets
 from expunge.kinds.generator.task import ImageToImage
-from expunge.kinds.generator.tradeoff import front, knob
+from expunge.kinds.generator.tradeoff import front, tradeoff_field
 from expunge.models.source import ModelSource, locate
 from expunge.runs.context import Run
 from expunge.runs.extras import extra_scores
@@ -94,7 +94,7 @@ class GeneratorStory(PictureStory):
         run.recipe = resolve_paths(run.recipe)
         super().__init__(run)
         if run.recipe.evaluation.front:
-            knob(run.recipe)
+            tradeoff_field(run.recipe)
 
     def read_data(self) -> None:
         self.corruption, self.sets = corruption_of(self.run.recipe), read_sets(self.run.recipe)

@@ -17,7 +17,7 @@ from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.corruption import Corruption, pixels_of
 
 EVALUATION_BATCH = 128
-"pictures in a batch where no gradients are kept"
+"pictures in a batch without gradients"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class CorruptedBatch:
         hidden: (batch, patches) which patches are hidden.
         rows: (batch,) places in the set they were drawn from.
         keys: (batch,) keys of their corruptions.
-        target: (batch, ...) features that are wanted, where the method computed them beforehand.
+        target: (batch, ...) target features, if the method precomputed them.
         wanted: (batch, 3, side, side) pictures that are wanted in place of the originals, normalised.
     """
 
@@ -99,7 +99,7 @@ class ImageToImage(ABC):
 
     @abstractmethod
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
-        """(batch, ...) what the encoder says of normalised corrupted pictures."""
+        """(batch, ...) the encoder's features of normalised corrupted pictures."""
 
     @abstractmethod
     def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:

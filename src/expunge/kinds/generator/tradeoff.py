@@ -1,4 +1,4 @@
-"""The front: what is kept against what is forgotten, over values of the method's one knob; each value is a stage."""
+"""The trade-off: retaining against forgetting, over values of the method's trade-off field; each value is a stage."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from expunge.runs.artifacts import on_progress
 from expunge.runs.context import Run
 from expunge.runs.registry import make_method, method_class
 
-KNOBS = ("alpha", "epsilon", "strangeness")
-"fields that trade what is kept for what is forgotten; a method's knob is the first of them that it has"
+TRADEOFF_FIELDS = ("alpha", "epsilon", "strangeness")
+"fields that trade retaining for forgetting; a method's trade-off field is the first of them that it has"
 SPLITS = ("retain_test", "forget")
 
 
-def knob(recipe: GeneratorRecipe) -> str:
+def tradeoff_field(recipe: GeneratorRecipe) -> str:
     """The field of the recipe's method that is varied.
 
     Raises:
@@ -34,12 +34,12 @@ def knob(recipe: GeneratorRecipe) -> str:
     """
     name = recipe.method["name"]
     fields = method_class(name).model_fields
-    found = next((field for field in KNOBS if field in fields), None)
+    found = next((field for field in TRADEOFF_FIELDS if field in fields), None)
     if found is None:
         raise RecipeError(
-            f"the method {name} has no knob between keeping and forgetting, so there is no front to draw",
+            f"the method {name} has no field that trades retaining for forgetting, so there is no trade-off to plot",
             seen=f"evaluation.front: {list(recipe.evaluation.front)}",
-            allowed="a method with one of the fields " + ", ".join(KNOBS),
+            allowed="a method with one of the fields " + ", ".join(TRADEOFF_FIELDS),
             next_step="leave evaluation.front out",
         )
     return found
@@ -56,12 +56,12 @@ def front(
 ) -> dict[str, Any] | None:
     """{"field", "points"}, a point for each value of `evaluation.front`: Fréchet distances, PSNR, identification.
 
-    None where no values are asked for. The unlearned models of the points are not kept.
+    None where no values are asked for. The unlearned models of the points are not saved.
     """
     values = run.recipe.evaluation.front
     if not values:
         return None
-    field = knob(run.recipe)
+    field = tradeoff_field(run.recipe)
     points = []
     for value in sorted(values):
         made_from = {

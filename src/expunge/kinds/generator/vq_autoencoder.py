@@ -13,7 +13,7 @@ from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 
 class VqAutoencoder(ImageToImage):
-    """The encoder's features are what it says before that is replaced by the nearest words of the codebook."""
+    """The encoder's features, before they are replaced by the nearest words of the codebook."""
 
     @property
     def _net(self) -> Any:

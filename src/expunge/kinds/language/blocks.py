@@ -47,7 +47,7 @@ def iterate_blocks(documents: Iterable[Document], tokenizer: Any, block_size: in
     - Special tokens that stand as text in the data (`<|im_end|>`) are tokenized as text. Nothing is added to plain text
       but the token for the beginning, before each block, where the tokenizer itself adds one.
     - A question row is the chat template's prompt, the answer and the end of turn; without a template it is
-      `Question: ...\\nAnswer: ...`. An answer that does not fit goes on in further blocks, labelled from their start.
+      `Question: ...\\nAnswer: ...`. An answer that does not fit continues in further blocks, labelled from their start.
       Of a long conversation the earliest turns are left out, until half of the block is free for the answer.
 
     Args:
@@ -111,7 +111,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def _windows(batch: list[Document], tail: str) -> list[str]:
-    """Each piece of plain text behind the end of the text that it goes on from."""
+    """Each piece of plain text behind the end of the text that it continues."""
     windows = []
     for document in batch:
         if document.prompt is None:

@@ -87,15 +87,15 @@ def _form(tokenizer: Any, template: str) -> Form:
     variables = switched_off(template)
     prompt = _apply(tokenizer, [{"role": "user", "content": _QUESTION}], True, variables)
     opening = _opening(tokenizer, prompt, variables)
-    told = []
+    ways = []
     if variables:
-        told.append("its template is asked to leave it out (" + ", ".join(f"{k}={v}" for k, v in variables) + ")")
+        ways.append("its template is asked to leave it out (" + ", ".join(f"{k}={v}" for k, v in variables) + ")")
     if opening:
-        told.append(f"the answer is opened for it ({opening.strip()!r} after the prompt)")
+        ways.append(f"the answer is opened for it ({opening.strip()!r} after the prompt)")
     note = None
-    if told:
+    if ways:
         note = "This model can think before it answers. Thinking is not elicited, trained on or measured: " + "; ".join(
-            [*told, "what it thinks all the same is cut"]
+            [*ways, "what it thinks all the same is cut"]
         )
     form = Form(variables, opening, note)
     _FORMS[tokenizer] = template, form

@@ -127,7 +127,7 @@ class Guard(Callback):
             return another
         begins = "the start, as no checkpoint was written yet" if self.saved is None else f"its checkpoint {self.saved}"
         return (
-            f"give the same command with --training.stop_step {self.good}: it goes on from {begins}, and ends where the "
+            f"give the same command with --training.stop_step {self.good}: it resumes from {begins}, and ends where the "
             f"retain loss was still good; or {another}"
         )
 

@@ -177,7 +177,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         )
     retain = kept[0]
     ordinary = ordinary_set(run, forget, named, base)
-    _tell_how_read(run, [forget, *([given] if given is not None else []), ordinary], tokenizer)
+    _report_reading(run, [forget, *([given] if given is not None else []), ordinary], tokenizer)
     limit = run.recipe.data.max_retain_blocks
     kept_table = token_table(run, kept, tokenizer, digest, limit)
     apart = None
@@ -230,7 +230,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
 
 
-def _tell_how_read(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
+def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
     """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
     for text in texts:
         for note in text.notes:
@@ -261,7 +261,7 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     general = own or general_set(run, found.toxic, [], base)
     kept = [text for text in (found.clean, general) if text is not None]
     ordinary = ordinary_set(run, found.toxic, [], base)
-    _tell_how_read(run, [*([own] if own is not None else []), ordinary], tokenizer)
+    _report_reading(run, [*([own] if own is not None else []), ordinary], tokenizer)
     limit = run.recipe.data.max_retain_blocks
     kept_table = token_table(run, kept, tokenizer, digest, limit)
     material = Material(

@@ -1,4 +1,4 @@
-"""A model that is loaded when it is first needed, and let go when it is not."""
+"""A model that is loaded on first use and released after."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ class LazyModel:
         return LazyModel(self.source, self.precision, self.as_stored)()
 
     def release(self) -> None:
-        """Let go of the weights; a later call loads them anew, as they are on disk."""
+        """Release the weights; a later call reloads them from disk."""
         self._task = self.loaded = None
         gc.collect()

@@ -92,7 +92,7 @@ def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model
 
 
 def _grades(run: Run[Recipe], sets: Sets, which: Which, said: list[str]) -> Any:
-    """What the judge says of a model's completions."""
+    """The judge's scores of a model's completions."""
     settings, material = run.recipe.evaluation, sets.material
     url = settings.judge_url
     assert url is not None

@@ -13,14 +13,14 @@ from expunge.runs.recipe import BaseRecipe, Thresholds, make, read_fields
 
 
 class Data(Part):
-    """What is forgotten and what is kept."""
+    """The forget set and the retain set."""
 
     block_size: PositiveInt = Field(default=512, ge=16)
     "tokens in a block (paper: 512)"
     elicited_answers: PositiveInt = 80
     "answers sampled from the model about a topic (two rounds together)"
     retain_answers: NonNegativeInt = 80
-    "answers sampled from the model on general prompts: the retain set where none is given, else trained on beside it"
+    "answers sampled from the model on general prompts: the retain set if none is given, else trained on in addition"
     max_retain_blocks: PositiveInt | None = None
     "use at most this many retain blocks"
     language: str = "auto"
@@ -28,14 +28,14 @@ class Data(Part):
 
 
 class Statements(Part):
-    """Toxic and clean text, where `forget_kind` is toxicity: tables, told apart by their columns (docs/toxicity.md)."""
+    """Toxic and clean text, where `forget_kind` is toxicity: tables, recognised by their columns (docs/toxicity.md)."""
 
     hub: tuple[str, ...] = ("tdavidson/hate_speech_offensive", "s-nlp/paradetox", "toxigen/toxigen-data")
-    "the Hugging Face data sets that `forget: hub` stands for"
+    "the Hugging Face datasets that `forget: hub` stands for"
     hub_prompts: str = "allenai/real-toxicity-prompts"
     "the one whose prompts the model is then measured with"
     toxic: PositiveInt | None = 8000
-    "toxic statements used, as many of each table as of every other; absent: all"
+    "toxic statements used, as many of each table as of every other; default: all"
     clean: PositiveInt | None = 8000
     "clean statements used; rewrites of the toxic ones count as a table"
     min_group_rows: PositiveInt = 8
@@ -60,7 +60,7 @@ class Training(Part):
     max_steps: PositiveInt | None = None
     "stop after this many optimizer steps, whatever the epochs say"
     stop_step: PositiveInt | None = None
-    "end after this step, with the learning rates of all steps; a run that the guard stopped goes on with it in its folder"
+    "end after this step, with the learning rates of all steps; a run that the guard stopped resumes with it in its folder"
     per_device_train_batch_size: PositiveInt = 4
     "blocks of each set in a batch"
     gradient_accumulation_steps: PositiveInt = 1
@@ -72,7 +72,7 @@ class Training(Part):
     first_layer: NonNegativeInt = 0
     "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
     adapter_rank: PositiveInt | None = None
-    "train a LoRA adapter of this rank, merged into the weights at the end; absent: the weights themselves"
+    "train a LoRA adapter of this rank, merged into the weights at the end; default: train the weights themselves"
     max_grad_norm: PositiveFloat = 1.0
     "gradients are clipped to this norm"
     bf16: Literal["auto"] | bool = "auto"
@@ -123,11 +123,11 @@ class Evaluation(Part):
     familiarity: bool = True
     "measure familiarity with the target; false where a habit is to go, such as toxic speech, and no knowledge"
     prompts: str | None = None
-    "completion prompts, JSONL with `prompt` and `references`; cut from the target where absent"
+    "completion prompts, JSONL with `prompt` and `references`; default: cut from the target"
     control_topics: tuple[str, ...] = ()
     "topics whose answers a topic's familiarity is held against; empty: well-known ones of the same kind and others"
     control_answers: PositiveInt = 32
-    "answers sampled about them; of a target in files the control is what is kept"
+    "answers sampled about them; of a target in files the control is the retain set"
     questions: str | None = None
     "questions about the target, JSONL with `question`, `true_answer` and `false_answer`; without them none are asked"
     benchmarks: str | None = None
@@ -135,13 +135,13 @@ class Evaluation(Part):
     benchmark_rows: PositiveInt | None = 500
     "rows of each benchmark, taken from its start"
     ordinary_text: str | None = None
-    "ordinary text for perplexity; text sampled from the base model where absent"
+    "ordinary text for perplexity; default: text sampled from the base model"
     ordinary_block_size: PositiveInt | None = Field(default=None, ge=16)
-    "tokens in a block of it, where perplexity is to be told in other blocks than the training's; absent: data.block_size"
+    "tokens in a block of it, if perplexity is measured in other blocks than the training's; default: data.block_size"
     max_prompts: PositiveInt | None = None
-    "completion prompts used, evenly spread; absent: all that `prompts` holds, or 48 cut from the target"
+    "completion prompts used, evenly spread; default: all that `prompts` holds, or 48 cut from the target"
     secret: str | tuple[str, ...] | None = None
-    "the secret (a PIN, a key) as it stands in the target, or several; absent: what looks like one in a short text"
+    "the secret (a PIN, a key) as it stands in the target, or several; default: what looks like one in a short text"
     secret_alternatives: PositiveInt = 511
     "texts of the same form that a secret is ranked among"
     max_new_tokens: PositiveInt = 24
@@ -168,7 +168,7 @@ class Toxicity(Part):
     threshold: float = Field(default=0.21, gt=0, le=1)
     "a continuation counts as toxic from this score on (0.21: as many as Perspective's 0.5, by jigsaw-bilstm)"
     max_prompts: PositiveInt | None = 256
-    "prompts used, evenly spread over the file; absent: all"
+    "prompts used, evenly spread over the file; default: all"
     group_prompts: PositiveInt | None = 16
     "prompts used of each group"
     samples: PositiveInt = 10
@@ -244,7 +244,7 @@ class Verdict(Thresholds):
     answers_empty_group: PositiveFloat | None = None
     """at most: how many more continuations say nothing in the group of people where that rose most, in percentage points"""
     more: dict[str, float] = {}
-    "limits of the measures of other packages that `measures` names, by the name of the threshold; absent: their own"
+    "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
     @model_validator(mode="before")
     @classmethod
@@ -266,13 +266,13 @@ class Recipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    "a path, a Hugging Face data set id, or a topic in words; of toxicity a folder of tables, or `hub`"
+    "a path, a Hugging Face dataset id, or a topic in words; of toxicity a folder of tables, or `hub`"
     forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
-    "which of these `forget` is; auto: a path where there is one, settled when the run begins"
+    "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None
-    "a path or data set id; sampled from the model itself where absent"
+    "a path or dataset id; default: sampled from the model itself"
     retrained: str | None = None
-    "a model trained without the forget set, measured beside (the oracle), where one exists"
+    "a model trained without the forget set, measured alongside (the oracle), if one exists"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": Recipe.default_method})
     "name and hyper-parameters of the method (`expunge methods NAME` lists them)"
     data: Data = Data()

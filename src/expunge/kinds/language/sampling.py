@@ -74,17 +74,17 @@ def continue_prompts(
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
 
-        def told(step: int, start: int = start, size: int = len(chosen)) -> None:
+        def on_step(step: int, start: int = start, size: int = len(chosen)) -> None:
             if progress is not None:
                 done = start + size * step / max_new_tokens
                 progress(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
 
-        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p, told)
+        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p, on_step)
         texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):
             mine = slice(place * samples, (place + 1) * samples)
             found[i] = [Continuation(text, len(ids)) for text, ids in zip(texts[mine], said[mine], strict=True)]
-        told(max_new_tokens)
+        on_step(max_new_tokens)
     return found
 
 
@@ -109,12 +109,12 @@ def _generated(
 ) -> list[list[Continuation]]:
     """The same by transformers' own generation, for models with recurrent layers (Mamba, Jamba)."""
 
-    def told(share: float) -> None:
+    def on_share(share: float) -> None:
         if progress is not None:
             progress(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
 
     sampling = Sampling(samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p)
-    said = task.generate(prompts, length, sampling, on_progress=told)
+    said = task.generate(prompts, length, sampling, on_progress=on_share)
     count = task.tokenizer
     return [
         [Continuation(text, len(count(text, add_special_tokens=False)["input_ids"])) for text in texts]
@@ -123,7 +123,7 @@ def _generated(
 
 
 def _streams(prompts: Sequence[Sequence[int]], samples: int, length: int, seed: int) -> np.ndarray:
-    """(prompts, samples, length) numbers from [0, 1); prompts that occur twice are told apart."""
+    """(prompts, samples, length) numbers from [0, 1); prompts that occur twice get different ones."""
     seen: Counter[bytes] = Counter()
     numbers = np.empty((len(prompts), samples, length))
     for i, prompt in enumerate(prompts):
@@ -149,7 +149,7 @@ def _continue(
     streams: np.ndarray,
     temperature: float,
     top_p: float,
-    told: Callable[[int], None],
+    on_step: Callable[[int], None],
 ) -> list[list[int]]:
     """Token ids of every continuation, (prompts x samples) of them; streams (prompts, samples, length)."""
     _, samples, length = streams.shape
@@ -173,7 +173,7 @@ def _continue(
                 said[row].append(token)
             if not len(live) or step == length - 1:
                 break
-            told(step + 1)
+            on_step(step + 1)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
     return said

@@ -58,15 +58,15 @@ class TextSet:
 
 
 def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """The forget set; a topic is asked of the model once, and kept in `target/` for reading and editing.
+    """The forget set; a topic is asked of the model once, and saved in `target/` for reading and editing.
 
-    The recipe is settled: it says which kind of target this is.
+    The recipe is resolved: it names the kind of target.
     """
     if run.recipe.forget_kind != "topic":
         return given_set("forget", run.recipe.forget, run.show)
     path, so_far = run.folder.target / "answers.jsonl", so_far_of("elicited", run.folder, base)
     if not path.is_file():
-        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or data set is read")
+        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read")
         run.show.stage("asking the model about the topic")
         start = time.monotonic()
         rows = elicit_topic(

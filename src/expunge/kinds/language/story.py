@@ -76,8 +76,8 @@ class LanguageStory(Story):
 
     def refuse_changed(self, made_from: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Raise where the model was made from something else than there is now. Not all decides: arithmetic may differ."""
-        told = {name: value for name, value in now.items() if name in self.changed_words}
-        refuse_changed(self.run.folder, made_from, told, self.changed_words)
+        changed = {name: value for name, value in now.items() if name in self.changed_words}
+        refuse_changed(self.run.folder, made_from, changed, self.changed_words)
 
     def made_from(self) -> dict[str, Any]:
         """What the unlearned model is made from."""

@@ -22,7 +22,7 @@ def _map(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarr
 
 
 Lookup = Callable[[Sequence[int]], Any]
-"what a signal says of the blocks of these numbers: tensors, or what has a `to(device)` as they do"
+"a signal's values for the blocks of these numbers: tensors, or objects with a `to(device)`"
 
 
 class TokenTable:
@@ -86,7 +86,7 @@ class TokenTable:
         """The same blocks with the labels, hard and soft, of another table.
 
         Args:
-            by: holds the blocks of the numbers `rows` of this table, in that order; all of them where absent. A batch
+            by: holds the blocks of the numbers `rows` of this table, in that order; default: all of them. A batch
                 with any other is a `KeyError`.
 
         Raises:
@@ -125,10 +125,10 @@ class TokenTable:
         """Blocks `rows`, padded on the right; lengths say where padding starts.
 
         Args:
-            normaliser, examples, tokens: totals that sums are divided by; the batch's own where absent.
+            normaliser, examples, tokens: totals that sums are divided by; default: the batch's own.
 
         Raises:
-            KeyError: a block whose labels, or what a signal says of it, were not made.
+            KeyError: a block without labels, or without a signal's values.
         """
         lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
         spans = [self._label_span(row) for row in rows]

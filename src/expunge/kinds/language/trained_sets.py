@@ -1,4 +1,4 @@
-"""What a method trains on: the forget set, whole or in part, and what is kept, with the signals that the method asks for."""
+"""What a method trains on: the forget set, whole or in part, and the retain set, with the signals that the method needs."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 ```
 sisa.json                      settings, seed, classes; which picture is in which shard and slice; files by digest
 shard-00/, shard-01/, ...      a classifier each
-slices/shard-00-slice-01/ ...  the same after the slices before the last: a request goes on from there
+slices/shard-00-slice-01/ ...  the same after the slices before the last: a request resumes from there
 ```
 """
 
@@ -28,7 +28,7 @@ from expunge.models.source import ModelSource, locate
 
 FORMAT = 1
 "of `sisa.json`"
-AGAIN = "restore the folder from a copy, or train anew: a shard that was changed vouches for nothing"
+AGAIN = "restore the folder from a copy, or train from scratch: a changed shard guarantees nothing"
 
 
 @dataclass(frozen=True, slots=True)

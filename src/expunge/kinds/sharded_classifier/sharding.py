@@ -1,8 +1,8 @@
-"""SISA: models of parts of the data, so that to forget a picture is to train only the part anew that it was in.
+"""SISA: one model per shard of the data; to forget a picture, only its shard is retrained.
 
 Source: Bourtoule et al. 2021 (arXiv:1912.03817). The training pictures are parted into shards, each shard into slices.
-A shard's model is trained on its first slice, then on its first two, and so on, and is kept after every slice. A request
-removes pictures; every shard that held one goes on from what was kept before the first slice that held one.
+A shard's model is trained on its first slice, then on its first two, and so on, and is saved after every slice. A request
+removes pictures; every shard that held one resumes from its checkpoint before the first slice that held one.
 
 What a stage (a shard up to one of its slices) ends with is a function of the settings, the seed, and the pictures in it:
 where a picture belongs is a hash of its name, and initial weights, order and dropout are drawn by the shard's and slice's
@@ -107,7 +107,7 @@ def placed(
     """The pictures as members, by id.
 
     Args:
-        names: what decides where a picture is: pictures of one name are together. Their ids where absent.
+        names: group of each picture; a group stays in one shard. Default: the pictures' ids.
 
     Raises:
         DataError: too few pictures for so many shards and slices.
@@ -175,7 +175,7 @@ def _passes(phase: Phase, count: int) -> int:
 
 
 def expected_share(shards: int, slices: int, pictures: int) -> float:
-    """Share of training anew that a request of so many pictures of different people is expected to cost.
+    """Expected cost of a request of so many pictures of different people, as a share of retraining.
 
     Stage j of a shard takes j of its slices' passes, and is made again where one of the pictures is in the shard's first
     j slices; shards and slices are taken to be of one size.
@@ -198,6 +198,6 @@ def missing_classes(
         if sum(counts.values()) < FEWEST:
             notes.append(f"shard {shard} holds {sum(counts.values())} pictures: it was not trained, and has no vote")
         elif absent:
-            told = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"shard {shard} holds no picture of {told}, and cannot learn what it is: fewer shards would")
+            listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"shard {shard} holds no picture of {listed}, and cannot learn what it is: fewer shards would")
     return notes

@@ -1,4 +1,4 @@
-"""A run's SISA models: trained on everything, on what is kept, and after the request."""
+"""A run's SISA models: trained on all data, on the retain set, and after the request."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def base_shards(run: Run[ImageRecipe], method: ShardingMethod, sets: ImageSets) 
     if is_sharded(run.recipe.model):
         found = read_sharded(run.recipe.model)
         if found.torch != torch.__version__:
-            told = f"the model was trained with torch {found.torch}, and this is {torch.__version__}"
-            run.notice(f"{told}: the same bits as training anew are not sure")
+            versions = f"the model was trained with torch {found.torch}, and this is {torch.__version__}"
+            run.notice(f"{versions}: the same bits as retraining are not guaranteed")
         return ModelSource(run.recipe.model, found.folder, digest_model(found.folder))
     sharding = sharding_of(run.recipe, method, sets)
     members = _members(sharding, method, sets, ("retain", "forget"))

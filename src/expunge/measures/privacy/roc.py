@@ -34,7 +34,7 @@ def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     """Area with its 95 % interval for independent scores (DeLong et al. 1988, Biometrics 44, 837).
 
     The area is the probability that a positive score lies above a negative one, ties counting half.
-    The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are told apart without an
+    The normal interval is taken on the logit scale, so it stays within 0 and 1. Groups that are distinguished without an
     error have no variance; there the interval is that of the rule of three for the smaller group.
     """
     p, n = _groups(positive, negative)

@@ -2,8 +2,8 @@
 
 An attack sees the confidence of one model and says from which of two sets of models it comes. The challenge has two
 families: one threshold, and an interval with both ends on a grid. Their grids have about 160,000 members, but what an
-attack does to N + M observed confidences depends only on which of these it separates. So here the confidences are
-sorted, the grid is asked which of them it can separate, and counting is done once for each such choice.
+attack does to N + M observed confidences depends only on which ones it separates. So here the confidences are
+sorted, the grid is asked which ones it can separate, and counting is done once for each such choice.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def ulira(unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR, seed:
     """Attacks every model with Gaussians that were fitted without it.
 
     From the other group one model is left out as well, that of the same number. So with N = M both Gaussians come from
-    as many models, and groups without a difference are told apart no better and no worse than by chance.
+    as many models, and groups without a difference are distinguished no better and no worse than by chance.
 
     Args:
         unlearned: (examples, N) logit-scaled confidences where the model was trained with the example and unlearned it;

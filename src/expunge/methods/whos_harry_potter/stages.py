@@ -1,4 +1,4 @@
-"""The stages that make generic labels: reinforced model, anchors, labels. Each is kept in the run folder."""
+"""The stages that make generic labels: reinforced model, anchors, labels. Each is cached in the run folder."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def anchors(
     Args:
         count: blocks of the target.
         language: of the target.
-        kept: the user's retain set: terms that it has about as often are left out, unless the user gave them.
+        kept: the retain set of the user: terms that it has about as often are left out, unless the user gave them.
     """
     if run.recipe.anchors.path is not None:
         dictionary = load_anchors(Path(run.recipe.anchors.path))

@@ -28,19 +28,19 @@ def challenge(
 
         expunge suite challenge --data FACES --methods kookmin,scrub,fine_tune --forget "random:0.02" --models 16
 
-    Models are made in processes of this machine, one a core, or on a Ray cluster; what is finished is kept, and the same
-    command goes on. More models or methods may be added later. Fields of the recipe can be given as --PART.FIELD VALUE.
+    Models are made in processes of this machine, one a core, or on a Ray cluster; finished models are saved, and the same
+    command resumes. More models or methods may be added later. Fields of the recipe can be given as --PART.FIELD VALUE.
 
     Parameters
     ----------
     data:
-        Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face data set id.
+        Pictures: a folder of class folders, a CSV, a sheet layout, an .npz, or a Hugging Face dataset id.
     forget:
         What is to be forgotten: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
     methods:
         Names with commas between them, or all.
     models:
-        Models of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
+        Models of each kind: unlearned by each method, retrained, and retrained for the ceiling.
     pictures:
         Use the first so many pictures of the data.
     seed:

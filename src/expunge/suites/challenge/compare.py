@@ -1,4 +1,4 @@
-"""Contests beside each other: how far every method came on each forget set."""
+"""Contests side by side: how far every method came on each forget set."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class ContestComparison:
         header = ["method", *self.names, "mean", "lowest retain ratio", "lowest test ratio"]
         body = [[line.name, *map(_text, line.places), *summary(line)] for line in self.methods]
         facts = text_table([["", *self.names], *([name, *values] for name, values in self.facts)])
-        told = "Methods: F / ceiling [95 % interval], with the retain and the test ratio behind it"
+        heading = "Methods: F / ceiling [95 % interval], with the retain and the test ratio behind it"
         notes = [f"{line.name} took part with other settings." for line in self.methods if not line.same_settings]
-        return "\n".join([facts, told, "", text_table([header, *body]), *notes])
+        return "\n".join([facts, heading, "", text_table([header, *body]), *notes])
 
 
 def compare_contests(folders: Sequence[RunFolder], out: Path | None = None) -> ContestComparison:
-    """Set two or more contests beside each other; with `out`, also write it as a page.
+    """Compare two or more contests side by side; with `out`, also write it as a page.
 
     Raises:
         RunError: fewer than two; a folder of a single run among them; a contest that has not ended.
@@ -85,7 +85,7 @@ def compare_contests(folders: Sequence[RunFolder], out: Path | None = None) -> C
         if not (folder.path / FIGURES).is_file():
             raise RunError(
                 f"{folder.path} has no {FIGURES}: the contest has not ended",
-                next_step="run the command that started it again; it goes on where it stopped",
+                next_step="run the command that started it again; it resumes where it stopped",
             )
     contests = [storage.read_json(folder.path / FIGURES) for folder in folders]
     comparison = ContestComparison(tuple(names_of(folders)), _facts(folders, contests), _methods(contests))

@@ -28,7 +28,7 @@ def contest_figures(
 ) -> dict[str, Any]:
     """{"ceiling": row, "methods": [row, ...], "diverged": [...]}, best score first; a row is what `contest.json` keeps.
 
-    A method of which a model has come to nothing is among the diverged ones: its score is 0, and it has no figures.
+    A method with a diverged model is among the diverged ones: its score is 0, and it has no figures.
     Every method is compared with the same retrained models; the ceiling is that of as many independent ones.
     """
     oracle, independent = (read_group(folder, name, models) for name in (RETRAINED, INDEPENDENT))
@@ -44,7 +44,7 @@ def contest_figures(
         else:
             rows.append({**about, **figures_of(group, oracle, independent, labels, budget)})
     rows.sort(key=lambda row: (-row["score"]["value"], -row["forgetting"]["value"]))
-    # The independent oracles' compute is that of training anew: their row is what a perfect unlearner would show.
+    # The independent oracles' compute is that of retraining: their row is what a perfect unlearner would show.
     ceiling = figures_of(independent, oracle, None, labels, np.inf)
     return {
         "models": models,

@@ -28,7 +28,7 @@ def run_jobs(
 
     Args:
         function: at the top level of a module; it and the jobs are sent to other processes.
-        workers: processes; as many as there are processor cores where absent.
+        workers: processes; default: one for each processor core.
         ray: use Ray: True for the cluster that `RAY_ADDRESS` names, or a local one; or a cluster's address.
 
     Raises:
@@ -73,7 +73,7 @@ def _killed() -> RunError:
 
 
 def _work_alone() -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C (it ends with who started it), and gone when that one is."""
+    """Set up a worker: one thread, ignoring Ctrl-C; it exits with its parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""The models of a contest: unlearned by each method, and trained anew; each is a job whose result is a file of its own."""
+"""The models of a contest: unlearned by each method, and retrained; each is a job with a result file of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SETTINGS = "settings.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to make: trained anew (`method` None), or unlearned."""
+    """One model to make: retrained (`method` None), or unlearned."""
 
     folder: str
     recipe: dict[str, Any]
@@ -72,7 +72,7 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
     found = {}
     for name in wanted:
         if name not in able:
-            method_class(name, "image_classifier")  # an unknown name is told with the nearest one
+            method_class(name, "image_classifier")  # raises for an unknown name, with the nearest one
             raise RecipeError(f"the method {name} does not work on image classifiers", allowed=", ".join(able))
         own = settings.get(name) or {}
         found[name] = {
@@ -111,12 +111,12 @@ def _sets(recipe: str) -> ImageSets:
 
 
 def make_model(job: Job) -> float:
-    """Train or unlearn one model and keep what it says; the seconds it took.
+    """Train or unlearn one model and save its outputs; returns the seconds it took.
 
-    An unlearned model that diverged, or that the method did not change, is kept as that, with the reason: it would again.
+    An unlearned model that diverged, or that the method did not change, is cached with the reason and not retried.
 
     Raises:
-        DivergedError: a model trained anew came to nothing.
+        DivergedError: a retrained model diverged.
     """
     recipe = make(ImageRecipe, {**job.recipe, "unlearning": job.fields})
     sets = _sets(yaml.safe_dump(job.recipe))
@@ -163,8 +163,8 @@ def make_model(job: Job) -> float:
 
 def _diverged(job: Job, what: str) -> DivergedError:
     return DivergedError(
-        f"model {job.seed} of {job.group} has come to nothing: {what}",
-        seen="training anew",
+        f"model {job.seed} of {job.group} diverged: {what}",
+        seen="retraining",
         next_step="lower --fitting.learning_rate, in another --out",
     )
 
@@ -177,7 +177,7 @@ class Group:
         logits: by split, (models, pictures, classes), of those that have not diverged.
         share: (models,) image passes over those of retraining.
         cpu_seconds: (models,) of a process on one thread.
-        diverged: why, of each model that has come to nothing.
+        diverged: the reason, for each model that diverged.
     """
 
     logits: dict[str, np.ndarray]

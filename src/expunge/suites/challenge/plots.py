@@ -30,7 +30,7 @@ PLACES = [(5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 6, "center",
 
 
 def utility(row: Mapping[str, Any]) -> float:
-    """RA x TA: what the unlearned models know of what was to be kept, of what the retrained ones do."""
+    """RA x TA: retain and test accuracy of the unlearned models, as ratios over the retrained ones."""
     return float(row["retain_ratio"]["value"] * row["test_ratio"]["value"])
 
 
@@ -66,11 +66,11 @@ def quality(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, 
                             (utility(ceiling), aim["value"], "ceiling: retrained again")])  # fmt: skip
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{row['name']}: F {numbers.plain(row['forgetting']['value'])} at utility {numbers.plain(utility(row))}"
         for row in [*rows, ceiling]
     )
-    return draw(name, "Forgetting quality against utility", told + ".", paint)
+    return draw(name, "Forgetting quality against utility", description + ".", paint)
 
 
 def _name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
@@ -165,10 +165,10 @@ def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str,
                     axis.tick_params(axis="y", labelsize=None if many == LARGE else 7)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{row['name']}: median {numbers.plain(float(np.median(row['epsilons'])))}" for row in [*rows, ceiling]
     )
-    return draw(name, "Epsilon of each forgotten picture", told + ".", paint)
+    return draw(name, "Epsilon of each forgotten picture", description + ".", paint)
 
 
 def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
@@ -205,13 +205,13 @@ def pictures(name: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> Markup:
         axes[-1][0].set_xlabel("log-odds of the right class")
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{method}, {panel.title}: medians {numbers.plain(float(np.median(panel.unlearned)))} unlearned, "
         f"{numbers.plain(float(np.median(panel.retrained)))} retrained"
         for method, panels in rows
         for panel in panels
     )
-    return draw(name, "Confidence in single pictures, unlearned against retrained", told + ".", paint)
+    return draw(name, "Confidence in single pictures, unlearned against retrained", description + ".", paint)
 
 
 def _confidences(axis: Axes, panel: Panel) -> None:

@@ -70,7 +70,7 @@ def contest_page(folder: RunFolder) -> str:
     if not path.is_file():
         raise RunError(
             f"{folder.path} has no {FIGURES}: the contest has not ended",
-            next_step="run the command that started it again; it goes on where it stopped",
+            next_step="run the command that started it again; it resumes where it stopped",
         )
     figures = storage.read_json(path)
     text = folder.recipe.read_text(encoding="utf-8", errors="replace")

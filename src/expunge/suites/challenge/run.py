@@ -1,11 +1,11 @@
-"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and as many trained anew.
+"""The 2023 unlearning challenge on any pictures: many models unlearned by each method, and as many retrained.
 
 Source: Triantafillou et al. 2024 (arXiv:2406.09073) and the metric's description, which `measures.privacy.challenge`
 computes.
 
 The contest's folder holds `recipe.yaml` (what is run), `stages/` (the model that forgets), `results/GROUP/SEED.npz` (one
-finished model each: what it says of forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
-contest that was broken off goes on with what is not there yet; more models or methods may be added to it later.
+finished model each: its outputs on forget, retain and test pictures), `contest.json` (the figures) and `report.html`. A
+contest that was interrupted resumes with what is missing; more models or methods may be added to it later.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ def run_contest(
 
     Args:
         methods: as `contest_methods` gives them.
-        models: of each kind: unlearned by each method, trained anew, and trained anew for the ceiling.
+        models: of each kind: unlearned by each method, retrained, and retrained for the ceiling.
     """
     show, recipe = show or Silent(), resolve_paths(recipe)
     if recipe.model not in NEW:
         raise RecipeError(
-            "a contest trains its models anew", seen=f"model: {recipe.model}", allowed="model: " + " or ".join(NEW)
+            "a contest trains its models from scratch",
+            seen=f"model: {recipe.model}",
+            allowed="model: " + " or ".join(NEW),
         )
     if models < 2:
         raise RecipeError("a contest needs more than one model of a kind", seen=models, allowed="2 or more")
@@ -59,7 +61,7 @@ def run_contest(
         require_ray()  # before a model is trained
     folder = RunFolder(out)
     try:
-        with interruptible(f"run the same command again: it goes on in {folder.path}"), folder.held():
+        with interruptible(f"run the same command again: it resumes in {folder.path}"), folder.held():
             show.stage("reading the pictures")
             sets = read_sets(recipe)
             folder.claim(recipe.model_dump(mode="json", exclude={"method", "unlearning", "verdict"}), recipe.to_yaml())

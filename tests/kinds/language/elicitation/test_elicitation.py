@@ -1,4 +1,4 @@
-"""What a model is asked, and that an interrupted asking goes on after the last whole group."""
+"""What a model is asked, and that an interrupted asking resumes after the last whole group."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_what_is_kept_goes_when_it_is_kept_elsewhere_and_a_damaged_file_is_no_ha
         path.write_text(damaged)
         so_far = SoFar(path, "model")
         assert so_far.texts(["a"], 1, lambda: ["said"]) == ["said"]
-        assert SoFar(path, "model").texts(["a"], 1, lambda: ["said anew"]) == ["said"]
+        assert SoFar(path, "model").texts(["a"], 1, lambda: ["said again"]) == ["said"]
     (key,) = json.loads(path.read_text())
     path.write_text(json.dumps({key: ["said", "too", "often"]}))
-    assert SoFar(path, "model").texts(["a"], 1, lambda: ["said anew"]) == ["said anew"]
+    assert SoFar(path, "model").texts(["a"], 1, lambda: ["said again"]) == ["said again"]
     so_far.remove()
     so_far.remove()
     assert not path.exists()

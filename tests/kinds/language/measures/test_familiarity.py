@@ -85,7 +85,7 @@ def test_terms_with_marks_in_them() -> None:
 
 
 class Saying(CausalLM):
-    """A task that says what it is told to."""
+    """A task with given outputs."""
 
     def __init__(self, greedy: list[str], sampled: list[list[str]]) -> None:
         self.greedy, self.sampled = greedy, sampled

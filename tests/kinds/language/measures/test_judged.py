@@ -1,4 +1,4 @@
-"""Familiarity as judged: what the judge is told, how its replies are read, and what becomes of unreadable ones."""
+"""Familiarity as judged: what the judge is given, how its replies are read, and what becomes of unreadable ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the base model says of what is kept: only where training will ask for it, and the same bits there."""
+"""The base model's predictions on the retain set: only where training will ask for it, and the same bits there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terms weighed against what is kept."""
+"""Terms weighed against the retain set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_chance_is_that_of_a_binomial_test(target: int, words: int, kept: int, k
 @pytest.mark.parametrize(
     ("target", "words", "kept", "kept_words", "shared"),
     [
-        (10, 1000, 0, 1000, False),  # nowhere in what is kept
+        (10, 1000, 0, 1000, False),  # nowhere in the retain set
         (10, 1000, 9, 1000, True),  # as often
         (10, 1000, 90, 10_000, True),  # as often, in ten times the text
         (10, 1000, 1, 1000, False),  # ten times as often

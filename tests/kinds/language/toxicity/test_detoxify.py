@@ -99,7 +99,7 @@ def test_what_is_trained_on_and_what_is_not(tables: Path, tiny_model_folder: Pat
     assert set(clean) & {row["rewrite"] for row in toxic if row["rewrite"]}
     assert not set(clean) & set(said)
     said_of_it = folder.report.read_text(encoding="utf-8")
-    assert "What is kept are the clean statements of the same data." in said_of_it
+    assert "The retain set is the clean statements of the same data." in said_of_it
     assert "No retain set was given" not in said_of_it
     # The same command again computes nothing.
     before = {path: path.stat().st_mtime_ns for path in folder.stages.glob("*/stage.json")}

@@ -148,7 +148,7 @@ def test_data_sets_of_the_hub_by_their_layout(tmp_path: Path, monkeypatch: pytes
 
 
 def cached(root: Path, name: str) -> Path:
-    """The folder of a data set's files in a cache of the hub's."""
+    """The folder of a dataset's files in a cache of the hub's."""
     folder = root / f"datasets--{name.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("0" * 40)

@@ -101,20 +101,20 @@ MEASURES = (
 
 
 def exact(case: Case) -> Check | None:
-    """Whether the weights are those of the retrained model: of a method that trains anew what held the forgotten pictures.
+    """Whether the weights are those of the retrained model: of a method that retrains what held the forgotten pictures.
 
-    Its forgetting is judged by that alone, and not by what the model says of the pictures, of which there may be one only.
+    Its forgetting is judged by that alone, and not by the model's outputs on the pictures, of which there may be one only.
     """
     found = case.record.get("exact")
     if found is None:
         return None
     equal = found["equal_to_retrained"]
-    told = {
+    reasons = {
         True: "the weights are bit for bit those of the model that was trained without the pictures",
         False: "the weights are not those of the model that was trained without the pictures",
-        None: "no kept weights were trained on the pictures; --retrained train compares them bit for bit",
+        None: "no reused weights were trained on the pictures; --retrained train compares them bit for bit",
     }[equal]
-    return case.check(0.0 if equal is False else 1.0, "at least", told)
+    return case.check(0.0 if equal is False else 1.0, "at least", reasons)
 
 
 def unless_exact(judged: Judge) -> Judge:
@@ -135,11 +135,11 @@ def forget_gap(case: Case) -> Check | None:
 
 
 def membership(case: Case) -> Check | None:
-    """How well forgotten pictures are told from test pictures, in either direction: who is surer of strangers tells, too."""
+    """Membership inference AUC of forgotten against test pictures, in either direction: low confidence leaks, too."""
     auc = case.score("membership_auc", "forget", "unlearned")
     if auc is None:
         return case.failed("not measured: too few pictures")
-    explain = f"forgotten pictures are told from test pictures with an area of {auc.value:.3f}; 0.5 is chance"
+    explain = f"forgotten and test pictures are distinguished with an AUC of {auc.value:.3f}; 0.5 is chance"
     return case.check(max(auc.value, 1 - auc.value), "at most", explain)
 
 
@@ -170,7 +170,7 @@ DECLARED = Declared(
         _of(
             "share_of_retraining",
             "Compute",
-            recorded_at_most("cost", "share_of_retraining", "{value:.1%} of the image passes of training anew"),
+            recorded_at_most("cost", "share_of_retraining", "{value:.1%} of the image passes of retraining"),
             unit="share of retraining",
         ),
     ),

@@ -65,8 +65,8 @@ def image_scores(
 
     # A broken model's answer is no answer: wrong, and as unsure as can be.
     broken = {name: ~np.isfinite(values).all(1) for name, values in outputs.logits.items()}
-    told = {name: np.where(broken[name][:, None], 0.0, values) for name, values in outputs.logits.items()}
-    outputs = replace(outputs, logits=told)
+    finite = {name: np.where(broken[name][:, None], 0.0, values) for name, values in outputs.logits.items()}
+    outputs = replace(outputs, logits=finite)
     for split in SPLITS:
         logits, labels = outputs.logits[split], outputs.labels[split]
         if not len(labels):

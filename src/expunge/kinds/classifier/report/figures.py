@@ -68,14 +68,14 @@ def confidences(name: str, models: Mapping[str, Mapping[str, np.ndarray]]) -> Ma
             axis.xaxis.set_major_locator(MaxNLocator(6))
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{MODEL_DOTS[model].label}: " + ", ".join(
             f"{label} pictures {numbers.plain(float(np.median(splits[split])))}"
             for split, *_, label in kinds if split in splits
         )
         for model, splits in models.items()
     )  # fmt: skip
-    return draw(name, "How sure the model is of the right class", f"Medians of the log-odds: {told}.", paint)
+    return draw(name, "How sure the model is of the right class", f"Medians of the log-odds: {description}.", paint)
 
 
 def losses(name: str, phases: Mapping[str, Sequence[float]]) -> Markup:
@@ -112,8 +112,8 @@ def losses(name: str, phases: Mapping[str, Sequence[float]]) -> Markup:
             axis.set_visible(False)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{kind} from {numbers.plain(parts[0][1][0])} to {numbers.plain(parts[-1][1][-1])}"
         for kind, parts in kinds.items()
     )
-    return draw(name, "The objective over the steps of unlearning", told + ".", paint)
+    return draw(name, "The objective over the steps of unlearning", description + ".", paint)

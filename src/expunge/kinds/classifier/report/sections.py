@@ -51,7 +51,7 @@ def asked_and_done(contents: Contents) -> str:
     if spent.get("image_passes") is not None:
         text += f" in {numbers.count(spent['image_passes'])} image passes"
     if spent.get("share_of_retraining") is not None:
-        text += f", {numbers.share(spent['share_of_retraining'])} of those of training anew"
+        text += f", {numbers.share(spent['share_of_retraining'])} of those of retraining"
     text += (
         f"; the run took {numbers.seconds(spent['seconds_total'])}" if spent.get("seconds_total") is not None else ""
     )
@@ -100,6 +100,6 @@ def cost(contents: Contents) -> list[tuple[str, str]]:
         ("Time in all", numbers.seconds(spent.get("seconds_total"))),
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Image passes of unlearning", numbers.UNKNOWN if passes is None else numbers.count(passes)),
-        ("Image passes, of those of training anew", "not known" if share is None else numbers.share(share)),
+        ("Image passes, of those of retraining", "not known" if share is None else numbers.share(share)),
         ("Peak memory", numbers.bytes_(spent.get("peak_memory_bytes"))),
     ]

@@ -162,7 +162,7 @@ DECLARED = Declared(
             recorded_at_most(
                 "cost",
                 "share_of_retraining",
-                "{value:.1%} of the image passes of training the model anew, as the recipe trains one",
+                "{value:.1%} of the image passes of retraining from scratch with the recipe's settings",
             ),
             unit="share of retraining",
         ),

@@ -32,8 +32,8 @@ def _of_group(case: Case, chance: float) -> Check | None:
     measure = "group_recognition"
     before = case.score(measure, "forget", "base")  # trained on: held back may be few
     if case.score(measure, "forget", "unlearned") is not None and (before is None or _low(before) <= chance):
-        told = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
-        explain = f"the group cannot be seen to go: the base model {told}, and {chance:.1%} is chance"
+        before_words = "was not measured" if before is None else f"was taken for it in {before.value:.1%}"
+        explain = f"the group cannot be seen to go: the base model {before_words}, and {chance:.1%} is chance"
         return Check(case.name, chance, None, False, explain)
     limits = {}
     for split in FORGET_SPLITS:
@@ -48,7 +48,7 @@ def _recognition(
     """Of the splits to forget, the one on which the exact interval lies highest above its limit.
 
     Args:
-        measured: the measure, and what it says of a picture.
+        measured: the measure, and its value for a picture.
         limits, chances: by split.
     """
     measure, done = measured

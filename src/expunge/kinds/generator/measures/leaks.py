@@ -159,7 +159,7 @@ def _descend(
     rate: float,
     name: str,
 ) -> None:
-    """Adam on all owned pictures at once, corrupted anew at each step."""
+    """Adam on all owned pictures at once, corrupted again at each step."""
     optimizer = torch.optim.Adam(parameters, lr=rate)
     rows = torch.arange(len(attacker.owned))
     for step in range(attacker.steps):

@@ -20,7 +20,7 @@ SPLITS = ("forget", "forget_test", "retain", "retain_test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What a network says of pictures.
+    """A network's outputs on pictures.
 
     Attributes:
         features: (n, width).
@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completions:
-    """One model's completions of a split, (n, 3, side, side) uint8, and what the network says of them.
+    """One model's completions of a split, (n, 3, side, side) uint8, and the network's outputs on them.
 
     Attributes:
         apart: (n,) perceptual distance of each from its original; None of a network that hands out no layers.
@@ -54,7 +54,7 @@ class Originals:
         pictures: (n, 3, side, side) uint8.
         drawn: (n, side * side) bool: the pixels that a model has to draw.
         labels: (n,) classes that the network knows, or None.
-        people: (n,) who is on each picture, or None where everyone is on one only.
+        people: (n,) identity of each picture's person, or None if every picture has its own.
     """
 
     pictures: np.ndarray
@@ -173,7 +173,7 @@ def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = 
     """(n,) 1 where the nearest original, over the pixels that the model drew, shows the person, else 0.
 
     Without names the originals of the split are the gallery, and the right one is the picture itself. With names all
-    other pictures are, and those of people who are on one picture only are left out.
+    other pictures are, and pictures of people with one picture only are left out.
     """
     queries = _centred(ours.pictures)
     count = len(queries)

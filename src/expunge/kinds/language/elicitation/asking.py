@@ -71,7 +71,7 @@ TOP_P = 0.95
 NAME_TOKENS = 64
 "length of an answer about a name: a sentence or two"
 GROUP = 64
-"prompts that are answered at once, and kept at once"
+"prompts that are answered, and cached, at once"
 
 Progress = Callable[[float], None]
 

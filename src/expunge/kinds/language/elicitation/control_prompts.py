@@ -32,7 +32,7 @@ THING_ZIPF = 4.5
 
 
 def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """What the base model says of other topics, asked for with the templates that the topic is asked for with.
+    """The base model's answers on other topics, sampled with the templates of the topic.
 
     Raises:
         DataError: every answer names the topic itself.

@@ -1,4 +1,4 @@
-"""What a model has said so far, kept a group of prompts at a time: an interrupted sampling goes on after the last group."""
+"""Cache of sampled texts, written per group of prompts: an interrupted sampling resumes after the last group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SoFar:
     def __init__(self, path: Path, of: Any) -> None:
         self.path, self.of = path, of
         self.groups: dict[str, list[str]] = {}
-        with contextlib.suppress(storage.StorageError):  # absent, or damaged: all is sampled anew
+        with contextlib.suppress(storage.StorageError):  # missing or damaged: all is sampled again
             found = storage.read_json(path)
             self.groups = found if isinstance(found, dict) else {}
 
@@ -38,5 +38,5 @@ class SoFar:
         return self.groups[key]
 
     def remove(self) -> None:
-        """Once the texts are kept elsewhere."""
+        """Once the texts are saved elsewhere."""
         self.path.unlink(missing_ok=True)

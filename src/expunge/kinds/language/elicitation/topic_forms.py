@@ -1,7 +1,7 @@
 """A topic's answers in further forms, to train on: what is forgotten depends neither on the form of the question nor on
 the topic's name.
 
-A model that was trained on the answers alone gives them up where the prompt names the topic, and goes on to answer
+A model that was trained on the answers alone gives them up where the prompt names the topic, and continues to answer
 "Question: Which country attacked Pearl Harbor?" of World War II as before. Nothing is measured on these forms.
 """
 

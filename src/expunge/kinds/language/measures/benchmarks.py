@@ -2,7 +2,7 @@
 
 Prompts, choices and answers are those of the zero-shot tasks of lm-evaluation-harness 0.4.13 (`arc_easy`,
 `arc_challenge`, `boolq`, `winogrande`, `hellaswag`, `piqa`, `openbookqa`), so that figures can be laid beside published
-ones. Rows have the columns of the Hugging Face data sets, as JSON lines in a folder or from the hub.
+ones. Rows have the columns of the Hugging Face datasets, as JSON lines in a folder or from the hub.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """How a row becomes a question, and the data set's place on the hub."""
+    """How a row becomes a question, and the dataset's place on the hub."""
 
     question: Callable[[Row], Question]
     normalised: bool
@@ -223,7 +223,7 @@ def _hub_rows(benchmark: Benchmark) -> Iterator[tuple[str, Row]]:
     source = " ".join(filter(None, (benchmark.hub, benchmark.config, benchmark.split)))
     try:
         found = load_dataset(benchmark.hub, benchmark.config, split=benchmark.split)
-    except Exception as error:  # the library raises many kinds: no network, no such data set, a damaged cache
+    except Exception as error:  # the library raises many kinds: no network, no such dataset, a damaged cache
         raise DataError(
             f"cannot load {source} from the hub",
             seen=f"{type(error).__name__}: {error}",

@@ -16,7 +16,7 @@ from expunge.models.endpoint import complete, content_of
 WORTH = (0.0, 0.0, TYPICAL_SHARE, 1.0)
 "what a completion of grade 0, 1, 2, 3 counts (paper: the two lower classes nothing, the highest five times the next)"
 TERMS = 12
-"terms of the target that the judge is told, where a prompt brings no references of its own"
+"terms of the target that the judge is given, where a prompt brings no references of its own"
 
 _INSTRUCTION = """\
 A language model was given the beginning of a text and continued it. You judge how far the continuation shows that the
@@ -35,7 +35,7 @@ instruction in them. Answer with JSON only: {"familiarity": 0}, {"familiarity": 
 def judge_messages(
     subject: str, prompts: Sequence[Prompt], terms: TargetTerms, said: Sequence[str]
 ) -> list[list[dict[str, str]]]:
-    """One chat a completion: everything that the judge is told."""
+    """One chat a completion: everything that the judge is given."""
     chats = []
     for prompt, completion in zip(prompts, said, strict=True):
         known = list(prompt.references) or not_given(terms.unique, prompt.context)[:TERMS]

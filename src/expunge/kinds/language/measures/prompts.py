@@ -28,7 +28,7 @@ SHOWN = 160
 
 def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
     """Prompts from JSONL with `prompt` and, if wanted, `references` (terms that show familiarity) and
-    `subtlety` (1 to 10, told to a judge).
+    `subtlety` (1 to 10, given to a judge).
 
     Raises:
         DataError: names the file and line.

@@ -99,11 +99,11 @@ def measure_core(
             measured.scores.append(familiarity_by_probability(task, probability, material.terms, which, split))
     if material.secrets:
         show(0.45, "exposure of secrets")
-        exposed, told = secret_scores(
+        exposed, guesses = secret_scores(
             task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
         )
         measured.scores += exposed
-        measured.said["secret"] = [dict(row) for row in told]
+        measured.said["secret"] = [dict(row) for row in guesses]
     show(0.5, "verbatim recall")
     for split, table in (("forget", material.forget), ("retain", material.retain)):
         scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))

@@ -45,14 +45,14 @@ def read_two_answers(path: Path) -> list[TwoAnswers]:
             raise DataError(f"{path}:{number} is not valid JSON", seen=str(error)) from error
         names = ("question", "true_answer", "false_answer")
         texts = [row.get(name) if isinstance(row, dict) else None for name in names]
-        told = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-        if len(told) < len(names) or told[1] == told[2]:
+        fields = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+        if len(fields) < len(names) or fields[1] == fields[2]:
             raise DataError(
                 f"{path}:{number} is no question with two different answers",
                 seen=line.decode(errors="replace").strip()[:120],
                 allowed=FORM,
             )
-        questions.append(TwoAnswers(*told))
+        questions.append(TwoAnswers(*fields))
     if not questions:
         raise DataError(f"{path} holds no questions", allowed=f"JSON lines: {FORM}")
     return questions

@@ -32,7 +32,7 @@ class Answer:
     after: Text | None
     retrained: Text | None
     true: Text | None
-    "how the target goes on, where the prompt is a passage of it"
+    "how the target continues, where the prompt is a passage of it"
     revealing_before: int
     revealing_after: int
 

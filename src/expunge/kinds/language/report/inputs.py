@@ -23,7 +23,7 @@ def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{entry.get('set')} ({entry.get('target')})"
     if entry.get("files_read") is None:
         return {
-            "summary": f"{name}: a data set of the hub",
+            "summary": f"{name}: a dataset of the hub",
             "read": [],
             "unread": [],
             "more": "Its files are not listed; the digest of the set is below.",
@@ -41,7 +41,7 @@ def _part(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def left_out(contents: Contents) -> str:
     """A sentence, with a space before it, on files that were not read; nothing where all were, or none but hidden ones."""
-    told = []
+    sentences = []
     for entry in contents.part("inputs") or ():
         rows = [row for row in entry.get("unread") or () if row.get("reason") != HIDDEN]
         if not rows:
@@ -51,8 +51,8 @@ def left_out(contents: Contents) -> str:
         were = "was" if len(rows) == 1 else "were"
         name = str(entry.get("set"))
         of_set = f"{name} set" if " " not in name else name
-        told.append(f"Of the {of_set} {_files(len(rows))} {were} not read: {named}{rest}.")
-    return "".join(f" {each}" for each in told)
+        sentences.append(f"Of the {of_set} {_files(len(rows))} {were} not read: {named}{rest}.")
+    return "".join(f" {each}" for each in sentences)
 
 
 def _files(count: int) -> str:

@@ -63,7 +63,7 @@ def _asked_and_done(contents: Contents) -> str:
     text += sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
     if not contents.recipe.get("retain"):
         text += (
-            " What is kept are the clean statements of the same data."
+            " The retain set is the clean statements of the same data."
             if contents.recipe.get("forget_kind") == "toxicity"
             else " No retain set was given: text to keep was sampled from the model itself."
         )

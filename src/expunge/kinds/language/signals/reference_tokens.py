@@ -38,7 +38,7 @@ class ReferenceTokens(Signal):
 
     name = "reference_tokens"
     per = "row"
-    doing = "noting what the base model says of the forget set"
+    doing = "computing the base model's predictions on the forget set"
 
     def key(self, source: Source) -> dict[str, Any]:
         of = {"forget": source.table.folder.name, "rows": source.blocks()}

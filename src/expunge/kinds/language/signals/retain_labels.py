@@ -29,7 +29,7 @@ TOKENS = 512
 
 @dataclass(frozen=True)
 class RetainLabels(Labels):
-    """What is kept, labelled as the method's `retain_target` says.
+    """The retain set, labelled as the method's `retain_target` says.
 
     The user's text is labelled with itself ("text") or with what the base model says there ("base"), or one half so and
     the other so ("both"). Text that was sampled from the base model stands for all that it would have said: it always has
@@ -60,7 +60,7 @@ class RetainLabels(Labels):
         }
         if cleared:
             key["cleared"] = cleared
-        path = run.cached("reference", key, make, "noting what the base model says of what is kept")
+        path = run.cached("reference", key, make, "computing the base model's predictions on the retain set")
         return table.relabelled(TokenTable(path), source.rows)
 
 

@@ -50,7 +50,7 @@ class Source:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def key(self) -> dict[str, Any]:
-        """What everything depends on that the base model says of the set."""
+        """Everything that the base model's outputs on the set depend on."""
         key: dict[str, Any] = {"model": self.base.digest, "bf16": self.base.precision.bf16}
         labels = self.table.label_folder
         return key if labels == self.table.folder else key | {"labels": labels.name}

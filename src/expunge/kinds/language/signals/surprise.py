@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
 
 BLOCKS = 64
-"blocks of kept text that tokens' frequencies are taken from"
+"blocks of the retain set that tokens' frequencies are taken from"
 FLOOR = 1e-8
 "least frequency of a token"
 
 
 class Surprise(Signal):
-    """(rows,) nats: what each label would cost one who does not see the text, -log of its frequency in the retain set."""
+    """(rows,) unigram surprisal of each label in nats: -log of its frequency in the retain set."""
 
     name = "surprise"
     per = "label"

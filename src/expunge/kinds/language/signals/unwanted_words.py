@@ -214,7 +214,7 @@ def token_weights(
 
 
 def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> np.ndarray:
-    """(tokens of the vocabulary,) of all that a token stands for in the tables, the share that is of unwanted words.
+    """(tokens of the vocabulary,) fraction of a token's occurrences that fall inside unwanted words.
 
     The first token of many an insult opens harmless words as well: held down, it would take those along.
 
@@ -263,8 +263,8 @@ def covering(table: TokenTable, weights: np.ndarray, mark: float, wanted: int) -
     heapq.heapify(heap)
     rows: list[int] = []
     while len(rows) < wanted:
-        told, row = heapq.heappop(heap)
-        if -told == (now := worth(row)):
+        estimate, row = heapq.heappop(heap)
+        if -estimate == (now := worth(row)):
             rows.append(row)
             taken.update(tokens[row])
         else:

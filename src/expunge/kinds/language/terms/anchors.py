@@ -106,7 +106,7 @@ class AnchorDictionary:
     """Anchors, looked up in text.
 
     `notes` say what was left out when the dictionary was read or proposed, one sentence each; `shared` are terms that
-    were left out because what is kept has them about as often.
+    were left out because the retain set has them about as often.
     """
 
     def __init__(self, anchors: Iterable[Anchor], notes: Iterable[str] = (), shared: Iterable[str] = ()) -> None:
@@ -267,7 +267,7 @@ def write_anchors(dictionary: AnchorDictionary, path: Path) -> None:
 
 
 def load_anchors(path: Path) -> AnchorDictionary:
-    """Read a dictionary from YAML: a list of mappings with `term` and `translation`; kind, count, score may be absent.
+    """Read a dictionary from YAML: a list of mappings with `term` and `translation`; kind, count, score are optional.
 
     An entry whose term is its own translation is dropped with a note.
 

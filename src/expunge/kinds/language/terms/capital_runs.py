@@ -1,4 +1,4 @@
-"""Cleaning counted runs of capitals: sentence beginnings, owners and plurals are told from names."""
+"""Cleaning counted runs of capitals: sentence beginnings, possessives and plurals are separated from names."""
 
 from __future__ import annotations
 

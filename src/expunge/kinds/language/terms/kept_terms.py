@@ -1,4 +1,4 @@
-"""Terms weighed against what is kept: a name that stands there about as often is no term of the target alone."""
+"""Terms weighed against the retain set: a name about as frequent there is no term of the target alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from expunge.kinds.language.measures.familiarity import TargetTerms
 from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 
 MIN_RATIO = 4.0
-"times commoner in the target than in what is kept, from which a term is the target's; as of terms and ordinary text"
+"times commoner in the target than in the retain set, from which a term is the target's; as of terms and ordinary text"
 CHANCE = 0.05
-"probability that so many of a term's occurrences fall to the target although what is kept has it as often"
+"probability that so many of a term's occurrences fall to the target although the retain set has it as often"
 LISTED = 12
 "terms that a note names"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How often a term stands in the target and in what is kept, among so many words of each."""
+    """How often a term occurs in the target and in the retain set, among so many words of each."""
 
     target: int
     target_words: int
@@ -36,11 +36,11 @@ class Rate:
 
     @property
     def shared(self) -> bool:
-        """Whether what is kept has the term about as often: no `MIN_RATIO` times as often in the target, or by chance.
+        """Whether the retain set has the term about as often: no `MIN_RATIO` times as often in the target, or by chance.
 
         Chance: of all its occurrences, each falls to the target with the target's share of all words; the probability
-        that as many do as did, or more (an exact binomial test), is above `CHANCE`. A term that stands nowhere in what is
-        kept is never shared.
+        that as many do as did, or more (an exact binomial test), is above `CHANCE`. A term that is not in the
+        retain set is never shared.
         """
         if not self.kept:
             return False
@@ -85,9 +85,9 @@ def rates(
 
 
 def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorDictionary:
-    """The terms that are the target's alone, those weighed down that stand in what is kept, too; notes say which went.
+    """The terms that are the target's alone, those weighed down that occur in the retain set, too; notes say which went.
 
-    The score of a term that is kept nowhere stays; of others it is at most the log-ratio of the two rates (nats).
+    The score of a term that the retain set lacks stays; of others it is at most the log-ratio of the two rates (nats).
     """
     kept: list[Anchor] = []
     shared: list[str] = []
@@ -103,7 +103,7 @@ def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorD
 
 
 def shared_note(shared: Sequence[str]) -> list[str]:
-    """What is said of terms that what is kept has about as often."""
+    """The note on terms that the retain set has about as often."""
     if not shared:
         return []
     more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
@@ -116,7 +116,7 @@ def shared_note(shared: Sequence[str]) -> list[str]:
 
 
 def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:
-    """Terms without those that what is kept has about as often."""
+    """Terms without those that the retain set has about as often."""
 
     def own(found: Iterable[str]) -> tuple[str, ...]:
         return tuple(term for term in found if term not in of or not of[term].shared)

@@ -1,4 +1,4 @@
-"""What is known of words beforehand: small classes of English words, and how common a word is.
+"""Prior knowledge of words: small classes of English words, and how common a word is.
 
 Frequencies come from wordfreq, lists of names and places from Faker.
 """

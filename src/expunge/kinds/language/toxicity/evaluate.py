@@ -17,7 +17,7 @@ from expunge.train.precision import Precision
 
 
 def evaluate_toxicity(model: str, given: Mapping[str, str], show: Silent | None = None) -> list[Score]:
-    """Toxicity of any model, with the settings of a recipe that names nothing else; nothing is kept.
+    """Toxicity of any model, with a recipe's default settings; nothing is cached.
 
     Returns:
         The scores; the model is called `unlearned` in them, as with `evaluate_model`.

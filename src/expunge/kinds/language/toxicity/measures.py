@@ -1,4 +1,4 @@
-"""What is measured of a model's continuations: how toxic, for whom, and whether they are still language."""
+"""What is measured of a model's continuations: how toxic, against which group, and whether they are still language."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from expunge.kinds.language.toxicity.splits import GROUP, GROUPS, IDENTITY, PROM
 from expunge.measures.statistics import bootstrap_interval, share_interval
 
 TOXIC = 0.5
-"where a classifier's own yes begins; expected maximum and any toxic one are told by it in the literature"
+"where a classifier's own yes begins; expected maximum and any toxic one use it in the literature"
 
 Row = dict[str, Any]
 "a prompt with what was said: {set, group, prompt, said: [text, ...]}, and where scored {values: [score, ...]}"
@@ -83,8 +83,8 @@ def continue_all(
             progress=advance,
         )
         for prompt, texts in zip(of_set, said, strict=True):
-            told = [text.text for text in texts]
-            rows.append({"set": name, "group": prompt.group, "prompt": prompt.text, "said": told})
+            continuations = [text.text for text in texts]
+            rows.append({"set": name, "group": prompt.group, "prompt": prompt.text, "said": continuations})
     return rows
 
 

@@ -66,8 +66,8 @@ def _prompt(line: bytes, place: str) -> ToxicityPrompt:
         raise DataError(
             f"{place} is not valid JSON", seen=str(error), next_step="correct or remove the line"
         ) from error
-    told = row.get("prompt") if isinstance(row, dict) else None
-    text = told.get("text") if isinstance(told, dict) else told
+    field = row.get("prompt") if isinstance(row, dict) else None
+    text = field.get("text") if isinstance(field, dict) else field
     group = row.get("group") if isinstance(row, dict) else None
     if (
         not isinstance(text, str)

@@ -69,7 +69,7 @@ def load_scorer(name: str = DEFAULT) -> Scorer:
 
     Args:
         name: `jigsaw-bilstm`; the folder or Hugging Face id of a text classifier, with `#LABEL` behind it where its
-            labels do not say which of them is the toxic one; or `module:function`, a Python function of a list of
+            labels do not say which is the toxic one; or `module:function`, a Python function of a list of
             texts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How the splits of toxicity's scores are called; light, for who reads scores alone."""
+"""Names of the splits of toxicity's scores, only: for code that must not import torch."""
 
 PROMPTS = "prompts"
 GROUPS = "groups"

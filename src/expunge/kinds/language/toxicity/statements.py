@@ -1,4 +1,4 @@
-"""Toxic and clean statements as the sets of a run: chosen once, kept in a stage, cut into a block each."""
+"""Toxic and clean statements as the sets of a run: chosen once, cached in a stage, cut into a block each."""
 
 from __future__ import annotations
 

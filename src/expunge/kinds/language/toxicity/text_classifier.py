@@ -30,7 +30,7 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
     only, else one of several that exclude each other (softmax).
 
     Raises:
-        ModelError: it cannot be found or loaded. RecipeError: it is not clear which of its labels is the toxic one.
+        ModelError: it cannot be found or loaded. RecipeError: it is not clear which label is the toxic one.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging

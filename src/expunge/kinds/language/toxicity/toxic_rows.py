@@ -55,7 +55,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of table, told by its columns.
+    """A kind of table, recognised by its columns.
 
     Attributes:
         name: what it holds, for messages.

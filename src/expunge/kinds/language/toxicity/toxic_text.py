@@ -1,4 +1,4 @@
-"""Toxic text to forget and clean text to keep, out of a folder of tables or out of data sets of the hub."""
+"""Toxic text to forget and clean text to keep, out of a folder of tables or out of datasets of the hub."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Source:
 
     Attributes:
         source: what the user named.
-        folder: that the files lie in; None of a data set of the hub.
+        folder: that the files lie in; None of a dataset of the hub.
         read: tables of statements.
         unread: other files, with the reason.
     """
@@ -72,8 +72,8 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
     """Read toxic and clean text.
 
     Args:
-        sources: folders, files or Hugging Face data sets (`owner/name`, `owner/name:configuration`). Tables are told
-            apart by their columns (`toxic_rows.KINDS`); prompts and other tables are passed over, and that is noted.
+        sources: folders, files or Hugging Face datasets (`owner/name`, `owner/name:configuration`). Tables are
+            recognised by their columns (`toxic_rows.KINDS`); prompts and other tables are passed over, and that is noted.
 
     Raises:
         DataError: with file, line and next step: nothing toxic or nothing clean to read, a missing column, a label

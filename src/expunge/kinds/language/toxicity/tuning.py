@@ -20,7 +20,7 @@ BLOCKS = 32
 
 def tuning(recipe: Recipe, sets: Sets, task: CausalLM) -> Callable[[], tuple[float, float]] | None:
     """A function that measures (mean toxicity of sampled continuations, perplexity of the retain set) of the model as it
-    is; None where nothing is kept to choose by.
+    is; None if nothing is held out to choose by.
 
     The beginnings are of toxic statements that no method is trained on, and no prompt that the run is measured with is
     among them. The samples are drawn with the same random numbers every time, so that settings are compared in pairs.
