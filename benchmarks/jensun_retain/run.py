@@ -24,13 +24,17 @@ from expunge.data.text.readers import read_documents
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.perplexity import perplexity
+from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import true_labels
-from expunge.kinds.language.signals.distributions import keep_original, read_original
-from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.kinds.language.signals.distributions import Distributions
+from expunge.kinds.language.signals.retain_labels import reference_labels
+from expunge.kinds.language.signals.signal import Source
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.jensun import jensen_shannon
 from expunge.models.source import find_model
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
 from expunge.train.precision import Precision
 from expunge.train.step import IGNORED, Batch, Step
@@ -109,7 +113,11 @@ def main() -> None:
                 for block in part:
                     writer.append(block.ids, true_labels(block))
         kept, held = TokenTable(place / "kept"), TokenTable(place / "held")
-        keep_original(task, kept, rows, place / "original")
+        nothing: Any = None
+        run = Run(Recipe(forget="none"), RunFolder(place / "run"))
+        source = Source(run=run, base=base, sets=nothing, method=nothing, table=kept, rows=rows)
+        (place / "original").mkdir()
+        Distributions().make(source, place / "original")
         reference_labels(task, kept, rows, place / "candidates", seed=0)
         before = perplexity(task, held, "retain", "base", wanted.held_out).value
         result["perplexity before"] = before
@@ -117,7 +125,7 @@ def main() -> None:
             base.release()
             task = base()
             told = name.startswith("candidates")
-            original = kept.with_signal("distributions", read_original(place / "original", kept, rows))
+            original = kept.with_signal("distributions", Distributions().lookup(source, place / "original"))
             table = TokenTable(place / "candidates") if told else original
             found: dict[str, float] = trained(task, table, loss, wanted.steps, wanted.batch)
             after = perplexity(task, held, "retain", "unlearned", wanted.held_out).value

@@ -14,6 +14,7 @@ from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
 from expunge.core.score import Score
+from expunge.core.threads import in_use
 from expunge.errors import RunError
 from expunge.report.model_card import model_card
 from expunge.report.record import make_record
@@ -51,6 +52,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunF
             folder.refuse_moved(at_work.recipe.model_dump(mode="json"))
             folder.refuse_base(story.base_folder())
             with folder.held():
+                folder.log("threads", **in_use())
                 story.read()
                 story.prepare()
                 finish(kind, story, story.unlearn())

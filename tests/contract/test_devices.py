@@ -26,6 +26,7 @@ from expunge.kinds.classifier.training import unlearn
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import locate
 from expunge.ops.layers import reset
@@ -88,7 +89,8 @@ def test_a_language_model_forgets_there_as_here(name: str, tmp_path: Path) -> No
     """Batches, what is known of them, the guard, the optimizer and its checkpoints."""
     forget = write_table(tmp_path / "forget", random_blocks([6, 20, 9, 12], seed=1))
     retain = write_table(tmp_path / "retain", random_blocks([8, 11, 16, 5], seed=2))
-    forget.reference_nll = np.linspace(20, 60, 4)
+    costs = np.linspace(20, 60, 4, dtype=np.float32)
+    forget = forget.with_signal("reference_nll", lookup(costs, "example", forget))
 
     def forgotten(place: str, **more: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)

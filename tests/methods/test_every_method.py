@@ -17,7 +17,7 @@ from expunge.errors import RecipeError, nearest
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.signal import per_row
+from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.source import find_model, load_model
@@ -139,7 +139,7 @@ def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTab
     found = known_sets(method, task, forget, retain, folder / "run")
     forget = found.forget
     if "unwanted_words" in method.signal_names:  # random blocks hold no words
-        forget = forget.with_signal("unwanted_words", per_row(np.linspace(0, 3, len(forget.ids)), forget))
+        forget = forget.with_signal("unwanted_words", lookup(np.linspace(0, 3, len(forget.ids)), "row", forget))
     return forget, found.retain
 
 

@@ -23,11 +23,12 @@ from transformers import (
 )
 
 from expunge.kinds.language import distributions
-from expunge.kinds.language.signals.distributions import keep_original, read_original
+from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
 from expunge.methods.jensun import JensUn, jensen_shannon
 from expunge.runs.registry import make_method
 from expunge.train.step import IGNORED, Batch, Rows, SampledLabels, Step
+from known_sets import known_sets
 from small_images import small_work, tiny_resnet
 from tiny import make_batch, random_blocks, write_table
 
@@ -87,8 +88,7 @@ def a_task(build: Callable[[], PreTrainedModel], seed: int = 0) -> CausalLM:
 def known(original: CausalLM, folder: Path) -> Batch:
     """`RETAIN` with what the original model's distributions over it are made of, as a run prepares it."""
     table = write_table(folder / "retain", random_blocks(LENGTHS, seed=2), first_label=2)
-    keep_original(original, table, [0, 1, 2], folder / "original")
-    return table.with_signal("distributions", read_original(folder / "original", table, [0, 1, 2])).batch([0, 1, 2])
+    return known_sets(JensUn(), original, table, table, folder / "run").retain.batch([0, 1, 2])
 
 
 def distributions_of(task: CausalLM, batch: Batch) -> np.ndarray:
@@ -261,10 +261,9 @@ def test_sampled_labels_are_refused_where_the_loss_is_not_linear_in_them() -> No
 
 def test_a_block_whose_states_were_not_kept_is_no_zeros(tmp_path: Path) -> None:
     table = write_table(tmp_path / "retain", random_blocks(LENGTHS, seed=2))
-    keep_original(a_task(gpt2), table, [0, 2], tmp_path / "original")
-    some = table.with_signal("distributions", read_original(tmp_path / "original", table, [0, 2]))
-    assert len(some.batch([2, 0]).signals["distributions"].states) == 4 + 6
-    assert len(some.take([2, 0]).batch([0]).signals["distributions"].states) == 6
+    some = table.with_signal("states", lookup(np.arange(20), "row", table, [0, 2]))
+    assert some.batch([2, 0]).signals["states"].tolist() == [14, 15, 16, 17, 18, 19, 1, 2, 3, 4]
+    assert some.take([2, 0]).batch([0]).signals["states"].tolist() == [14, 15, 16, 17, 18, 19]
     with pytest.raises(KeyError):
         some.batch([1])
 

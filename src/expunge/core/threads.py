@@ -20,3 +20,11 @@ def wait_asleep() -> dict[str, str]:
     if not any(name in os.environ for name in WAITING):
         os.environ.update(WAITING)
     return {name: os.environ[name] for name in WAITING if name in os.environ}
+
+
+def in_use() -> dict[str, str | int]:
+    """Processors that this process may use, and how threads were told to wait: for the log of a run."""
+    found: dict[str, str | int] = {
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    }
+    return found | {name: os.environ[name] for name in ("OMP_NUM_THREADS", *WAITING) if name in os.environ}

@@ -56,8 +56,8 @@ class GradientDifference(Method):
     def loss(self, step: Step) -> Loss:
         ceiling: float | Tensor | None = self.forget_limit
         if self.surprise_share is not None:
-            ceiling = self.surprise_share * step.surprise(step.forget)
-            ceiling = ceiling if self.forget_limit is None else ceiling.clamp(max=self.forget_limit)
+            share: Tensor = self.surprise_share * step.signal("surprise")
+            ceiling = share if self.forget_limit is None else share.clamp(max=self.forget_limit)
         if self.forget_loss != "likelihood":
             nll = step.row_nll(step.forget)
             losses = -torch.log(-torch.expm1(-(nll + LEAST_NLL)))

@@ -144,9 +144,6 @@ class Task(Protocol):
     def example_nll(self, batch: Any) -> Tensor:
         """(examples,) negative log-likelihood of each example's labels, summed over its rows."""
 
-    def surprise(self, batch: Any) -> Tensor:
-        """(rows,) unigram surprisal of each label, in nats."""
-
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) how many labelled rows each example has, as float."""
 
@@ -248,13 +245,6 @@ class Step:
         _there(batch)
         found: Tensor = self.signal("reference_nll")
         return found
-
-    def surprise(self, batch: Any) -> Tensor:
-        """(rows,) unigram surprisal of each label: -log of its frequency, in nats.
-
-        Of a token it is taken from what the model says of ordinary text, of an image it is log(classes).
-        """
-        return self.task.surprise(_there(batch))
 
     def example_rows(self, batch: Any) -> Tensor:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""

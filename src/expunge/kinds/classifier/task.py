@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -49,8 +48,7 @@ class ImageBatch:
         labels: (batch,) class indices.
         rows: (batch,) places in the set they were drawn from: what is known of a picture beforehand is looked up there.
         soft_weights: (batch, classes) target probabilities in place of `labels`.
-        signals: name -> what is known of these pictures beforehand: `reference_nll` (batch,), -log p(label) by the
-            original, where the method asks for it.
+        signals: name -> (batch,) what is known of these pictures beforehand, where the method asks for it.
     """
 
     pixels: Tensor
@@ -146,10 +144,6 @@ class ImageClassifier:
 
     def example_rows(self, batch: ImageBatch) -> Tensor:
         return torch.ones(len(batch.labels), device=self.device)
-
-    def surprise(self, batch: ImageBatch) -> Tensor:
-        classes = self.logits_of(batch.pixels[:1]).shape[-1]
-        return torch.full((len(batch.labels),), math.log(classes), dtype=self.dtype, device=self.device)
 
     def nll(self, batch: ImageBatch, ceiling: float | Tensor | None = None) -> Tensor:
         return self.nll_and_truth(batch, ceiling)[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,9 +38,7 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
     if not method.has_loss():
         method.apply(work)
         return
-    forget = WithKnown(
-        work.forget, {"reference_nll": _nll(work, work.forget)} if "reference_nll" in method.signal_names else {}
-    )
+    forget = WithKnown(work.forget, signals(work, method.signal_names))
     soft = method.draws_retain and getattr(method, "retain_target", "text") != "text"
     retain = WithKnown(work.retain, {"soft_weights": work.original_outputs(work.retain).softmax(-1)} if soft else {})
     if not method.draws_retain:
@@ -52,7 +53,16 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
         work.train(phase, retain, loss, paired_with=forget)
 
 
-def _nll(work: Work, pictures: Pictures) -> Tensor:
-    """(n,) the original's -log p(label)."""
-    outputs = work.original_outputs(pictures)
-    return F.cross_entropy(outputs, pictures.labels.to(outputs.device), reduction="none")
+def signals(work: Work, names: Sequence[str]) -> dict[str, Tensor]:
+    """Of the signals of these names those that there are of pictures, of the forget set.
+
+    `reference_nll` (n,) is the original's -log p(label); `surprise` (n,) what each label would cost one who does not see
+    the picture: log(classes). Both are in nats.
+    """
+    found: dict[str, Tensor] = {}
+    if "reference_nll" in names:
+        outputs = work.original_outputs(work.forget)
+        found["reference_nll"] = F.cross_entropy(outputs, work.forget.labels.to(outputs.device), reduction="none")
+    if "surprise" in names:
+        found["surprise"] = torch.full((len(work.forget),), math.log(work.classes), dtype=work.task.dtype)
+    return found

@@ -121,10 +121,7 @@ def read_target(run: Run[Recipe], base: LazyModel) -> tuple[TextSet, TokenTable]
     if run.recipe.forget_kind == "toxicity":
         toxic = read_statements(run).toxic
         return toxic, statement_table(run, toxic, base.tokenizer, tokenizer_digest(base))
-    forget = forget_set(
-        run,
-        base,
-    )
+    forget = forget_set(run, base)
     return forget, token_table(run, [forget], base.tokenizer, tokenizer_digest(base))
 
 
@@ -136,26 +133,13 @@ def tokenizer_digest(base: LazyModel) -> str:
 def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     """Read, ask for or sample the sets, find the target's terms, and cut prompts."""
     if run.recipe.forget_kind == "toxicity":
-        return _read_toxicity_sets(
-            run,
-            base,
-        )
-    forget, forget_table = read_target(
-        run,
-        base,
-    )
+        return _read_toxicity_sets(run, base)
+    forget, forget_table = read_target(run, base)
     tokenizer, digest = base.tokenizer, tokenizer_digest(base)
     language = language_of((document.text for document in forget.documents()), run.recipe.data.language)
     familiar = run.recipe.evaluation.familiarity
     given = retain_set(run.recipe, forget, run.show)
-    like = (
-        topic_control(
-            run,
-            base,
-        )
-        if familiar and run.recipe.forget_kind == "topic"
-        else None
-    )
+    like = topic_control(run, base) if familiar and run.recipe.forget_kind == "topic" else None
 
     def find_terms(path: Path) -> None:
 
@@ -185,29 +169,15 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         if further is not None:
             forms = further, token_table(run, [forget, further], tokenizer, digest, balanced=False)
     named = [*terms.unique, run.recipe.forget]
-    general = general_set(
-        run,
-        forget,
-        named,
-        base,
-    )
+    general = general_set(run, forget, named, base)
     kept = [text for text in (given, general) if text is not None]
     if not kept:
         raise RecipeError(
             "there is nothing to keep", next_step="give --retain PATH, or let data.retain_answers be above 0"
         )
     retain = kept[0]
-    ordinary = ordinary_set(
-        run,
-        forget,
-        named,
-        base,
-    )
-    _tell_how_read(
-        run,
-        [forget, *([given] if given is not None else []), ordinary],
-        tokenizer,
-    )
+    ordinary = ordinary_set(run, forget, named, base)
+    _tell_how_read(run, [forget, *([given] if given is not None else []), ordinary], tokenizer)
     limit = run.recipe.data.max_retain_blocks
     kept_table = token_table(run, kept, tokenizer, digest, limit)
     apart = None
@@ -288,24 +258,10 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     tokenizer, digest = base.tokenizer, tokenizer_digest(base)
     forget_table = statement_table(run, found.toxic, tokenizer, digest)
     own = given_set("retain", run.recipe.retain, run.show) if run.recipe.retain is not None else None
-    general = own or general_set(
-        run,
-        found.toxic,
-        [],
-        base,
-    )
+    general = own or general_set(run, found.toxic, [], base)
     kept = [text for text in (found.clean, general) if text is not None]
-    ordinary = ordinary_set(
-        run,
-        found.toxic,
-        [],
-        base,
-    )
-    _tell_how_read(
-        run,
-        [*([own] if own is not None else []), ordinary],
-        tokenizer,
-    )
+    ordinary = ordinary_set(run, found.toxic, [], base)
+    _tell_how_read(run, [*([own] if own is not None else []), ordinary], tokenizer)
     limit = run.recipe.data.max_retain_blocks
     kept_table = token_table(run, kept, tokenizer, digest, limit)
     material = Material(

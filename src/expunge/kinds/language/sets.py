@@ -100,40 +100,18 @@ def general_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyM
     """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
     if not run.recipe.data.retain_answers:
         return None
-    return _sampled(
-        run,
-        "general",
-        0,
-        run.recipe.data.retain_answers,
-        forget,
-        terms,
-        base,
-    )
+    return _sampled(run, "general", 0, run.recipe.data.retain_answers, forget, terms, base)
 
 
 def ordinary_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet:
     """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
     if run.recipe.evaluation.ordinary_text is not None:
         return given_set("ordinary", run.recipe.evaluation.ordinary_text, run.show)
-    return _sampled(
-        run,
-        "ordinary",
-        1,
-        run.recipe.evaluation.max_blocks,
-        forget,
-        terms,
-        base,
-    )
+    return _sampled(run, "ordinary", 1, run.recipe.evaluation.max_blocks, forget, terms, base)
 
 
 def _sampled(
-    run: Run[Recipe],
-    name: str,
-    half: int,
-    wanted: int,
-    forget: TextSet,
-    terms: list[str],
-    base: LazyModel,
+    run: Run[Recipe], name: str, half: int, wanted: int, forget: TextSet, terms: list[str], base: LazyModel
 ) -> TextSet:
     so_far = so_far_of(f"sampled-{name}", run.folder, base)
     room = min(run.recipe.data.block_size, run.recipe.evaluation.ordinary_block_size or run.recipe.data.block_size)
@@ -145,8 +123,7 @@ def _sampled(
         kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
             raise DataError(
-                "all text sampled from the model overlaps with the target",
-                next_step="give a retain set: --retain PATH",
+                "all text sampled from the model overlaps with the target", next_step="give a retain set: --retain PATH"
             )
         write_rows(
             [

@@ -89,7 +89,7 @@ class CausalLM(Layered):
                 hook.remove()
         return logits.shape == made.shape and torch.allclose(logits, made * scale, rtol=1e-3, atol=1e-3 * LARGE_LOGIT)
 
-    def _rows(self, batch: Batch) -> Tensor:
+    def labelled(self, batch: Batch) -> Tensor:
         """(batch, time) bool: where the *next* token carries a label."""
         here = torch.zeros_like(batch.labels, dtype=torch.bool)
         here[:, :-1] = batch.labels[:, 1:] != IGNORED
@@ -112,7 +112,7 @@ class CausalLM(Layered):
         other labels are trained.
         """
         batch = batch.to(self.device)
-        rows = self._rows(batch)
+        rows = self.labelled(batch)
         truth = batch.ids[:, 1:][rows[:, :-1]]
         if batch.soft_ids is not None and batch.soft_weights is not None:
             if ceiling is not None:
@@ -144,7 +144,7 @@ class CausalLM(Layered):
     def row_nll(self, batch: Batch) -> Tensor:
         """(rows,) negative log-likelihood of each label, differentiable."""
         batch = batch.to(self.device)
-        rows = self._rows(batch)
+        rows = self.labelled(batch)
         target = batch.labels[:, 1:][rows[:, :-1]]
         with self.autocast():
             if self.plain_head:
@@ -160,21 +160,15 @@ class CausalLM(Layered):
     def example_nll(self, batch: Batch) -> Tensor:
         """(blocks,) negative log-likelihood of each block's labels, summed over them; differentiable."""
         losses = self.row_nll(batch)
-        rows = _examples(self._rows(batch)).to(self.device)
+        rows = _examples(self.labelled(batch)).to(self.device)
         return torch.zeros(len(batch.ids), dtype=losses.dtype, device=self.device).index_add(0, rows, losses)
-
-    def surprise(self, batch: Batch) -> Tensor:
-        if "surprise" not in batch.signals:
-            raise ValueError("the method asked for each token's surprise, which it did not declare in `signals`")
-        surprise: Tensor = batch.signals["surprise"].to(self.device)
-        return surprise
 
     def example_rows(self, batch: Batch) -> Tensor:
         return (batch.labels[:, 1:] != IGNORED).sum(1).to(self.device, torch.float32)
 
     def rows(self, batch: Batch) -> Rows:
         batch = batch.to(self.device)
-        where = self._rows(batch)
+        where = self.labelled(batch)
         with self.autocast():
             logits = wide(self._logits(batch, where))
         sampled = batch.signals["reference_tokens"].said if "reference_tokens" in batch.signals else None
@@ -191,7 +185,7 @@ class CausalLM(Layered):
     def row_values_and_truth(self, batch: Batch, of: Values) -> tuple[Tensor, Tensor]:
         """((rows,) values of log-probabilities and the original's, the summed -log p of the labels)."""
         batch = batch.to(self.device)
-        where = self._rows(batch)
+        where = self.labelled(batch)
         with self.autocast():
             states = self.head_inputs(batch)[where]
             original = batch.signals.get("distributions")
@@ -217,7 +211,7 @@ class CausalLM(Layered):
         """(rows, vocabulary) float32 logits at the positions before labelled tokens, in order of block and time."""
         batch = batch.to(self.device)
         with self.autocast():
-            logits = self._logits(batch, self._rows(batch))
+            logits = self._logits(batch, self.labelled(batch))
         return logits.float()
 
     @torch.inference_mode()

@@ -38,11 +38,10 @@ class TokenTable:
         meta = storage.read_json(folder / "table.json")
         borders = np.load(folder / "starts.npy", allow_pickle=False)
         self.starts, self.ends = borders[:-1], borders[1:]
+        self.label_folder, self.label_starts = folder, self.starts
         total = int(borders[-1])
         self.signals: Mapping[str, Lookup] = {}
         self.preferred: TokenTable | None = None
-        self._labelled_by: TokenTable | None = None
-        self._places: np.ndarray | None = None
         self.ids = _map(folder / "ids.bin", np.int32, (total,))
         self.labels = _map(folder / "labels.bin", np.int32, (total,))
         self.k = int(meta["k"])
@@ -68,9 +67,8 @@ class TokenTable:
         """Some of the blocks, in the given order, with their signals, as a table; nothing is copied on disk."""
         rows = list(rows)
         taken = copy.copy(self)
-        taken.starts, taken.ends = self.starts[rows], self.ends[rows]
+        taken.starts, taken.ends, taken.label_starts = self.starts[rows], self.ends[rows], self.label_starts[rows]
         taken.preferred = None if self.preferred is None else self.preferred.take(rows)
-        taken._places = None if self._places is None else self._places[rows]
 
         def through(lookup: Lookup) -> Lookup:
             return lambda chosen: lookup([rows[row] for row in chosen])
@@ -90,30 +88,28 @@ class TokenTable:
         Args:
             by: holds the blocks of the numbers `rows` of this table, in that order; all of them where absent. A batch
                 with any other is a `KeyError`.
-        """
-        found = copy.copy(self)
-        found._labelled_by = by
-        found._places = np.full(len(self), -1)
-        found._places[list(range(len(self)) if rows is None else rows)] = np.arange(len(by))
-        return found
 
-    @property
-    def label_folder(self) -> Path:
-        """Where its labels are from."""
-        return self.folder if self._labelled_by is None else self._labelled_by.folder
+        Raises:
+            ValueError: its blocks are of other lengths.
+        """
+        found, rows = copy.copy(self), list(range(len(self)) if rows is None else rows)
+        if not np.array_equal(self.lengths[rows], by.lengths):
+            raise ValueError(f"the labels in {by.folder} are of other blocks than those in {self.folder}")
+        found.label_folder, found.label_starts = by.label_folder, np.full(len(self), -1)
+        found.label_starts[rows] = by.label_starts
+        found.labels, found.soft_ids, found.soft_weights = by.labels, by.soft_ids, by.soft_weights
+        return found
 
     def labels_of(self, row: int) -> np.ndarray:
         """(tokens,) the labels of a block."""
-        source, span = self._labelling(row)
-        return source.labels[span]
+        return self.labels[self._label_span(row)]
 
-    def _labelling(self, row: int) -> tuple[TokenTable, slice]:
-        """The table that a block's labels are from, and where they are in it."""
-        if self._labelled_by is None or self._places is None:
-            return self, slice(self.starts[row], self.ends[row])
-        if self._places[row] < 0:
+    def _label_span(self, row: int) -> slice:
+        """Where the labels of a block are in their files."""
+        start = int(self.label_starts[row])
+        if start < 0:
             raise KeyError(row)
-        return self._labelled_by._labelling(int(self._places[row]))
+        return slice(start, start + int(self.ends[row] - self.starts[row]))
 
     def labelled(self, rows: Sequence[int]) -> int:
         """How many tokens of these blocks carry a label."""
@@ -135,36 +131,31 @@ class TokenTable:
             KeyError: a block whose labels, or what a signal says of it, were not made.
         """
         lengths = [int(self.ends[row] - self.starts[row]) for row in rows]
-        labelling = [self._labelling(row) for row in rows]
+        spans = [self._label_span(row) for row in rows]
+        own = [slice(self.starts[row], self.ends[row]) for row in rows]
 
-        def padded(blocks: Sequence[np.ndarray], kind: type[np.generic], fill: int = 0) -> np.ndarray:
-            found = np.full((len(rows), max(lengths), *blocks[0].shape[1:]), fill, kind)
-            for i, block in enumerate(blocks):
-                found[i, : len(block)] = block
-            return found
+        def padded(values: np.ndarray, spans: Sequence[slice], kind: type[np.generic], fill: int = 0) -> torch.Tensor:
+            found = np.full((len(rows), max(lengths), *values.shape[1:]), fill, kind)
+            for i, span in enumerate(spans):
+                found[i, : lengths[i]] = values[span]
+            return torch.from_numpy(found)
 
-        labels = padded([source.labels[span] for source, span in labelling], np.int64, IGNORED)
+        labels = padded(self.labels, spans, np.int64, IGNORED)
         labels[:, 0] = IGNORED
-        soft = [
-            (source.soft_ids[span], source.soft_weights[span])
-            for source, span in labelling
-            if source.soft_ids is not None and source.soft_weights is not None
-        ]
         signals = {name: lookup(rows) for name, lookup in self.signals.items()}
         count = float(examples or len(rows))
+        pairs = {name: replace(each, examples=count) for name, each in signals.items() if isinstance(each, Batch)}
         return Batch(
-            ids=torch.from_numpy(padded([self.ids[self.starts[row] : self.ends[row]] for row in rows], np.int64)),
-            labels=torch.from_numpy(labels),
-            soft_ids=torch.from_numpy(padded([ids for ids, _ in soft], np.int64)) if soft else None,
-            soft_weights=torch.from_numpy(padded([weights for _, weights in soft], np.float32)) if soft else None,
+            ids=padded(self.ids, own, np.int64),
+            labels=labels,
+            soft_ids=None if self.soft_ids is None else padded(self.soft_ids, spans, np.int64),
+            soft_weights=None if self.soft_weights is None else padded(self.soft_weights, spans, np.float32),
             lengths=torch.tensor(lengths),
-            normaliser=float(normaliser or max(1, (labels != IGNORED).sum())),
+            normaliser=float(normaliser or max(1, int((labels != IGNORED).sum()))),
             examples=count,
             tokens=float(tokens or sum(lengths)),
             rows=tuple(rows),
-            signals={
-                n: replace(each, examples=count) if isinstance(each, Batch) else each for n, each in signals.items()
-            },
+            signals=signals | pairs,
         )
 
 

@@ -54,24 +54,24 @@ def test_a_loss_with_a_signal_of_its_own(
     module = importlib.import_module("entropy_ascent")
     made: list[int] = []
     seen: list[tuple[tuple[int, ...], torch.Tensor]] = []
-    values_of, loss_of = module.BaseEntropy.values, module.EntropyAscent.loss
+    block_of, loss_of = module.BaseEntropy.block, module.EntropyAscent.loss
 
-    def values(self: Any, source: Any) -> Any:
-        made.append(len(source.table))
-        return values_of(self, source)
+    def block(self: Any, source: Any, row: int) -> Any:
+        made.append(row)
+        return block_of(self, source, row)
 
     def loss(self: Any, step: Step) -> Any:
         seen.append((step.forget.rows, step.signal("base_entropy")))
         return loss_of(self, step)
 
-    monkeypatch.setattr(module.BaseEntropy, "values", values)
+    monkeypatch.setattr(module.BaseEntropy, "block", block)
     monkeypatch.setattr(module.EntropyAscent, "loss", loss)
     folder = expunge.run(tmp_path / "recipe.yaml", tmp_path / "run")
 
     (stage,) = folder.stages.glob("base-entropy-*")
     table = folder.stages / storage.read_json(stage / "stage.json")["made_from"]["set"]
     starts, ids = np.load(table / "starts.npy"), np.fromfile(table / "ids.bin", np.int32)
-    assert (len(np.load(stage / "values.npy")), made, len(seen)) == (len(ids), [len(starts) - 1], 4)
+    assert (len(np.load(stage / "values.npy")), made, len(seen)) == (len(ids), list(range(len(starts) - 1)), 4)
     task = load_task(tiny_model_folder)
     for rows, entropy in seen:
         expected = []
@@ -86,4 +86,4 @@ def test_a_loss_with_a_signal_of_its_own(
     (folder.model / "model.safetensors").unlink()
     expunge.run(tmp_path / "recipe.yaml", tmp_path / "run")
     assert len(seen) == 8
-    assert len(made) == 1
+    assert len(made) == len(starts) - 1

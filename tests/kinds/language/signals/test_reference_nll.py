@@ -10,7 +10,8 @@ import torch
 
 from expunge.kinds.language.signals import reference_nll, surprise
 from expunge.kinds.language.signals.reference_nll import block_nll
-from expunge.kinds.language.signals.surprise import FLOOR, of_labels, token_surprise
+from expunge.kinds.language.signals.signal import lookup
+from expunge.kinds.language.signals.surprise import FLOOR, token_surprise
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.runs.registry import make_method
 from expunge.train.step import IGNORED
@@ -84,9 +85,8 @@ def test_only_what_is_asked_for_is_computed_and_only_once(
     assert torch.equal(ask("gradient_difference", surprise_share=0.5).batch([0]).signals["surprise"], common)
 
 
-def test_labels_are_looked_up_by_token(tiny_model_folder: Path, tables: tuple[TokenTable, TokenTable]) -> None:
+def test_labels_are_looked_up_by_token(tables: tuple[TokenTable, TokenTable]) -> None:
     forget, _ = tables
-    batch = forget.with_signal("surprise", of_labels(np.arange(4000, dtype=np.float32), forget)).batch([1, 2])
-    task = load_task(tiny_model_folder)
-    rows = task.surprise(batch).tolist()
+    batch = forget.with_signal("surprise", lookup(np.arange(4000.0), "label", forget)).batch([1, 2])
+    rows = batch.signals["surprise"].tolist()
     assert rows == [float(label) for row in batch.labels.tolist() for label in row[1:] if label != IGNORED]

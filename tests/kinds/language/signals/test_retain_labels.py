@@ -13,8 +13,7 @@ import torch
 from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.reference_labels import reference_labels
-from expunge.kinds.language.signals.retain_labels import whole_tokens
+from expunge.kinds.language.signals.retain_labels import reference_labels, whole_tokens
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import drawn_rows

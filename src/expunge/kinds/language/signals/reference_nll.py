@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +23,19 @@ class ReferenceNLL(Signal):
     """(examples,) nats: each block's negative log-likelihood by the base model, summed over its labelled tokens."""
 
     name = "reference_nll"
+    stage = "reference-nll"
     doing = "noting what the base model says of the forget set"
 
     def key(self, source: Source) -> dict[str, Any]:
         return source.key() | {"forget": source.table.folder.name, "rows": source.blocks(), "pairs": False}
 
-    def values(self, source: Source) -> np.ndarray:
-        return block_nll(source.base(), source.table, source.run.show.update)
+    def make(self, source: Source, path: Path) -> None:
+        values = block_nll(source.base(), self.table(source), source.run.show.update)
+        np.save(path / "values.npy", values, allow_pickle=False)
+
+    def table(self, source: Source) -> TokenTable:
+        """The blocks whose likelihood it is."""
+        return source.table
 
 
 def block_nll(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.kinds.language.signals.reference_labels import reference_labels
-from expunge.kinds.language.signals.signal import Signal, Source, per_row
+from expunge.kinds.language.signals.retain_labels import reference_labels
+from expunge.kinds.language.signals.signal import Signal, Source, lookup
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.train.step import SampledLabels
 
@@ -49,16 +49,15 @@ class ReferenceTokens(Signal):
         reference_labels(source.base(), source.table, rows, path, source.run.recipe.seed, source.run.show.update)
 
     def lookup(self, source: Source, path: Path) -> Lookup:
-        return tokens_said(path)
+        return tokens_said(TokenTable(path))
 
 
-def tokens_said(path: Path) -> Lookup:
-    """Looks up what `reference_labels` wrote of every block of a table."""
-    table = TokenTable(path)
+def tokens_said(table: TokenTable) -> Lookup:
+    """Looks up what `reference_labels` wrote of every block."""
     assert table.soft_ids is not None
     assert table.soft_weights is not None
-    nll = per_row(np.load(path / "token_nll.npy", allow_pickle=False), table)
-    candidates, weights = per_row(table.soft_ids, table), per_row(table.soft_weights, table)
+    nll = lookup(np.load(table.folder / "token_nll.npy", allow_pickle=False), "row", table)
+    candidates, weights = (lookup(each, "row", table) for each in (table.soft_ids, table.soft_weights))
 
     def found(rows: Sequence[int]) -> TokensSaid:
         return TokensSaid(nll(rows), SampledLabels(weights(rows), candidates(rows).long()))

@@ -1,16 +1,30 @@
-"""Labels of the retain set that keep the model as it was: what the base model says there."""
+"""What the base model says of a table's blocks, as labels: a few candidates with weights for each token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
 
 from expunge.core import storage
-from expunge.kinds.language.signals.reference_labels import reference_labels
+from expunge.core.order import random_seed
 from expunge.kinds.language.signals.signal import Labels, Source
-from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.train.step import IGNORED
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.task import CausalLM
+
+TOP, TAIL = 24, 8
+"likeliest tokens kept with their probability, and draws that stand for all others"
+WINDOW = 256
+"blocks whose labels are held at once"
+TOKENS = 512
+"tokens that are looked at at once"
 
 
 @dataclass(frozen=True)
@@ -55,3 +69,74 @@ def whole_tokens(terms: Sequence[str], tokenizer: Any) -> list[int]:
     written = {space + word for term in terms for word in term.split() for space in ("", " ")}
     found = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in sorted(written))
     return sorted({ids[0] for ids in found if len(ids) == 1})
+
+
+def reference_labels(
+    task: CausalLM,
+    table: TokenTable,
+    rows: Sequence[int],
+    folder: Path,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+    text_rows: int = 0,
+    cleared: Sequence[int] = (),
+) -> None:
+    """Write `rows` of `table` again with soft labels: the base model's own distribution over the next token.
+
+    Cross-entropy with them is KL(base || model) up to a constant. Each position keeps its `TOP` likeliest tokens with
+    their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
+    estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
+    The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of the
+    base's mass, which the others share in proportion. What each label cost the base model is
+    written beside them, 0 where it was not asked.
+    """
+    costs: list[np.ndarray] = []
+    with TableWriter(folder, k=TOP + TAIL) as writer:
+        for start in range(0, len(rows), WINDOW):
+            window = rows[start : start + WINDOW]
+            said = _base_says(task, table, [row for row in window if row >= text_rows], seed, cleared)
+            for row in window:
+                ids, labels = np.array(table.ids[table.starts[row] : table.ends[row]]), np.array(table.labels_of(row))
+                soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
+                soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
+                places = np.flatnonzero(labels[1:] != IGNORED) + 1
+                cost = np.zeros(len(ids), np.float32)
+                if row < text_rows:
+                    soft_ids[places, 0], soft_weights[places, 0] = labels[places], 1.0
+                elif len(places):
+                    soft_ids[places], soft_weights[places], cost[places] = said[row]
+                writer.append(ids, labels, soft_ids, soft_weights)
+                costs.append(cost)
+            if progress is not None:
+                progress((start + len(window)) / len(rows))
+    np.save(folder / "token_nll.npy", np.concatenate([np.zeros(0, np.float32), *costs]), allow_pickle=False)
+
+
+def _base_says(
+    task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int, cleared: Sequence[int]
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each block: candidates and weights (labels, TOP + TAIL), and what each label costs (labels,).
+
+    Blocks of like length are looked at together; draws are a function of the block.
+    """
+    found = {}
+    order = sorted((row for row in rows if table.labelled([row])), key=lambda row: int(table.lengths[row]))
+    while order:
+        group = order[-max(1, TOKENS // int(table.lengths[order[-1]])) :]
+        del order[-len(group) :]
+        whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
+        parts = whole.split([table.labelled([row]) for row in group])
+        for row, rest in zip(group, parts, strict=True):
+            labels = torch.from_numpy(np.array(table.labels_of(row)[1:], np.int64))
+            cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
+            if cleared:
+                rest[:, list(cleared)] = 0.0
+                rest /= rest.sum(1, keepdim=True)
+            top = rest.topk(TOP, dim=-1)
+            rest.scatter_(1, top.indices, 0.0)
+            mass = rest.sum(1, keepdim=True)
+            generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
+            drawn = torch.multinomial(rest.add_(1e-12), TAIL, replacement=True, generator=generator)
+            weights = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1)
+            found[row] = torch.cat([top.indices, drawn], 1).numpy(), weights.numpy(), cost.numpy()
+    return found

@@ -6,7 +6,7 @@ loss reads it as `step.signal(name)`: for a batch, what is known of the batch's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -61,38 +61,33 @@ class Source:
 
 
 class Signal:
-    """Base of all signals. A subclass defines `values`; one that keeps more than an array, `make` and `lookup`.
+    """Base of all signals. A subclass defines `block`, or `make` of all blocks at once, and `lookup` of more than values.
 
     Fields of a subclass that is a dataclass are its settings, and part of its key.
     """
 
     name: ClassVar[str]
     "by which methods read it"
-    stage: ClassVar[str | None] = None
-    "name of its results in the run folder; its own where absent"
     set: ClassVar[Literal["forget", "retain"]] = "forget"
     "of which set it is; where a method does not draw that set, nothing is made"
-    per: ClassVar[Literal["example", "row", "token"]] = "example"
-    "what there is a value of: each block, each labelled token, or each token that is no padding"
+    per: ClassVar[Literal["example", "row", "token", "label"]] = "example"
+    "what has a value: each block, each labelled token, each token that is no padding, or each token of the vocabulary"
+    stage: ClassVar[str | None] = None
+    "name of its results in the run folder; its own where absent"
     doing: ClassVar[str | None] = None
     "shown while it is computed"
     version: ClassVar[int] = 1
     "part of the key: raise it when what the values mean changes"
 
-    def values(self, source: Source) -> np.ndarray:
-        """The values, in the order of `source.table`.
-
-        Returns:
-            (blocks, ...) where they are per example; otherwise (tokens, ...) as long as the table's file, so that those of
-            block i are at `[table.starts[i], table.ends[i])`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} defines no values")
+    def block(self, source: Source, row: int) -> Tensor:
+        """The values of a block, without gradients: (...) per example, otherwise (labelled tokens, ...) or (tokens, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no block")
 
     def key(self, source: Source) -> dict[str, Any]:
         """A JSON value of everything the values depend on."""
         return source.key() | {
             "made_by": f"{type(self).__module__}.{type(self).__qualname__} {self.version}",
-            "settings": asdict(self) if is_dataclass(self) and not isinstance(self, type) else {},
+            "settings": asdict(self) if is_dataclass(self) else {},
             "set": source.table.folder.name,
             "kept": source.sets.kept.folder.name,
             "blocks": source.blocks(),
@@ -101,22 +96,31 @@ class Signal:
         }
 
     def make(self, source: Source, path: Path) -> None:
-        """Fill the folder `path` with what `lookup` reads."""
-        np.save(path / "values.npy", self.values(source), allow_pickle=False)
+        """Fill the folder `path` with what `lookup` reads: `values.npy`, (blocks, ...) per example, (vocabulary, ...) per
+        label, otherwise (tokens, ...) as long as `source.table.ids`, in which blocks lie as they do there."""
+        table, found = source.table, None
+        for number, row in enumerate(source.rows, 1):
+            with torch.no_grad():
+                made = self.block(source, row).cpu()
+            value = (made.float() if made.is_floating_point() else made).numpy()
+            if found is None:
+                shape = (len(table), *value.shape) if self.per == "example" else (len(table.ids), *value.shape[1:])
+                found = np.lib.format.open_memmap(path / "values.npy", "w+", value.dtype, shape)
+            found[_places(table, row, self.per)] = value
+            source.run.show.update(number / len(source.rows))
+        assert found is not None, "a set without blocks is refused before"
+        found.flush()
 
     def lookup(self, source: Source, path: Path) -> Lookup:
-        """How the values of a batch's blocks are read from the folder that `make` filled."""
+        """How a batch's values are read from the folder that `make` filled."""
         values = np.load(path / "values.npy", mmap_mode="r", allow_pickle=False)
-        return {"example": per_example, "row": per_row, "token": per_token}[self.per](values, source.table)
+        return lookup(values, self.per, source.table, source.rows)
 
     def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
         """Which blocks of `rows` are trained on, of the forget set: all, unless the signal is not there for all.
 
         Args:
             limit: no more than so many can be drawn: a signal may say which are best; None, any number.
-
-        Raises:
-            RecipeError: there are none.
         """
         return rows
 
@@ -135,46 +139,25 @@ class Labels(Signal):
         raise NotImplementedError(f"{type(self).__name__} gives no labels")
 
 
-def per_example(values: np.ndarray, table: TokenTable) -> Lookup:
-    """Looks up (examples, ...) in (blocks, ...)."""
-    return lambda rows: _tensor(values[list(rows)])
+def lookup(values: np.ndarray, per: str, table: TokenTable, rows: Collection[int] | None = None) -> Lookup:
+    """Reads the values of a batch's blocks, end to end; of a block that is not among `rows` it is a `KeyError`."""
+    known = frozenset(range(len(table)) if rows is None else rows)
 
-
-def per_row(values: np.ndarray, table: TokenTable) -> Lookup:
-    """Looks up (labelled tokens, ...) in (tokens of the table's file, ...)."""
-
-    def found(rows: Sequence[int]) -> Tensor:
-        return _tensor(
-            np.concatenate([values[table.starts[row] + 1 : table.ends[row]][labelled(table, row)] for row in rows])
-        )
-
-    return found
-
-
-def per_token(values: np.ndarray, table: TokenTable) -> Lookup:
-    """Looks up (tokens of the blocks, ...) in (tokens of the table's file, ...)."""
-    return lambda rows: _tensor(np.concatenate([values[table.starts[row] : table.ends[row]] for row in rows]))
-
-
-def labelled(table: TokenTable, row: int) -> np.ndarray:
-    """(tokens - 1,) bool: which tokens of a block, from the second on, carry a label."""
-    places: np.ndarray = table.labels_of(row)[1:] != IGNORED
-    return places
-
-
-def only(rows: Sequence[int], lookup: Lookup) -> Lookup:
-    """A lookup that raises `KeyError` for blocks that are not among `rows`."""
-    known = frozenset(rows)
-
-    def found(chosen: Sequence[int]) -> Any:
+    def found(chosen: Sequence[int]) -> Tensor:
         if missing := set(chosen) - known:
             raise KeyError(min(missing))
-        return lookup(chosen)
+        read = values[np.concatenate([_places(table, row, per) for row in chosen])]
+        return torch.from_numpy(np.array(read, np.float32 if np.issubdtype(read.dtype, np.floating) else None))
 
     return found
 
 
-def _tensor(values: np.ndarray) -> Tensor:
-    """Real numbers as float32, all others as they are."""
-    kind = np.float32 if np.issubdtype(values.dtype, np.floating) else values.dtype
-    return torch.from_numpy(np.array(values, kind))
+def _places(table: TokenTable, row: int, per: str) -> np.ndarray:
+    """Where the values of a block are."""
+    if per == "example":
+        return np.array([row])
+    if per == "token":
+        return np.arange(table.starts[row], table.ends[row])
+    labels = table.labels_of(row)
+    carrying = 1 + np.flatnonzero(labels[1:] != IGNORED)
+    return labels[carrying] if per == "label" else table.starts[row] + carrying

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from expunge.kinds.language.measures.perplexity import spread
-from expunge.kinds.language.signals.signal import Signal, Source, labelled
-from expunge.kinds.language.token_dataset import Lookup, TokenTable
+from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.token_dataset import TokenTable
 
 if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
@@ -27,28 +26,15 @@ class Surprise(Signal):
     """(rows,) nats: what each label would cost one who does not see the text, -log of its frequency in the retain set."""
 
     name = "surprise"
-    per = "row"
+    per = "label"
     doing = "noting how common each token is"
 
     def key(self, source: Source) -> dict[str, Any]:
         return source.key() | {"kept": source.sets.kept.folder.name}
 
-    def values(self, source: Source) -> np.ndarray:
-        """(vocabulary,)."""
-        return token_surprise(source.base(), source.sets.kept, source.run.show.update)
-
-    def lookup(self, source: Source, path: Path) -> Lookup:
-        return of_labels(np.load(path / "values.npy", allow_pickle=False), source.table)
-
-
-def of_labels(values: np.ndarray, table: TokenTable) -> Lookup:
-    """Looks up (labelled tokens,) in (vocabulary,), by label."""
-
-    def found(rows: Sequence[int]) -> Tensor:
-        labels = [table.labels_of(row)[1:][labelled(table, row)] for row in rows]
-        return torch.from_numpy(values[np.concatenate(labels)].astype(np.float32))
-
-    return found
+    def make(self, source: Source, path: Path) -> None:
+        values = token_surprise(source.base(), source.sets.kept, source.run.show.update)
+        np.save(path / "values.npy", values, allow_pickle=False)
 
 
 def token_surprise(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:

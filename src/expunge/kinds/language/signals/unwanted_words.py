@@ -15,7 +15,7 @@ import numpy as np
 from expunge.core import storage
 from expunge.data.text.words import MARK
 from expunge.kinds.language.inputs import tokenizer_digest
-from expunge.kinds.language.signals.signal import Signal, Source, per_row
+from expunge.kinds.language.signals.signal import Signal, Source, lookup
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.kinds.language.toxicity.identity_terms import TERMS
 from expunge.kinds.language.toxicity.statements import sides_of
@@ -60,7 +60,7 @@ class UnwantedWords(Signal):
         self._weights: tuple[Path, np.ndarray] | None = None
 
     def made(self, source: Source) -> Lookup:
-        return per_row(self.weights(source), source.table)
+        return lookup(self.weights(source), self.per, source.table)
 
     def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
         weights = self.weights(source)  # of all blocks, whichever are taken
