@@ -1,10 +1,9 @@
-"""Measures and attacks of other packages: the worked examples of `docs/adding_a_measure.md`, installed and run."""
+"""Measures and attacks of other packages: installed, measured, judged, shown and refused."""
 
 from __future__ import annotations
 
 import json
-import re
-import tomllib
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,33 +29,20 @@ from small_generators import SMALL_GENERATOR
 from small_images import SMALL_IMAGES, write_class_folders
 from verdicts import judge
 
-PAGE = Path(__file__).parents[2] / "docs" / "adding_a_measure.md"
-
-
-def blocks(language: str) -> dict[str, str]:
-    """Code blocks of the page by the file that their first line names."""
-    found = re.findall(rf"```{language}\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    return dict(found)
+PLUGINS = Path(__file__).parents[1] / "plugins"
+POINTS = "[expunge.measures]\nmin_k = min_k:EXTRA\n[expunge.attacks]\nrelearning = relearning:EXTRA\n"
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an installer leaves of the package on the page."""
-    project = tomllib.loads(blocks("toml")["pyproject.toml"])["project"]
-    folder = tmp_path / "installed"
-    information = folder / f"expunge_min_k-{project['version']}.dist-info"
+    """What an installer leaves of a package with a measure and an attack."""
+    information = tmp_path / "installed" / "toy-0.1.dist-info"
     information.mkdir(parents=True)
-    for name, source in blocks("python").items():
-        (folder / name).write_text(source, encoding="utf-8")
-    (information / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    points = [
-        f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (information / "entry_points.txt").write_text("\n".join(points))
-    monkeypatch.syspath_prepend(folder)
+    for name in ("min_k.py", "relearning.py"):
+        shutil.copy(PLUGINS / name, tmp_path / "installed")
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 0.1\n")
+    (information / "entry_points.txt").write_text(POINTS)
+    monkeypatch.syspath_prepend(tmp_path / "installed")
 
 
 @pytest.fixture
