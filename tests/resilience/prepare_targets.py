@@ -21,6 +21,7 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, blocks, own_text, token_table
 from expunge.kinds.language.terms.finder import build_dictionary
 from expunge.kinds.language.terms.measured_terms import target_terms
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 
 
@@ -33,7 +34,7 @@ def prepare(target: str, retain: str, out: str, tokenizer: Any) -> dict[str, Any
     folder = RunFolder(out).create()
     text = TextSet("forget", target, digest_documents(read_documents(target)), False)
     peaks = {"reading": peak()}
-    table = token_table(folder, [text], recipe, tokenizer, "")
+    table = token_table(Run(recipe, folder), [text], tokenizer, "")
     peaks["token table"] = peak()
     refuse_overlap(text.documents(), read_documents(retain))
     peaks["overlap"] = peak()
