@@ -1,20 +1,26 @@
-"""How threads wait: asleep, unless the user said otherwise."""
+"""How threads wait: briefly, unless the user said otherwise."""
 
 from __future__ import annotations
 
 import pytest
 
-from expunge.core.threads import WAITING, wait_asleep
+from expunge.core.threads import ROUNDS, SPIN, in_use, wait_briefly
 
 
-def test_threads_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in WAITING:
-        monkeypatch.delenv(name, raising=False)
-    assert wait_asleep() == WAITING
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SPIN, "")
+    monkeypatch.delenv(SPIN)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+
+
+def test_threads_sleep_soon() -> None:
+    wait_briefly()
+    assert in_use()[SPIN] == ROUNDS
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in WAITING:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert wait_asleep() == {"OMP_WAIT_POLICY": "ACTIVE"}
+    wait_briefly()
+    assert SPIN not in in_use()
+    assert in_use()["OMP_WAIT_POLICY"] == "ACTIVE"

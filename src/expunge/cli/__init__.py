@@ -21,7 +21,7 @@ from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.core.leaving import leave_now
-from expunge.core.threads import wait_asleep
+from expunge.core.threads import wait_briefly
 from expunge.errors import Explained
 
 app = App(
@@ -47,7 +47,7 @@ def main() -> None:
 
     0 passed, 1 error, 2 wrong usage, 3 the verdict failed, 130 interrupted and resumable.
     """
-    wait_asleep()  # before a verb imports torch
+    wait_briefly()  # before a verb imports torch
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     try:

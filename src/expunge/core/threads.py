@@ -1,25 +1,26 @@
-"""How threads wait for one another: asleep, not spinning. On a machine with other work, a spinning thread takes the core that
-the one it waits for would need."""
+"""How threads wait for one another: they spin for microseconds, then sleep.
+
+On a machine with other work, a thread that spins for long takes the core that the one it waits for would need.
+"""
 
 from __future__ import annotations
 
 import os
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-"environment variables of OpenMP (specification 5.2, section 21.7; GNU's and Intel's own): wait by sleeping"
+SPIN = "GOMP_SPINCOUNT"
+"environment variable of GNU's OpenMP, with which torch's wheels for Linux come: rounds that a thread waits before it sleeps"
+ROUNDS = "1000"
+"of 0, 100, 1,000, 10,000 and the default: the most that still helps a busy machine (benchmarks/busy_machine)"
+OTHERS = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
 
-def wait_asleep() -> dict[str, str]:
-    """Let the threads of matrix products sleep while they wait; must be called before torch is imported.
+def wait_briefly() -> None:
+    """Let the threads of matrix products sleep soon while they wait; call it before torch is imported.
 
-    What the user has set stays. It changes no number. `benchmarks/busy_machine` holds the figures.
-
-    Returns:
-        The variables in effect, by name.
+    What the user has set stays. It changes no number.
     """
-    if not any(name in os.environ for name in WAITING):
-        os.environ.update(WAITING)
-    return {name: os.environ[name] for name in WAITING if name in os.environ}
+    if SPIN not in os.environ and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ[SPIN] = ROUNDS
 
 
 def in_use() -> dict[str, str | int]:
@@ -27,4 +28,4 @@ def in_use() -> dict[str, str | int]:
     found: dict[str, str | int] = {
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     }
-    return found | {name: os.environ[name] for name in ("OMP_NUM_THREADS", *WAITING) if name in os.environ}
+    return found | {name: os.environ[name] for name in (SPIN, *OTHERS) if name in os.environ}
