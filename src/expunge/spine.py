@@ -19,7 +19,7 @@ from expunge.errors import RunError
 from expunge.report.model_card import model_card
 from expunge.report.record import make_record
 from expunge.report.render import render_report
-from expunge.runs.artifacts import saved_files, unlearned_model
+from expunge.runs.artifacts import unlearned_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.kind import Kind
@@ -71,7 +71,7 @@ def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:
     folder = at_work.folder
     outcome = story.outcome(trained)
     folder.write_scores(outcome.scores)
-    record = make_record(at_work, kind.make_evidence(), story.method, outcome, trained, saved_files(folder))
+    record = make_record(at_work, kind.make_evidence(), story.method, outcome, trained)
     storage.write_json(folder.record, record)
     card = model_card(folder, base_model=outcome.base.hub_id, license=record["license"])
     storage.write_text(folder.model / "README.md", card)

@@ -21,3 +21,10 @@ def digest_model(folder: Path) -> dict[str, str]:
         for file in sorted(folder.iterdir())
         if file.is_file() and file.suffix in READ_BY_TRANSFORMERS
     }
+
+
+def digest_saved(folder: Path) -> dict[str, str]:
+    """sha256 of an unlearned model's files, without its card, which is written last and may be edited; none if it is gone."""
+    if not folder.is_dir():
+        return {}
+    return {name: digest for name, digest in digest_model(folder).items() if name != "README.md"}

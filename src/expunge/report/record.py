@@ -29,15 +29,13 @@ def make_record(
     method: Method,
     outcome: Outcome,
     trained: Mapping[str, Any],
-    saved: dict[str, str],
 ) -> dict[str, Any]:
     """The content of `record.json`.
 
     Thresholds and versions are those with which the model was trained, whoever measures it again.
 
     Args:
-        trained: what was noted when the model was saved.
-        saved: digests of the model's files.
+        trained: what was noted when the model was saved; the digests of its files among it.
     """
     folder, recipe, scores = run.folder, run.recipe, outcome.scores
     # through the class, so that a threshold that came with a later version is one that was not set
@@ -66,7 +64,7 @@ def make_record(
         },
         "sets": outcome.sets,
         "versions": used,
-        "digests": {"base model": outcome.base.digests, "model": saved, **outcome.digests, "files": files},
+        "digests": {"base model": outcome.base.digests, "model": trained["files"], **outcome.digests, "files": files},
         "license": None,
         "not_tested": evidence.not_tested(scores),
         "warnings": [*warnings, *newer_versions(used), *evidence.remarks(scores)],

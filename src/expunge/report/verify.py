@@ -9,7 +9,7 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.errors import ExpungeError, RunError
-from expunge.models.digest import INDEX, digest_model
+from expunge.models.digest import INDEX, digest_model, digest_saved
 from expunge.report.record import vouched
 from expunge.report.render import report_page
 from expunge.runs.extras import missing
@@ -65,7 +65,7 @@ def _findings(folder: RunFolder) -> list[Finding]:
     names = [path.name for path in vouched(folder) if path.is_file() or path.name in digests.get("files", {})]
     return [
         *(Finding(f"record.json: {name} is missing or damaged", False) for name in damaged),
-        *(_files("model/", digests["model"], _model_files(folder.model)) if "model" in digests else ()),
+        *(_files("model/", digests["model"], digest_saved(folder.model)) if "model" in digests else ()),
         Finding("model/README.md: a card may be edited", None),
         *(_base_model(folder, recipe, digests["base model"]) if "base model" in digests else ()),
         *(_result(folder.path / name, digests.get("files", {})) for name in names),
@@ -99,12 +99,6 @@ def _files(place: str, listed: Mapping[str, str], here: Mapping[str, str]) -> It
             yield Finding(f"{place}{name} is not in the record", False)
         else:
             yield _same(f"{place}{name}", here[name] == listed[name])
-
-
-def _model_files(model: Path) -> dict[str, str]:
-    if not model.is_dir():
-        return {}
-    return {name: digest for name, digest in digest_model(model).items() if name != "README.md"}
 
 
 def _base_model(folder: RunFolder, recipe: BaseRecipe, listed: Mapping[str, str]) -> Iterable[Finding]:

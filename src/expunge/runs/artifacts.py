@@ -11,10 +11,14 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import RunError
-from expunge.models.source import ModelSource, digest_model
+from expunge.models.digest import digest_model, digest_saved
+from expunge.models.source import ModelSource
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
+
+Make = Callable[[Path], dict[str, Any]]
+"saves `model/`, given a folder for checkpoints, and returns what it cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +52,36 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
 
 
 def unlearned(
-    run: Run[Any], key: dict[str, Any], make: Callable[[Path], dict[str, Any]], checkpoints: Path | None = None
+    run: Run[Any], key: dict[str, Any], begin: Callable[[], Make], checkpoints: Path | None = None
 ) -> dict[str, Any]:
     """The unlearned model in `model/`, made again if it was lost or changed since; what is noted of it.
 
     Args:
         key: everything that decides what the model becomes.
-        make: given a folder for checkpoints, saves `model/` and returns what it cost.
+        begin: called if the model has to be made; does what is cached by itself, and gives what makes the model: given a
+            folder for checkpoints, it saves `model/` and returns what it cost.
         checkpoints: that folder, where it is not named after the key.
     """
     at = checkpoints or run.folder.checkpoints / f"unlearned-{storage.digest_value(key)[:16]}"
-    if not is_unlearned(run, key):
+    done = run.cache_path("unlearned", key)
+    make: Make | None = None
+    if not ((done / "stage.json").is_file() and _is_saved(run.folder, storage.read_json(done / "trained.json"))):
         # What says that it is done goes first: a crash in between leaves a result that is not done.
-        done = run.cache_path("unlearned", key)
         (done / "stage.json").unlink(missing_ok=True)
         shutil.rmtree(done, ignore_errors=True)
+        make = begin()
 
     def fill(path: Path) -> None:
+        assert make is not None
         spent = make(at)
         noted = {"thresholds": run.recipe.verdict.model_dump(), "versions": versions()}
-        storage.write_json(path / "trained.json", spent | {"files": saved_files(run.folder)} | noted)
+        storage.write_json(path / "trained.json", spent | {"files": digest_saved(run.folder.model)} | noted)
 
     at.mkdir(parents=True, exist_ok=True)
     trained: dict[str, Any] = storage.read_json(run.cached("unlearned", key, fill) / "trained.json")
     for finished in run.folder.checkpoints.iterdir():
         shutil.rmtree(finished, ignore_errors=True)
     return trained
-
-
-def is_unlearned(run: Run[Any], key: dict[str, Any]) -> bool:
-    """Whether `model/` holds the model of this key, unchanged."""
-    done = run.cache_path("unlearned", key) / "trained.json"
-    return done.is_file() and _is_saved(run.folder, storage.read_json(done))
 
 
 def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -108,13 +110,8 @@ def refuse_changed(
         )
 
 
-def saved_files(folder: RunFolder) -> dict[str, str]:
-    """The unlearned model's files by digest, without its card, which is written last and may be edited."""
-    return {name: digest for name, digest in digest_model(folder.model).items() if name != "README.md"}
-
-
 def _is_saved(folder: RunFolder, trained: Mapping[str, Any]) -> bool:
-    return folder.model.is_dir() and saved_files(folder) == trained["files"]
+    return digest_saved(folder.model) == trained["files"]
 
 
 def on_progress(show: Silent) -> Callable[[str, float, float], None]:

@@ -67,6 +67,6 @@ def unlearning_session(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSe
     )
 
 
-def retraining_passes(recipe: ImageRecipe, sets: ImageSets) -> float:
+def retraining_passes(recipe: Any, sets: Any) -> float:
     """Image passes of training again without the forget set, as the recipe would train it."""
     return 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])

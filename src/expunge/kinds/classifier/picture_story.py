@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
+from expunge.kinds.classifier.phases import retraining_passes
 from expunge.kinds.classifier.task import Pictures
 from expunge.models.source import ModelSource, named_folder
 from expunge.runs.artifacts import Artifact, fitted, on_progress, refuse_changed, unlearned
@@ -130,7 +131,7 @@ class PictureStory(Story):
         return {"checkpoints": checkpoints, "save_seconds": seconds, "on_progress": shown}
 
     def unlearn(self) -> dict[str, Any]:
-        return unlearned(self.run, self.made_from() | {"model": self.base.source.digest}, self.forget)
+        return unlearned(self.run, self.made_from() | {"model": self.base.source.digest}, lambda: self.forget)
 
     def forget(self, checkpoints: Path) -> dict[str, Any]:
         """Run the method and save `model/`; what it cost."""
@@ -139,7 +140,7 @@ class PictureStory(Story):
         start = time.monotonic()
         task, session = self.change(self.saving(checkpoints))
         self.save(task, run.folder.model)
-        retraining = 3 * recipe.fitting.num_train_epochs * len(self.sets.tensors["retain"])
+        retraining = retraining_passes(recipe, self.sets)
         return {
             "passes": session.cost.passes,
             "retraining_passes": retraining,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.toxicity.tuning import tuning
 from expunge.kinds.language.trained_sets import TrainedSets, trained_sets, training_table
-from expunge.runs.artifacts import is_unlearned, unlearned
+from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
@@ -55,13 +56,11 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
         # phases caches depends on where each of them ended.
         training = {name: value for name, value in key["training"].items() if name != "stop_step"}
         checkpoints = run.folder.checkpoints / run.cache_path("unlearned", key | {"training": training}).name
-    trained = None if is_unlearned(run, key) else trained_sets(run, base, method, sets)
 
-    def make(path: Path) -> dict[str, Any]:
-        assert trained is not None
-        return _train(run, base, method, sets, trained, path)
+    def begin() -> Make:
+        return partial(_train, run, base, method, sets, trained_sets(run, base, method, sets))
 
-    return unlearned(run, key, make, checkpoints)
+    return unlearned(run, key, begin, checkpoints)
 
 
 def _train(
