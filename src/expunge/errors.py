@@ -89,3 +89,14 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     ]
     meant += [each for each in names if len(short) > 2 and each.lower().startswith(short)]
     return meant[0] if len(meant) == 1 else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """The next step after a name that does not exist; None where nothing is close."""
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, shortened; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean
 
 
 class Part(BaseModel):
@@ -39,11 +39,10 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
         kind = inner
     place = ".".join(names)
     if first["type"] == "extra_forbidden":
-        near = nearest(names[-1], kind.model_fields)
         return RecipeError(
             f"{where}: there is no field {place}",
             allowed=", ".join(kind.model_fields),
-            next_step=f"did you mean {near}?" if near else None,
+            next_step=did_you_mean(names[-1], kind.model_fields),
         )
     if first["type"] == "missing":
         return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")

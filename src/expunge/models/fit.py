@@ -18,16 +18,25 @@ HEADS = ("lm_head.", "embed_out.", "output.")
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and no warnings of transformers inside."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+def without_bars() -> Iterator[None]:
+    """No progress bars of transformers inside."""
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(before)
         logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no warnings of transformers inside."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with without_bars():
+            yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def check_fit(kind: LanguageKind, folder: Path, name: str) -> list[str]:

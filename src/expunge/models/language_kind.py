@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
 
 from expunge.core import storage
-from expunge.errors import ModelError
+from expunge.errors import ModelError, first_line
 from expunge.models.quantised import check_quantised
 
 HEADS = {
@@ -122,7 +122,7 @@ def _configuration(folder: Path, name: str, raw: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        first = first_line(error)
         if "auto_map" in raw or "trust_remote_code" in str(error):
             raise ModelError(
                 f"{name} is of a kind that the installed transformers does not know without running its own code",

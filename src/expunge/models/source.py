@@ -39,6 +39,11 @@ class ModelSource:
     hub_id: str | None = None
     revision: str | None = None
 
+    @classmethod
+    def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
+        """A model that lies there, whole, since a run of this package made it."""
+        return cls(name or str(folder), folder, digest_model(folder))
+
     @property
     def digest(self) -> str:
         """One digest of everything that decides what the model computes (its card is left out)."""

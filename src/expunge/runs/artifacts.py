@@ -11,7 +11,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import RunError
-from expunge.models.digest import digest_model, digest_saved
+from expunge.models.digest import digest_saved
 from expunge.models.source import ModelSource
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -46,9 +46,7 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
     path = run.cached(f"fitted-{name}", key, fill)
     shutil.rmtree(checkpoints, ignore_errors=True)
     spent = storage.read_json(path / "fitted.json")
-    model = path / "model"
-    source = ModelSource(str(model), model, digest_model(model))
-    return Artifact(source, int(spent["passes"]), float(spent["seconds"]))
+    return Artifact(ModelSource.of_folder(path / "model"), int(spent["passes"]), float(spent["seconds"]))
 
 
 def unlearned(

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from expunge.core.score import Score, Which
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean
 from expunge.runs.check import Case, Check, Threshold
 from expunge.runs.context import Run
 from expunge.runs.measure import Measure
@@ -71,11 +71,10 @@ def with_extras(recipe: R, kinds: Iterable[str]) -> R:
     able = [name for name, extra in known.items() if kinds & set(extra.kinds)]
     for name in recipe.measures:
         if name not in able:
-            near = nearest(name, able)
             raise RecipeError(
                 f"there is no measure or attack {name!r}" + (" for this kind of model" if name in known else ""),
                 allowed=", ".join(able) or f"those of installed packages (entry points {MEASURES}, {ATTACKS}); none is",
-                next_step=f"did you mean {near}?" if near else None,
+                next_step=did_you_mean(name, able),
             )
     limits = {each.name: each.default for name in recipe.measures for each in known[name].thresholds}
     for name in recipe.verdict.more:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean
 from expunge.runs.kind import Kind
 from expunge.runs.plugins import found_in
 from expunge.runs.recipe import BaseRecipe, make, read_fields
@@ -58,9 +58,8 @@ def _recipe_class(path: Path, fields: Mapping[str, Any]) -> type[BaseRecipe]:
     if isinstance(task, str) and (found := kinds_of(task)):
         return found[0].recipe
     tasks = dict.fromkeys(kind.task for kind in kinds_by_name().values())
-    near = nearest(str(task), tasks)
     raise RecipeError(
         f"{path}: there is no task {task!r}",
         allowed=f"{DEFAULT_TASK} (the default), " + ", ".join(each for each in tasks if each != DEFAULT_TASK),
-        next_step=f"did you mean {near}?" if near else None,
+        next_step=did_you_mean(str(task), tasks),
     )

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from expunge.core.settings import validate_part
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean, nearest
 from expunge.runs.kind import Kind
 from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
 from expunge.runs.method import Method
@@ -54,10 +54,7 @@ def method_class(name: str, *kinds: str) -> type[Method]:
             found: type[Method] = point.load()
             return found
     known = working_on(*kinds)
-    near = nearest(name, known)
-    raise RecipeError(
-        f"there is no method {name!r}", allowed=", ".join(known), next_step=f"did you mean {near}?" if near else None
-    )
+    raise RecipeError(f"there is no method {name!r}", allowed=", ".join(known), next_step=did_you_mean(name, known))
 
 
 def working_on(*kinds: str) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel, ResNetConfig
-from transformers.utils import logging
 
 from expunge.core import storage
 from expunge.data.images.class_order import misplaced
-from expunge.errors import ModelError
+from expunge.errors import ModelError, first_line
 from expunge.kinds.classifier.task import ImageClassifier
+from expunge.models.fit import without_bars
 from expunge.models.source import ModelSource
 from expunge.train.precision import found_device
 
@@ -61,20 +61,22 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
     Raises:
         ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
     """
-    logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-        model, info = AutoModelForImageClassification.from_pretrained(
-            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
+        with without_bars():
+            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+            model, info = AutoModelForImageClassification.from_pretrained(
+                source.folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
     except Exception as error:  # transformers and safetensors raise nearly anything
         raise ModelError(
             f"{source.name} cannot be loaded as an image classifier",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a folder or hub id that AutoModelForImageClassification reads; new ones: " + ", ".join(NEW),
         ) from error
-    finally:
-        logging.enable_progress_bar()
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -150,11 +152,8 @@ def save_classifier(task: ImageClassifier, folder: Path, size: int) -> None:
     model = task.model
     assert isinstance(model, PreTrainedModel)
     with storage.folder_aside(folder) as aside:
-        logging.disable_progress_bar()
-        try:
+        with without_bars():
             model.save_pretrained(aside)
-        finally:
-            logging.enable_progress_bar()
         write_preprocessor(aside, size, task.mean, task.std)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean
 
 STRENGTHS = {
     "random-patches": 0.75,
@@ -51,11 +51,10 @@ class Corruption:
 
     def __post_init__(self) -> None:
         if self.name not in STRENGTHS:
-            near = nearest(self.name, STRENGTHS)
             raise RecipeError(
                 f"there is no corruption {self.name!r}",
                 allowed=", ".join(STRENGTHS),
-                next_step=f"did you mean {near}?" if near else None,
+                next_step=did_you_mean(self.name, STRENGTHS),
             )
         value = STRENGTHS[self.name] if self.strength is None else self.strength
         share = self.name in ("random-patches", "center-crop", "border")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from expunge.core import storage
-from expunge.errors import ModelError, RecipeError
+from expunge.errors import ModelError, RecipeError, first_line
 from expunge.kinds.generator.noise_schedule import FAR, NoiseSchedule, bounded, cosine
 
 SCHEDULE = "scheduler_config.json"
@@ -57,7 +57,7 @@ def load_model(kind: str, folder: Path, name: str) -> nn.Module:
     except Exception as error:  # diffusers and safetensors raise nearly anything
         raise ModelError(
             f"{name} cannot be loaded as a {kind}",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed=f"a folder that diffusers' {kind}.from_pretrained reads",
         ) from error
     missing = sorted(info["missing_keys"])
@@ -98,7 +98,7 @@ def load_schedule(folder: Path, name: str) -> NoiseSchedule:
     except Exception as error:  # diffusers raises nearly anything
         raise ModelError(
             f"the schedule of noise of {name} cannot be used ({SCHEDULE})",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a scheduler of diffusers with betas (DDPMScheduler, DDIMScheduler, ...), of a model that says the "
             "noise (prediction_type epsilon)",
         ) from error

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
-from transformers.utils import logging
 
 from expunge.core import storage
-from expunge.errors import ModelError
+from expunge.errors import ModelError, first_line
 from expunge.kinds.classifier.model import normalisation, side
+from expunge.models.fit import without_bars
 from expunge.models.source import ModelSource
 from expunge.train.precision import found_device
 
@@ -110,25 +110,29 @@ def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork
     Raises:
         ModelError: it cannot be loaded, or says nothing of a picture.
     """
-    logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-        architectures = " ".join(config.architectures or [])
-        classifies = "ForImageClassification" in architectures
-        kind = AutoModelForImageClassification if classifies else AutoModel
-        model = kind.from_pretrained(source.folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
-        saved = storage.read_json(source.folder / "config.json")
-        size = side(source.folder) or (saved.get("vision_config") or {}).get("image_size") or 224
-        network = FeatureNetwork(
-            name or source.name, model.eval().to(found_device()), int(size), *normalisation(source.folder), classifies
-        )
-        network.measure(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+        with without_bars():
+            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+            architectures = " ".join(config.architectures or [])
+            classifies = "ForImageClassification" in architectures
+            kind = AutoModelForImageClassification if classifies else AutoModel
+            model = kind.from_pretrained(
+                source.folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
+            saved = storage.read_json(source.folder / "config.json")
+            size = side(source.folder) or (saved.get("vision_config") or {}).get("image_size") or 224
+            network = FeatureNetwork(
+                name or source.name,
+                model.eval().to(found_device()),
+                int(size),
+                *normalisation(source.folder),
+                classifies,
+            )
+            network.measure(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     except Exception as error:  # transformers and safetensors raise nearly anything
         raise ModelError(
             f"{source.name} cannot serve as a network that measures pictures",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a folder or hub id of an image model of transformers (a classifier, CLIP, DINO, ...)",
         ) from error
-    finally:
-        logging.enable_progress_bar()
     return network

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
-from transformers.utils import logging
 
 from expunge.core import storage
-from expunge.errors import ExpungeError, ModelError
+from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.kinds.classifier.model import normalisation, write_preprocessor
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator import diffusers_models
@@ -23,6 +22,7 @@ from expunge.kinds.generator.masked_autoencoder import MaskedAutoencoder
 from expunge.kinds.generator.palette import Palette
 from expunge.kinds.generator.task import ImageToImage
 from expunge.kinds.generator.vq_autoencoder import VqAutoencoder
+from expunge.models.fit import without_bars
 from expunge.models.source import ModelSource
 from expunge.train.precision import found_device
 
@@ -268,7 +268,7 @@ def _try(task: ImageToImage, size: int, name: str) -> None:
     except Exception as error:  # whatever a model of other channels, conditions or blocks runs into
         raise ModelError(
             f"{name} cannot complete colour pictures of {size} x {size} pixels",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a model of 3 channels that needs nothing but the corrupted picture",
         ) from error
 
@@ -280,19 +280,21 @@ def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
             seen="norm_pix_loss true",
             allowed="a masked autoencoder trained with norm_pix_loss false",
         )
-    logging.disable_progress_bar()
     try:
-        model, info = ViTMAEForPreTraining.from_pretrained(
-            source.folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
+        with without_bars():
+            model, info = ViTMAEForPreTraining.from_pretrained(
+                source.folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
     except Exception as error:  # transformers and safetensors raise nearly anything
         raise ModelError(
             f"{source.name} cannot be loaded as a masked autoencoder",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a folder or hub id that ViTMAEForPreTraining reads; new ones: " + ", ".join(NEW),
         ) from error
-    finally:
-        logging.enable_progress_bar()
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
@@ -311,11 +313,8 @@ def save_generator(task: ImageToImage, folder: Path, size: int) -> None:
     """
     model: Any = task.model
     with storage.folder_aside(folder) as aside:
-        logging.disable_progress_bar()
-        try:
+        with without_bars():
             model.save_pretrained(aside)
-        finally:
-            logging.enable_progress_bar()
         write_preprocessor(aside, size, task.mean, task.std)
         if isinstance(task, Palette):
             storage.write_json(aside / diffusers_models.SCHEDULE, dict(task.schedule.config))

@@ -23,7 +23,7 @@ from expunge.kinds.classifier.model import load_classifier, new_classifier, save
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
 from expunge.kinds.sharded_classifier.training import Store
-from expunge.models.digest import INDEX, digest_model
+from expunge.models.digest import INDEX
 from expunge.models.source import ModelSource, locate
 
 FORMAT = 1
@@ -165,7 +165,7 @@ def load_shards(found: Sharded) -> ImageClassifier:
 def locate_sharded(name: str) -> ModelSource:
     """A SISA model by its folder, or by that of the run it is in."""
     found = read_sharded(name)
-    return ModelSource(name, found.folder, digest_model(found.folder))
+    return ModelSource.of_folder(found.folder, name)
 
 
 def load_sharded(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:

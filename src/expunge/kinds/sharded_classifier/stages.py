@@ -67,7 +67,7 @@ def base_shards(run: Run[ImageRecipe], method: ShardingMethod, sets: ImageSets) 
         if found.torch != torch.__version__:
             versions = f"the model was trained with torch {found.torch}, and this is {torch.__version__}"
             run.notice(f"{versions}: the same bits as retraining are not guaranteed")
-        return ModelSource(run.recipe.model, found.folder, digest_model(found.folder))
+        return ModelSource.of_folder(found.folder, run.recipe.model)
     sharding = sharding_of(run.recipe, method, sets)
     members = _members(sharding, method, sets, ("retain", "forget"))
     return _trained(run, "base", sharding, members, method, sets)
@@ -117,7 +117,7 @@ def _trained(
     doing = "training the shards" if name == "base" else "training the shards without the forget set"
     path = run.cached(f"shards-{name}", {"keys": keys, "vote": method.vote}, make, doing) / "model"
     _forget_work(run.folder, keys)
-    return ModelSource(str(path), path, digest_model(path))
+    return ModelSource.of_folder(path)
 
 
 def forget_shards(

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from expunge.errors import DataError, RecipeError, nearest
+from expunge.errors import DataError, RecipeError, did_you_mean
 
 Row = Mapping[str, Any]
 
@@ -172,8 +172,7 @@ def load_questions(name: str, source: Path | Literal["hub"], rows: int | None = 
         DataError: a file or row that cannot be used; the file and the line are named.
     """
     if name not in BENCHMARKS:
-        near = nearest(name, BENCHMARKS)
-        hint = f"did you mean {near}?" if near else None
+        hint = did_you_mean(name, BENCHMARKS)
         raise RecipeError(f"there is no benchmark {name}", allowed=", ".join(BENCHMARKS), next_step=hint)
     benchmark = BENCHMARKS[name]
     found = _hub_rows(benchmark) if source == "hub" else _file_rows(Path(source) / f"{name}.jsonl")

@@ -8,7 +8,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 
-from expunge.errors import RecipeError, nearest
+from expunge.errors import RecipeError, did_you_mean
 from expunge.kinds.language import signals
 from expunge.kinds.language.signals.retain_labels import RetainLabels
 from expunge.kinds.language.signals.signal import Labels, Signal
@@ -38,10 +38,7 @@ def signal_class(name: str) -> type[Signal]:
         found: type[Signal] = points[name].load()
         return found
     known = sorted([*built_in(), *points])
-    near = nearest(name, known)
-    raise RecipeError(
-        f"there is no signal {name!r}", allowed=", ".join(known), next_step=f"did you mean {near}?" if near else None
-    )
+    raise RecipeError(f"there is no signal {name!r}", allowed=", ".join(known), next_step=did_you_mean(name, known))
 
 
 def signals_of(method: Method) -> list[Signal]:

@@ -73,7 +73,7 @@ class Signal:
     per: ClassVar[Literal["example", "row", "token", "label"]] = "example"
     "what has a value: each block, each labelled token, each token that is no padding, or each token of the vocabulary"
     stage: ClassVar[str | None] = None
-    "name of its results in the run folder; its own where absent"
+    "name of its results in the run folder; default: its own"
     doing: ClassVar[str | None] = None
     "shown while it is computed"
     version: ClassVar[int] = 1

@@ -17,7 +17,7 @@ import yaml
 
 from expunge.core import storage
 from expunge.data.text.words import WORD, bare, unspaced
-from expunge.errors import DataError, nearest
+from expunge.errors import DataError, did_you_mean
 from expunge.kinds.language.terms import grammar as anchor_grammar
 
 _FIELDS = ("term", "translation", "kind", "count", "score")
@@ -322,11 +322,10 @@ def _read_entry(place: str, entry: Any) -> Anchor:
         )
     for name in entry:
         if name not in _FIELDS:
-            near = nearest(str(name), _FIELDS)
             raise DataError(
                 f"{place}: there is no field {name}",
                 allowed=", ".join(_FIELDS),
-                next_step=f"did you mean {near}?" if near else None,
+                next_step=did_you_mean(str(name), _FIELDS),
             )
     values: dict[str, Any] = {}
     for name in ("term", "translation", "kind"):

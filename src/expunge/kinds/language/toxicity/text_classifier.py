@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from expunge.errors import ModelError, RecipeError
+from expunge.errors import ModelError, RecipeError, first_line
 from expunge.models.source import locate
 from expunge.train.precision import found_device
 
@@ -33,24 +33,23 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
         ModelError: it cannot be found or loaded. RecipeError: it is not clear which label is the toxic one.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
+
+    from expunge.models.fit import without_bars
 
     place, _, label = name.partition("#")
     source = locate(place)
-    logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source.folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+        with without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
     except Exception as error:  # of whatever kind
         raise ModelError(
             f"cannot load {place} as a text classifier",
-            seen=(str(error).strip().splitlines() or [type(error).__name__])[0][:300],
+            seen=first_line(error),
             allowed="a model for sequence classification, with its tokenizer",
         ) from error
-    finally:
-        logging.enable_progress_bar()
     if info["missing_keys"]:
         raise ModelError(
             f"{place} is no trained text classifier: weights are missing, which would be random",
