@@ -18,7 +18,8 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.models import starter, wheel
-from expunge.models.source import digest_model, find_model, load_model
+from expunge.models.digest import digest_model
+from expunge.models.source import find_model, load_model
 from expunge.runs.registry import make_method
 from tiny import ignore_log, random_blocks, write_table
 

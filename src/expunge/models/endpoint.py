@@ -34,9 +34,7 @@ def complete(
 
     Args:
         url: base of the interface, the part before `/chat/completions`.
-        model: the name of the model to ask for.
         messages: {"role", "content"} of each turn.
-        api_key: sent as bearer token if given.
         timeout: seconds an answer may take.
 
     Raises:

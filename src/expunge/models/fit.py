@@ -39,34 +39,21 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def check_fit(kind: LanguageKind, folder: Path, name: str) -> list[str]:
+def check_fit(kind: LanguageKind, folder: Path, name: str) -> None:
     """Hold names and shapes of the weights against the model, as `from_pretrained` would, without memory for either.
-
-    Returns:
-        The names of stored weights that the model has no place for.
 
     Raises:
         ModelError: weights are missing, or have other shapes than the configuration says.
     """
     try:
         with quiet():
-            _, info = kind.loader.from_pretrained(
-                folder,
-                config=kind.config,
-                dtype=torch.float32,
-                device_map={"": "meta"},
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            _, info = kind.load(folder, torch.float32, device_map={"": "meta"})
     except Exception:  # a model that cannot be laid out without memory; loading it in earnest says what is wrong
-        return []
+        return
     check_info(info, name, kind.narrow)
-    return sorted(info["unexpected_keys"])
 
 
-def check_info(info: dict[str, Any], name: str, narrow: str | None = None) -> None:
+def check_info(info: dict[str, Any], name: str, narrow: str | None) -> None:
     """Raise for what transformers found while it loaded a model: weights of other shapes, missing ones, unread scales.
 
     Args:

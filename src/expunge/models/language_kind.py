@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
@@ -28,27 +29,38 @@ HEADS = {
     "ForReward": "it rates answers",
 }
 "what a model does that is named so"
-MODES = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM")
-"classes that load a model which continues a text; of text alone, of text and pictures, of text and sound"
+MODES = {
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForImageTextToText": "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+    "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
+}
+"classes that load a model which continues a text, of text alone, with pictures, with sound -> transformers' lists of them"
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageKind:
-    """How a language model is loaded.
-
-    Attributes:
-        auto: the name of the Auto class that loads it, and what is saved of it.
-        config: its configuration; of weights in a narrow format set so that they are widened.
-        narrow: that format's name, where the weights are stored in one.
-    """
+    """How a language model is loaded."""
 
     auto: str
+    "the name of the Auto class that loads it, and what is saved of it"
     config: Any
+    "its configuration; of weights in a narrow format set so that they are widened"
     narrow: str | None = None
+    "that format's name, where the weights are stored in one"
 
-    @property
-    def loader(self) -> Any:
-        return getattr(transformers, self.auto)
+    def load(self, folder: Path, dtype: torch.dtype, **more: Any) -> tuple[Any, dict[str, Any]]:
+        """(the model, what transformers found while it loaded it: `fit.check_info` judges that)."""
+        model, info = getattr(transformers, self.auto).from_pretrained(
+            folder,
+            config=self.config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **more,
+        )
+        return model, info
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -71,10 +83,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def language_kind(folder: Path, name: str) -> LanguageKind:
-    """How the language model in a folder is loaded; no weight is read.
-
-    Args:
-        name: what the user calls it.
+    """How the language model in a folder is loaded, which the user calls `name`; no weight is read.
 
     Raises:
         ModelError: it is no model that continues a text, is stored quantised, or needs code of its own.
@@ -98,7 +107,8 @@ def language_kind(folder: Path, name: str) -> LanguageKind:
     kind = str(raw["model_type"])
     if getattr(config, "is_encoder_decoder", False) or kind.endswith("encoder-decoder"):
         raise _other(name, architecture or kind, "it has an encoder that reads and a decoder that answers")
-    if _reads_both_ways(kind, raw):
+    masked = _names("MODEL_FOR_MASKED_LM_MAPPING_NAMES", kind)
+    if masked and not (raw.get("is_decoder") or raw.get("causal")):  # some kinds can be either
         raise _other(name, architecture or kind, "it is an encoder, which sees the text on both sides of a word")
     auto = _auto(kind, architecture)
     if auto is None:
@@ -122,7 +132,6 @@ def _configuration(folder: Path, name: str, raw: dict[str, Any]) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        first = first_line(error)
         if "auto_map" in raw or "trust_remote_code" in str(error):
             raise ModelError(
                 f"{name} is of a kind that the installed transformers does not know without running its own code",
@@ -138,7 +147,7 @@ def _configuration(folder: Path, name: str, raw: dict[str, Any]) -> Any:
             ) from error
         raise ModelError(
             f"the configuration of {name} does not fit its kind, {raw['model_type']}",
-            seen=first,
+            seen=first_line(error),
             next_step="copy config.json once more from the original model",
         ) from error
     quantised = getattr(config, "quantization_config", None)
@@ -152,25 +161,15 @@ def _names(mapping: str, kind: str) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _reads_both_ways(kind: str, raw: dict[str, Any]) -> bool:
-    """Whether a model is an encoder. Some can be either, and then their configuration says which."""
-    masked = bool(_names("MODEL_FOR_MASKED_LM_MAPPING_NAMES", kind))
-    return masked and not (raw.get("is_decoder") or raw.get("causal"))
-
-
 def _auto(kind: str, architecture: str) -> str | None:
     """The class to load with: the one whose model is named in the configuration, else the first that knows the kind.
 
     A model of text and pictures whose text part has a class of its own, too, stays whole.
     """
-    mappings = [
-        "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
-        "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
-        "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
-    ]
-    known = {auto: _names(mapping, kind) for auto, mapping in zip(MODES, mappings, strict=True)}
+    known = {auto: _names(mapping, kind) for auto, mapping in MODES.items()}
     if named := next((auto for auto, names in known.items() if architecture in names), None):
         return named
     whole = re.search(r"ForConditionalGeneration|ForVision2Text|ForVisionText2Text", architecture)
-    order = [*MODES[1:], MODES[0]] if whole else list(MODES)
+    alone, *with_more = MODES
+    order = [*with_more, alone] if whole else MODES
     return next((auto for auto in order if known[auto]), None)

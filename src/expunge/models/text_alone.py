@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from expunge.errors import ModelError
+from expunge.errors import ModelError, first_line
 
 TOKENS = (1, 3, 9, 7, 11, 20)
 AHEAD = 1e-3
@@ -28,10 +28,9 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> None:
     try:
         ahead = _looks_ahead(model)
     except Exception as error:  # whatever a model without its pictures, or on this machine, runs into
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
             f"{name} does not run on text alone",
-            seen=f"{type(model).__name__}: {lines[0][:300]}",
+            seen=f"{type(model).__name__}: {first_line(error)}",
             allowed="a language model, or one of text and pictures that also takes text alone (LLaVA, Qwen2-VL, Gemma 3, "
             "PaliGemma, Idefics 3, SmolVLM, ...)",
             next_step="give the language model that it was built on, where that is what must forget",

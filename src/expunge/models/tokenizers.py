@@ -1,35 +1,30 @@
-"""A model's tokenizer: whether its files are there, and whether what they make is one that can be used."""
+"""A model's tokenizer: whether its files are there, can be used, and make tokens that the model knows."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from expunge.core import storage
-from expunge.errors import ModelError
+from expunge.errors import ModelError, first_line
+from expunge.models.weights import check_weights
 
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model", "source.spm")
 PLAIN = (
-    "tokenizer.json",
-    "vocab.json",
-    "vocab.txt",
-    "tekken.json",
-    "vocab.bpe",
-    "encoder.json",
-    "bpe.codes",
+    *("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "vocab.bpe", "encoder.json", "bpe.codes"),
     "vocab.model",
 )
 TIKTOKEN = ".tiktoken"
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
+"how the names of the matrix end that turns tokens into vectors"
 PROBE = "The answer to 2 + 2 is 4."
 
 
 def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer in a model's folder.
-
-    Args:
-        name: what the user calls the model.
+    """Load the tokenizer in the folder of a model that the user calls `name`.
 
     Raises:
         ModelError: the folder holds none, one that needs a missing package or code of its own, a damaged one, or one that
@@ -40,7 +35,8 @@ def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
         found = _vocabulary_files(folder)
     if not found:
         raise _missing(folder, name)
-    if _sentencepiece_alone(found) and not (find_spec("sentencepiece") and find_spec("google.protobuf")):
+    alone = not set(found).isdisjoint(SENTENCEPIECE) and set(found).isdisjoint(PLAIN)
+    if alone and not (find_spec("sentencepiece") and find_spec("google.protobuf")):
         raise ModelError(
             f"{name} has its tokenizer only as a SentencePiece model, and the package that converts it is not installed",
             seen=", ".join(found),
@@ -76,10 +72,6 @@ def _vocabulary_files(folder: Path) -> list[str]:
     return [name for name in names if name in (*SENTENCEPIECE, *PLAIN) or name.endswith(TIKTOKEN)]
 
 
-def _sentencepiece_alone(found: list[str]) -> bool:
-    return any(name in SENTENCEPIECE for name in found) and not any(name in PLAIN for name in found)
-
-
 def _missing(folder: Path, name: str) -> ModelError:
     settings = [each for each in ("tokenizer_config.json", "special_tokens_map.json") if (folder / each).is_file()]
     return ModelError(
@@ -92,8 +84,7 @@ def _missing(folder: Path, name: str) -> ModelError:
 
 
 def _unloadable(folder: Path, name: str, found: list[str], error: Exception) -> ModelError:
-    text = str(error).strip()
-    first = (text.splitlines() or [type(error).__name__])[0][:300]
+    text = str(error)
     if "trust_remote_code" in text or "custom code" in text:
         return ModelError(
             f"the tokenizer of {name} comes with code of its own, which is never run",
@@ -110,7 +101,44 @@ def _unloadable(folder: Path, name: str, found: list[str], error: Exception) -> 
         )
     return ModelError(
         f"cannot load the tokenizer of {name}",
-        seen=first,
+        seen=first_line(error),
         allowed="files that AutoTokenizer.from_pretrained reads",
         next_step=f"a damaged file? copy {', '.join(found[:3])} in {folder} once more from the original model",
     )
+
+
+def vocabulary(config: Any, folder: Path) -> int:
+    """How many tokens a model knows: the rows of its embedding, or what its configuration says where none is found."""
+    said = int(config.get_text_config().vocab_size)
+    for header in check_weights(folder):
+        for name, (_, shape) in header.tensors.items():
+            if name.endswith(EMBEDDINGS) and len(shape) == 2 and "position" not in name and "vis" not in name:
+                return min(said, shape[0]) if shape[0] >= said // 2 else said
+    return said
+
+
+def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> None:
+    """Hold the tokenizer against the embedding.
+
+    Tokens that were added by name and lie beyond it (a padding token, mostly) are let pass where nothing uses them by
+    itself; a text that holds one is refused when it is read.
+
+    Raises:
+        ModelError: the tokenizer makes tokens that the model does not have.
+    """
+    known = vocabulary(config, folder)
+    tokens = tokenizer.get_vocab()
+    added = set(tokenizer.get_added_vocab())
+    beyond = sorted((number, token) for token, number in tokens.items() if number >= known)
+    used = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token}
+    used |= {token for _, token in beyond if token in str(tokenizer.chat_template or "")}
+    wrong = [(number, token) for number, token in beyond if token not in added or token in used]
+    if wrong:
+        number, token = wrong[0]
+        raise ModelError(
+            f"the tokenizer of {name} has tokens that the model does not know",
+            seen=f"{len(beyond)} of {len(tokens)} tokens beyond the embedding, such as {token!r}, number {number}",
+            allowed=f"numbers below {known}",
+            next_step="give the tokenizer that belongs to these weights; or, where tokens were added on purpose, "
+            "model.resize_token_embeddings(len(tokenizer)), train them, and save both",
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ LFS = b"version https://git-lfs.github.com/spec/"
 "how the small files begin that git leaves in the place of large ones"
 SMALL = 1024
 "bytes that such a file has at most"
+OF_A_MODEL = (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf")
+"endings of files that may be such ones"
 LONGEST = 100_000_000
 "bytes of a header, at most, as the format says"
 ADAPTER = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".base_layer.", ".modules_to_save.", ".lora_magnitude_vector")
@@ -42,9 +46,9 @@ def check_weights(folder: Path) -> list[Header]:
         StorageError: a file may not be read.
     """
     with storage.reading(folder):
-        check_pointers(folder)
+        _check_pointers(folder)
         _check_shards(folder)
-        headers = [read_header(file) for file in weight_files(folder)]
+        headers = [_read_header(file) for file in weight_files(folder)]
     for header in headers:
         if left := next((name for name in header.tensors if any(part in name for part in ADAPTER)), None):
             raise ModelError(
@@ -61,14 +65,12 @@ def weight_files(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith("adapter_model")]
 
 
-def check_pointers(folder: Path) -> None:
+def _check_pointers(folder: Path) -> None:
     """Raise where git left a pointer in the place of a file that `from_pretrained` reads."""
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.stat().st_size > SMALL:
             continue
-        if file.suffix in (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf") and _begins(file).startswith(
-            LFS
-        ):
+        if file.suffix in OF_A_MODEL and _begins(file).startswith(LFS):
             raise ModelError(
                 f"{file} is a pointer that git left in the place of the file itself",
                 seen=f"{file.stat().st_size} bytes that name a git-lfs object",
@@ -76,9 +78,9 @@ def check_pointers(folder: Path) -> None:
             )
 
 
-def _begins(file: Path, length: int = 64) -> bytes:
+def _begins(file: Path) -> bytes:
     with open(file, "rb") as handle:
-        return handle.read(length)
+        return handle.read(64)
 
 
 def _check_shards(folder: Path) -> None:
@@ -115,7 +117,7 @@ def _unfinished(folder: Path) -> str:
     return f"; not finished: {', '.join(found[:3])}" if found else ""
 
 
-def read_header(file: Path) -> Header:
+def _read_header(file: Path) -> Header:
     """The header of a safetensors file (https://github.com/huggingface/safetensors, "Format"): 8 bytes of length, JSON.
 
     Raises:
@@ -168,11 +170,8 @@ def _what_it_is(file: Path) -> str:
 
 def majority_type(headers: list[Header]) -> str | None:
     """The type that most weights are stored in, as safetensors names it (F32, F16, BF16, ...); None without weights."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for header in headers:
         for kind, shape in header.tensors.values():
-            size = 1
-            for side in shape:
-                size *= side
-            counts[kind] = counts.get(kind, 0) + size
-    return max(counts, key=lambda kind: counts[kind]) if counts else None
+            counts[kind] += math.prod(shape)
+    return max(counts, key=lambda kind: counts[kind], default=None)

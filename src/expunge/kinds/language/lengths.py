@@ -9,8 +9,8 @@ from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.models.limits import vocabulary
 from expunge.models.source import ModelSource, configuration
+from expunge.models.tokenizers import vocabulary
 
 SHORTEST = 16
 "tokens of a block, at least; as the recipe says"
