@@ -116,8 +116,6 @@ def test_a_call_that_does_not_listen_is_left_too() -> None:
 
 
 def test_a_message_that_nobody_reads_keeps_no_process_alive() -> None:
-    code = (
-        "import os; from expunge.core.leaving import leave_now as leave; r, w = os.pipe(); os.close(r); os.dup2(w, 2)"
-    )
+    code = "import os; from expunge.core.interruption import leave_now as leave; r, w = os.pipe(); os.close(r); os.dup2(w, 2)"
     code += "; leave('x')"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 130

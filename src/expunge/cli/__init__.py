@@ -20,7 +20,7 @@ from expunge.cli.run import run
 from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
-from expunge.core.leaving import leave_now
+from expunge.core.interruption import leave_now
 from expunge.core.threads import wait_briefly
 from expunge.errors import Explained
 

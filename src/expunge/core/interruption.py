@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from expunge.core.leaving import leave_now
 from expunge.errors import Interrupted
 
 PATIENCE = 4.0
 "seconds that a computation may run on after a signal: a backward pass of a large model does not listen for longer"
+SHOW_CURSOR = b"\x1b[?25h\n"
+"a progress bar hides the cursor of a terminal"
 
 
 @contextlib.contextmanager
@@ -57,3 +58,11 @@ def _end_where_it_stays(reader: int, left: threading.Event, next_step: str) -> N
         if byte[0] in (signal.SIGINT, signal.SIGTERM) and not left.wait(PATIENCE):
             leave_now(f"expunge: interrupted by {signal.Signals(byte[0]).name}\n  next:    {next_step}\n")
     os.close(reader)
+
+
+def leave_now(message: str) -> None:
+    """Write a message to stderr, if that is still there, and end the process as interrupted. Never returns."""
+    try:
+        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + message.encode())
+    finally:
+        os._exit(Interrupted.exit_code)

@@ -233,11 +233,7 @@ def unreadable(error: OSError, path: Path | None = None) -> StorageError:
 
 
 def digest_file(path: Path) -> str:
-    """sha256 of a file, hex.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
+    """sha256 of a file, hex. Raises as `reading`."""
     sha = hashlib.sha256()
     with reading(path), open(path, "rb") as file:
         while chunk := file.read(CHUNK):
