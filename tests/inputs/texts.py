@@ -65,7 +65,7 @@ def folder_of_everything(folder: Path) -> tuple[list[str], dict[str, str]]:
     }.items():
         (folder / name).write_text(content)
     files, skipped = list_files(folder)
-    return [file.name for file in files], {entry.path.name: entry.reason for entry in skipped}
+    return [file.name for file in files], {path.name: reason for path, reason in skipped}
 
 
 def check_folder(came: tuple[list[str], dict[str, str]]) -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from expunge.data.text import token_stream
 from expunge.data.text.document import Document
 from expunge.data.text.token_stream import Encoder, TokenStream, token_ends
-from expunge.errors import ModelError
 from expunge.kinds.language import blocks
 from expunge.kinds.language.blocks import iterate_blocks
 
@@ -110,12 +109,6 @@ def test_tokens_near_the_end_are_not_settled(plain_tokenizer: Any) -> None:
     stream.drop(settled)
     assert stream.start + len(stream.text) == len(text)
     assert stream.source == "f:1"
-
-
-def test_a_slow_tokenizer_is_refused() -> None:
-    slow = SimpleNamespace(is_fast=False)
-    with pytest.raises(ModelError, match=r"which characters a token stands for[\s\S]*tokenizer\.json"):
-        Encoder(slow)
 
 
 def test_what_the_tokenizer_puts_before_a_text(plain_tokenizer: Any, prefixing_tokenizer: Any) -> None:

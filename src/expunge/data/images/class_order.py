@@ -15,19 +15,16 @@ from expunge.errors import DataError, nearest
 
 @dataclass(frozen=True, slots=True)
 class ClassOrder:
-    """Classes of the data in the order of a model's outputs.
-
-    Attributes:
-        classes: a name for each of the model's outputs: the data's own where the data has the class.
-        places: the index of the output for each class of the data.
-        note: what to tell of how they were matched; None where the names are the same.
-        other: another order that the names allow, as `places`; None where there is none.
-    """
+    """Classes of the data in the order of a model's outputs."""
 
     classes: tuple[str, ...]
+    "a name for each of the model's outputs: the data's own where the data has the class"
     places: tuple[int, ...]
+    "the index of the output for each class of the data"
     note: str | None = None
+    "what to tell of how they were matched; None where the names are the same"
     other: tuple[int, ...] | None = None
+    "another order that the names allow, as `places`; None where there is none"
 
     def swap(self) -> tuple[int, ...] | None:
         """For each output the one that the other order has in its place; None where there is no other order."""
@@ -64,19 +61,24 @@ def class_order(
         return None
     numbers = _numbers(classes)
     if numbers is not None and max(numbers) < count and min(numbers) >= 0:
-        wanted = list(names) if names is not None else [str(number) for number in range(count)]
-        for name, number in zip(classes, numbers, strict=True):
-            wanted[number] = name
-        return ClassOrder(
-            tuple(wanted), tuple(numbers), _note(classes, numbers, names), _as_text(classes, numbers, count)
-        )
-    if len(classes) != count:
+        places = numbers
+    elif len(classes) != count:
         return None
-    places = list(range(count))
-    if numbers is not None:
+    elif numbers is not None:
         places = np.argsort(np.argsort(numbers)).tolist()
-    ordered = [name for _, name in sorted(zip(places, classes, strict=True))]
-    return ClassOrder(tuple(ordered), tuple(places), _note(classes, places, names), _as_text(classes, places, count))
+    else:
+        places = list(range(count))
+    known = names if names is not None else [str(number) for number in range(count)]
+    return _ordered(classes, places, known, _note(classes, places, names), _as_text(classes, places, count))
+
+
+def _ordered(
+    classes: Sequence[str], places: Sequence[int], names: Sequence[str], note: str, other: tuple[int, ...] | None = None
+) -> ClassOrder:
+    wanted = list(names)
+    for name, place in zip(classes, places, strict=True):
+        wanted[place] = name
+    return ClassOrder(tuple(wanted), tuple(places), note, other)
 
 
 def reordered(images: ImageSet, order: ClassOrder) -> ImageSet:
@@ -112,11 +114,8 @@ def _by_name(classes: Sequence[str], names: Sequence[str], source: str) -> Class
             allowed=", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else ""),
             next_step=f"did you mean {near!r}?" if near else "choose a model or a label column that fit",
         )
-    wanted = list(names)
-    for name in classes:
-        wanted[index[name]] = name
     note = f"classes of the data were matched with the model's by names that are written otherwise: {some(names)}"
-    return ClassOrder(tuple(wanted), tuple(index[name] for name in classes), note)
+    return _ordered(classes, [index[name] for name in classes], names, note)
 
 
 def _plain(name: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
 from expunge.data.images.decoding import SUFFIXES
 from expunge.data.images.listing import Listing, decode_files, some
-from expunge.data.images.paths import refuse_outside
+from expunge.data.images.path_rows import refuse_outside
 from expunge.data.images.table import typed
+from expunge.data.text.text_files import refuse_listing
 from expunge.errors import DataError
 
 SPLITS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
@@ -73,16 +72,8 @@ def list_folder(folder: Path) -> Listing:
 
 def _names(folder: Path) -> list[str]:
     """Files below the folder by relative path; hidden ones are not looked at."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(
-            f"cannot list the folder {error.filename}",
-            seen=error.strerror,
-            next_step=f"give yourself permission: chmod u+rx {error.filename}",
-        ) from error
-
     names: list[str] = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+    for parent, folders, files in os.walk(folder, onerror=refuse_listing):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:  # links to folders are not followed: inside, they lead to what is read anyway
             refuse_outside(folder, Path(parent, name), str(folder))
@@ -113,4 +104,4 @@ def _refuse_empty_or_mixed(
 
 def row_names(count: int) -> list[str]:
     """Ids of pictures that have no other name: their row, counted from 0."""
-    return [str(row) for row in np.arange(count)]
+    return [str(row) for row in range(count)]

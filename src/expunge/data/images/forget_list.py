@@ -9,9 +9,10 @@ import numpy as np
 from expunge.data.images.image_set import ImageSet
 from expunge.data.images.listing import some
 from expunge.data.images.path_rows import PATH_COLUMNS
-from expunge.data.images.table import read_csv, typed
+from expunge.data.images.table import typed
+from expunge.data.text.delimited import read_delimited
 from expunge.data.text.text_files import read_text_file
-from expunge.errors import DataError, nearest
+from expunge.errors import DataError, did_you_mean
 
 ENDINGS = (".csv", ".txt")
 ID_COLUMNS = ("id", "ids", "index", *PATH_COLUMNS)
@@ -31,7 +32,7 @@ def listed(path: Path, images: ImageSet) -> np.ndarray:
     if path.suffix.lower() == ".txt":
         text = "".join(document.text for document in read_text_file(path))
         return _by_id([line.strip() for line in text.split("\n") if line.strip()], path, images)
-    table = read_csv(path)
+    table = read_delimited(path)
     if len(table.cells) == 1 and (first := next(iter(table.cells))) in set(images.ids):
         return _by_id([first, *map(str.strip, next(iter(table.cells.values())))], path, images)
     naming = table.first_of([name for name in ID_COLUMNS if name not in images.columns])
@@ -70,7 +71,7 @@ def _by_value(cells: list[str], column: str, path: Path, images: ImageSet) -> np
     wanted = typed(values)
     if wanted is None or (wanted.dtype.kind == "U") != (known.dtype.kind == "U"):
         known, wanted = known.astype(np.str_), np.array(values, np.str_)
-    missing = np.unique(wanted[~np.isin(wanted, known)])
+    missing = np.setdiff1d(wanted, known)
     if len(missing):
         names = [str(value) for value in missing]
         total = f"{len(np.unique(wanted))} values of {column}"
@@ -84,10 +85,9 @@ def _refuse_empty(values: list[str], path: Path) -> None:
 
 
 def _unknown(unknown: list[str], total: str, path: Path, source: str, known: list[str]) -> DataError:
-    near = nearest(unknown[0], known[:10_000])
     return DataError(
         f"{path} names {len(unknown)} of {total} that {source} does not have",
         seen=some(unknown),
         allowed=f"names such as {some(known)}",
-        next_step=f"did you mean {near}?" if near else "check that the list belongs to this data",
+        next_step=did_you_mean(unknown[0], known[:10_000]) or "check that the list belongs to this data",
     )

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from expunge.data.images.decoding import SUFFIXES
 from expunge.errors import DataError
 
-DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
-"`owner/name` or `owner/name:folder`"
 PATTERNS = ("*.parquet", "*.csv", "*.jsonl", "*.npz", *(f"*{suffix}" for suffix in SUFFIXES))
 "files of a dataset of pictures"
 
 
 def fetch(name: str, files: Sequence[str] = PATTERNS) -> Path:
-    """The folder of a dataset in the hub's cache, downloaded if it is not there.
-
-    Args:
-        files: patterns of the files that are wanted.
+    """The folder of a dataset in the hub's cache; files of these patterns are downloaded if they are not there.
 
     Raises:
         DataError: no such dataset, or no way to reach it.

@@ -77,10 +77,7 @@ def _checked_indices(column: np.ndarray, names: Sequence[str], name: str, listin
 def cut(column: np.ndarray, name: str, bins: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Equal ranges from the least value to the greatest and one: the classes of the 2023 unlearning challenge.
 
-    Returns labels (n,) int64 and the names of the ranges, such as `0 to 11`.
-
-    Raises:
-        DataError: the column holds text.
+    Returns labels (n,) int64 and the names of the ranges, such as `0 to 11`. Raises DataError for a column of text.
     """
     if column.dtype.kind not in "if":
         raise DataError(
@@ -96,9 +93,9 @@ def cut(column: np.ndarray, name: str, bins: int, source: str) -> tuple[np.ndarr
     return labels, tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges))
 
 
-def refuse_one_class(labels: np.ndarray, classes: Sequence[str], source: str) -> None:
+def refuse_one_class(labels: np.ndarray, classes: tuple[str, ...], source: str) -> None:
     """Raise where all pictures have one label, unless they are unlabelled on purpose."""
-    if tuple(classes) != UNLABELLED and len(np.unique(labels)) < 2:
+    if classes != UNLABELLED and len(np.unique(labels)) < 2:
         raise DataError(
             f"all {len(labels)} pictures of {source} are of one class",
             seen=classes[int(labels[0])],

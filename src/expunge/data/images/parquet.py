@@ -10,9 +10,9 @@ from typing import Any
 
 from expunge.data.images.folder import SPLITS, row_names
 from expunge.data.images.listing import Listing, Pictures, attempt, some
-from expunge.data.images.path_rows import LABEL_COLUMNS
-from expunge.data.images.paths import inside, refuse_outside
+from expunge.data.images.path_rows import LABEL_COLUMNS, inside, refuse_outside
 from expunge.data.images.table import typed_columns
+from expunge.data.text.rows import pyarrow_for
 from expunge.errors import DataError
 
 BATCH = 64
@@ -93,15 +93,9 @@ def _training_files(folder: Path, files: list[Path]) -> tuple[list[Path], tuple[
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
+    pa = pyarrow_for(file)
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DataError(
-            f"reading {file} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
-        ) from error
-    try:
-        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+        with pa.parquet.ParquetFile(file, pre_buffer=False) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         raise DataError(

@@ -1,12 +1,12 @@
-"""Rows that name a picture file each: a CSV of paths and labels, or the metadata of an image folder."""
+"""Rows that name a picture file each, a CSV of paths and labels or the metadata of a folder; and paths that are refused."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from expunge.data.images.listing import Listing, decode_files
-from expunge.data.images.paths import inside
-from expunge.data.images.table import Table, typed_columns
+from expunge.data.images.table import typed_columns
+from expunge.data.text.delimited import Table
 from expunge.errors import DataError
 
 PATH_COLUMNS = ("path", "file", "image", "file_name", "filename")
@@ -38,4 +38,42 @@ def list_path_rows(table: Table) -> Listing:
         source=table.name,
         label=next((name for name in columns if name.lower() in LABEL_COLUMNS), None),
         notes=table.notes + notes,
+    )
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """The file that `name` means below `folder`; it stands at `where`.
+
+    Raises:
+        DataError: an empty or absolute path, one with `..`, or a link that leads out of the folder.
+    """
+    plain = name.replace("\\", "/")
+    parts = PurePosixPath(plain)
+    if not plain.strip() or "\0" in plain or parts.is_absolute() or PureWindowsPath(name).drive or ".." in parts.parts:
+        raise _escape(folder, name, where)
+    path = folder / plain
+    refuse_outside(folder, path, where)
+    return path
+
+
+def refuse_outside(folder: Path, path: Path, where: str) -> None:
+    """Raise where a link takes the path out of the folder.
+
+    The cache of the Hugging Face hub is one folder in this: its snapshots are links to blobs beside them.
+    """
+    root = folder.resolve()
+    for parent in (root, *root.parents):
+        if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
+            root = parent.parent
+            break
+    if not path.resolve().is_relative_to(root):
+        raise _escape(folder, str(path.relative_to(folder)), where)
+
+
+def _escape(folder: Path, name: str, where: str) -> DataError:
+    return DataError(
+        f"{where} names a picture that is not inside {folder}",
+        seen=repr(name),
+        allowed="a path relative to that folder, without .. and without links that lead out",
+        next_step="move the picture into the folder, or give the folder that holds all pictures",
     )

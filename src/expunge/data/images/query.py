@@ -52,11 +52,7 @@ def matching(expression: str, columns: Mapping[str, np.ndarray], source: str) ->
 
 
 def ordered(expression: str) -> tuple[str, ...]:
-    """The columns whose order the expression asks for, as `age <= 12` does: quantities, and no names.
-
-    Raises:
-        DataError: the expression is none.
-    """
+    """The columns whose order the expression asks for, as `age <= 12` does: quantities, and no names."""
     found = []
     for node in ast.walk(_parse(expression)):
         if isinstance(node, ast.Compare) and any(type(op) in _ORDER for op in node.ops):

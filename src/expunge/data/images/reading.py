@@ -10,14 +10,16 @@ import numpy as np
 
 from expunge.data.images.arrays import list_arrays
 from expunge.data.images.folder import list_folder, training_part
-from expunge.data.images.hub import DATASET_ID, fetch
-from expunge.data.images.image_set import UNLABELLED, ImageSet
+from expunge.data.images.hub import fetch
+from expunge.data.images.image_set import ImageSet
 from expunge.data.images.labels import labels_of, refuse_one_class
 from expunge.data.images.listing import Listing, decode_rows
 from expunge.data.images.parquet import list_parquet
 from expunge.data.images.path_rows import list_path_rows
 from expunge.data.images.sheets import PLACE, list_sheets
-from expunge.data.images.table import Table, read_csv, read_json_rows
+from expunge.data.images.table import read_json_rows
+from expunge.data.text.delimited import Table, read_delimited
+from expunge.data.text.targets import DATASET_ID
 from expunge.errors import DataError, nearest
 
 TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl")
@@ -67,8 +69,7 @@ def read_images(
         source=source,
         notes=listing.notes + skipped,
     )
-    if classes != UNLABELLED:
-        refuse_one_class(images.labels, classes, source)
+    refuse_one_class(images.labels, classes, source)
     return images
 
 
@@ -96,7 +97,7 @@ def _list_file(path: Path) -> Listing:
     if suffix == ".parquet":
         return list_parquet(path.parent, [path])
     if suffix in (".csv", ".tsv"):
-        return _list_table(read_csv(path))
+        return _list_table(read_delimited(path))
     if suffix == ".jsonl":
         return _list_table(read_json_rows(path))
     raise DataError(f"{path} is no data of pictures", seen=f"the ending {suffix or '(none)'}", allowed=SOURCES)

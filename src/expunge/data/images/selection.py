@@ -14,8 +14,6 @@ from expunge.data.images.query import matching
 from expunge.data.images.request import askable, select
 from expunge.errors import DataError
 
-__all__ = ["Split", "select", "split"]
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Split:
@@ -75,7 +73,7 @@ def split(
     rows = (retain_rows, forget_rows, np.setdiff1d(validation_rows, forget_rows), np.setdiff1d(test_rows, forget_rows))
     parts = [images.take(part) for part in rows]
     notes = [*_unjudged(images, forget), *_elsewhere(images, forget, forget_rows, only_train, seed)]
-    notes += [*_classes(*parts[:3]), *_copies(parts[0], parts[1], parts[2], parts[3])]
+    notes += [*_classes(*parts[:3]), *_copies(*parts)]
     return Split(
         retain=parts[0],
         forget=parts[1],
@@ -154,23 +152,18 @@ def _classes(retain: ImageSet, forget: ImageSet, validation: ImageSet) -> list[s
 
 
 def _copies(retain: ImageSet, forget: ImageSet, validation: ImageSet, test: ImageSet) -> list[str]:
-    """Notes on copies of forgotten pictures elsewhere.
-
-    Raises:
-        DataError: every forgotten picture is also in the retain set.
-    """
+    """Notes on copies of forgotten pictures elsewhere; an error where each has one in the retain set."""
     kept = exact_copies(forget.pixels, retain.pixels)
+    shown = _pairs(kept, forget, retain)
     if len(kept) == len(forget):
         raise DataError(
             "every picture to forget has an exact copy among those to keep",
-            seen=_pairs(kept, forget, retain),
+            seen=shown,
             next_step="add the copies to the forget set, or remove them from the data",
         )
     notes = []
     if kept:
-        notes.append(
-            f"of the pictures to forget, {len(kept)} also in the retain set, as exact copies: {_pairs(kept, forget, retain)}"
-        )
+        notes.append(f"of the pictures to forget, {len(kept)} also in the retain set, as exact copies: {shown}")
     for name, part in (("validation", validation), ("test", test)):
         held = exact_copies(forget.pixels, part.pixels)
         if held:

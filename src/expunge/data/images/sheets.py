@@ -11,9 +11,9 @@ from PIL import Image
 from expunge.data.images.decoding import decode, resize
 from expunge.data.images.folder import row_names
 from expunge.data.images.listing import Listing, Pictures
-from expunge.data.images.path_rows import LABEL_COLUMNS
-from expunge.data.images.paths import refuse_outside
-from expunge.data.images.table import Table, typed_columns
+from expunge.data.images.path_rows import LABEL_COLUMNS, refuse_outside
+from expunge.data.images.table import typed_columns
+from expunge.data.text.delimited import Table
 from expunge.errors import DataError
 
 PLACE = ("sheet", "row", "col")

@@ -6,14 +6,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expunge.data.text.delimited import read_delimited
-from expunge.data.text.text_files import bad_utf8, open_file
+from expunge.data.text.delimited import Table
+from expunge.data.text.text_files import decode_utf8, open_file
 from expunge.errors import DataError, nearest
 
 MAX_TEXT = 500
@@ -23,37 +22,6 @@ _INT = re.compile(r"-?(0|[1-9]\d{0,17})")
 _FLOAT = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[nN]a[nN]|")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Cells by column, and where each row stands."""
-
-    name: str
-    cells: dict[str, list[Any]]
-    lines: list[int]
-    "line of each row, counted from 1"
-    notes: tuple[str, ...] = ()
-    "what a reader must know of how it was read"
-
-    def where(self, row: int) -> str:
-        return f"{self.name}:{self.lines[row]}"
-
-    def first_of(self, names: Sequence[str]) -> str | None:
-        """The first of these names that is a column, upper case or lower."""
-        spelled = {column.lower(): column for column in reversed(self.cells)}
-        return next((spelled[name] for name in names if name in spelled), None)
-
-
-def read_csv(path: Path) -> Table:
-    """A CSV or TSV file with a header, as `read_delimited` reads it.
-
-    Raises:
-        DataError: with file and line, for what is no UTF-8 text, a row of the wrong length, a repeated column.
-    """
-    found = read_delimited(path)
-    columns = [list(column) for column in zip(*found.rows, strict=True)] if found.rows else [[] for _ in found.header]
-    return Table(str(path), dict(zip(found.header, columns, strict=True)), found.lines, found.notes)
-
-
 def read_json_rows(path: Path) -> Table:
     """JSON lines of flat objects; a field that a row lacks is empty there.
 
@@ -61,11 +29,7 @@ def read_json_rows(path: Path) -> Table:
         DataError: with file and line, for what is no UTF-8 text or no object.
     """
     with open_file(path) as file:
-        content = file.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path, error, 0, 1) from error
+        text = decode_utf8(file.read(), path)
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     for number, line in enumerate(text.split("\n"), 1):

@@ -7,7 +7,7 @@ alone, each turn counts once, and what stands before is what the model would hav
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from expunge.data.text.document import Document, Turn
@@ -41,12 +41,13 @@ def as_turns(value: Any) -> list[Mapping[str, Any]] | None:
         value = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
     if not isinstance(value, list | tuple) or not value or not all(isinstance(each, Mapping) for each in value):
         return None
-    known = all(_named(each, _ROLE) and (_named(each, _CONTENT) or _named(each, _CALLS)) for each in value)
+    known = all(first_of(_ROLE, each) and first_of((*_CONTENT, *_CALLS), each) for each in value)
     return list(value) if known else None
 
 
-def _named(turn: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in turn), None)
+def first_of(names: Iterable[str], row: Container[str]) -> str | None:
+    """The first of these names that a row has; None where it has none."""
+    return next((name for name in names if name in row), None)
 
 
 def conversation_documents(value: Any, where: str, notes: Notes, last: bool = False) -> Iterator[Document]:
@@ -84,7 +85,7 @@ def conversation_documents(value: Any, where: str, notes: Notes, last: bool = Fa
 
 
 def _turn(raw: Mapping[str, Any], where: str, notes: Notes) -> Turn:
-    name = _named(raw, _ROLE)
+    name = first_of(_ROLE, raw)
     said = str(raw[name]).strip().lower() if name else ""
     role = ROLES.get(said)
     if role is None:
@@ -93,7 +94,7 @@ def _turn(raw: Mapping[str, Any], where: str, notes: Notes) -> Turn:
             allowed=", ".join(ROLES),
             next_step="rename the role, or remove the row",
         )
-    content = _named(raw, _CONTENT)
+    content = first_of(_CONTENT, raw)
     text = _content(raw[content] if content else None, where, notes)
     if role == "assistant":
         without = without_thinking(text)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expunge.data.text.file_kinds import ending
-from expunge.data.text.text_files import MAX_WHOLE, bad_utf8, open_file, refuse_binary
+from expunge.data.text.text_files import decode_utf8, open_file, read_bytes, refuse_binary
 from expunge.errors import DataError
 
 MAX_CELL = 1 << 24
@@ -19,25 +21,26 @@ LONG_CELL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Delimited:
-    """A table as text.
+class Table:
+    """Cells by column, and where each row stands."""
 
-    Attributes:
-        header: names of the columns, without white space around them.
-        rows: cells, as many in each row as there are names.
-        lines: the line of the file on which each row ends, counted from 1.
-        quoted: whether quotation marks enclose cells; else they are text like any other mark.
-        notes: what a reader must know: quotation marks that are text, very long cells.
-    """
-
-    header: list[str]
-    rows: list[list[str]]
+    name: str
+    cells: dict[str, list[Any]]
     lines: list[int]
-    quoted: bool
-    notes: tuple[str, ...]
+    "line of each row, counted from 1"
+    notes: tuple[str, ...] = ()
+    "what a reader must know of how it was read: quotation marks that are text, very long cells"
+
+    def where(self, row: int) -> str:
+        return f"{self.name}:{self.lines[row]}"
+
+    def first_of(self, names: Sequence[str]) -> str | None:
+        """The first of these names that is a column, upper case or lower."""
+        spelled = {column.lower(): column for column in reversed(self.cells)}
+        return next((spelled[name] for name in names if name in spelled), None)
 
 
-def read_delimited(path: Path) -> Delimited:
+def read_delimited(path: Path) -> Table:
     """Read a CSV or TSV file with a header.
 
     Cells are separated by a comma, a semicolon or a tab, whichever the header has most of (a tab in `.tsv` and `.tab`, a bar
@@ -49,17 +52,11 @@ def read_delimited(path: Path) -> Delimited:
         DataError: with file and line: what is no UTF-8 text, a row of the wrong length, a repeated column, a cell that
             swallowed other rows.
     """
-    with open_file(path) as file:
-        content = file.read(MAX_WHOLE + 1)
-    refuse_large(path, len(content), "split the table into several files")
+    content = read_bytes(path, "split the table into several files")
     refuse_binary(path, content[: 1 << 16])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path, error, 0, 1) from error
     limit = csv.field_size_limit(MAX_CELL)
     try:
-        return _parse(text, path)
+        return _parse(decode_utf8(content, path), path)
     finally:
         csv.field_size_limit(limit)
 
@@ -72,26 +69,13 @@ def header_of(path: Path) -> list[str]:
     return [name.strip() for name in next(csv.reader([first], delimiter=_delimiter(first, ending(path.name))), [])]
 
 
-def refuse_large(path: Path, size: int, step: str, most: int = MAX_WHOLE) -> None:
-    """Raise where a file that is held whole is too large for that."""
-    if size > most:
-        raise DataError(
-            f"{path} is too large to be read whole",
-            allowed=f"at most {most >> 20:,} MiB of this kind of file",
-            next_step=step,
-        )
-
-
-def _parse(text: str, path: Path) -> Delimited:
+def _parse(text: str, path: Path) -> Table:
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = _delimiter(first, ending(path.name))
     shown = re.search(rf'(?:^|{re.escape(delimiter)})[ ]?"', text, re.MULTILINE) is not None
-    plain = _Parsed(text, delimiter, False)
-    if shown:
-        quoted = _Parsed(text, delimiter, True)
-        chosen = quoted if _quotes_enclose(plain, quoted, delimiter) else plain
-    else:
-        chosen = plain
+    chosen = _Parsed(text, delimiter, False)
+    if shown and _quotes_enclose(chosen, quoted := _Parsed(text, delimiter, True), delimiter):
+        chosen = quoted
     header = [name.strip() for name in chosen.header]
     _check_header(header, path)
     if chosen.error is not None:
@@ -110,13 +94,14 @@ def _parse(text: str, path: Path) -> Delimited:
             )
     if chosen.quoted and delimiter == "\t":
         _refuse_swallowed(chosen, len(header), path)
-    return Delimited(header, chosen.rows, chosen.lines, chosen.quoted, _notes(chosen, shown, path))
+    columns = [list(column) for column in zip(*chosen.rows, strict=True)] or [[] for _ in header]
+    return Table(str(path), dict(zip(header, columns, strict=True)), chosen.lines, _notes(chosen, shown, path))
 
 
 def _delimiter(first: str, known: str) -> str:
-    for suffixes, delimiter in (((".tsv", ".tab"), "\t"), ((".psv",), "|")):
-        if known in suffixes and delimiter in first:
-            return delimiter
+    usual = {".tsv": "\t", ".tab": "\t", ".psv": "|"}.get(known)
+    if usual is not None and usual in first:
+        return usual
     best = max(",;\t", key=first.count)
     return best if best in first or "|" not in first else "|"
 
@@ -135,14 +120,11 @@ class _Parsed:
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             strict=True,
         )
+        filled = filter(None, reader)
         self.header: list[str] = []
         try:
-            for row in reader:
-                if not row:
-                    continue
-                if not self.header:
-                    self.header = row
-                    continue
+            self.header = next(filled, [])
+            for row in filled:
                 self.rows.append(row)
                 self.lines.append(reader.line_num)
         except csv.Error as error:

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What somebody says in a conversation.
-
-    Attributes:
-        role: `user`, `assistant`, `system` or `tool`.
-        text: what is said.
-        more: other fields that a chat template may ask for (`tool_calls`, `name`), as a JSON object; or nothing.
-    """
+    """What somebody says in a conversation."""
 
     role: str
+    "`user`, `assistant`, `system` or `tool`"
     text: str
+    "what is said"
     more: str = ""
+    "other fields that a chat template may ask for (`tool_calls`, `name`), as a JSON object; or nothing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ CODE = (
     *(".sql", ".css", ".scss", ".vue", ".hs", ".ml", ".ex", ".clj", ".f90", ".asm", ".cu", ".zig"),
 )
 "endings of source code, which is text as it stands"
+COLUMNAR = (".parquet", ".pq", ".arrow", ".feather")
+"endings of tables that are no text, read by pyarrow"
 PACKED = (".gz", ".bz2", ".xz")
 "endings of files that are unpacked while they are read"
 _FORMS: dict[str, Form] = {
@@ -76,17 +78,14 @@ _CODE_MARKS = frozenset("{}[]<>=\\|_#$^&*@~;+/")
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """What a file holds.
-
-    Attributes:
-        form: how it is read; None for what is not.
-        reason: why it is not read; or what it is, where its ending says something else.
-        next_step: what can be done where it is not read.
-    """
+    """What a file holds."""
 
     form: Form | None
+    "how it is read; None for what is not"
     reason: str | None = None
+    "why it is not read; or what it is, where its ending says something else"
     next_step: str | None = None
+    "what can be done where it is not read"
 
 
 def ending(name: str) -> str:
@@ -105,13 +104,8 @@ def refused_by_name(name: str) -> FileKind | None:
     return FileKind(None, *_REFUSED[known]) if known in _REFUSED and known != ".xml" else None
 
 
-def file_kind(name: str, head: str, whole: bool = True) -> FileKind:
-    """Say what a file holds.
-
-    Args:
-        name: its name; head: its first characters.
-        whole: whether that is all of it.
-    """
+def file_kind(name: str, head: str, whole: bool) -> FileKind:
+    """What a file holds, by its name and its first characters; `whole` where these are all of it."""
     known = ending(name)
     if known in _REFUSED:
         if known == ".xml" and _HTML.match(head):
@@ -193,7 +187,7 @@ def _first_line_is_json(head: str) -> bool:
     return bool(more and rest.strip()) and _is_json(line)
 
 
-def looks_like_table(head: str, whole: bool = True) -> bool:
+def looks_like_table(head: str, whole: bool) -> bool:
     """Whether text is rows of cells: a line of names, and lines with as many cells each as there are names."""
     lines = head.splitlines()
     lines = [line for line in (lines if whole else lines[:-1])[:60] if line.strip()]

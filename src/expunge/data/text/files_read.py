@@ -16,11 +16,7 @@ MOST = 2000
 
 
 def files_read(name: str, target: str) -> dict[str, Any] | None:
-    """What `read_documents` reads of a target, as `listed` has it; None where it is no path or dataset.
-
-    Raises:
-        DataError: as `list_files` has it.
-    """
+    """What `read_documents` reads of a target, as `listed` has it; None where it is no path or dataset."""
     kind = classify_target(target, may_be_topic=False)
     if kind == "dataset":
         return listed(name, target, None, [], [])
@@ -30,7 +26,7 @@ def files_read(name: str, target: str) -> dict[str, Any] | None:
     if not path.is_dir():
         return listed(name, target, path.parent, [path], [])
     files, skipped = list_files(path)
-    return listed(name, target, path, files, [(entry.path, entry.reason) for entry in skipped])
+    return listed(name, target, path, files, skipped)
 
 
 def listed(
@@ -39,8 +35,6 @@ def listed(
     """One set's files, for `record.json`.
 
     Args:
-        name: of the set.
-        target: what the user named.
         folder: that file names are relative to; None of a dataset of the hub, whose files are not known.
 
     Returns:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 from wordfreq import get_frequency_dict, zipf_frequency
 
 from expunge.data.text.language import Language
-from expunge.data.text.words import WORD, lower, unspaced
+from expunge.data.text.words import STRETCH, WORD, lower
 
 CUT = ("zh", "ja", "ko")
 "languages whose words are looked up as they stand, without wordfreq's tokenizers"
@@ -23,7 +22,7 @@ LONGEST = 8
 "characters of a word that is looked for"
 UNKNOWN = -22.0
 "log-probability of a character that the list does not have"
-_KATAKANA = re.compile(r"[\u30a1-\u30fa\u30fc-\u30fe・]{2,}")
+_KATAKANA = re.compile(r"([\u30a1-\u30fa\u30fc-\u30fe・]{2,})")
 
 
 @lru_cache(maxsize=2)
@@ -49,8 +48,8 @@ def _simplified() -> dict[int, str]:
 def zipf(word: str, code: str) -> float:
     """How common a word is: log10 of its occurrences in a billion words of ordinary text; 0 where it is not known.
 
-    Args:
-        code: a language that wordfreq lists (`Language.frequencies`).
+    Of several words together the joint frequency, lower than that of the rarest. `code` is a language that wordfreq lists
+    (`Language.frequencies`); of another it raises LookupError.
     """
     if code not in CUT:
         return float(zipf_frequency(word, code))
@@ -68,15 +67,12 @@ def segments(run: str, code: str) -> list[str]:
 
     The cut whose words have the highest product of frequencies (unigrams; a search over all cuts).
     """
-    if code == "ja":
-        found: list[str] = []
-        at = 0
-        for kana in _KATAKANA.finditer(run):
-            found += _cut(run[at : kana.start()], code)
-            found.append(kana.group())
-            at = kana.end()
-        return found + _cut(run[at:], code)
-    return _cut(run, code)
+    if code != "ja":
+        return _cut(run, code)
+    found: list[str] = []
+    for number, part in enumerate(_KATAKANA.split(run)):  # every other part is katakana
+        found += [part] if number % 2 else _cut(part, code)
+    return found
 
 
 def ordinary_words(text: str, language: Language) -> tuple[list[str], int]:
@@ -94,17 +90,9 @@ def ordinary_words(text: str, language: Language) -> tuple[list[str], int]:
     return [word for word in found if len(word) >= 4 and not word[0].isupper() and word[0].isalpha()], len(found)
 
 
-def stretches(text: str) -> Iterator[str]:
+def stretches(text: str) -> list[str]:
     """Runs of characters of scripts without spaces, with the dots between katakana."""
-    run = ""
-    for character in text:
-        if unspaced(character) or (run and character == "・"):
-            run += character
-        elif run:
-            yield run.rstrip("・")
-            run = ""
-    if run:
-        yield run.rstrip("・")
+    return [run.rstrip("・") for run in STRETCH.findall(text)]
 
 
 def _cut(run: str, code: str) -> list[str]:

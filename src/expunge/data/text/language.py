@@ -22,9 +22,9 @@ ENGLISH = 0.22
 MIXED = 0.1
 "share of excerpts in a second language, from which that is said"
 
-NAMES = {
-    line.split(" ", 1)[0]: line.split(" ", 1)[1].strip()
-    for line in """af Afrikaans|am Amharic|ar Arabic|az Azerbaijani|be Belarusian|bg Bulgarian|bn Bengali|ca Catalan
+NAMES = dict(
+    entry.strip().split(" ", 1)
+    for entry in """af Afrikaans|am Amharic|ar Arabic|az Azerbaijani|be Belarusian|bg Bulgarian|bn Bengali|ca Catalan
     |cs Czech|cy Welsh|da Danish|de German|el Greek|en English|eo Esperanto|es Spanish|et Estonian|eu Basque|fa Persian
     |fi Finnish|fil Filipino|fr French|ga Irish|gl Galician|gu Gujarati|ha Hausa|he Hebrew|hi Hindi|hr Croatian
     |hu Hungarian|hy Armenian|id Indonesian|ig Igbo|is Icelandic|it Italian|ja Japanese|jv Javanese|ka Georgian|kk Kazakh
@@ -33,8 +33,8 @@ NAMES = {
     |nl Dutch|nn Norwegian (Nynorsk)|oc Occitan|or Odia|pa Punjabi|pl Polish|ps Pashto|pt Portuguese|ro Romanian
     |ru Russian|sa Sanskrit|sh Serbo-Croatian|si Sinhala|sk Slovak|sl Slovene|so Somali|sq Albanian|sr Serbian|sv Swedish
     |sw Swahili|ta Tamil|te Telugu|th Thai|tr Turkish|ug Uyghur|uk Ukrainian|ur Urdu|uz Uzbek|vi Vietnamese|xh Xhosa
-    |yo Yoruba|zh Chinese|zu Zulu""".replace("\n    ", "").split("|")
-}
+    |yo Yoruba|zh Chinese|zu Zulu""".replace("\n", "").split("|")
+)
 "languages that may be named in a recipe, and more that may be detected"
 _SAME = {
     "no": "nb",
@@ -67,19 +67,16 @@ _UNSPACED = _words("ja km lo my th zh")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A language, and how it came to be taken for a text's.
-
-    Attributes:
-        code: ISO 639, such as `de`.
-        how: `given` in the recipe, `detected`, or `assumed`: nothing was detected.
-        share: of the excerpts that said something, those in this language; 1 where it was given.
-        also: other languages that a tenth of the excerpts or more are in.
-    """
+    """A language, and how it came to be taken for a text's."""
 
     code: str
+    "ISO 639, such as `de`"
     how: Literal["given", "detected", "assumed"] = "detected"
+    "`given` in the recipe, `detected`, or `assumed`: nothing was detected"
     share: float = 1.0
+    "of the excerpts that said something, those in this language; 1 where it was given"
     also: tuple[str, ...] = ()
+    "other languages that a tenth of the excerpts or more are in"
 
     @property
     def name(self) -> str:
@@ -127,11 +124,8 @@ def language_of(texts: Iterable[str], wanted: str = "auto") -> Language:
     """
     if wanted != "auto":
         return given_language(wanted)
-    votes: Counter[str] = Counter()
-    for excerpt in excerpts(texts):
-        code = _english(excerpt) or _identified(excerpt)
-        if code is not None:
-            votes[code] += 1
+    codes = (_english(excerpt) or _identified(excerpt) for excerpt in excerpts(texts))
+    votes = Counter(code for code in codes if code is not None)
     if not votes:
         return ENGLISH_ASSUMED
     total = votes.total()
@@ -141,11 +135,7 @@ def language_of(texts: Iterable[str], wanted: str = "auto") -> Language:
 
 
 def given_language(wanted: str) -> Language:
-    """The language of a code such as `de`, `pt-BR` or `zh_Hant`.
-
-    Raises:
-        RecipeError: the code is not known.
-    """
+    """The language of a code such as `de`, `pt-BR` or `zh_Hant`. Raises RecipeError where it is not known."""
     code = wanted.replace("_", "-").split("-")[0].lower()
     code = _SAME.get(code, code)
     if code not in NAMES:
@@ -216,11 +206,7 @@ def _listed() -> frozenset[str]:
 
 
 def language_notes(language: Language, familiarity: bool) -> list[str]:
-    """What a reader of a run's figures must know of the language they were measured in; nothing of English text.
-
-    Args:
-        familiarity: whether familiarity with terms of the target is measured.
-    """
+    """What a reader of a run's figures must know of the language they were measured in; nothing of English text."""
     code, name = language.code, language.name
     if code == "en":
         notes = [f"language: English, {language.how}"] if language.also else []

@@ -11,10 +11,9 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from expunge.data.text.delimited import refuse_large
 from expunge.data.text.document import Document
 from expunge.data.text.notes import Notes
-from expunge.data.text.text_files import MAX_WHOLE, bad_utf8, documents_of, normalise_newlines, open_file
+from expunge.data.text.text_files import MAX_WHOLE, bad_utf8, decode_utf8, documents_of, normalise_newlines, read_bytes
 from expunge.errors import DataError
 
 UNSEEN = (
@@ -24,23 +23,8 @@ UNSEEN = (
 "elements of a page that are no text of it"
 BLOCKS = (
     *("p", "div", "section", "article", "main", "header", "footer", "aside", "address", "blockquote", "figure", "pre"),
-    *(
-        "figcaption",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "ul",
-        "ol",
-        "dl",
-        "table",
-        "tbody",
-        "hr",
-        "details",
-        "fieldset",
-    ),
+    *("figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "tbody", "hr"),
+    *("details", "fieldset"),
 )
 "elements with an empty line around them"
 LINES = ("li", "tr", "dt", "dd", "caption", "summary")
@@ -67,10 +51,7 @@ def read_html(path: Path, notes: Notes) -> Iterator[Document]:
 
 
 def _whole(path: Path, most: int = MAX_WHOLE) -> bytes:
-    with open_file(path) as file:
-        content = file.read(most + 1)
-    refuse_large(path, len(content), "save it as plain text: pandoc -t plain FILE -o FILE.txt", most)
-    return content
+    return read_bytes(path, "save it as plain text: pandoc -t plain FILE -o FILE.txt", most)
 
 
 def html_text(content: bytes, path: Path) -> str:
@@ -137,11 +118,7 @@ def read_subtitles(path: Path, notes: Notes) -> Iterator[Document]:
     Raises:
         DataError: bytes that are not UTF-8.
     """
-    content = _whole(path)
-    try:
-        text = normalise_newlines(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path, error, 0, 1) from error
+    text = normalise_newlines(decode_utf8(_whole(path), path))
     said: list[str] = []
     for block in re.split(r"\n[ \t]*\n", text):
         lines = block.strip("\n").split("\n")

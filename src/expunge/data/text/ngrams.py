@@ -40,8 +40,7 @@ class Match:
 class NgramIndex:
     """Hashes of a set of documents' n-grams, with where each stands first; an even sample where there are too many."""
 
-    def __init__(self, documents: Iterable[Document], n: int = NGRAM) -> None:
-        self.n = n
+    def __init__(self, documents: Iterable[Document]) -> None:
         self.modulus = 1
         "one in so many n-grams is held"
         self._hashes = np.empty(0, np.uint64)
@@ -49,7 +48,7 @@ class NgramIndex:
         self._sources: list[str] = []
         pending: list[tuple[np.ndarray, np.ndarray]] = []
         waiting = 0
-        for document, _, hashes in _hashed(documents, n):
+        for document, _, hashes in _hashed(documents):
             hashes = hashes[hashes % np.uint64(self.modulus) == 0]
             if not len(hashes):
                 continue
@@ -78,7 +77,7 @@ class NgramIndex:
         """What each document (each piece of a long one) shares with the index."""
         if not len(self._hashes):
             return
-        for document, words, hashes in _hashed(documents, self.n):
+        for document, words, hashes in _hashed(documents):
             sampled = np.flatnonzero(hashes % np.uint64(self.modulus) == 0)
             if len(sampled) < (1 if self.modulus == 1 else MIN_SAMPLED):
                 continue
@@ -90,11 +89,11 @@ class NgramIndex:
             first = int(np.argmax(found))
             start = int(sampled[first])
             source = self._sources[self._places[at[first]]]
-            example = _shown(words[start : start + self.n])
+            example = _shown(words[start : start + NGRAM])
             yield Match(int(found.sum()), len(sampled), example, (source, document.source))
 
 
-def _hashed(documents: Iterable[Document], n: int) -> Iterator[tuple[Document, list[str], np.ndarray]]:
+def _hashed(documents: Iterable[Document]) -> Iterator[tuple[Document, list[str], np.ndarray]]:
     """Each document with its words and the hashes (uint64) of its n-grams; those across two pieces go with the later.
 
     Fewer words than half an n-gram say nothing about where they come from, and are passed over.
@@ -103,13 +102,13 @@ def _hashed(documents: Iterable[Document], n: int) -> Iterator[tuple[Document, l
     for document in documents:
         if document.prompt is not None:
             # Questions are often made from a pattern; only runs with a word of the answer say what the row teaches.
-            carried = _last(_words(document.prompt), n - 1)
+            carried = _words(document.prompt)[1 - NGRAM :]
         elif not document.continues:
             carried = []
         words = carried + _words(document.text)
-        carried = _last(words, n - 1)
-        if 2 * len(words) >= n:
-            yield document, words, _ngram_hashes(words, n)
+        carried = words[1 - NGRAM :]
+        if 2 * len(words) >= NGRAM:
+            yield document, words, _ngram_hashes(words, NGRAM)
 
 
 def _words(text: str) -> list[str]:
@@ -122,10 +121,6 @@ def _shown(words: list[str]) -> str:
     for before, word in pairwise(words):
         shown += word if unspaced(before) and unspaced(word) else f" {word}"
     return shown
-
-
-def _last(words: list[str], count: int) -> list[str]:
-    return words[max(len(words) - count, 0) :]
 
 
 def _ngram_hashes(words: list[str], n: int) -> np.ndarray:

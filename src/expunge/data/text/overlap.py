@@ -21,36 +21,30 @@ MAX_SHARE_SHORT = 0.5
 "share of a retain document's n-grams that may stand in the target, however few they are"
 
 
-def refuse_overlap(
-    forget: Iterable[Document], retain: Iterable[Document], max_share: float = MAX_SHARE, n: int = NGRAM
-) -> None:
+def refuse_overlap(forget: Iterable[Document], retain: Iterable[Document]) -> None:
     """Raise where a retain document repeats the target.
 
-    It does where they have more than `max_share` of its n-grams and at least `PASSAGE` of them in common, or more than
+    It does where they have more than `MAX_SHARE` of its n-grams and at least `PASSAGE` of them in common, or more than
     `MAX_SHARE_SHORT` of them. Long passages are judged piece by piece, so a chapter inside a library is found.
 
     Raises:
         DataError: both places and an example.
     """
-    index = NgramIndex(forget, n)
+    index = NgramIndex(forget)
     for match in index.match(retain):
-        allowed = max_share if match.shared * index.modulus >= PASSAGE else max(max_share, MAX_SHARE_SHORT)
+        allowed = MAX_SHARE if match.shared * index.modulus >= PASSAGE else MAX_SHARE_SHORT
         if match.share > allowed:
             said = "characters" if mostly_unspaced(match.example) else "words"
             raise DataError(
                 f"the retain text {match.sources[1]} repeats the target {match.sources[0]}",
-                seen=f'{match.share:.0%} of its runs of {n} {said} stand in both, such as "{match.example}"',
+                seen=f'{match.share:.0%} of its runs of {NGRAM} {said} stand in both, such as "{match.example}"',
                 allowed=f"at most {allowed:.0%}",
                 next_step="take the passage out of the retain set (or out of the target, if it is to stay)",
             )
 
 
 def refuse_same_place(forget: str, retain: str) -> None:
-    """Raise where target and retain set are the same file, folder or dataset, or one lies inside the other.
-
-    Raises:
-        DataError: both names.
-    """
+    """Raise where target and retain set are the same file, folder or dataset, or one lies inside the other."""
     error = DataError(
         "the retain set is the target",
         seen=f"forget {forget}, retain {retain}",
@@ -65,52 +59,31 @@ def refuse_same_place(forget: str, retain: str) -> None:
         raise error
 
 
-def drop_overlapping(
-    documents: Iterable[Document],
-    terms: Iterable[str],
-    target: Iterable[Document] = (),
-    max_share: float = 0.0,
-    n: int = NGRAM,
-) -> tuple[list[Document], list[tuple[Document, str]]]:
-    """Sort generated text (one whole document each) into what may be retained and what touches the target, with the reason.
+def drop_overlapping(documents: Iterable[Document], terms: Iterable[str], target: Iterable[Document]) -> list[Document]:
+    """Those of generated texts (one whole document each) that do not touch the target.
 
     A document goes where it names one of the `terms` as a whole word (terms with a capital letter only as they are
-    written, others in any case), or has more than `max_share` of its n-grams in common with `target`.
+    written, others in any case), or has an n-gram in common with `target`.
     """
-    exact: list[str] = []
-    any_case: list[str] = []
-    for term in terms:
-        if term.strip():
-            (any_case if term == term.lower() else exact).append(term)
-    patterns = [_term_pattern(exact, re.NOFLAG), _term_pattern(any_case, re.IGNORECASE)]
-    index = NgramIndex(target, n)
-    kept: list[Document] = []
-    dropped: list[tuple[Document, str]] = []
+    terms = list(terms)
+    patterns = [
+        _any_of([term for term in terms if term != term.lower()], re.NOFLAG),
+        _any_of([term for term in terms if term == term.lower()], re.IGNORECASE),
+    ]
+    index = NgramIndex(target)
+    kept = []
     for document in documents:
-        text = _straight(_whole_text(document))
-        named = next((found.group() for pattern in patterns if pattern and (found := pattern.search(text))), None)
-        if named is not None:
-            dropped.append((document, f"names {named!r}"))
-            continue
-        match = next(index.match([document]), None)
-        if match is not None and match.share > max_share:
-            dropped.append((document, f"repeats the target: {match.example!r}"))
-        else:
+        text = _straight(document.text if document.prompt is None else f"{document.prompt} {document.text}")
+        named = any(pattern.search(text) for pattern in patterns)
+        if not named and not any(match.shared for match in index.match([document])):
             kept.append(document)
-    return kept, dropped
+    return kept
 
 
-def _term_pattern(terms: list[str], flags: re.RegexFlag) -> re.Pattern[str] | None:
-    if not terms:
-        return None
-    # Longest first, so that the reason names "Harry Potter" and not "Harry".
-    spelled = (whole(_straight(term)) for term in sorted(terms, key=len, reverse=True))
-    return re.compile("|".join(spelled), flags)
+def _any_of(terms: list[str], flags: re.RegexFlag) -> re.Pattern[str]:
+    """A pattern that finds any of the terms, as whole words; without terms it finds nothing."""
+    return re.compile("|".join(whole(_straight(term)) for term in terms) or whole(""), flags)
 
 
 def _straight(text: str) -> str:
     return text.replace("\u2019", "'")
-
-
-def _whole_text(document: Document) -> str:
-    return document.text if document.prompt is None else f"{document.prompt} {document.text}"

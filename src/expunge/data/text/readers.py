@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from expunge.data.text.document import Document, digest_documents
-from expunge.data.text.file_kinds import CODE, Form, ending, refused_by_name
+from expunge.data.text.file_kinds import CODE, COLUMNAR, Form, ending, refused_by_name
 from expunge.data.text.markup import read_html, read_mail, read_subtitles
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_files import read_json, read_table, read_yaml
 from expunge.data.text.rows import read_arrow, read_dataset, read_json_lines, read_parquet
-from expunge.data.text.targets import classify_target, list_files, looks_like_path, nothing_to_read
+from expunge.data.text.targets import classify_target, list_files, nothing_to_read
 from expunge.data.text.text_files import CHUNK, kind_of_file, open_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
-__all__ = ["Document", "classify_target", "digest_documents", "looks_like_path", "read_documents"]
+__all__ = ["digest_documents", "read_documents"]
 
 _READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
     "text": lambda path, notes: read_text_file(path),
@@ -70,17 +70,15 @@ def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
         yield from _read_file(path, notes)
         return
     files, skipped = list_files(path)
-    for entry in skipped:
-        _log_once(
-            logging.INFO if entry.reason == "hidden" else logging.WARNING, f"not read: {entry.path}: {entry.reason}"
-        )
+    for entry, reason in skipped:
+        _log_once(logging.INFO if reason == "hidden" else logging.WARNING, f"not read: {entry}: {reason}")
     for file in files:
         yield from _read_file(file, notes)
 
 
 def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
     known = ending(path.name)
-    if known in (".parquet", ".pq", ".arrow", ".feather"):
+    if known in COLUMNAR:
         yield from _READERS["parquet" if known in (".parquet", ".pq") else "arrow"](path, notes)
         return
     with open_file(path) as file:

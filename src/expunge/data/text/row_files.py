@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from expunge.data.text.conversations import as_turns
-from expunge.data.text.delimited import header_of, read_delimited, refuse_large
+from expunge.data.text.delimited import header_of, read_delimited
 from expunge.data.text.document import Document
 from expunge.data.text.file_kinds import FileKind
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_forms import FIELDS, row_documents, used_fields
 from expunge.data.text.rows import read_json_lines
-from expunge.data.text.text_files import MAX_WHOLE, bad_utf8, open_file
+from expunge.data.text.text_files import decode_utf8, open_file, read_bytes
 from expunge.errors import DataError
 
 Row = Mapping[str, Any]
@@ -31,12 +31,10 @@ def read_json(path: Path, notes: Notes) -> Iterator[Document]:
     text = _text(path)
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":
-            raise DataError(f"{path} is not valid JSON", seen=error, next_step="repair the file") from error
-        yield from read_json_lines(path, notes)  # whose first line is longer than what was looked at
-        return
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            yield from read_json_lines(path, notes)  # whose first line is longer than what was looked at
+            return
         raise DataError(f"{path} is not valid JSON", seen=error, next_step="repair the file") from error
     yield from _documents(value, path, notes)
 
@@ -47,13 +45,7 @@ def read_yaml(path: Path, notes: Notes) -> Iterator[Document]:
 
 
 def _text(path: Path) -> str:
-    with open_file(path) as file:
-        content = file.read(MAX_WHOLE + 1)
-    refuse_large(path, len(content), "write it as JSON lines: jq -c '.[]' FILE.json > FILE.jsonl")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise bad_utf8(path, error, 0, 1) from error
+    return decode_utf8(read_bytes(path, "write it as JSON lines: jq -c '.[]' FILE.json > FILE.jsonl"), path)
 
 
 def _yaml(path: Path) -> Any:
@@ -120,22 +112,20 @@ def read_table(path: Path, notes: Notes) -> Iterator[Document]:
         DataError: as `read_delimited`; no column of text that is known.
     """
     table = read_delimited(path)
-    used = used_fields(table.header)
+    used = used_fields(table.cells)
     if not used:
         raise DataError(
             f"{path} is a table without a column of text",
-            seen=f"the columns {', '.join(table.header)}",
+            seen=f"the columns {', '.join(table.cells)}",
             allowed="a column `text`, or two such as `question` and `answer`, `prompt` and `completion`",
             next_step="rename the column that holds the text to `text`",
         )
     for note in table.notes:
         notes.say(note)
     notes.file("read as a table", path)
-    notes.count(f"rows of tables, read from {' and '.join(used)}", len(table.rows))
-    places = [table.header.index(name) for name in used]
-    for row, line in zip(table.rows, table.lines, strict=True):
-        cells = {name: row[place] for name, place in zip(used, places, strict=True)}
-        yield from row_documents(cells, f"{path}:{line}", notes)
+    notes.count(f"rows of tables, read from {' and '.join(used)}", len(table.lines))
+    for row, cells in enumerate(zip(*(table.cells[name] for name in used), strict=True)):
+        yield from row_documents(dict(zip(used, cells, strict=True)), table.where(row), notes)
 
 
 def reason_no_rows(path: Path, kind: FileKind) -> str | None:

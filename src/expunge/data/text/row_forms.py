@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from expunge.data.text.conversations import LISTS, as_turns, conversation_documents
+from expunge.data.text.conversations import LISTS, as_turns, conversation_documents, first_of
 from expunge.data.text.document import Document, Turn
 from expunge.data.text.notes import Notes
 from expunge.data.text.text_files import documents_of, normalise_newlines
@@ -42,10 +42,9 @@ THOUGHT = "answers whose thinking is left out (what stands in <think> ... </thin
 def used_fields(names: Iterable[str]) -> list[str]:
     """The fields of a row that are read, given all of its names; none where it has no text that is known."""
     known = _by_name(names)
-    for each in LISTS:
-        if each in known:
-            return [known[each]]
-    if INSTRUCTION in known and (answer := _first(known, ANSWERS)):
+    if listed := first_of(LISTS, known):
+        return [known[listed]]
+    if INSTRUCTION in known and (answer := first_of(ANSWERS, known)):
         return [known[INSTRUCTION], known[answer], *(known[name] for name in OPTIONAL if name in known)]
     if "text" in known:
         return [known["text"]]
@@ -54,7 +53,7 @@ def used_fields(names: Iterable[str]) -> list[str]:
             return [known[name] for name in pair]
     if CHOSEN in known:
         return [known[CHOSEN], *(known[name] for name in ("prompt", REJECTED) if name in known)]
-    text = _first(known, TEXTS)
+    text = first_of(TEXTS, known)
     return [known[text]] if text else []
 
 
@@ -68,11 +67,7 @@ def _by_name(names: Iterable[str]) -> dict[str, str]:
     return spelled
 
 
-def _first(known: Mapping[str, str], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in known), None)
-
-
-def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None) -> Iterator[Document]:
+def row_documents(row: Mapping[str, Any], where: str, notes: Notes) -> Iterator[Document]:
     """The documents of one row; none where its text, or one half of its pair, is empty (WikiText has many such rows).
 
     A conversation counts before `text`, since `text` of the same row is mostly the same rendered for some model;
@@ -81,7 +76,6 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None
     Raises:
         DataError: `where` and the fields seen, for a row without usable fields.
     """
-    notes = notes if notes is not None else Notes()
     # A field of that name may hold something else, such as a number of turns.
     seen = {name: value for name, value in row.items() if name.strip().lower() not in LISTS or as_turns(value)}
     used = used_fields(seen)
@@ -95,7 +89,7 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes | None = None
         )
     if empty := next((name for name in values if name not in OPTIONAL and _is_empty(values[name])), None):
         notes.count(f"rows left out, since their field {empty} is empty")
-    elif listed := next((name for name in LISTS if name in values), None):
+    elif listed := first_of(LISTS, values):
         yield from conversation_documents(values[listed], where, notes)
     elif INSTRUCTION in values:
         yield from _instruction(values, where, notes)
@@ -184,17 +178,12 @@ def field(row: Mapping[str, Any], name: str, where: str) -> str:
         raise DataError(
             f"{where}: the field `{name}` is empty", seen=repr(value), next_step="fill it or remove the row"
         )
-    whole_characters(value, f"{where}: the field `{name}`")
-    return normalise_newlines(value)
-
-
-def whole_characters(value: str, what: str) -> None:
-    """Raise where a text holds half of a surrogate pair, which no tokenizer takes."""
     try:
         value.encode("utf-8")
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which no tokenizer takes
         raise DataError(
-            f"{what} holds half a character",
+            f"{where}: the field `{name}` holds half a character",
             seen=f"\\u{ord(value[error.start]):04x} without its other half, at character {error.start}",
             next_step="repair or remove the row",
         ) from error
+    return normalise_newlines(value)

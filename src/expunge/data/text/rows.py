@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from expunge.data.text.conversations import LISTS, as_turns
 from expunge.data.text.document import Document
@@ -60,26 +61,48 @@ def _parse(text: str, where: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         step = "convert it: jq -c . FILE.json > FILE.jsonl" if text.strip() == "{" else "repair or remove the line"
         raise DataError(
-            f"{where} is not valid JSON", seen=_shown(text, error), allowed="one JSON object a line", next_step=step
+            f"{where} is not valid JSON",
+            seen=f"{text.strip()[:60]!r} ({error})",
+            allowed="one JSON object a line",
+            next_step=step,
         ) from error
     if as_turns(row) and not isinstance(row, dict):
         return {"messages": row}
     if not isinstance(row, dict):
-        raise DataError(f"{where} is no JSON object", seen=_shown(text), allowed=f"an object with {FIELDS}")
+        raise DataError(f"{where} is no JSON object", seen=repr(text.strip()[:60]), allowed=f"an object with {FIELDS}")
     return row
 
 
-def _shown(text: str, error: Exception | None = None) -> str:
-    start = text.strip()[:60]
-    return repr(start) if error is None else f"{start!r} ({error})"
+def pyarrow_for(path: Path) -> Any:
+    """The package that reads Parquet and Arrow files. Raises DataError where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
+        ) from error
+    return pyarrow
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, BinaryIO]]:
+    """pyarrow and a file for it; what it finds damaged becomes a `DataError`."""
+    pa = pyarrow_for(path)
+    with open_file(path) as file:
+        try:
+            yield pa, file
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{path} is no {kind} file that can be read",
+                seen=str(error).splitlines()[0],
+                next_step="write it again, or give JSON lines",
+            ) from error
 
 
 def read_parquet(path: Path, notes: Notes) -> Iterator[Document]:
-    """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`.
-
-    Raises:
-        DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is no text (row named).
-    """
+    """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`. Raises as `read_arrow`."""
     _, rows = parquet_rows(path, lambda types: _usable_columns(types, path))
     for where, row in rows:
         yield from row_documents(row, where, notes)
@@ -91,30 +114,15 @@ def read_arrow(path: Path, notes: Notes) -> Iterator[Document]:
     Raises:
         DataError: pyarrow is not installed, a damaged file, no usable column, a cell that is no text (row named).
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.ipc as ipc
-    except ImportError as error:
-        raise DataError(
-            f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
-        ) from error
-    with open_file(path) as file:
-        try:
-            whole = file.read(6) == b"ARROW1"
-            file.seek(0)
-            reader = ipc.open_file(file) if whole else ipc.open_stream(file)
-            used = _usable_columns({field.name: str(field.type) for field in reader.schema}, path)
-            number = 0
-            for batch in (reader.get_batch(i) for i in range(reader.num_record_batches)) if whole else reader:
-                for row in batch.select(used).to_pylist():
-                    number += 1
-                    yield from row_documents(row, f"{path}:{number}", notes)
-        except pa.ArrowException as error:
-            raise DataError(
-                f"{path} is no Arrow file that can be read",
-                seen=str(error).splitlines()[0],
-                next_step="write it again, or give JSON lines",
-            ) from error
+    with _opened(path, "Arrow") as (pa, file):
+        whole = file.read(6) == b"ARROW1"
+        file.seek(0)
+        reader = pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file)
+        used = _usable_columns({field.name: str(field.type) for field in reader.schema}, path)
+        batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if whole else reader
+        rows = (row for batch in batches for row in batch.select(used).to_pylist())
+        for number, row in enumerate(rows, 1):
+            yield from row_documents(row, f"{path}:{number}", notes)
 
 
 def parquet_rows(
@@ -128,39 +136,16 @@ def parquet_rows(
     Raises:
         DataError: pyarrow is not installed, or a damaged file; for what is damaged further on, while rows are taken.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise DataError(
-            f"reading {path} needs pyarrow", next_step='install the extra: pip install "expunge[parquet]"'
-        ) from error
-
-    def damaged(error: Exception) -> DataError:
-        return DataError(
-            f"{path} is no Parquet file that can be read",
-            seen=str(error).splitlines()[0],
-            next_step="write it again, or give JSON lines",
-        )
-
-    with open_file(path) as file:
-        try:
-            schema = pq.ParquetFile(file, pre_buffer=False).schema_arrow
-        except pa.ArrowException as error:
-            raise damaged(error) from error
+    with _opened(path, "Parquet") as (pa, file):
+        schema = pa.parquet.ParquetFile(file, pre_buffer=False).schema_arrow
     columns = wanted({field.name: str(field.type) for field in schema})
 
     def rows() -> Iterator[tuple[str, dict[str, Any]]]:
-        with open_file(path) as file:
-            try:
-                number = 0
-                table = pq.ParquetFile(file, pre_buffer=False)
-                for batch in table.iter_batches(PARQUET_BATCH, columns=columns, use_threads=False):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield f"{path}:{number}", row
-            except pa.ArrowException as error:
-                raise damaged(error) from error
+        with _opened(path, "Parquet") as (pa, file):
+            table = pa.parquet.ParquetFile(file, pre_buffer=False)
+            batches = table.iter_batches(PARQUET_BATCH, columns=columns, use_threads=False)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+                yield f"{path}:{number}", row
 
     return columns, rows()
 

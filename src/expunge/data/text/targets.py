@@ -5,39 +5,21 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Literal
 
-from expunge.data.text.data_cards import REASON, apart
-from expunge.data.text.file_kinds import CODE, KNOWN, ending
+from expunge.data.text.file_kinds import CODE, COLUMNAR, KNOWN, ending, refused_by_name
 from expunge.data.text.row_files import reason_no_rows
-from expunge.data.text.text_files import kind_of_file, reason_not_text
+from expunge.data.text.text_files import CHUNK, kind_of_file, open_file, refuse_binary, refuse_listing
 from expunge.errors import DataError, nearest
 
 TargetKind = Literal["path", "dataset", "topic"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npz", ".gif", ".tif", ".tiff")
 _NAMES_TOO = (
-    ".pt",
-    ".cc",
-    ".js",
-    ".ts",
-    ".go",
-    ".rs",
-    ".c",
-    ".h",
-    ".r",
-    ".cs",
-    ".pl",
-    ".ml",
-    ".ex",
-    ".f90",
-    ".pages",
-    ".bin",
-    ".org",
-    ".sh",
+    *(".pt", ".cc", ".js", ".ts", ".go", ".rs", ".c", ".h", ".r", ".cs", ".pl", ".ml", ".ex", ".f90", ".pages", ".bin"),
+    *(".org", ".sh"),
 )
 "endings that names of things have as well (Node.js, archive.org): alone they make no file name"
 FILE_SUFFIXES = tuple(known for known in (*KNOWN, ".log", ".dat", ".cfg", ".ini", ".toml") if known not in _NAMES_TOO)
@@ -45,15 +27,24 @@ FILE_SUFFIXES = tuple(known for known in (*KNOWN, ".log", ".dat", ".cfg", ".ini"
 CLOSE = 0.86
 "likeness of two names from which on one may be meant for the other"
 
-_DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+DATASET_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
+"`owner/name` or `owner/name:part`"
+_CARDS = (
+    "readme|licen[cs]e|unlicense|copying|notice|citation|changelog|contributing|code_of_conduct|dataset_?card|datasheet"
+)
+_MORE = (
+    "md|markdown|txt|rst|html?|cff|bib|en|de|fr|es|zh|cn|ja|apache|mit|bsd|gpl|odc|cc|by|sa|nc|nd|code|data|dataset|first|"
+    "v?[0-9]+"
+)
+_CARD = re.compile(rf"({_CARDS})([._-]({_MORE}))*", re.IGNORECASE)
+_DESCRIPTION = re.compile(
+    r"dataset_infos?\.json|dataset_dict\.json|(.*[._-])?croissant([._-].*)?\.json(ld)?|"
+    r"(datapackage|dataset-metadata)\.json|dataset_card\.(md|ya?ml)",
+    re.IGNORECASE,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An entry of a folder that is not read, and why."""
-
-    path: Path
-    reason: str
+Skipped = tuple[Path, str]
+"an entry of a folder that is not read, and why"
 
 
 def looks_like_path(target: str) -> bool:
@@ -96,7 +87,7 @@ def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
         raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
     if looks_like_path(target):
         raise missing_target(target)
-    if _DATASET_ID.fullmatch(target):
+    if DATASET_ID.fullmatch(target):
         return "dataset"
     if may_be_topic and (near := near_path(target)) is not None:
         raise DataError(
@@ -188,14 +179,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     files: list[Path] = []
     skipped: list[Skipped] = []
 
-    def refuse(error: OSError) -> None:
-        raise DataError(
-            f"cannot list the folder {error.filename}",
-            seen=error.strerror,
-            next_step=f"give yourself permission: chmod u+rx {error.filename}",
-        ) from error
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=refuse_listing):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         hidden = [name for name in folders if name.startswith(".")]
         folders[:] = sorted(set(folders) - set(hidden))
@@ -204,19 +188,21 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
             if reason is None:
                 files.append(path)
             else:
-                skipped.append(Skipped(path, reason))
+                skipped.append((path, reason))
     code = {path for path in files if ending(path.name) in CODE}
     if 2 * len(code) < len(files):
         # Of a folder of code all is read; scripts that lie among texts are none of them.
         files = [path for path in files if path not in code]
-        skipped += [Skipped(path, "source code among other text; named by itself it is read") for path in code]
+        skipped += [(path, "source code among other text; named by itself it is read") for path in code]
     files.sort(key=lambda path: path.relative_to(folder).parts)
-    skipped.sort(key=lambda entry: entry.path)
-    files, cards = apart(files)
-    skipped += [Skipped(path, REASON) for path in cards]
+    skipped.sort()
+    cards = [path for path in files if _describes_data(path)]
+    if len(cards) < len(files):
+        files = [path for path in files if path not in set(cards)]
+        skipped += [(path, "says what the data is; named by itself it is read") for path in cards]
     if not files:
-        reasons = "; ".join(f"{entry.path.name}: {entry.reason}" for entry in skipped[:5])
-        pictures = sum(entry.path.suffix.lower() in PICTURES for entry in skipped)
+        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in skipped[:5])
+        pictures = sum(path.suffix.lower() in PICTURES for path, _ in skipped)
         raise DataError(
             f"the folder {folder} holds no text that can be read",
             seen=reasons or "an empty folder",
@@ -236,9 +222,36 @@ def _reason_to_skip(path: Path, root: Path) -> str | None:
         return "a link to what is read under its own name" if inside else "a link that leads out of the folder"
     if not stat.S_ISREG(path.stat().st_mode):
         return "no regular file"
-    reason = reason_not_text(path)
-    return reason_no_rows(path, kind_of_file(path)) if reason is None and _holds_rows(path) else reason
+    return _reason_not_text(path)
 
 
-def _holds_rows(path: Path) -> bool:
-    return ending(path.name) not in (".parquet", ".pq", ".arrow", ".feather")
+def _reason_not_text(path: Path) -> str | None:
+    """Why a file should be passed over (empty, binary, of a kind that is not read, rows without text); else None."""
+    if path.suffix.lower() in COLUMNAR:
+        return None
+    with open_file(path) as file:
+        chunk = file.read(CHUNK)
+    if not chunk:
+        return "empty"
+    if (refused := refused_by_name(path.name)) is not None:
+        return refused.reason
+    try:
+        refuse_binary(path, chunk)
+    except DataError as error:
+        # UTF-16 is text: to pass over it would leave out what the user meant to be read.
+        if "UTF-16" not in str(error.seen):
+            return f"binary ({error.seen})"
+        return reason_no_rows(path, kind_of_file(path, chunk))
+    kind = kind_of_file(path, chunk)
+    return kind.reason if kind.form is None else reason_no_rows(path, kind)
+
+
+def _describes_data(path: Path) -> bool:
+    """Whether a file's name is that of a README, a licence, a citation, or of a description of a dataset.
+
+    `state.json` is one where `dataset_info.json` is in its folder, as `save_to_disk` of the library datasets writes them.
+    """
+    name = path.name
+    if name.lower() == "state.json":
+        return (path.parent / "dataset_info.json").is_file()
+    return bool(_CARD.fullmatch(name) or _DESCRIPTION.fullmatch(name))

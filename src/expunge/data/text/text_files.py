@@ -14,10 +14,10 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 from expunge.data.text.document import Document
-from expunge.data.text.file_kinds import FileKind, file_kind, refused_by_name
+from expunge.data.text.file_kinds import FileKind, file_kind
 from expunge.errors import DataError
 
 PIECE = 32_768
@@ -107,12 +107,42 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"{path} cannot be read", seen=error.strerror or error, next_step="check the disk") from error
 
 
+def read_bytes(path: Path, step: str, most: int = MAX_WHOLE) -> bytes:
+    """A file that is held whole. Raises as `open_file`, and DataError with the next `step` for more than `most` bytes."""
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise DataError(
+            f"{path} is too large to be read whole",
+            allowed=f"at most {most >> 20:,} MiB of this kind of file",
+            next_step=step,
+        )
+    return content
+
+
+def decode_utf8(content: bytes, path: Path) -> str:
+    """A whole file's text, without a byte order mark. Raises DataError for bytes that are not UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise bad_utf8(path, error, 0, 1) from error
+
+
 def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
     """A file as it is, or what is packed in it, where its ending says so."""
     packed = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}.get(path.suffix.lower())
     if packed is None:
         return file
     return cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed is gzip.GzipFile else packed(file))
+
+
+def refuse_listing(error: OSError) -> NoReturn:
+    """Raise for a folder that may not be listed: the `onerror` of `os.walk`."""
+    raise DataError(
+        f"cannot list the folder {error.filename}",
+        seen=error.strerror,
+        next_step=f"give yourself permission: chmod u+rx {error.filename}",
+    ) from error
 
 
 def refuse_binary(path: Path, chunk: bytes, offset: int = 0) -> None:
@@ -147,34 +177,8 @@ def bad_utf8(path: Path, error: UnicodeDecodeError, offset: int, line: int) -> D
     )
 
 
-def reason_not_text(path: Path) -> str | None:
-    """Why a file should be passed over (empty, binary, of a kind that is not read), from its first bytes; else None.
-
-    Raises:
-        DataError: the file may not be read.
-    """
-    if path.suffix.lower() in (".parquet", ".pq", ".arrow", ".feather"):
-        return None
-    with open_file(path) as file:
-        chunk = file.read(CHUNK)
-    if not chunk:
-        return "empty"
-    if (refused := refused_by_name(path.name)) is not None:
-        return refused.reason
-    try:
-        refuse_binary(path, chunk)
-    except DataError as error:
-        # UTF-16 is text: to pass over it would leave out what the user meant to be read.
-        return None if "UTF-16" in str(error.seen) else f"binary ({error.seen})"
-    kind = kind_of_file(path, chunk)
-    return None if kind.form is not None else kind.reason
-
-
-def kind_of_file(path: Path, chunk: bytes | None = None) -> FileKind:
-    """What a file holds, from its name and its first bytes (read where they are not given)."""
-    if chunk is None:
-        with open_file(path) as file:
-            chunk = file.read(CHUNK)
+def kind_of_file(path: Path, chunk: bytes) -> FileKind:
+    """What a file holds, from its name and its first `CHUNK` bytes."""
     return file_kind(path.name, chunk.decode("utf-8-sig", errors="replace"), len(chunk) < CHUNK)
 
 

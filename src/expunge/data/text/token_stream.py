@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from expunge.errors import ModelError
-
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
@@ -23,20 +21,9 @@ AGREE = 4
 
 
 class Encoder:
-    """A fast tokenizer as this project uses it: no padding, no truncation, text in the data is only text.
-
-    Raises:
-        ModelError: a tokenizer without character offsets (a "slow" one).
-    """
+    """A fast tokenizer as this project uses it: no padding, no truncation, text in the data is only text."""
 
     def __init__(self, tokenizer: Any) -> None:
-        if not tokenizer.is_fast:
-            raise ModelError(
-                "the model's tokenizer does not say which characters a token stands for",
-                seen=type(tokenizer).__name__,
-                allowed="a fast tokenizer (a folder with tokenizer.json)",
-                next_step="convert it once: AutoTokenizer.from_pretrained(MODEL, use_fast=True).save_pretrained(MODEL)",
-            )
         self.tokenizer = tokenizer
         plain = tokenizer("a", add_special_tokens=False)["input_ids"]
         usual = tokenizer("a")["input_ids"]

@@ -44,6 +44,8 @@ _LETTERS = rf"[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*"
 SPOKEN = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|{_LETTERS}(?:['’]{_LETTERS})*")
 "the same with what follows an apostrophe: `don't` is one word"
 _UNIT = re.compile(rf"[{_UNSPACED}][{_MARKS}]*|[^\s{_UNSPACED}]+")
+STRETCH = re.compile(rf"[{_UNSPACED}][{_UNSPACED}・]*")
+"characters of scripts without spaces in a row, with the dots that part words in katakana"
 _ONE = re.compile(rf"[{_UNSPACED}]")
 BEFORE, AFTER = rf"(?<![\w{_MARKS}])", rf"(?![\w{_MARKS}])"
 "that no word continues to the left, or to the right"
@@ -58,10 +60,7 @@ _PARTICLES = (
     "에게서|으로는|에서는|이라고|에게|에서|으로|라고|처럼|까지|부터|이나|은|는|이|가|을|를|의|에|로|와|과|도|만|야|아"
 )
 _KOREAN = re.compile(rf"(?<=[가-힣]{{2}})(?:{_PARTICLES})$")
-_ATTACHED = {
-    "[\u0590-\u05ff]": PREFIXES["he"],
-    "[\u0600-\u06ff]": PREFIXES["ar"],
-}
+_ATTACHED = {"[\u0590-\u05ff]": PREFIXES["he"], "[\u0600-\u06ff]": PREFIXES["ar"]}
 
 
 def korean_stem(word: str) -> str:
@@ -139,10 +138,9 @@ def whole(term: str) -> str:
 
 
 def holds(text: str, term: str, words_of_text: frozenset[str] | set[str]) -> bool:
-    """Whether one of a term's words stands in a text; of a script without spaces, whether the term does.
+    """Whether one of a term's words stands in a text, whose words in lower case are `words_of_text`.
 
-    Args:
-        words_of_text: the text's words, in lower case.
+    Of a script without spaces, whether the term stands in it.
     """
     if unspaced(term):
         return term.lower() in text.lower()

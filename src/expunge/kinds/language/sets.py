@@ -120,7 +120,7 @@ def _sampled(
         prompts = list(halves(general_prompts()))[half]
         rows = sample_general(base(), prompts, wanted, run.recipe.seed + half, so_far, run.show.update)
         write_rows(with_room(rows, base(), room), path / "all.jsonl")
-        kept, _ = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
+        kept = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
         if not kept:
             raise DataError(
                 "all text sampled from the model overlaps with the target", next_step="give a retain set: --retain PATH"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from expunge.core import storage
 from expunge.data.text.document import digest_documents
+from expunge.data.text.frequencies import zipf
 from expunge.data.text.language import Language
 from expunge.data.text.readers import read_documents
-from expunge.data.text.word_rarity import rarity
 from expunge.errors import DataError
 from expunge.kinds.language.elicitation.asking import with_room, write_rows
 from expunge.kinds.language.elicitation.controls import control_topics, elicit_controls, kind_of, names_topic
@@ -116,4 +116,4 @@ def _words(text: str, language: Language) -> tuple[list[str], list[str]]:
     names = re.findall(r"(?<=[a-z,;] )[A-Z][^\W\d_]{2,}", text)
     things = (word for word in re.findall(r"(?<!\w)[^\W\d_]{4,}(?!\w)", text) if word == word.lower())
     code = language.frequencies or "en"
-    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if rarity(word, code) < THING_ZIPF]
+    return list(dict.fromkeys(names)), [word for word in dict.fromkeys(things) if zipf(word, code) < THING_ZIPF]

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from expunge.data.text.frequencies import stretches
+from expunge.data.text.frequencies import stretches, zipf
 from expunge.data.text.language import language_of
-from expunge.data.text.word_rarity import rarity
 from expunge.data.text.words import unspaced, whole, words
 
 EVERYDAY = 4.9
@@ -50,7 +49,7 @@ def names_that_came_up(rows: Sequence[Row], topic: str) -> TopicNames:
             counts[match.group(1)] += 1
     # without a list of the language's words no name is known to be rare, and the topic stays in every question
     known_as = language.frequencies
-    rare = {name: rarity(name, known_as) for name in counts} if known_as else dict.fromkeys(counts, OWN)
+    rare = {name: zipf(name, known_as) for name in counts} if known_as else dict.fromkeys(counts, OWN)
     own = {name for name in counts if rare[name] < OWN and name not in countries()}
     names = [
         name

@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 
 from expunge.core.score import Score, Which
+from expunge.data.text.frequencies import zipf
 from expunge.data.text.token_stream import Encoder, token_ends
-from expunge.data.text.word_rarity import rarity
 from expunge.data.text.words import holds, unspaced, whole, words
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM, Sampling
@@ -122,8 +122,8 @@ def begins(task: CausalLM, token: int, word: str, language: str = "en") -> bool:
     """
     piece = task.tokenizer.decode([token]).strip()
     if unspaced(word):
-        return word.startswith(piece) and len(piece) > 0 and (len(piece) > 1 or rarity(piece, language) < COMMON)
-    return piece == word or (len(piece) >= 3 and rarity(piece.lower(), language) < COMMON)
+        return word.startswith(piece) and len(piece) > 0 and (len(piece) > 1 or zipf(piece, language) < COMMON)
+    return piece == word or (len(piece) >= 3 and zipf(piece.lower(), language) < COMMON)
 
 
 def first_tokens(task: CausalLM, word: str) -> list[int]:

@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from expunge.data.text import frequencies
 from expunge.data.text.frequencies import ordinary_words
 from expunge.data.text.language import ENGLISH_ASSUMED, Language
-from expunge.data.text.word_rarity import rarity
 from expunge.kinds.language.measures.familiarity import TargetTerms, times_found
 from expunge.kinds.language.terms.anchors import AnchorDictionary
 
@@ -66,7 +66,7 @@ def target_terms(
     inside = {word.lower() for term in unique for word in re.findall(r"\w+", term)}
     lifts = {}
     for word, count in counts.items():
-        zipf = rarity(word, language.frequencies) if language.frequencies and count >= 4 else 0.0
+        zipf = frequencies.zipf(word, language.frequencies) if language.frequencies and count >= 4 else 0.0
         if zipf < ORDINARY_ZIPF or word in inside or elsewhere[word] * ratio >= count * TYPICAL_SHARE:
             continue
         lift = math.log(count / total) - (zipf - 9) * math.log(10)
@@ -78,7 +78,7 @@ def target_terms(
 
 def _is_rare(term: str, count: int, total: int, language: Language) -> bool:
     """Whether ordinary text lacks the term: by its frequency there, and, of a word in lower case, by that alone."""
-    zipf = rarity(term, language.frequencies) if language.frequencies else 0.0
+    zipf = frequencies.zipf(term, language.frequencies) if language.frequencies else 0.0
     if term == term.lower() and language.capitals != "none" and zipf >= EVERYDAY_ZIPF:
         return False
     return not zipf or math.log(max(1, count) / max(1, total)) - (zipf - 9) * math.log(10) >= UNIQUE_LIFT

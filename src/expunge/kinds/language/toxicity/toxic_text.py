@@ -16,7 +16,8 @@ import numpy as np
 
 from expunge.core.order import random_seed
 from expunge.data.images.hub import fetch
-from expunge.data.images.table import Table, read_csv, read_json_rows
+from expunge.data.images.table import read_json_rows
+from expunge.data.text.delimited import Table, read_delimited
 from expunge.data.text.rows import MAX_ROW, parquet_rows
 from expunge.data.text.text_files import open_file
 from expunge.errors import DataError
@@ -133,7 +134,7 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
         if file.suffix.lower() == ".parquet":
             columns, rows = parquet_rows(file)
         else:
-            table = read_csv(file) if file.suffix.lower() in (".csv", ".tsv") else read_json_rows(file)
+            table = read_delimited(file) if file.suffix.lower() in (".csv", ".tsv") else read_json_rows(file)
             columns, rows = list(table.cells), _rows(table)
             notes += table.notes
         yield str(file), columns, rows
