@@ -138,13 +138,8 @@ class _LinearNLL(Function):
 def linear_nll(hidden: Tensor, head: Tensor, target: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Each row's cross-entropy with a linear head, (rows,), differentiable, for losses that weigh rows by their value.
 
-    Costs one more product with the head than `linear_cross_entropy`, and as little memory.
-
-    Args:
-        hidden: (rows, features).
-        head: (vocabulary, features).
-        target: (rows,) token ids.
-        dtype: type of the matrix products; default: that of `hidden`.
+    Costs one more product with the head than `linear_cross_entropy`, and as little memory. Arguments as there, with
+    one target (rows,) a row.
     """
     losses: Tensor = _LinearNLL.apply(hidden, head, target, dtype or hidden.dtype)
     return losses
