@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
+from xml.sax.saxutils import escape
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of the tests share the cores; and bits depend on it
@@ -14,6 +17,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.text import Text
 
 from tiny_model import build_tiny_model
 
@@ -26,6 +31,31 @@ def _short_answers(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.config.option.markexpr == "not long":
             patch.setattr("expunge.kinds.language.elicitation.asking.ANSWER_TOKENS", 24)
+        yield
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Libraries stay for good: a garbage collection, which each run asks for twice, need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def _print_words(canvas: FigureCanvasSVG, file: IO[str], **options: Any) -> None:
+    """A figure as its words alone."""
+    words = sorted({text.get_text() for text in canvas.figure.findobj(Text) if text.get_text()})
+    lines = "".join(f"<text>{escape(each)}</text>" for each in words)
+    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">{lines}</svg>')
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _whole_runs_at_less_cost() -> Iterator[None]:
+    """A third of a run of the tiny model is drawing figures, and waiting for the disk to hold what is written.
+
+    Figures are drawn in tests/report, and in the processes that tests start; what a disk holds is tested in those.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasSVG, "print_svg", _print_words)
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

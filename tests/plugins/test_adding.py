@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from fork_server import Commands
 from small import SMALL, write_texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding.md"
@@ -41,12 +40,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def expunge(package: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from expunge.cli import main; sys.argv[0] = 'expunge'; main()"
-    places = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-    typed = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(typed, capture_output=True, text=True, env=environment, timeout=280)
+@pytest.fixture(scope="module")
+def commands(package: Path) -> Iterator[Commands]:
+    with Commands(package) as running:
+        yield running
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -55,7 +52,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
-    package: Path, tiny_model_folder: Path, tmp_path: Path
+    commands: Commands, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     forget, retain = write_texts(tmp_path)
     recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain)}
@@ -67,8 +64,8 @@ def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     options = [f"--{name}={value}" for name, value in SMALL.items()]
     out = tmp_path / "run"
-    done = expunge(package, "run", tmp_path / "recipe.yaml", *options, "--out", out)
-    assert done.returncode in (0, 3), done.stderr
+    done = commands.run(["run", tmp_path / "recipe.yaml", *options, "--out", out], tmp_path)
+    assert done.code in (0, 3), done.err
     scores = {(s["measure"], s["model"]): s for s in json.loads((out / "scores.json").read_text())}
     for measure in ("blocks_known", "relearned_nll"):
         assert {model for name, model in scores if name == measure} == {"base", "unlearned"}
@@ -77,17 +74,17 @@ def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
     page = (out / "report.html").read_text()
     for words in ("Blocks predicted well", "whose tokens cost less than 6 nats", "After relearning"):
         assert words in page
-    found = expunge(package, "verify", out)
-    assert found.returncode == 0, found.stdout
+    found = commands.run(["verify", out], tmp_path)
+    assert found.code == 0, found.out
 
 
-def test_a_kind_and_its_method(package: Path, tmp_path: Path) -> None:
+def test_a_kind_and_its_method(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("red green\nblue yellow\nred violet\ngreen blue\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
     out = tmp_path / "run"
-    done = expunge(package, "run", recipe, "--out", out)
-    assert done.returncode == 0, done.stderr
+    done = commands.run(["run", recipe, "--out", out], tmp_path)
+    assert done.code == 0, done.err
     scores = {(s["measure"], s["model"]): s["value"] for s in json.loads((out / "scores.json").read_text())}
     # red, green, red, violet: green stays, since it occurs in another line
     assert scores["words_known", "base"] == 1.0
@@ -99,22 +96,22 @@ def test_a_kind_and_its_method(package: Path, tmp_path: Path) -> None:
     assert "lines with red" in page
     assert "Words that the model has counted." in page
     assert "config.json" in (out / "model" / "README.md").read_text()
-    assert expunge(package, "verify", out).returncode == 0
-    assert expunge(package, "evaluate", out).returncode == 0
-    compared = expunge(package, "compare", out, out)
-    assert "Words known" in compared.stdout, compared.stderr
-    listed = expunge(package, "methods").stdout
+    assert commands.run(["verify", out], tmp_path).code == 0
+    assert commands.run(["evaluate", out], tmp_path).code == 0
+    compared = commands.run(["compare", out, out], tmp_path)
+    assert "Words known" in compared.out, compared.err
+    listed = commands.run(["methods"], tmp_path).out
     assert re.search(r"^subtract +counters ", listed, re.MULTILINE)
 
 
-def test_a_suite(package: Path, tmp_path: Path) -> None:
+def test_a_suite(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("red green\nblue yellow\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
-    done = expunge(package, "suite", "repeat", recipe, "--seeds", 2, "--out", tmp_path / "many")
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 passed" in done.stdout
+    done = commands.run(["suite", "repeat", recipe, "--seeds", 2, "--out", tmp_path / "many"], tmp_path)
+    assert done.code == 0, done.err
+    assert "2 of 2 passed" in done.out
     (tmp_path / "many" / "report.html").unlink()
-    again = expunge(package, "report", tmp_path / "many")
-    assert again.returncode == 0, again.stderr
+    again = commands.run(["report", tmp_path / "many"], tmp_path)
+    assert again.code == 0, again.err
     assert "2 of 2 runs passed" in (tmp_path / "many" / "report.html").read_text()

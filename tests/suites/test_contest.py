@@ -126,6 +126,7 @@ def test_other_processes_give_the_same_bits(whole: Path, recipe: ImageRecipe, tm
     assert figures(tmp_path / "run") == figures(whole)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_cluster_gives_the_same_bits(
     whole: Path, recipe: ImageRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

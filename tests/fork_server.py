@@ -7,6 +7,7 @@ the seconds that importing takes are saved.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -75,10 +76,16 @@ class Running:
 
 
 class Commands:
-    """Starts `expunge` commands."""
+    """Starts `expunge` commands.
 
-    def __init__(self) -> None:
+    Args:
+        packages: a folder of installed packages that they see too.
+    """
+
+    def __init__(self, packages: Path | None = None) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        places = [*([] if packages is None else [str(packages)]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(places)
         self.server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -190,6 +197,8 @@ def serve() -> None:
         "kinds.language.story",
         "kinds.classifier.story",
         "suites.taught_book",
+        "report.verify",
+        "kinds.language.report.sections",
         "cli.console",
     ):
         importlib.import_module(f"expunge.{module}")
@@ -199,6 +208,7 @@ def serve() -> None:
     from expunge.kinds.language.terms.finder import build_dictionary
 
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)  # reads its word lists
+    gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that a library prints gets between the answers
     running: dict[int, list[int]] = {}
