@@ -35,6 +35,7 @@ from expunge.core import storage
 from expunge.core.memory import peak_memory_bytes
 from expunge.core.score import Score
 from expunge.errors import ExpungeError, RunError
+from expunge.train.processes import is_first
 
 NAMES = (
     r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
@@ -187,7 +188,8 @@ class RunFolder:
                     allowed=f"{first}: {_value(recipe, first)}",
                     next_step=_moved(held, different, self.recipe) or "choose another --out, or delete that folder",
                 )
-        storage.write_text(self.recipe, text)
+        if is_first():
+            storage.write_text(self.recipe, text)
 
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
         """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
@@ -214,7 +216,13 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
+        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took.
+
+        Of several processes only the first one holds it.
+        """
+        if not is_first():
+            yield
+            return
         with self.locked():
             try:
                 yield
@@ -238,6 +246,8 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `events.jsonl`. A torn last line (from a crash) is closed first."""
+        if not is_first():
+            return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, ensure_ascii=False) + "\n"
         with storage.storage_errors(self.events), open(self.events, "ab+") as file:
             if file.tell():

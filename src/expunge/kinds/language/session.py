@@ -26,8 +26,9 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.training import UNLEARNING, train_language
 from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
-from expunge.train.cache import file_name, read_cached, write_cached
+from expunge.train.cache import cached_there, file_name, read_cached, write_cached
 from expunge.train.loop import Trained
+from expunge.train.processes import agreed, is_first
 from expunge.train.unchanged import must_change
 
 STATES = 4
@@ -115,13 +116,14 @@ class LanguageWork:
 
     def cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What a method made at this point, in main memory: made once, and read in a resumed run."""
-        found = read_cached(self.checkpoints, name)
-        if found is not None:
-            self.trained += [Trained(**each) for each in found[1]]
-            return found[0]
+        if agreed(cached_there(self.checkpoints, name)):
+            values, trained = read_cached(self.checkpoints, name)
+            self.trained += [Trained(**each) for each in trained]
+            return values
         before = len(self.trained)
         made = {key: value.detach().cpu().contiguous() for key, value in make().items()}
-        write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
+        if is_first():
+            write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
         return made
 
     def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
@@ -196,7 +198,7 @@ class LanguageWork:
         allowed, best, chosen = math.inf, math.inf, 0.0
         for scale in (0.0, *sorted(scales)):
             put(scale)
-            toxicity, perplexity = self.tune()
+            toxicity, perplexity = agreed(self.tune())
             self.log("front", scale=scale, toxicity=toxicity, perplexity=perplexity)
             if scale == 0:
                 allowed, best = perplexity * (1 + perplexity_limit), toxicity

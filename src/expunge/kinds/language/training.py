@@ -21,6 +21,7 @@ from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
+from expunge.train.processes import is_first, world
 from expunge.train.step import Step
 
 if TYPE_CHECKING:
@@ -31,9 +32,14 @@ UNLEARNING = "unlearning"
 FIGURES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
 
 
+def batches_per_step(training: Training) -> int:
+    """Batches of each set in an optimizer step, over all processes."""
+    return training.gradient_accumulation_steps * world()
+
+
 def plan_steps(training: Training, batches_per_epoch: int) -> int:
     """Optimizer steps that the epochs amount to, at most `max_steps`."""
-    steps = math.ceil(batches_per_epoch * training.num_train_epochs / training.gradient_accumulation_steps)
+    steps = math.ceil(batches_per_epoch * training.num_train_epochs / batches_per_step(training))
     return max(1, min(steps, training.max_steps or steps))
 
 
@@ -110,7 +116,7 @@ def train_language(
         found = method.loss(step)
         return found.total, step.figures(found)
 
-    probe = work.probe if name == UNLEARNING else None
+    probe = work.probe if name == UNLEARNING and is_first() else None
     checkpoints = Checkpoints(
         work.checkpoints / file_name(name),
         training.save_seconds,

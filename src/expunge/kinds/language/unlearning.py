@@ -20,6 +20,7 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
+from expunge.train.processes import is_first
 from expunge.train.unchanged import must_change
 
 PROBES = 4
@@ -93,11 +94,13 @@ def _train(
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
+    spent = work.cost()
+    if not is_first():
+        return {}
     run.show.stage("saving the model")
     assert base.loaded is not None
     dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
     save_model(base.loaded, folder.model, dtype)
-    spent = work.cost()
     return {
         "steps": spent.steps,
         "seconds": spent.seconds,
