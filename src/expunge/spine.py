@@ -26,7 +26,7 @@ from expunge.runs.kind import Kind
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
-from expunge.train.processes import first_alone, is_first, world
+from expunge.train.processes import count, first_alone, is_first
 
 RESUMES = "run the same command again: it resumes"
 
@@ -54,10 +54,10 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunF
                 at_work.show = Silent()
             folder.refuse_moved(at_work.recipe.model_dump(mode="json"))
             folder.refuse_base(story.base_folder())
-            if world() > 1 and not kind.processes:
+            if count() > 1 and not kind.processes:
                 raise RecipeError(
                     f"{kind.words} are trained in one process",
-                    seen=f"{world()} processes",
+                    seen=f"{count()} processes",
                     next_step="start expunge without a launcher",
                 )
             with folder.held():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "trained_layers": 1},
     "targeted_npo": {},
 }
+
+HALF: dict[str, Any] = {"num_train_epochs": 4, "max_steps": None}
 
 
 def tables(folder: Path) -> tuple[TokenTable, TokenTable]:
@@ -80,8 +84,20 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         save_file({name: p.detach() for name, p in task.model.named_parameters()}, out)
 
 
+def main(what: str, data: Path, model: Path, out: Path) -> None:
+    if what == "methods":
+        for name in METHODS:
+            train(name, model, data, out / f"{name}.safetensors")
+        train("npo", model, data, out / "interrupted.safetensors", stop_step=8)
+        train("npo", model, data, out / "interrupted.safetensors")
+        # From the middle of what one process trained; with its recipe each process draws as many batches as that one.
+        train("npo", model, data, out / "half.safetensors", **HALF, gradient_accumulation_steps=1)
+    if what == "dies":
+        if not is_first():
+            threading.Timer(12, os._exit, (9,)).start()
+        train("npo", model, data, out / "npo.safetensors", max_steps=10_000, num_train_epochs=10_000)
+
+
 if __name__ == "__main__":
-    data, model, out = map(Path, sys.argv[1:4])
     found_device()
-    for name in METHODS:
-        train(name, model, data, out / f"{name}.safetensors")
+    main(sys.argv[1], *map(Path, sys.argv[2:5]))

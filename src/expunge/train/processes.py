@@ -31,23 +31,24 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def world() -> int:
-    """How many processes train together; 1 inside of `alone`."""
-    return dist.get_world_size() if _together() else 1
+    """How many processes work together now; 1 inside of `alone`."""
+    return 1 if _ALONE.get() else count()
 
 
 def rank() -> int:
     """Which of them this is, from 0; 0 inside of `alone`."""
-    return dist.get_rank() if _together() else 0
+    return dist.get_rank() if world() > 1 else 0
 
 
 def is_first() -> bool:
     """Whether this is the process that owns the run folder."""
     return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def _together() -> bool:
-    return dist.is_available() and dist.is_initialized() and not _ALONE.get()
 
 
 @cache

@@ -96,7 +96,9 @@ class Runtime:
             value.backward()
             return
         with processes.followed():
-            (value * self.world).backward()  # the wrapper averages; sums are divided by the totals of all processes already
+            (
+                value * self.world
+            ).backward()  # the wrapper averages; sums are divided by the totals of all processes already
 
     def reduce(
         self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor], sizes: Sequence[int]

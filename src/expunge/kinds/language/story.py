@@ -118,6 +118,7 @@ class LanguageStory(Story):
             record={
                 "measured_later": measured_later(recipe, trained),
                 "stopped": trained["stopped"],
+                "processes": trained.get("processes", 1),
                 "language": sets.language.row(),
                 "inputs": list(inputs_read(sets)),
                 "arithmetic": self.precision.arithmetic,

@@ -32,14 +32,10 @@ UNLEARNING = "unlearning"
 FIGURES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
 
 
-def batches_per_step(training: Training) -> int:
-    """Batches of each set in an optimizer step, over all processes."""
-    return training.gradient_accumulation_steps * world()
-
-
-def plan_steps(training: Training, batches_per_epoch: int) -> int:
+def plan_steps(training: Training, batches_per_epoch: int, processes: int) -> int:
     """Optimizer steps that the epochs amount to, at most `max_steps`."""
-    steps = math.ceil(batches_per_epoch * training.num_train_epochs / batches_per_step(training))
+    together = training.gradient_accumulation_steps * processes
+    steps = math.ceil(batches_per_epoch * training.num_train_epochs / together)
     return max(1, min(steps, training.max_steps or steps))
 
 
@@ -47,7 +43,7 @@ def phase_of(training: Training, batches_per_epoch: int) -> Phase:
     """The phase that the recipe describes: linear warm-up, then linear decay to a tenth (small updates, none of zero)."""
     return Phase(
         name="training",
-        steps=plan_steps(training, batches_per_epoch),
+        steps=plan_steps(training, batches_per_epoch, world()),
         stop_step=training.stop_step,
         learning_rate=training.learning_rate,
         schedule="linear",

@@ -20,7 +20,7 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
-from expunge.train.processes import is_first
+from expunge.train.processes import is_first, world
 from expunge.train.unchanged import must_change
 
 PROBES = 4
@@ -106,6 +106,7 @@ def _train(
         "seconds": spent.seconds,
         "tokens": spent.seen,
         "stopped": spent.stopped,
+        "processes": world(),
         "dtype": str(dtype).removeprefix("torch."),
         "warning": warning,
         "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),
