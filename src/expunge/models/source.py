@@ -253,6 +253,12 @@ def holds_only(folder: Path, dtype: torch.dtype) -> bool:
     return all(TYPES.get(kind) == dtype for header in check_weights(folder) for kind, _ in header.tensors.values())
 
 
+def narrow_type(source: ModelSource) -> torch.dtype | None:
+    """bfloat16 or float16, where a language model's weights are all stored in it; None otherwise."""
+    stored = _stored_dtype(language_kind(source.folder, source.name), source.folder)
+    return stored if stored in (torch.bfloat16, torch.float16) and holds_only(source.folder, stored) else None
+
+
 def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> ModelError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if isinstance(error, ImportError):

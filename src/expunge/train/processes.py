@@ -74,7 +74,7 @@ def agreed(value: T) -> T:
     said: list[Any] = [value]
     with followed():
         dist.broadcast_object_list(said, src=0, group=_group())
-    return said[0]  # type: ignore[no-any-return]
+    return said[0]
 
 
 def summed(values: Sequence[float]) -> list[float]:
@@ -84,7 +84,8 @@ def summed(values: Sequence[float]) -> list[float]:
     total = torch.tensor(values, dtype=torch.float64)
     with followed():
         dist.all_reduce(total, group=_group())
-    return total.tolist()  # type: ignore[no-any-return]
+    found: list[float] = total.tolist()
+    return found
 
 
 def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) -> T | None:

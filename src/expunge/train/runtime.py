@@ -64,7 +64,7 @@ class Runtime:
 
     def micro_step(self, last: bool) -> AbstractContextManager[object]:
         """Around a batch's passes: gradients are added up over the processes in the last of a step."""
-        return nullcontext() if self._wrapped is None or last else self._wrapped.no_sync()  # type: ignore[no-any-return, operator]
+        return nullcontext() if self._wrapped is None or last else self._wrapped.no_sync()  # type: ignore[operator]
 
     def forward(self, model: nn.Module, loss: Loss, batches: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the whole loss inside one call of `model`, however often and through whichever part it calls the model.

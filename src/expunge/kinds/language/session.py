@@ -19,7 +19,7 @@ from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
-from expunge.kinds.language.lora import adapter
+from expunge.kinds.language.lora import Adapter, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
@@ -88,7 +88,7 @@ class LanguageWork:
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
         """Train with the loss of `method` as `training` says; `name` is unique in a run."""
         named = method.found_in(self.task)  # before an adapter wraps the weights
-        with adapter(self.task, self.training.adapter_rank, self.seed % (1 << 31)) as added:
+        with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31)) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
             # The seed is that of every phase: which blocks of the retain set are drawn was known before.

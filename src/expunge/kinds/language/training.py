@@ -119,6 +119,8 @@ def train_language(
         at_most=end,
         notice=lambda text: work.log("notice", text=text),
     )
+    if training.gradient_checkpointing:
+        task.model.activation_checkpointing_enable({"use_reentrant": False})
     result = train(
         task.model,
         loss,
@@ -128,6 +130,8 @@ def train_language(
         callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends, probe)],
         parameters=parameters_of(task, method, training, named),
     )
+    if training.gradient_checkpointing:
+        task.model.activation_checkpointing_disable()
     if not result.stopped:
         result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"
     return result

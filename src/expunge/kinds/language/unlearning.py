@@ -11,7 +11,7 @@ from expunge.core import storage
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
-from expunge.kinds.language.recipe import MEASURING, Recipe
+from expunge.kinds.language.recipe import MEASURING, Recipe, said
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.toxicity.tuning import tuning
@@ -29,8 +29,6 @@ PROBES = 4
 
 def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
     """Everything that decides what `model/` becomes."""
-    # Only where it is given: models that were made before there was such a field are made from the same still.
-    unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
     forget = sets.material.forget
     trained = training_table(sets, method.carried_out)
     return {
@@ -39,7 +37,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         **({} if trained is forget else {"forms": trained.folder.name}),
         "kept": sets.kept.folder.name,
         "method": recipe.method,
-        "training": recipe.training.model_dump(exclude=unsaid),
+        "training": said(recipe.training),
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
@@ -67,7 +65,10 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
 def _train(
     run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
 ) -> dict[str, Any]:
-    recipe, folder, task = run.recipe, run.folder, base()
+    recipe, folder = run.recipe, run.folder
+    # What is no loss may change the weights themselves.
+    adapted = recipe.training.adapter_rank is not None and method.has_loss()
+    task = base.under_adapter() if adapted else base()
     probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
     watched = _watched(folder, probes)
 
