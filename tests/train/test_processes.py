@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import together
 import torch
 from safetensors.torch import load_file
 
-import together
 from expunge.core import storage
 from expunge.train.checkpoint import checkpoints
 
@@ -22,9 +22,9 @@ HERE = Path(__file__).parent
 
 def launch(processes: int, *words: str | Path, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in several processes of this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
-        + [*program.split(), *map(str, words)],
+        [*launcher, *program.split(), *map(str, words)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.core import storage
 from expunge.errors import ExpungeError, ModelError, nearest
 from expunge.models import unusable
+from expunge.models.adapters import base_named, is_adapter, merged, no_base
 from expunge.models.digest import digest_model
 from expunge.models.fit import check_fit, check_info, quiet
 from expunge.models.language_kind import LanguageKind, language_kind
@@ -38,6 +39,8 @@ class ModelSource:
     license: str | None = None
     hub_id: str | None = None
     revision: str | None = None
+    adapter: Path | None = None
+    "folder of an adapter that is merged into the weights of `folder`"
 
     @classmethod
     def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
@@ -82,9 +85,22 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         starter = STARTERS[name]
         folder = starter_folder(name)
         return ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
+    if (there := named_folder(name)) is not None and is_adapter(there):
+        return _adapted(name, there)
     folder, hub_id = _folder(name, revision)
     _check_language(folder, name)
     return _source(name, folder, hub_id)
+
+
+def _adapted(name: str, folder: Path) -> ModelSource:
+    """The base of an adapter with the adapter. Raises `ModelError` where either cannot be used."""
+    named = base_named(folder)
+    try:
+        base = find_model(named)
+    except ModelError as error:
+        raise no_base(folder, named, error) from error
+    own = {f"adapter/{file}": digest for file, digest in digest_model(folder).items()}
+    return ModelSource(name, base.folder, base.digests | own, base.license, adapter=folder)
 
 
 def locate(name: str, revision: str | None = None) -> ModelSource:
@@ -197,7 +213,8 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
     """Load weights and tokenizer.
 
     Args:
-        dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would).
+        dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter is
+            merged in float32, and the model stays so.
 
     Raises:
         ModelError: with what is wrong with the files.
@@ -225,7 +242,7 @@ def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[
             model, info = kind.loader.from_pretrained(
                 source.folder,
                 config=kind.config,
-                dtype=dtype,
+                dtype=dtype if source.adapter is None else torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,
@@ -236,6 +253,8 @@ def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[
     except Exception as error:
         raise _unloadable(source, kind, error) from error
     check_info(info, source.name, kind.narrow)
+    if source.adapter is not None:
+        model = merged(model, source.adapter)  # and stays float32: a narrow type would round small changes away
     model.eval()
     return model, info
 
@@ -255,6 +274,8 @@ def holds_only(folder: Path, dtype: torch.dtype) -> bool:
 
 def narrow_type(source: ModelSource) -> torch.dtype | None:
     """bfloat16 or float16, where a language model's weights are all stored in it; None otherwise."""
+    if source.adapter is not None:
+        return None
     stored = _stored_dtype(language_kind(source.folder, source.name), source.folder)
     return stored if stored in (torch.bfloat16, torch.float16) and holds_only(source.folder, stored) else None
 

@@ -9,6 +9,7 @@ checkpoints/       the last good state of the unlearning loop
 target/            what a topic was taken to mean, as text to read and edit (topics only)
 anchors.yaml       the anchored terms and their translations (where the method uses them)
 model/             the unlearned model: plain `from_pretrained`
+adapter/           the adapter that was merged into it, where it is saved too
 scores.json        a list of scores; per_example.json holds the values behind their intervals
 answers.json       answers side by side, before and after
 toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
@@ -39,7 +40,7 @@ from expunge.train.processes import is_first
 
 NAMES = (
     r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
-    r"(forget|retain)\.txt|target|model|retrained"
+    r"(forget|retain)\.txt|target|model|adapter|retrained"
 )
 "what is written aside in a run folder, or in one that a suite makes"
 
@@ -64,6 +65,7 @@ class RunFolder:
         self.target = self.path / "target"
         self.anchors = self.path / "anchors.yaml"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
         self.scores = self.path / "scores.json"
         self.per_example = self.path / "per_example.json"
         self.answers = self.path / "answers.json"

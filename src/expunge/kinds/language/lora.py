@@ -17,6 +17,8 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.narrow import widen
 
+ADAPTER = "unlearning"
+"name of the adapter that a method trains"
 FUSED = 3
 "dimensions of a parameter that holds a matrix for each expert"
 
@@ -222,7 +224,7 @@ def adapter(task: CausalLM, wanted: Adapter | None, seed: int) -> Iterator[Targe
         yield None
         return
     trainable = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-    found = inject(task, "unlearning", wanted, seed)
+    found = inject(task, ADAPTER, wanted, seed)
     try:
         yield found
     finally:

@@ -314,6 +314,8 @@ class Recipe(BaseRecipe):
     verdict: Verdict = Verdict()
     seed: int = 0
     "decides every draw: order, sampling, translations"
+    save: Literal["model", "adapter", "both"] = "model"
+    "what is saved: the model with the adapter merged, the adapter of `training.adapter_rank` by itself, or both"
     save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
-from expunge.kinds.language.lora import Adapter, adapter
+from expunge.kinds.language.lora import Adapter, Targets, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
@@ -52,6 +52,7 @@ class LanguageWork:
         log: called with an event ("step", "resumed", "notice") and its figures.
         probe: called with the step before the first step, every `probe_steps`, and at the end, the model in evaluation mode.
         on_progress: called with (step, steps, figures) after each step.
+        on_adapter: called with what a trained adapter was added to, before it is merged.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
         stays: whether the model is meant to stay as it was, since no scale did any good.
@@ -68,6 +69,7 @@ class LanguageWork:
     tune: Tune | None = None
     probe: Callable[[int], None] | None = None
     on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
+    on_adapter: Callable[[Targets], None] | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -93,6 +95,8 @@ class LanguageWork:
                 self.log("notice", text=note)
             # The seed is that of every phase: which blocks of the retain set are drawn was known before.
             self.trained.append(train_language(self, method, name, forget=forget, retain=retain, named=named))
+            if added is not None and self.on_adapter is not None and name == UNLEARNING:
+                self.on_adapter(added)
 
     def cost(self) -> Trained:
         """What all phases took together."""

@@ -7,9 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from expunge.core import storage
+from expunge.kinds.language.adapter_files import save_adapter
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lora import ADAPTER, Targets
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
 from expunge.kinds.language.recipe import MEASURING, Recipe, said
 from expunge.kinds.language.saving import choose_dtype, save_model
@@ -41,6 +45,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
+        **({} if recipe.save == "model" else {"save": recipe.save}),
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
@@ -78,6 +83,10 @@ def _train(
             rows, watched = probe_tokens(task, probes, watched)
             folder.log("probe", step=step, prompts=rows, watched=watched)
 
+    def keep(added: Targets) -> None:
+        place = folder.model if recipe.save == "adapter" else folder.adapter
+        save_adapter(task, ADAPTER, added, base.source, place)
+
     run.show.stage(f"unlearning: {recipe.method['name']}")
     work = LanguageWork(
         task=task,
@@ -92,16 +101,19 @@ def _train(
         probe=probe,
         on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
         ends=method.has_loss(),
+        on_adapter=keep if recipe.save != "model" and is_first() else None,
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
     spent = work.cost()
     if not is_first():
         return {}
-    run.show.stage("saving the model")
-    assert base.loaded is not None
-    dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
-    save_model(base.loaded, folder.model, dtype)
+    dtype, warning = torch.float32, None
+    if recipe.save != "adapter":
+        run.show.stage("saving the model")
+        assert base.loaded is not None
+        dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
+        save_model(base.loaded, folder.model, dtype)
     return {
         "steps": spent.steps,
         "seconds": spent.seconds,
