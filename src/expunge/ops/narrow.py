@@ -6,6 +6,7 @@ saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,16 +65,42 @@ NARROW: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def hold_narrow(model: nn.Module) -> None:
+def modules_run(model: nn.Module, run: Callable[[], object]) -> set[str]:
+    """The names of the modules that are called while `run` runs the model."""
+    called = set[str]()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called
+
+
+def hold_narrow(model: nn.Module, run: Callable[[], object]) -> None:
     """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
 
-    A subclass of a linear layer may use its weight in ways of its own, and is widened, too.
+    So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
+    weight past its layer, as Mamba's kernels do.
+
+    Args:
+        run: runs the model on a few tokens, which shows what is read past its layer.
     """
+    called = modules_run(model, run)
     model.requires_grad_(False)
-    for module in model.modules():
-        held = NARROW.get(type(module))
-        if held is not None:
-            module.__class__ = held
+    matrices = {name: NARROW[type(module)] for name, module in model.named_modules() if type(module) in NARROW}
+    # An expert that no token was sent to is not called either, but nor is the module that it is part of.
+    if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
+        model.float()
+        return
+    for name, module in model.named_modules():
+        if name in matrices:
+            module.__class__ = matrices[name]
             continue
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if value.is_floating_point():

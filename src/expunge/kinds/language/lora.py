@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from expunge.errors import ModelError, RecipeError, first_line
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
-from expunge.ops.narrow import widen
+from expunge.ops.narrow import modules_run, widen
 
 ADAPTER = "unlearning"
 "name of the adapter that a method trains"
@@ -93,7 +93,7 @@ def targets(task: CausalLM, pattern: str | None = None) -> Targets:
         RecipeError: there is none that the pattern names.
     """
     decoder = task.decoder
-    run = _modules_run(task)
+    run = modules_run(task.model, task.run_on_few_tokens)
     modules: list[str] = []
     parameters: list[str] = []
     left: list[str] = []
@@ -231,25 +231,6 @@ def adapter(task: CausalLM, wanted: Adapter | None, seed: int) -> Iterator[Targe
         merge(task.model)
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-def _modules_run(task: CausalLM) -> set[str]:
-    """The names of the layers' modules that are called when the model runs on a few tokens."""
-    decoder, called = task.decoder, set[str]()
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: called.add(name)
-
-    hooks = [
-        module.register_forward_hook(note(name)) for name, module in decoder.layers.named_modules(prefix=decoder.prefix)
-    ]
-    try:
-        with torch.no_grad():
-            task.run_on_few_tokens()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return called
 
 
 def _passed_over(model: PreTrainedModel, leaf: str) -> bool:
