@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from expunge.core.memory import give_back_freed_memory, keep_freed_memory
 from expunge.core.order import Order
 from expunge.errors import RecipeError
 from expunge.kinds.language.guard import Guard
@@ -120,6 +121,7 @@ def train_language(
         notice=lambda text: work.log("notice", text=text),
     )
     if training.gradient_checkpointing:
+        give_back_freed_memory()
         task.model.activation_checkpointing_enable({"use_reentrant": False})
     result = train(
         task.model,
@@ -132,6 +134,7 @@ def train_language(
     )
     if training.gradient_checkpointing:
         task.model.activation_checkpointing_disable()
+        keep_freed_memory()
     if not result.stopped:
         result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"
     return result
