@@ -2,8 +2,8 @@
 
     python benchmarks/memory/run.py --text BOOK.txt [--model smollm2-135m | --layers 24 --width 1280] [--steps 4]
 
-Peak memory is the most that the process held at once (`ru_maxrss`), libraries included; `libraries` is what it held before the
-model was loaded. The model is stored in bfloat16.
+Peak memory is the most that the process held at once (`ru_maxrss`), libraries included; `libraries` is what it held before
+the model was loaded. The model is stored in bfloat16.
 """
 
 from __future__ import annotations
@@ -104,21 +104,25 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--only", help="(one setting, in a process that this script started)")
+    parser.add_argument("--only", help="(one setting, or `store`, in a process that this script started)")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
+    if arguments.only == "store":
+        store(arguments.model, arguments.layers, arguments.width, arguments.folder)
+        return
     if arguments.only is not None:
         print(json.dumps(train(arguments.folder, arguments.text, SETTINGS[arguments.only], arguments.steps)))
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         words = [sys.executable, __file__, "--text", str(arguments.text), "--steps", str(arguments.steps)]
-        code = f"import run; run.store({arguments.model!r}, {arguments.layers}, {arguments.width}, __import__('pathlib').Path({str(folder)!r}))"
-        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
+        words += ["--model", arguments.model, "--width", str(arguments.width), "--folder", str(folder)]
+        words += [] if arguments.layers is None else ["--layers", str(arguments.layers)]
+        subprocess.run([*words, "--only", "store"], check=True, capture_output=True)
         found = {}
         for name in SETTINGS:
             done = subprocess.run(
-                [*words, "--only", name, "--folder", str(folder)],
+                [*words, "--only", name],
                 capture_output=True,
                 text=True,
                 check=True,
