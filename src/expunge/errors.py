@@ -69,6 +69,10 @@ class UnchangedError(RunError):
     """A method that changed no weight of the model."""
 
 
+class FollowedError(ExpungeError):
+    """A process of several that stops since another one has; that one says why."""
+
+
 class Interrupted(Explained):
     """SIGINT or SIGTERM arrived; the run can be resumed by the same command.
 

@@ -15,7 +15,7 @@ from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.core.threads import in_use
-from expunge.errors import RunError
+from expunge.errors import RecipeError, RunError
 from expunge.report.model_card import model_card
 from expunge.report.record import make_record
 from expunge.report.render import render_report
@@ -26,6 +26,7 @@ from expunge.runs.kind import Kind
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
+from expunge.train.processes import count, first_alone, is_first
 
 RESUMES = "run the same command again: it resumes"
 
@@ -49,16 +50,30 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunF
     try:
         with interruptible(f"{RESUMES} in {folder.path}"):
             story = kind.make_story(at_work)
+            if not is_first():
+                at_work.show = Silent()
             folder.refuse_moved(at_work.recipe.model_dump(mode="json"))
             folder.refuse_base(story.base_folder())
+            if count() > 1 and not kind.processes:
+                raise RecipeError(
+                    f"{kind.words} are trained in one process",
+                    seen=f"{count()} processes",
+                    next_step="start expunge without a launcher",
+                )
             with folder.held():
                 folder.log("threads", **in_use())
-                story.read()
-                story.prepare()
-                finish(kind, story, story.unlearn())
+                # The others read what the first one prepared.
+                first_alone(lambda: _prepared(story), story.read)
+                trained = story.unlearn()
+                first_alone(lambda: finish(kind, story, trained))
     finally:
         at_work.show.close()
     return folder
+
+
+def _prepared(story: Story) -> None:
+    story.read()
+    story.prepare()
 
 
 def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:

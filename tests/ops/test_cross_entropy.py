@@ -209,3 +209,29 @@ def test_losses_of_single_rows_with_weights_that_depend_on_them(monkeypatch: pyt
     wanted = torch.autograd.grad(torch.sigmoid(plain).pow(2).sum(), (hidden, head))
     for one, other in zip(torch.autograd.grad(torch.sigmoid(found).pow(2).sum(), (hidden, head)), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_narrow_head_is_widened_in_blocks_with_the_same_result(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vocabulary in blocks of 7, which do not divide it, and 4 rows at a time."""
+    monkeypatch.setattr("expunge.ops.cross_entropy.BLOCK", 7)
+    monkeypatch.setattr("expunge.ops.cross_entropy.NARROW_CHUNK", 4)
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(25, 6, generator=generator).to(dtype)
+    values = torch.randn(11, 6, generator=generator)
+    target = torch.randint(0, 25, (11,), generator=generator)
+    weight = torch.rand(11, generator=generator)
+    found: list[tuple[torch.Tensor, ...]] = []
+    for held in (head, head.float()):
+        hidden = values.clone().requires_grad_()
+        total, logsums = linear_cross_entropy(hidden, held, target)
+        (gradient,) = torch.autograd.grad(total, hidden)
+        rows = linear_nll(hidden, held, target)
+        (weighted,) = torch.autograd.grad((rows * weight).sum(), hidden)
+        found.append((total, logsums, gradient, rows, weighted))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    log_p = torch.log_softmax(values.double() @ head.double().T, -1)
+    torch.testing.assert_close(found[0][3].double(), -log_p.gather(1, target[:, None])[:, 0], rtol=1e-5, atol=1e-5)

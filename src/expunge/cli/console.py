@@ -6,6 +6,7 @@ from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.core.score import Which
 from expunge.runs.folder import RunFolder
+from expunge.train.processes import is_first
 
 HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
 
@@ -13,7 +14,12 @@ STATES = {True: "passed", False: "FAILED", None: "not made"}
 
 
 def tell(folder: RunFolder) -> int:
-    """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed)."""
+    """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed).
+
+    Of several processes the first one prints.
+    """
+    if not is_first():
+        return 0
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

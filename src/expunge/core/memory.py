@@ -9,12 +9,28 @@ import sys
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 "parameters of glibc's mallopt (malloc.h)"
 _LARGE = 1 << 30
+_USUAL = 128 << 10
+"glibc's own thresholds"
 
 
 def peak_memory_bytes() -> int:
     """The most memory this process has held at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def give_back_freed_memory() -> bool:
+    """Hand memory back to the system as it is freed, as is usual: less is held, and large blocks cost time again.
+
+    Returns whether it could be done: only glibc supports it.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        done = bool(libc.mallopt(_MMAP_THRESHOLD, _USUAL)) and bool(libc.mallopt(_TRIM_THRESHOLD, _USUAL))
+        libc.malloc_trim(0)
+        return done
+    except (OSError, AttributeError):  # another system's library
+        return False
 
 
 def keep_freed_memory() -> bool:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.core import storage
 from expunge.errors import ExpungeError, ModelError, first_line, nearest
 from expunge.models import unusable
+from expunge.models.adapters import base_named, is_adapter, merged, no_base
 from expunge.models.digest import digest_model
 from expunge.models.fit import check_fit, check_info, quiet
 from expunge.models.language_kind import LanguageKind, language_kind
@@ -34,6 +35,8 @@ class ModelSource:
     "sha256 of every file, by relative path"
     license: str | None = None
     hub_id: str | None = None
+    adapter: Path | None = None
+    "folder of an adapter that is merged into the weights of `folder`"
 
     @classmethod
     def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
@@ -75,9 +78,22 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         starter = STARTERS[name]
         folder = starter_folder(name)
         return ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
+    if (there := named_folder(name)) is not None and is_adapter(there):
+        return _adapted(name, there)
     folder, hub_id = _folder(name, revision)
     _check_language(folder, name)
     return ModelSource(name, folder, digest_model(folder), hub_id=hub_id)
+
+
+def _adapted(name: str, folder: Path) -> ModelSource:
+    """The base of an adapter with the adapter. Raises `ModelError` where either cannot be used."""
+    named = base_named(folder)
+    try:
+        base = find_model(named)
+    except ModelError as error:
+        raise no_base(folder, named, error) from error
+    own = {f"adapter/{file}": digest for file, digest in digest_model(folder).items()}
+    return ModelSource(name, base.folder, base.digests | own, base.license, adapter=folder)
 
 
 def locate(name: str, revision: str | None = None) -> ModelSource:
@@ -182,7 +198,8 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
     """Load weights and tokenizer.
 
     Args:
-        dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would).
+        dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter is
+            merged in float32, and the model stays so.
 
     Raises:
         ModelError: with what is wrong with the files.
@@ -207,12 +224,14 @@ def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
 def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         with quiet(), storage.reading(source.folder):
-            model, info = kind.load(source.folder, dtype)
+            model, info = kind.load(source.folder, dtype if source.adapter is None else torch.float32)
     except (ExpungeError, MemoryError):
         raise
     except Exception as error:
         raise _unloadable(source, kind, error) from error
     check_info(info, source.name, kind.narrow)
+    if source.adapter is not None:
+        model = merged(model, source.adapter)  # and stays float32: a narrow type would round small changes away
     model.eval()
     return model, info
 
@@ -228,6 +247,14 @@ def _stored_dtype(kind: LanguageKind, folder: Path) -> torch.dtype:
 def holds_only(folder: Path, dtype: torch.dtype) -> bool:
     """Whether all weights in a folder are stored in this type."""
     return all(TYPES.get(kind) == dtype for header in check_weights(folder) for kind, _ in header.tensors.values())
+
+
+def narrow_type(source: ModelSource) -> torch.dtype | None:
+    """bfloat16 or float16, where a language model's weights are all stored in it; None otherwise."""
+    if source.adapter is not None:
+        return None
+    stored = _stored_dtype(language_kind(source.folder, source.name), source.folder)
+    return stored if stored in (torch.bfloat16, torch.float16) and holds_only(source.folder, stored) else None
 
 
 def _unloadable(source: ModelSource, kind: LanguageKind, error: Exception) -> ModelError:

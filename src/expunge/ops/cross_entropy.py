@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,35 @@ from torch.autograd import Function
 
 CHUNK = 512
 "rows whose logits are held at once"
+NARROW_CHUNK, BLOCK = 128, 8192
+"rows, and tokens of the vocabulary that are widened at once, where the head is held in a narrower type than it is used in"
+
+
+class _HeadWeights:
+    """A head (vocabulary, features) in the type of the products; a narrow one is widened block by block, never whole."""
+
+    def __init__(self, head: Tensor, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        narrow = head.element_size() < dtype.itemsize
+        self.rows, self.weights = (NARROW_CHUNK, head.detach()) if narrow else (CHUNK, head.detach().to(dtype))
+        self.size = BLOCK if narrow else len(head)
+
+    def chunks(self, rows: int) -> Iterator[slice]:
+        """The rows whose logits are held at once, in order."""
+        return (slice(start, start + self.rows) for start in range(0, rows, self.rows))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(rows, vocabulary) of `hidden` (rows, features)."""
+        blocks = [hidden @ block.to(self.dtype).T for block in self.weights.split(self.size)]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -1)
+
+    def back(self, gradient: Tensor) -> Tensor:
+        """(rows, features) of the gradient by the logits, (rows, vocabulary)."""
+        found = [
+            part @ block.to(self.dtype)
+            for part, block in zip(gradient.split(self.size, -1), self.weights.split(self.size), strict=True)
+        ]
+        return found[0] if len(found) == 1 else torch.stack(found).sum(0)
 
 
 class _LinearCrossEntropy(Function):
@@ -26,16 +56,15 @@ class _LinearCrossEntropy(Function):
         ceiling: float | Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_head = ctx.needs_input_grad[:2]
-        cast_head = head.detach().to(dtype)
+        weights = _HeadWeights(head, dtype)
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = hidden.new_zeros((), dtype=wide)
         logsums = hidden.new_empty(len(hidden), dtype=wide)
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_head = torch.zeros_like(head) if need_head else None
-        for start in range(0, len(hidden), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for rows in weights.chunks(len(hidden)):
             chunk = hidden[rows].detach().to(dtype)
-            logits = (chunk @ cast_head.T).to(wide)
+            logits = weights.logits(chunk).to(wide)
             wanted = logits.gather(1, target[rows])
             # One pass of exponentials for value and gradient; divided by their own sum, the probabilities add up to 1,
             # which exp(logits - logsumexp) does not to the last digits: an error all classes share does not cancel.
@@ -57,7 +86,7 @@ class _LinearCrossEntropy(Function):
             gradient.scatter_add_(1, target[rows], -mass)
             narrow = gradient.to(dtype)
             if grad_hidden is not None:
-                grad_hidden[rows] = (narrow @ cast_head).to(hidden.dtype)
+                grad_hidden[rows] = weights.back(narrow).to(hidden.dtype)
             if grad_head is not None:
                 grad_head += (narrow.T @ chunk).to(head.dtype)
         ctx.save_for_backward(grad_hidden, grad_head)
@@ -115,11 +144,10 @@ class _LinearNLL(Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        cast_head = head.detach().to(dtype)
+        weights = _HeadWeights(head, dtype)
         losses = hidden.new_empty(len(hidden), dtype=wide)
-        for start in range(0, len(hidden), CHUNK):
-            rows = slice(start, start + CHUNK)
-            logits = (hidden[rows].detach().to(dtype) @ cast_head.T).to(wide)
+        for rows in weights.chunks(len(hidden)):
+            logits = weights.logits(hidden[rows].detach().to(dtype)).to(wide)
             losses[rows] = logits.logsumexp(-1) - logits.gather(1, target[rows, None])[:, 0]
         ctx.save_for_backward(hidden, head, target)
         ctx.dtype = dtype
@@ -129,10 +157,10 @@ class _LinearNLL(Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         hidden, head, target = ctx.saved_tensors
         with torch.enable_grad():
-            hidden_, head_ = hidden.detach().requires_grad_(), head.detach().requires_grad_()
+            hidden_, head_ = hidden.detach().requires_grad_(), head.detach().requires_grad_(ctx.needs_input_grad[1])
             total, _ = linear_cross_entropy(hidden_, head_, target, grad_outputs[0][:, None], ctx.dtype)
-            grad_hidden, grad_head = torch.autograd.grad(total, (hidden_, head_))
-        return grad_hidden, grad_head, None, None
+            total.backward()
+        return hidden_.grad, head_.grad, None, None
 
 
 def linear_nll(hidden: Tensor, head: Tensor, target: Tensor, dtype: torch.dtype | None = None) -> Tensor:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from expunge.ops.narrow import computing_dtype
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -42,7 +44,7 @@ def packed_hidden(body: Any, ids: Tensor, lengths: Tensor) -> Tensor:
     text = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)[there]
     place = times.expand_as(ids)[there]
     sees = (text[:, None] == text) & (place[:, None] >= place)
-    dtype = next(body.parameters()).dtype
+    dtype = computing_dtype(body)
     mask = torch.zeros(sees.shape, dtype=dtype, device=ids.device).masked_fill(~sees, torch.finfo(dtype).min)
     found = body(
         input_ids=ids[there][None], attention_mask=mask[None, None], position_ids=place[None], use_cache=False

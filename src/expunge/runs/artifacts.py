@@ -16,6 +16,7 @@ from expunge.models.source import ModelSource
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
+from expunge.train.processes import agreed, first_alone, is_first
 
 Make = Callable[[Path], dict[str, Any]]
 "saves `model/`, given a folder for checkpoints, and returns what it cost"
@@ -63,11 +64,13 @@ def unlearned(
     at = checkpoints or run.folder.checkpoints / f"unlearned-{storage.digest_value(key)[:16]}"
     done = run.cache_path("unlearned", key)
     make: Make | None = None
-    if not ((done / "stage.json").is_file() and _is_saved(run.folder, storage.read_json(done / "trained.json"))):
-        # What says that it is done goes first: a crash in between leaves a result that is not done.
-        (done / "stage.json").unlink(missing_ok=True)
-        shutil.rmtree(done, ignore_errors=True)
-        make = begin()
+    there = (done / "stage.json").is_file() and _is_saved(run.folder, storage.read_json(done / "trained.json"))
+    if not agreed(there):
+        if is_first():
+            # What says that it is done goes first: a crash in between leaves a result that is not done.
+            (done / "stage.json").unlink(missing_ok=True)
+            shutil.rmtree(done, ignore_errors=True)
+        make = first_alone(begin, begin)
 
     def fill(path: Path) -> None:
         assert make is not None
@@ -76,9 +79,15 @@ def unlearned(
         storage.write_json(path / "trained.json", spent | {"files": digest_saved(run.folder.model)} | noted)
 
     at.mkdir(parents=True, exist_ok=True)
-    trained: dict[str, Any] = storage.read_json(run.cached("unlearned", key, fill) / "trained.json")
-    for finished in run.folder.checkpoints.iterdir():
-        shutil.rmtree(finished, ignore_errors=True)
+    if make is None or is_first():
+        run.cached("unlearned", key, fill)
+    else:
+        make(at)
+    agreed(None)  # now the others may read what the first one wrote
+    trained: dict[str, Any] = storage.read_json(done / "trained.json")
+    if is_first():
+        for finished in run.folder.checkpoints.iterdir():
+            shutil.rmtree(finished, ignore_errors=True)
     return trained
 
 

@@ -9,6 +9,7 @@ checkpoints/       the last good state of the unlearning loop
 target/            what a topic was taken to mean, as text to read and edit (topics only)
 anchors.yaml       the anchored terms and their translations (where the method uses them)
 model/             the unlearned model: plain `from_pretrained`
+adapter/           the adapter that was merged into it, where it is saved too
 scores.json        a list of scores; per_example.json holds the values behind their intervals
 answers.json       answers side by side, before and after
 toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
@@ -35,10 +36,11 @@ from expunge.core import storage
 from expunge.core.memory import peak_memory_bytes
 from expunge.core.score import Score
 from expunge.errors import ExpungeError, RunError
+from expunge.train.processes import is_first
 
 NAMES = (
     r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"
-    r"(forget|retain)\.txt|target|model|retrained"
+    r"(forget|retain)\.txt|target|model|adapter|retrained"
 )
 "what is written aside in a run folder, or in one that a suite makes"
 
@@ -63,6 +65,7 @@ class RunFolder:
         self.target = self.path / "target"
         self.anchors = self.path / "anchors.yaml"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
         self.scores = self.path / "scores.json"
         self.per_example = self.path / "per_example.json"
         self.answers = self.path / "answers.json"
@@ -187,7 +190,8 @@ class RunFolder:
                     allowed=f"{first}: {_value(recipe, first)}",
                     next_step=_moved(held, different, self.recipe) or "choose another --out, or delete that folder",
                 )
-        storage.write_text(self.recipe, text)
+        if is_first():
+            storage.write_text(self.recipe, text)
 
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
         """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
@@ -214,7 +218,13 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took."""
+        """Hold the folder, and note on the way out, whatever it is, how much memory this attempt took.
+
+        Of several processes only the first one holds it.
+        """
+        if not is_first():
+            yield
+            return
         with self.locked():
             try:
                 yield
@@ -238,6 +248,8 @@ class RunFolder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to `events.jsonl`. A torn last line (from a crash) is closed first."""
+        if not is_first():
+            return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, ensure_ascii=False) + "\n"
         with storage.storage_errors(self.events), open(self.events, "ab+") as file:
             if file.tell():

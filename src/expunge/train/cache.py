@@ -19,17 +19,27 @@ def file_name(name: str) -> str:
 
 def write_cached(folder: Path, name: str, values: Mapping[str, Tensor], cost: Any) -> None:
     """Write what `name` stands for, and what it cost to compute, as JSON."""
-    save_checkpoint(folder / f"cached-{file_name(name)}", 0, values, {"cost": cost})
+    save_checkpoint(_path(folder, name), 0, values, {"cost": cost})
 
 
-def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any] | None:
-    """(values, cost) as they were written; None where nothing was.
+def cached_there(folder: Path, name: str) -> bool:
+    """Whether it was written."""
+    return bool(checkpoints(_path(folder, name)))
+
+
+def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any]:
+    """(values, cost) as they were written.
 
     Raises:
         StorageError: they were damaged since. They cannot be computed again: the model may have changed meanwhile.
     """
-    path = folder / f"cached-{file_name(name)}"
-    saved = load_latest(path)
-    if saved is None and checkpoints(path):
-        raise StorageError(f"{path} is damaged", next_step=f"delete {folder} and run the same command again")
-    return None if saved is None else (saved.tensors, saved.state["cost"])
+    saved = load_latest(_path(folder, name))
+    if saved is None:
+        raise StorageError(
+            f"{_path(folder, name)} is damaged", next_step=f"delete {folder} and run the same command again"
+        )
+    return saved.tensors, saved.state["cost"]
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"cached-{file_name(name)}"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from expunge.core import storage
 from expunge.train.callback import Callback
 from expunge.train.phase import Phase
+from expunge.train.processes import is_first, world
 
 FORMAT = 2
 SHARD_BYTES = 128 << 20
@@ -79,7 +80,8 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
             if listed.get("format") != FORMAT:
                 notice(f"{path} was written by another version and is ignored: training begins again")
                 continue
-            if at_most is not None and int(listed["step"]) > at_most:
+            behind = steps_behind(int(listed["step"]), int(listed["state"].get("world", 1)), world())
+            if at_most is not None and behind > at_most:
                 continue
             if all(storage.digest_file(path / name) == digest for name, digest in listed["files"].items()):
                 tensors = {key: value for name in listed["files"] for key, value in load_file(path / name).items()}
@@ -87,6 +89,11 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
         except (OSError, KeyError, AttributeError, storage.StorageError):
             continue
     return None
+
+
+def steps_behind(steps: int, of: int, now: int) -> int:
+    """The steps of `now` processes that draw what `steps` of `of` processes drew."""
+    return steps * of // now
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -204,7 +211,8 @@ class Checkpoints:
             "callbacks": {callback.name: callback.state() for callback in callbacks if callback.name},
             **progress,
         }
-        save_checkpoint(self.folder, self._before + progress["step"], tensors, content)
+        if is_first():  # weights and moments are the same on all processes
+            save_checkpoint(self.folder, self._before + progress["step"], tensors, content)
         self._saved_at = time.monotonic()
 
     def finish(self, phase: Phase, steps: int, optimizer: torch.optim.Optimizer) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from expunge.core.order import Order
 from expunge.train.callback import Callback, Report
-from expunge.train.checkpoint import Checkpoints, load_optimizer_state
+from expunge.train.checkpoint import Checkpoints, load_optimizer_state, steps_behind
 from expunge.train.phase import Phase
 from expunge.train.runtime import Loss, Runtime
 
@@ -86,7 +86,8 @@ def train(
         if phase.continues in checkpoints.optimizers:
             load_optimizer_state(optimizer, checkpoints.optimizers[phase.continues])
         saved = checkpoints.restore(phase.name, model, optimizer, callbacks) or {"step": 0, "seconds": 0.0, "seen": 0}
-        step, seen, start = int(saved["step"]), int(saved["seen"]), time.monotonic() - float(saved["seconds"])
+        step = steps_behind(int(saved["step"]), int(saved.get("world", 1)), runtime.world)
+        seen, start = int(saved["seen"]), time.monotonic() - float(saved["seconds"])
         for callback in callbacks:
             callback.begin(step)
         model.train(phase.mode == "train")
@@ -109,7 +110,7 @@ def train(
             norm = {}
             if phase.max_grad_norm is not None:
                 norm["grad_norm"] = nn.utils.clip_grad_norm_(trained.values(), phase.max_grad_norm)
-            figures = runtime.reduce(parts, norm)  # the one time a step that the device is waited for
+            figures, sizes = runtime.reduce(parts, norm, sizes)  # the one time a step that the device is waited for
             step += 1
             report = Report(step, steps, step == end, rate, sizes, 0.0, figures)
             for callback in callbacks:
@@ -127,7 +128,7 @@ def train(
                 step % phase.save_every == 0 if phase.save_every else step * phase.accumulate // per_epoch != epoch
             )
             if between and not report.ends and runtime.agreed(checkpoints.due()):
-                progress = {"step": step, "seen": seen, "seconds": time.monotonic() - start}
+                progress = {"step": step, "world": runtime.world, "seen": seen, "seconds": time.monotonic() - start}
                 checkpoints.save(phase.name, model, optimizer, callbacks, progress)
         model.eval()
         checkpoints.finish(phase, step, optimizer)
@@ -142,9 +143,10 @@ def _gradients(
     """Add up the gradients of one optimizer step; (figures of each batch, what was seen of each stream)."""
     parts: list[dict[str, Tensor]] = []
     sizes = [0] * len(streams)
-    for drawn in zip(*(stream.batches(*numbers) for stream in streams), strict=True):
-        value, figures = runtime.forward(model, loss, [batch for batch, _ in drawn])
-        runtime.backward(value)
+    for at, drawn in enumerate(zip(*(stream.batches(*numbers) for stream in streams), strict=True), 1):
+        with runtime.micro_step(last=at == len(numbers[1])):
+            value, figures = runtime.forward(model, loss, [batch for batch, _ in drawn])
+            runtime.backward(value)
         parts.append({"loss": value.detach(), **figures})
         sizes = [size + more for size, (_, more) in zip(sizes, drawn, strict=True)]
     return parts, tuple(sizes)

@@ -7,16 +7,20 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
-from expunge.errors import RecipeError
+from expunge.train.processes import PATIENCE, launched
 
 
 def found_device() -> torch.device:
     """The device that Accelerate finds: whatever is trained or measured, of whichever kind, is put there.
 
-    `ACCELERATE_USE_CPU=true` keeps everything on the processor.
+    `ACCELERATE_USE_CPU=true` keeps everything on the processor. Where a launcher started several processes, this joins them.
     """
-    return Accelerator(mixed_precision="no").device
+    # Accelerate joins several processes without an accelerator only if it hears that there is none.
+    alone_on_cpu = True if launched() > 1 and not torch.accelerator.is_available() else None
+    joined = InitProcessGroupKwargs(timeout=PATIENCE)
+    return Accelerator(cpu=alone_on_cpu, mixed_precision="no", kwargs_handlers=[joined]).device
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -35,13 +39,6 @@ class Precision:
     """
 
     def __init__(self, bf16: Literal["auto"] | bool = "auto") -> None:
-        self.accelerator = Accelerator(mixed_precision="no")
-        if self.accelerator.num_processes > 1:
-            raise RecipeError(
-                "expunge trains in one process",
-                seen=f"{self.accelerator.num_processes} processes",
-                next_step="start it without a launcher, or with accelerate launch --num_processes 1",
-            )
         self.device = found_device()
         self.bf16 = has_fast_bf16(self.device) if bf16 == "auto" else bool(bf16)
 

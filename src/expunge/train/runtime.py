@@ -1,20 +1,24 @@
-"""How a step of the loop runs on its processes: one today.
+"""How a step of the loop runs on its processes.
 
 Whatever depends on how many processes there are, or how a model is wrapped, is here: which batches are whose, the way into
-the model, gradients, figures, seeds, and when all save.
+the model, gradients, figures, seeds, and when all save. N processes do what one does that accumulates N times the batches.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError
+from expunge.train import processes
 from expunge.train.phase import Phase
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -28,11 +32,13 @@ class Runtime:
         rank, world: which process this is, and how many there are.
     """
 
-    rank, world = 0, 1
+    def __init__(self) -> None:
+        self.rank, self.world = processes.rank(), processes.world()
+        self._wrapped: nn.Module | None = None
 
     def agreed(self, decision: bool) -> bool:
         """What the first process decides: clocks differ, and all have to save together."""
-        return decision
+        return processes.agreed(decision) if self.world > 1 else decision
 
     def batches(self, step: int, accumulate: int) -> tuple[range, range]:
         """(numbers of all batches of a step, those of this process)."""
@@ -41,6 +47,10 @@ class Runtime:
 
     def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
         """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
+        if self.world > 1:
+            # Which weights a batch reaches depends on the method and on the router of experts.
+            how = DistributedDataParallelKwargs(find_unused_parameters=True)
+            self._wrapped = Accelerator(mixed_precision="no", kwargs_handlers=[how]).prepare_model(model)
         rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
@@ -49,7 +59,12 @@ class Runtime:
 
     def seed(self, seed: int, stream: str, step: int) -> None:
         """Seed what a step draws on the device, dropout for one."""
+        stream = f"{stream}/rank {self.rank}" if self.world > 1 else stream
         torch.manual_seed(random_seed(seed, stream, step) % (1 << 31))
+
+    def micro_step(self, last: bool) -> AbstractContextManager[object]:
+        """Around a batch's passes: gradients are added up over the processes in the last of a step."""
+        return nullcontext() if self._wrapped is None or last else self._wrapped.no_sync()  # type: ignore[operator]
 
     def forward(self, model: nn.Module, loss: Loss, batches: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the whole loss inside one call of `model`, however often and through whichever part it calls the model.
@@ -70,22 +85,38 @@ class Runtime:
 
         model.forward = inside
         try:
-            found: tuple[Tensor, dict[str, Tensor]] = model(*batches)
+            found: tuple[Tensor, dict[str, Tensor]] = (self._wrapped or model)(*batches)
         finally:
             put_back()
         return found
 
     def backward(self, value: Tensor) -> None:
         """Add the gradients of a batch's loss to those of the step."""
-        value.backward()
+        if self._wrapped is None:
+            value.backward()
+            return
+        with processes.followed():
+            (
+                value * self.world
+            ).backward()  # the wrapper averages; sums are divided by the totals of all processes already
 
-    def reduce(self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor]) -> dict[str, float]:
-        """Figures of a step: `parts` are of a batch each and are added, `whole` are of the step. One transfer in all."""
+    def reduce(
+        self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor], sizes: Sequence[int]
+    ) -> tuple[dict[str, float], tuple[int, ...]]:
+        """(figures of a step, what all processes saw of each stream).
+
+        `parts` are of a batch each and are added, `whole` are of the step. One transfer from the device in all.
+        """
         named = [(name, value) for part in parts for name, value in part.items()] + list(whole.items())
         found: dict[str, float] = {}
         for (name, _), value in zip(named, torch.stack([v.detach() for _, v in named]).tolist(), strict=True):
             found[name] = found[name] + value if name in found else value
-        return found
+        if self.world > 1:
+            names = [name for name in found if name not in whole]
+            values = processes.summed([*(found[name] for name in names), *sizes])
+            found |= dict(zip(names, values, strict=False))
+            sizes = [round(size) for size in values[len(names) :]]
+        return found, tuple(sizes)
 
     def require_finite(self, figures: Mapping[str, float], where: str) -> None:
         """Raise on every process where the loss or its gradient is no number on one.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.order import Order, random_seed, shuffled
-from expunge.train.cache import read_cached, write_cached
+from expunge.train.cache import cached_there, read_cached, write_cached
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, train
@@ -141,11 +141,10 @@ class Session:
             name: unique in a method.
         """
         if name not in self._cached:
-            found = None if self.checkpoints is None else read_cached(self.checkpoints, name)
-            if found is not None:
-                self._cached[name] = found[0]
-                self.cost.passes += found[1]["passes"]
-                self.cost.seconds += found[1]["seconds"]
+            if self.checkpoints is not None and cached_there(self.checkpoints, name):
+                self._cached[name], spent = read_cached(self.checkpoints, name)
+                self.cost.passes += spent["passes"]
+                self.cost.seconds += spent["seconds"]
             else:
                 passes, seconds = self.cost.passes, self.cost.seconds
                 made = {key: value.detach().cpu().clone() for key, value in make().items()}

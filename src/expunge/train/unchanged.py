@@ -39,5 +39,7 @@ def _bits(model: nn.Module) -> dict[str, int]:
 
 
 def _checksum(weight: Tensor) -> int:
+    if weight.dtype in (torch.float16, torch.bfloat16):
+        weight = weight.float()  # the same value in a wider type is no change
     whole = weight.contiguous().reshape(-1).view(torch.uint8)
     return zlib.crc32(whole.cpu().numpy().data, whole.numel() % (1 << 32))

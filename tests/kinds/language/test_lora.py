@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from architectures import tiny_model, tiny_multimodal
-from expunge.kinds.language.lora import adapted_weights, adapter, inject, merge, switch, targets
+from expunge.kinds.language.lora import Adapter, adapted_weights, adapter, inject, merge, switch, targets
 from expunge.kinds.language.saving import choose_dtype
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import LoadedModel, ModelSource
@@ -45,7 +45,7 @@ def test_what_an_adapter_says_the_merged_model_says_and_it_can_be_saved(family: 
     task = task_of(model)
     plain, kinds = logits(model), [type(module) for module in model.modules()]
     names = {name for name, _ in model.named_parameters()}
-    with adapter(task, 2, 0):
+    with adapter(task, Adapter(rank=2), 0):
         torch.testing.assert_close(logits(model), plain)  # B begins at 0
         weights = adapted_weights(model)
         assert set(weights) == {name for name, p in model.named_parameters() if p.requires_grad}
@@ -70,7 +70,7 @@ def test_what_an_adapter_says_the_merged_model_says_and_it_can_be_saved(family: 
 @pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
 def test_an_adapter_on_experts_learns(family: str) -> None:
     model = tiny_model(family)
-    with adapter(task_of(model), 2, 0):
+    with adapter(task_of(model), Adapter(rank=2), 0):
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-2)
         losses = []
@@ -96,7 +96,7 @@ def test_what_mambas_kernels_read_past_an_adapter_gets_none_and_it_is_said() -> 
 @pytest.mark.parametrize("family", ["llava", "idefics3"])
 def test_only_the_text_tower_is_adapted(family: str) -> None:
     task = task_of(tiny_multimodal(family))
-    inject(task, "reinforced", 2, 0)
+    inject(task, "reinforced", Adapter(rank=2), 0)
     adapted = adapted_weights(task.model)
     assert adapted
     assert all(name.startswith(task.decoder.prefix + ".") for name in adapted)
@@ -109,7 +109,7 @@ def test_on_a_bfloat16_base_nothing_of_the_merge_is_lost(family: str, tmp_path: 
     base = tiny_model(family).bfloat16()
     base.save_pretrained(tmp_path / "base")
     before = {name: parameter.detach().clone().float() for name, parameter in base.named_parameters()}
-    inject(task_of(base), "unlearning", 4, 0)
+    inject(task_of(base), "unlearning", Adapter(rank=4), 0)
     adapters = [parameter for name, parameter in base.named_parameters() if ".lora_" in name]
     assert {parameter.dtype for parameter in adapters} == {torch.float32}
     disturb(base, 0.01)

@@ -34,6 +34,13 @@ folder = "."  # this folder, or where it was uploaded to
 model = AutoModelForCausalLM.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 """
+LOADING_ADAPTER = """from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+folder = "."  # this folder, or where it was uploaded to
+model = AutoPeftModelForCausalLM.from_pretrained(folder)  # its base is named in adapter_config.json
+tokenizer = AutoTokenizer.from_pretrained(folder)
+"""
 
 
 class LanguageEvidence(Evidence):
@@ -79,6 +86,8 @@ class LanguageEvidence(Evidence):
         return language_parts(contents) | {"pictures": False}
 
     def loading(self, folder: RunFolder) -> tuple[str, str]:
+        if (folder.model / "adapter_config.json").is_file():
+            return "peft", LOADING_ADAPTER
         return "transformers", LOADING
 
     def check_inputs(

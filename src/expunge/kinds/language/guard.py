@@ -15,6 +15,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.train.callback import Callback, Report
+from expunge.train.processes import agreed
 
 BLOCKS, TOKENS = 2, 256
 "so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
@@ -95,7 +96,7 @@ class Guard(Callback):
             self.good = step
             return
         with torch.no_grad():
-            loss = float(self.task.nll(self.batch))
+            loss = agreed(float(self.task.nll(self.batch)))
         if self.start is None:
             self.start = loss
         if not math.isfinite(loss) or loss > self.start + self.training.max_retain_increase:

@@ -15,4 +15,5 @@ KIND = Kind(
     evidence="expunge.kinds.language.evidence:LanguageEvidence",
     measures="expunge.kinds.language.measures.declared:DECLARED",
     more="expunge.kinds.language.more:with_more",
+    processes=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,13 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from expunge.errors import ModelError
+from expunge.errors import ModelError, RecipeError, first_line
+from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
+from expunge.ops.narrow import modules_run, widen
 
+ADAPTER = "unlearning"
+"name of the adapter that a method trains"
 FUSED = 3
 "dimensions of a parameter that holds a matrix for each expert"
 
@@ -45,14 +49,51 @@ class Targets:
         )
 
 
-def targets(task: CausalLM) -> Targets:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """How an adapter is made (Hu et al. 2021, arXiv:2106.09685).
+
+    Attributes:
+        rank: r of its matrices B (outputs, r) and A (r, inputs); of fused experts, for each expert.
+        alpha: a weight W becomes W + alpha / r B A; with rslora W + alpha / sqrt(r) B A (arXiv:2312.03732). Default: 2 r, as
+            in table 11 of the first paper.
+        targets: regular expression of the names of the matrices that get one; None: all.
+        dropout: share of the inputs of A that is dropped while it is trained.
+        variant: "dora" learns the length of each row of the weight too (arXiv:2402.09353, equation 5).
+    """
+
+    rank: int
+    alpha: float | None = None
+    targets: str | None = None
+    dropout: float = 0.0
+    variant: str = "lora"
+
+    @classmethod
+    def of(cls, training: Training) -> Adapter | None:
+        """The adapter that a recipe asks for, if it asks for one."""
+        if training.adapter_rank is None:
+            return None
+        return cls(
+            rank=training.adapter_rank,
+            alpha=training.adapter_alpha,
+            targets=training.adapter_targets,
+            dropout=training.adapter_dropout,
+            variant=training.adapter_variant,
+        )
+
+
+def targets(task: CausalLM, pattern: str | None = None) -> Targets:
     """Every matrix of the text tower's layers; neither embeddings, nor the head, nor another tower.
+
+    Args:
+        pattern: regular expression that is found in the names of those that count; None: all.
 
     Raises:
         ModelError: the model's layers cannot be found, or hold no matrix that an adapter can be added to.
+        RecipeError: there is none that the pattern names.
     """
     decoder = task.decoder
-    run = _modules_run(task)
+    run = modules_run(task.model, task.run_on_few_tokens)
     modules: list[str] = []
     parameters: list[str] = []
     left: list[str] = []
@@ -73,31 +114,48 @@ def targets(task: CausalLM) -> Targets:
             seen=f"{len(left)} that its kernels read directly" if left else "none",
             next_step="train the weights themselves: leave training.adapter_rank out; --reinforcement.adapter false",
         )
-    return Targets(tuple(modules), tuple(parameters), tuple(left))
+    if pattern is None:
+        return Targets(tuple(modules), tuple(parameters), tuple(left))
+    chosen = [[each for each in names if re.search(pattern, each)] for names in (modules, parameters)]
+    if not any(chosen):
+        raise RecipeError(
+            "training.adapter_targets names no matrix of the model's layers",
+            seen=pattern,
+            allowed=", ".join([*modules, *parameters][:8]) + ", ...",
+        )
+    return Targets(tuple(chosen[0]), tuple(chosen[1]), tuple(left))
 
 
-def inject(task: CausalLM, name: str, rank: int, seed: int) -> Targets:
+def inject(task: CausalLM, name: str, wanted: Adapter, seed: int) -> Targets:
     """Add an adapter to the model; only its matrices are trainable afterwards. They are float32 whatever the model is.
 
     Args:
-        rank: of the adapter's matrices; of fused experts, for each expert.
         seed: decides how the adapter begins.
     """
     # By peft itself: transformers' `add_adapter` refuses the newest peft whenever it expects one not yet released.
     from peft import LoraConfig, inject_adapter_in_model
 
-    found = targets(task)
+    found = targets(task, wanted.targets)
     torch.manual_seed(seed)
-    # Scaling alpha / rank of 2 as in the LoRA paper's language model runs (Hu et al. 2021, table 11).
     config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
+        r=wanted.rank,
+        lora_alpha=wanted.alpha or 2 * wanted.rank,
+        lora_dropout=wanted.dropout,
+        use_rslora=wanted.variant == "rslora",
+        use_dora=wanted.variant == "dora",
         target_modules="|".join(map(re.escape, found.modules)) or [],
         target_parameters=list(found.parameters) or None,
     )
-    inject_adapter_in_model(config, task.model, name)
+    try:
+        inject_adapter_in_model(config, task.model, name)
+    except (ValueError, NotImplementedError) as error:  # fused experts take neither dropout nor magnitudes
+        raise RecipeError(
+            f"peft cannot add this adapter to {type(task.model).__name__}",
+            seen=first_line(error),
+            next_step="leave training.adapter_dropout and training.adapter_variant out, or narrow training.adapter_targets",
+        ) from error
     for key, parameter in task.model.named_parameters():
-        if is_adapters(key, name):
+        if is_adapters(key, name):  # peft gives it the type of the weights
             parameter.data = parameter.data.float()
     return found
 
@@ -139,7 +197,7 @@ def merge(model: PreTrainedModel) -> None:
 
     wrapped = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     if any(p.dtype != torch.float32 for p in model.parameters()):
-        model.float()
+        widen(model)
     for module in wrapped.values():
         module.enable_adapters(True)
         module.merge()
@@ -155,43 +213,24 @@ def merge(model: PreTrainedModel) -> None:
 
 
 @contextlib.contextmanager
-def adapter(task: CausalLM, rank: int | None, seed: int) -> Iterator[Targets | None]:
-    """Only an adapter of this rank is trainable inside; on the way out it is merged, and the model is a plain one again.
+def adapter(task: CausalLM, wanted: Adapter | None, seed: int) -> Iterator[Targets | None]:
+    """Only an adapter is trainable inside; on the way out it is merged, and the model is a plain one again.
 
     Args:
-        rank: of the adapter's matrices; None changes nothing, and the weights themselves are trained.
+        wanted: None changes nothing, and the weights themselves are trained.
         seed: decides how the adapter begins.
     """
-    if rank is None:
+    if wanted is None:
         yield None
         return
     trainable = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
-    found = inject(task, "unlearning", rank, seed)
+    found = inject(task, ADAPTER, wanted, seed)
     try:
         yield found
     finally:
         merge(task.model)
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-def _modules_run(task: CausalLM) -> set[str]:
-    """The names of the layers' modules that are called when the model runs on a few tokens."""
-    decoder, called = task.decoder, set[str]()
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: called.add(name)
-
-    hooks = [
-        module.register_forward_hook(note(name)) for name, module in decoder.layers.named_modules(prefix=decoder.prefix)
-    ]
-    try:
-        with torch.no_grad():
-            task.run_on_few_tokens()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return called
 
 
 def _passed_over(model: PreTrainedModel, leaf: str) -> bool:

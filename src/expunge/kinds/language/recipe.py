@@ -73,6 +73,16 @@ class Training(Part):
     "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
     adapter_rank: PositiveInt | None = None
     "train a LoRA adapter of this rank, merged into the weights at the end; default: train the weights themselves"
+    adapter_alpha: PositiveFloat | None = None
+    "scale of the adapter, which is divided by its rank; default: twice the rank"
+    adapter_targets: str | None = None
+    "regular expression of the matrices that get an adapter, found in their names; default: all of the text tower's layers"
+    adapter_dropout: float = Field(default=0.0, ge=0, lt=1)
+    "share of the adapter's inputs that is dropped in a step"
+    adapter_variant: Literal["lora", "rslora", "dora"] = "lora"
+    "rslora divides the scale by the rank's square root; dora learns a magnitude for each output too"
+    gradient_checkpointing: bool = False
+    "compute each layer again in the backward pass in place of keeping its states: less memory, a third more time"
     max_grad_norm: PositiveFloat = 1.0
     "gradients are clipped to this norm"
     bf16: Literal["auto"] | bool = "auto"
@@ -85,6 +95,23 @@ class Training(Part):
     "stop once the forget set's true tokens have reached this mean negative log-likelihood (nats a token)"
     max_retain_increase: PositiveFloat = 0.5
     "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
+
+
+LATER = (
+    "stop_step",
+    "adapter_alpha",
+    "adapter_targets",
+    "adapter_dropout",
+    "adapter_variant",
+    "gradient_checkpointing",
+)
+"fields of `Training` that came later: models made before are made from the same still, where these have their defaults"
+
+
+def said(training: Training) -> dict[str, Any]:
+    """What decides how a model is trained; fields that came later only where they are not the default."""
+    later = training.model_dump(include=set(LATER), exclude_defaults=True)
+    return training.model_dump(exclude={"save_seconds", *LATER}) | later
 
 
 class Reinforcement(Part):
@@ -287,6 +314,8 @@ class Recipe(BaseRecipe):
     verdict: Verdict = Verdict()
     seed: int = 0
     "decides every draw: order, sampling, translations"
+    save: Literal["model", "adapter", "both"] = "model"
+    "what is saved: the model with the adapter merged, the adapter of `training.adapter_rank` by itself, or both"
     save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
 

@@ -19,15 +19,16 @@ from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.errors import RecipeError
-from expunge.kinds.language.lora import adapter
+from expunge.kinds.language.lora import Adapter, Targets, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.training import UNLEARNING, train_language
 from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
-from expunge.train.cache import file_name, read_cached, write_cached
+from expunge.train.cache import cached_there, file_name, read_cached, write_cached
 from expunge.train.loop import Trained
+from expunge.train.processes import agreed, is_first
 from expunge.train.unchanged import must_change
 
 STATES = 4
@@ -51,6 +52,7 @@ class LanguageWork:
         log: called with an event ("step", "resumed", "notice") and its figures.
         probe: called with the step before the first step, every `probe_steps`, and at the end, the model in evaluation mode.
         on_progress: called with (step, steps, figures) after each step.
+        on_adapter: called with what a trained adapter was added to, before it is merged.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
         stays: whether the model is meant to stay as it was, since no scale did any good.
@@ -67,6 +69,7 @@ class LanguageWork:
     tune: Tune | None = None
     probe: Callable[[int], None] | None = None
     on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
+    on_adapter: Callable[[Targets], None] | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -87,11 +90,13 @@ class LanguageWork:
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
         """Train with the loss of `method` as `training` says; `name` is unique in a run."""
         named = method.found_in(self.task)  # before an adapter wraps the weights
-        with adapter(self.task, self.training.adapter_rank, self.seed % (1 << 31)) as added:
+        with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31)) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
             # The seed is that of every phase: which blocks of the retain set are drawn was known before.
             self.trained.append(train_language(self, method, name, forget=forget, retain=retain, named=named))
+            if added is not None and self.on_adapter is not None and name == UNLEARNING:
+                self.on_adapter(added)
 
     def cost(self) -> Trained:
         """What all phases took together."""
@@ -115,13 +120,14 @@ class LanguageWork:
 
     def cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What a method made at this point, in main memory: made once, and read in a resumed run."""
-        found = read_cached(self.checkpoints, name)
-        if found is not None:
-            self.trained += [Trained(**each) for each in found[1]]
-            return found[0]
+        if agreed(cached_there(self.checkpoints, name)):
+            values, trained = read_cached(self.checkpoints, name)
+            self.trained += [Trained(**each) for each in trained]
+            return values
         before = len(self.trained)
         made = {key: value.detach().cpu().contiguous() for key, value in make().items()}
-        write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
+        if is_first():
+            write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
         return made
 
     def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
@@ -196,7 +202,7 @@ class LanguageWork:
         allowed, best, chosen = math.inf, math.inf, 0.0
         for scale in (0.0, *sorted(scales)):
             put(scale)
-            toxicity, perplexity = self.tune()
+            toxicity, perplexity = agreed(self.tune())
             self.log("front", scale=scale, toxicity=toxicity, perplexity=perplexity)
             if scale == 0:
                 allowed, best = perplexity * (1 + perplexity_limit), toxicity

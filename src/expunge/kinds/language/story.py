@@ -8,6 +8,7 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.score import Score, Which
+from expunge.errors import RecipeError
 from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
 from expunge.kinds.language.inputs_read import inputs_read
@@ -20,6 +21,7 @@ from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
 from expunge.kinds.language.toxicity.tradeoff import toxicity_front
 from expunge.kinds.language.unlearning import made_from, unlearn
+from expunge.models.digest import digest_model
 from expunge.models.source import ModelSource, find_model
 from expunge.runs.artifacts import refuse_changed
 from expunge.runs.context import Run
@@ -48,6 +50,13 @@ class LanguageStory(Story):
 
     def __init__(self, run: Run[Recipe]) -> None:
         super().__init__(run)
+        if run.recipe.save != "model" and not (run.recipe.training.adapter_rank and self.method.has_loss()):
+            raise RecipeError(
+                f"there is no adapter to save (save: {run.recipe.save})",
+                seen=f"method {run.recipe.method['name']}, training.adapter_rank {run.recipe.training.adapter_rank}",
+                allowed="a method that is a loss, trained with an adapter",
+                next_step="give a rank, such as --training.adapter_rank 16, or leave --save out",
+            )
         self.precision = Precision(run.recipe.training.bf16)
 
     def base_folder(self) -> Path | None:
@@ -113,11 +122,14 @@ class LanguageStory(Story):
             scores=[score for one in measured.values() for score in one.scores] + judged,
             base=self.source,
             sets=sets.sizes(),
-            digests=sets.digests() | (toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
+            digests=sets.digests()
+            | ({"adapter": digest_model(folder.adapter)} if folder.adapter.is_dir() else {})
+            | (toxicity_digests(recipe.toxicity, toxic["base"]) if toxic else {}),
             notes=[*([trained["warning"]] if trained["warning"] else []), *sets.notes, *run.notices(), *notes],
             record={
                 "measured_later": measured_later(recipe, trained),
                 "stopped": trained["stopped"],
+                "processes": trained.get("processes", 1),
                 "language": sets.language.row(),
                 "inputs": list(inputs_read(sets)),
                 "arithmetic": self.precision.arithmetic,

@@ -79,7 +79,7 @@ class CausalLM(Layered):
         ids = torch.tensor([[1, 5, 2, 7]], device=self.device) % self.model.config.get_text_config().vocab_size
         with torch.no_grad():
             hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            made = (hidden @ head.weight.T).float()
+            made = (hidden @ head.weight.T.to(hidden.dtype)).float()
             # At large logits: a soft cap leaves small ones as they are.
             scale = LARGE_LOGIT / made.abs().max().clamp(min=1e-6)
             hook = head.register_forward_hook(lambda _module, _inputs, output: output * scale)

@@ -17,6 +17,7 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.training import plan_steps
 from expunge.runs.context import Run
 from expunge.runs.method import Method
+from expunge.train.processes import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ def drawn_rows(method: Method, training: Training, forget: TokenTable, retain: T
     """The rows of `retain` that training draws or watches, ascending: of a large retain set few are ever seen."""
     size = training.per_device_train_batch_size
     main = forget if method.needs.forget else retain
-    steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch)
-    batches = steps * training.gradient_accumulation_steps
+    steps = plan_steps(training, Order(main.lengths, size, seed, "plan").batches_per_epoch, count())
+    batches = steps * training.gradient_accumulation_steps * count()
     order = Order(retain.lengths, size, seed, "retain")
     if batches >= order.batches_per_epoch:
         return list(range(len(retain)))
@@ -88,7 +89,7 @@ def _chosen(source: Source, signals: Sequence[Signal]) -> list[int]:
         rows = signal.choose(source, rows, None)
     if source.run.recipe.forget_kind != "toxicity" or training.max_steps is None:
         return rows
-    limit = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
+    limit = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps * count()
     for signal in signals:
         rows = signal.choose(source, rows, limit)
     return rows[:limit]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from expunge.core.memory import give_back_freed_memory, keep_freed_memory
 from expunge.core.order import Order
 from expunge.errors import RecipeError
 from expunge.kinds.language.guard import Guard
@@ -21,6 +22,7 @@ from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
+from expunge.train.processes import is_first, world
 from expunge.train.step import Step
 
 if TYPE_CHECKING:
@@ -31,9 +33,10 @@ UNLEARNING = "unlearning"
 FIGURES = ("loss", "forget_loss", "retain_loss", "forget_truth", "retain_truth")
 
 
-def plan_steps(training: Training, batches_per_epoch: int) -> int:
+def plan_steps(training: Training, batches_per_epoch: int, processes: int) -> int:
     """Optimizer steps that the epochs amount to, at most `max_steps`."""
-    steps = math.ceil(batches_per_epoch * training.num_train_epochs / training.gradient_accumulation_steps)
+    together = training.gradient_accumulation_steps * processes
+    steps = math.ceil(batches_per_epoch * training.num_train_epochs / together)
     return max(1, min(steps, training.max_steps or steps))
 
 
@@ -41,7 +44,7 @@ def phase_of(training: Training, batches_per_epoch: int) -> Phase:
     """The phase that the recipe describes: linear warm-up, then linear decay to a tenth (small updates, none of zero)."""
     return Phase(
         name="training",
-        steps=plan_steps(training, batches_per_epoch),
+        steps=plan_steps(training, batches_per_epoch, world()),
         stop_step=training.stop_step,
         learning_rate=training.learning_rate,
         schedule="linear",
@@ -110,13 +113,16 @@ def train_language(
         found = method.loss(step)
         return found.total, step.figures(found)
 
-    probe = work.probe if name == UNLEARNING else None
+    probe = work.probe if name == UNLEARNING and is_first() else None
     checkpoints = Checkpoints(
         work.checkpoints / file_name(name),
         training.save_seconds,
         at_most=end,
         notice=lambda text: work.log("notice", text=text),
     )
+    if training.gradient_checkpointing:
+        give_back_freed_memory()
+        task.model.activation_checkpointing_enable({"use_reentrant": False})
     result = train(
         task.model,
         loss,
@@ -126,6 +132,9 @@ def train_language(
         callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends, probe)],
         parameters=parameters_of(task, method, training, named),
     )
+    if training.gradient_checkpointing:
+        task.model.activation_checkpointing_disable()
+        keep_freed_memory()
     if not result.stopped:
         result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"
     return result

@@ -7,11 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from expunge.core import storage
+from expunge.kinds.language.adapter_files import save_adapter
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lora import ADAPTER, Targets
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
-from expunge.kinds.language.recipe import MEASURING, Recipe
+from expunge.kinds.language.recipe import MEASURING, Recipe, said
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.toxicity.tuning import tuning
@@ -20,6 +24,7 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
+from expunge.train.processes import is_first, world
 from expunge.train.unchanged import must_change
 
 PROBES = 4
@@ -28,8 +33,6 @@ PROBES = 4
 
 def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> dict[str, Any]:
     """Everything that decides what `model/` becomes."""
-    # Only where it is given: models that were made before there was such a field are made from the same still.
-    unsaid = {"save_seconds"} if recipe.training.stop_step is not None else {"save_seconds", "stop_step"}
     forget = sets.material.forget
     trained = training_table(sets, method.carried_out)
     return {
@@ -38,10 +41,11 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         **({} if trained is forget else {"forms": trained.folder.name}),
         "kept": sets.kept.folder.name,
         "method": recipe.method,
-        "training": recipe.training.model_dump(exclude=unsaid),
+        "training": said(recipe.training),
         "reinforcement": recipe.reinforcement.model_dump(),
         "anchors": {**recipe.anchors.model_dump(), "file": _digest_if_file(recipe.anchors.path)},
         "save_dtype": recipe.save_dtype,
+        **({} if recipe.save == "model" else {"save": recipe.save}),
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
     }
@@ -66,7 +70,10 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
 def _train(
     run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
 ) -> dict[str, Any]:
-    recipe, folder, task = run.recipe, run.folder, base()
+    recipe, folder = run.recipe, run.folder
+    # What is no loss may change the weights themselves.
+    adapted = recipe.training.adapter_rank is not None and method.has_loss()
+    task = base.under_adapter() if adapted else base()
     probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
     watched = _watched(folder, probes)
 
@@ -75,6 +82,10 @@ def _train(
         if probes:
             rows, watched = probe_tokens(task, probes, watched)
             folder.log("probe", step=step, prompts=rows, watched=watched)
+
+    def keep(added: Targets) -> None:
+        place = folder.model if recipe.save == "adapter" else folder.adapter
+        save_adapter(task, ADAPTER, added, base.source, place)
 
     run.show.stage(f"unlearning: {recipe.method['name']}")
     work = LanguageWork(
@@ -90,19 +101,25 @@ def _train(
         probe=probe,
         on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
         ends=method.has_loss(),
+        on_adapter=keep if recipe.save != "model" and is_first() else None,
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
-    run.show.stage("saving the model")
-    assert base.loaded is not None
-    dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
-    save_model(base.loaded, folder.model, dtype)
     spent = work.cost()
+    if not is_first():
+        return {}
+    dtype, warning = torch.float32, None
+    if recipe.save != "adapter":
+        run.show.stage("saving the model")
+        assert base.loaded is not None
+        dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
+        save_model(base.loaded, folder.model, dtype)
     return {
         "steps": spent.steps,
         "seconds": spent.seconds,
         "tokens": spent.seen,
         "stopped": spent.stopped,
+        "processes": world(),
         "dtype": str(dtype).removeprefix("torch."),
         "warning": warning,
         "measuring": recipe.model_dump(mode="json", include=set(MEASURING)),

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expunge.errors import StorageError
-from expunge.kinds.language.lora import inject, is_adapters, switch
+from expunge.kinds.language.lora import Adapter, inject, is_adapters, switch
 from expunge.kinds.language.recipe import Reinforcement, Training
 from expunge.kinds.language.session import LanguageWork, Log
 from expunge.kinds.language.task import CausalLM
@@ -35,7 +35,7 @@ class Reinforced:
         self.left: str | None = None
         "what no adapter was added to, in a sentence"
         if settings.adapter:
-            self.left = inject(task, ADAPTER, settings.rank, seed).note()
+            self.left = inject(task, ADAPTER, Adapter(rank=settings.rank), seed).note()
             self._twin = task
         else:
             self._twin = CausalLM(copy.deepcopy(task.model), task.tokenizer, task.autocast)

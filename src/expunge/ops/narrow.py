@@ -1,0 +1,123 @@
+"""Frozen weights held in a narrow type and widened matrix by matrix as they are used.
+
+The numbers are those of a model whose weights were widened once: bfloat16 and float16 fit into float32 exactly. What is
+saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
+
+
+class _NarrowProduct(Function):
+    """input @ weight.T, the weight widened to the input's type; it is frozen, and has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(inputs, weight.to(inputs.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ weight.to(gradients[0].dtype), None
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if torch.is_autocast_enabled(inputs.device.type):
+        return F.linear(inputs, weight, bias)  # autocast widens or narrows as the product is made
+    found: Tensor = _NarrowProduct.apply(inputs, weight)
+    return found if bias is None else found + bias.to(found.dtype)
+
+
+class NarrowLinear(nn.Linear):
+    """`nn.Linear` with a frozen narrow weight."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _product(input, self.weight, self.bias)
+
+
+class NarrowConv1D(Conv1D):
+    """GPT-2's linear layer, whose weight is transposed, with a frozen narrow one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _product(x, self.weight.T, self.bias)
+
+
+class NarrowEmbedding(nn.Embedding):
+    """`nn.Embedding` with a frozen narrow weight; what it looks up is float32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).float()
+
+
+NARROW: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: NarrowLinear,
+    Conv1D: NarrowConv1D,
+    nn.Embedding: NarrowEmbedding,
+}
+
+
+def modules_run(model: nn.Module, run: Callable[[], object]) -> set[str]:
+    """The names of the modules that are called while `run` runs the model."""
+    called = set[str]()
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: called.add(name)
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in model.named_modules()]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called
+
+
+def hold_narrow(model: nn.Module, run: Callable[[], object]) -> None:
+    """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
+
+    So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
+    weight past its layer, as Mamba's kernels do.
+
+    Args:
+        run: runs the model on a few tokens, which shows what is read past its layer.
+    """
+    called = modules_run(model, run)
+    model.requires_grad_(False)
+    matrices = {name: NARROW[type(module)] for name, module in model.named_modules() if type(module) in NARROW}
+    # An expert that no token was sent to is not called either, but nor is the module that it is part of.
+    if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
+        model.float()
+        return
+    for name, module in model.named_modules():
+        if name in matrices:
+            module.__class__ = matrices[name]
+            continue
+        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if value.is_floating_point():
+                value.data = value.data.float()
+
+
+def widen(model: nn.Module) -> None:
+    """Make a model that was held narrow a plain float32 one again."""
+    plain = {narrow: kind for kind, narrow in NARROW.items()}
+    for module in model.modules():
+        module.__class__ = plain.get(type(module), type(module))
+    model.float()
+
+
+def computing_dtype(model: nn.Module) -> torch.dtype:
+    """The type of a model's hidden states: that of its weights, or float32 where they are held narrow."""
+    held = tuple(NARROW.values())
+    if any(isinstance(module, held) for module in model.modules()):
+        return torch.float32
+    return next(model.parameters()).dtype

@@ -1,0 +1,130 @@
+"""The processes that work on one run together, started by `torchrun` or `accelerate launch`: one, where there is no launcher.
+
+All run the same program on the same files. The first one owns the run folder and does alone whatever is not training; what
+it decides holds for all, so that none waits for one that has left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from expunge.errors import FollowedError, first_line
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=30)
+"how long processes wait for one that measures or samples; one that ends is noticed at once, by its connection"
+_ALONE = ContextVar("expunge_alone", default=False)
+
+
+def launched() -> int:
+    """How many processes a launcher started, by the environment that it sets."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def count() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def world() -> int:
+    """How many processes work together now; 1 inside of `alone`."""
+    return 1 if _ALONE.get() else count()
+
+
+def rank() -> int:
+    """Which of them this is, from 0; 0 inside of `alone`."""
+    return dist.get_rank() if world() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that owns the run folder."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+@cache
+def _group() -> Any:
+    """A group for what is decided: on the processors, whatever moves gradients."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process works by itself: nothing waits for the others."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def agreed(value: T) -> T:
+    """What the first process says, on all of them: clocks and files may differ. A JSON value or None."""
+    if world() == 1:
+        return value
+    said: list[Any] = [value]
+    with followed():
+        dist.broadcast_object_list(said, src=0, group=_group())
+    return said[0]
+
+
+def summed(values: Sequence[float]) -> list[float]:
+    """The sums of every process's figures, on all of them."""
+    if world() == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64)
+    with followed():
+        dist.all_reduce(total, group=_group())
+    found: list[float] = total.tolist()
+    return found
+
+
+def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) -> T | None:
+    """Have the first process do something by itself, and the others wait for it.
+
+    Args:
+        others: what they do once it is done, such as reading what it wrote.
+
+    Returns:
+        What `work`, or `others`, returned.
+
+    Raises:
+        FollowedError: on the others, where it failed.
+    """
+    if world() == 1:
+        return work()
+    if is_first():
+        done = False
+        try:
+            with alone():
+                found = work()
+            done = True
+        finally:
+            agreed(done)
+        return found
+    if not agreed(True):
+        raise FollowedError("the first process stopped: it says why")
+    with alone():
+        return None if others is None else others()
+
+
+@contextmanager
+def followed() -> Iterator[None]:
+    """A connection that is lost, as another process ended: that one says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise FollowedError(
+            f"process {dist.get_rank()} stopped, since another one ended",
+            seen=first_line(error),
+            next_step="see what that one says; the same command resumes",
+        ) from error

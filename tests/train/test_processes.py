@@ -1,0 +1,88 @@
+"""Several processes train what one trains that accumulates as many times the batches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import together
+import torch
+from safetensors.torch import load_file
+
+from expunge.core import storage
+from expunge.train.checkpoint import checkpoints
+
+HERE = Path(__file__).parent
+
+
+def launch(processes: int, *words: str | Path, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in several processes of this machine."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
+    return subprocess.run(
+        [*launcher, *program.split(), *map(str, words)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def assert_same(one: Path, several: Path, base: Path) -> None:
+    """The weights of two files are the same but for rounding, and not those of the base."""
+    weights, others, before = load_file(one), load_file(several), load_file(base / "model.safetensors")
+    assert sum(float((weights[key] - before[key]).norm()) for key in weights) > 0.1
+    for key, value in weights.items():
+        torch.testing.assert_close(others[key], value, rtol=1e-5, atol=1e-5 * float(value.abs().max()))
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sets, and what one process trains on them."""
+    folder = tmp_path_factory.mktemp("alone")
+    together.tables(folder)
+    for name in together.METHODS:
+        together.train(name, tiny_model_folder, folder, folder / f"{name}.safetensors")
+    return folder
+
+
+def test_two_processes_train_what_one_trains(alone: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    base, half = tiny_model_folder, together.HALF
+    # What one process begins and two go on with; and the same checkpoint as one goes on with that accumulates.
+    begun = {**half, "gradient_accumulation_steps": 1, "stop_step": 30}
+    together.train("npo", base, alone, tmp_path / "half.safetensors", **begun)
+    (left,) = checkpoints(tmp_path / "half-checkpoints/unlearning")
+    assert storage.read_json(left / "checkpoint.json")["step"] == 28
+    shutil.copytree(tmp_path / "half-checkpoints", alone / "half-checkpoints")
+    (left,) = checkpoints(alone / "half-checkpoints/unlearning")
+    content = storage.read_json(left / "checkpoint.json")
+    storage.write_json(left / "checkpoint.json", content | {"step": 14, "state": content["state"] | {"step": 14}})
+    together.train("npo", base, alone, alone / "half.safetensors", **half, gradient_accumulation_steps=2)
+
+    done = launch(2, "methods", alone, base, tmp_path, program=str(HERE / "together.py"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in (*together.METHODS, "half"):
+        assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
+    whole, resumed = (load_file(tmp_path / f"{name}.safetensors") for name in ("npo", "interrupted"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.long
+def test_four_processes_train_what_one_trains(alone: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    done = launch(4, "methods", alone, tiny_model_folder, tmp_path, program=str(HERE / "together.py"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in together.METHODS:
+        assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", tiny_model_folder)
+
+
+@pytest.mark.long
+def test_when_one_process_dies_the_others_end_and_say_so(alone: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = launch(2, "dies", alone, tiny_model_folder, tmp_path, program=str(HERE / "together.py"))
+    assert done.returncode != 0
+    assert time.monotonic() - begun < 60
+    assert "process 0 stopped, since another one ended" in done.stderr or "exitcode  : 9" in done.stderr

@@ -1,0 +1,103 @@
+"""What processes that a launcher started train together; run by test_processes.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals.signal import lookup
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.kinds.language.trained_sets import TrainedSets
+from expunge.runs.registry import make_method
+from expunge.train.precision import found_device
+from expunge.train.processes import first_alone, is_first, world
+from known_sets import known_sets
+from tiny import ignore_log, load_task, random_blocks, write_table
+
+BATCHES = 4
+"in an optimizer step, over all processes"
+METHODS: dict[str, dict[str, Any]] = {
+    "gradient_difference": {},
+    "npo": {},
+    "rmu": {"layer": 2, "trained_layers": 1},
+    "targeted_npo": {},
+}
+
+HALF: dict[str, Any] = {"num_train_epochs": 4, "max_steps": None}
+
+
+def tables(folder: Path) -> tuple[TokenTable, TokenTable]:
+    """A forget and a retain set of blocks of many lengths."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(8, 40, (60,), generator=generator).tolist()
+    blocks = random_blocks(lengths)
+    return write_table(folder / "forget", blocks[:30], 3), write_table(folder / "retain", blocks[30:], 1)
+
+
+def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None = None, **training: Any) -> None:
+    """Train with a method on the sets in `folder`; weights go to `out`, checkpoints beside it."""
+    task = load_task(model)
+    method = make_method({"name": name, **METHODS[name]})
+    plain = TokenTable(folder / "forget"), TokenTable(folder / "retain")
+
+    def sets() -> TrainedSets:
+        return known_sets(method, task, *plain, out.parent / f"{out.stem}-run")
+
+    known = first_alone(sets, sets)
+    assert known is not None
+    forget = known.forget
+    if "unwanted_words" in method.signal_names:  # random blocks hold no words
+        forget = forget.with_signal("unwanted_words", lookup(np.linspace(0, 3, len(forget.ids)), "row", forget))
+    work = LanguageWork(
+        task=task,
+        forget=forget,
+        retain=known.retain,
+        training=Training(
+            **{
+                "max_steps": 20,
+                "stop_step": stop_step,
+                "num_train_epochs": 40,
+                "learning_rate": 1e-3,
+                "per_device_train_batch_size": 2,
+                "gradient_accumulation_steps": BATCHES // world(),
+                "save_seconds": 1e-6,
+                "max_retain_increase": 100.0,
+                "bf16": False,
+            }
+            | training
+        ),
+        seed=0,
+        checkpoints=out.parent / f"{out.stem}-checkpoints",
+        log=ignore_log,
+    )
+    work.carry_out(method)
+    if is_first():
+        save_file({name: p.detach() for name, p in task.model.named_parameters()}, out)
+
+
+def main(what: str, data: Path, model: Path, out: Path) -> None:
+    if what == "methods":
+        for name in METHODS:
+            train(name, model, data, out / f"{name}.safetensors")
+        train("npo", model, data, out / "interrupted.safetensors", stop_step=8)
+        train("npo", model, data, out / "interrupted.safetensors")
+        # From the middle of what one process trained; with its recipe each process draws as many batches as that one.
+        train("npo", model, data, out / "half.safetensors", **HALF, gradient_accumulation_steps=1)
+    if what == "dies":
+        if not is_first():
+            threading.Timer(12, os._exit, (9,)).start()
+        train("npo", model, data, out / "npo.safetensors", max_steps=10_000, num_train_epochs=10_000)
+
+
+if __name__ == "__main__":
+    found_device()
+    main(sys.argv[1], *map(Path, sys.argv[2:5]))
