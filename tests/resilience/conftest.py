@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from fork_server import Commands, Whole
 
+from fork_server import Commands, Whole
 from small import SMALL, as_options, results, write_texts
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fork_server import Commands
 
 from expunge.train.checkpoint import checkpoints, load_latest
+from fork_server import Commands
 from small import SMALL, as_options, contents, leftovers
 
 UNSAFE: list[tuple[str, dict[str, Any], str, str]] = [

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from fork_server import Commands, Ended, Whole
 
+from fork_server import Commands, Ended, Whole
 from small import contents, leftovers, results
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fork_server import Commands, Whole
 
+from fork_server import Commands, Whole
 from small import leftovers, results
 from small_generators import SMALL_GENERATOR
 from small_images import write_class_folders

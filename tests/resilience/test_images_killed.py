@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from fork_server import Commands, Whole
 
+from fork_server import Commands, Whole
 from small import leftovers, results
 from small_images import SMALL_IMAGES, write_class_folders
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fork_server import Commands, Whole
 
+from fork_server import Commands, Whole
 from small import as_options, leftovers, results
 
 PHASES = [

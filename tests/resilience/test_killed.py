@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fork_server import Commands, Whole
 
 from expunge.runs.folder import RunFolder
+from fork_server import Commands, Whole
 from small import leftovers, results
 
 

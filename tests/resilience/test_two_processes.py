@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fork_server import Commands, Whole
-
 from small import leftovers, results
 
 

@@ -146,7 +146,7 @@ def misnamed(folder: Path, files: Collection[str]) -> ModelError:
 
 def adapter_only(folder: Path, whole: bool = False) -> ModelError:
     """A folder of peft's adapter; `whole` where it holds a whole model, too."""
-    config = _read_adapter(folder)
+    config = read_adapter(folder)
     base = config.get("base_model_name_or_path") or "its base, which adapter_config.json does not name"
     kind = config.get("peft_type") or "unknown kind"
     if whole:
@@ -168,7 +168,7 @@ def adapter_only(folder: Path, whole: bool = False) -> ModelError:
     )
 
 
-def _read_adapter(folder: Path) -> dict[str, Any]:
+def read_adapter(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except ValueError:
