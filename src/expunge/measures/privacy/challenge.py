@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import confidences
 from expunge.measures.privacy.resampling import Quality, halves
 from expunge.measures.privacy.thresholds import epsilon_of, points
+from expunge.measures.statistics import Estimate
 
 RESAMPLES = 400
 BUDGET = 0.2

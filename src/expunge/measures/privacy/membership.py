@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import TINY, softmax
 from expunge.measures.privacy.roc import delong, tpr_interval
+from expunge.measures.statistics import Estimate
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

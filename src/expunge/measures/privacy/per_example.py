@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.roc import WeightedCurve
+from expunge.measures.statistics import Estimate
 
 RESAMPLES = 1000
 
@@ -49,5 +49,6 @@ def summarise(positive: np.ndarray, negative: np.ndarray, seed: int) -> PerExamp
         times = np.bincount(generator.integers(0, examples, examples), minlength=examples)
         draws[number] = (times @ accuracies / examples, *curve.area_and_rates(times[owner], fprs))
     low, high = np.percentile(draws, [2.5, 97.5], axis=0) if examples > 1 else (np.zeros(4), np.ones(4))
-    estimates = [Estimate(*found) for found in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)]
-    return PerExampleAttack(*estimates, examples=tuple(accuracies.tolist()))
+    intervals = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    accuracy, auc, tpr_1_percent, tpr_1_permille = (Estimate(*found) for found in intervals)
+    return PerExampleAttack(accuracy, auc, tpr_1_percent, tpr_1_permille, tuple(accuracies.tolist()))

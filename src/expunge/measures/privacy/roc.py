@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
-from expunge.measures.statistics import Z, wilson_interval
+from expunge.measures.statistics import Estimate, Z, wilson_interval
 
 
 def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
