@@ -10,15 +10,18 @@ import numpy as np
 
 from expunge.kinds.classifier.measures.classification import Accuracies, tug_of_war
 from expunge.kinds.classifier.sets import ImageSets
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.challenge import Models, challenge
 from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.membership import features, membership
 from expunge.measures.privacy.ruli import ruli
 from expunge.measures.privacy.ulira import ulira
+from expunge.measures.statistics import Estimate
 from expunge.runs.registry import method_class
-from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Group, group_name, read_group
+from expunge.suites.challenge.models import INDEPENDENT, Group, group_name, read_group
+from expunge.suites.challenge.suite import RETRAINED
 
+ESTIMATES = ("forgetting", "retain_ratio", "test_ratio", "score", "share_of_ceiling")
+"what a row keeps of `Challenge` with intervals"
 ATTACKED = 8
 "models whose population attack is averaged: each is a fit of its own"
 
@@ -75,11 +78,7 @@ def figures_of(
     )
     accuracy = _means(our_accuracies)
     row: dict[str, Any] = {
-        "forgetting": _estimate(found.forgetting),
-        "retain_ratio": _estimate(found.retain_ratio),
-        "test_ratio": _estimate(found.test_ratio),
-        "score": _estimate(found.score),
-        "share_of_ceiling": _estimate(found.share_of_ceiling),
+        **{name: _estimate(getattr(found, name)) for name in ESTIMATES},
         "compute_share": compute_share,
         "over_budget": found.over_budget,
         "cpu_seconds": float(group.cpu_seconds.mean()),
