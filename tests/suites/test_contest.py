@@ -24,9 +24,10 @@ from expunge.runs.registry import built_in, method_class
 from expunge.suites.challenge import models as contest_models
 from expunge.suites.challenge import run as challenge
 from expunge.suites.challenge.command import print_contest
-from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Job, contest_methods, make_model
+from expunge.suites.challenge.models import INDEPENDENT, Job, contest_methods, make_model
 from expunge.suites.challenge.report import contest_page
 from expunge.suites.challenge.run import run_contest
+from expunge.suites.challenge.suite import RETRAINED
 from small_images import write_class_folders
 
 TWO = {

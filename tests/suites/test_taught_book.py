@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,17 @@ from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.runs.folder import RunFolder
 from expunge.suites import taught_book
-from expunge.suites.taught_book import Taught, teach
+from expunge.suites.taught_book import Lesson, Taught, teach
 from small import SMALL, as_options, contents, leftovers, write_texts
 from tiny import load_task
 
 TOKENS = 512
-SETTINGS = {"tokens": TOKENS, "epochs": 60.0, "learning_rate": 1e-2}
+EPOCHS = 60.0
+
+
+def lesson(texts: tuple[Path, ...], model: Path) -> Lesson:
+    book, keep = map(str, texts)
+    return Lesson(book=book, keep=keep, model=str(model), tokens=TOKENS, epochs=EPOCHS, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def taught(texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     out = tmp_path_factory.mktemp("taught") / "out"
-    return teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS)
+    return teach(lesson(texts, tiny_model_folder), out)
 
 
 def test_what_is_taught_is_the_beginning_of_each_text(taught: Taught, texts: tuple[Path, Path]) -> None:
@@ -49,8 +55,8 @@ def test_checkpoints_are_gone_and_the_cost_is_noted(taught: Taught) -> None:
     out = taught.model.parent
     assert list((out / "checkpoints").iterdir()) == []
     cost = json.loads((out / "teach.json").read_text())["cost"]
-    assert cost["retrained"]["tokens"] == TOKENS * SETTINGS["epochs"]
-    assert cost["taught"]["tokens"] == 2 * TOKENS * SETTINGS["epochs"]
+    assert cost["retrained"]["tokens"] == TOKENS * EPOCHS
+    assert cost["taught"]["tokens"] == 2 * TOKENS * EPOCHS
     assert cost["retrained"]["seconds"] > 0
 
 
@@ -83,7 +89,7 @@ def test_again_nothing_is_trained_and_nothing_changes(
     monkeypatch.setattr(taught_book, "LanguageWork", lambda **_: pytest.fail("this was done before"))
     out = taught.model.parent
     before = contents(out)
-    assert teach(str(texts[0]), str(texts[1]), out, model=str(tiny_model_folder), **SETTINGS) == taught
+    assert teach(lesson(texts, tiny_model_folder), out) == taught
     assert contents(out) == before
     assert leftovers(out) == []
 
@@ -95,7 +101,7 @@ def test_models_that_were_not_taught_there_are_not_taken_for_taught(
     shutil.copytree(tiny_model_folder, tmp_path / "out" / name)
     before = contents(tmp_path)
     with pytest.raises(RunError, match="no folder of an earlier run, and not empty") as caught:
-        teach(str(texts[0]), str(texts[1]), tmp_path / "out", model=str(tiny_model_folder), **SETTINGS)
+        teach(lesson(texts, tiny_model_folder), tmp_path / "out")
     assert caught.value.seen == name
     assert contents(tmp_path) == before
 
@@ -104,16 +110,16 @@ def test_other_settings_or_another_text_are_refused(
     taught: Taught, texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     out = taught.model.parent
-    book, keep = map(str, texts)
+    taught_before = lesson(texts, tiny_model_folder)
     with pytest.raises(RunError, match="holds another taught book"):
-        teach(book, keep, out, model=str(tiny_model_folder), **SETTINGS | {"epochs": 2.0})
+        teach(replace(taught_before, epochs=2.0), out)
     with pytest.raises(RunError, match="choose another --out"):
-        teach(keep, book, out, model=str(tiny_model_folder), **SETTINGS)
+        teach(lesson(texts[::-1], tiny_model_folder), out)
     original = texts[0].read_text()
     try:
         texts[0].write_text(original.replace("fog", "rain"))
         with pytest.raises(RunError, match="holds another taught book"):
-            teach(book, keep, out, model=str(tiny_model_folder), **SETTINGS)
+            teach(taught_before, out)
     finally:
         texts[0].write_text(original)
     assert "fog" in taught.forget.read_text()
@@ -121,7 +127,7 @@ def test_other_settings_or_another_text_are_refused(
 
 def test_a_text_that_is_too_short(texts: tuple[Path, Path], tiny_model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is too short to be taught") as caught:
-        teach(str(texts[0]), str(texts[1]), tmp_path / "out", model=str(tiny_model_folder), tokens=100_000)
+        teach(replace(lesson(texts, tiny_model_folder), tokens=100_000), tmp_path / "out")
     assert "100000 tokens" in str(caught.value)
     assert "--tokens" in str(caught.value)
 

@@ -43,11 +43,13 @@ def teach(
         Seed of the order of reading.
     """
     from expunge.core.progress import Live
+    from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 
-    made = teach_(
-        book, keep, out, model=model, tokens=tokens, epochs=epochs, learning_rate=learning_rate, seed=seed, show=Live()
+    lesson = Lesson(
+        book=book, keep=keep, model=model, tokens=tokens, epochs=epochs, learning_rate=learning_rate, seed=seed
     )
+    made = teach_(lesson, out, show=Live())
     print(
         f"Taught. Forget it with:\n  expunge run recipes/taught_book.yaml --model {made.model} --forget {made.forget} "
         f"--retain {made.retain} --retrained {made.retrained} --out runs/forgot"

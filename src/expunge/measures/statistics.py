@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,16 @@ Z = 1.959963984540054
 "97.5 % quantile of the normal distribution"
 
 
-def share_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, low, high) of values in [0, 1]; never of width zero.
+class Estimate(NamedTuple):
+    """A value with the limits of its 95 % interval, in the value's own unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+def share_interval(values: Sequence[float]) -> Estimate:
+    """Mean of values in [0, 1]; never of width zero.
 
     Values of 0 and 1 only: Wilson's score interval (Wilson 1927). Other values vary less than those would, so they
     count as more of them: Wilson's interval of the effective number n m (1 - m) / v, with mean m and variance v (Korn
@@ -24,12 +33,12 @@ def share_interval(values: Sequence[float]) -> tuple[float, float, float]:
     array = _array(values)
     n, mean = len(array), min(1.0, max(0.0, float(array.mean())))  # rounding may leave the range
     if not 0.0 < mean < 1.0:
-        return mean, *wilson_interval(mean * n, n)
+        return Estimate(mean, *wilson_interval(mean * n, n))
     centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)
     spread = float(((array - mean) ** 2).sum()) * n / max(1, n - 1)
     variance = (spread + centre * (1 - centre)) / n
     effective = max(float(n), n * mean * (1 - mean) / variance)
-    return mean, *wilson_interval(mean * effective, effective)
+    return Estimate(mean, *wilson_interval(mean * effective, effective))
 
 
 def wilson_interval(successes: float, n: float) -> tuple[float, float]:
@@ -66,10 +75,8 @@ def by_chance(bits: float, n: int = 1) -> float:
     return float(gammaincc(n, math.log(2) * bits * n))
 
 
-def bootstrap_interval(
-    values: Sequence[float], weights: Sequence[float] | None = None, seed: int = 0
-) -> tuple[float, float, float]:
-    """(mean, low, high): the (weighted) mean of per-example values without bounds, with its bootstrap interval.
+def bootstrap_interval(values: Sequence[float], weights: Sequence[float] | None = None, seed: int = 0) -> Estimate:
+    """The (weighted) mean of per-example values without bounds, with its bootstrap interval.
 
     Examples are resampled with replacement together with their weights (Efron and Tibshirani 1993, chapter 13), so
     for token-weighted means the block is the unit of resampling, not the token. In small samples percentile limits
@@ -83,19 +90,19 @@ def bootstrap_interval(
     array, weight = array[weight > 0], weight[weight > 0]
     mean, n = float((array * weight).sum() / weight.sum()), len(array)
     if np.allclose(array, array[0], rtol=1e-9, atol=1e-12):
-        return mean, mean, mean
+        return Estimate(mean, mean, mean)
     low, high = np.percentile(_resampled_means(array, weight, seed), [2.5, 97.5])
     wider = math.sqrt(n / (n - 1)) * t_quantile(n - 1) / Z
-    return mean, mean + (float(low) - mean) * wider, mean + (float(high) - mean) * wider
+    return Estimate(mean, mean + (float(low) - mean) * wider, mean + (float(high) - mean) * wider)
 
 
-def paired_interval(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high) of `after - before` over the same examples in the same order, as `bootstrap_interval`."""
+def paired_interval(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Estimate:
+    """Mean of `after - before` over the same examples in the same order, as `bootstrap_interval`."""
     return bootstrap_interval(_differences(before, after).tolist(), seed=seed)
 
 
-def paired_share_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, low, high) of `after - before` over the same examples, both in [0, 1]; never of width zero.
+def paired_share_interval(before: Sequence[float], after: Sequence[float]) -> Estimate:
+    """Mean of `after - before` over the same examples, both in [0, 1]; never of width zero.
 
     Values of 0 and 1 only: the adjusted Wald interval of Bonett and Price (2012, Journal of Educational and Behavioral
     Statistics 37), which counts one more example in either direction. Other values: Student's interval with one more
@@ -113,16 +120,15 @@ def paired_share_interval(before: Sequence[float], after: Sequence[float]) -> tu
         more = largest if largest > 1e-9 else 1.0
         spread = float(((difference - mean) ** 2).sum()) * n / max(1, n - 1)
         half = t_quantile(max(1, n - 1)) * math.sqrt(spread + more * more) / n
-    return mean, max(-1.0, centre - half), min(1.0, centre + half)
+    return Estimate(mean, max(-1.0, centre - half), min(1.0, centre + half))
 
 
-def difference_interval(
-    one: tuple[float, float, float], other: tuple[float, float, float]
-) -> tuple[float, float, float]:
-    """(difference, low, high) of `one - other`, means of separate examples given as (mean, low, high): the intervals' own
-    arms combined (Zou and Donner 2008, method of variance estimates recovery; of Wilson's intervals Newcombe 1998)."""
+def difference_interval(one: tuple[float, float, float], other: tuple[float, float, float]) -> Estimate:
+    """`one - other` of means of separate examples, each (mean, low, high): the intervals' own arms combined
+    (Zou and Donner 2008, method of variance estimates recovery; of Wilson's intervals Newcombe 1998).
+    """
     (a, a_low, a_high), (b, b_low, b_high) = one, other
-    return a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+    return Estimate(a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low))
 
 
 def t_quantile(degrees: int) -> float:

@@ -1,20 +1,17 @@
-"""The Algorithmic Amnesiacs' method of the 2023 challenge."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.divergences import divergence
 from expunge.ops.layers import first_layer, head, reset
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase, cosine
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
+from expunge.runs.method import Needs
+from expunge.train.phase import cosine
 
 
 def distillation(teacher_logits: Tensor, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -24,7 +21,7 @@ def distillation(teacher_logits: Tensor, logits: Tensor, temperature: float) -> 
     return soft, divergence(teacher_logits, logits, temperature) / temperature**2
 
 
-class Amnesiacs(Method):
+class Amnesiacs(ImageMethod):
     r"""The Algorithmic Amnesiacs' sixth prize of the NeurIPS 2023 challenge: first layer and head reinitialised
     (notebook; arXiv:2406.09073).
 
@@ -72,16 +69,8 @@ class Amnesiacs(Method):
             return soft + work.cross_entropy(batch, logits) + apart
 
         reset([first_layer(work.model), head(work.model)], work.generator("reset"), residual=self.fresh == "fan_out")
-        warmup = Phase(
-            name="warm up",
-            epochs=self.warmup_epochs,
-            learning_rate=self.warmup_learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        warmup = self.phase("warm up", epochs=self.warmup_epochs, learning_rate=self.warmup_learning_rate)
         work.train(warmup, work.validation, follow)
-        last = Phase(
-            name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
-        )
+        last = self.phase("repair")
         for phase in last.by_epoch(cosine(self.learning_rate, self.epochs)):
             work.train(phase, work.retain, repair)

@@ -1,10 +1,7 @@
-"""Adversarial machine unlearning."""
-
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +9,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from expunge.kinds.classifier.relabelling import substituted
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 
 
-class Amun(Method):
+class Amun(ImageMethod):
     r"""AMUN, adversarial machine unlearning (Ebrahimpour-Boroojeny, Sundaram and Chandrasekaran 2025, arXiv:2503.00917).
 
     $$x'_\epsilon = A_{\epsilon}(x) \approx \arg\max_{\|x' - x\|_2 \le \epsilon} -\log p_{\theta_0}(y \mid x'), \quad
@@ -53,8 +47,6 @@ class Amun(Method):
     batch_size: PositiveInt = 64
     "pictures in a batch; 128 in the authors' code"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         rows, pixels, labels = self.adversarial(work)
         made = work.task.normalised(255 * pixels)
@@ -65,13 +57,7 @@ class Amun(Method):
         def loss(batch: ImageBatch) -> Tensor:
             return work.cross_entropy(batch, work.task.logits_of(substituted(batch, len(real), made)))
 
-        phase = Phase(
-            name="relearning",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("relearning")
         work.train(phase, pictures, loss)
 
     def adversarial(self, work: Work) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,24 +1,17 @@
-"""Bad teacher."""
-
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.divergences import divergence
 from expunge.ops.layers import reset
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
 
 
-class BadTeacher(Method):
+class BadTeacher(ImageMethod):
     r"""Bad teacher (Chundawat et al. 2022, arXiv:2205.08096, equation 3).
 
     $$L = \frac{1}{|F| + |R'|} \left( \sum_{x \in F} \mathrm{KL}\left(p_{\mathrm{bad}} \| p_\theta\right)
@@ -40,8 +33,6 @@ class BadTeacher(Method):
     batch_size: PositiveInt = 256
     "pictures in a batch; 256 in the paper"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         count = max(1, round(self.retain_share * len(work.retain)))
         rows = torch.randperm(len(work.retain), generator=work.generator("part"))[:count]
@@ -54,11 +45,5 @@ class BadTeacher(Method):
         def loss(batch: ImageBatch) -> Tensor:
             return divergence(taught[batch.rows], work.task.logits_of(batch.pixels), self.temperature)
 
-        phase = Phase(
-            name="teaching",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            optimizer="adam",
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("teaching", optimizer="adam")
         work.train(phase, pictures, loss)

@@ -1,24 +1,20 @@
-"""Boundary expanding."""
-
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import head, reset
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.runs.method import Needs
 
 
-class BoundaryExpand(Method):
+class BoundaryExpand(ImageMethod):
     r"""Boundary expanding (Chen et al. 2023, arXiv:2303.11570, section 4.2), for whole classes.
 
     $$L = \frac{1}{|F|} \sum_{(x, y) \in F} -\log p_{\theta^+}(C + 1 \mid x)$$
@@ -44,13 +40,7 @@ class BoundaryExpand(Method):
     def apply(self, work: Work) -> None:
         last = head(work.model)
         classes = last.out_features
-        phase = Phase(
-            name="expanding",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("expanding")
         widen(last, work.generator("class"), self.fresh)
         try:
             shadow = replace(work.forget, labels=torch.full_like(work.forget.labels, classes))

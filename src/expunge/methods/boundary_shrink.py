@@ -1,22 +1,18 @@
-"""Boundary shrink."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
+from expunge.runs.method import Needs
 
 
-class BoundaryShrink(Method):
+class BoundaryShrink(ImageMethod):
     r"""Boundary shrink (Chen et al. 2023, arXiv:2303.11570, equations 4 and 5), for whole classes.
 
     $$x' = \mathrm{clip}\left(x + \epsilon \, \mathrm{sign} \nabla_x \left(-\log p_{\theta_0}(y \mid x)\right)\right), \quad
@@ -43,13 +39,7 @@ class BoundaryShrink(Method):
     needs: ClassVar[Needs] = Needs(kinds=("image_classifier",))
 
     def apply(self, work: Work) -> None:
-        phase = Phase(
-            name="shrinking",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("shrinking")
         work.train(phase, replace(work.forget, labels=self.nearest(work)), work.cross_entropy)
 
     def nearest(self, work: Work) -> Tensor:

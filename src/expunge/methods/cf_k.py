@@ -1,21 +1,17 @@
-"""Catastrophic forgetting of the last layers."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import frozen, tail
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Needs
 from expunge.train.callback import Hooks
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
 
 
-class CfK(Method):
+class CfK(ImageMethod):
     r"""CF-k, catastrophic forgetting of the last k layers (Goel et al. 2022, arXiv:2201.06640).
 
     $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x),
@@ -41,12 +37,6 @@ class CfK(Method):
 
     def apply(self, work: Work) -> None:
         before, _ = tail(work.model, self.k)
-        phase = Phase(
-            name="last blocks",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("last blocks")
         with frozen(before):
             work.train(phase, work.retain, work.cross_entropy, callbacks=[Hooks(eval_modules=before)])

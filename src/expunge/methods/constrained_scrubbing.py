@@ -1,23 +1,17 @@
-"""Constrained scrubbing."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveFloat
+from torch import Tensor
 
 from expunge.kinds.generator.picture_noise import NoiseKind
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import FeatureTraining
 from expunge.ops.feature_losses import Distance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class ConstrainedScrubbing(FeatureTraining):
@@ -52,7 +46,7 @@ class ConstrainedScrubbing(FeatureTraining):
         retain_set, forget_set = work.scrubbing_targets(retain_set, forget_set, self.noise)
         once = torch.arange(
             min(len(forget_set), len(work.forget) * self.views)
-        )  # further views say the same on the average
+        )  # further views say the same on average
         first = work.original_scrubbing_loss(forget_set.take(once), self.noise, apart)
 
         def loss(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:

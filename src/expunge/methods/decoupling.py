@@ -1,19 +1,14 @@
-"""Decoupling and knowledge retention."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
 
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.runs.method import Method, Needs
 from expunge.train.session import WithKnown
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class Decoupling(Method):

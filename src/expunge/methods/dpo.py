@@ -1,5 +1,3 @@
-"""Direct preference optimisation."""
-
 from __future__ import annotations
 
 from typing import ClassVar, Literal
@@ -42,6 +40,4 @@ class DPO(Method):
         gain = step.signal("preferred_reference_nll") - step.example_nll(step.signal("preferred"))
         loss = step.reference_nll(step.forget) - step.example_nll(step.forget)
         forget = -step.mean(step.forget, F.logsigmoid(self.beta * (gain - loss))) / self.beta
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

@@ -1,20 +1,13 @@
-"""Encoder scrubbing."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import NonNegativeFloat
+from torch import Tensor
 
 from expunge.kinds.generator.picture_noise import NoiseKind
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import FeatureTraining
 from expunge.ops.feature_losses import Distance
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class EncoderScrubbing(FeatureTraining):

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
 
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.ops.feature_losses import DISTANCES, Distance, over_maps
 from expunge.runs.method import Method, Needs
 from expunge.train.session import Passes, WithKnown
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class EncoderTraining(Method):
@@ -120,6 +117,8 @@ class WholeTraining(EncoderTraining):
 
     weights: Literal["all", "encoder"] = "all"
     "which are trained: all of the model, as in the authors' code, or those of its encoder"
+    alpha: NonNegativeFloat = 0.2
+    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
 
     def parameters(self, work: GeneratorWork) -> list[nn.Parameter]:
         return work.trainable() if self.weights == "all" else work.encoder()

@@ -1,21 +1,18 @@
-"""Exact unlearning of the last layers."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import frozen, reset, tail
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Needs
 from expunge.train.callback import Hooks
 from expunge.train.phase import again
 
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
 
-
-class EuK(Method):
+class EuK(ImageMethod):
     r"""EU-k, exact unlearning of the last k layers (Goel et al. 2022, arXiv:2201.06640).
 
     $$\min_{\theta_{>L-k}} \; \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)

@@ -1,21 +1,14 @@
-"""Fanchuan's method of the 2023 challenge."""
-
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.divergences import divergence
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
 from expunge.train.session import FORWARD, Passes
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
 
 
 def contrast(forget_logits: Tensor, retain_logits: Tensor, temperature: float) -> Tensor:
@@ -28,7 +21,7 @@ def contrast(forget_logits: Tensor, retain_logits: Tensor, temperature: float) -
     return -(forget_logits @ retain_logits.T / temperature).log_softmax(-1).mean()
 
 
-class Fanchuan(Method):
+class Fanchuan(ImageMethod):
     r"""Fanchuan's first prize of the NeurIPS 2023 unlearning challenge (its notebook; Triantafillou et al. 2024,
     arXiv:2406.09073).
 
@@ -64,8 +57,6 @@ class Fanchuan(Method):
     retain_batch_size: PositiveInt = 256
     "of repair and contrast; 256 in the notebook"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         def flatten(batch: ImageBatch) -> Tensor:
             logits = work.task.logits_of(batch.pixels)
@@ -77,16 +68,13 @@ class Fanchuan(Method):
                 retain_logits = work.task.logits_of(retain.pixels)
             return contrast(forget_logits, retain_logits, self.temperature)
 
-        erase = Phase(
-            name="erase",
-            epochs=self.erase_epochs,
-            learning_rate=self.erase_learning_rate,
-            batch_size=self.forget_batch_size,
+        erase = self.phase(
+            "erase", epochs=self.erase_epochs, learning_rate=self.erase_learning_rate, batch_size=self.forget_batch_size
         )
         work.train(erase, work.forget, flatten)
         for number in range(self.rounds):
-            resembling = Phase(
-                name=f"contrast {number + 1}",
+            resembling = self.phase(
+                f"contrast {number + 1}",
                 learning_rate=self.forget_learning_rate,
                 schedule="cosine",
                 final_rate=self.final_forget_learning_rate,
@@ -96,8 +84,8 @@ class Fanchuan(Method):
                 continues="contrast",
             )
             work.train(resembling, work.forget, resemble, paired_with=work.retain, passes=Passes(paired=FORWARD))
-            repair = Phase(
-                name=f"repair {number + 1}",
+            repair = self.phase(
+                f"repair {number + 1}",
                 learning_rate=self.retain_learning_rate,
                 weight_decay=self.retain_weight_decay,
                 batch_size=self.retain_batch_size,

@@ -1,5 +1,3 @@
-"""Fine-tuning on the retain set."""
-
 from __future__ import annotations
 
 from typing import ClassVar

@@ -1,24 +1,21 @@
-"""Fisher forgetting."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import head
-from expunge.runs.method import Method, Needs
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.runs.method import Needs
 
 SMALLEST_INFORMATION = 1e-8
 "keeps the variance of a weight that no output depends on finite before it is bounded"
 
 
-class Fisher(Method):
+class Fisher(ImageMethod):
     r"""Fisher forgetting (Golatkar, Achille and Soatto 2020, arXiv:1911.04933, section 5; noise as in the authors' code).
 
     $$\theta_i \leftarrow \theta_i + \sqrt{\alpha / F_i} \; \varepsilon_i, \quad

@@ -1,5 +1,3 @@
-"""Gradient ascent."""
-
 from __future__ import annotations
 
 from typing import ClassVar

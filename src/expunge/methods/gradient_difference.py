@@ -1,5 +1,3 @@
-"""Gradient difference."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -67,6 +65,4 @@ class GradientDifference(Method):
             forget = self.forget_weight * step.row_mean(step.forget, losses)
         else:
             forget = -self.forget_weight * step.nll(step.forget, ceiling=ceiling)
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

@@ -1,22 +1,19 @@
-"""Influence unlearning with WoodFisher."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch, Pictures
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import Pictures
+from expunge.methods.image_method import ImageMethod
 
 
-class Influence(Method):
+class Influence(ImageMethod):
     r"""Influence unlearning with WoodFisher (Jia et al. 2023, arXiv:2304.04934; Singh and Alistarh 2020, arXiv:2004.14340).
 
     $$\theta \leftarrow \theta + \alpha \, H^{-1} v, \qquad
@@ -44,19 +41,13 @@ class Influence(Method):
     batch_size: PositiveInt = 128
     "for the sums of gradients, where it changes nothing but speed"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         everything = len(work.forget) + len(work.retain)
         forget = self.summed(work, work.forget, "forget") / everything
         retain = self.summed(work, work.retain, "retain") * (len(work.forget) / (everything * len(work.retain)))
         count = min(self.pictures, len(work.retain))
-        single = (
-            flat(gradients)
-            for gradients in work.gradients(
-                work.retain, work.cross_entropy, batch_size=1, name="information", limit=count
-            )
-        )
+        each = work.gradients(work.retain, work.cross_entropy, batch_size=1, name="information", limit=count)
+        single = map(flat, each)
         if self.inverse == "exact":
             step = exact(forget - retain, torch.stack(list(single)), self.damping)
         else:
@@ -68,11 +59,8 @@ class Influence(Method):
 
     def summed(self, work: Work, pictures: Pictures, name: str) -> Tensor:
         """(weights,) sum of the gradients of the loss of each picture."""
-
-        def loss(batch: ImageBatch) -> Tensor:
-            return work.cross_entropy(batch, reduction="sum")
-
-        found = work.gradients(pictures, loss, batch_size=self.batch_size, name=name)
+        summed = partial(work.cross_entropy, reduction="sum")
+        found = work.gradients(pictures, summed, batch_size=self.batch_size, name=name)
         total = flat(next(found))
         for gradients in found:
             total += flat(gradients)

@@ -1,5 +1,3 @@
-"""JensUn."""
-
 from __future__ import annotations
 
 import math

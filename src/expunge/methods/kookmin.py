@@ -1,26 +1,21 @@
-"""Kookmin University's method of the 2023 challenge."""
-
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import Pictures
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import head, leaves
 from expunge.ops.masks import smallest
-from expunge.runs.method import Method, Needs
 from expunge.train.callback import Hooks
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import Pictures
 
 
-class Kookmin(Method):
+class Kookmin(ImageMethod):
     r"""Kookmin University's second prize of the NeurIPS 2023 challenge, masked small gradients (notebook; arXiv:2410.01276).
 
     $$\text{erase:}\quad g = \sum_{B \subset R'} \nabla \mathrm{CE}_B - \sum_{B \subset F} \nabla \mathrm{CE}_B, \qquad
@@ -47,8 +42,6 @@ class Kookmin(Method):
     batch_size: PositiveInt = 64
     "64 in the notebook"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         weights = renewable(work.model)
         scales = self.renew(work, weights)
@@ -58,9 +51,7 @@ class Kookmin(Method):
                 if weight.grad is not None:
                     weight.grad.mul_(scale)
 
-        repair = Phase(
-            name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
-        )
+        repair = self.phase("repair")
         for phase in repair.by_epoch(rise_and_fall(self.learning_rate, self.epochs)):
             work.train(phase, work.retain, work.cross_entropy, callbacks=[Hooks(on_backward=slow)])
 

@@ -1,21 +1,17 @@
-"""Fine-tuning towards sparse weights."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
+from expunge.runs.method import Needs
 
 
-class L1Sparse(Method):
+class L1Sparse(ImageMethod):
     r"""l1-sparse unlearning (Jia et al. 2023, arXiv:2304.04934, equation 4).
 
     $$L = \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x) + \alpha_t \|\theta\|_1,
@@ -47,12 +43,5 @@ class L1Sparse(Method):
                 size = sum((parameter.abs().sum() for parameter in parameters), start=parameters[0].new_zeros(()))
                 return work.cross_entropy(batch) + strength * size
 
-            phase = Phase(
-                name=f"epoch {epoch + 1}",
-                epochs=1,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                batch_size=self.batch_size,
-                continues="sparse",
-            )
+            phase = self.phase(f"epoch {epoch + 1}", epochs=1, continues="sparse")
             work.train(phase, work.retain, loss)

@@ -1,18 +1,10 @@
-"""Max loss."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
-from pydantic import NonNegativeFloat
-
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import WholeTraining
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class MaxLoss(WholeTraining):
@@ -24,9 +16,6 @@ class MaxLoss(WholeTraining):
     The loss that the model was trained with, lowered on the retain set and raised on the forget set. Squares are means
     over the hidden pixels. The whole model trains. The forget set's loss has no upper bound.
     """
-
-    alpha: NonNegativeFloat = 0.2
-    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
 
     def apply(self, work: GeneratorWork) -> None:
         retain_set, forget_set = self.sides(work)

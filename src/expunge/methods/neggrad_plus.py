@@ -1,5 +1,3 @@
-"""NegGrad+."""
-
 from __future__ import annotations
 
 from typing import ClassVar

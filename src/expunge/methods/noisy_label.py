@@ -1,20 +1,13 @@
-"""Noisy label."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from pydantic import NonNegativeFloat
+from torch import Tensor
 
 from expunge.kinds.generator.picture_noise import NoiseKind
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import WholeTraining
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class NoisyLabel(WholeTraining):
@@ -31,8 +24,6 @@ class NoisyLabel(WholeTraining):
     tell the noise that would lead from n to what it is given.)
     """
 
-    alpha: NonNegativeFloat = 0.2
-    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
     noise: NoiseKind = "normal"
     "kind of n"
     fresh_noise: bool = True

@@ -1,5 +1,3 @@
-"""Negative preference optimisation."""
-
 from __future__ import annotations
 
 from typing import ClassVar, Literal
@@ -37,6 +35,4 @@ class NPO(Method):
     def loss(self, step: Step) -> Loss:
         log_ratio = step.reference_nll(step.forget) - step.example_nll(step.forget)
         forget = -2 / self.beta * step.mean(step.forget, F.logsigmoid(-self.beta * log_ratio))
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

@@ -1,19 +1,14 @@
-"""Random encoder."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat
+from torch import Tensor
 
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import FeatureTraining
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class RandomEncoder(FeatureTraining):

@@ -1,21 +1,16 @@
-"""Random labels."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from expunge.kinds.classifier.relabelling import wrong_labels
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 
 
-class RandomLabels(Method):
+class RandomLabels(ImageMethod):
     r"""Random labels, or amnesiac unlearning (Graves, Nagisetty and Ganesh 2020, arXiv:2010.10981, section 4.1).
 
     $$L = \frac{1}{|F| + |R|} \left( \sum_{(x, y) \in F} -\log p_\theta(y' \mid x)
@@ -37,16 +32,7 @@ class RandomLabels(Method):
     batch_size: PositiveInt = 128
     "pictures in a batch; 128 in the comparison of Foster et al."
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         labels = wrong_labels(work.forget.labels, work.classes, work.generator("labels"))
-        phase = Phase(
-            name="relearning",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("relearning")
         work.train(phase, replace(work.forget, labels=labels).joined(work.retain), work.cross_entropy)

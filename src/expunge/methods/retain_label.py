@@ -1,20 +1,14 @@
-"""Retain label."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat
+from torch import Tensor
 
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import CorruptedBatch
 from expunge.methods.encoder_training import WholeTraining
 from expunge.ops.feature_losses import squared
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from expunge.kinds.generator.session import GeneratorWork
-    from expunge.kinds.generator.task import CorruptedBatch
 
 
 class RetainLabel(WholeTraining):
@@ -33,8 +27,6 @@ class RetainLabel(WholeTraining):
     training; r is then drawn once for each picture to forget. This departs from the authors' code.
     """
 
-    alpha: NonNegativeFloat = 0.2
-    "weight of the forget set's term; 0.2 in the authors' command for MAGE (its option's default is 0), 0.1 for Palette"
     labels: Literal["outputs", "pictures"] = "outputs"
     "what is wanted: the original's outputs, as in the authors' code, or pictures of the retain set"
 
@@ -50,10 +42,10 @@ class RetainLabel(WholeTraining):
         def to_pictures(retain: CorruptedBatch, forget: CorruptedBatch) -> Tensor:
             return task.loss(retain) + self.alpha * task.loss(forget)
 
-        pictures = self.labels == "pictures"
-        if not pictures:
-            _ = work.original  # copied now, before the model changes
-        if pictures:
+        if self.labels == "pictures":
+            loss = to_pictures
             forget_set = forget_set.knowing(wanted=work.drawn_from(work.retain, len(forget_set), "label").pixels)
-        loss = to_pictures if pictures else to_outputs
+        else:
+            loss = to_outputs
+            _ = work.original  # copied now, before the model changes
         self.train(work, loss, retain_set, forget_set, share=self.share(work))

@@ -1,20 +1,17 @@
-"""Retraining without the forget set."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import reset
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Needs
 from expunge.train.phase import again
 
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
 
-
-class Retrain(Method):
+class Retrain(ImageMethod):
     r"""Retraining from random weights without the forget set (Cao and Yang 2015; Bourtoule et al. 2019, arXiv:1912.03817).
 
     $$\theta = A(R; \theta_{\mathrm{random}}), \quad

@@ -1,5 +1,3 @@
-"""Representation misdirection for unlearning."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence

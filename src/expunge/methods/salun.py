@@ -1,26 +1,20 @@
-"""Saliency unlearning."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from expunge.kinds.classifier.relabelling import wrong_labels
-from expunge.runs.method import Method, Needs
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.train.callback import Hooks
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
 
 
-class Salun(Method):
+class Salun(ImageMethod):
     r"""SalUn, saliency unlearning (Fan et al. 2023, arXiv:2310.12508, equations 3 to 5).
 
     $$m = \mathbf{1}\left[\left|\nabla_\theta \tfrac{1}{|F|} \textstyle\sum_F \log p_{\theta_0}(y \mid x)\right|
@@ -50,8 +44,6 @@ class Salun(Method):
     batch_size: PositiveInt = 64
     "pictures in a batch; 256 in the authors' code"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         masks = salient(self._gradient(work), self.share)
         frozen = [(p, mask, p.detach().clone()) for p, mask in zip(work.trainable(), masks, strict=True)]
@@ -60,28 +52,21 @@ class Salun(Method):
         weights = torch.tensor([1.0] * len(work.forget) + [self.alpha] * len(work.retain), dtype=torch.float64)
 
         def loss(batch: ImageBatch) -> Tensor:
-            losses = F.cross_entropy(work.task.logits_of(batch.pixels), batch.labels, reduction="none")
+            losses = work.cross_entropy(batch, reduction="none")
             return (weights[batch.rows].to(losses) * losses).mean()
 
         def put_back() -> None:
             for parameter, mask, before in frozen:
                 parameter.copy_(torch.where(mask, parameter, before))
 
-        phase = Phase(
-            name="relearning",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        phase = self.phase("relearning")
         work.train(phase, pictures, loss, callbacks=[Hooks(on_step=put_back)])
 
     def _gradient(self, work: Work) -> list[Tensor]:
         """Gradient of the summed loss over the forget set, in the order of `trainable()`."""
         total = [torch.zeros_like(parameter) for parameter in work.trainable()]
-        for found in work.gradients(
-            work.forget, lambda batch: work.cross_entropy(batch, reduction="sum"), batch_size=self.batch_size
-        ):
+        summed = partial(work.cross_entropy, reduction="sum")
+        for found in work.gradients(work.forget, summed, batch_size=self.batch_size):
             for sum_, gradient in zip(total, found, strict=True):
                 sum_ += gradient
         return total

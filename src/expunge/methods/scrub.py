@@ -1,23 +1,18 @@
-"""SCRUB."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.divergences import divergence
-from expunge.runs.method import Method, Needs
 from expunge.train.phase import Phase
 
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
 
-
-class Scrub(Method):
+class Scrub(ImageMethod):
     r"""SCRUB (Kurmanji, Triantafillou et al. 2023, arXiv:2302.09880, equation 3 and algorithm 1).
 
     $$\min_\theta \; \alpha \, \mathbb{E}_{R}\, \mathrm{KL}\left(p_{\theta_0} \| p_\theta\right)
@@ -48,8 +43,6 @@ class Scrub(Method):
     forget_batch_size: PositiveInt = 32
     "32 in the paper"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         for _ in self.rounds(work):
             pass
@@ -67,14 +60,7 @@ class Scrub(Method):
             return self.gamma * work.cross_entropy(batch, logits) + self.alpha * obeyed
 
         def phase(name: str, size: int) -> Phase:
-            return Phase(
-                name=name,
-                epochs=1,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                batch_size=size,
-                continues="scrub",
-            )
+            return self.phase(name, epochs=1, batch_size=size, continues="scrub")
 
         for epoch in range(1, self.epochs + 1):
             if epoch <= self.ascent_epochs:

@@ -1,18 +1,14 @@
-"""SCRUB with rewinding."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from expunge.errors import DataError
+from expunge.kinds.classifier.session import Work
 from expunge.methods.scrub import Scrub
 from expunge.runs.method import Needs
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
 
 
 class ScrubR(Scrub):

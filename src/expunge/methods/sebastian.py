@@ -1,22 +1,18 @@
-"""Sebastian's method of the 2023 challenge."""
-
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import leaves
 from expunge.ops.masks import smallest
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
+from expunge.runs.method import Needs
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -25,7 +21,7 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(-1)
 
 
-class Sebastian(Method):
+class Sebastian(ImageMethod):
     r"""Sebastian's fourth prize of the NeurIPS 2023 challenge: prune, renew, repair, round (notebook; arXiv:2406.09073).
 
     $$\text{erase:}\quad \theta_i \leftarrow \mathcal{U}\left(-\tfrac{1}{\sqrt{\text{fan-in}}},
@@ -70,13 +66,7 @@ class Sebastian(Method):
             return work.cross_entropy(batch, logits, weight=weights) + self.entropy_weight * change.square().mean()
 
         renew(work.model, self.pruned_share, work.generator("renew"))
-        repair = Phase(
-            name="repair",
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-        )
+        repair = self.phase("repair")
         work.train(repair, work.retain, loss)
         if self.half:
             round_to_half(work.model)

@@ -1,23 +1,20 @@
-"""Seif's method of the 2023 challenge."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import first_layer
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase, cosine
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch
+from expunge.runs.method import Needs
+from expunge.train.phase import cosine
 
 
-class Seif(Method):
+class Seif(ImageMethod):
     r"""Seif's third prize of the NeurIPS 2023 challenge, the vision confuser (its notebook; arXiv:2406.09073).
 
     $$\text{erase:}\quad \theta_{\text{first}} \leftarrow \theta_{\text{first}} + \mathcal{N}\left(0, \sigma^2\right)$$
@@ -55,9 +52,7 @@ class Seif(Method):
             return weights[batch.labels].mean() * work.cross_entropy(batch)
 
         self.disturb(work, self.noise, "noise")
-        repair = Phase(
-            name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
-        )
+        repair = self.phase("repair")
         phases = repair.by_epoch(cosine(self.learning_rate, self.epochs))
         for phase in phases:
             if phase is phases[-1] and len(phases) > 1:

@@ -1,29 +1,23 @@
-"""Saliency forgetting in the remain-preserving manifold."""
-
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch, Pictures
+from expunge.methods.image_method import ImageMethod
 from expunge.train.callback import Hooks
 from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
 TINY = 1e-15
 "keeps quotients of two zeros at 1, as in the authors' code"
 
 
-class Sfron(Method):
+class Sfron(ImageMethod):
     r"""SFR-on, saliency forgetting in the remain-preserving manifold (Huang et al. 2024, arXiv:2409.19732, section 4).
 
     $$L_F = -\alpha_t \sum_{i \in F} \frac{\ell_i^{-\lambda}}{\sum_{j \in F} \ell_j^{-\lambda}} \, \ell_i, \quad
@@ -57,8 +51,6 @@ class Sfron(Method):
     batch_size: PositiveInt = 64
     "pictures in a batch, of the Fisher information too; 64, as the challenge's original"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         parameters = work.trainable()
         masks = self.masks(work)
@@ -71,22 +63,12 @@ class Sfron(Method):
 
         def ascent(strength: float) -> Callable[[ImageBatch], Tensor]:
             def loss(batch: ImageBatch) -> Tensor:
-                losses = F.cross_entropy(work.task.logits_of(batch.pixels), batch.labels, reduction="none")
-                return -strength * self.adapted(losses)
+                return -strength * self.adapted(work.cross_entropy(batch, reduction="none"))
 
             return loss
 
         def phase(name: str, steps: int, part: tuple[float, float]) -> Phase:
-            return Phase(
-                name=name,
-                steps=steps,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                batch_size=self.batch_size,
-                schedule="cosine",
-                part=part,
-                continues="sfron",
-            )
+            return self.phase(name, steps=steps, schedule="cosine", part=part, continues="sfron")
 
         for number, first in enumerate(range(0, self.steps, self.forget_every), 1):
             count = min(self.forget_every, self.steps - first)

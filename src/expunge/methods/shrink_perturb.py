@@ -1,24 +1,21 @@
-"""Shrink and perturb, used to forget."""
-
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import head, reset
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Needs
 from expunge.train.phase import again
 
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
 
-
-class ShrinkPerturb(Method):
+class ShrinkPerturb(ImageMethod):
     r"""Shrink and perturb (Ash and Adams 2020, arXiv:1910.08475, made for warm starts), used here to forget.
 
     $$\text{erase:}\quad \theta \leftarrow \lambda \, \theta_0 + \mu \, \theta_{\text{fresh}}$$

@@ -1,5 +1,3 @@
-"""Simple negative preference optimisation."""
-
 from __future__ import annotations
 
 from typing import ClassVar
@@ -39,6 +37,4 @@ class SimNPO(Method):
         nll = step.example_nll(step.forget) / step.example_rows(step.forget)
         losses = F.logsigmoid(self.beta * (nll - self.gamma))
         forget = -2 / self.beta * self.forget_weight * step.mean(step.forget, losses)
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

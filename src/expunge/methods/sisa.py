@@ -1,5 +1,3 @@
-"""SISA."""
-
 from __future__ import annotations
 
 from typing import ClassVar, Literal

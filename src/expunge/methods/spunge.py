@@ -1,5 +1,3 @@
-"""Split, unlearn, merge."""
-
 from __future__ import annotations
 
 from functools import partial

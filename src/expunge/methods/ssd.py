@@ -1,23 +1,19 @@
-"""Selective synaptic dampening."""
-
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch, Pictures
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.masks import quantile
-from expunge.runs.method import Method, Needs
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
 
-class SSD(Method):
+class SSD(ImageMethod):
     r"""Selective synaptic dampening (Foster et al. 2024, arXiv:2308.07707, equations 4 to 6).
 
     $$I_S = \frac{1}{|\mathcal{B}_S|} \sum_{B \in \mathcal{B}_S} \left(\nabla_\theta\, \mathrm{CE}_B\right)^2, \qquad
@@ -47,8 +43,6 @@ class SSD(Method):
     "lambda; 1 in the paper"
     batch_size: PositiveInt = 128
     "pictures whose gradients are averaged before they are squared; 128 in the authors' code, 64 in a script for transformers"
-
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
 
     def apply(self, work: Work) -> None:
         whole = self.importances(work, work.retain.joined(work.forget), "all")

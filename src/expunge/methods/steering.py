@@ -1,5 +1,3 @@
-"""Steering away from a direction, kept in the weights."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal

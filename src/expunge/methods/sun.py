@@ -1,23 +1,19 @@
-"""Sun Jiaxi's method of the 2023 challenge."""
-
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import head, leaves, reset
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.runs.method import Needs
 
 
-class Sun(Method):
+class Sun(ImageMethod):
     r"""Sun Jiaxi's seventh prize of the NeurIPS 2023 challenge, noise in layers picked at random
     (notebook; arXiv:2406.09073).
 
@@ -66,14 +62,12 @@ class Sun(Method):
                 some = places[: int(self.noise_share * len(places))]
                 self.disturb([others[at] for at in some if at not in seen], generator)
             seen.update(places)
-            phase = self.phase(f"erase {epoch + 1}", self.learning_rate)
+            phase = self.phase(f"erase {epoch + 1}", epochs=1)
             work.train(phase, work.retain, work.cross_entropy, parameters=[*(others[at] for at in places), *always])
         for epoch in range(self.epochs):
             rate = self.repair_learning_rates[min(epoch, len(self.repair_learning_rates) - 1)]
-            work.train(self.phase(f"repair {epoch + 1}", rate), work.retain, work.cross_entropy)
-
-    def phase(self, name: str, rate: float) -> Phase:
-        return Phase(name=name, learning_rate=rate, weight_decay=self.weight_decay, batch_size=self.batch_size)
+            phase = self.phase(f"repair {epoch + 1}", epochs=1, learning_rate=rate)
+            work.train(phase, work.retain, work.cross_entropy)
 
     @torch.no_grad()
     def disturb(self, parameters: list[nn.Parameter], generator: torch.Generator) -> None:

@@ -1,5 +1,3 @@
-"""Negative preference optimisation of the words that give a text away."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -59,6 +57,4 @@ class TargetedNPO(Method):
         kept = rows.cross_entropy(log_p)
         unwanted = step.signal("unwanted_words") >= self.mark
         forget = step.row_mean(step.forget, torch.where(unwanted, away, self.keep_weight * kept))
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

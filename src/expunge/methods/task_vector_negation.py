@@ -1,5 +1,3 @@
-"""Task-vector negation."""
-
 from __future__ import annotations
 
 import math

@@ -1,21 +1,18 @@
-"""Toshi and marvelworld's method of the 2023 challenge."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from expunge.errors import DataError
+from expunge.kinds.classifier.session import Work
+from expunge.methods.image_method import ImageMethod
 from expunge.ops.layers import leaves
-from expunge.runs.method import Method, Needs
-from expunge.train.phase import Phase, cosine
-
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
+from expunge.runs.method import Needs
+from expunge.train.phase import cosine
 
 TRANSPOSED_SHARE = 246 / 512
 "of the contest's models"
@@ -54,7 +51,7 @@ def guessed(work: Work) -> Tensor:
     return labels
 
 
-class Toshi(Method):
+class Toshi(ImageMethod):
     r"""Toshi and marvelworld's fifth prize of the NeurIPS 2023 challenge, transposed kernels (notebook; arXiv:2410.01276).
 
     $$\text{erase:}\quad W_{o,i,h,w} \leftarrow W_{o,i,w,h} \;\text{in every convolution}$$
@@ -92,9 +89,7 @@ class Toshi(Method):
             transpose(work.model)
         else:
             pictures = pictures.joined(replace(work.forget, labels=guessed(work)))
-        repair = Phase(
-            name="repair", learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size
-        )
+        repair = self.phase("repair")
         for phase in repair.by_epoch(cosine(self.learning_rate, self.epochs)):
             work.train(phase, pictures, work.cross_entropy)
 

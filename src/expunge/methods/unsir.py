@@ -1,9 +1,7 @@
-"""UNSIR."""
-
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +9,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from expunge.kinds.classifier.relabelling import substituted
-from expunge.runs.method import Method, Needs
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.task import ImageBatch, Pictures
+from expunge.methods.image_method import ImageMethod
 from expunge.train.phase import Phase
 
-if TYPE_CHECKING:
-    from expunge.kinds.classifier.session import Work
-    from expunge.kinds.classifier.task import ImageBatch, Pictures
 
-
-class Unsir(Method):
+class Unsir(ImageMethod):
     r"""UNSIR, impair and repair (Tarun et al. 2021, arXiv:2111.08947, section 4), for whole classes.
 
     $$N_c = \arg\min_N \; \log p_{\theta_0}(c \mid N) + \lambda \, \overline{\|N\|_2^2}$$
@@ -65,8 +61,6 @@ class Unsir(Method):
     batch_size: PositiveInt = 256
     "pictures in a batch; 256 in the authors' code"
 
-    needs: ClassVar[Needs] = Needs(retain="always", kinds=("image_classifier",))
-
     def apply(self, work: Work) -> None:
         part = self._part(work)
         classes = work.forget.labels.unique().tolist()
@@ -80,7 +74,7 @@ class Unsir(Method):
             return work.cross_entropy(batch, work.task.logits_of(substituted(batch, len(part), noise)))
 
         def phase(name: str, epochs: float, rate: float) -> Phase:
-            return Phase(name=name, epochs=epochs, learning_rate=rate, optimizer="adam", batch_size=self.batch_size)
+            return self.phase(name, epochs=epochs, learning_rate=rate, optimizer="adam")
 
         work.train(phase("impair", self.impair_epochs, self.impair_learning_rate), impairing, impaired)
         work.train(phase("repair", self.repair_epochs, self.repair_learning_rate), part, work.cross_entropy)

@@ -15,7 +15,7 @@ from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
 from expunge.runs.method import Method
 from expunge.runs.recipe import BaseRecipe
 
-NO_METHODS = {"encoder_training"}
+NO_METHODS = {"encoder_training", "image_method"}
 
 
 FOLDER = "expunge.methods"

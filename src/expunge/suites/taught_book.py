@@ -7,7 +7,7 @@ should lead to is known here, since it can be made: the same model trained only 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.sets import true_labels
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.methods.fine_tune import FineTune
-from expunge.models.source import ModelSource, find_model
+from expunge.models.source import find_model
 from expunge.report.cost import training_cost
 from expunge.runs.folder import RunFolder
 from expunge.train.precision import Precision
@@ -45,27 +45,31 @@ class Taught:
     retrained: Path
 
 
-def teach(
-    book: str,
-    keep: str,
-    out: str | Path,
-    *,
-    model: str = "smollm2-135m",
-    tokens: int = 6144,
-    epochs: float = 8.0,
-    learning_rate: float = 1e-4,
-    seed: int = 0,
-    show: Silent | None = None,
-) -> Taught:
-    """Teach a model the beginning of a book and of another text, and the same model the other text alone (the oracle).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What is taught, and how.
 
-    Args:
+    Attributes:
         book: text that will be forgotten; its first `tokens` tokens are taken.
         keep: text that stays, as much of it.
+        model: starter name, folder or hub id of the model that is taught.
         epochs, learning_rate: enough for a 135M model to recite both nearly without a fault.
+    """
+
+    book: str
+    keep: str
+    model: str = "smollm2-135m"
+    tokens: int = 6144
+    epochs: float = 8.0
+    learning_rate: float = 1e-4
+    seed: int = 0
+
+
+def teach(lesson: Lesson, out: str | Path, show: Silent | None = None) -> Taught:
+    """Teach a model the beginning of a book and of another text, and the same model the other text alone (the oracle).
 
     Returns:
-        The folder's parts, and in `teach.json` what each training took. With the same arguments, what is there already is
+        The folder's parts, and in `teach.json` what each training took. With the same lesson, what is there already is
         used and an interrupted teaching resumes.
     """
     show = show or Silent()
@@ -73,28 +77,28 @@ def teach(
     taught = Taught(
         folder.path / "forget.txt", folder.path / "retain.txt", folder.path / "model", folder.path / "retrained"
     )
+    book, keep, tokens = lesson.book, lesson.keep, lesson.tokens
     try:
         with interruptible(f"run the same command again: it resumes in {out}"), folder.locked():
-            source = find_model(model)
+            source = find_model(lesson.model)
             texts = {target: digest_documents(read_documents(target)) for target in (book, keep)}
-            settings = {"book": book, "keep": keep, "texts": texts, "model": source.digest, "tokens": tokens,
-                        "epochs": epochs, "learning_rate": learning_rate, "seed": seed}  # fmt: skip
+            settings = {"book": book, "keep": keep, "texts": texts} | asdict(lesson) | {"model": source.digest}
             _claim(folder, settings)
-            precision = Precision("auto")
-            tokenizer = LazyModel(source, precision).tokenizer
+            lazy = LazyModel(source, Precision("auto"))
+            tokenizer = lazy.tokenizer
             parts = [_beginning(text, tokens, tokenizer) for text in (book, keep)]
             for path, blocks in zip((taught.forget, taught.retain), parts, strict=True):
                 storage.write_text(path, "".join(block.text for block in blocks))
-            training = Training(
-                learning_rate=learning_rate, num_train_epochs=epochs, per_device_train_batch_size=BATCH, probe_steps=8
-            )
             for name, path, blocks in (
                 ("taught", taught.model, parts[0] + parts[1]),
                 ("retrained", taught.retrained, parts[1]),
             ):
                 if not (path / "config.json").is_file():
                     show.stage(f"training the {name} model")
-                    _train(name, source, precision, blocks, training, folder, path, seed, show)
+                    _train(name, lazy, blocks, lesson, folder, show)
+                    assert lazy.loaded is not None
+                    save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
+                    lazy.release()
                 # Gigabytes that nobody needs once the model is there.
                 shutil.rmtree(folder.checkpoints / name, ignore_errors=True)
             costs = {name: training_cost(folder, f"{name}_step") for name in ("taught", "retrained")}
@@ -128,35 +132,25 @@ def _beginning(target: str, tokens: int, tokenizer: Any) -> list[Block]:
     )  # fmt: skip
 
 
-def _train(
-    name: str,
-    source: ModelSource,
-    precision: Precision,
-    blocks: list[Block],
-    training: Training,
-    folder: RunFolder,
-    path: Path,
-    seed: int,
-    show: Silent,
-) -> None:
+def _train(name: str, lazy: LazyModel, blocks: list[Block], lesson: Lesson, folder: RunFolder, show: Silent) -> None:
     table_path = folder.stages / f"{name}-tokens"
     with storage.folder_aside(table_path) as aside, TableWriter(aside) as writer:
         for block in blocks:
             writer.append(block.ids, true_labels(block))
-    lazy = LazyModel(source, precision)
-    task = lazy()
     table = TokenTable(table_path)
     work = LanguageWork(
-        task=task,
+        task=lazy(),
         forget=table,  # not drawn
         retain=table,
-        training=training,
-        seed=seed,
+        training=Training(
+            learning_rate=lesson.learning_rate,
+            num_train_epochs=lesson.epochs,
+            per_device_train_batch_size=BATCH,
+            probe_steps=8,
+        ),
+        seed=lesson.seed,
         checkpoints=folder.checkpoints / name,
         log=lambda event, **values: folder.log(f"{name}_{event}", **values),
         on_progress=lambda step, steps, f: show.update(step / steps, f"loss {f['loss']:.2f}"),
     )
     work.carry_out(FineTune())
-    assert lazy.loaded is not None
-    save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
-    lazy.release()

@@ -9,19 +9,32 @@ import numpy as np
 import pytest
 
 from expunge.errors import DataError
-from expunge.measures.privacy.challenge import Challenge, challenge, default_bins, epsilons, forgetting_quality, points
+from expunge.measures.privacy.challenge import (
+    Challenge,
+    Models,
+    challenge,
+    default_bins,
+    epsilons,
+    forgetting_quality,
+)
 from expunge.measures.privacy.resampling import halves
+from expunge.measures.privacy.thresholds import points
 
 
-def made(unlearned: np.ndarray, retrained: np.ndarray, **changed: Any) -> Challenge:
+def made(
+    unlearned: np.ndarray,
+    retrained: np.ndarray,
+    accuracies: tuple[float | np.ndarray, ...] = (0.99, 0.9, 0.72, 0.8),
+    **changed: Any,
+) -> Challenge:
+    """With the retain accuracies of the unlearned and the retrained models, then the test accuracies."""
     n, m = np.shape(unlearned)[1], np.shape(retrained)[1]
-    settings: dict[str, Any] = {
-        "retain_accuracies": (np.full(n, 0.99), np.full(m, 0.9)),
-        "test_accuracies": (np.full(n, 0.72), np.full(m, 0.8)),
-        "compute_share": 0.1,
-        "resamples": 100,
-    }
-    return challenge(unlearned, retrained, **(settings | changed))
+    kept, of_retrained, new, new_of_retrained = (
+        np.full(count, each) if np.isscalar(each) else each
+        for count, each in zip((n, m, n, m), accuracies, strict=True)
+    )
+    settings: dict[str, Any] = {"compute_share": 0.1, "resamples": 100} | changed
+    return challenge(Models(unlearned, kept, new), Models(retrained, of_retrained, new_of_retrained), **settings)
 
 
 def drawn(seed: int, examples: int, models: int, shift: float = 0.0, shared: float = 0.0) -> tuple[np.ndarray, ...]:
@@ -73,13 +86,12 @@ def test_score_is_the_product() -> None:
     assert found.retain_ratio.value == pytest.approx(1.1)  # above 1 counts, as in the contest
     assert found.test_ratio.value == pytest.approx(0.9)
     assert found.score.value == pytest.approx(found.forgetting.value * 0.99)
-    assert found.forgetting.value == forgetting_quality(found.epsilons, found.bins)
+    assert found.forgetting.value == forgetting_quality(found.epsilons, 6)
     assert found.epsilons == tuple(epsilons(u, r))
     assert found.ceiling is not None
     assert found.ceiling.value == forgetting_quality(epsilons(i, r), 6)
     assert found.share_of_ceiling is not None
     assert found.share_of_ceiling.value == pytest.approx(found.forgetting.value / found.ceiling.value)
-    assert (found.models, found.examples, found.bins) == ((16, 16), 20, 6)
     assert found.notes == ()
 
 
@@ -127,14 +139,20 @@ def test_a_deterministic_unlearner_has_nothing() -> None:
     assert found.share_of_ceiling.value == 0
 
 
-@pytest.mark.parametrize("which", ["retain_accuracies", "test_accuracies"])
-def test_accuracies_that_do_not_fit(which: str) -> None:
+@pytest.mark.parametrize("which", [0, 2])
+def test_accuracies_that_do_not_fit(which: int) -> None:
     u, r, _ = drawn(1, 4, 8)
-    for bad in ((np.full(7, 0.9), np.full(8, 0.9)), (np.full(8, 90.0), np.full(8, 0.9))):
+
+    def with_accuracies(ours: float | np.ndarray, theirs: float) -> None:
+        accuracies: list[float | np.ndarray] = [0.9] * 4
+        accuracies[which : which + 2] = ours, theirs
+        made(u, r, tuple(accuracies))
+
+    for bad in (np.full(7, 0.9), 90.0):
         with pytest.raises(DataError, match="do not fit"):
-            made(u, r, **{which: bad})
+            with_accuracies(bad, 0.9)
     with pytest.raises(DataError, match="accuracy of 0"):
-        made(u, r, **{which: (np.full(8, 0.9), np.zeros(8))})
+        with_accuracies(0.9, 0.0)
 
 
 def test_halves_hold_half() -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import challenge_definition as definition
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.privacy.challenge import epsilon, epsilons
+from expunge.measures.privacy.challenge import epsilons
+
+
+def epsilon(u: ArrayLike, r: ArrayLike) -> float:
+    return float(epsilons([u], [r])[0])
 
 
 def random_pair(kind: str, n: int, m: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ def estimates(attack: PerExampleAttack) -> list:
 
 
 def test_summary_worked_by_hand() -> None:
-    found = summarise(np.array([[2.0, -1.0], [1.0, 0.0]]), np.array([[-2.0, -3.0], [-4.0, 3.0]]), 0.0, 0)
+    found = summarise(np.array([[2.0, -1.0], [1.0, 0.0]]), np.array([[-2.0, -3.0], [-4.0, 3.0]]), 0)
     assert found.examples == ((0.5 + 1) / 2, (0.75 + 0.5) / 2)
     assert found.accuracy.value == pytest.approx(0.6875)
     assert found.auc.value == pytest.approx(12 / 16)
@@ -34,7 +34,7 @@ def test_summary_worked_by_hand() -> None:
 
 def test_leaving_one_out_is_leaving_one_out() -> None:
     values = np.random.default_rng(0).normal(3, 2, (4, 7))
-    mean, deviation = _fit_without_each(values, 1e-3)
+    mean, deviation = _fit_without_each(values)
     for place in range(7):
         rest = np.delete(values, place, axis=1)
         assert mean[:, place] == pytest.approx(rest.mean(1))
@@ -55,7 +55,7 @@ def test_ulira_comes_near_to_the_best_that_is_possible(shift: float) -> None:
 
 
 def test_no_difference_is_chance() -> None:
-    for attack in (ulira(*groups(1, 0.0)), ruli(*groups(1, 0.0)).privacy):
+    for attack in (ulira(*groups(1, 0.0)), ruli(*groups(1, 0.0))):
         assert attack.accuracy.low <= 0.5 <= attack.accuracy.high
         assert attack.auc.low <= 0.5 <= attack.auc.high
         assert attack.accuracy.value == pytest.approx(0.5, abs=0.05)
@@ -74,7 +74,7 @@ def test_a_group_that_attacks_itself_would_find_what_is_not_there() -> None:
 
 def test_a_variance_of_zero_gives_figures() -> None:
     constant = np.full((5, 8), 2.0)
-    for found in (ulira(constant, constant + 1), ruli(constant, constant + 1).privacy):
+    for found in (ulira(constant, constant + 1), ruli(constant, constant + 1)):
         assert np.isfinite(estimates(found)).all()
     assert ulira(constant, constant + 1).accuracy.value == 1
     assert ulira(constant, constant).accuracy.value == 0.5
@@ -101,32 +101,29 @@ def test_privacy_score_is_that_of_kernel_densities() -> None:
     g = np.random.default_rng(4)
     u, o, x = g.normal(1, 2, (1, 20)), g.normal(0, 2, (1, 15)), np.array([[-1.0, 0.5, 6.0]])
     densities = [np.exp(norm.logpdf(x[0][:, None], group[0], 1.0)).mean(1) for group in (u, o)]
-    log_odds = _log_density(x, u, 1.0) - _log_density(x, o, 1.0)
+    log_odds = _log_density(x, u, leave_out=False) - _log_density(x, o, leave_out=False)
     assert log_odds[0] == pytest.approx(np.log(densities[0] / densities[1]))
     kde = gaussian_kde(u[0], bw_method=1.0 / u[0].std(ddof=1))
-    assert np.exp(_log_density(x, u, 1.0)[0]) / np.sqrt(2 * np.pi) == pytest.approx(kde(x[0]))
+    assert np.exp(_log_density(x, u, leave_out=False)[0]) / np.sqrt(2 * np.pi) == pytest.approx(kde(x[0]))
 
 
 def test_privacy_score_far_from_all_models() -> None:
     x, u, o = np.array([[100.0, -100.0, 0.0]]), np.full((1, 2), 2.0), np.full((1, 2), -2.0)
-    log_odds = _log_density(x, u, 1.0) - _log_density(x, o, 1.0)
+    log_odds = _log_density(x, u, leave_out=False) - _log_density(x, o, leave_out=False)
     assert expit(log_odds[0]) == pytest.approx([1, 0, 0.5])
 
 
 def test_densities_leave_the_attacked_model_out() -> None:
     u = np.array([[0.0, 1.0, 5.0]])
-    left = _log_density(u, u, 1.0, leave_out=True)[0]
+    left = _log_density(u, u)[0]
     for place in range(3):
-        assert left[place] == pytest.approx(_log_density(u[:, [place]], np.delete(u, place, 1), 1.0)[0, 0])
+        assert left[place] == pytest.approx(_log_density(u[:, [place]], np.delete(u, place, 1), leave_out=False)[0, 0])
 
 
 def test_ruli_sees_privacy_and_efficacy_apart() -> None:
     u, o = groups(5, 3.0)
-    found = ruli(u, o, retrained=groups(5, 3.0)[0] + np.random.default_rng(6).normal(size=(60, 12)) * 0)
-    assert found.privacy.auc.value > 0.95
-    assert found.efficacy is not None
-    assert found.efficacy.auc.value < 0.6
-    assert ruli(u, o).efficacy is None
+    assert ruli(u, o).auc.value > 0.95
+    assert ruli(u, groups(5, 3.0)[0]).auc.value < 0.6
 
 
 def test_an_interval_over_examples_holds_the_truth() -> None:

@@ -8,7 +8,7 @@ from scipy.stats import mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
 from expunge.errors import DataError
-from expunge.measures.privacy.roc import delong, tpr_at_fpr, tpr_interval, weighted_curve
+from expunge.measures.privacy.roc import WeightedCurve, delong, tpr_at_fpr, tpr_interval
 
 
 def test_area_worked_by_hand() -> None:
@@ -71,10 +71,10 @@ def test_weights_are_repetitions() -> None:
     weights = g.integers(0, 4, 300)
     repeated, labels = np.repeat(scores, weights), np.repeat(positive, weights)
     p, n = repeated[labels], repeated[~labels]
-    found = weighted_curve(scores, positive).area_and_rates(weights, (0.1, 0.01))
+    found = WeightedCurve(scores, positive).area_and_rates(weights, (0.1, 0.01))
     assert found == pytest.approx((delong(p, n).value, tpr_at_fpr(p, n, 0.1), tpr_at_fpr(p, n, 0.01)))
     assert found[0] == pytest.approx(roc_auc_score(positive, scores, sample_weight=weights), abs=1e-12)
-    assert np.isnan(weighted_curve(scores, positive).area_and_rates(np.zeros(300), (0.1,))).all()
+    assert np.isnan(WeightedCurve(scores, positive).area_and_rates(np.zeros(300), (0.1,))).all()
 
 
 def test_nothing_to_rank() -> None:

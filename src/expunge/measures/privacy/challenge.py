@@ -16,21 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
-from expunge.measures.privacy.confidence import confidences, logit_scaled_confidence
+from expunge.measures.privacy.confidence import confidences
 from expunge.measures.privacy.resampling import Quality, halves
 from expunge.measures.privacy.thresholds import epsilon_of, points
-
-__all__ = [
-    "Challenge",
-    "challenge",
-    "default_bins",
-    "epsilon",
-    "epsilons",
-    "forgetting_quality",
-    "logit_scaled_confidence",
-    "points",
-]
+from expunge.measures.statistics import Estimate
 
 RESAMPLES = 400
 BUDGET = 0.2
@@ -39,22 +28,20 @@ ENOUGH = 8
 "models of each kind below which no interval is made: halves of fewer than 4 tell nothing"
 
 
-def epsilon(unlearned: ArrayLike, retrained: ArrayLike) -> float:
-    """Epsilon in [0, 50] that the best attack shows between confidences of N unlearned and M retrained models.
+def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
+    """(examples,) the epsilon in [0, 50] that the best attack shows between N unlearned and M retrained models.
 
     The attacks and their grids: `expunge.measures.privacy.thresholds`. 50 stands for sets that are separated without
     an error and for sets of which one has less than 1 % of the other's range. 0 where no attack is left, on which the
     published code ends in an error: two equal constants, for example.
 
     Args:
-        unlearned: (N,) logit-scaled confidences of one example, N at least 2.
-        retrained: (M,); the challenge has M = N.
+        unlearned: (examples, N) logit-scaled confidences, N at least 2.
+        retrained: (examples, M); the challenge has M = N.
+
+    Raises:
+        DataError: they are no confidences, or of other examples.
     """
-    return float(epsilons(np.asarray(unlearned)[None], np.asarray(retrained)[None])[0])
-
-
-def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
-    """(examples,) of `epsilon` for unlearned (examples, N) and retrained (examples, M). Raises DataError."""
     u, r = _pair(unlearned, retrained)
     return np.array([epsilon_of(a, b) for a, b in zip(u, r, strict=True)])
 
@@ -62,7 +49,7 @@ def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
 def default_bins(models: int) -> int:
     """Bins of the published code: those of width .5 up to ceil(ln(models - 1)); 14 for 512 models, none for 2.
 
-    The text of the metric has 13 for 512 models: pass `bins=13` for that.
+    The text of the metric has 13 for 512 models.
     """
     return 2 * int(np.ceil(np.log(models - 1))) if models > 1 else 0
 
@@ -72,25 +59,33 @@ def forgetting_quality(epsilons: ArrayLike, bins: int) -> float:
     return float(points(epsilons, bins).mean())
 
 
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What N models of one kind showed.
+
+    Attributes:
+        confidences: (examples, N) in the labels of the forget examples, logit-scaled.
+        retain, test: (N,) accuracies on these sets, in [0, 1].
+    """
+
+    confidences: ArrayLike
+    retain: ArrayLike
+    test: ArrayLike
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
     """What the contest says of one unlearning method on one forget set.
 
     `forgetting` is F, `retain_ratio` and `test_ratio` the mean accuracies of the unlearned models over those of the
-    retrained ones (not clipped at 1, as in the contest), `compute_share` the mean compute of an unlearning over that of
-    a retraining, `score` the product F x RA x TA, and 0 over budget. `ceiling` is the F of independently retrained
-    models and `share_of_ceiling` F over it. `epsilons` are those of the examples, in their order. `notes` say in
-    words what the figures do not.
+    retrained ones (not clipped at 1, as in the contest), `score` the product F x RA x TA, and 0 over budget. `ceiling`
+    is the F of independently retrained models and `share_of_ceiling` F over it. `epsilons` are those of the examples,
+    in their order. `notes` say in words what the figures do not.
     """
 
-    models: tuple[int, int]
-    examples: int
-    bins: int
     forgetting: Estimate
     retain_ratio: Estimate
     test_ratio: Estimate
-    compute_share: float
-    budget: float
     over_budget: bool
     score: Estimate
     ceiling: Estimate | None
@@ -100,15 +95,12 @@ class Challenge:
 
 
 def challenge(
-    unlearned: ArrayLike,
-    retrained: ArrayLike,
+    unlearned: Models,
+    retrained: Models,
     *,
-    retain_accuracies: tuple[ArrayLike, ArrayLike],
-    test_accuracies: tuple[ArrayLike, ArrayLike],
     compute_share: float,
     independent: ArrayLike | None = None,
     budget: float = BUDGET,
-    bins: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Challenge:
@@ -119,46 +111,37 @@ def challenge(
     ceiling and their ratio share the resampled examples and retrained models, so the ratio is paired.
 
     Args:
-        unlearned: (examples, N) confidences of the forget examples under N unlearned models.
-        retrained: (examples, M) under M models trained without them; the contest has M = N.
-        retain_accuracies: (N,) of the unlearned and (M,) of the retrained models, in [0, 1].
-        test_accuracies: the same on the test set.
-        compute_share: compute of an unlearning over that of a retraining.
-        independent: (examples, K) under K further models trained without the forget set, for the ceiling; best K = N.
-        bins: number of bins of width .5; by default that of the published code for the smallest number of models.
+        unlearned: N models; retrained: M trained without the forget examples, N in the contest.
+        compute_share: mean compute of an unlearning over that of a retraining.
+        independent: (examples, K) confidences of K further models trained without them, for the ceiling; best K = N.
     """
-    u, r = _pair(unlearned, retrained)
-    i = None if independent is None else _pair(independent, retrained, "independently retrained models")[0]
+    u, r = _pair(unlearned.confidences, retrained.confidences)
+    i = None if independent is None else _pair(independent, r, "independently retrained models")[0]
     smallest = min(u.shape[1], r.shape[1], *([] if i is None else [i.shape[1]]))
-    bins = default_bins(smallest) if bins is None else bins
+    bins = default_bins(smallest)
     generator = np.random.default_rng(seed)
     examples = len(u)
     chosen = generator.integers(0, examples, (resamples, examples))
     retrained_halves = halves(r.shape[1], resamples, generator)
     ours = Quality.of(u, r, bins, halves(u.shape[1], resamples, generator), retrained_halves, chosen)
     known = smallest >= ENOUGH
-    forgetting = ours.estimate(known)
     ceiling = share = None
     if i is not None:
         oracle = Quality.of(i, r, bins, halves(i.shape[1], resamples, generator), retrained_halves, chosen)
-        ceiling = oracle.estimate(known)
+        ceiling = _limits(oracle.value, oracle.draws, known, 1.0)
         share = _ratio(ours.value, oracle.value, ours.draws, oracle.draws, known)
-    retain, retain_draws = _accuracy_ratio(retain_accuracies, "retain", u, r, resamples, generator)
-    test, test_draws = _accuracy_ratio(test_accuracies, "test", u, r, resamples, generator)
+    models = (u.shape[1], r.shape[1])
+    retain, retain_draws = _accuracy_ratio("retain", (unlearned.retain, retrained.retain), models, resamples, generator)
+    test, test_draws = _accuracy_ratio("test", (unlearned.test, retrained.test), models, resamples, generator)
     over = compute_share > budget
     score = Estimate(0.0, 0.0, 0.0)
     if not over:
         value = ours.value * retain.value * test.value
         score = _limits(value, ours.draws * retain_draws * test_draws, known, np.inf)
     return Challenge(
-        models=(u.shape[1], r.shape[1]),
-        examples=examples,
-        bins=bins,
-        forgetting=forgetting,
+        forgetting=_limits(ours.value, ours.draws, known, 1.0),
         retain_ratio=retain,
         test_ratio=test,
-        compute_share=float(compute_share),
-        budget=budget,
         over_budget=over,
         score=score,
         ceiling=ceiling,
@@ -196,6 +179,7 @@ def _pair(unlearned: ArrayLike, retrained: ArrayLike, whose: str = "unlearned mo
 
 
 def _limits(value: float, draws: np.ndarray, known: bool, largest: float) -> Estimate:
+    """With the 2.5 and 97.5 percentiles of its draws; 0 and the largest where too few models make them worthless."""
     if not known:
         return Estimate(value, 0.0, largest)
     low, high = np.percentile(draws, [2.5, 97.5])
@@ -212,16 +196,15 @@ def _ratio(above: float, below: float, a: np.ndarray, b: np.ndarray, known: bool
 
 
 def _accuracy_ratio(
-    accuracies: tuple[ArrayLike, ArrayLike],
     which: str,
-    u: np.ndarray,
-    r: np.ndarray,
+    accuracies: tuple[ArrayLike, ArrayLike],
+    numbers: tuple[int, int],
     resamples: int,
     generator: np.random.Generator,
 ) -> tuple[Estimate, np.ndarray]:
     """Ratio of mean accuracies, bootstrapped over models, and its draws."""
     means, draws = [], []
-    for values, models in zip(accuracies, (u.shape[1], r.shape[1]), strict=True):
+    for values, models in zip(accuracies, numbers, strict=True):
         array = np.asarray(values, dtype=np.float64)
         if array.shape != (models,) or not np.all((array >= 0) & (array <= 1)):
             raise DataError(

@@ -94,6 +94,15 @@ def graded_confidences(values: ArrayLike, whose: str, at_least: int = 2) -> np.n
     return array
 
 
+def graded_pair(unlearned: ArrayLike, held_out: ArrayLike, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """`graded_confidences` of models that unlearned the examples, and of those that the attack tells them from."""
+    u = graded_confidences(unlearned, "unlearned models", at_least)
+    o = graded_confidences(held_out, "held-out models", at_least)
+    if len(u) != len(o):
+        raise DataError("Both groups need the same examples", seen=f"{len(u)} and {len(o)}")
+    return u, o
+
+
 def _not_graded(whose: str, seen: object) -> DataError:
     return DataError(
         f"Confidences of {whose} are not confidences",

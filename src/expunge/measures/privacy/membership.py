@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import TINY, softmax
 from expunge.measures.privacy.roc import delong, tpr_interval
+from expunge.measures.statistics import Estimate
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -25,6 +25,7 @@ NOTE = (
     "An attack on the whole population overestimates safety: it averages over examples, and those that leak most are "
     "not seen. Per-example attacks (U-LiRA, RULI) need many models and find more."
 )
+FOLDS = 10
 RIDGE = 1.0
 "L2 penalty on the weights of standardised features, 1/2 RIDGE |w|^2, as is usual for logistic regression"
 
@@ -35,7 +36,6 @@ class Membership:
 
     auc: Estimate
     tpr_1_percent: Estimate
-    note: str = NOTE
     forget_scores: tuple[float, ...] = field(repr=False)
     test_scores: tuple[float, ...] = field(repr=False)
 
@@ -56,15 +56,16 @@ def features(logits: ArrayLike, labels: ArrayLike) -> np.ndarray:
     return np.stack((loss, entropy, p.max(1)), axis=1)
 
 
-def membership(forget: ArrayLike, test: ArrayLike, folds: int = 10, seed: int = 0) -> Membership:
+def membership(forget: ArrayLike, test: ArrayLike, seed: int = 0) -> Membership:
     """Logistic regression on features of one model, scored on examples that it was not fitted on.
+
+    Each fold has the same share of both groups; there are fewer than `FOLDS` where a group has fewer examples.
 
     Source: the challenge's starting kit (loss alone, ten folds) and Shokri et al. 2017 (arXiv:1610.05820).
 
     Args:
         forget: (examples, features) of the forget set, see `features`; `test`: the same of examples never seen, best of
             the same classes, or the attack finds classes and no membership.
-        folds: parts, each with the same share of both groups; fewer where a group has fewer examples.
 
     Returns AUC with DeLong's interval, and true positives at 1 % false ones with a bootstrap interval; with fewer than
     100 test examples that means no false one. Groups weigh the same in the fit. Raises DataError for fewer than 4.
@@ -77,7 +78,7 @@ def membership(forget: ArrayLike, test: ArrayLike, folds: int = 10, seed: int = 
         raise DataError("Too few examples for an attack", seen=fewest, allowed="at least 4 in each group")
     if not all(np.all(np.isfinite(values)) for values in x):
         raise DataError("Features are not finite", next_step="Look at the model: its training may have diverged.")
-    folds = min(folds, fewest)
+    folds = min(FOLDS, fewest)
     generator = np.random.default_rng(seed)
     part = [generator.permutation(np.arange(len(values)) % folds) for values in x]
     scores = [np.empty(len(values)) for values in x]

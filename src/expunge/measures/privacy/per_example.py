@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from expunge.measures.estimate import Estimate
-from expunge.measures.privacy.roc import weighted_curve
+from expunge.measures.privacy.roc import WeightedCurve
+from expunge.measures.statistics import Estimate
 
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PerExampleAttack:
     """An attack that was made on every example with models that had it unlearned (or in another state) and others.
 
@@ -29,20 +29,18 @@ class PerExampleAttack:
     examples: tuple[float, ...] = field(repr=False)
 
 
-def summarise(positive: np.ndarray, negative: np.ndarray, threshold: float, seed: int) -> PerExampleAttack:
-    """Sums up scores (examples, N) of one group and (examples, M) of the other; above the threshold is called positive.
+def summarise(positive: np.ndarray, negative: np.ndarray, seed: int) -> PerExampleAttack:
+    """Sums up log-odds (examples, N) of one group and (examples, M) of the other; above 0 is called positive.
 
-    A score at the threshold counts as half right, so an attack that knows nothing has accuracy 0.5.
+    Log-odds of 0 count as half right, so an attack that knows nothing has accuracy 0.5.
     """
-    guessed = [(scores > threshold) + 0.5 * (scores == threshold) for scores in (positive, negative)]
+    guessed = [(scores > 0) + 0.5 * (scores == 0) for scores in (positive, negative)]
     accuracies = (guessed[0].mean(1) + 1 - guessed[1].mean(1)) / 2
     examples = len(positive)
     scores = np.concatenate((positive.ravel(), negative.ravel()))
     labels = np.arange(len(scores)) < positive.size
-    owner = np.concatenate(
-        (np.repeat(np.arange(examples), positive.shape[1]), np.repeat(np.arange(examples), negative.shape[1]))
-    )
-    curve = weighted_curve(scores, labels)
+    owner = np.concatenate([np.repeat(np.arange(examples), group.shape[1]) for group in (positive, negative)])
+    curve = WeightedCurve(scores, labels)
     fprs = (0.01, 0.001)
     values = np.array([accuracies.mean(), *curve.area_and_rates(np.ones(len(scores)), fprs)])
     generator = np.random.default_rng(seed)
@@ -51,11 +49,6 @@ def summarise(positive: np.ndarray, negative: np.ndarray, threshold: float, seed
         times = np.bincount(generator.integers(0, examples, examples), minlength=examples)
         draws[number] = (times @ accuracies / examples, *curve.area_and_rates(times[owner], fprs))
     low, high = np.percentile(draws, [2.5, 97.5], axis=0) if examples > 1 else (np.zeros(4), np.ones(4))
-    estimates = [Estimate(float(a), float(b), float(c)) for a, b, c in zip(values, low, high, strict=True)]
-    return PerExampleAttack(
-        accuracy=estimates[0],
-        auc=estimates[1],
-        tpr_1_percent=estimates[2],
-        tpr_1_permille=estimates[3],
-        examples=tuple(accuracies.tolist()),
-    )
+    intervals = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    accuracy, auc, tpr_1_percent, tpr_1_permille = (Estimate(*found) for found in intervals)
+    return PerExampleAttack(accuracy, auc, tpr_1_percent, tpr_1_permille, tuple(accuracies.tolist()))

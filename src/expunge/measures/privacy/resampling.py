@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.thresholds import (
     CAP,
     Attacks,
@@ -96,13 +95,6 @@ class Quality:
         value = float(earned.mean())
         draws = earned[chosen].mean(1) + _common_deviation(points(half, bins))
         return cls(value, np.clip(draws, 0.0, 1.0), epsilons)
-
-    def estimate(self, known: bool) -> Estimate:
-        """F with the 2.5 and 97.5 percentiles of its draws; 0 and 1 where too few models make them worthless."""
-        if not known:
-            return Estimate(self.value, 0.0, 1.0)
-        low, high = np.percentile(self.draws, [2.5, 97.5])
-        return Estimate(self.value, float(low), float(high))
 
 
 def _common_deviation(half: np.ndarray) -> np.ndarray:

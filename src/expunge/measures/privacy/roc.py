@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
-from expunge.measures.statistics import Z, wilson_interval
+from expunge.measures.statistics import Estimate, Z, wilson_interval
 
 
 def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -82,21 +81,16 @@ def tpr_interval(
     return Estimate(value, float(low), float(high))
 
 
-def weighted_curve(scores: np.ndarray, positive: np.ndarray) -> WeightedCurve:
-    """The ROC curve of scores (n,) with `positive` (n,) bool, to be evaluated under many weights."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    return WeightedCurve(order, ends, positive[order])
-
-
 class WeightedCurve:
-    """A ROC curve whose scores are sorted once: what a bootstrap over clusters needs.
+    """The ROC curve of scores (n,) with `positive` (n,) bool, sorted once: what a bootstrap over clusters needs.
 
     (scikit-learn's `roc_curve` takes weights, too, and sorts the scores every time.)
     """
 
-    def __init__(self, order: np.ndarray, ends: np.ndarray, positive: np.ndarray) -> None:
-        self._order, self._ends, self._positive = order, ends, positive
+    def __init__(self, scores: np.ndarray, positive: np.ndarray) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        self._ends = np.flatnonzero(np.append(np.diff(scores[self._order]) != 0, True))
+        self._positive = positive[self._order]
 
     def area_and_rates(self, weights: np.ndarray, fprs: tuple[float, ...]) -> tuple[float, ...]:
         """Area, then the TPR at each FPR, of observations with weights (n,); NaN where a group has no weight."""

@@ -13,71 +13,37 @@ shows less than it can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.errors import DataError
-from expunge.measures.privacy.confidence import graded_confidences
+from expunge.measures.privacy.confidence import graded_pair
 from expunge.measures.privacy.per_example import PerExampleAttack, summarise
 
 BANDWIDTH = 1.0
+"standard deviation of the kernel, in units of confidence"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruli:
-    """`privacy`: unlearned against never seen. `efficacy`: unlearned against retrained, None without retrained models.
-
-    AUC 0.5 is best in both.
-    """
-
-    privacy: PerExampleAttack
-    efficacy: PerExampleAttack | None
-
-
-def ruli(
-    unlearned: ArrayLike,
-    out: ArrayLike,
-    retrained: ArrayLike | None = None,
-    bandwidth: float = BANDWIDTH,
-    seed: int = 0,
-) -> Ruli:
+def ruli(unlearned: ArrayLike, out: ArrayLike, seed: int = 0) -> PerExampleAttack:
     """Attacks every model with densities that were made without it, and without the other group's of the same number,
-    so that with as many models of each kind no difference looks like none.
+    so that with as many models of each kind no difference looks like none. AUC 0.5 is best.
 
     Args:
         unlearned: (examples, N) logit-scaled confidences under shadow models that unlearned the example; N at least 2.
-        out: (examples, M) under models that unlearned other examples and never saw this one; M at least 2.
-        retrained: (examples, K) under models retrained without the example.
-        bandwidth: standard deviation of the kernel, in units of confidence.
+        out: (examples, M), M at least 2: for privacy under models that unlearned other examples and never saw this one,
+            for efficacy under models retrained without it.
     """
-    u, o = graded_confidences(unlearned, "unlearned models"), graded_confidences(out, "held-out models")
-    privacy = _attack(u, o, bandwidth, seed)
-    efficacy = None
-    if retrained is not None:
-        efficacy = _attack(u, graded_confidences(retrained, "retrained models"), bandwidth, seed)
-    return Ruli(privacy=privacy, efficacy=efficacy)
+    u, o = graded_pair(unlearned, out)
+    of_u = _log_density(u, u) - _log_density(u, o)
+    of_o = _log_density(o, u) - _log_density(o, o)
+    return summarise(of_u, of_o, seed)  # the score rises with these log-odds; ranks and guesses are the same
 
 
-def _attack(u: np.ndarray, other: np.ndarray, bandwidth: float, seed: int) -> PerExampleAttack:
-    _same_examples(u, other)
-    of_u = _log_density(u, u, bandwidth, leave_out=True) - _log_density(u, other, bandwidth, leave_out=True)
-    of_other = _log_density(other, u, bandwidth, leave_out=True) - _log_density(other, other, bandwidth, leave_out=True)
-    return summarise(of_u, of_other, 0.0, seed)  # the score rises with these log-odds; ranks and guesses are the same
-
-
-def _same_examples(*groups: np.ndarray) -> None:
-    if len({len(group) for group in groups}) > 1:
-        raise DataError("All groups need the same examples", seen=[len(group) for group in groups])
-
-
-def _log_density(at: np.ndarray, values: np.ndarray, bandwidth: float, leave_out: bool = False) -> np.ndarray:
+def _log_density(at: np.ndarray, values: np.ndarray, leave_out: bool = True) -> np.ndarray:
     """Log kernel density (examples, K) at points (examples, K) of values (examples, N), up to a constant.
 
     With `leave_out`, the density at point k is that without value k (modulo N): itself, or its partner's.
     """
-    exponent = -0.5 * ((at[:, :, None] - values[:, None, :]) / bandwidth) ** 2
+    exponent = -0.5 * ((at[:, :, None] - values[:, None, :]) / BANDWIDTH) ** 2
     used = values.shape[1]
     if leave_out:
         points = np.arange(at.shape[1])

@@ -10,15 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.errors import DataError
-from expunge.measures.privacy.confidence import graded_confidences
+from expunge.measures.privacy.confidence import graded_pair
 from expunge.measures.privacy.per_example import PerExampleAttack, summarise
 
 FLOOR = 1e-3
 "least standard deviation of a Gaussian, in units of confidence (nats)"
 
 
-def ulira(unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR, seed: int = 0) -> PerExampleAttack:
+def ulira(unlearned: ArrayLike, held_out: ArrayLike, seed: int = 0) -> PerExampleAttack:
     """Attacks every model with Gaussians that were fitted without it.
 
     From the other group one model is left out as well, that of the same number. So with N = M both Gaussians come from
@@ -29,27 +28,24 @@ def ulira(unlearned: ArrayLike, held_out: ArrayLike, floor: float = FLOOR, seed:
             N at least 3.
         held_out: (examples, M) where the model never saw it (and unlearned other examples, if the attack is to see the
             method's own effect on all that it unlearns); M at least 3. Rows of both may come from unlike models.
-        floor: least standard deviation.
 
     Raises DataError for booleans or zeros and ones: Gaussians of right and wrong answers are no U-LiRA.
     """
-    u, o = graded_confidences(unlearned, "unlearned models", 3), graded_confidences(held_out, "held-out models", 3)
-    if len(u) != len(o):
-        raise DataError("Both groups need the same examples", seen=f"{len(u)} and {len(o)}")
-    of_u, of_o = _fit_without_each(u, floor), _fit_without_each(o, floor)
+    u, o = graded_pair(unlearned, held_out, 3)
+    of_u, of_o = _fit_without_each(u), _fit_without_each(o)
     for_u, for_o = np.arange(u.shape[1]) % o.shape[1], np.arange(o.shape[1]) % u.shape[1]
     positive = _log_density(u, *of_u) - _log_density(u, of_o[0][:, for_u], of_o[1][:, for_u])
     negative = _log_density(o, of_u[0][:, for_o], of_u[1][:, for_o]) - _log_density(o, *of_o)
-    return summarise(positive, negative, 0.0, seed)
+    return summarise(positive, negative, seed)
 
 
-def _fit_without_each(values: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
+def _fit_without_each(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (examples, N) of all but the value at that place."""
     n = values.shape[1]
     centred = values - values.mean(1, keepdims=True)
     mean = -centred / (n - 1)  # the centred sum is 0
     variance = ((centred**2).sum(1, keepdims=True) - centred**2 - (n - 1) * mean**2) / (n - 2)
-    return mean + values.mean(1, keepdims=True), np.maximum(np.sqrt(np.maximum(variance, 0.0)), floor)
+    return mean + values.mean(1, keepdims=True), np.maximum(np.sqrt(np.maximum(variance, 0.0)), FLOOR)
 
 
 def _log_density(values: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

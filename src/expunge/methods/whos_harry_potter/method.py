@@ -52,6 +52,4 @@ class WhosHarryPotter(Method):
 
     def loss(self, step: Step) -> Loss:
         forget = step.nll(step.forget)
-        if not self.draws_retain:
-            return Loss(forget=forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

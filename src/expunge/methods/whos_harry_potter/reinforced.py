@@ -64,15 +64,7 @@ class Reinforced:
         on_progress: Callable[[int, int, dict[str, Any]], None] | None,
     ) -> None:
         """Fine-tune the twin on the target's own tokens."""
-        settings = self.settings
-        training = Training(
-            learning_rate=settings.learning_rate,
-            num_train_epochs=settings.num_train_epochs,
-            max_steps=settings.max_steps,
-            per_device_train_batch_size=settings.per_device_train_batch_size,
-            bf16=bf16,
-            probe_steps=10,
-        )
+        training = Training(**self.settings.model_dump(exclude={"adapter", "rank"}), bf16=bf16, probe_steps=10)
         with self.twin() as task:
             work = LanguageWork(
                 task=task,

@@ -92,7 +92,6 @@ def anchors(
         dictionary = load_anchors(Path(run.recipe.anchors.path))
         write_anchors(dictionary, run.folder.anchors)
         return dictionary, run.folder.anchors
-    settings = run.recipe.anchors.model_dump()
 
     def make(path: Path) -> None:
         if run.recipe.anchors.url is not None:
@@ -112,18 +111,17 @@ def anchors(
             own = (own_text(block)[0] for block in blocks(text, run.recipe, reinforced.base.tokenizer))
             dictionary = without_shared(dictionary, rates(dictionary, own, kept.documents()))
         write_anchors(dictionary, path / "anchors.yaml")
-        notes = list(dictionary.notes)
+        for note in dictionary.notes:
+            run.notice(note)
         if not len(dictionary):
-            notes.append(
+            run.notice(
                 "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
             )
-        for note in notes:
-            run.notice(note)
 
     made_from = {
         "reinforced": reinforced.digest,
         "target": text.digest,
-        "settings": settings,
+        "settings": run.recipe.anchors.model_dump(),
         "seed": run.recipe.seed,
         "language": language.code,
         "retain": None if kept is None else kept.digest,
@@ -162,9 +160,8 @@ def _with_gains(
 def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
     places = [list(range(max(1, block.first_label) - 1, len(block.ids) - 1)) for block in group]
     batch = rows_at([(block.ids, positions) for block, positions in zip(group, places, strict=True)])
-    truth = torch.cat(
-        [torch.tensor(block.ids[len(block.ids) - len(p) :]) for block, p in zip(group, places, strict=True)]
-    )
+    own = zip(group, places, strict=True)
+    truth = torch.cat([torch.tensor(block.ids[len(block.ids) - len(positions) :]) for block, positions in own])
 
     def log_probs(task: CausalLM) -> torch.Tensor:
         logits = task.row_logits(batch)
@@ -176,10 +173,8 @@ def _gains(reinforced: Reinforced, group: list[Block]) -> list[Gains]:
     found = []
     for block, of_block in zip(group, gains, strict=True):
         cut = own_text(block)[1]
-        spans = block.offsets[len(block.ids) - len(of_block) :]
-        found.append(
-            [(start - cut, end - cut, gain) for (start, end), gain in zip(spans, of_block.tolist(), strict=True)]
-        )
+        spans = zip(block.offsets[len(block.ids) - len(of_block) :], of_block.tolist(), strict=True)
+        found.append([(start - cut, end - cut, gain) for (start, end), gain in spans])
     return found
 
 

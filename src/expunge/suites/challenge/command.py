@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+
+@dataclass(frozen=True)
+class Making:
+    """Where models are made."""
+
+    workers: int | None = None
+    "Processes; if not given, one for each core, and a single one on a GPU."
+    ray: bool = False
+    "Use the Ray cluster that RAY_ADDRESS names, or a local one."
 
 
 def challenge(
@@ -16,8 +27,7 @@ def challenge(
     models: int = 32,
     pictures: int | None = 1200,
     seed: int = 0,
-    workers: int | None = None,
-    ray: bool = False,
+    making: Annotated[Making, Parameter(name="*")] = Making(),
     out: Path = Path("runs/challenge"),
 ) -> int:
     """The NeurIPS 2023 unlearning contest, on any pictures.
@@ -45,10 +55,6 @@ def challenge(
         Use the first so many pictures of the data.
     seed:
         Decides the split, and with it the forget set; and every model.
-    workers:
-        Processes; if not given, one for each core, and a single one on a GPU.
-    ray:
-        Use the Ray cluster that RAY_ADDRESS names, or a local one.
     out:
         The contest's folder.
     """
@@ -67,7 +73,13 @@ def challenge(
     }
     recipe = make(ImageRecipe, content, read_overrides(options, ImageRecipe), where="options")
     figures = run_contest(
-        recipe, out, methods=contest_methods(methods), models=models, workers=workers, ray=ray, show=Live()
+        recipe,
+        out,
+        methods=contest_methods(methods),
+        models=models,
+        workers=making.workers,
+        ray=making.ray,
+        show=Live(),
     )
     print_contest(figures)
     print(f"Figures: {out / 'contest.json'}")

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import numbers
 from expunge.report.compare import names_of, text_table
 from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
-from expunge.suites.challenge.report import FIGURES, estimate, is_contest
+from expunge.suites.challenge.report import estimate, read_figures, read_recipe
+from expunge.suites.challenge.suite import SUITE
 
 Pair = tuple[str, str]
 """(value, interval), formatted"""
@@ -75,19 +74,13 @@ def compare_contests(folders: Sequence[RunFolder], out: Path | None = None) -> C
     """
     if len(folders) < 2:
         raise RunError("a comparison needs two contests or more", seen=len(folders), next_step="name two folders")
-    if others := [str(folder.path) for folder in folders if not is_contest(folder.path)]:
+    if others := [str(folder.path) for folder in folders if not SUITE.has_made(folder.path)]:
         raise RunError(
             "runs and contests cannot be compared with each other",
             seen=f"no contest: {', '.join(others)}",
             allowed="folders of one kind",
         )
-    for folder in folders:
-        if not (folder.path / FIGURES).is_file():
-            raise RunError(
-                f"{folder.path} has no {FIGURES}: the contest has not ended",
-                next_step="run the command that started it again; it resumes where it stopped",
-            )
-    contests = [storage.read_json(folder.path / FIGURES) for folder in folders]
+    contests = [read_figures(folder) for folder in folders]
     comparison = ContestComparison(tuple(names_of(folders)), _facts(folders, contests), _methods(contests))
     if out is not None:
         page = render_page("compare_contests.html.jinja", comparison=comparison, summary=summary)
@@ -106,8 +99,7 @@ def summary(line: MethodLine) -> tuple[str, str, str]:
 def _facts(
     folders: Sequence[RunFolder], contests: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    loaded = [yaml.safe_load(folder.recipe.read_text(encoding="utf-8", errors="replace")) for folder in folders]
-    recipes: list[dict[str, Any]] = [recipe if isinstance(recipe, dict) else {} for recipe in loaded]
+    recipes = [read_recipe(folder)[1] for folder in folders]
     accuracies = [contest["retrained_accuracy"] for contest in contests]
     return (
         *((name.capitalize(), tuple(str(recipe.get(name, "not named")) for recipe in recipes))

@@ -10,15 +10,18 @@ import numpy as np
 
 from expunge.kinds.classifier.measures.classification import Accuracies, tug_of_war
 from expunge.kinds.classifier.sets import ImageSets
-from expunge.measures.estimate import Estimate
-from expunge.measures.privacy.challenge import Challenge, challenge
+from expunge.measures.privacy.challenge import Models, challenge
 from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.membership import features, membership
 from expunge.measures.privacy.ruli import ruli
 from expunge.measures.privacy.ulira import ulira
+from expunge.measures.statistics import Estimate
 from expunge.runs.registry import method_class
-from expunge.suites.challenge.models import INDEPENDENT, RETRAINED, Group, group_name, read_group
+from expunge.suites.challenge.models import INDEPENDENT, Group, group_name, read_group
+from expunge.suites.challenge.suite import RETRAINED
 
+ESTIMATES = ("forgetting", "retain_ratio", "test_ratio", "score", "share_of_ceiling")
+"what a row keeps of `Challenge` with intervals"
 ATTACKED = 8
 "models whose population attack is averaged: each is a fit of its own"
 
@@ -50,7 +53,7 @@ def contest_figures(
         "models": models,
         "examples": len(labels["forget"]),
         "budget": budget,
-        "retrained_accuracy": {split: _mean_accuracy(oracle, labels, split) for split in labels},
+        "retrained_accuracy": _means(_accuracies(oracle, labels)),
         "ceiling": {"name": "retrained again", **ceiling},
         "methods": rows,
         "diverged": diverged,
@@ -64,35 +67,31 @@ def figures_of(
 ) -> dict[str, Any]:
     """One method's figures, as JSON values; estimates are {"value", "low", "high"}."""
     ours, theirs = (confidence(each, labels["forget"]) for each in (group, oracle))
-    found: Challenge = challenge(
-        ours,
-        theirs,
-        retain_accuracies=(_accuracies(group, labels, "retain"), _accuracies(oracle, labels, "retain")),
-        test_accuracies=(_accuracies(group, labels, "test"), _accuracies(oracle, labels, "test")),
-        compute_share=float(group.share.mean()),
+    our_accuracies, their_accuracies = (_accuracies(each, labels) for each in (group, oracle))
+    compute_share = float(group.share.mean())
+    found = challenge(
+        Models(ours, our_accuracies["retain"], our_accuracies["test"]),
+        Models(theirs, their_accuracies["retain"], their_accuracies["test"]),
+        compute_share=compute_share,
         independent=None if independent is None else confidence(independent, labels["forget"]),
         budget=budget,
     )
+    accuracy = _means(our_accuracies)
     row: dict[str, Any] = {
-        "forgetting": _estimate(found.forgetting),
-        "retain_ratio": _estimate(found.retain_ratio),
-        "test_ratio": _estimate(found.test_ratio),
-        "score": _estimate(found.score),
-        "share_of_ceiling": _estimate(found.share_of_ceiling),
-        "compute_share": found.compute_share,
+        **{name: _estimate(getattr(found, name)) for name in ESTIMATES},
+        "compute_share": compute_share,
         "over_budget": found.over_budget,
         "cpu_seconds": float(group.cpu_seconds.mean()),
         "cpu_share": float(group.cpu_seconds.mean() / oracle.cpu_seconds.mean()),
         "epsilons": list(found.epsilons),
         "notes": list(found.notes),
-        "accuracy": {split: _mean_accuracy(group, labels, split) for split in labels},
-        "tug_of_war": tug_of_war(_all_accuracies(group, labels), _all_accuracies(oracle, labels)),
+        "accuracy": accuracy,
+        "tug_of_war": tug_of_war(Accuracies(**accuracy), Accuracies(**_means(their_accuracies))),
     }
     if min(ours.shape[1], theirs.shape[1]) >= 3:
         attack = ulira(ours, theirs)
         row["ulira"] = {"auc": _estimate(attack.auc), "accuracy": _estimate(attack.accuracy)}
-        per_sample = ruli(ours, theirs).privacy
-        row["ruli"] = {"auc": _estimate(per_sample.auc)}
+        row["ruli"] = {"auc": _estimate(ruli(ours, theirs).auc)}
     row["membership_auc"] = _population(group, labels)
     return row
 
@@ -116,17 +115,13 @@ def _population(group: Group, labels: Mapping[str, np.ndarray]) -> float | None:
     return float(np.mean(areas))
 
 
-def _accuracies(group: Group, labels: Mapping[str, np.ndarray], split: str) -> np.ndarray:
-    """(models,)"""
-    return np.asarray((group.logits[split].argmax(-1) == labels[split]).mean(1))
+def _accuracies(group: Group, labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(models,) by split."""
+    return {split: (group.logits[split].argmax(-1) == labels[split]).mean(1) for split in labels}
 
 
-def _mean_accuracy(group: Group, labels: Mapping[str, np.ndarray], split: str) -> float:
-    return float(_accuracies(group, labels, split).mean())
-
-
-def _all_accuracies(group: Group, labels: Mapping[str, np.ndarray]) -> Accuracies:
-    return Accuracies(**{split: _mean_accuracy(group, labels, split) for split in ("forget", "retain", "test")})
+def _means(accuracies: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {split: float(values.mean()) for split, values in accuracies.items()}
 
 
 def _estimate(found: Estimate | None) -> dict[str, float | None] | None:

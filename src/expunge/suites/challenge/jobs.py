@@ -22,14 +22,14 @@ R = TypeVar("R")
 
 
 def run_jobs(
-    function: Callable[[J], R], jobs: Sequence[J], *, workers: int | None = None, ray: bool | str = False
+    function: Callable[[J], R], jobs: Sequence[J], *, workers: int | None = None, ray: bool = False
 ) -> Iterator[tuple[J, R]]:
     """(job, result) of every job, as they are finished.
 
     Args:
         function: at the top level of a module; it and the jobs are sent to other processes.
         workers: processes; default: one for each processor core.
-        ray: use Ray: True for the cluster that `RAY_ADDRESS` names, or a local one; or a cluster's address.
+        ray: use the Ray cluster that `RAY_ADDRESS` names, or a local one.
 
     Raises:
         RunError: Ray is wanted and not installed, or a process was killed (for want of memory, say).
@@ -37,7 +37,7 @@ def run_jobs(
     if not jobs:
         return
     if ray:
-        yield from _on_ray(function, jobs, ray if isinstance(ray, str) else None)
+        yield from _on_ray(function, jobs)
         return
     count = min(workers or os.cpu_count() or 1, len(jobs))
     # Spawned, not forked: a fork copies threads' locks, and what torch set up.
@@ -99,13 +99,13 @@ def require_ray() -> None:
         raise RunError("Ray is not installed", next_step="pip install 'expunge[ray]', or leave --ray out")
 
 
-def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str | None) -> Iterator[tuple[J, R]]:
+def _on_ray(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
     require_ray()
     import ray
 
     started = not ray.is_initialized()
     if started:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
 
     def alone(job: Any) -> Any:
         one_thread()

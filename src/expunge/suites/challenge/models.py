@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,29 +32,29 @@ from expunge.kinds.classifier.training import fit, unlearn
 from expunge.models.source import ModelSource, locate
 from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, make_method, method_class
+from expunge.suites.challenge.suite import RESULTS, RETRAINED
 from expunge.train.unchanged import must_change
 
-RETRAINED, INDEPENDENT = "retrained", "independent"
-"the oracles that models are compared with, and as many more for the ceiling"
+INDEPENDENT = "independent"
+"as many more oracles as there are in `RETRAINED`, for the ceiling"
 SETTINGS = "settings.yaml"
 "each method's settings in the contest, beside this file"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to make: retrained (`method` None), or unlearned."""
+    """One model to make: unlearned with a method's settings, or retrained where there are none."""
 
     folder: str
     recipe: dict[str, Any]
     base: str
     group: str
     seed: int
-    method: dict[str, Any] | None = None
-    fields: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] | None = None
 
     @property
     def path(self) -> Path:
-        return Path(self.folder) / "results" / self.group / f"{self.seed:04d}.npz"
+        return Path(self.folder) / RESULTS / self.group / f"{self.seed:04d}.npz"
 
 
 def contest_methods(names: str) -> dict[str, dict[str, Any]]:
@@ -92,10 +92,7 @@ def contest_jobs(
     jobs = [Job(path, content, "", group, seed) for group in (RETRAINED, INDEPENDENT) for seed in range(models)]
     for name, settings in methods.items():
         group = group_name(name, settings)
-        jobs += [
-            Job(path, content, str(base.folder.resolve()), group, seed, settings["method"], settings["unlearning"])
-            for seed in range(models)
-        ]
+        jobs += [Job(path, content, str(base.folder.resolve()), group, seed, settings) for seed in range(models)]
     return jobs
 
 
@@ -118,11 +115,11 @@ def make_model(job: Job) -> float:
     Raises:
         DivergedError: a retrained model diverged.
     """
-    recipe = make(ImageRecipe, {**job.recipe, "unlearning": job.fields})
+    recipe = make(ImageRecipe, {**job.recipe, "unlearning": job.settings["unlearning"] if job.settings else {}})
     sets = _sets(yaml.safe_dump(job.recipe))
     start, cpu, diverged = time.monotonic(), time.process_time(), ""
     seed = random_seed(recipe.seed, "contest", job.group, job.seed) % (1 << 31)
-    if job.method is None:
+    if job.settings is None:
         task = new_classifier(recipe.model, sets.classes, seed)
         work = fitting_session(recipe, task, sets.tensors["retain"], len(sets.classes), seed)
     else:
@@ -130,20 +127,23 @@ def make_model(job: Job) -> float:
         work = unlearning_session(recipe, task, sets, seed)
         work.budget_passes = recipe.verdict.share_of_retraining * retraining_passes(recipe, sets)
     try:
-        if job.method is None:
+        if job.settings is None:
             fit(work, fitting_phase(recipe))
         else:
-            method = make_method(job.method)
-            with must_change(task.model, str(job.method["name"])):
-                unlearn(work, method, loss_phase(recipe))
+            with must_change(task.model, str(job.settings["method"]["name"])):
+                unlearn(work, make_method(job.settings["method"]), loss_phase(recipe))
     except (DivergedError, UnchangedError) as error:
         diverged = error.what
     seconds, spent = time.monotonic() - start, time.process_time() - cpu
     logits = {} if diverged else outputs_of(task, sets).logits
     if not all(np.isfinite(each).all() for each in logits.values()):
         diverged, logits = "its outputs are not numbers", {}
-    if diverged and job.method is None:
-        raise _diverged(job, diverged)
+    if diverged and job.settings is None:
+        raise DivergedError(
+            f"model {job.seed} of {job.group} diverged: {diverged}",
+            seen="retraining",
+            next_step="lower --fitting.learning_rate, in another --out",
+        )
     arrays = {f"logits_{name}": value.astype(np.float32) for name, value in logits.items()}
     buffer = io.BytesIO()
     np.savez(
@@ -159,14 +159,6 @@ def make_model(job: Job) -> float:
     job.path.parent.mkdir(parents=True, exist_ok=True)
     storage.write_bytes(job.path, buffer.getvalue())
     return seconds
-
-
-def _diverged(job: Job, what: str) -> DivergedError:
-    return DivergedError(
-        f"model {job.seed} of {job.group} diverged: {what}",
-        seen="retraining",
-        next_step="lower --fitting.learning_rate, in another --out",
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,7 +183,7 @@ def read_group(folder: Path, group: str, models: int) -> Group:
     logits: dict[str, list[np.ndarray]] = {}
     share, seconds, diverged = [], [], []
     for seed in range(models):
-        with np.load(folder / "results" / group / f"{seed:04d}.npz", allow_pickle=False) as stored:
+        with np.load(folder / RESULTS / group / f"{seed:04d}.npz", allow_pickle=False) as stored:
             for key in stored.files:
                 if key.startswith("logits_"):
                     logits.setdefault(key.removeprefix("logits_"), []).append(stored[key])

@@ -77,18 +77,15 @@ def _name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None
     """Write each point's name beside it, where it covers no other name and no point."""
     figure = axis.figure
     scale = 72 / figure.dpi
-    taken = []
     at = [tuple(scale * value for value in axis.transData.transform((x, y))) for x, y, _ in points]
-    for x, y in at:
-        taken.append((x - 3.5, y - 3.5, x + 3.5, y + 3.5))
+    taken = [(x - 3.5, y - 3.5, x + 3.5, y + 3.5) for x, y in at]
     (left, bottom), (right, top) = (
         tuple(scale * v for v in corner) for corner in axis.get_window_extent().get_points()
     )
     for line in axis.lines:  # names stand off the ceiling and the intervals where they can
         ends = scale * line.get_transform().transform(line.get_xydata())
         taken.append((*(ends.min(0) - 0.5), *(ends.max(0) + 0.5)))
-    order = sorted(range(len(points)), key=lambda i: -points[i][1])
-    for i in order:
+    for i in sorted(range(len(points)), key=lambda i: -points[i][1]):
         x, y = at[i]
         wide, high = 4.4 * len(points[i][2]), 8.5
         boxes = [_box(x + dx, y + dy, wide, high, across, up) for dx, dy, across, up in PLACES]
@@ -124,7 +121,7 @@ def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str,
     last = math.ceil(2 * math.log(max(3, models))) / 2
     edges = np.arange(0, last + 1.01, 0.5)
     edges = edges[edges <= last + 0.51]
-    lines = [rows[:LARGE], *(list(part) for part in _parts(rows[LARGE:], SMALL))]
+    lines = [rows[:LARGE], *(rows[start : start + SMALL] for start in range(LARGE, len(rows), SMALL))]
     heights = [1.75, *[1.2] * (len(lines) - 1)]
 
     def counted(row: Mapping[str, Any]) -> np.ndarray:
@@ -133,20 +130,15 @@ def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str,
     top = 1.05 * max(float(counted(row).max()) for row in [*rows, ceiling])
 
     def paint() -> Figure:
-        figure = Figure(figsize=(WIDTH, sum(heights)))
-        y, height = sum(heights), sum(heights)
+        y = height = sum(heights)
+        figure = Figure(figsize=(WIDTH, height))
         for line, inches in zip(lines, heights, strict=True):
             y -= inches
             many = LARGE if line is lines[0] else SMALL
             wide = (0.99 - 0.05) / many
             for place, row in enumerate(line):
-                box = (
-                    0.05 + place * wide,
-                    (y + 0.34) / height,
-                    wide - 0.03 + 0.01 * (many > LARGE),
-                    (inches - 0.6) / height,
-                )
-                axis = figure.add_axes(box)
+                width = wide - 0.03 + 0.01 * (many > LARGE)
+                axis = figure.add_axes((0.05 + place * wide, (y + 0.34) / height, width, (inches - 0.6) / height))
                 colour = MUTED if row["over_budget"] else BLUE
                 axis.stairs(counted(row), edges, fill=True, color=colour, alpha=0.65)
                 axis.stairs(counted(ceiling), edges, color=VERMILION, linewidth=1.1)
@@ -154,7 +146,7 @@ def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str,
                 axis.set_title(
                     row["name"], fontsize=9 if many == LARGE else 7.5, weight="bold" if many == LARGE else "normal"
                 )
-                ticks = [tick for tick in range(0, int(last) + 1, 1 if many == LARGE else 2)]
+                ticks = range(0, int(last) + 1, 1 if many == LARGE else 2)
                 axis.xaxis.set_major_locator(FixedLocator([*ticks, (edges[-2] + edges[-1]) / 2]))
                 axis.set_xticklabels([*map(str, ticks), "∞"], fontsize=None if many == LARGE else 7)
                 axis.yaxis.set_major_locator(MaxNLocator(3))
@@ -169,10 +161,6 @@ def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str,
         f"{row['name']}: median {numbers.plain(float(np.median(row['epsilons'])))}" for row in [*rows, ceiling]
     )
     return draw(name, "Epsilon of each forgotten picture", description + ".", paint)
-
-
-def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from expunge.runs.folder import RunFolder
 from expunge.suites.challenge import plots as contest_plots
 from expunge.suites.challenge.faces import faces
 from expunge.suites.challenge.plots import Panel
+from expunge.suites.challenge.suite import FIGURES, RESULTS, RETRAINED
 
-FIGURES, RESULTS, RETRAINED = "contest.json", "results", "retrained"
 SHOWN = 12
 "pictures shown of those that leak most"
 DRAWN = 3
@@ -49,9 +49,23 @@ class Leak:
     "the epsilon of independently retrained models"
 
 
-def is_contest(path: Path) -> bool:
-    """Whether this is a contest's folder, finished or not."""
-    return (path / FIGURES).is_file() or (path / RESULTS).is_dir()
+def read_figures(folder: RunFolder) -> dict[str, Any]:
+    """What `contest.json` holds. Raises `RunError` where the contest has not ended."""
+    path = folder.path / FIGURES
+    if not path.is_file():
+        raise RunError(
+            f"{folder.path} has no {FIGURES}: the contest has not ended",
+            next_step="run the command that started it again; it resumes where it stopped",
+        )
+    figures: dict[str, Any] = storage.read_json(path)
+    return figures
+
+
+def read_recipe(folder: RunFolder) -> tuple[str, dict[str, Any]]:
+    """The recipe's text and its fields; none where it is damaged."""
+    text = folder.recipe.read_text(encoding="utf-8", errors="replace")
+    loaded = yaml.safe_load(text)
+    return text, loaded if isinstance(loaded, dict) else {}
 
 
 def render_contest(folder: RunFolder) -> Path:
@@ -66,17 +80,10 @@ def contest_page(folder: RunFolder) -> str:
     Raises:
         RunError: `folder` is no contest's folder, or the contest has not ended.
     """
-    path = folder.require().path / FIGURES
-    if not path.is_file():
-        raise RunError(
-            f"{folder.path} has no {FIGURES}: the contest has not ended",
-            next_step="run the command that started it again; it resumes where it stopped",
-        )
-    figures = storage.read_json(path)
-    text = folder.recipe.read_text(encoding="utf-8", errors="replace")
-    loaded = yaml.safe_load(text)
-    recipe = loaded if isinstance(loaded, dict) else {}
+    figures = read_figures(folder.require())
+    text, recipe = read_recipe(folder)
     rows, ceiling, models = figures["methods"], figures["ceiling"], int(figures["models"])
+    diverged = figures.get("diverged", [])
     known = models >= ENOUGH
     return render_page(
         "contest.html.jinja",
@@ -85,12 +92,10 @@ def contest_page(folder: RunFolder) -> str:
         recipe_text=text,
         figures=figures,
         rows=rows,
-        diverged=figures.get("diverged", []),
+        diverged=diverged,
         known=known,
         best=next((row for row in rows if not row["over_budget"]), None),
-        citations={
-            row["name"]: wording.title(row.get("citation") or "") for row in [*rows, *figures.get("diverged", [])]
-        },
+        citations={row["name"]: wording.title(row.get("citation") or "") for row in [*rows, *diverged]},
         estimate=estimate,
         epsilon=epsilon,
         population_note=NOTE,
@@ -99,7 +104,7 @@ def contest_page(folder: RunFolder) -> str:
         epsilons=contest_plots.epsilons("epsilons", rows, ceiling, models) if rows else None,
         leaks=leaks(figures, recipe) if rows else [],
         confidences=_confidences(folder.path / RESULTS, figures),
-        settings=[(row["name"], _settings(row.get("settings") or {})) for row in [*rows, *figures.get("diverged", [])]],
+        settings=[(row["name"], _settings(row.get("settings") or {})) for row in [*rows, *diverged]],
     )
 
 
@@ -123,9 +128,9 @@ def leaks(figures: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Leak]:
     largest, median = table.max(0), np.median(table, 0)
     order = np.lexsort((np.arange(table.shape[1]), -table.mean(0), -largest))[:SHOWN]
     ids = list(map(str, figures["forget_ids"]))
-    kinds = _kinds(figures)
-    wanted = {ids[i]: kinds[i] for i in order}
-    found = faces(recipe, wanted)
+    labels, classes = figures.get("forget_labels"), figures.get("classes")
+    kinds = [None] * len(ids) if labels is None or classes is None else [str(classes[label]) for label in labels]
+    found = faces(recipe, {ids[i]: kinds[i] for i in order})
     return [
         Leak(
             name=ids[i],
@@ -138,14 +143,6 @@ def leaks(figures: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Leak]:
         )
         for i in order
     ]
-
-
-def _kinds(figures: Mapping[str, Any]) -> list[str | None]:
-    """The class of every forgotten picture, where the figures say it."""
-    labels, classes = figures.get("forget_labels"), figures.get("classes")
-    if labels is None or classes is None:
-        return [None] * len(figures["forget_ids"])
-    return [str(classes[label]) for label in labels]
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -168,20 +165,11 @@ def _confidences(results: Path, figures: Mapping[str, Any]) -> Markup | None:
         for row in figures["methods"][:DRAWN]:
             ours = confidences(results / row["group"], models, labels)
             order = np.argsort(np.asarray(row["epsilons"]), kind="stable")
-            chosen = (("leakiest", order[-1]), ("median", order[len(order) // 2]))
-            lines.append(
-                (
-                    str(row["name"]),
-                    [
-                        Panel(
-                            f"{which}: {figures['forget_ids'][i]}, ε {epsilon(row['epsilons'][i])}",
-                            ours[:, i],
-                            theirs[:, i],
-                        )
-                        for which, i in chosen
-                    ],
-                )
-            )
+            panels = []
+            for which, i in (("leakiest", order[-1]), ("median", order[len(order) // 2])):
+                title = f"{which}: {figures['forget_ids'][i]}, ε {epsilon(row['epsilons'][i])}"
+                panels.append(Panel(title, ours[:, i], theirs[:, i]))
+            lines.append((str(row["name"]), panels))
     except PermissionError as error:
         raise storage.unreadable(error) from error
     except (OSError, EOFError, KeyError, ValueError, IndexError, DataError, zipfile.BadZipFile):  # gone or damaged

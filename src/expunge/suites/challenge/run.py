@@ -28,7 +28,8 @@ from expunge.runs.versions import versions
 from expunge.suites.challenge.figures import contest_figures
 from expunge.suites.challenge.jobs import require_ray, run_jobs
 from expunge.suites.challenge.models import contest_jobs, make_model
-from expunge.suites.challenge.report import FIGURES, render_contest
+from expunge.suites.challenge.report import render_contest
+from expunge.suites.challenge.suite import FIGURES, RESULTS
 from expunge.train.precision import found_device
 
 
@@ -39,7 +40,7 @@ def run_contest(
     methods: dict[str, dict[str, Any]],
     models: int = 32,
     workers: int | None = None,
-    ray: bool | str = False,
+    ray: bool = False,
     show: Silent | None = None,
 ) -> dict[str, Any]:
     """Make every model that is missing, compute the figures, and write `contest.json`; the figures.
@@ -75,8 +76,7 @@ def run_contest(
                 folder.log("model", group=job.group, seed=job.seed, seconds=seconds)
                 show.update(number / len(missing), f"{job.group} {job.seed}")
             show.stage("computing the figures")
-            budget = recipe.verdict.share_of_retraining
-            figures = contest_figures(folder.path, sets, methods, models, budget) | {
+            figures = contest_figures(folder.path, sets, methods, models, recipe.verdict.share_of_retraining) | {
                 "data": sets.sizes(),
                 "notes": list(sets.notes),
                 "forget_ids": list(sets.parts["forget"].ids),
@@ -101,7 +101,7 @@ def hold_pictures(folder: RunFolder, sets: ImageSets) -> None:
     Raises:
         RunError: the data was changed since the contest began.
     """
-    path, digests = folder.path / "results" / "sets.json", sets.digests()
+    path, digests = folder.path / RESULTS / "sets.json", sets.digests()
     if path.is_file() and storage.read_json(path) != digests:
         raise RunError(
             f"{folder.path} holds models of other pictures: the data was changed since",

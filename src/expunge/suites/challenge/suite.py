@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from expunge.runs.suite import Suite
 
+FIGURES, RESULTS = "contest.json", "results"
+"what a contest's folder holds besides what every run's does: the figures, and the models' outputs"
+RETRAINED = "retrained"
+"the group of models that all others are compared with"
+
 SUITE = Suite(
     name="challenge",
     command="expunge.suites.challenge.command:challenge",
-    marks=("contest.json", "results"),
+    marks=(FIGURES, RESULTS),
     render="expunge.suites.challenge.report:render_contest",
     compare="expunge.suites.challenge.compare:compare_contests",
 )

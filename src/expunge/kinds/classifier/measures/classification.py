@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
-from expunge.measures.statistics import Z, bootstrap_interval, wilson_interval
+from expunge.measures.statistics import Estimate, Z, bootstrap_interval, wilson_interval
 
 SHRINK = 2.0
 "examples of average kind that each class counts more, where the variance of its share is estimated"

@@ -12,9 +12,9 @@ from expunge.core.score import Score, Which
 from expunge.errors import DataError
 from expunge.kinds.classifier.measures import classification
 from expunge.kinds.classifier.measures.declared import DECLARED
-from expunge.measures.estimate import Estimate
 from expunge.measures.privacy.confidence import softmax
 from expunge.measures.privacy.membership import features, membership
+from expunge.measures.statistics import Estimate
 
 SPLITS = ("forget", "retain", "test")
 "the splits measured, in the order of the report"

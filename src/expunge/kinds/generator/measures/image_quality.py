@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from expunge.errors import DataError
-from expunge.measures.estimate import Estimate
-from expunge.measures.statistics import RESAMPLES, bootstrap_interval, share_interval
+from expunge.measures.statistics import RESAMPLES, Estimate, bootstrap_interval, share_interval
 
 FRECHET_RESAMPLES = 100
 "bootstrap resamples of a Fréchet distance, each of which costs a decomposition"

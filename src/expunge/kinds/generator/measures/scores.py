@@ -12,7 +12,7 @@ from expunge.core.score import Score, Which
 from expunge.kinds.classifier.measures.classification import balanced_accuracy
 from expunge.kinds.generator.measures import image_quality as quality
 from expunge.kinds.generator.measures.declared import DECLARED
-from expunge.measures.estimate import Estimate
+from expunge.measures.statistics import Estimate
 
 SPLITS = ("forget", "forget_test", "retain", "retain_test")
 "the splits measured, in the order of the report"
