@@ -23,7 +23,7 @@ from expunge.kinds.classifier.model import load_classifier, new_classifier, save
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
 from expunge.kinds.sharded_classifier.training import Store
-from expunge.models.digest import INDEX
+from expunge.models.digest import INDEX, sharded_folder
 from expunge.models.source import ModelSource, locate
 
 FORMAT = 1
@@ -86,7 +86,7 @@ def read_sharded(name: str) -> Sharded:
     Raises:
         ModelError: no such model, or one that was edited since.
     """
-    folder = next((f for f in (Path(name), Path(name) / "model") if (f / INDEX).is_file()), None)
+    folder = sharded_folder(name)
     if folder is None:
         raise ModelError(f"{name} holds no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
     content = storage.read_json(folder / INDEX)
