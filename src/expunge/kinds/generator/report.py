@@ -134,9 +134,8 @@ def _front(contents: Contents) -> Markup | None:
     if not found:
         return None
     points = [point for point in found["points"] if all(f"frechet-{split}" in point for split in SPLITS)]
-    named = (("base", "before"), ("retrained", "retrained"))
     others = []
-    for model, label in named:
+    for model, label in (("base", "before"), ("retrained", "retrained")):
         scores = {s.split: s.value for s in contents.scores if s.measure == "frechet" and s.model == model}
         if all(split in scores for split in SPLITS):
             others.append((label, scores["retain_test"], scores["forget"]))

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from expunge.core import storage
 from expunge.errors import ModelError
-from expunge.kinds.classifier.model import load_classifier, new_classifier, save_classifier
+from expunge.kinds.classifier.model import load_classifier
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
-from expunge.kinds.sharded_classifier.training import Store
 from expunge.models.digest import INDEX, sharded_folder
 from expunge.models.source import ModelSource, locate
 
@@ -42,15 +41,6 @@ class Sharded:
     size: int
     vote: str
     torch: str
-
-
-def shard_store(model: str, classes: Sequence[str], size: int) -> Store:
-    """New models by name (`image_model.NEW`), kept as `from_pretrained` reads them."""
-    return Store(
-        new=lambda seed: new_classifier(model, classes, seed),
-        load=lambda folder: load_classifier(locate(str(folder)), classes, size),
-        save=lambda task, folder: save_classifier(task, folder, size),
-    )
 
 
 def write_index(
