@@ -32,12 +32,7 @@ NEW = {"resnet18-small": _resnet18(16), "resnet18": _resnet18(64)}
 
 
 def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
-    """A ResNet with random weights that depend on `seed` alone, on the device that is found.
-
-    Args:
-        name: one of `NEW`.
-        classes: names of the classes.
-    """
+    """One of `NEW` with random weights that depend on `seed` alone, on the device that is found."""
     labels = dict(enumerate(classes))
     config = ResNetConfig(
         num_channels=3, id2label=labels, label2id={label: number for number, label in labels.items()}, **NEW[name]
@@ -49,9 +44,8 @@ def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassif
 
 
 def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load a classifier whose classes are those of the data, in their order, and which takes pictures of `size`.
-
-    It is put on the device that is found.
+    """A classifier whose classes are those of the data, in their order, and which takes pictures of `size`, on the device
+    that is found.
 
     Raises:
         ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
@@ -89,14 +83,9 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
 
 
 def pretrained(kind: Any, source: ModelSource, what: str, new: Collection[str]) -> tuple[Any, list[str]]:
-    """(a model of this class of transformers, the names of weights that it lacks), in float32.
+    """(a model of this class of transformers in float32, the names of weights that it lacks).
 
-    Args:
-        what: it is, for the error.
-        new: names of models that are trained here.
-
-    Raises:
-        ModelError: it cannot be loaded.
+    Raises `ModelError`, which says `what` it should be and which `new` ones there are.
     """
     try:
         with without_bars():
@@ -132,11 +121,7 @@ def locate_classifier(name: str, revision: str | None = None) -> ModelSource:
 
 
 def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load what `locate_classifier` found.
-
-    Raises:
-        ModelError: as `load_classifier` has it; a sharded model of other classes or another size.
-    """
+    """What `locate_classifier` found; of either kind it raises `ModelError` where it does not fit, see `load_classifier`."""
     load = _of_shards("load_sharded") if is_sharded(str(source.folder)) else load_classifier
     return load(source, classes, size)
 

@@ -49,8 +49,6 @@ class PictureStory(Story):
     sets: Any
     base: Artifact
     oracle: Artifact | None
-    read_through: Mapping[str, Any] = {}
-    "what else scores depend on, beside models and pictures"
 
     @abstractmethod
     def read_data(self) -> None:
@@ -66,6 +64,11 @@ class PictureStory(Story):
     def locate(self, name: str, revision: str | None = None) -> ModelSource:
         """A given model by its folder or id."""
         return locate(name, revision)
+
+    @property
+    def read_through(self) -> Mapping[str, Any]:
+        """What else scores depend on, beside models and pictures."""
+        return {}
 
     @abstractmethod
     def load(self, source: ModelSource) -> Any:

@@ -25,11 +25,7 @@ class ImageSets(ImageParts):
         return cls(read.parts, read.classes, read.notes, read.other_order, tensors=made)
 
     def in_other_order(self) -> ImageSets:
-        """The same pictures with labels that count the classes in the other order.
-
-        Raises:
-            ValueError: there is no other order.
-        """
+        """The same pictures with labels that count the classes in the other order. Raises `ValueError`: there is none."""
         if self.other_order is None:
             raise ValueError("the classes have one order only")
         order = ClassOrder(

@@ -185,11 +185,8 @@ class ClassifierStory(PictureStory):
         return task, session
 
     def outputs(self, source: ModelSource, which: Which, role: str | None = None) -> Outputs:
-        """One model's outputs on every split; cached.
-
-        Args:
-            role: what the result is called, where it is none of the run's three models: the report shows those alone.
-        """
+        """One model's outputs on every split; cached. `role` names the result where it is none of the run's three models,
+        which alone the report shows."""
 
         def make(path: Path) -> None:
             task = self.load(source)

@@ -107,10 +107,11 @@ def draw_pictures(
         arrays[f"corrupted-{split}"] = (shown * 255).round().to(torch.uint8).numpy()
         for which, found in completions.items():
             arrays[f"{which}-{split}"] = found[split].pictures[:count]
-    everything: dict[str, Mapping[str, Originals | Completions]] = {"original": originals, **completions}
+    everything: list[tuple[str, Mapping[str, Originals | Completions]]] = [("original", originals)]
+    everything += completions.items()
     features = {
         f"{name}-{split}": found[split].seen.features
-        for name, found in everything.items()
+        for name, found in everything
         for split in ("retain_test", "forget")
     }
     arrays |= {f"plane-{name}": plane for name, plane in principal_components(features).items()}

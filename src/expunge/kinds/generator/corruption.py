@@ -79,14 +79,9 @@ class Corruption:
         return self.name in ("random-patches", "center-crop", "border")
 
     def hidden(self, keys: Tensor, side: int) -> Tensor:
-        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture.
+        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture. `keys`: (n,).
 
-        Args:
-            keys: (n,) whole numbers.
-            side: of the picture in pixels.
-
-        Raises:
-            RecipeError: nothing would be hidden, or nothing shown.
+        Raises `RecipeError` where nothing would be hidden, or nothing shown.
         """
         cells = side // self.patch
         if not self.hides:

@@ -133,11 +133,7 @@ def perceptual_distances(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Te
 
 
 def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork:
-    """Load any image model of transformers, on the device that is found.
-
-    Raises:
-        ModelError: it cannot be loaded, or says nothing of a picture.
-    """
+    """Any image model of transformers, on the device that is found. Raises `ModelError`: it says nothing of a picture."""
     try:
         with without_bars():
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)

@@ -115,7 +115,8 @@ class Judge:
 
     def originals(self) -> dict[str, Originals]:
         """The measured pictures of every split, and the network's outputs on them."""
-        identity, patch, found = self.sets.identity, self.corruption.patch, {}
+        identity, patch = self.sets.identity, self.corruption.patch
+        found: dict[str, Originals] = {}
         for split in SPLITS:
             pictures = self.measured(split)
             if not len(pictures):
@@ -137,8 +138,7 @@ class Judge:
 def make_judge(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> Judge:
     """The judge with the network that the recipe names, or with one that is trained on the run's pictures; cached.
 
-    Raises:
-        DataError: a network is to be trained here, and the pictures have no classes.
+    Raises `DataError` where one is to be trained, and the pictures have no classes.
     """
     named, classes = run.recipe.network.model, sets.classes or ()
     if named in NEW_CLASSIFIERS:

@@ -77,11 +77,7 @@ NEW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
-    """A generator with random weights that depend on `seed` alone, on the device that is found.
-
-    Args:
-        name: one of `NEW`.
-        size: height and width of the pictures in pixels.
+    """One of `NEW` with random weights that depend on `seed` alone, for pictures of `size`, on the device that is found.
 
     Raises:
         ModelError: pictures that cannot be cut into its patches.
@@ -149,10 +145,7 @@ def new_patch(name: str) -> int:
 
 def generator_side(folder: Path, name: str) -> int | None:
     """Height and width in pixels that a saved generator takes; None where its configuration does not say.
-
-    Raises:
-        ModelError: a model of another architecture, or of pictures that are not square.
-    """
+    Raises `ModelError` for another architecture, or pictures that are not square."""
     config = _configuration(folder, name)
     key = "image_size" if _kind(config) == MAE else "sample_size"
     return None if config.get(key) is None else _square(config[key], key, name)

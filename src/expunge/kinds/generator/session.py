@@ -172,7 +172,7 @@ class GeneratorWork(Session):
     @torch.no_grad()
     def original_loss(self, pictures: Pictures, keys: Tensor) -> float:
         """Mean training loss of the original on a set."""
-        batches = self.original.evaluated(pictures, keys, EVALUATION_BATCH)
+        batches = self.original.evaluated(pictures, keys)
         total = sum(float(self.original.loss(batch)) * len(batch.rows) for batch in batches)
         self.cost.passes += FORWARD * len(pictures)
         return total / len(pictures)

@@ -19,14 +19,11 @@ SIDE = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorSets(GeneratorParts):
-    """Pictures by part, as arrays with their ids and as tensors.
-
-    Attributes:
-        kept: what serves as the retain set while unlearning: the proxy where there is one.
-    """
+    """Pictures by part, as arrays with their ids and as tensors."""
 
     tensors: Mapping[str, Pictures]
     kept: Pictures
+    "what serves as the retain set while unlearning: the proxy where there is one"
 
 
 def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:

@@ -144,12 +144,8 @@ class ImageToImage(ABC):
         target: Tensor | None = None,
         wanted: Tensor | None = None,
     ) -> CorruptedBatch:
-        """The pictures at `rows`, corrupted; the rest are of the whole set and looked up here.
-
-        Args:
-            keys: (n,) the key of each picture's corruption.
-            target: (n, ...) features; `wanted`: (n, 3, side, side) uint8 pictures.
-        """
+        """The pictures at `rows`, corrupted. Of the whole set, and looked up here: `keys` (n,) of corruptions, features
+        `target` (n, ...), and uint8 pictures `wanted` (n, 3, side, side)."""
         unit = self.unit(pictures.pixels[rows])
         shown, hidden = self.corrupted(unit, keys[rows])
         return CorruptedBatch(
@@ -207,24 +203,24 @@ class ImageToImage(ABC):
         return (unit * 255).round().to(torch.uint8).cpu()
 
     @torch.no_grad()
-    def completions(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    def completions(self, pictures: Pictures, keys: Tensor) -> Tensor:
         """(n, 3, side, side) uint8 completions of a set, the model in evaluation mode."""
-        batches = self.evaluated(pictures, keys, batch_size)
+        batches = self.evaluated(pictures, keys)
         parts = [self.completed(self.drawn(batch), batch.shown, batch.hidden) for batch in batches]
         return torch.cat(parts) if parts else torch.empty(0, *pictures.pixels.shape[1:], dtype=torch.uint8)
 
     @torch.no_grad()
-    def set_features(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    def set_features(self, pictures: Pictures, keys: Tensor) -> Tensor:
         """(n, ...) features of a set, the model in evaluation mode."""
-        parts = [self.batch_features(batch).cpu() for batch in self.evaluated(pictures, keys, batch_size)]
+        parts = [self.batch_features(batch).cpu() for batch in self.evaluated(pictures, keys)]
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
-    def evaluated(self, pictures: Pictures, keys: Tensor, batch_size: int) -> Iterator[CorruptedBatch]:
+    def evaluated(self, pictures: Pictures, keys: Tensor) -> Iterator[CorruptedBatch]:
         """Batches of a set in its order; meanwhile the model is in evaluation mode."""
         mode = self.model.training
         self.model.eval()
         try:
-            for rows in torch.arange(len(pictures)).split(batch_size) if len(pictures) else ():
+            for rows in torch.arange(len(pictures)).split(EVALUATION_BATCH) if len(pictures) else ():
                 yield self.batch(pictures, rows, keys=keys)
         finally:
             self.model.train(mode)

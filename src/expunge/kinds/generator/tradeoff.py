@@ -22,11 +22,7 @@ SPLITS = ("retain_test", "forget")
 
 
 def tradeoff_field(recipe: GeneratorRecipe) -> str:
-    """The field of the recipe's method that is varied.
-
-    Raises:
-        RecipeError: the method has none.
-    """
+    """The field of the recipe's method that is varied. Raises `RecipeError` where it has none."""
     name = recipe.method["name"]
     fields = method_class(name).model_fields
     found = next((field for field in TRADEOFF_FIELDS if field in fields), None)

@@ -71,11 +71,7 @@ def write_index(
 
 
 def read_sharded(name: str) -> Sharded:
-    """A SISA model by its folder, or by that of the run it is in; every file is held against its digest.
-
-    Raises:
-        ModelError: no such model, or one that was edited since.
-    """
+    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` where a file was edited since."""
     folder = sharded_folder(name)
     if folder is None:
         raise ModelError(f"{name} holds no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
@@ -159,11 +155,7 @@ def locate_sharded(name: str) -> ModelSource:
 
 
 def load_sharded(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load what `locate_sharded` found.
-
-    Raises:
-        ModelError: of other classes or another size.
-    """
+    """Load what `locate_sharded` found. Raises `ModelError` for one of other classes or another size."""
     found = read_sharded(str(source.folder))
     if (found.classes, found.size) != (tuple(classes), size):
         raise ModelError(

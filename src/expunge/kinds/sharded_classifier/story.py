@@ -28,17 +28,14 @@ from expunge.runs.artifacts import Artifact, on_progress
 
 
 class ShardedStory(ClassifierStory):
-    """A run on a classifier that is trained in shards.
-
-    Attributes:
-        given: the SISA model that is to forget; None where it is trained here.
-        settings: the method, whose fields `methods/sisa.py` describes.
-    """
+    """A run on a classifier that is trained in shards."""
 
     given: Sharded | None = None
+    "the SISA model that is to forget; None where it is trained here"
 
     @property
     def settings(self) -> Any:
+        """The method, whose fields `methods/sisa.py` describes."""
         return self.method
 
     def refuse_unfit(self) -> None:
@@ -164,10 +161,7 @@ class ShardedStory(ClassifierStory):
         self, target: Path, sharding: Sharding, members: Sequence[Member], kept: Sharded | None = None
     ) -> list[Stage]:
         """Train in `checkpoints/`, where what is finished stays if the run is broken off, and then fill `target` at once.
-
-        Args:
-            kept: a SISA model whose stages are taken where they are the same.
-        """
+        Stages of `kept` are taken where they are the same."""
         run, sets = self.run, self.sets
         work = self._work([each.key for each in sisa.stages(sharding, members)])
         made = train(

@@ -41,27 +41,26 @@ def _root(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr(scaled, mode="r")) if len(x) > x.shape[1] else scaled
 
 
-def frechet(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> Estimate:
+def frechet(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
     """`frechet_distance` of features of completions and of their originals, row by row, with a 95 % interval.
 
-    Pictures are resampled with their originals. Resampling repeats pictures and so raises the distance: see
-    `_with_interval`.
+    Pictures are resampled with their originals, which repeats pictures and so raises the distance: see `_with_interval`.
     """
     a, b = _features(ours, theirs)
-    value, generator = _frechet(a, b), np.random.default_rng(seed)
+    value, generator = _frechet(a, b), np.random.default_rng(0)
     if len(a) != len(b):
         raise DataError("Completions and originals do not fit", seen=f"{len(a)} and {len(b)}")
     rows = (generator.integers(0, len(a), len(a)) for _ in range(FRECHET_RESAMPLES))
     return _with_interval(value, [_frechet(a[chosen], b[chosen]) for chosen in rows], least=0.0)
 
 
-def inception_style(probabilities: np.ndarray, seed: int = 0) -> Estimate:
+def inception_style(probabilities: np.ndarray) -> Estimate:
     """exp of the mean KL divergence of each picture's classes from those of all (Salimans et al. 2016, arXiv:1606.03498).
 
     From 1 (no picture tells another class than all together) to the number of classes. (n, classes) probabilities.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    value, generator = _inception(p), np.random.default_rng(seed)
+    value, generator = _inception(p), np.random.default_rng(0)
     drawn = [_inception(p[generator.integers(0, len(p), len(p))]) for _ in range(RESAMPLES // 10)]
     return _with_interval(value, drawn, least=1.0)
 

@@ -122,7 +122,7 @@ def identified(
     keys, parts, drawn = attacker.keys(attacker.aimed, name), [], []
     side = attacker.aimed.pixels.shape[-1]
     with torch.no_grad():
-        for batch in task.evaluated(attacker.aimed, keys, 128):
+        for batch in task.evaluated(attacker.aimed, keys):
             given = batch if change is None else change(batch)
             parts.append(task.completed(task.drawn(given), given.shown, given.hidden))
             hidden = batch.hidden if task.corruption.hides else torch.ones_like(batch.hidden)

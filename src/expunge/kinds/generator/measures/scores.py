@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -96,44 +96,41 @@ def completion_scores(
     Args:
         group: (classes,) share of each class that is to be forgotten, where the forgotten are a group of classes.
     """
-    scores: list[Score] = []
     everyone = _gallery(originals)
+    scores: list[Score] = []
     for split in SPLITS:
-        if split not in completions or not len(completions[split].pictures):
-            continue
-        ours, theirs = completions[split], originals[split]
-
-        def add(
-            measure: str,
-            found: Estimate,
-            examples: np.ndarray | None = None,
-            split: str = split,
-            n: int = len(ours.pictures),
-        ) -> None:
-            values = () if examples is None else examples
-            scores.append(DECLARED[measure].score(split, which, found, values, n if examples is None else None))
-
-        if len(ours.pictures) >= quality.FEWEST:
-            add("frechet", quality.frechet(ours.seen.features, theirs.seen.features))
-            if ours.seen.probabilities.shape[1]:
-                add("inception", quality.inception_style(ours.seen.probabilities))
-        for measure, values in (
-            ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features)),
-            ("psnr", quality.psnr(ours.pictures, theirs.pictures)),
-            ("ssim", quality.ssim(ours.pictures, theirs.pictures)),
-        ):
-            add(measure, quality.mean(values), values)
-        if ours.apart is not None:
-            add("perceptual", quality.mean(ours.apart), ours.apart)
-        right = recognised(ours, theirs, everyone)
-        if len(right):
-            add("identity_recognition", quality.share(right), right)
-        if theirs.labels is not None and ours.seen.drawn.shape[1]:
-            add("class_recognition", balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels))
-            if group is not None:
-                taken = group_recognised(ours, group)
-                add("group_recognition", quality.share(taken), taken)
+        if split in completions and len(completions[split].pictures):
+            ours, theirs = completions[split], originals[split]
+            for measure, found, examples in _measured(ours, theirs, everyone, group):
+                n = len(ours.pictures) if examples is None else None
+                scores.append(DECLARED[measure].score(split, which, found, () if examples is None else examples, n))
     return scores
+
+
+def _measured(
+    ours: Completions, theirs: Originals, everyone: Gallery | None, group: np.ndarray | None
+) -> Iterator[tuple[str, Estimate, np.ndarray | None]]:
+    """(measure, value, values of the pictures if there are such) of one split."""
+    if len(ours.pictures) >= quality.FEWEST:
+        yield "frechet", quality.frechet(ours.seen.features, theirs.seen.features), None
+        if ours.seen.probabilities.shape[1]:
+            yield "inception", quality.inception_style(ours.seen.probabilities), None
+    for measure, values in (
+        ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features)),
+        ("psnr", quality.psnr(ours.pictures, theirs.pictures)),
+        ("ssim", quality.ssim(ours.pictures, theirs.pictures)),
+        ("perceptual", ours.apart),
+    ):
+        if values is not None:
+            yield measure, quality.mean(values), values
+    right = recognised(ours, theirs, everyone)
+    if len(right):
+        yield "identity_recognition", quality.share(right), right
+    if theirs.labels is not None and ours.seen.drawn.shape[1]:
+        yield "class_recognition", balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels), None
+        if group is not None:
+            taken = group_recognised(ours, group)
+            yield "group_recognition", quality.share(taken), taken
 
 
 def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
@@ -217,10 +214,10 @@ def _centred(pictures: np.ndarray) -> np.ndarray:
     return np.asarray(flat / 127.5 - 1)
 
 
-def principal_components(groups: Mapping[str, np.ndarray], count: int = 2) -> dict[str, np.ndarray]:
-    """(n, count) coordinates of each group's features (n, d) on the axes along which the first group varies most."""
+def principal_components(groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(n, 2) coordinates of each group's features (n, d) on the axes along which the first group varies most."""
     first = next(iter(groups.values()))
     mean = first.mean(0)
     _, _, axes = np.linalg.svd(first - mean, full_matrices=False)
-    axes = axes[:count] * np.sign(axes[:count, np.abs(axes[:count]).argmax(1)].diagonal())[:, None]
+    axes = axes[:2] * np.sign(axes[:2, np.abs(axes[:2]).argmax(1)].diagonal())[:, None]
     return {name: (features - mean) @ axes.T for name, features in groups.items()}
