@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from expunge.kinds.generator.inputs import corruption_of, read_sets
 from expunge.kinds.generator.model import load_generator
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import evaluation_keys
+from expunge.kinds.generator.sets import corruption_of, read_sets
 from expunge.measures.statistics import wilson_interval
 from expunge.models.source import locate
 from expunge.runs.folder import RunFolder

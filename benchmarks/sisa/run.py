@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,14 @@ import torch
 from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.data.images.reading import read_images
-from expunge.kinds.classifier.any_model import load_any, locate_classifier
 from expunge.kinds.classifier.measures.classification import balanced_accuracy
-from expunge.kinds.classifier.phases import fitting_phase
+from expunge.kinds.classifier.model import load_any, locate_classifier, new_classifier, save_classifier
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.sets import tensors
-from expunge.kinds.classifier.training import balancing, fit
+from expunge.kinds.classifier.training import balancing, fit, fitting_phase
 from expunge.kinds.sharded_classifier import sharding as sisa
-from expunge.kinds.sharded_classifier.model import shard_store, write_index
+from expunge.kinds.sharded_classifier.model import write_index
 from expunge.kinds.sharded_classifier.sharding import Member, Sharding
 from expunge.kinds.sharded_classifier.training import Data, train
 from expunge.measures.statistics import paired_share_interval, share_interval
@@ -95,22 +95,22 @@ def main() -> None:
         flip=method.flip,
         origin={"model": recipe.model, "classes": list(images.classes), "size": 32},
     )
-    store = shard_store(recipe.model, images.classes, 32)
+    new_model = partial(new_classifier, recipe.model, images.classes)
     members = sisa.placed(sharding, known.ids, pictures)
 
     def whole() -> None:
         seed = random_seed(recipe.seed, "base") % (1 << 31)
         weights = balancing(pictures, classes)
         work = Work(
-            task=store.new(seed), retain=pictures, forget=pictures, validation=None, classes=classes, seed=seed,
+            task=new_model(seed), retain=pictures, forget=pictures, validation=None, classes=classes, seed=seed,
             class_weights=weights,
         )  # fmt: skip
         fit(work, fitting_phase(recipe))
-        store.save(work.task, out / "whole")
+        save_classifier(work.task, out / "whole", 32)
 
     def sharded(name: str, left: list[Member], reuse: Path | None = None) -> Callable[[], None]:
         def make() -> None:
-            train(sharding, left, Data(known.ids, pictures, classes), out / name, store, reuse=reuse)
+            train(sharding, left, Data(known.ids, pictures, images.classes), out / name, new_model, reuse=reuse)
             write_index(out / name, sharding, left, images.classes, 32, method.vote)
 
         return make

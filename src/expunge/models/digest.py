@@ -12,6 +12,11 @@ INDEX = "sisa.json"
 "the file that a folder of shard models has"
 
 
+def sharded_folder(name: str) -> Path | None:
+    """The folder of shard models that is called so, or that is in the run called so; None where there is none."""
+    return next((folder for folder in (Path(name), Path(name) / "model") if (folder / INDEX).is_file()), None)
+
+
 def digest_model(folder: Path) -> dict[str, str]:
     """sha256 of the files that `from_pretrained` reads, by name; of a folder of shard models all files, by path."""
     if (folder / INDEX).is_file():

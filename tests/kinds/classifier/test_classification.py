@@ -118,10 +118,11 @@ def test_feature_distance_is_in_lengths_of_the_reference() -> None:
 
 
 def test_weight_distance() -> None:
-    theirs = {"a": np.array([[3.0, 4.0]]), "b": np.zeros(2), "c": np.zeros(1)}
-    found = weight_distance({"a": np.array([[3.0, 3.0]]), "b": np.array([0.0, 2.0]), "c": np.zeros(1)}, theirs)
-    assert found.layers == {"a": pytest.approx(0.2), "b": float("inf"), "c": 0.0}
-    assert found.whole == pytest.approx(np.sqrt(1 + 4) / 5)
+    theirs = {"a": np.array([[3.0, 4.0]]), "b": np.zeros(2)}
+    ours = {"a": np.array([[3.0, 3.0]]), "b": np.array([0.0, 2.0])}
+    assert weight_distance(ours, theirs) == pytest.approx(np.sqrt(1 + 4) / 5)
+    assert weight_distance({"b": ours["b"]}, {"b": theirs["b"]}) == float("inf")
+    assert weight_distance({"b": theirs["b"]}, {"b": theirs["b"]}) == 0
 
 
 def test_bad_input_is_named() -> None:
@@ -131,7 +132,3 @@ def test_bad_input_is_named() -> None:
         mean_entropy([[2.0, 1.0]])
     with pytest.raises(DataError, match="do not fit"):
         activation_distance([[1.0]], [[1.0, 2.0]])
-    with pytest.raises(DataError, match="the same weights"):
-        weight_distance({"a": [1.0]}, {"b": [1.0]})
-    with pytest.raises(DataError, match="weights a do not"):
-        weight_distance({"a": [1.0]}, {"a": [1.0, 2.0]})

@@ -31,9 +31,10 @@ def test_the_layout_of_pixels_changes_nothing(make: object, dtype: torch.dtype, 
 
 
 @pytest.mark.parametrize("make", [tiny_resnet, tiny_vit])
-def test_features_are_what_the_logits_are_made_of(make: object) -> None:
+def test_features_are_what_the_logits_are_made_of(make: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expunge.kinds.classifier.task.EVALUATION_BATCH", 2)
     task, some = make(), pictures(5)  # type: ignore[operator]
-    features, last = task.features(some, batch_size=2), head(task.model)
+    features, last = task.features(some), head(task.model)
     assert features.shape == (5, last.in_features)
     torch.testing.assert_close(last(features), task.outputs(some))
     assert not last._forward_pre_hooks

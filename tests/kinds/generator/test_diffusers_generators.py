@@ -16,14 +16,16 @@ pytest.importorskip("diffusers")
 import expunge
 from expunge import spine
 from expunge.errors import ModelError
-from expunge.kinds.generator import inputs, story
 from expunge.kinds.generator import session as engine
 from expunge.kinds.generator.corruption import Corruption
 from expunge.kinds.generator.model import NEW, load_generator, new_generator, save_generator
 from expunge.kinds.generator.palette import Palette
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import GeneratorWork, fit_generator
+from expunge.kinds.generator.story import GeneratorStory
 from expunge.models.source import locate
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import make
 from expunge.runs.registry import make_method
 from expunge.train.phase import Phase
@@ -212,8 +214,9 @@ def test_a_model_without_a_schedule_is_noted(tmp_path: Path) -> None:
     assert torch.equal(task.schedule.kept, fresh("palette-small").schedule.kept)
     data = write_class_folders(tmp_path / "animals", 40)
     recipe = make(GeneratorRecipe, {"data": str(data)}, SMALL_GENERATOR | {"model": str(folder)})
-    corruption = inputs.corruption_of(recipe)
-    (note,) = story.try_models(recipe, inputs.read_sets(recipe), corruption)
+    story = GeneratorStory(Run(recipe, RunFolder(tmp_path / "run")))
+    story.read_data()
+    (note,) = story.try_models()
     assert "cosine schedule of noise is assumed" in note
 
 

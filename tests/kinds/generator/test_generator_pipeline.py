@@ -20,8 +20,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 import expunge
 from expunge import spine
 from expunge.errors import DataError, ExpungeError, ModelError, RecipeError, RunError
-from expunge.kinds.generator import inputs, story
+from expunge.kinds.generator import story
 from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.kinds.generator.sets import read_sets
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import read_recipe
@@ -249,7 +250,7 @@ def test_a_query_that_makes_no_sense_says_what_there_is(query: str, parts: list[
     np.savez(tmp_path / "faces.npz", images=images, age=np.arange(40), person=np.arange(40) % 5)
     recipe = make(GeneratorRecipe, {"data": str(tmp_path / "faces.npz")}, SMALL_GENERATOR | {"forget": query})
     with pytest.raises(DataError) as caught:
-        inputs.read_sets(recipe)
+        read_sets(recipe)
     for part in parts:
         assert part in str(caught.value)
 
@@ -309,7 +310,7 @@ def test_pictures_without_classes_need_a_network(forget: Forget, tmp_path: Path)
     with pytest.raises(DataError, match="have no classes"):
         forget(tmp_path / "run", **options | {"forget": "random:8"})
     assert not (tmp_path / "run" / "recipe.yaml").exists()
-    sets = inputs.read_sets(make(GeneratorRecipe, {}, SMALL_GENERATOR | options))
+    sets = read_sets(make(GeneratorRecipe, {}, SMALL_GENERATOR | options))
     assert sets.classes == ("0", "1", "2", "3", "4")
     assert any("the values of person" in note for note in sets.notes)
     network = save_tiny(tiny_resnet(classes=5), tmp_path / "network", ("a", "b", "c", "d", "e"))
@@ -341,7 +342,7 @@ def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: 
             case 4:
                 picture.resize((32, 32), Image.Resampling.NEAREST).save(path)
     recipe = make(GeneratorRecipe, {"data": str(mixed)}, SMALL_GENERATOR)
-    sets = inputs.read_sets(recipe)
+    sets = read_sets(recipe)
     assert {part.pixels.shape[1:] for part in sets.parts.values()} == {(16, 16, 3)}
     names = sorted(before)
     for part in sets.parts.values():
@@ -353,7 +354,7 @@ def test_pictures_of_mixed_size_and_mode_become_alike(forget: Forget, tmp_path: 
             assert np.abs(pixels - told).mean() < (30 if names.index(name) % 6 in (0, 4) else 8)
     (mixed / "ant" / "000.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="000"):
-        inputs.read_sets(recipe)
+        read_sets(recipe)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(copied: RunFolder) -> None:

@@ -85,8 +85,8 @@ def test_the_nearest_counts_only_what_was_drawn() -> None:
     gallery = np.array([[[0.0, 1.0]], [[1.0, 0.0]]])
     query = np.array([[[0.1, 0.2]], [[0.1, 0.2]]])
     only = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert quality.nearest_rows(query, gallery, only, np.array([-1, -1])).tolist() == [0, 1]
-    assert quality.nearest_rows(query, gallery, only, np.array([0, -1])).tolist() == [1, 1]
+    assert quality.nearest_rows(query, gallery, only).tolist() == [0, 1]
+    assert quality.nearest_rows(query, gallery, only, np.array([0, 0])).tolist() == [1, 1]
 
 
 def seen(count: int) -> Seen:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.kinds.generator.measures.perceptual import perceptual_distances
+from expunge.kinds.generator.feature_network import perceptual_distances
 
 
 def written_out(ours: list[np.ndarray], theirs: list[np.ndarray], number: int) -> float:

@@ -16,7 +16,6 @@ from transformers import AutoModelForImageClassification, ViTConfig, ViTForImage
 
 from expunge.core import storage
 from expunge.errors import DataError, ModelError
-from expunge.kinds.classifier.model import load_classifier, save_classifier
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier.model import Ensemble, load_shards, read_sharded, write_index
@@ -29,8 +28,7 @@ from expunge.kinds.sharded_classifier.sharding import (
     stages,
     without,
 )
-from expunge.kinds.sharded_classifier.training import Data, Saving, Store, one_thread, train
-from expunge.models.source import locate
+from expunge.kinds.sharded_classifier.training import Data, Saving, one_thread, train
 from small_images import pictures, tiny_resnet
 
 CLASSES = ("a", "b", "c", "d")
@@ -62,14 +60,6 @@ def vit_with_dropout(seed: int) -> ImageClassifier:
     return named(ImageClassifier(ViTForImageClassification(config).eval()))
 
 
-def store(new: Callable[[int], ImageClassifier] = resnet) -> Store:
-    return Store(
-        new=new,
-        load=lambda folder: load_classifier(locate(str(folder)), CLASSES, SIDE),
-        save=lambda task, folder: save_classifier(task, folder, SIDE),
-    )
-
-
 def fill(
     folder: Path,
     members: Sequence[Member],
@@ -84,11 +74,11 @@ def fill(
     made = train(
         sharding,
         members,
-        Data(IDS, PICTURES, 4),
+        Data(IDS, PICTURES, CLASSES),
         folder,
-        store(new),
+        new,
         reuse=kept,
-        saving=None if checkpoints is None else Saving(checkpoints, 0.0),
+        saving=Saving(checkpoints, 0.0),
     )
     write_index(folder, sharding, members, CLASSES, SIDE, vote)
     return [(stage.shard, stage.slice) for stage in made]

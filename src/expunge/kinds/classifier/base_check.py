@@ -37,9 +37,7 @@ def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | 
 
     It is the most frequent answer to the pictures of each label, where no two labels have the same, and is taken for a
     wrong order where the interval of its accuracy (95 %) lies above that of the labels as they are, and above 1/2.
-
-    Args:
-        predicted, labels: (pictures,) classes.
+    `predicted`, `labels`: (pictures,) classes.
     """
     found: dict[int, int] = {}
     for label in np.unique(labels).tolist():
@@ -55,21 +53,14 @@ def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | 
 
 
 def refuse_unfit_base(
-    name: str, outputs: Outputs, classes: Sequence[str], *, given: bool, allow_chance: bool, what: str = "base"
+    name: str, outputs: Outputs, classes: Sequence[str], *, given: bool, allow_chance: bool
 ) -> str | None:
-    """Raise where a model has its classes in another order, or is no better than chance on the retain set.
+    """Raise `ModelError` where a model has its classes in another order, or is no better than chance on the retain set.
 
     Args:
         outputs: of the model, on the retain set among others.
-        classes: names of the classes that the labels count.
         given: whether it was trained elsewhere.
-        allow_chance: continue with one that is no better than chance.
-
-    Returns:
-        What to tell of a model that is let pass.
-
-    Raises:
-        ModelError: with accuracies, and what can be done.
+        allow_chance: let one pass that is no better than chance, and return what to tell of it.
     """
     logits, labels = outputs.logits["retain"], outputs.labels["retain"]
     if not len(labels):
@@ -97,13 +88,13 @@ def refuse_unfit_base(
     if kinds < 2 or known.low > chance:
         return None
     note = (
-        f"the {what} model {name} is no better than chance on the retain set: mean accuracy over {kinds} classes "
+        f"the base model {name} is no better than chance on the retain set: mean accuracy over {kinds} classes "
         f"{known.value:.3f} ({known.low:.3f} to {known.high:.3f}), chance {chance:.3f}"
     )
     if allow_chance:
         return note
     raise ModelError(
-        f"the {what} model {name} is no better than chance on what it was trained for, so it has nothing to forget",
+        f"the base model {name} is no better than chance on what it was trained for, so it has nothing to forget",
         seen=f"mean accuracy over {kinds} classes on the retain set {known.value:.3f} ({known.low:.3f} to {known.high:.3f})",
         allowed=f"an interval above {chance:.3f}",
         next_step="give the data, the size and the normalisation that it was trained with; or continue all the same: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from expunge.kinds.classifier.parts import read_image_parts
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.report.sections import classifier_parts
 from expunge.measures.privacy.membership import NOTE
-from expunge.models.digest import INDEX
+from expunge.models.digest import INDEX, sharded_folder
 from expunge.report.contents import Contents
 from expunge.report.cost import passes_cost
 from expunge.runs.folder import RunFolder
@@ -28,7 +29,50 @@ NOT_TESTED = [
 NO_ORACLE = "Comparison with a model retrained without the forget set: `--retrained train` makes one."
 
 
-class ClassifierEvidence(Evidence):
+class PictureEvidence(Evidence):
+    """What is said of a run on any model of pictures."""
+
+    @abstractmethod
+    def digests(self, recipe: Any, read_as: Mapping[str, Any]) -> dict[str, str]:
+        """Digests of the parts of the pictures, read and parted again as the record says that they were read."""
+
+    def title(self, recipe: Any) -> str:
+        forget = Path(recipe.forget).name if Path(recipe.forget).is_file() else recipe.forget
+        return f"{forget} of {Path(recipe.data).name}"
+
+    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
+        return passes_cost(folder, trained)
+
+    def check_inputs(
+        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bool | None]]:
+        digests = record.get("digests")
+        wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
+        if not Path(recipe.data).exists():
+            yield f"the pictures {recipe.data}: no file or folder that is there", None
+            return
+        try:
+            here = self.digests(recipe, record["read_as"])
+        except ExpungeError as error:
+            yield f"the pictures {recipe.data} cannot be read as they were: {error.what}", False
+            return
+        except (KeyError, TypeError):
+            yield "record.json: read_as is missing or damaged", False
+            return
+        for name, digest in wanted.items():
+            same = here.get(name) == digest
+            yield f"the {name} of {recipe.data} {'has' if same else 'does not have'} the recorded digest", same
+
+
+def loading(library: str, name: str) -> tuple[str, str]:
+    """(library, lines of Python) that load a model by its class."""
+    return library, (
+        f'from {library} import {name}\n\nfolder = "."  # this folder, or where it was uploaded to\n'
+        f"model = {name}.from_pretrained(folder)\n"
+    )
+
+
+class ClassifierEvidence(PictureEvidence):
     """What is said of a run on an image classifier."""
 
     template = "classifier.html.jinja"
@@ -36,12 +80,6 @@ class ClassifierEvidence(Evidence):
         "These are measurements of one model on the pictures named here. They are evidence of forgetting, not a guarantee: "
         "attacks on single pictures, further training or a look inside the weights may show what was not seen."
     )
-
-    def title(self, recipe: Any) -> str:
-        return title(recipe)
-
-    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
-        return passes_cost(folder, trained)
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
         compared = any(score.model == "retrained" for score in scores)
@@ -54,59 +92,13 @@ class ClassifierEvidence(Evidence):
         return classifier_parts(contents, folder) | {"pictures": False}
 
     def loading(self, folder: RunFolder) -> tuple[str, str]:
-        return "transformers", loading("transformers", "AutoModelForImageClassification")
+        return loading("transformers", "AutoModelForImageClassification")
 
-    def check_inputs(
-        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
-    ) -> Iterable[tuple[str, bool | None]]:
-        return check_pictures(recipe, record, _digests)
-
-
-def _digests(recipe: ImageRecipe, read_as: Mapping[str, Any]) -> dict[str, str]:
-    return read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
+    def digests(self, recipe: ImageRecipe, read_as: Mapping[str, Any]) -> dict[str, str]:
+        return read_image_parts(recipe, read_as["size"], read_as["classes"], _trained(recipe)).digests()
 
 
 def _trained(recipe: ImageRecipe) -> list[str] | None:
     """The pictures that the base model was trained on, where it is a folder of shards and so says which."""
-    for place in (Path(recipe.model) / INDEX, Path(recipe.model) / "model" / INDEX):
-        if place.is_file():
-            return [member["id"] for member in storage.read_json(place)["members"]]
-    return None
-
-
-def loading(library: str, name: str) -> str:
-    """Lines of Python that load a model by its class."""
-    return (
-        f'from {library} import {name}\n\nfolder = "."  # this folder, or where it was uploaded to\n'
-        f"model = {name}.from_pretrained(folder)\n"
-    )
-
-
-def title(recipe: Any) -> str:
-    """What was to be forgotten, of which pictures."""
-    forget = Path(recipe.forget).name if Path(recipe.forget).is_file() else recipe.forget
-    return f"{forget} of {Path(recipe.data).name}"
-
-
-def check_pictures(recipe: Any, record: Mapping[str, Any], digests_of: Any) -> Iterable[tuple[str, bool | None]]:
-    """The parts of the pictures, read and parted again.
-
-    Args:
-        digests_of: (recipe, how the record says that they were read) to their digests.
-    """
-    digests = record.get("digests")
-    wanted = {k: v for k, v in digests.items() if k.endswith(" set")} if isinstance(digests, dict) else {}
-    if not Path(recipe.data).exists():
-        yield f"the pictures {recipe.data}: no file or folder that is there", None
-        return
-    try:
-        here = digests_of(recipe, record["read_as"])
-    except ExpungeError as error:
-        yield f"the pictures {recipe.data} cannot be read as they were: {error.what}", False
-        return
-    except (KeyError, TypeError):
-        yield "record.json: read_as is missing or damaged", False
-        return
-    for name, digest in wanted.items():
-        same = here.get(name) == digest
-        yield f"the {name} of {recipe.data} {'has' if same else 'does not have'} the recorded digest", same
+    folder = sharded_folder(recipe.model)
+    return None if folder is None else [member["id"] for member in storage.read_json(folder / INDEX)["members"]]

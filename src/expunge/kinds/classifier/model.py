@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel, ResNetConfig
+from transformers import AutoModelForImageClassification, PreTrainedModel, ResNetConfig
 
 from expunge.core import storage
 from expunge.data.images.class_order import misplaced
 from expunge.errors import ModelError, first_line
 from expunge.kinds.classifier.task import ImageClassifier
+from expunge.models.digest import sharded_folder
 from expunge.models.fit import without_bars
-from expunge.models.source import ModelSource
+from expunge.models.source import ModelSource, locate
+from expunge.runs.plugins import reference
 from expunge.train.precision import found_device
 
-NEW = {
-    # ResNet-18 with a quarter of the usual width: 0.7 million weights
-    "resnet18-small": {
-        "embedding_size": 16,
-        "hidden_sizes": [16, 32, 64, 128],
-        "depths": [2, 2, 2, 2],
-        "layer_type": "basic",
-    },
-    "resnet18": {
-        "embedding_size": 64,
-        "hidden_sizes": [64, 128, 256, 512],
-        "depths": [2, 2, 2, 2],
-        "layer_type": "basic",
-    },
-}
-"models that are trained here from random weights, by name"
+
+def _resnet18(width: int) -> dict[str, Any]:
+    """Settings of a ResNet-18 whose first stage has so many channels (He et al. 2016: 64)."""
+    hidden = [width, 2 * width, 4 * width, 8 * width]
+    return {"embedding_size": width, "hidden_sizes": hidden, "depths": [2, 2, 2, 2], "layer_type": "basic"}
+
+
+NEW = {"resnet18-small": _resnet18(16), "resnet18": _resnet18(64)}
+"models that are trained here from random weights, by name; the small one has 0.7 million weights"
 
 
 def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassifier:
-    """A ResNet with random weights that depend on `seed` alone, on the device that is found.
-
-    Args:
-        name: one of `NEW`.
-        classes: names of the classes.
-    """
+    """One of `NEW` with random weights that depend on `seed` alone, on the device that is found."""
     labels = dict(enumerate(classes))
     config = ResNetConfig(
         num_channels=3, id2label=labels, label2id={label: number for number, label in labels.items()}, **NEW[name]
@@ -54,34 +44,18 @@ def new_classifier(name: str, classes: Sequence[str], seed: int) -> ImageClassif
 
 
 def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load a classifier whose classes are those of the data, in their order, and which takes pictures of `size`.
-
-    It is put on the device that is found.
+    """A classifier whose classes are those of the data, in their order, and which takes pictures of `size`, on the device
+    that is found.
 
     Raises:
         ModelError: no image classifier, other classes than the data's, or pictures that it does not take.
     """
-    try:
-        with without_bars():
-            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-            model, info = AutoModelForImageClassification.from_pretrained(
-                source.folder,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # transformers and safetensors raise nearly anything
-        raise ModelError(
-            f"{source.name} cannot be loaded as an image classifier",
-            seen=first_line(error),
-            allowed="a folder or hub id that AutoModelForImageClassification reads; new ones: " + ", ".join(NEW),
-        ) from error
-    missing = sorted(info["missing_keys"])
+    model, missing = pretrained(AutoModelForImageClassification, source, "an image classifier", NEW)
     if missing:
         raise ModelError(
             f"{source.name} lacks weights of an image classifier", seen=", ".join(missing[:3]), allowed="a trained one"
         )
+    config: Any = model.config
     if config.num_labels != len(classes):
         raise ModelError(
             f"{source.name} tells {config.num_labels} classes apart, the data has {len(classes)}",
@@ -101,11 +75,55 @@ def load_classifier(source: ModelSource, classes: Sequence[str], size: int) -> I
     except (ValueError, RuntimeError) as error:
         raise ModelError(
             f"{source.name} does not take colour pictures of {size} x {size} pixels",
-            seen=str(error).strip().splitlines()[0],
+            seen=first_line(error),
             allowed=f"{getattr(config, 'num_channels', 3)} channels, image_size {getattr(config, 'image_size', 'any')}",
             next_step="give the size that the model was trained with: --images.size PIXELS",
         ) from error
     return task
+
+
+def pretrained(kind: Any, source: ModelSource, what: str, new: Collection[str]) -> tuple[Any, list[str]]:
+    """(a model of this class of transformers in float32, the names of weights that it lacks).
+
+    Raises `ModelError`, which says `what` it should be and which `new` ones there are.
+    """
+    try:
+        with without_bars():
+            model, info = kind.from_pretrained(
+                source.folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
+    except Exception as error:  # transformers and safetensors raise nearly anything
+        raise ModelError(
+            f"{source.name} cannot be loaded as {what}",
+            seen=first_line(error),
+            allowed=f"a folder or hub id that {kind.__name__} reads; new ones: " + ", ".join(new),
+        ) from error
+    return model, sorted(info["missing_keys"])
+
+
+def is_sharded(name: str) -> bool:
+    """Whether a model's name is that of a folder of shards, or of a run that holds one."""
+    return sharded_folder(name) is not None
+
+
+def _of_shards(function: str) -> Any:
+    """A function of the kind that builds on this one, imported only where a model is sharded."""
+    return reference(f"expunge.kinds.sharded_classifier.model:{function}")
+
+
+def locate_classifier(name: str, revision: str | None = None) -> ModelSource:
+    """A classifier by its folder or id: one network, or shards that answer together."""
+    return _of_shards("locate_sharded")(name) if is_sharded(name) else locate(name, revision)
+
+
+def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
+    """What `locate_classifier` found; of either kind it raises `ModelError` where it does not fit, see `load_classifier`."""
+    load = _of_shards("load_sharded") if is_sharded(str(source.folder)) else load_classifier
+    return load(source, classes, size)
 
 
 def class_names(folder: Path) -> tuple[str, ...] | None:

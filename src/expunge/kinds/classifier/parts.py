@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,18 @@ class ImageParts:
         }
 
 
+def read_as_asked(source: str, size: int, asked: Any) -> ImageSet:
+    """The pictures of a source, read as a recipe's part `images` says."""
+    return read_images(
+        source,
+        size=size,
+        label=asked.label,
+        limit=asked.limit,
+        bins=asked.bins,
+        skip_unreadable=asked.skip_unreadable,
+    )
+
+
 def read_image_parts(
     recipe: ImageRecipe,
     size: int,
@@ -62,14 +75,7 @@ def read_image_parts(
             of which the model knows only some; nothing to measure on.
     """
     settings = recipe.images
-    images = read_images(
-        recipe.data,
-        size=size,
-        label=settings.label,
-        limit=settings.limit,
-        bins=settings.bins,
-        skip_unreadable=settings.skip_unreadable,
-    )
+    images = read_as_asked(recipe.data, size, settings)
     if not images.labelled:
         raise DataError(
             f"the pictures of {recipe.data} have no labels, and a classifier learns from them",
@@ -80,12 +86,11 @@ def read_image_parts(
     notes = [order.note] if order is not None and order.note is not None else []
     other = None if order is None else order.swap()
     images = images if order is None else reordered(images, order)
-    apart = recipe.test_data is not None
     parts: Split = split(
         images,
         recipe.forget,
         validation=settings.validation,
-        test=0.0 if apart else settings.test,
+        test=settings.test if recipe.test_data is None else 0.0,
         seed=recipe.seed,
         only_train=settings.only_train,
         trained=None if trained is None else _rows(images, trained),
@@ -93,24 +98,16 @@ def read_image_parts(
     named = {"retain": parts.retain, "forget": parts.forget, "validation": parts.validation, "test": parts.test}
     notes = [*images.notes, *notes, *parts.notes]
     if recipe.test_data is not None:
-        test = read_images(
-            recipe.test_data,
-            size=size,
-            label=settings.label,
-            bins=settings.bins,
-            skip_unreadable=settings.skip_unreadable,
-        )
+        test = read_as_asked(recipe.test_data, size, settings.model_copy(update={"limit": None}))
         notes += test.notes
-        if set(test.classes) <= set(images.classes):
-            places = tuple(map(images.classes.index, test.classes))
-            test = reordered(test, ClassOrder(images.classes, places))
-        else:
+        if not set(test.classes) <= set(images.classes):
             raise DataError(
                 f"the test pictures {recipe.test_data} have other classes than {recipe.data}",
                 seen=", ".join(test.classes),
                 allowed=", ".join(images.classes),
             )
-        named["test"] = test
+        places = tuple(map(images.classes.index, test.classes))
+        named["test"] = reordered(test, ClassOrder(images.classes, places))
     if not len(named["test"]):
         raise DataError(
             "there are no test pictures to measure on",

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from expunge.core.order import random_seed
+from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
-from expunge.kinds.classifier.phases import retraining_passes
 from expunge.kinds.classifier.task import Pictures
-from expunge.models.source import ModelSource, named_folder
+from expunge.kinds.classifier.training import retraining_passes
+from expunge.models.source import ModelSource, locate, named_folder
 from expunge.runs.artifacts import Artifact, fitted, on_progress, refuse_changed, unlearned
-from expunge.runs.story import Story
+from expunge.runs.extras import extra_scores
+from expunge.runs.paths import absolute_if_there
+from expunge.runs.recipe import BaseRecipe
+from expunge.runs.story import Outcome, Story
+
+R = TypeVar("R", bound=BaseRecipe)
+
+HERE = ("train", "none")
+"values of the recipe's field `retrained` that name no model"
+
+
+def with_absolute_paths(recipe: R, names: Sequence[str], new_models: Collection[str]) -> R:
+    """The recipe with the paths in these fields, and those of its models, as absolute ones."""
+    found = {name: absolute_if_there(getattr(recipe, name)) for name in names}
+    for name, words in (("model", new_models), ("retrained", HERE)):
+        value = getattr(recipe, name)
+        found[name] = value if value in words else absolute_if_there(value)
+    return recipe.model_copy(update=found)
 
 
 class PictureStory(Story):
@@ -42,9 +61,18 @@ class PictureStory(Story):
         Returns what a report has to say of how the models were read.
         """
 
-    @abstractmethod
     def locate(self, name: str, revision: str | None = None) -> ModelSource:
         """A given model by its folder or id."""
+        return locate(name, revision)
+
+    @property
+    def read_through(self) -> Mapping[str, Any]:
+        """What else scores depend on, beside models and pictures."""
+        return {}
+
+    @abstractmethod
+    def load(self, source: ModelSource) -> Any:
+        """What `locate` found, as a task."""
 
     @abstractmethod
     def fitted_from(self) -> dict[str, Any]:
@@ -65,6 +93,14 @@ class PictureStory(Story):
     @abstractmethod
     def change(self, saving: dict[str, Any]) -> tuple[Any, Any]:
         """(task, session) of the base model after the method has changed it."""
+
+    def given_models(self) -> Iterator[Any]:
+        """The models that the recipe names and that are not trained here, loaded one by one."""
+        recipe = self.run.recipe
+        if recipe.model not in self.new_models:
+            yield self.load(self.locate(recipe.model, recipe.revision))
+        if recipe.retrained not in HERE:
+            yield self.load(self.locate(recipe.retrained))
 
     def base_folder(self) -> Path | None:
         return None if self.run.recipe.model in self.new_models else named_folder(self.run.recipe.model)
@@ -126,8 +162,7 @@ class PictureStory(Story):
 
     def saving(self, checkpoints: Path) -> dict[str, Any]:
         """How a session saves and shows how far it is."""
-        run = self.run
-        seconds, shown = run.recipe.save_seconds, on_progress(run.show)
+        seconds, shown = self.run.recipe.save_seconds, on_progress(self.run.show)
         return {"checkpoints": checkpoints, "save_seconds": seconds, "on_progress": shown}
 
     def unlearn(self) -> dict[str, Any]:
@@ -149,10 +184,34 @@ class PictureStory(Story):
             "losses": session.losses,
         }
 
-    def record(self, trained: Mapping[str, Any]) -> dict[str, Any]:
-        """Parts of the record that all models of pictures have."""
-        return {
-            "read_as": {"size": self.sets.size, "classes": list(self.sets.classes or ())},
+    def models(self) -> dict[Which, ModelSource]:
+        """The run's models."""
+        unlearned = self.locate(str(self.run.folder.model))
+        found: dict[Which, ModelSource] = {"base": self.base.source, "unlearned": unlearned}
+        return found if self.oracle is None else found | {"retrained": self.oracle.source}
+
+    def extras(self, models: Mapping[Which, ModelSource]) -> list[Score]:
+        """Scores of models by measures and attacks of other packages."""
+        sets, scores = self.sets, []
+        for which, source in models.items():
+            key = {"model": source.digest, "sets": sets.digests(), "seed": self.run.recipe.seed, **self.read_through}
+            load = partial(self.load, source)
+            scores += extra_scores(self.run, which, key, load, load, sets)
+        return scores
+
+    def told(self, scores: list[Score], trained: Mapping[str, Any], **more: Any) -> Outcome:
+        """The outcome with what all models of pictures have to tell; `more`: further parts of the record."""
+        sets = self.sets
+        record = {
+            "read_as": {"size": sets.size, "classes": list(sets.classes or ())},
             "exact": trained.get("exact"),
             "stopped": "all phases done",
         }
+        return Outcome(
+            scores=scores,
+            base=self.base.source,
+            sets=sets.sizes(),
+            digests=sets.digests(),
+            notes=self.run.notices(),
+            record=record | more,
+        )

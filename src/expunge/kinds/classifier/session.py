@@ -32,7 +32,7 @@ class Work(Session):
     task: ImageClassifier
     retain: Pictures
     forget: Pictures
-    validation: Pictures | None
+    validation: Pictures | None = None
     classes: int
     class_weights: Tensor | None = None
     training: Phase | None = None
@@ -41,11 +41,10 @@ class Work(Session):
 
     def original_outputs(self, pictures: Pictures) -> Tensor:
         """(n, classes) the original's logits on a set; computed once, since neither changes."""
-        found = self._outputs.get(id(pictures))
-        if found is None:
-            found = self._outputs[id(pictures)] = self.original.outputs(pictures)
+        if id(pictures) not in self._outputs:
+            self._outputs[id(pictures)] = self.original.outputs(pictures)
             self.cost.passes += FORWARD * len(pictures)
-        return found
+        return self._outputs[id(pictures)]
 
     def outputs(self, pictures: Pictures) -> Tensor:
         """(n, classes) logits as the model is now."""

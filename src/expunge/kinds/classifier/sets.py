@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 
 from expunge.data.images.class_order import ClassOrder, reordered
 from expunge.data.images.image_set import ImageSet
-from expunge.kinds.classifier.parts import ImageParts, read_image_parts
-from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.parts import ImageParts
 from expunge.kinds.classifier.task import Pictures
 
 
@@ -21,12 +19,13 @@ class ImageSets(ImageParts):
 
     tensors: dict[str, Pictures] = field(kw_only=True)
 
-    def in_other_order(self) -> ImageSets:
-        """The same pictures with labels that count the classes in the other order.
+    @classmethod
+    def of(cls, read: ImageParts) -> ImageSets:
+        made = {name: tensors(part) for name, part in read.parts.items()}
+        return cls(read.parts, read.classes, read.notes, read.other_order, tensors=made)
 
-        Raises:
-            ValueError: there is no other order.
-        """
+    def in_other_order(self) -> ImageSets:
+        """The same pictures with labels that count the classes in the other order. Raises `ValueError`: there is none."""
         if self.other_order is None:
             raise ValueError("the classes have one order only")
         order = ClassOrder(
@@ -34,27 +33,10 @@ class ImageSets(ImageParts):
         )
         note = f"the model answers in the order of the classes' names as text: {', '.join(order.classes[:3])}, …"
         parts = {name: reordered(part, order) for name, part in self.parts.items()}
-        return _with_tensors(ImageParts(parts, order.classes, (*self.notes, note)))
+        return ImageSets.of(ImageParts(parts, order.classes, (*self.notes, note)))
 
 
 def tensors(images: ImageSet) -> Pictures:
     """Pixels as (n, 3, height, width)."""
     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images.pixels, 3, 1)))
     return Pictures(pixels=pixels, labels=torch.from_numpy(np.array(images.labels)))
-
-
-def read_image_sets(
-    recipe: ImageRecipe,
-    size: int,
-    names: Sequence[str] | None = None,
-    trained: Collection[str] | None = None,
-    count: int | None = None,
-) -> ImageSets:
-    """Read and part the pictures that the recipe names; see `read_image_parts`."""
-    read = read_image_parts(recipe, size, names, trained, count)
-    return _with_tensors(read)
-
-
-def _with_tensors(read: ImageParts) -> ImageSets:
-    made = {name: tensors(part) for name, part in read.parts.items()}
-    return ImageSets(read.parts, read.classes, read.notes, read.other_order, tensors=made)

@@ -4,42 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import nn
+
+from expunge.core.order import random_seed
 from expunge.core.score import Score, Which
 from expunge.errors import DataError, ModelError, RecipeError
-from expunge.kinds.classifier.any_model import is_sharded, load_any, locate_classifier
 from expunge.kinds.classifier.base_check import in_the_models_order, refuse_unfit_base
-from expunge.kinds.classifier.measured import features_of, outputs_of, random_baseline, weight_distances
-from expunge.kinds.classifier.measures.scores import Outputs, image_scores
+from expunge.kinds.classifier.measures.scores import COMPARED, SPLITS, Outputs, image_scores, weight_scores
 from expunge.kinds.classifier.model import (
     NEW,
     class_count,
     class_names,
+    is_sharded,
+    load_any,
     load_classifier,
+    locate_classifier,
     new_classifier,
     save_classifier,
     side,
 )
-from expunge.kinds.classifier.phases import (
+from expunge.kinds.classifier.parts import read_image_parts
+from expunge.kinds.classifier.picture_story import PictureStory, with_absolute_paths
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.session import Work
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.kinds.classifier.training import (
+    fit,
     fitting_phase,
     fitting_session,
     loss_phase,
+    unlearn,
     unlearning_session,
 )
-from expunge.kinds.classifier.picture_story import PictureStory
-from expunge.kinds.classifier.recipe import ImageRecipe
-from expunge.kinds.classifier.session import Work
-from expunge.kinds.classifier.sets import ImageSets, read_image_sets
-from expunge.kinds.classifier.task import ImageClassifier, Pictures
-from expunge.kinds.classifier.training import fit, unlearn
 from expunge.models.source import ModelSource, locate
+from expunge.ops.layers import leaves
 from expunge.runs.artifacts import Artifact
 from expunge.runs.context import Run
-from expunge.runs.extras import extra_scores
-from expunge.runs.paths import absolute_if_there
 from expunge.runs.story import Outcome
 from expunge.train.unchanged import must_change
 
@@ -49,21 +54,44 @@ SIDE = 32
 
 def resolve_paths(recipe: ImageRecipe) -> ImageRecipe:
     """The recipe with every path that it names as an absolute one."""
-    named = {name: absolute_if_there(getattr(recipe, name)) for name in ("data", "test_data", "forget")}
-    model = recipe.model if recipe.model in NEW else absolute_if_there(recipe.model)
-    retrained = recipe.retrained if recipe.retrained in ("train", "none") else absolute_if_there(recipe.retrained)
-    return recipe.model_copy(update=named | {"model": model, "retrained": retrained})
+    return with_absolute_paths(recipe, ("data", "test_data", "forget"), NEW)
 
 
 def read_sets(recipe: ImageRecipe) -> ImageSets:
     """The pictures as the model wants them: of its size unless another is asked for, labels in its order."""
     size = recipe.images.size
     if recipe.model in NEW:
-        return read_image_sets(recipe, size or SIDE)
+        return ImageSets.of(read_image_parts(recipe, size or SIDE))
     source = locate(recipe.model, recipe.revision)
     folder = source.folder
-    sets = read_image_sets(recipe, size or side(folder) or 224, class_names(folder), count=class_count(folder))
+    wanted = size or side(folder) or 224
+    sets = ImageSets.of(read_image_parts(recipe, wanted, class_names(folder), count=class_count(folder)))
     return sets if sets.other_order is None else in_the_models_order(sets, source)
+
+
+def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
+    """Logits and labels of every split."""
+    return Outputs(
+        {split: task.outputs(sets.tensors[split]).cpu().numpy() for split in SPLITS},
+        {split: sets.tensors[split].labels.numpy() for split in SPLITS},
+    )
+
+
+def features_of(task: ImageClassifier, sets: ImageSets) -> dict[str, np.ndarray]:
+    """What the head sees, by split; nothing where several networks answer together, or there is no head."""
+    if getattr(task.model, "is_ensemble", False) or not leaves(task.model, nn.Linear):
+        return {}
+    return {split: task.features(sets.tensors[split]).cpu().numpy() for split in COMPARED}
+
+
+def weights_of(task: ImageClassifier) -> dict[str, np.ndarray]:
+    return {name: parameter.detach().cpu().numpy() for name, parameter in task.model.named_parameters()}
+
+
+def random_baseline(recipe: ImageRecipe, sets: ImageSets) -> Outputs:
+    """Outputs of a randomly initialised model."""
+    name = recipe.model if recipe.model in NEW else "resnet18-small"
+    return outputs_of(new_classifier(name, sets.classes, random_seed(recipe.seed, "teacher") % (1 << 31)), sets)
 
 
 def base_classifier(run: Run[ImageRecipe], sets: ImageSets) -> Artifact:
@@ -104,10 +132,8 @@ class ClassifierStory(PictureStory):
                 f"the method {recipe.method['name']} needs validation pictures, and there are none",
                 next_step="give more pictures, or a larger share: --images.validation 0.2",
             )
-        if recipe.model not in NEW:
-            self.load(self.locate(recipe.model, recipe.revision))
-        if recipe.retrained not in ("train", "none"):
-            self.load(self.locate(recipe.retrained))
+        for _ in self.given_models():
+            pass
         return []
 
     def locate(self, name: str, revision: str | None = None) -> ModelSource:
@@ -159,11 +185,8 @@ class ClassifierStory(PictureStory):
         return task, session
 
     def outputs(self, source: ModelSource, which: Which, role: str | None = None) -> Outputs:
-        """One model's outputs on every split; cached.
-
-        Args:
-            role: what the result is called, where it is none of the run's three models: the report shows those alone.
-        """
+        """One model's outputs on every split; cached. `role` names the result where it is none of the run's three models,
+        which alone the report shows."""
 
         def make(path: Path) -> None:
             task = self.load(source)
@@ -174,45 +197,26 @@ class ClassifierStory(PictureStory):
         return Outputs.load(path / "outputs.npz")
 
     def outcome(self, trained: Mapping[str, Any]) -> Outcome:
-        unlearned = locate_classifier(str(self.run.folder.model))
-        before = self.outputs(self.base.source, "base")
-        after = self.outputs(unlearned, "unlearned")
-        reference = self.outputs(self.oracle.source, "retrained") if self.oracle is not None else None
+        models = self.models()
+        outputs = {which: self.outputs(source, which) for which, source in models.items()}
         self.run.show.stage("writing the report")
-        teacher = random_baseline(self.run.recipe, self.sets)
-        scores = image_scores(before, "base", reference, teacher) + image_scores(after, "unlearned", reference, teacher)
-        if reference is not None:
-            scores += image_scores(reference, "retrained", None, teacher)
-        models: dict[Which, ModelSource] = {"base": self.base.source, "unlearned": unlearned}
-        scores += self.distances(models)
-        if self.oracle is not None:
-            models["retrained"] = self.oracle.source
-        scores += [score for which, source in models.items() for score in self.extras(source, which)]
-        return Outcome(
-            scores=scores,
-            base=self.base.source,
-            sets=self.sets.sizes(),
-            digests=self.sets.digests(),
-            notes=self.run.notices(),
-            record=self.record(trained),
-        )
-
-    def extras(self, source: ModelSource, which: Which) -> list[Score]:
-        """Scores of one model by measures and attacks of other packages."""
-        key = {"model": source.digest, "sets": self.sets.digests(), "seed": self.run.recipe.seed}
-        load = partial(self.load, source)
-        return extra_scores(self.run, which, key, load, load, self.sets)
+        teacher, reference = random_baseline(self.run.recipe, self.sets), outputs.get("retrained")
+        scores = [s for which, found in outputs.items() for s in image_scores(found, which, reference, teacher)]
+        scores += self.distances({which: source for which, source in models.items() if which != "retrained"})
+        return self.told(scores + self.extras(models), trained)
 
     def distances(self, models: Mapping[Which, ModelSource]) -> list[Score]:
         """How far the weights of models lie from the retrained model's, where there is one."""
         if self.oracle is None:
             return []
-        return weight_distances({w: self.load(s) for w, s in models.items()}, self.load(self.oracle.source))
+        theirs = weights_of(self.load(self.oracle.source))
+        ours = ((which, weights_of(self.load(source))) for which, source in models.items())
+        return [score for which, weights in ours for score in weight_scores(weights, which, theirs)]
 
     def scores_of(self, model: str) -> list[Score]:
-        source = locate_classifier(model)
+        source = self.locate(model)
         outputs = self.outputs(source, "unlearned", "other")
         self.oracle = self.make_oracle()
         reference = self.outputs(self.oracle.source, "retrained") if self.oracle else None
         scores = image_scores(outputs, "unlearned", reference, random_baseline(self.run.recipe, self.sets))
-        return scores + self.distances({"unlearned": source}) + self.extras(source, "unlearned")
+        return scores + self.distances({"unlearned": source}) + self.extras({"unlearned": source})

@@ -61,9 +61,7 @@ class ImageBatch:
     def examples(self) -> int:
         return len(self.labels)
 
-    @property
-    def normaliser(self) -> int:
-        return len(self.labels)
+    normaliser = examples
 
 
 class ImageClassifier:
@@ -139,8 +137,7 @@ class ImageClassifier:
         target = batch.labels if batch.soft_weights is None else batch.soft_weights
         return F.cross_entropy(logits, target, reduction="none")
 
-    def row_nll(self, batch: ImageBatch) -> Tensor:
-        return self.example_nll(batch)
+    row_nll = example_nll  # every picture is one row
 
     def example_rows(self, batch: ImageBatch) -> Tensor:
         return torch.ones(len(batch.labels), device=self.device)
@@ -153,29 +150,23 @@ class ImageClassifier:
         return (losses if ceiling is None else losses.clamp(max=ceiling)).mean(), losses.detach().sum()
 
     @torch.no_grad()
-    def outputs(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    def outputs(self, pictures: Pictures) -> Tensor:
         """(n, classes) logits of a set in evaluation mode, on the model's device; the model's mode is left as it was."""
         mode = self.model.training
         self.model.eval()
         try:
-            parts = [
-                self.logits_of(self.normalised(pictures.pixels[start : start + batch_size])).float()
-                for start in range(0, len(pictures), batch_size)
-            ]
+            every = pictures.pixels.split(EVALUATION_BATCH) if len(pictures) else ()
+            parts = [self.logits_of(self.normalised(pixels)).float() for pixels in every]
         finally:
             self.model.train(mode)
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
-    def features(self, pictures: Pictures, batch_size: int = EVALUATION_BATCH) -> Tensor:
-        """(n, width) what the last linear layer sees of a set, in evaluation mode.
-
-        Raises:
-            ModelError: the model has no linear layer.
-        """
+    def features(self, pictures: Pictures) -> Tensor:
+        """(n, width) what the last linear layer sees of a set, in evaluation mode. Raises `ModelError`: there is none."""
         seen: list[Tensor] = []
         hook = head(self.model).register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(1).float()))
         try:
-            self.outputs(pictures, batch_size)
+            self.outputs(pictures)
         finally:
             hook.remove()
         return torch.cat(seen) if seen else torch.empty(0, 0)

@@ -1,16 +1,19 @@
-"""Running a method on a classifier, and training one from random weights."""
+"""Running a method on a classifier, and training one from random weights: as the recipe says, with what they work with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.kinds.classifier.recipe import Fitting, ImageRecipe, Unlearning
 from expunge.kinds.classifier.session import Work
-from expunge.kinds.classifier.task import ImageBatch, Pictures
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
 from expunge.runs.method import Method
 from expunge.train.phase import Phase
 from expunge.train.session import WithKnown
@@ -59,10 +62,69 @@ def signals(work: Work, names: Sequence[str]) -> dict[str, Tensor]:
     `reference_nll` (n,) is the original's -log p(label); `surprise` (n,) what each label would cost one who does not see
     the picture: log(classes). Both are in nats.
     """
-    found: dict[str, Tensor] = {}
+    found = {}
     if "reference_nll" in names:
         outputs = work.original_outputs(work.forget)
         found["reference_nll"] = F.cross_entropy(outputs, work.forget.labels.to(outputs.device), reduction="none")
     if "surprise" in names:
         found["surprise"] = torch.full((len(work.forget),), math.log(work.classes), dtype=work.task.dtype)
     return found
+
+
+def fitting_phase(recipe: ImageRecipe) -> Phase:
+    """How a model is trained from random weights."""
+    return _phase("fitting", recipe.fitting)
+
+
+def loss_phase(recipe: ImageRecipe) -> Phase:
+    """The one phase of methods that are a loss."""
+    return _phase("unlearning", recipe.unlearning)
+
+
+def _phase(name: str, settings: Fitting | Unlearning) -> Phase:
+    return Phase(
+        name=name,
+        epochs=settings.num_train_epochs,
+        learning_rate=settings.learning_rate,
+        optimizer=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.per_device_train_batch_size,
+        schedule="cosine",
+    )
+
+
+def fitting_session(
+    recipe: ImageRecipe, task: ImageClassifier, pictures: Pictures, classes: int, seed: int, **more: Any
+) -> Work:
+    """What training from random weights works with."""
+    return Work(
+        task=task,
+        retain=pictures,
+        forget=pictures,
+        classes=classes,
+        seed=seed,
+        class_weights=balancing(pictures, classes) if recipe.fitting.class_weights else None,
+        **more,
+    )
+
+
+def unlearning_session(recipe: ImageRecipe, task: ImageClassifier, sets: ImageSets, seed: int, **more: Any) -> Work:
+    """What a method works with."""
+    classes = len(sets.classes)
+    together = sets.tensors["retain"].joined(sets.tensors["forget"])
+    return Work(
+        task=task,
+        retain=sets.tensors["retain"],
+        forget=sets.tensors["forget"],
+        validation=sets.tensors["validation"],
+        classes=classes,
+        seed=seed,
+        class_weights=balancing(together, classes) if recipe.fitting.class_weights else None,
+        training=fitting_phase(recipe),
+        **more,
+    )
+
+
+def retraining_passes(recipe: Any, sets: Any) -> float:
+    """Image passes of training again without the forget set, as the recipe would train it."""
+    return 3 * recipe.fitting.num_train_epochs * len(sets.tensors["retain"])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from expunge.core import storage
 from expunge.core.score import Score, Which
-from expunge.kinds.generator.corruption import Corruption
-from expunge.kinds.generator.feature_network import LAYERS, FeatureNetwork
-from expunge.kinds.generator.judge_network import measured_part, perceptual, seen
+from expunge.kinds.generator.feature_network import LAYERS
+from expunge.kinds.generator.judge_network import Judge, perceptual
 from expunge.kinds.generator.measures.leaks import Attacker, leaks
 from expunge.kinds.generator.measures.scores import (
     SPLITS,
@@ -23,125 +24,96 @@ from expunge.kinds.generator.measures.scores import (
     principal_components,
     save_completions,
 )
-from expunge.kinds.generator.model import load_generator
-from expunge.kinds.generator.recipe import GeneratorRecipe
-from expunge.kinds.generator.session import evaluation_keys
-from expunge.kinds.generator.sets import GeneratorSets
 from expunge.models.source import ModelSource
-from expunge.runs.context import Run
 
 
-def measure(
-    run: Run[GeneratorRecipe],
-    source: ModelSource,
-    sets: GeneratorSets,
-    corruption: Corruption,
-    network: FeatureNetwork,
-    digest: str,
-    which: Which,
-) -> dict[str, Completions]:
+def measure(judge: Judge, source: ModelSource, which: Which) -> dict[str, Completions]:
     """One model's completions of every split, and the network's outputs on them, as a stage."""
 
     def make(path: Path) -> None:
-        task = load_generator(source, sets.size, corruption)
+        task = judge.load(source)
         found = {}
         for split in SPLITS:
-            pictures = measured_part(sets.tensors[split], run.recipe.evaluation.pictures)
-            if not len(pictures):
-                continue
-            keys = evaluation_keys(run.recipe.seed, split, len(pictures))
-            completed = task.completions(pictures, keys)
-            hidden = corruption.hidden(keys, sets.size)
-            said = seen(network, completed, hidden, corruption.patch)
-            found[split] = Completions(completed.numpy(), said, perceptual(network, completed, pictures.pixels))
+            if judge.count(split):
+                done, originals = judge.completed(task, split), judge.measured(split).pixels
+                apart = perceptual(judge.network, torch.from_numpy(done.pictures), originals)
+                found[split] = replace(done, apart=apart)
         save_completions(found, path / "completions.npz")
 
+    recipe = judge.run.recipe
     made_from = {
         "which": which,
         "model": source.digest,
-        "sets": sets.digests(),
-        "corruption": [corruption.name, corruption.value, corruption.patch],
-        "network": digest,
-        "pictures": run.recipe.evaluation.pictures,
+        "sets": judge.sets.digests(),
+        "corruption": judge.corruption.key,
+        "network": judge.about["digest"],
+        "pictures": recipe.evaluation.pictures,
         "perceptual": LAYERS,
-        "seed": run.recipe.seed,
+        "seed": recipe.seed,
     }
-    return load_completions(
-        run.cached(f"measured-{which}", made_from, make, f"measuring the {which} model") / "completions.npz"
-    )
+    path = judge.run.cached(f"measured-{which}", made_from, make, f"measuring the {which} model")
+    return load_completions(path / "completions.npz")
 
 
-def attacker_of(recipe: GeneratorRecipe, sets: GeneratorSets) -> Attacker | None:
+def attacker_of(judge: Judge) -> Attacker | None:
     """The relearning attacker; None if attacks are off or there are too few pictures."""
-    count, lost = recipe.evaluation.attack_pictures, sets.tensors["forget"]
-    count = min(count, len(lost) // 2)
+    settings, lost = judge.run.recipe.evaluation, judge.sets.tensors["forget"]
+    count = min(settings.attack_pictures, len(lost) // 2)
     if not count:
         return None
-    end = min(len(lost), count + recipe.evaluation.pictures)
+    end = min(len(lost), count + settings.pictures)
     return Attacker(
         owned=lost.take(torch.arange(count)),
-        others=measured_part(sets.tensors["retain"], recipe.evaluation.pictures),
+        others=judge.measured("retain"),
         aimed=lost.take(torch.arange(count, end)),
-        steps=recipe.evaluation.attack_steps,
-        seed=recipe.seed,
+        steps=settings.attack_steps,
+        seed=judge.run.recipe.seed,
     )
 
 
-def attack(
-    run: Run[GeneratorRecipe],
-    source: ModelSource,
-    sets: GeneratorSets,
-    corruption: Corruption,
-    attacker: Attacker,
-    which: Which,
-) -> list[Score]:
+def attack(judge: Judge, source: ModelSource, attacker: Attacker, which: Which) -> list[Score]:
     """What attacks bring back from one model, as a stage."""
 
-    def make(path: Path) -> None:
-        found = leaks(load_generator(source, sets.size, corruption), attacker)
-        storage.write_json(path / "leaks.json", {name: values.tolist() for name, values in found.items()})
+    def make() -> dict[str, Any]:
+        return {name: values.tolist() for name, values in leaks(judge.load(source), attacker).items()}
 
+    settings = judge.run.recipe.evaluation
     made_from = {
         "which": which,
         "model": source.digest,
-        "sets": sets.digests(),
-        "corruption": [corruption.name, corruption.value, corruption.patch],
-        "evaluation": [
-            run.recipe.evaluation.pictures,
-            run.recipe.evaluation.attack_pictures,
-            run.recipe.evaluation.attack_steps,
-        ],
-        "seed": run.recipe.seed,
+        "sets": judge.sets.digests(),
+        "corruption": judge.corruption.key,
+        "evaluation": [settings.pictures, settings.attack_pictures, settings.attack_steps],
+        "seed": judge.run.recipe.seed,
     }
-    stored = storage.read_json(
-        run.cached(f"attacked-{which}", made_from, make, f"attacking the {which} model") / "leaks.json"
-    )
+    name, doing = f"attacked-{which}", f"attacking the {which} model"
+    stored = judge.run.cached_json(name, made_from, make, "leaks.json", doing)
     return leak_scores({name: np.array(values) for name, values in stored.items()}, which)
 
 
 def draw_pictures(
-    run: Run[GeneratorRecipe],
-    sets: GeneratorSets,
-    corruption: Corruption,
-    originals: Mapping[str, Originals],
-    completions: Mapping[Which, Mapping[str, Completions]],
+    judge: Judge, originals: Mapping[str, Originals], completions: Mapping[Which, Mapping[str, Completions]]
 ) -> None:
     """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time."""
     arrays: dict[str, np.ndarray] = {}
+    corruption = judge.corruption
     for split in ("forget", "retain_test"):
-        count = min(run.recipe.evaluation.grid, len(originals[split].pictures))
+        count = min(judge.run.recipe.evaluation.grid, len(originals[split].pictures))
         pixels = torch.from_numpy(originals[split].pictures[:count])
-        keys = evaluation_keys(run.recipe.seed, split, len(originals[split].pictures))[:count]
+        keys = judge.keys(split)[:count]
         unit = pixels.float() / 255
-        shown = corruption.shown(unit, keys, corruption.hidden(keys, sets.size)) if count else unit
+        shown = corruption.shown(unit, keys, corruption.hidden(keys, judge.sets.size)) if count else unit
         arrays[f"original-{split}"] = pixels.numpy()
         arrays[f"corrupted-{split}"] = (shown * 255).round().to(torch.uint8).numpy()
         for which, found in completions.items():
             arrays[f"{which}-{split}"] = found[split].pictures[:count]
-    groups = {f"original-{split}": originals[split].seen.features for split in ("retain_test", "forget")}
-    for which, found in completions.items():
-        groups |= {f"{which}-{split}": found[split].seen.features for split in ("retain_test", "forget")}
-    arrays |= {f"plane-{name}": plane for name, plane in principal_components(groups).items()}
-    path = run.folder.stages / "shown"
-    with storage.folder_aside(path) as aside:
+    everything: list[tuple[str, Mapping[str, Originals | Completions]]] = [("original", originals)]
+    everything += completions.items()
+    features = {
+        f"{name}-{split}": found[split].seen.features
+        for name, found in everything
+        for split in ("retain_test", "forget")
+    }
+    arrays |= {f"plane-{name}": plane for name, plane in principal_components(features).items()}
+    with storage.folder_aside(judge.run.folder.stages / "shown") as aside:
         np.savez(aside / "shown.npz", allow_pickle=False, **arrays)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from expunge.core.order import random_seed
 from expunge.errors import RecipeError, did_you_mean
 
 STRENGTHS = {
@@ -56,13 +57,11 @@ class Corruption:
                 allowed=", ".join(STRENGTHS),
                 next_step=did_you_mean(self.name, STRENGTHS),
             )
-        value = STRENGTHS[self.name] if self.strength is None else self.strength
-        share = self.name in ("random-patches", "center-crop", "border")
-        if not (0 < value < 1 if share else value > 0):
+        if not (0 < self.value < 1 if self.hides else self.value > 0):
             raise RecipeError(
                 f"the corruption {self.name} cannot be so strong",
-                seen=f"{value:g}, the {MEANINGS[self.name]}",
-                allowed="between 0 and 1" if share else "above 0",
+                seen=f"{self.value:g}, the {MEANINGS[self.name]}",
+                allowed="between 0 and 1" if self.hides else "above 0",
             )
 
     @property
@@ -70,19 +69,19 @@ class Corruption:
         return STRENGTHS[self.name] if self.strength is None else self.strength
 
     @property
+    def key(self) -> list[str | float]:
+        """What cached results name it by."""
+        return [self.name, self.value, self.patch]
+
+    @property
     def hides(self) -> bool:
         """Whether whole patches are hidden; else every pixel is shown, and is wrong."""
         return self.name in ("random-patches", "center-crop", "border")
 
     def hidden(self, keys: Tensor, side: int) -> Tensor:
-        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture.
+        """(n, patches) which patches are hidden, row by row of the grid; as many in every picture. `keys`: (n,).
 
-        Args:
-            keys: (n,) whole numbers.
-            side: of the picture in pixels.
-
-        Raises:
-            RecipeError: nothing would be hidden, or nothing shown.
+        Raises `RecipeError` where nothing would be hidden, or nothing shown.
         """
         cells = side // self.patch
         if not self.hides:
@@ -112,9 +111,8 @@ class Corruption:
         if self.name == "downsampling":
             size = int(self.value)
             small = F.avg_pool2d(pictures, size, ceil_mode=True, count_include_pad=False)
-            return small.repeat_interleave(size, 2).repeat_interleave(size, 3)[
-                :, :, : pictures.shape[2], : pictures.shape[3]
-            ]
+            large = small.repeat_interleave(size, 2).repeat_interleave(size, 3)
+            return large[:, :, : pictures.shape[2], : pictures.shape[3]]
         if self.name == "noise":
             drawn = [torch.randn(pictures.shape[1:], generator=_generator(key)) for key in keys.tolist()]
             noise = torch.stack(drawn).to(pictures) if drawn else torch.zeros_like(pictures)
@@ -127,6 +125,11 @@ def pixels_of(cells: Tensor, side: int, patch: int) -> Tensor:
     across = side // patch
     grid = cells.view(len(cells), 1, across, across)
     return grid.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+
+
+def draw_keys(count: int, seed: int, *names: str | int) -> Tensor:
+    """(count,) keys of corruptions, of a named draw."""
+    return torch.randint(1 << 62, (count,), generator=_generator(random_seed(seed, *names)))
 
 
 def _generator(key: int) -> torch.Generator:

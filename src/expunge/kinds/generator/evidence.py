@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.score import Score
-from expunge.kinds.classifier.evidence import NO_ORACLE, check_pictures, loading, title
+from expunge.kinds.classifier.evidence import NO_ORACLE, PictureEvidence, loading
 from expunge.kinds.generator.parts import read_generator_parts
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.report import generator_parts
 from expunge.report.contents import Contents
-from expunge.report.cost import passes_cost
 from expunge.runs.folder import RunFolder
-from expunge.runs.kind import Evidence
 
 NOT_TESTED = [
     "Whether it comes back when the weights are quantised, merged or pruned.",
@@ -22,7 +20,7 @@ NOT_TESTED = [
 ]
 
 
-class GeneratorEvidence(Evidence):
+class GeneratorEvidence(PictureEvidence):
     """What is said of a run on a generator."""
 
     template = "generator.html.jinja"
@@ -32,12 +30,6 @@ class GeneratorEvidence(Evidence):
         "not seen. A model that never saw a picture may complete it well, too: what counts is what is left beyond the "
         "retrained model."
     )
-
-    def title(self, recipe: Any) -> str:
-        return title(recipe)
-
-    def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
-        return passes_cost(folder, trained)
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
         found = list(NOT_TESTED)
@@ -56,15 +48,8 @@ class GeneratorEvidence(Evidence):
         path = folder.model / "config.json"
         config = storage.read_json(path) if path.is_file() else {}
         if "_class_name" in config:
-            return "diffusers", loading("diffusers", str(config["_class_name"]))
-        name = str((config.get("architectures") or ["ViTMAEForPreTraining"])[0])
-        return "transformers", loading("transformers", name)
+            return loading("diffusers", str(config["_class_name"]))
+        return loading("transformers", str((config.get("architectures") or ["ViTMAEForPreTraining"])[0]))
 
-    def check_inputs(
-        self, folder: RunFolder, recipe: Any, record: Mapping[str, Any]
-    ) -> Iterable[tuple[str, bool | None]]:
-        return check_pictures(recipe, record, _digests)
-
-
-def _digests(recipe: GeneratorRecipe, read_as: Mapping[str, Any]) -> dict[str, str]:
-    return read_generator_parts(recipe, read_as["size"]).digests()
+    def digests(self, recipe: GeneratorRecipe, read_as: Mapping[str, Any]) -> dict[str, str]:
+        return read_generator_parts(recipe, read_as["size"]).digests()

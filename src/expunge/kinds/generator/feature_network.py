@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from expunge.train.precision import found_device
 BATCH = 256
 LAYERS = 5
 "layers that a picture is compared over, spread evenly from the first to the last; as many as Zhang et al. 2018 take"
+EPSILON = 1e-10
+"length below which features of a place count as none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class FeatureNetwork:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classifies: bool
+
+    @property
+    def class_count(self) -> int:
+        model: Any = self.model
+        return int(model.config.num_labels)
 
     @torch.no_grad()
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -104,12 +112,28 @@ def resized(unit: Tensor, size: int) -> Tensor:
     return F.interpolate(unit, size=size, mode="bilinear", align_corners=False)
 
 
-def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork:
-    """Load any image model of transformers, on the device that is found.
+def perceptual_distances(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    r"""(n,) distances of n pictures from n others by the features that one network has of them in some of its layers.
 
-    Raises:
-        ModelError: it cannot be loaded, or says nothing of a picture.
+    $$ d(x, x') = \sum_l \frac{1}{P_l} \sum_p \left\| \hat{y}_{l,p} - \hat{y}'_{l,p} \right\|_2^2 $$
+
+    with $\hat{y}_{l,p}$ the features of layer l at place p, over the channels scaled to length 1, and P_l the places. It is
+    equation 1 of Zhang et al. 2018 (arXiv:1801.03924) with all weights w_l = 1, which that paper calls the network's own,
+    uncalibrated distance. So it is no LPIPS, whose weights were fitted to what people find alike; nor do distances by
+    different networks compare. 0 for equal features, at most 4 a layer; where one has no features and the other has, 1.
+
+    Args:
+        ours: (n, channels, places) of each layer; `theirs` the same of the other pictures.
     """
+    total = torch.zeros(len(ours[0]), dtype=ours[0].dtype, device=ours[0].device)
+    for a, b in zip(ours, theirs, strict=True):
+        difference = F.normalize(a, dim=1, eps=EPSILON) - F.normalize(b, dim=1, eps=EPSILON)
+        total = total + difference.square().sum(1).mean(1)
+    return total
+
+
+def load_network(source: ModelSource, name: str | None = None) -> FeatureNetwork:
+    """Any image model of transformers, on the device that is found. Raises `ModelError`: it says nothing of a picture."""
     try:
         with without_bars():
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,26 @@ from torch import Tensor
 from expunge.core.order import random_seed
 from expunge.errors import DataError
 from expunge.kinds.classifier.measures.classification import accuracy
-from expunge.kinds.classifier.model import NEW, class_names, new_classifier, save_classifier
+from expunge.kinds.classifier.model import NEW as NEW_CLASSIFIERS
+from expunge.kinds.classifier.model import class_names, new_classifier, save_classifier
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.classifier.training import fit
 from expunge.kinds.generator.corruption import GREY, Corruption, pixels_of
-from expunge.kinds.generator.feature_network import FeatureNetwork, load_network, resized
-from expunge.kinds.generator.measures.perceptual import perceptual_distances
-from expunge.kinds.generator.measures.scores import SPLITS, Originals, Seen
+from expunge.kinds.generator.feature_network import FeatureNetwork, load_network, perceptual_distances, resized
+from expunge.kinds.generator.measures.scores import SPLITS, Completions, Originals, Seen
+from expunge.kinds.generator.model import load_generator
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.session import evaluation_keys
 from expunge.kinds.generator.sets import GeneratorSets
-from expunge.models.source import locate
+from expunge.kinds.generator.task import ImageToImage
+from expunge.models.source import ModelSource, locate
 from expunge.runs.artifacts import fitted, on_progress
 from expunge.runs.context import Run
 from expunge.train.phase import Phase
 
 COMPARED = 32
 "pictures compared at once, of which every layer is kept meanwhile"
-
-
-def measured_part(pictures: Pictures, count: int) -> Pictures:
-    """The pictures of a split that are measured."""
-    return pictures.take(torch.arange(min(count, len(pictures))))
 
 
 def only_drawn(pixels: Tensor, hidden: Tensor, patch: int) -> Tensor:
@@ -74,29 +72,96 @@ def perceptual(network: FeatureNetwork, ours: Tensor, theirs: Tensor) -> np.ndar
     return torch.cat(found).double().numpy()
 
 
-def the_network(
-    run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption
-) -> tuple[FeatureNetwork, dict[str, Any]]:
-    """The network that measures pictures, and what there is to say of it: its name, digest, and accuracies.
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What the generators of a run are measured with: pictures, their corruption, and a network that looks at them.
 
-    Raises:
-        DataError: a network is to be trained here, and the pictures have no classes.
+    Attributes:
+        about: what there is to say of the network: its name, digest, and accuracies where it knows the classes.
     """
-    settings = run.recipe.network
-    if settings.model not in NEW:
-        source = locate(settings.model)
-        network = load_network(source)
-        names, classes = class_names(source.folder), sets.classes or ()
-        known = network.classifies and (names == classes if names else _class_count(network) == len(classes))
-        about = {"name": settings.model, "digest": source.digest, "trained_here": False}
-        return network, about | (_accuracies(network, run.recipe, sets, corruption) if known else {})
-    refuse_unclassed(run.recipe, sets)
-    classes = sets.classes or ()
+
+    run: Run[GeneratorRecipe]
+    sets: GeneratorSets
+    corruption: Corruption
+    network: FeatureNetwork
+    about: Mapping[str, Any]
+
+    def load(self, source: ModelSource) -> ImageToImage:
+        return load_generator(source, self.sets.size, self.corruption)
+
+    def count(self, split: str) -> int:
+        """How many pictures of a split are measured."""
+        return min(self.run.recipe.evaluation.pictures, len(self.sets.tensors[split]))
+
+    def measured(self, split: str) -> Pictures:
+        """The pictures of a split that are measured."""
+        return self.sets.tensors[split].take(torch.arange(self.count(split)))
+
+    def keys(self, split: str) -> Tensor:
+        """(n,) keys of the corruptions under which a split is measured."""
+        return evaluation_keys(self.run.recipe.seed, split, self.count(split))
+
+    def completed(self, task: ImageToImage, split: str) -> Completions:
+        """What a model draws of a split, and the network's outputs on it; without distances."""
+        keys = self.keys(split)
+        pictures = task.completions(self.measured(split), keys)
+        hidden = self.corruption.hidden(keys, self.sets.size)
+        return Completions(pictures.numpy(), seen(self.network, pictures, hidden, self.corruption.patch))
+
+    @property
+    def group(self) -> np.ndarray | None:
+        """`GeneratorParts.forgotten_group`, where the network knows the classes."""
+        return self.sets.forgotten_group() if "accuracy" in self.about else None
+
+    def originals(self) -> dict[str, Originals]:
+        """The measured pictures of every split, and the network's outputs on them."""
+        identity, patch = self.sets.identity, self.corruption.patch
+        found: dict[str, Originals] = {}
+        for split in SPLITS:
+            pictures = self.measured(split)
+            if not len(pictures):
+                continue
+            hidden = self.corruption.hidden(self.keys(split), self.sets.size)
+            people = None
+            if identity is not None:
+                people = np.asarray(self.sets.parts[split].columns[identity][: len(pictures)]).astype(str)
+            found[split] = Originals(
+                pictures=pictures.pixels.numpy(),
+                drawn=drawn_pixels(hidden, self.sets.size, patch),
+                seen=seen(self.network, pictures.pixels, hidden, patch),
+                labels=pictures.labels.numpy() if "accuracy" in self.about else None,
+                people=people,
+            )
+        return found
+
+
+def make_judge(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> Judge:
+    """The judge with the network that the recipe names, or with one that is trained on the run's pictures; cached.
+
+    Raises `DataError` where one is to be trained, and the pictures have no classes.
+    """
+    named, classes = run.recipe.network.model, sets.classes or ()
+    if named in NEW_CLASSIFIERS:
+        refuse_unclassed(run.recipe, sets)
+        source = _trained(run, sets, corruption)
+        network, known = load_network(source, f"{named}, trained on these pictures"), True
+    else:
+        source = locate(named)
+        network, names = load_network(source), class_names(source.folder)
+        known = network.classifies and (names == classes if names else network.class_count == len(classes))
+    about = {"name": network.name, "digest": source.digest, "trained_here": named in NEW_CLASSIFIERS}
+    accuracies = _accuracies(network, run.recipe, sets, corruption) if known else {}
+    return Judge(run, sets, corruption, network, about | accuracies)
+
+
+def _trained(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> ModelSource:
+    """A classifier of the run's pictures, trained from random weights."""
+    settings, classes = run.recipe.network, sets.classes or ()
     made_from = {
         "network": settings.model_dump(),
         "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
         "classes": list(classes),
-        "corruption": [corruption.name, corruption.value, corruption.patch],
+        "corruption": corruption.key,
         "seed": run.recipe.seed,
     }
 
@@ -110,7 +175,6 @@ def the_network(
             task=task,
             retain=pictures,
             forget=pictures,
-            validation=None,
             classes=len(classes),
             seed=seed,
             checkpoints=checkpoints,
@@ -128,24 +192,16 @@ def the_network(
         save_classifier(task, path / "model", settings.size)
         return {"passes": work.cost.passes, "seconds": work.cost.seconds}
 
-    made = fitted(run, "network", made_from, make)
-    network = load_network(made.source, f"{settings.model}, trained on these pictures")
-    about = {"name": network.name, "digest": made.source.digest, "trained_here": True}
-    return network, about | _accuracies(network, run.recipe, sets, corruption)
+    return fitted(run, "network", made_from, make).source
 
 
 def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:
     """Raise where a network is to be trained here, and the pictures have no classes that it could learn."""
-    if recipe.network.model in NEW and sets.classes is None:
+    if recipe.network.model in NEW_CLASSIFIERS and sets.classes is None:
         raise DataError(
             f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",
             next_step="name a column: --images.label COLUMN; or give a network: --network.model FOLDER",
         )
-
-
-def _class_count(network: FeatureNetwork) -> int:
-    model: Any = network.model
-    return int(model.config.num_labels)
 
 
 def _twice(pictures: Pictures, keys: Tensor, corruption: Corruption, size: int) -> Pictures:
@@ -180,38 +236,4 @@ def _accuracies(
     for name, probabilities in (("accuracy", said.probabilities), ("accuracy_of_drawn_parts", said.drawn)):
         estimate = accuracy(probabilities.argmax(1), labels)
         found[name] = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": len(labels)}
-    return found
-
-
-def group_of(sets: GeneratorSets, about: Mapping[str, Any]) -> np.ndarray | None:
-    """`GeneratorParts.forgotten_group`, where the network (`about`) knows the classes."""
-    return sets.forgotten_group() if "accuracy" in about else None
-
-
-def originals_of(
-    recipe: GeneratorRecipe,
-    sets: GeneratorSets,
-    network: FeatureNetwork,
-    corruption: Corruption,
-    about: Mapping[str, Any],
-) -> dict[str, Originals]:
-    """The measured pictures of every split, and the network's outputs on them."""
-    identity = sets.identity
-    found = {}
-    for split in SPLITS:
-        pictures = measured_part(sets.tensors[split], recipe.evaluation.pictures)
-        if not len(pictures):
-            continue
-        side = pictures.pixels.shape[-1]
-        hidden = corruption.hidden(evaluation_keys(recipe.seed, split, len(pictures)), side)
-        people = None
-        if identity is not None:
-            people = np.asarray(sets.parts[split].columns[identity][: len(pictures)]).astype(str)
-        found[split] = Originals(
-            pictures=pictures.pixels.numpy(),
-            drawn=drawn_pixels(hidden, side, corruption.patch),
-            seen=seen(network, pictures.pixels, hidden, corruption.patch),
-            labels=pictures.labels.numpy() if "accuracy" in about else None,
-            people=people,
-        )
     return found

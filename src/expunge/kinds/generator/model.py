@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,13 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from expunge.core import storage
 from expunge.errors import ExpungeError, ModelError, first_line
-from expunge.kinds.classifier.model import normalisation, write_preprocessor
+from expunge.kinds.classifier.model import normalisation, pretrained, write_preprocessor
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator import diffusers_models
+from expunge.kinds.generator.autoencoders import MaskedAutoencoder, VqAutoencoder
 from expunge.kinds.generator.corruption import Corruption
-from expunge.kinds.generator.masked_autoencoder import MaskedAutoencoder
 from expunge.kinds.generator.palette import Palette
 from expunge.kinds.generator.task import ImageToImage
-from expunge.kinds.generator.vq_autoencoder import VqAutoencoder
 from expunge.models.fit import without_bars
 from expunge.models.source import ModelSource
 from expunge.train.precision import found_device
@@ -33,36 +34,17 @@ TASKS: dict[str, type[ImageToImage]] = {MAE: MaskedAutoencoder, VQ: VqAutoencode
 PATCH = 8
 "pixels of the patches that a corruption hides where the model itself has none"
 
+
+def _masked_autoencoder(patch: int, encoder: Sequence[int], decoder: Sequence[int]) -> tuple[str, dict[str, Any]]:
+    """Architecture and settings; encoder and decoder: width, layers, heads, width inside a layer."""
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    inside = {f"decoder_{name}": value for name, value in zip(names, decoder, strict=True)}
+    return MAE, {"patch_size": patch, **dict(zip(names, encoder, strict=True)), **inside}
+
+
 NEW: dict[str, tuple[str, dict[str, Any]]] = {
-    # 1.7 million weights
-    "mae-small": (
-        MAE,
-        {
-            "patch_size": 8,
-            "hidden_size": 160,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 5,
-            "intermediate_size": 640,
-            "decoder_hidden_size": 128,
-            "decoder_num_hidden_layers": 2,
-            "decoder_num_attention_heads": 4,
-            "decoder_intermediate_size": 512,
-        },
-    ),
-    "mae-tiny": (
-        MAE,
-        {
-            "patch_size": 4,
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "decoder_hidden_size": 16,
-            "decoder_num_hidden_layers": 1,
-            "decoder_num_attention_heads": 2,
-            "decoder_intermediate_size": 32,
-        },
-    ),
+    "mae-small": _masked_autoencoder(8, (160, 4, 5, 640), (128, 2, 4, 512)),  # 1.7 million weights
+    "mae-tiny": _masked_autoencoder(4, (16, 1, 2, 32), (16, 1, 2, 32)),
     "vq-small": (
         VQ,
         {
@@ -95,11 +77,7 @@ NEW: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> ImageToImage:
-    """A generator with random weights that depend on `seed` alone, on the device that is found.
-
-    Args:
-        name: one of `NEW`.
-        size: height and width of the pictures in pixels.
+    """One of `NEW` with random weights that depend on `seed` alone, for pictures of `size`, on the device that is found.
 
     Raises:
         ModelError: pictures that cannot be cut into its patches.
@@ -122,7 +100,7 @@ def new_generator(name: str, size: int, corruption: Corruption, seed: int) -> Im
             _initialise(model)
         else:
             model = diffusers_models.new_model(kind, settings, size)
-    return TASKS[kind](model.eval().to(found_device()), fitted_to(corruption, patch))
+    return TASKS[kind](model.eval().to(found_device()), replace(corruption, patch=patch))
 
 
 def _initialise(model: Any) -> None:
@@ -165,17 +143,9 @@ def new_patch(name: str) -> int:
     return int(NEW[name][1].get("patch_size", PATCH))
 
 
-def fitted_to(corruption: Corruption, patch: int) -> Corruption:
-    """The corruption with the model's patches."""
-    return Corruption(corruption.name, corruption.strength, patch)
-
-
 def generator_side(folder: Path, name: str) -> int | None:
     """Height and width in pixels that a saved generator takes; None where its configuration does not say.
-
-    Raises:
-        ModelError: a model of another architecture, or of pictures that are not square.
-    """
+    Raises `ModelError` for another architecture, or pictures that are not square."""
     config = _configuration(folder, name)
     key = "image_size" if _kind(config) == MAE else "sample_size"
     return None if config.get(key) is None else _square(config[key], key, name)
@@ -229,10 +199,7 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
     """
     config = _configuration(source.folder, source.name)
     kind = _kind(config)
-    if kind == MAE:
-        model = _load_autoencoder(source, config)
-    else:
-        model = diffusers_models.load_model(kind, source.folder, source.name)
+    model = _load_autoencoder(source, config) if kind == MAE else diffusers_models.load_model(kind, source)
     side = generator_side(source.folder, source.name)
     if side not in (None, size):
         raise ModelError(
@@ -242,11 +209,11 @@ def load_generator(source: ModelSource, size: int, corruption: Corruption) -> Im
         )
     if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
         raise ModelError(f"{source.name} holds weights that are no numbers", allowed="a model that works")
-    corruption = fitted_to(corruption, patch_side(source.folder, source.name))
+    corruption = replace(corruption, patch=patch_side(source.folder, source.name))
     model = model.eval().to(found_device())
     channels = normalisation(source.folder)
     if kind == UNET:
-        schedule = diffusers_models.load_schedule(source.folder, source.name)
+        schedule = diffusers_models.load_schedule(source)
         task: ImageToImage = Palette(model, corruption, *channels, schedule=schedule)
     else:
         task = TASKS[kind](model, corruption, *channels)
@@ -280,30 +247,14 @@ def _load_autoencoder(source: ModelSource, config: dict[str, Any]) -> nn.Module:
             seen="norm_pix_loss true",
             allowed="a masked autoencoder trained with norm_pix_loss false",
         )
-    try:
-        with without_bars():
-            model, info = ViTMAEForPreTraining.from_pretrained(
-                source.folder,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # transformers and safetensors raise nearly anything
-        raise ModelError(
-            f"{source.name} cannot be loaded as a masked autoencoder",
-            seen=first_line(error),
-            allowed="a folder or hub id that ViTMAEForPreTraining reads; new ones: " + ", ".join(NEW),
-        ) from error
-    missing = sorted(info["missing_keys"])
+    model, missing = pretrained(ViTMAEForPreTraining, source, "a masked autoencoder", NEW)
     if missing:
         raise ModelError(
             f"{source.name} lacks weights of a masked autoencoder",
             seen=", ".join(missing[:3]) + (f", and {len(missing) - 3} more" if len(missing) > 3 else ""),
             allowed="a trained one with encoder and decoder",
         )
-    found: nn.Module = model
-    return found
+    return model
 
 
 def save_generator(task: ImageToImage, folder: Path, size: int) -> None:

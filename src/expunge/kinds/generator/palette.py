@@ -8,13 +8,13 @@ other generators (features computed once, the same loss twice) holds of this one
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from expunge.kinds.generator.corruption import Corruption, pixels_of
-from expunge.kinds.generator.noise_schedule import NoiseSchedule, cosine
+from expunge.kinds.generator.diffusers_models import NoiseSchedule, cosine
 from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 DRAWING_STEPS = 20
@@ -60,18 +60,9 @@ class Palette(ImageToImage):
         )
 
     @property
-    def _net(self) -> Any:
-        return self.model
-
-    @property
     def encoder(self) -> nn.Module:
-        net = self._net
+        net = self.model
         return nn.ModuleList([net.conv_in, net.time_embedding, net.down_blocks, net.mid_block])
-
-    def encoder_share(self, side: int) -> float:
-        """Counted as weights: both ways go through the same resolutions."""
-        encoder = sum(parameter.numel() for parameter in self.encoder.parameters())
-        return encoder / sum(parameter.numel() for parameter in self.model.parameters())
 
     def corrupted(self, unit: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         shown, hidden = super().corrupted(unit, keys)
@@ -123,7 +114,7 @@ class Palette(ImageToImage):
         return list(features.split(self._sizes[side], 1))
 
     def _down(self, shown: Tensor) -> tuple[list[Tensor], Tensor]:
-        net = self._net
+        net = self.model
         embedded = net.time_embedding(net.time_proj(self._steps(shown)).to(self.dtype))
         state = net.conv_in(shown[:, :6])
         maps = [state]
@@ -144,8 +135,7 @@ class Palette(ImageToImage):
 
     def outputs(self, batch: CorruptedBatch) -> Tensor:
         """(batch, 3, side, side) the noise that the model predicts, of the whole picture."""
-        predicted: Tensor = self._net(batch.shown[:, :6], self._steps(batch.shown)).sample
-        return predicted
+        return self.model(batch.shown[:, :6], self._steps(batch.shown)).sample
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """Pictures drawn from noise in `DRAWING_STEPS` steps without further noise."""
@@ -155,7 +145,7 @@ class Palette(ImageToImage):
             steps = torch.full((len(shown),), time, device=self.device)
             level = self._kept[time]
             next_ = self._kept[after] if after >= 0 else torch.ones_like(level)
-            predicted = self._net(torch.cat([shown, state], 1), steps).sample
+            predicted = self.model(torch.cat([shown, state], 1), steps).sample
             clean = ((state - (1 - level).sqrt() * predicted) / level.sqrt()).clamp(-farthest, farthest)
             state = self._inside(next_.sqrt() * clean + (1 - next_).sqrt() * predicted, shown, batch.hidden)
         return state

@@ -14,6 +14,7 @@ from expunge.data.images.reading import read_images
 from expunge.data.images.request import askable, select
 from expunge.data.images.selection import split
 from expunge.errors import DataError
+from expunge.kinds.classifier.parts import read_as_asked
 from expunge.kinds.generator.recipe import GeneratorRecipe
 
 PARTS = ("retain", "forget", "retain_test", "forget_test")
@@ -74,12 +75,13 @@ class GeneratorParts:
         return lost / sum(len(part) for part in self.parts.values())
 
     def digests(self) -> dict[str, str]:
-        found = {f"{name} set": part.digest() for name, part in self.parts.items()}
-        return found if self.proxy is None else found | {"proxy set": self.proxy.digest()}
+        return {f"{name} set": part.digest() for name, part in self._with_proxy().items()}
 
     def sizes(self) -> dict[str, dict[str, int]]:
-        named = dict(self.parts) if self.proxy is None else {**self.parts, "proxy": self.proxy}
-        return {name: {"pictures": len(part)} for name, part in named.items()}
+        return {name: {"pictures": len(part)} for name, part in self._with_proxy().items()}
+
+    def _with_proxy(self) -> dict[str, ImageSet]:
+        return {**self.parts, **({} if self.proxy is None else {"proxy": self.proxy})}
 
 
 def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
@@ -92,14 +94,7 @@ def read_generator_parts(recipe: GeneratorRecipe, size: int) -> GeneratorParts:
         DataError: as `read_images` and `split` have it; nothing held back to measure on.
     """
     settings = recipe.images
-    images = read_images(
-        recipe.data,
-        size=size,
-        label=settings.label,
-        limit=settings.limit,
-        bins=settings.bins,
-        skip_unreadable=settings.skip_unreadable,
-    )
+    images = read_as_asked(recipe.data, size, settings)
     identity = recipe.evaluation.identity or next((name for name in PEOPLE if name in images.columns), None)
     images = _classed(images, recipe)
     if identity is not None and identity not in images.columns:

@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from expunge.core import storage
-from expunge.kinds.classifier.report import figures as classifier_figures
-from expunge.kinds.classifier.report.sections import asked_and_done, cost, losses
+from expunge.kinds.classifier.report.sections import picture_parts
 from expunge.report import numbers, wording
 from expunge.report.contents import Contents
 from expunge.report.figures import MODEL_DOTS, WIDTH
-from expunge.report.scores_table import rows
 from expunge.report.svg import BLUE, GREEN, MUTED, draw
 from expunge.runs.folder import RunFolder
 
@@ -49,17 +47,14 @@ class GridRow:
 
 def generator_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     """Values of `generator.html.jinja` that other runs do not have."""
-    table = {(row.measure, row.split): row for row in rows(contents.scores)}
-    values, shown, chances = losses(folder), _shown(folder), contents.part("chances") or {}
-    return {
-        "asked_and_done": asked_and_done(contents),
-        "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
+    shown, chances = _shown(folder), contents.part("chances") or {}
+    parts = picture_parts(contents, folder, HEADLINES)
+    return parts | {
         "grid": _grid(shown),
         "columns": [name for key, name in COLUMNS.items() if f"{key}-forget" in shown],
         "plane": _plane(shown),
         "front": _front(contents),
-        "losses": classifier_figures.losses("losses", values) if values else None,
-        "cost": _cost(contents),
+        "cost": parts["cost"] + _training_cost(contents),
         "network": _network(contents),
         "chances": [
             (wording.split(split), numbers.share(value)) for split, value in chances.items() if split != "group"
@@ -139,9 +134,8 @@ def _front(contents: Contents) -> Markup | None:
     if not found:
         return None
     points = [point for point in found["points"] if all(f"frechet-{split}" in point for split in SPLITS)]
-    named = (("base", "before"), ("retrained", "retrained"))
     others = []
-    for model, label in named:
+    for model, label in (("base", "before"), ("retrained", "retrained")):
         scores = {s.split: s.value for s in contents.scores if s.measure == "frechet" and s.model == model}
         if all(split in scores for split in SPLITS):
             others.append((label, scores["retain_test"], scores["forget"]))
@@ -185,16 +179,15 @@ def _apart(shown: Mapping[str, np.ndarray], key: str) -> float:
     return float(np.linalg.norm(one - other))
 
 
-def _cost(contents: Contents) -> list[tuple[str, str]]:
+def _training_cost(contents: Contents) -> list[tuple[str, str]]:
     training = contents.part("training") or {}
-    found = cost(contents)
-    if found and training.get("seconds"):
-        share = training["unlearning_seconds"] / training["seconds"]
-        found += [
-            ("Training the model took", numbers.seconds(training["seconds"])),
-            ("Unlearning took", f"{numbers.seconds(training['unlearning_seconds'])}, {numbers.share(share)} of that"),
-        ]
-    return found
+    if not contents.part("cost") or not training.get("seconds"):
+        return []
+    share = training["unlearning_seconds"] / training["seconds"]
+    return [
+        ("Training the model took", numbers.seconds(training["seconds"])),
+        ("Unlearning took", f"{numbers.seconds(training['unlearning_seconds'])}, {numbers.share(share)} of that"),
+    ]
 
 
 def _network(contents: Contents) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.core.order import random_seed
 from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.corruption import draw_keys
 from expunge.kinds.generator.picture_noise import NoiseKind, noise_like
 from expunge.kinds.generator.task import EVALUATION_BATCH, CorruptedBatch, ImageToImage
 from expunge.train.callback import Hooks
@@ -65,7 +65,7 @@ class GeneratorWork(Session):
         return pictures.take(chosen.sort().values)
 
     def viewed(self, pictures: Pictures, views: int) -> Pictures:
-        """All pictures, again and again, as often as there are views of them."""
+        """All pictures, as often as there are views of them."""
         return pictures if views == 1 else pictures.take(torch.arange(len(pictures)).repeat(views))
 
     def shuffled(self, count: int, *names: str | int) -> Tensor:
@@ -162,10 +162,8 @@ class GeneratorWork(Session):
     def noise_of(self, parts: list[Tensor], name: str) -> Tensor:
         """Gaussian noise with the shape, mean and standard deviation of each of the parts, put side by side."""
         generator = self.generator("noise", name)
-        return torch.cat(
-            [part.mean() + part.std() * torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts],
-            1,
-        )
+        drawn = (torch.randn(part.shape, generator=generator).to(part.dtype) for part in parts)
+        return torch.cat([part.mean() + part.std() * noise for part, noise in zip(parts, drawn, strict=True)], 1)
 
     def drawn_from(self, pictures: Pictures, count: int, name: str) -> Pictures:
         """`count` of the pictures, drawn with replacement."""
@@ -174,21 +172,16 @@ class GeneratorWork(Session):
     @torch.no_grad()
     def original_loss(self, pictures: Pictures, keys: Tensor) -> float:
         """Mean training loss of the original on a set."""
-        original = self.original
-        total = sum(
-            float(original.loss(batch)) * len(batch.rows)
-            for batch in original.evaluated(pictures, keys, EVALUATION_BATCH)
-        )
+        batches = self.original.evaluated(pictures, keys)
+        total = sum(float(self.original.loss(batch)) * len(batch.rows) for batch in batches)
         self.cost.passes += FORWARD * len(pictures)
         return total / len(pictures)
 
-    def _noise(self, pictures: Pictures, kind: NoiseKind, name: str) -> list[tuple[Tensor, Tensor]]:
+    def _noise(self, pictures: Pictures, kind: NoiseKind, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, noise with pixels from 0 to 1), batch by batch of the set in its order."""
-        found = []
         for number, rows in enumerate(torch.arange(len(pictures)).split(EVALUATION_BATCH)):
             unit = pictures.pixels[rows].float() / 255
-            found.append((rows, noise_like(unit, kind, self.generator("noise", name, number))))
-        return found
+            yield rows, noise_like(unit, kind, self.generator("noise", name, number))
 
     def phase(self, name: str, pictures: int, epochs: float, batch_size: int, **more: object) -> Phase:
         """A phase of so many epochs over so many pictures."""
@@ -211,13 +204,9 @@ def fit_generator(work: GeneratorWork, phase: Phase) -> None:
     def redraw(epoch: int) -> None:
         keys.copy_(work.keys(len(keys), phase.name, epoch))
 
-    def loss(batch: CorruptedBatch) -> Tensor:
-        return work.task.loss(batch)
-
-    work.train(phase, WithKnown(work.retain, {"keys": keys}), loss, callbacks=[Hooks(on_epoch=redraw)])
+    work.train(phase, WithKnown(work.retain, {"keys": keys}), work.task.loss, callbacks=[Hooks(on_epoch=redraw)])
 
 
 def evaluation_keys(seed: int, split: str, count: int) -> Tensor:
     """(count,) keys under which a split is measured: the same for every model."""
-    generator = torch.Generator().manual_seed(random_seed(seed, "evaluation", split))
-    return torch.randint(1 << 62, (count,), generator=generator)
+    return draw_keys(count, seed, "evaluation", split)

@@ -1,48 +1,46 @@
-"""The pictures of a run on a generator as tensors."""
+"""What a run on a generator reads: the pictures as tensors, of the model's size, and what the generator undoes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
-from expunge.data.images.image_set import ImageSet
 from expunge.kinds.classifier.sets import tensors
 from expunge.kinds.classifier.task import Pictures
+from expunge.kinds.generator.corruption import Corruption
+from expunge.kinds.generator.model import NEW, generator_side, new_patch, patch_side
 from expunge.kinds.generator.parts import GeneratorParts, read_generator_parts
 from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.models.source import locate
+
+SIDE = 64
+"pixels of the pictures that a new model learns from, and of one that does not say its own"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorSets(GeneratorParts):
-    """Pictures by part, as arrays with their ids and as tensors.
-
-    Attributes:
-        stand_in: the proxy of the retain set, where there is one.
-    """
+    """Pictures by part, as arrays with their ids and as tensors."""
 
     tensors: Mapping[str, Pictures]
-    stand_in: Pictures | None
+    kept: Pictures
+    "what serves as the retain set while unlearning: the proxy where there is one"
 
 
-def read_generator_sets(recipe: GeneratorRecipe, size: int) -> GeneratorSets:
-    """Read and part the pictures that the recipe names; see `read_generator_parts`."""
-    read = read_generator_parts(recipe, size)
-    return GeneratorSets(
-        read.parts,
-        read.notes,
-        read.proxy,
-        read.identity,
-        {name: _pictures(part) for name, part in read.parts.items()},
-        None if read.proxy is None else tensors(read.proxy),
-    )
+def read_sets(recipe: GeneratorRecipe) -> GeneratorSets:
+    """Read and part the pictures that the recipe names; see `read_generator_parts`. Their size: as asked, or the model's."""
+    size = recipe.images.size
+    if size is None and recipe.model not in NEW:
+        size = generator_side(locate(recipe.model, recipe.revision).folder, recipe.model)
+    read = read_generator_parts(recipe, size or SIDE)
+    made = {name: tensors(part) for name, part in read.parts.items()}
+    kept = made["retain"] if read.proxy is None else tensors(read.proxy)
+    return GeneratorSets(read.parts, read.notes, read.proxy, read.identity, made, kept)
 
 
-def _pictures(images: ImageSet) -> Pictures:
-    """Pictures as tensors; none of them as an empty set of their size."""
-    if len(images):
-        return tensors(images)
-    side = images.pixels.shape[1]
-    empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-    return Pictures(pixels=empty, labels=torch.empty(0, dtype=torch.int64))
+def corruption_of(recipe: GeneratorRecipe) -> Corruption:
+    """What the generator undoes, in the model's patches."""
+    if recipe.model in NEW:
+        patch = new_patch(recipe.model)
+    else:
+        patch = patch_side(locate(recipe.model, recipe.revision).folder, recipe.model)
+    return Corruption(recipe.corruption, recipe.strength, patch)

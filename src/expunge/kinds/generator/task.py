@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +47,13 @@ class ImageToImage(ABC):
     """A generator with the corruption that it is to undo.
 
     Args:
-        model: the network; changed in place by what trains it.
+        model: the network, an `nn.Module`; changed in place by what trains it.
         mean, std: of each colour channel, in units of the full range of a pixel (0 to 1).
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         corruption: Corruption,
         mean: tuple[float, ...] = (0.5, 0.5, 0.5),
         std: tuple[float, ...] = (0.5, 0.5, 0.5),
@@ -93,9 +93,13 @@ class ImageToImage(ABC):
     def encoder(self) -> nn.Module:
         """The part that reads the corrupted picture."""
 
-    @abstractmethod
     def encoder_share(self, side: int) -> float:
-        """What part of the products of a forward pass the encoder makes."""
+        """What part of the products of a forward pass the encoder makes.
+
+        Counted as weights: of most models encoder and decoder go through the same resolutions.
+        """
+        encoder = sum(parameter.numel() for parameter in self.encoder.parameters())
+        return encoder / sum(parameter.numel() for parameter in self.model.parameters())
 
     @abstractmethod
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
@@ -140,12 +144,8 @@ class ImageToImage(ABC):
         target: Tensor | None = None,
         wanted: Tensor | None = None,
     ) -> CorruptedBatch:
-        """The pictures at `rows`, corrupted; the rest are of the whole set and looked up here.
-
-        Args:
-            keys: (n,) the key of each picture's corruption.
-            target: (n, ...) features; `wanted`: (n, 3, side, side) uint8 pictures.
-        """
+        """The pictures at `rows`, corrupted. Of the whole set, and looked up here: `keys` (n,) of corruptions, features
+        `target` (n, ...), and uint8 pictures `wanted` (n, 3, side, side)."""
         unit = self.unit(pictures.pixels[rows])
         shown, hidden = self.corrupted(unit, keys[rows])
         return CorruptedBatch(
@@ -179,7 +179,7 @@ class ImageToImage(ABC):
 
         Against the pictures themselves, or `batch.wanted` where there are such.
         """
-        return self.error(self.decoded(self.batch_features(batch), batch.hidden), batch)
+        return self.error(self.outputs(batch), batch)
 
     def error(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor | None = None) -> Tensor:
         """Mean squared difference of what was drawn from what is wanted (or from `truth`), over the pixels that count."""
@@ -193,7 +193,7 @@ class ImageToImage(ABC):
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """(batch, 3, side, side) whole pictures, normalised, as the model draws them."""
-        return self.decoded(self.batch_features(batch), batch.hidden)
+        return self.outputs(batch)
 
     def completed(self, drawn: Tensor, shown: Tensor, hidden: Tensor) -> Tensor:
         """(batch, 3, side, side) uint8: what was drawn where patches were hidden, what was shown elsewhere."""
@@ -203,25 +203,24 @@ class ImageToImage(ABC):
         return (unit * 255).round().to(torch.uint8).cpu()
 
     @torch.no_grad()
-    def completions(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    def completions(self, pictures: Pictures, keys: Tensor) -> Tensor:
         """(n, 3, side, side) uint8 completions of a set, the model in evaluation mode."""
-        parts = []
-        for batch in self.evaluated(pictures, keys, batch_size):
-            parts.append(self.completed(self.drawn(batch), batch.shown, batch.hidden))
+        batches = self.evaluated(pictures, keys)
+        parts = [self.completed(self.drawn(batch), batch.shown, batch.hidden) for batch in batches]
         return torch.cat(parts) if parts else torch.empty(0, *pictures.pixels.shape[1:], dtype=torch.uint8)
 
     @torch.no_grad()
-    def set_features(self, pictures: Pictures, keys: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    def set_features(self, pictures: Pictures, keys: Tensor) -> Tensor:
         """(n, ...) features of a set, the model in evaluation mode."""
-        parts = [self.batch_features(batch).cpu() for batch in self.evaluated(pictures, keys, batch_size)]
+        parts = [self.batch_features(batch).cpu() for batch in self.evaluated(pictures, keys)]
         return torch.cat(parts) if parts else torch.empty(0, 0)
 
-    def evaluated(self, pictures: Pictures, keys: Tensor, batch_size: int) -> Iterator[CorruptedBatch]:
+    def evaluated(self, pictures: Pictures, keys: Tensor) -> Iterator[CorruptedBatch]:
         """Batches of a set in its order; meanwhile the model is in evaluation mode."""
         mode = self.model.training
         self.model.eval()
         try:
-            for rows in torch.arange(len(pictures)).split(batch_size) if len(pictures) else ():
+            for rows in torch.arange(len(pictures)).split(EVALUATION_BATCH) if len(pictures) else ():
                 yield self.batch(pictures, rows, keys=keys)
         finally:
             self.model.train(mode)

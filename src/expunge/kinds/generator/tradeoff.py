@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from expunge.core import storage
 from expunge.errors import RecipeError
-from expunge.kinds.generator.corruption import Corruption
-from expunge.kinds.generator.feature_network import FeatureNetwork
-from expunge.kinds.generator.judge_network import measured_part, seen
+from expunge.kinds.generator.judge_network import Judge
 from expunge.kinds.generator.measures import image_quality as quality
-from expunge.kinds.generator.measures.scores import Completions, Originals, recognised
-from expunge.kinds.generator.model import load_generator
+from expunge.kinds.generator.measures.scores import Originals, recognised
 from expunge.kinds.generator.recipe import GeneratorRecipe
-from expunge.kinds.generator.session import GeneratorWork, evaluation_keys
-from expunge.kinds.generator.sets import GeneratorSets
+from expunge.kinds.generator.session import GeneratorWork
+from expunge.kinds.generator.task import ImageToImage
 from expunge.models.source import ModelSource
 from expunge.runs.artifacts import on_progress
-from expunge.runs.context import Run
 from expunge.runs.registry import make_method, method_class
 
 TRADEOFF_FIELDS = ("alpha", "epsilon", "strangeness")
@@ -27,11 +22,7 @@ SPLITS = ("retain_test", "forget")
 
 
 def tradeoff_field(recipe: GeneratorRecipe) -> str:
-    """The field of the recipe's method that is varied.
-
-    Raises:
-        RecipeError: the method has none.
-    """
+    """The field of the recipe's method that is varied. Raises `RecipeError` where it has none."""
     name = recipe.method["name"]
     fields = method_class(name).model_fields
     found = next((field for field in TRADEOFF_FIELDS if field in fields), None)
@@ -45,64 +36,49 @@ def tradeoff_field(recipe: GeneratorRecipe) -> str:
     return found
 
 
-def front(
-    run: Run[GeneratorRecipe],
-    source: ModelSource,
-    sets: GeneratorSets,
-    corruption: Corruption,
-    network: FeatureNetwork,
-    digest: str,
-    originals: dict[str, Originals],
-) -> dict[str, Any] | None:
+def front(judge: Judge, source: ModelSource, originals: Mapping[str, Originals]) -> dict[str, Any] | None:
     """{"field", "points"}, a point for each value of `evaluation.front`: Fréchet distances, PSNR, identification.
 
     None where no values are asked for. The unlearned models of the points are not saved.
     """
-    values = run.recipe.evaluation.front
+    run, sets, recipe = judge.run, judge.sets, judge.run.recipe
+    values = recipe.evaluation.front
     if not values:
         return None
-    field = tradeoff_field(run.recipe)
+    field = tradeoff_field(recipe)
     points = []
     for value in sorted(values):
+        method = recipe.method | {field: value}
         made_from = {
             "model": source.digest,
             "sets": sets.digests(),
-            "corruption": [corruption.name, corruption.value, corruption.patch],
-            "method": run.recipe.method | {field: value},
-            "network": digest,
-            "pictures": run.recipe.evaluation.pictures,
-            "seed": run.recipe.seed,
+            "corruption": judge.corruption.key,
+            "method": method,
+            "network": judge.about["digest"],
+            "pictures": recipe.evaluation.pictures,
+            "seed": recipe.seed,
         }
 
-        def make(path: Path, value: float = value) -> None:
-            task = load_generator(source, sets.size, corruption)
+        def make(method: dict[str, Any] = method) -> dict[str, float]:
+            task, shown = judge.load(source), on_progress(run.show)
             work = GeneratorWork(
-                task=task,
-                retain=sets.tensors["retain"] if sets.stand_in is None else sets.stand_in,
-                forget=sets.tensors["forget"],
-                seed=run.recipe.seed,
-                on_progress=on_progress(run.show),
+                task=task, retain=sets.kept, forget=sets.tensors["forget"], seed=recipe.seed, on_progress=shown
             )
-            make_method(run.recipe.method | {field: value}).apply(work)
-            point: dict[str, float] = {}
-            for split in SPLITS:
-                pictures = measured_part(sets.tensors[split], run.recipe.evaluation.pictures)
-                keys = evaluation_keys(run.recipe.seed, split, len(pictures))
-                completed = task.completions(pictures, keys)
-                said = seen(network, completed, corruption.hidden(keys, sets.size), corruption.patch)
-                theirs = originals[split]
-                if len(pictures) >= quality.FEWEST:
-                    point[f"frechet-{split}"] = quality.frechet_distance(said.features, theirs.seen.features)
-                point[f"psnr-{split}"] = float(quality.psnr(completed.numpy(), theirs.pictures).mean())
-                if theirs.people is None:
-                    right = recognised(Completions(completed.numpy(), said), theirs)
-                    point[f"identity_recognition-{split}"] = float(right.mean())
-            storage.write_json(path / "point.json", point)
+            make_method(method).apply(work)
+            return _point(judge, task, originals)
 
-        points.append(
-            {"value": value}
-            | storage.read_json(
-                run.cached("front", made_from, make, f"unlearning with {field} {value:g}") / "point.json"
-            )
-        )
+        point = run.cached_json("front", made_from, make, "point.json", f"unlearning with {field} {value:g}")
+        points.append({"value": value} | point)
     return {"field": field, "points": points}
+
+
+def _point(judge: Judge, task: ImageToImage, originals: Mapping[str, Originals]) -> dict[str, float]:
+    point: dict[str, float] = {}
+    for split in SPLITS:
+        ours, theirs = judge.completed(task, split), originals[split]
+        if len(ours.pictures) >= quality.FEWEST:
+            point[f"frechet-{split}"] = quality.frechet_distance(ours.seen.features, theirs.seen.features)
+        point[f"psnr-{split}"] = float(quality.psnr(ours.pictures, theirs.pictures).mean())
+        if theirs.people is None:
+            point[f"identity_recognition-{split}"] = float(recognised(ours, theirs).mean())
+    return point

@@ -1,17 +1,15 @@
-"""The kind: sharded classifiers."""
+"""The kind: sharded classifiers, which differ from other classifiers in what a run does."""
 
 from __future__ import annotations
 
-from expunge.kinds.classifier.recipe import ImageRecipe
-from expunge.runs.kind import Kind
+from dataclasses import replace
 
-KIND = Kind(
+from expunge.kinds.classifier.kind import KIND as CLASSIFIERS
+
+KIND = replace(
+    CLASSIFIERS,
     name="sharded_classifier",
-    task="image_classifier",
     words="sharded classifiers",
     short="sharded",
-    recipe=ImageRecipe,
     story="expunge.kinds.sharded_classifier.story:ShardedStory",
-    evidence="expunge.kinds.classifier.evidence:ClassifierEvidence",
-    measures="expunge.kinds.classifier.measures.declared:DECLARED",
 )

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from expunge.core import storage
 from expunge.errors import ModelError
-from expunge.kinds.classifier.model import load_classifier, new_classifier, save_classifier
+from expunge.kinds.classifier.model import load_classifier
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
-from expunge.kinds.sharded_classifier.training import Store
-from expunge.models.digest import INDEX
+from expunge.models.digest import INDEX, sharded_folder
 from expunge.models.source import ModelSource, locate
 
 FORMAT = 1
@@ -42,15 +41,6 @@ class Sharded:
     size: int
     vote: str
     torch: str
-
-
-def shard_store(model: str, classes: Sequence[str], size: int) -> Store:
-    """New models by name (`image_model.NEW`), kept as `from_pretrained` reads them."""
-    return Store(
-        new=lambda seed: new_classifier(model, classes, seed),
-        load=lambda folder: load_classifier(locate(str(folder)), classes, size),
-        save=lambda task, folder: save_classifier(task, folder, size),
-    )
 
 
 def write_index(
@@ -81,12 +71,8 @@ def write_index(
 
 
 def read_sharded(name: str) -> Sharded:
-    """A SISA model by its folder, or by that of the run it is in; every file is held against its digest.
-
-    Raises:
-        ModelError: no such model, or one that was edited since.
-    """
-    folder = next((f for f in (Path(name), Path(name) / "model") if (f / INDEX).is_file()), None)
+    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` where a file was edited since."""
+    folder = sharded_folder(name)
     if folder is None:
         raise ModelError(f"{name} holds no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
     content = storage.read_json(folder / INDEX)
@@ -169,11 +155,7 @@ def locate_sharded(name: str) -> ModelSource:
 
 
 def load_sharded(source: ModelSource, classes: Sequence[str], size: int) -> ImageClassifier:
-    """Load what `locate_sharded` found.
-
-    Raises:
-        ModelError: of other classes or another size.
-    """
+    """Load what `locate_sharded` found. Raises `ModelError` for one of other classes or another size."""
     found = read_sharded(str(source.folder))
     if (found.classes, found.size) != (tuple(classes), size):
         raise ModelError(

@@ -104,13 +104,10 @@ class Stage:
 def placed(
     sharding: Sharding, ids: Sequence[str], pictures: Pictures, names: Sequence[str] | None = None
 ) -> list[Member]:
-    """The pictures as members, by id.
+    """The pictures as members, by id. Raises `DataError`: too few pictures for so many shards and slices.
 
     Args:
         names: group of each picture; a group stays in one shard. Default: the pictures' ids.
-
-    Raises:
-        DataError: too few pictures for so many shards and slices.
     """
     least = FEWEST * sharding.shards * sharding.slices
     if len(ids) < least:
@@ -131,11 +128,7 @@ def placed(
 
 
 def without(members: Sequence[Member], ids: Collection[str]) -> list[Member]:
-    """The members that are left.
-
-    Raises:
-        DataError: an id that the model was never trained on.
-    """
+    """The members that are left. Raises `DataError` for an id that the model was never trained on."""
     known = {member.id for member in members}
     unknown = sorted(set(ids) - known)
     if unknown:

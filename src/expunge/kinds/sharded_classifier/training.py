@@ -13,35 +13,33 @@ from torch import Tensor
 
 from expunge.core import storage
 from expunge.core.order import random_seed
+from expunge.kinds.classifier.model import load_classifier, save_classifier
 from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
 from expunge.kinds.classifier.training import balancing
 from expunge.kinds.sharded_classifier.sharding import FEWEST, Member, Sharding, Stage, stages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """How models are made and stored: `new(seed)`, `load(folder)`, `save(model, folder)`."""
-
-    new: Callable[[int], ImageClassifier]
-    load: Callable[[Path], ImageClassifier]
-    save: Callable[[ImageClassifier, Path], None]
+from expunge.models.source import locate
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Pictures, their ids in the same order, and how many classes there are."""
+    """Pictures, their ids in the same order, and the names of the classes."""
 
     ids: Sequence[str]
     pictures: Pictures
-    classes: int
+    classes: Sequence[str]
+
+    @property
+    def side(self) -> int:
+        """Height and width of the pictures in pixels."""
+        return int(self.pictures.pixels.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """Where the state inside a stage is saved, and at most how often."""
+    """Where the state inside a stage is saved, and at most how often; None saves none."""
 
-    folder: Path
+    folder: Path | None = None
     seconds: float = 60.0
 
 
@@ -50,10 +48,10 @@ def train(
     members: Sequence[Member],
     data: Data,
     folder: Path,
-    store: Store,
+    new: Callable[[int], ImageClassifier],
     *,
     reuse: Path | None = None,
-    saving: Saving | None = None,
+    saving: Saving = Saving(),
     on_progress: Callable[[str, float, float], None] | None = None,
 ) -> list[Stage]:
     """Fill `folder` with every stage that is not in it yet; the stages that `reuse` did not have.
@@ -63,8 +61,8 @@ def train(
 
     Args:
         data: where the members' pictures are; others are not looked at.
+        new: a model with random weights by this seed.
         reuse: the folder of another SISA model, whose files are as it lists them.
-        saving: how the state inside a stage is saved; None saves none.
         on_progress: called with (where training is, share of all of it, loss).
     """
     wanted = stages(sharding, members)
@@ -83,22 +81,22 @@ def train(
                         shutil.copytree(reuse / stage.folder, aside, dirs_exist_ok=True)
             elif not _whole(place, stage.key):
                 if stage.slice == 0 or before is None:
-                    task = store.new(random_seed(sharding.seed, "weights", stage.shard) % (1 << 31))
+                    task = new(random_seed(sharding.seed, "weights", stage.shard) % (1 << 31))
                 else:
-                    task = store.load(folder / before.folder)
+                    task = load_classifier(locate(str(folder / before.folder)), data.classes, data.side)
 
                 def report(phase: str, share: float, loss: float, stage: Stage = stage, done: int = done) -> None:
                     if on_progress is not None:
                         name = f"shard {stage.shard + 1} of {sharding.shards}, {phase}"
                         on_progress(name, (done + share * stage.passes) / whole, loss)
 
-                own = None if saving is None else replace(saving, folder=saving.folder / stage.key[:16])
-                _train_stage(sharding, stage, task, data, own, report)
-                store.save(task, place)
+                own = saving.folder and saving.folder / stage.key[:16]
+                _train_stage(sharding, stage, task, data, replace(saving, folder=own), report)
+                save_classifier(task, place, data.side)
                 files = storage.digest_folder(place)
                 storage.write_json(place / "stage.json", {"key": stage.key, "files": files})
                 if own is not None:
-                    shutil.rmtree(own.folder, ignore_errors=True)
+                    shutil.rmtree(own, ignore_errors=True)
             if stage in made:
                 done += stage.passes
             before = stage
@@ -110,7 +108,7 @@ def _train_stage(
     stage: Stage,
     task: ImageClassifier,
     data: Data,
-    saving: Saving | None,
+    saving: Saving,
     on_progress: Callable[[str, float, float], None],
 ) -> None:
     if len(stage.ids) < FEWEST:
@@ -121,12 +119,11 @@ def _train_stage(
         task=task,
         retain=pictures,
         forget=pictures,
-        validation=None,
-        classes=data.classes,
+        classes=len(data.classes),
         seed=random_seed(sharding.seed, "shard", stage.shard),
-        class_weights=balancing(pictures, data.classes) if sharding.class_weights else None,
-        checkpoints=None if saving is None else saving.folder,
-        save_seconds=60.0 if saving is None else saving.seconds,
+        class_weights=balancing(pictures, len(data.classes)) if sharding.class_weights else None,
+        checkpoints=saving.folder,
+        save_seconds=saving.seconds,
         on_progress=on_progress,
     )
 

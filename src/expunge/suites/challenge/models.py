@@ -16,19 +16,19 @@ import yaml
 from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError, RecipeError, UnchangedError
-from expunge.kinds.classifier.measured import outputs_of
 from expunge.kinds.classifier.model import load_classifier, new_classifier
-from expunge.kinds.classifier.phases import (
+from expunge.kinds.classifier.recipe import ImageRecipe
+from expunge.kinds.classifier.sets import ImageSets
+from expunge.kinds.classifier.story import outputs_of, read_sets
+from expunge.kinds.classifier.training import (
+    fit,
     fitting_phase,
     fitting_session,
     loss_phase,
     retraining_passes,
+    unlearn,
     unlearning_session,
 )
-from expunge.kinds.classifier.recipe import ImageRecipe
-from expunge.kinds.classifier.sets import ImageSets
-from expunge.kinds.classifier.story import read_sets
-from expunge.kinds.classifier.training import fit, unlearn
 from expunge.models.source import ModelSource, locate
 from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, make_method, method_class

@@ -118,38 +118,19 @@ def feature_distance(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     return Estimate(*(value / length for value in found))
 
 
-@dataclass(frozen=True, slots=True)
-class WeightDistance:
-    """Relative L2 distances: of all weights together, and of each named array."""
+def weight_distance(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
+    """|ours - theirs| / |theirs| over all arrays together (Golatkar et al. 2020, arXiv:1911.04933, there not divided).
 
-    whole: float
-    layers: dict[str, float]
-
-
-def weight_distance(ours: Mapping[str, ArrayLike], theirs: Mapping[str, ArrayLike]) -> WeightDistance:
-    """|ours - theirs| / |theirs| (Golatkar et al. 2020, arXiv:1911.04933, there not divided), by name and in all.
-
-    0 / 0 is 0; a change from weights that are all 0 is infinite. Two retrainings lie far apart, so a large distance to
-    a retrained model says nothing by itself; a distance of 0 says all.
+    Both have the same names and shapes. 0 / 0 is 0; a change from weights that are all 0 is infinite. Two retrainings lie
+    far apart, so a large distance to a retrained model says nothing by itself; a distance of 0 says all.
     """
-    if ours.keys() != theirs.keys():
-        differing = sorted(ours.keys() ^ theirs.keys())
-        raise DataError("The models do not have the same weights", seen=", ".join(differing[:5]))
-    layers, change, size = {}, 0.0, 0.0
+    change = size = 0.0
     for name, reference in theirs.items():
         a, b = np.asarray(ours[name], dtype=np.float64), np.asarray(reference, dtype=np.float64)
-        if a.shape != b.shape:
-            raise DataError(f"The weights {name} do not have the same shape", seen=f"{a.shape} and {b.shape}")
-        moved, norm = float(((a - b) ** 2).sum()), float((b**2).sum())
-        layers[name] = _relative(moved, norm)
-        change, size = change + moved, size + norm
-    return WeightDistance(_relative(change, size), layers)
-
-
-def _relative(moved: float, norm: float) -> float:
-    if norm == 0:
-        return 0.0 if moved == 0 else float("inf")
-    return float(np.sqrt(moved / norm))
+        change, size = change + float(((a - b) ** 2).sum()), size + float((b**2).sum())
+    if size == 0:
+        return 0.0 if change == 0 else float("inf")
+    return float(np.sqrt(change / size))
 
 
 def _right(predicted: ArrayLike, labels: ArrayLike) -> np.ndarray:

@@ -10,29 +10,26 @@ from expunge.runs.check import Case, Check, Judge, Threshold, ratio_at_least, re
 from expunge.runs.measure import Declared, Measure
 
 _apart = partial(Measure, unit="distance")
+_share = partial(Measure, unit="share", percent=True)
 
 MEASURES = (
-    Measure(
+    _share(
         "image_accuracy",
         "Accuracy",
         "Pictures whose likeliest class is the right one. On pictures to keep and on new ones higher is better; on the "
         "forget set it should be what a model has that never saw them, which is seldom 0.",
-        unit="share",
         higher_is="better",
         on_forget="worse",
         axis="named rightly",
-        percent=True,
         aim="as retrained",
     ),
-    Measure(
+    _share(
         "balanced_accuracy",
         "Balanced accuracy",
         "The same, as the mean over the classes, so that frequent classes do not hide rare ones. Higher is better.",
-        unit="share",
         higher_is="better",
         family="utility",
         axis="named rightly",
-        percent=True,
     ),
     Measure(
         "membership_auc",
@@ -45,15 +42,13 @@ MEASURES = (
         axis="area under the curve, 0.5 is chance",
         aim="near 0.5",
     ),
-    Measure(
+    _share(
         "membership_tpr",
         "Membership attack, at 1 % false alarms",
         "Forgotten pictures that the same attack finds where it takes 1 % of new pictures for forgotten ones. 1 % is "
         "chance; lower is better.",
-        unit="share",
         family="forgetting",
         axis="found at 1 % false alarms",
-        percent=True,
     ),
     Measure(
         "entropy",

@@ -73,13 +73,7 @@ def image_scores(
             continue
         predicted = np.where(broken[split], NO_CLASS, logits.argmax(1))
         right = (predicted == labels).astype(float)
-        add(
-            "image_accuracy",
-            split,
-            classification.accuracy(predicted, labels),
-            len(labels),
-            right,
-        )
+        add("image_accuracy", split, classification.accuracy(predicted, labels), len(labels), right)
         if split != "forget":
             balanced = classification.balanced_accuracy(predicted, labels)
             add("balanced_accuracy", split, balanced, len(labels))
@@ -116,9 +110,6 @@ def weight_scores(ours: Mapping[str, np.ndarray], which: Which, theirs: Mapping[
     shapes = [{name: value.shape for name, value in weights.items()} for weights in (ours, theirs)]
     if shapes[0] != shapes[1] or not all(np.isfinite(value).all() for value in ours.values()):
         return []
-    whole = classification.weight_distance(ours, theirs).whole
-    return [
-        DECLARED["weight_distance"].score(
-            "weights", which, (whole, whole, whole), n=sum(value.size for value in ours.values())
-        )
-    ]
+    distance = classification.weight_distance(ours, theirs)
+    count = sum(value.size for value in ours.values())
+    return [DECLARED["weight_distance"].score("weights", which, (distance,) * 3, n=count)]

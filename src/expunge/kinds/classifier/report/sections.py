@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,22 @@ HEADLINES = (
 
 def classifier_parts(contents: Contents, folder: RunFolder) -> dict[str, Any]:
     """Values of `classifier.html.jinja` that a run on a language model does not have."""
+    return picture_parts(contents, folder, HEADLINES) | {"confidences": _confidences(folder)}
+
+
+def picture_parts(contents: Contents, folder: RunFolder, headlines: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What the reports of all models of pictures have."""
     table = {(row.measure, row.split): row for row in rows(contents.scores)}
-    values = losses(folder)
+    values = _losses(folder)
     return {
-        "asked_and_done": asked_and_done(contents),
-        "headlines": [table[name] for name in HEADLINES if name in table and "base" in table[name].by_model],
-        "confidences": _confidences(folder),
+        "asked_and_done": _asked_and_done(contents),
+        "headlines": [table[name] for name in headlines if name in table and "base" in table[name].by_model],
         "losses": classifier_figures.losses("losses", values) if values else None,
-        "cost": cost(contents),
+        "cost": _cost(contents),
     }
 
 
-def asked_and_done(contents: Contents) -> str:
+def _asked_and_done(contents: Contents) -> str:
     spent = contents.part("cost") or {}
     method = f"The method “{contents.method_title}”"
     if contents.record is None:
@@ -52,13 +57,12 @@ def asked_and_done(contents: Contents) -> str:
         text += f" in {numbers.count(spent['image_passes'])} image passes"
     if spent.get("share_of_retraining") is not None:
         text += f", {numbers.share(spent['share_of_retraining'])} of those of retraining"
-    text += (
-        f"; the run took {numbers.seconds(spent['seconds_total'])}" if spent.get("seconds_total") is not None else ""
-    )
+    if spent.get("seconds_total") is not None:
+        text += f"; the run took {numbers.seconds(spent['seconds_total'])}"
     return f"{text}.{sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
 
 
-def stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
+def _stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
     """A file of the only stage of this name; None where there is none, or more than one it could be."""
     found = sorted(folder.stages.glob(f"{name}-*/{file}"))
     return found[0] if len(found) == 1 else None
@@ -68,7 +72,7 @@ def _confidences(folder: RunFolder) -> Markup | None:
     """The figure of confidences in the right class, of the models whose outputs are still there."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for model in wording.MODELS:
-        if (path := stage_file(folder, f"measured-{model}", "outputs.npz")) is None:
+        if (path := _stage_file(folder, f"measured-{model}", "outputs.npz")) is None:
             continue
         try:
             outputs = Outputs.load(path)
@@ -84,14 +88,14 @@ def _confidences(folder: RunFolder) -> Markup | None:
     return classifier_figures.confidences("confidences", found) if found else None
 
 
-def losses(folder: RunFolder) -> dict[str, list[float]]:
+def _losses(folder: RunFolder) -> dict[str, list[float]]:
     """The method's losses, phase by phase in their order."""
-    path = stage_file(folder, "unlearned", "trained.json")
+    path = _stage_file(folder, "unlearned", "trained.json")
     found = storage.read_json(path).get("losses") if path else None
     return {str(phase): list(values) for phase, values in (found or {}).items() if values}
 
 
-def cost(contents: Contents) -> list[tuple[str, str]]:
+def _cost(contents: Contents) -> list[tuple[str, str]]:
     spent = contents.part("cost")
     if not spent:
         return []

@@ -23,8 +23,7 @@ def frechet_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     0 for the same features. With few pictures it is too large, for every model alike, so only values over the same
     number of pictures compare.
     """
-    a, b = _features(ours, theirs)
-    return _frechet(a, b)
+    return _frechet(*_features(ours, theirs))
 
 
 def _frechet(a: np.ndarray, b: np.ndarray) -> float:
@@ -41,34 +40,34 @@ def _root(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr(scaled, mode="r")) if len(x) > x.shape[1] else scaled
 
 
-def frechet(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> Estimate:
+def frechet(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
     """`frechet_distance` of features of completions and of their originals, row by row, with a 95 % interval.
 
-    Pictures are resampled with their originals. Resampling repeats pictures and so raises the distance; the interval is
-    that of the resampled distances, moved so that their median is the value.
+    Pictures are resampled with their originals, which repeats pictures and so raises the distance: see `_with_interval`.
     """
     a, b = _features(ours, theirs)
-    value, generator = _frechet(a, b), np.random.default_rng(seed)
+    value, generator = _frechet(a, b), np.random.default_rng(0)
     if len(a) != len(b):
         raise DataError("Completions and originals do not fit", seen=f"{len(a)} and {len(b)}")
-    drawn = []
-    for _ in range(FRECHET_RESAMPLES):
-        rows = generator.integers(0, len(a), len(a))
-        drawn.append(_frechet(a[rows], b[rows]))
-    low, middle, high = np.percentile(drawn, [2.5, 50, 97.5])
-    return Estimate(value, max(0.0, value - (middle - low)), value + (high - middle))
+    rows = (generator.integers(0, len(a), len(a)) for _ in range(FRECHET_RESAMPLES))
+    return _with_interval(value, [_frechet(a[chosen], b[chosen]) for chosen in rows], least=0.0)
 
 
-def inception_style(probabilities: np.ndarray, seed: int = 0) -> Estimate:
+def inception_style(probabilities: np.ndarray) -> Estimate:
     """exp of the mean KL divergence of each picture's classes from those of all (Salimans et al. 2016, arXiv:1606.03498).
 
     From 1 (no picture tells another class than all together) to the number of classes. (n, classes) probabilities.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    value, generator = _inception(p), np.random.default_rng(seed)
+    value, generator = _inception(p), np.random.default_rng(0)
     drawn = [_inception(p[generator.integers(0, len(p), len(p))]) for _ in range(RESAMPLES // 10)]
+    return _with_interval(value, drawn, least=1.0)
+
+
+def _with_interval(value: float, drawn: list[float], least: float) -> Estimate:
+    """A value with the interval of its resampled values, moved so that their median is the value."""
     low, middle, high = np.percentile(drawn, [2.5, 50, 97.5])
-    return Estimate(value, max(1.0, value - (middle - low)), value + (high - middle))
+    return Estimate(value, max(least, value - (middle - low)), value + (high - middle))
 
 
 def _inception(p: np.ndarray) -> float:
@@ -120,13 +119,15 @@ def _blurred(pictures: np.ndarray) -> np.ndarray:
     return np.asarray(sum(weight * rows[:, :, :, i : i + width] for i, weight in enumerate(window)))
 
 
-def nearest_rows(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray, barred: np.ndarray) -> np.ndarray:
+def nearest_rows(
+    queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray, barred: np.ndarray | None = None
+) -> np.ndarray:
     """(n,) row of the gallery nearest to each query by squared difference, over the pixels that count for the query.
 
     Args:
         queries: (n, channels, pixels) completions; gallery: (m, channels, pixels) originals.
         weights: (n, pixels) 1 where the model drew, 0 where it was shown the original.
-        barred: (n,) a row of the gallery that may not be named for the query; -1 bars none.
+        barred: (n,) a row of the gallery that may not be named for the query.
     """
     found = np.empty(len(queries), np.int64)
     flat = gallery.reshape(len(gallery), -1).astype(np.float32)
@@ -137,11 +138,15 @@ def nearest_rows(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray, 
         weight = weight.astype(np.float32)
         query = queries[part].reshape(len(weight), -1).astype(np.float32)
         distance = weight @ squares.T - 2 * (weight * query) @ flat.T  # the query's own square is the same for all
-        rows = np.arange(len(distance))
-        banned = barred[part] >= 0
-        distance[rows[banned], barred[part][banned]] = np.inf
+        if barred is not None:
+            distance[np.arange(len(distance)), barred[part]] = np.inf
         found[part] = distance.argmin(1)
     return found
+
+
+def finds_itself(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(n,) 1 where the row of the gallery nearest to a query (see `nearest_rows`) is the query's own, else 0."""
+    return (nearest_rows(queries, gallery, weights) == np.arange(len(queries))).astype(float)
 
 
 def mean(values: np.ndarray) -> Estimate:

@@ -46,11 +46,7 @@ def _recognition(
     case: Case, measured: tuple[str, str], limits: Mapping[str, float], chances: Mapping[str, float]
 ) -> Check:
     """Of the splits to forget, the one on which the exact interval lies highest above its limit.
-
-    Args:
-        measured: the measure, and its value for a picture.
-        limits, chances: by split.
-    """
+    `measured`: the measure, and its value for a picture; `limits`, `chances`: by split."""
     measure, done = measured
     every = {split: case.score(measure, split, "unlearned") for split in limits}
     scores = {split: score for split, score in every.items() if score is not None}

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from expunge.core.order import random_seed
 from expunge.kinds.classifier.task import Pictures
-from expunge.kinds.generator.corruption import Corruption, pixels_of
-from expunge.kinds.generator.measures.image_quality import nearest_rows
+from expunge.kinds.generator.corruption import Corruption, draw_keys, pixels_of
+from expunge.kinds.generator.measures.image_quality import finds_itself
 from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 OTHERS = (("random-patches", 0.5), ("center-crop", 0.5), ("border", 0.5))
@@ -48,8 +47,7 @@ class Attacker:
     seed: int
 
     def keys(self, pictures: Pictures, *names: str | int) -> Tensor:
-        generator = torch.Generator().manual_seed(random_seed(self.seed, "attack", *names))
-        return torch.randint(1 << 62, (len(pictures),), generator=generator)
+        return draw_keys(len(pictures), self.seed, "attack", *names)
 
     def chance(self) -> float:
         return 1 / max(1, len(self.aimed))
@@ -57,11 +55,12 @@ class Attacker:
 
 def leaks(task: ImageToImage, attacker: Attacker) -> dict[str, np.ndarray]:
     """(pictures,) 1 where a picture aimed at was identified, else 0, by attack; the model stays as it was."""
-    found = {"leak_corruption": other_corruptions(task, attacker)}
-    found["leak_input"] = optimised_input(task, attacker)
-    found["leak_decoder"] = tuned_decoder(task, attacker)
-    found["leak_probe"] = linear_probe(task, attacker)
-    return found
+    return {
+        "leak_corruption": other_corruptions(task, attacker),
+        "leak_input": optimised_input(task, attacker),
+        "leak_decoder": tuned_decoder(task, attacker),
+        "leak_probe": linear_probe(task, attacker),
+    }
 
 
 def other_corruptions(task: ImageToImage, attacker: Attacker) -> np.ndarray:
@@ -82,10 +81,7 @@ def optimised_input(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     task = task.twin(copy.deepcopy(task.model).requires_grad_(False))
     change = torch.zeros(1, 3, side, side, dtype=task.dtype, device=task.device, requires_grad=True)
 
-    def loss(batch: CorruptedBatch) -> Tensor:
-        return task.loss(_changed(batch, change))
-
-    _descend([change], loss, task, attacker, 0.02, "input")
+    _descend([change], lambda batch: task.loss(_changed(batch, change)), task, attacker, 0.02, "input")
     return identified(task, attacker, "aimed", lambda batch: _changed(batch, change.detach()))
 
 
@@ -113,7 +109,7 @@ def linear_probe(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     penalty = PROBE_PENALTY * gram.diagonal().mean() + 1e-9  # features that are all the same tell nothing
     weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), centred.T @ (small - middle))
     drawn = (aimed - mean) @ weights + middle
-    return _nearest(drawn.numpy()[:, None], _small(attacker.aimed).numpy()[:, None], np.ones(drawn.shape, bool))
+    return finds_itself(drawn.numpy()[:, None], _small(attacker.aimed).numpy()[:, None], np.ones(drawn.shape, bool))
 
 
 def identified(
@@ -126,29 +122,18 @@ def identified(
     keys, parts, drawn = attacker.keys(attacker.aimed, name), [], []
     side = attacker.aimed.pixels.shape[-1]
     with torch.no_grad():
-        for batch in task.evaluated(attacker.aimed, keys, 128):
+        for batch in task.evaluated(attacker.aimed, keys):
             given = batch if change is None else change(batch)
             parts.append(task.completed(task.drawn(given), given.shown, given.hidden))
             hidden = batch.hidden if task.corruption.hides else torch.ones_like(batch.hidden)
             drawn.append(pixels_of(hidden, side, task.corruption.patch).flatten(1))
     queries = torch.cat(parts).flatten(2).numpy() / 127.5 - 1
     gallery = attacker.aimed.pixels.flatten(2).numpy() / 127.5 - 1
-    return _nearest(queries, gallery, torch.cat(drawn).cpu().numpy())
-
-
-def _nearest(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    rows = nearest_rows(queries, gallery, weights, np.full(len(queries), -1))
-    return (rows == np.arange(len(queries))).astype(float)
+    return finds_itself(queries, gallery, torch.cat(drawn).cpu().numpy())
 
 
 def _changed(batch: CorruptedBatch, change: Tensor) -> CorruptedBatch:
-    return CorruptedBatch(
-        pixels=batch.pixels,
-        shown=torch.cat([(batch.shown[:, :3] + change).clamp(-3, 3), batch.shown[:, 3:]], 1),
-        hidden=batch.hidden,
-        rows=batch.rows,
-        keys=batch.keys,
-    )
+    return replace(batch, shown=torch.cat([(batch.shown[:, :3] + change).clamp(-3, 3), batch.shown[:, 3:]], 1))
 
 
 def _descend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -96,46 +96,41 @@ def completion_scores(
     Args:
         group: (classes,) share of each class that is to be forgotten, where the forgotten are a group of classes.
     """
-    scores: list[Score] = []
     everyone = _gallery(originals)
+    scores: list[Score] = []
     for split in SPLITS:
-        if split not in completions or not len(completions[split].pictures):
-            continue
-        ours, theirs = completions[split], originals[split]
-
-        def add(
-            measure: str,
-            found: Estimate,
-            examples: np.ndarray | None = None,
-            split: str = split,
-            n: int = len(ours.pictures),
-        ) -> None:
-            values = () if examples is None else examples
-            scores.append(DECLARED[measure].score(split, which, found, values, n if examples is None else None))
-
-        if len(ours.pictures) >= quality.FEWEST:
-            distance = quality.frechet(ours.seen.features, theirs.seen.features)
-            add("frechet", distance)
-            if ours.seen.probabilities.shape[1]:
-                add("inception", quality.inception_style(ours.seen.probabilities))
-        for measure, values in (
-            ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features)),
-            ("psnr", quality.psnr(ours.pictures, theirs.pictures)),
-            ("ssim", quality.ssim(ours.pictures, theirs.pictures)),
-        ):
-            add(measure, quality.mean(values), values)
-        if ours.apart is not None:
-            add("perceptual", quality.mean(ours.apart), ours.apart)
-        right = recognised(ours, theirs, everyone)
-        if len(right):
-            add("identity_recognition", quality.share(right), right)
-        if theirs.labels is not None and ours.seen.drawn.shape[1]:
-            named = balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels)
-            add("class_recognition", named)
-            if group is not None:
-                taken = group_recognised(ours, group)
-                add("group_recognition", quality.share(taken), taken)
+        if split in completions and len(completions[split].pictures):
+            ours, theirs = completions[split], originals[split]
+            for measure, found, examples in _measured(ours, theirs, everyone, group):
+                n = len(ours.pictures) if examples is None else None
+                scores.append(DECLARED[measure].score(split, which, found, () if examples is None else examples, n))
     return scores
+
+
+def _measured(
+    ours: Completions, theirs: Originals, everyone: Gallery | None, group: np.ndarray | None
+) -> Iterator[tuple[str, Estimate, np.ndarray | None]]:
+    """(measure, value, values of the pictures if there are such) of one split."""
+    if len(ours.pictures) >= quality.FEWEST:
+        yield "frechet", quality.frechet(ours.seen.features, theirs.seen.features), None
+        if ours.seen.probabilities.shape[1]:
+            yield "inception", quality.inception_style(ours.seen.probabilities), None
+    for measure, values in (
+        ("feature_cosine", quality.cosines(ours.seen.features, theirs.seen.features)),
+        ("psnr", quality.psnr(ours.pictures, theirs.pictures)),
+        ("ssim", quality.ssim(ours.pictures, theirs.pictures)),
+        ("perceptual", ours.apart),
+    ):
+        if values is not None:
+            yield measure, quality.mean(values), values
+    right = recognised(ours, theirs, everyone)
+    if len(right):
+        yield "identity_recognition", quality.share(right), right
+    if theirs.labels is not None and ours.seen.drawn.shape[1]:
+        yield "class_recognition", balanced_accuracy(ours.seen.drawn.argmax(1), theirs.labels), None
+        if group is not None:
+            taken = group_recognised(ours, group)
+            yield "group_recognition", quality.share(taken), taken
 
 
 def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
@@ -149,24 +144,30 @@ def leak_scores(leaks: Mapping[str, np.ndarray], which: Which) -> list[Score]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Originals of every split, among whom people are looked for."""
+    """Originals of every split, in their order, among whom people are looked for."""
 
     pictures: np.ndarray
     people: np.ndarray
-    first: Mapping[str, int]
-    "the row at which a split begins"
+    splits: Sequence[Originals]
+
+    def own_rows(self, split: Originals) -> np.ndarray:
+        """(n,) where the pictures of a split are."""
+        ends = np.cumsum([len(each.pictures) for each in self.splits])
+        end = next(int(end) for end, each in zip(ends, self.splits, strict=True) if each is split)
+        return np.arange(end - len(split.pictures), end)
+
+    def others(self, people: np.ndarray) -> np.ndarray:
+        """(n,) how many further pictures there are of each person."""
+        return np.array([(self.people == person).sum() - 1 for person in people])
 
 
 def _gallery(originals: Mapping[str, Originals]) -> Gallery | None:
     """None where everyone is on one picture only, so that each split is its own gallery."""
-    named = [(split, found) for split, found in originals.items() if found.people is not None and len(found.pictures)]
+    named = [found for found in originals.values() if found.people is not None and len(found.pictures)]
     if not named:
         return None
-    first, count = {}, 0
-    for split, found in named:
-        first[split], count = count, count + len(found.pictures)
-    people = [found.people for _, found in named if found.people is not None]
-    return Gallery(np.concatenate([found.pictures for _, found in named]), np.concatenate(people), first)
+    people = [found.people for found in named if found.people is not None]
+    return Gallery(np.concatenate([found.pictures for found in named]), np.concatenate(people), named)
 
 
 def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = None) -> np.ndarray:
@@ -176,16 +177,12 @@ def recognised(ours: Completions, theirs: Originals, everyone: Gallery | None = 
     other pictures are, and pictures of people with one picture only are left out.
     """
     queries = _centred(ours.pictures)
-    count = len(queries)
     if everyone is None or theirs.people is None:
-        barred = np.full(count, -1)
-        rows = quality.nearest_rows(queries, _centred(theirs.pictures), theirs.drawn, barred)
-        return (rows == np.arange(count)).astype(float)
-    own = _own_rows(theirs, everyone)
+        return quality.finds_itself(queries, _centred(theirs.pictures), theirs.drawn)
+    own = everyone.own_rows(theirs)
     rows = quality.nearest_rows(queries, _centred(everyone.pictures), theirs.drawn, own)
     right = (everyone.people[rows] == theirs.people).astype(float)
-    others = np.array([(everyone.people == person).sum() - 1 for person in theirs.people])
-    return right[others > 0]
+    return right[everyone.others(theirs.people) > 0]
 
 
 def group_recognised(ours: Completions, group: np.ndarray) -> np.ndarray:
@@ -201,7 +198,7 @@ def chance(theirs: Originals, everyone: Gallery | None = None) -> float:
     """Share of a split that `recognised` counts right where the model draws the same whatever it is shown."""
     if everyone is None or theirs.people is None:
         return 1 / max(1, len(theirs.pictures))
-    others = np.array([(everyone.people == person).sum() - 1 for person in theirs.people])
+    others = everyone.others(theirs.people)
     others = others[others > 0]
     return float((others / (len(everyone.people) - 1)).mean()) if len(others) else 0.0
 
@@ -212,23 +209,15 @@ def chances(originals: Mapping[str, Originals]) -> dict[str, float]:
     return {split: chance(found, everyone) for split, found in originals.items() if len(found.pictures)}
 
 
-def _own_rows(theirs: Originals, everyone: Gallery) -> np.ndarray:
-    for first in everyone.first.values():
-        part = everyone.pictures[first : first + len(theirs.pictures)]
-        if part.shape == theirs.pictures.shape and np.array_equal(part, theirs.pictures):
-            return np.arange(first, first + len(theirs.pictures))
-    raise ValueError("the pictures are not in the gallery")
-
-
 def _centred(pictures: np.ndarray) -> np.ndarray:
     flat = pictures.reshape(len(pictures), pictures.shape[1], -1).astype(np.float32)
     return np.asarray(flat / 127.5 - 1)
 
 
-def principal_components(groups: Mapping[str, np.ndarray], count: int = 2) -> dict[str, np.ndarray]:
-    """(n, count) coordinates of each group's features (n, d) on the axes along which the first group varies most."""
+def principal_components(groups: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(n, 2) coordinates of each group's features (n, d) on the axes along which the first group varies most."""
     first = next(iter(groups.values()))
     mean = first.mean(0)
     _, _, axes = np.linalg.svd(first - mean, full_matrices=False)
-    axes = axes[:count] * np.sign(axes[:count, np.abs(axes[:count]).argmax(1)].diagonal())[:, None]
+    axes = axes[:2] * np.sign(axes[:2, np.abs(axes[:2]).argmax(1)].diagonal())[:, None]
     return {name: (features - mean) @ axes.T for name, features in groups.items()}

@@ -1,22 +1,20 @@
-"""A masked autoencoder (He et al. 2021, arXiv:2111.06377) as a task: transformers' `ViTMAEForPreTraining`."""
+"""Autoencoders as tasks: masked ones (transformers' `ViTMAEForPreTraining`), vector-quantised ones (diffusers' `VQModel`)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from expunge.kinds.classifier.task import Pictures
-from expunge.kinds.generator.task import ImageToImage
+from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 BEGIN_WITH = 1000
 "pictures whose patches the last layer begins with"
 
 
 class MaskedAutoencoder(ImageToImage):
-    """The encoder sees the shown patches alone, and is the faster the fewer there are."""
+    """He et al. 2021 (arXiv:2111.06377). The encoder sees the shown patches alone, and is the faster the fewer there are."""
 
     @torch.no_grad()
     def begin(self, pictures: Pictures) -> None:
@@ -26,9 +24,9 @@ class MaskedAutoencoder(ImageToImage):
         as many steps come much further.
         """
         some = self.normalised(self.unit(pictures.pixels[:BEGIN_WITH]))
-        patches = self._net.patchify(some).flatten(0, 1).cpu().double()  # not every device has float64
+        patches = self.model.patchify(some).flatten(0, 1).cpu().double()  # not every device has float64
         values, vectors = torch.linalg.eigh(torch.cov(patches.T))
-        layer = self._net.decoder.decoder_pred
+        layer = self.model.decoder.decoder_pred
         count = min(layer.weight.shape[1], len(values))
         components = vectors.flip(1)[:, :count] * (values.flip(0)[:count].clamp(min=0).sqrt() / 2)
         layer.weight.zero_()
@@ -37,18 +35,13 @@ class MaskedAutoencoder(ImageToImage):
 
     @property
     def encoder(self) -> nn.Module:
-        part: nn.Module = self._net.vit
-        return part
-
-    @property
-    def _net(self) -> Any:
-        return self.model
+        return self.model.vit
 
     def encoder_share(self, side: int) -> float:
         """Counted as weights times tokens; attention itself is small in comparison at these lengths."""
         hidden = self.corruption.hidden(torch.zeros(1, dtype=torch.int64), side)
-        encoder = _matrices(self._net.vit) * (1 + int((~hidden).sum()))
-        decoder = _matrices(self._net.decoder) * (1 + hidden.shape[1])
+        encoder = _matrices(self.model.vit) * (1 + int((~hidden).sum()))
+        decoder = _matrices(self.model.decoder) * (1 + hidden.shape[1])
         return encoder / (encoder + decoder)
 
     def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
@@ -56,7 +49,7 @@ class MaskedAutoencoder(ImageToImage):
 
         As the network's own forward pass, but that patches which nobody sees are not embedded first.
         """
-        vit = self._net.vit
+        vit = self.model.vit
         embeddings, patch = vit.embeddings, self.corruption.patch
         places = _order(hidden).argsort(1)[:, : int((~hidden[:1]).sum())]
         patches = F.unfold(shown, patch, stride=patch).transpose(1, 2)
@@ -69,14 +62,11 @@ class MaskedAutoencoder(ImageToImage):
         states = torch.cat([first, tokens], 1)
         for layer in vit.layers:
             states = layer(states)
-        found: Tensor = vit.layernorm(states)
-        return found
+        return vit.layernorm(states)
 
     def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:
         restore = _order(hidden).argsort(1).argsort(1)
-        patches = self._net.decoder(features, restore).logits
-        pictures: Tensor = self._net.unpatchify(patches)
-        return pictures
+        return self.model.unpatchify(self.model.decoder(features, restore).logits)
 
 
 def _order(hidden: Tensor) -> Tensor:
@@ -88,3 +78,26 @@ def _order(hidden: Tensor) -> Tensor:
 def _matrices(module: nn.Module) -> int:
     """Weights that each token is multiplied with."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1 and parameter.shape[0] > 1)
+
+
+class VqAutoencoder(ImageToImage):
+    """Van den Oord et al. 2017 (arXiv:1711.00937). It is given grey where patches are hidden, and draws all.
+
+    Its features are the encoder's, before they are replaced by the nearest words of the codebook.
+    """
+
+    @property
+    def encoder(self) -> nn.Module:
+        return nn.ModuleList([self.model.encoder, self.model.quant_conv])
+
+    def features(self, shown: Tensor, hidden: Tensor) -> Tensor:
+        """(batch, channels, height, width) latents."""
+        return self.model.encode(shown).latents
+
+    def decoded(self, features: Tensor, hidden: Tensor) -> Tensor:
+        return self.model.decode(features).sample
+
+    def loss(self, batch: CorruptedBatch) -> Tensor:
+        """The error of the hidden pixels, and how far the latents lie from the codebook (equation 3 of the paper)."""
+        output = self.model.decode(self.batch_features(batch))
+        return self.error(output.sample, batch) + output.commit_loss.mean()
