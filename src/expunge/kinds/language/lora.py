@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import ModelError
+from expunge.kinds.language.layers.decoder import hooked
 from expunge.kinds.language.task import CausalLM
 
 FUSED = 3
@@ -21,18 +23,14 @@ FUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What adapters are added to.
-
-    Attributes:
-        modules: linear layers, by their names in the model.
-        parameters: weights that hold a matrix for each expert.
-        left: linear layers that stay as they are, since their module is passed over: its weights are read directly, as
-            Mamba's kernels do.
-    """
+    """What adapters are added to, by name in the model."""
 
     modules: tuple[str, ...]
+    "linear layers"
     parameters: tuple[str, ...]
+    "weights that hold a matrix for each expert"
     left: tuple[str, ...]
+    "linear layers that stay as they are: their module is passed over, and its weights read directly, as Mamba's kernels do"
 
     def note(self) -> str | None:
         """What a report has to say: what no adapter was added to."""
@@ -79,9 +77,7 @@ def targets(task: CausalLM) -> Targets:
 def inject(task: CausalLM, name: str, rank: int, seed: int) -> Targets:
     """Add an adapter to the model; only its matrices are trainable afterwards. They are float32 whatever the model is.
 
-    Args:
-        rank: of the adapter's matrices; of fused experts, for each expert.
-        seed: decides how the adapter begins.
+    Of fused experts each has matrices of this rank.
     """
     # By peft itself: transformers' `add_adapter` refuses the newest peft whenever it expects one not yet released.
     from peft import LoraConfig, inject_adapter_in_model
@@ -107,25 +103,26 @@ def is_adapters(key: str, name: str) -> bool:
     return f".{name}." in key
 
 
-def switch(model: nn.Module, on: bool) -> None:
-    """Switch every adapter on or off."""
+def _adapted(model: nn.Module) -> dict[str, Any]:
+    """The layers that adapters were added to, by name."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.enable_adapters(on)
+    return {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+
+
+def switch(model: nn.Module, on: bool) -> None:
+    """Switch every adapter on or off."""
+    for module in _adapted(model).values():
+        module.enable_adapters(on)
 
 
 def adapted_weights(model: nn.Module) -> dict[str, str]:
     """The weight that each of the adapters' parameters changes: both by name, the weight's without adapters."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     found: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
-            own = [key for key, _ in module.named_parameters(prefix=name) if key.startswith(f"{name}.lora_")]
-            found |= dict.fromkeys(own, weight)
+    for name, module in _adapted(model).items():
+        weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
+        own = [key for key, _ in module.named_parameters(prefix=name) if key.startswith(f"{name}.lora_")]
+        found |= dict.fromkeys(own, weight)
     return found
 
 
@@ -135,9 +132,7 @@ def merge(model: PreTrainedModel) -> None:
     In float32: a model of another type becomes a float32 one first, since rounding to fewer digits would undo a part of
     the change. In what type it is saved is decided where it is saved, with the change in sight.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    wrapped = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    wrapped = _adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
         model.float()
     for module in wrapped.values():
@@ -158,9 +153,7 @@ def merge(model: PreTrainedModel) -> None:
 def adapter(task: CausalLM, rank: int | None, seed: int) -> Iterator[Targets | None]:
     """Only an adapter of this rank is trainable inside; on the way out it is merged, and the model is a plain one again.
 
-    Args:
-        rank: of the adapter's matrices; None changes nothing, and the weights themselves are trained.
-        seed: decides how the adapter begins.
+    A rank of None changes nothing: the weights themselves are trained.
     """
     if rank is None:
         yield None
@@ -182,15 +175,9 @@ def _modules_run(task: CausalLM) -> set[str]:
     def note(name: str) -> Callable[..., None]:
         return lambda *_: called.add(name)
 
-    hooks = [
-        module.register_forward_hook(note(name)) for name, module in decoder.layers.named_modules(prefix=decoder.prefix)
-    ]
-    try:
-        with torch.no_grad():
-            task.run_on_few_tokens()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    modules = decoder.layers.named_modules(prefix=decoder.prefix)
+    with hooked(module.register_forward_hook(note(name)) for name, module in modules), torch.no_grad():
+        task.run_on_few_tokens()
     return called
 
 
