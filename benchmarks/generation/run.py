@@ -24,7 +24,7 @@ import torch
 
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.models.source import find_model
 from expunge.train.precision import Precision
 
@@ -51,14 +51,8 @@ def unbatched(task: CausalLM, prompts: list[list[int]], options: argparse.Namesp
 
 
 def batched(task: CausalLM, prompts: list[list[int]], options: argparse.Namespace) -> int:
-    texts = continue_prompts(
-        task,
-        prompts,
-        samples=options.samples,
-        max_new_tokens=options.max_new_tokens,
-        top_p=options.top_p,
-        rows=options.rows,
-    )
+    sampling = Sampling(samples=options.samples, top_p=options.top_p)
+    texts = continue_prompts(task, prompts, options.max_new_tokens, sampling, rows=options.rows)
     return sum(text.tokens for of_prompt in texts for text in of_prompt)
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from expunge.core import storage
 from expunge.errors import DataError, ModelError, RecipeError, StorageError
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.lengths import fit_lengths
+from expunge.kinds.language.limits import fit_lengths
 from expunge.kinds.language.recipe import make_recipe
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.models.language_kind import language_kind

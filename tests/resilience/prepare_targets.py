@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -34,7 +35,7 @@ def prepare(target: str, retain: str, out: str, tokenizer: Any) -> dict[str, Any
     folder = RunFolder(out).create()
     text = TextSet("forget", target, digest_documents(read_documents(target)), False)
     peaks = {"reading": peak()}
-    table = token_table(Run(recipe, folder), [text], tokenizer, "")
+    table = token_table(Run(recipe, folder), [text], SimpleNamespace(tokenizer=tokenizer, tokenizer_digest=""))
     peaks["token table"] = peak()
     refuse_overlap(text.documents(), read_documents(retain))
     peaks["overlap"] = peak()

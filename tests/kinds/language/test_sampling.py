@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import (
 from architectures import tiny_model
 from expunge.kinds.language import sampling
 from expunge.kinds.language.sampling import Continuation, continue_prompts, draw
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from tiny import load_task
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 7], [20, 21, 22]]
@@ -66,8 +67,8 @@ def alone(
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 0.9), (0.7, 1.0), (1.3, 0.5)])
 def test_equals_sampling_alone(task: CausalLM, temperature: float, top_p: float) -> None:
-    settings = {"samples": 3, "max_new_tokens": 9, "temperature": temperature, "top_p": top_p, "seed": 4}
-    found = continue_prompts(task, PROMPTS, **settings)
+    drawn = Sampling(samples=3, temperature=temperature, top_p=top_p, seed=4)
+    found = continue_prompts(task, PROMPTS, 9, drawn)
     streams = sampling._streams(PROMPTS, 3, 9, 4)
     ended = 0
     for prompt, of_prompt, texts in zip(PROMPTS, streams, found, strict=True):
@@ -78,24 +79,24 @@ def test_equals_sampling_alone(task: CausalLM, temperature: float, top_p: float)
             ended += len(ids) < 9
     assert found[0] != found[3], "the same prompt again is another one"
     for rows in (1, 4, 7):
-        assert continue_prompts(task, PROMPTS, rows=rows, **settings) == found
+        assert continue_prompts(task, PROMPTS, 9, drawn, rows=rows) == found
 
 
 def test_other_prompts_and_their_order_change_nothing(task: CausalLM) -> None:
-    settings = {"samples": 2, "max_new_tokens": 6, "top_p": 0.95, "seed": 1}
-    found = continue_prompts(task, PROMPTS, **settings)
-    assert continue_prompts(task, [PROMPTS[2]], **settings) == [found[2]]
-    turned = continue_prompts(task, PROMPTS[4:0:-1], **settings)
+    drawn = Sampling(samples=2, top_p=0.95, seed=1)
+    found = continue_prompts(task, PROMPTS, 6, drawn)
+    assert continue_prompts(task, [PROMPTS[2]], 6, drawn) == [found[2]]
+    turned = continue_prompts(task, PROMPTS[4:0:-1], 6, drawn)
     assert [turned[0], turned[2], turned[3]] == [found[4], found[2], found[1]]
     assert turned[1] == found[0], "the first of equal prompts has the first stream"
-    more = continue_prompts(task, PROMPTS, **{**settings, "samples": 4})
+    more = continue_prompts(task, PROMPTS, 6, replace(drawn, samples=4))
     assert [texts[:2] for texts in more] == found, "further samples leave the first ones"
-    assert continue_prompts(task, PROMPTS, **{**settings, "seed": 2}) != found
+    assert continue_prompts(task, PROMPTS, 6, replace(drawn, seed=2)) != found
 
 
 def test_it_ends_before_the_end_token_and_the_others_go_on(task: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"samples": 6, "max_new_tokens": 8, "seed": 0}
-    free = continue_prompts(task, PROMPTS[:2], **settings)
+    drawn = Sampling(samples=6)
+    free = continue_prompts(task, PROMPTS[:2], 8, drawn)
     assert {text.tokens for texts in free for text in texts} == {8}
     streams = sampling._streams(PROMPTS[:2], 6, 8, 0)
     ids = [
@@ -106,7 +107,7 @@ def test_it_ends_before_the_end_token_and_the_others_go_on(task: CausalLM, monke
     end = ids[3][2]
     monkeypatch.setattr(task.model.generation_config, "eos_token_id", [end, 2])
     expected = [row[: row.index(end)] if end in row else row for row in ids]
-    found = [text for texts in continue_prompts(task, PROMPTS[:2], **settings) for text in texts]
+    found = [text for texts in continue_prompts(task, PROMPTS[:2], 8, drawn) for text in texts]
     assert [text.tokens for text in found] == [len(row) for row in expected]
     assert len({text.tokens for text in found}) > 1
     assert [text.text for text in found] == [task.tokenizer.decode(row, skip_special_tokens=True) for row in expected]
@@ -116,14 +117,14 @@ def test_a_model_without_numbers_says_nothing(tiny_model_folder: Path) -> None:
     broken = load_task(tiny_model_folder)
     with torch.no_grad():
         broken.model.model.norm.weight.fill_(float("nan"))
-    found = continue_prompts(broken, PROMPTS[:2], samples=2, max_new_tokens=4)
+    found = continue_prompts(broken, PROMPTS[:2], 4, Sampling(samples=2))
     assert found == [[Continuation("", 0)] * 2] * 2
 
 
 def test_a_head_of_its_own_kind_is_asked(task: CausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
+    expected = continue_prompts(task, PROMPTS, 5, Sampling(samples=2))
     monkeypatch.setattr(task, "plain_head", False)
-    assert continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5) == expected
+    assert continue_prompts(task, PROMPTS, 5, Sampling(samples=2)) == expected
 
 
 def test_a_prompt_longer_than_the_model_loses_its_beginning(
@@ -135,7 +136,7 @@ def test_a_prompt_longer_than_the_model_loses_its_beginning(
     read: list[int] = []
     hook = task.model.model.embed_tokens.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].shape[1]))
     try:
-        continue_prompts(task, [long], samples=1, max_new_tokens=4)
+        continue_prompts(task, [long], 4, Sampling(samples=1))
     finally:
         hook.remove()
     assert read[0] == 12
@@ -147,7 +148,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(task: CausalLM, prefill: int)
         lambda _, inputs: shapes.append(tuple(inputs[0].shape))
     )
     try:
-        continue_prompts(task, [PROMPTS[0], PROMPTS[2], PROMPTS[1]], samples=5, max_new_tokens=3, seed=3)
+        continue_prompts(task, [PROMPTS[0], PROMPTS[2], PROMPTS[1]], 3, Sampling(samples=5, seed=3))
     finally:
         hook.remove()
     groups = [(2, 3), (1, 7)] if prefill == 2 else [(3, 7)]
@@ -170,7 +171,7 @@ def test_other_kinds_of_attention(kind: Any, config: Any, sizes: dict[str, int],
     """A window, learned positions, ALiBi."""
     torch.manual_seed(0)
     task = CausalLM(kind(config(**COMMON, **sizes)).eval(), load_task(tiny_model_folder).tokenizer)
-    found = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=8, seed=2)
+    found = continue_prompts(task, PROMPTS, 8, Sampling(samples=2, seed=2))
     streams = sampling._streams(PROMPTS, 2, 8, 2)
     for prompt, of_prompt, texts in zip(PROMPTS, streams, found, strict=True):
         said = [list(alone(task, prompt, stream, 1.0, 1.0)) for stream in of_prompt]
@@ -205,9 +206,9 @@ def test_rows_that_are_no_numbers_are_told() -> None:
 def test_bfloat16_autocast(tiny_model_folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder).eval()
     task = CausalLM(model, load_task(tiny_model_folder).tokenizer, lambda: torch.autocast("cpu", torch.bfloat16))
-    found = continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
+    found = continue_prompts(task, PROMPTS, 5, Sampling(samples=2))
     assert [len(texts) for texts in found] == [2] * 5
-    assert found == continue_prompts(task, PROMPTS, samples=2, max_new_tokens=5)
+    assert found == continue_prompts(task, PROMPTS, 5, Sampling(samples=2))
 
 
 @pytest.mark.parametrize("kind", ["mamba", "falcon_h1"])
@@ -217,7 +218,7 @@ def test_a_model_with_a_state_in_place_of_keys_or_beside_them(kind: str, tiny_mo
     task = CausalLM(tiny_model(kind), tokenizer)
     shares: list[float] = []
     found = continue_prompts(
-        task, PROMPTS, samples=2, max_new_tokens=4, top_p=1e-6, progress=lambda share, _: shares.append(share)
+        task, PROMPTS, 4, Sampling(samples=2, top_p=1e-6), progress=lambda share, _: shares.append(share)
     )
     greedy = list(task.generate(PROMPTS, 4))
     assert [[each.text for each in of_prompt] for of_prompt in found] == [[said[0]] * 2 for said in greedy]

@@ -28,31 +28,20 @@ OFF: Mapping[str, Any] = {
 "variables of chat templates that switch thinking off"
 EFFORT = "reasoning_effort"
 "a variable of chat templates that says how much is thought: `none` where the template knows that, else `low`"
-_ANSWER = "An answer."
-_QUESTION = "A question?"
+QUESTION, ANSWER = "A question?", "An answer."
+"what a template is tried with"
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a tokenizer's chat template is used.
-
-    Attributes:
-        variables: what it is given besides the messages.
-        opening: what is written after the prompt that it renders, so that an answer follows and no thinking.
-        note: what a reader must know of this; None for a template that knows no thinking.
-    """
+    """How a tokenizer's chat template is used."""
 
     variables: tuple[tuple[str, Any], ...] = ()
+    "what it is given besides the messages"
     opening: str = ""
+    "what is written after the prompt that it renders, so that an answer follows and no thinking"
     note: str | None = None
-
-
-def template_of(tokenizer: Any) -> str | None:
-    """The chat template that is used, as text; None where there is none."""
-    template = tokenizer.chat_template
-    if isinstance(template, Mapping):
-        template = template.get("default") or next(iter(template.values()), None)
-    return template or None
+    "what a reader must know of this; None for a template that knows no thinking"
 
 
 def form_of(tokenizer: Any) -> Form:
@@ -61,14 +50,16 @@ def form_of(tokenizer: Any) -> Form:
     Raises:
         ModelError: the template fails on a plain question.
     """
-    template = template_of(tokenizer)
+    template = tokenizer.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default") or next(iter(template.values()), None)
     try:
-        return Form() if template is None else _form(tokenizer, template)
+        return _form(tokenizer, template) if template else Form()
     except Exception as error:
-        raise template_error(error) from error
+        raise _template_error(error) from error
 
 
-def template_error(error: Exception) -> ModelError:
+def _template_error(error: Exception) -> ModelError:
     """The error for a chat template that fails. A template is a program and may raise anything."""
     return ModelError(
         "the tokenizer's chat template fails on a plain question",
@@ -85,18 +76,16 @@ def _form(tokenizer: Any, template: str) -> Form:
     if held is not None and held[0] == template:
         return held[1]
     variables = switched_off(template)
-    prompt = _apply(tokenizer, [{"role": "user", "content": _QUESTION}], True, variables)
+    prompt = _apply(tokenizer, [{"role": "user", "content": QUESTION}], True, variables)
     opening = _opening(tokenizer, prompt, variables)
-    ways = []
-    if variables:
-        ways.append("its template is asked to leave it out (" + ", ".join(f"{k}={v}" for k, v in variables) + ")")
-    if opening:
-        ways.append(f"the answer is opened for it ({opening.strip()!r} after the prompt)")
     note = None
-    if ways:
-        note = "This model can think before it answers. Thinking is not elicited, trained on or measured: " + "; ".join(
-            [*ways, "what it thinks all the same is cut"]
-        )
+    if variables or opening:
+        note = "This model can think before it answers. Thinking is not elicited, trained on or measured: "
+        if variables:
+            note += f"its template is asked to leave it out ({', '.join(f'{k}={v}' for k, v in variables)}); "
+        if opening:
+            note += f"the answer is opened for it ({opening.strip()!r} after the prompt); "
+        note += "what it thinks all the same is cut"
     form = Form(variables, opening, note)
     _FORMS[tokenizer] = template, form
     return form
@@ -152,11 +141,11 @@ def _opening(tokenizer: Any, prompt: str, variables: Sequence[tuple[str, Any]]) 
     for begin, close in MARKS:
         if end.endswith(begin):
             return ("" if prompt != end else "\n") + f"\n{close}\n\n"
-    answered = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
+    answered = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     whole = _apply(tokenizer, answered, False, variables)
-    if not whole.startswith(prompt) or _ANSWER not in whole[len(prompt) :]:
+    if not whole.startswith(prompt) or ANSWER not in whole[len(prompt) :]:
         return ""
-    between = whole[len(prompt) :].partition(_ANSWER)[0]
+    between = whole[len(prompt) :].partition(ANSWER)[0]
     thinks = any(mark in between for pair in MARKS for mark in pair)
     return between if thinks or CHANNEL in between else ""
 
@@ -170,6 +159,20 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: bool) -> 
     """
     form = form_of(tokenizer)
     return _apply(tokenizer, messages, ask, form.variables) + (form.opening if ask else "")
+
+
+def render_question(tokenizer: Any, messages: Sequence[Mapping[str, Any]], ask: bool) -> str:
+    """`render` of plain messages, which every template takes.
+
+    Raises:
+        ModelError: the template fails.
+    """
+    try:
+        return render(tokenizer, messages, ask)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise _template_error(error) from error
 
 
 def said(tokenizer: Any, tokens: Sequence[Sequence[int]]) -> list[str]:

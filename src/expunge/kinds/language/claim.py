@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from expunge.errors import DataError
-from expunge.kinds.language.lengths import check_lengths
+from expunge.kinds.language.limits import check_lengths
 from expunge.kinds.language.measures.two_answers import read_two_answers
 from expunge.kinds.language.paths import resolve_paths
 from expunge.kinds.language.recipe import MEASURING, Recipe, load_recipe
@@ -26,7 +27,8 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         recipe = recipe.model_copy(update={"forget_kind": "topic"})
     recipe = resolve_paths(recipe)
     if held is not None:
-        held = _resolved(held, folder)
+        with suppress(DataError):  # its paths are absolute ones already; they may be those of another machine
+            held = resolve_paths(held)
         if not folder.model.exists() or any(folder.checkpoints.iterdir()):
             to_end = {"stop_step": recipe.training.stop_step}
             held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
@@ -39,14 +41,6 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         held=None if held is None else held.model_dump(mode="json"),
     )
     return recipe
-
-
-def _resolved(held: Recipe, folder: RunFolder) -> Recipe:
-    """The recipe that is in the folder, whose paths are absolute ones already; they may be those of another machine."""
-    try:
-        return resolve_paths(held)
-    except DataError:
-        return held
 
 
 def _look_up(recipe: Recipe) -> None:

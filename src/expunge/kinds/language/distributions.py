@@ -7,6 +7,7 @@ that are not linear in them, such as Jensen-Shannon, are exact, and no more than
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,22 +48,18 @@ class FrozenHead:
 
 @dataclass(slots=True)
 class Original:
-    """What the original model's distributions are made of.
-
-    Attributes:
-        states: (rows, width) its head's inputs before every labelled token of a batch.
-        head: its head.
-    """
+    """What the original model's distributions are made of."""
 
     states: Tensor
+    "(rows, width) its head's inputs before every labelled token of a batch"
     head: FrozenHead
 
     def to(self, device: torch.device) -> Original:
         return Original(self.states.to(device), self.head.to(device))
 
 
-class _Reached(Exception):  # noqa: N818 - no error
-    """Raised to end a forward pass at the head."""
+class Reached(Exception):  # noqa: N818 - no error
+    """Raised by a hook to end a forward pass."""
 
 
 class _Body:
@@ -107,15 +104,10 @@ class Head:
 
         def stop(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
             seen.append(given[0])
-            raise _Reached
+            raise Reached
 
-        hook = self.layer.register_forward_pre_hook(stop)
-        try:
+        with self.layer.register_forward_pre_hook(stop), suppress(Reached):
             self.model(input_ids=ids, use_cache=False)
-        except _Reached:
-            pass
-        finally:
-            hook.remove()
         return seen[0]
 
     def logits(self, states: Tensor) -> Tensor:
@@ -139,14 +131,13 @@ class Head:
         body = self.model.base_model
         width = self.model.config.get_text_config().hidden_size
         states = torch.zeros(1, len(raw), width, dtype=next(self.layer.parameters()).dtype, device=raw.device)
-        hook = self.layer.register_forward_hook(lambda _module, _given, _said: raw[None])
         own = body.__dict__.get("forward")
         body.forward = lambda *_args, **_named: _Body(states)
         try:
             ids = torch.zeros(1, len(raw), dtype=torch.long, device=raw.device)
-            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
+            with self.layer.register_forward_hook(lambda _module, _given, _said: raw[None]):
+                logits: Tensor = self.model(input_ids=ids, use_cache=False).logits[0]
         finally:
-            hook.remove()
             if own is None:
                 del body.forward
             else:
@@ -168,11 +159,8 @@ class Head:
         ids = torch.tensor([[1, 5, 2, 7]], device=self.model.device) % vocabulary
         try:
             states = self.states(ids)[0]
-            hook = self.layer.register_forward_hook(enlarge)
-            try:
+            with self.layer.register_forward_hook(enlarge):
                 wanted = self.model(input_ids=ids, use_cache=False).logits[0].float()
-            finally:
-                hook.remove()
             self.direct = _alike(said[0][0].float(), wanted)
             if not self.direct and not _alike(self.finished(said[0][0]).float(), wanted):
                 raise _no_head(self.model, "logits that are not made of the output layer's, place by place")
@@ -215,7 +203,6 @@ def row_values(
         of: what is made of a chunk.
         original: what the original said in the same rows.
     """
-
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
     frozen = None if original is None else original.head.cast(dtype)

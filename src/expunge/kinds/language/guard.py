@@ -78,7 +78,14 @@ class Guard(Callback):
             self.probe(0)
 
     def before_update(self, report: Report) -> None:
-        self.check_finite(report.step, report.figures["loss"], report.figures["grad_norm"])
+        """Raise before an update that would put NaN into the weights."""
+        loss, grad_norm = report.figures["loss"], report.figures["grad_norm"]
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise DivergedError(
+                f"stopped at step {report.step}: the loss or its gradient is not a number",
+                seen=f"loss {loss}, gradient norm {grad_norm}",
+                next_step=self._next_step(" or --training.bf16 false"),
+            )
 
     def after_step(self, report: Report) -> None:
         truth = report.figures.get("forget_truth")
@@ -107,15 +114,6 @@ class Guard(Callback):
                 next_step=self._next_step(),
             )
         self.good = step
-
-    def check_finite(self, step: int, loss: float, grad_norm: float) -> None:
-        """Raise before an update that would put NaN into the weights."""
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise DivergedError(
-                f"stopped at step {step}: the loss or its gradient is not a number",
-                seen=f"loss {loss}, gradient norm {grad_norm}",
-                next_step=self._next_step(" or --training.bf16 false"),
-            )
 
     def _next_step(self, other: str = "") -> str:
         """What helps: to end where all was well, or another run. The same command as it was would stop here again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from expunge.core import storage
+from expunge.data.text.files_read import files_read, listed
 from expunge.data.text.language import ENGLISH_ASSUMED, Language, language_notes, language_of, toxicity_notes
 from expunge.errors import RecipeError
 from expunge.kinds.language.chat import form_of
@@ -20,7 +20,7 @@ from expunge.kinds.language.elicitation.control_prompts import control_prompts, 
 from expunge.kinds.language.elicitation.control_prompts import texts_of as texts_of_control
 from expunge.kinds.language.elicitation.topic_forms import topic_forms
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.familiarity import TargetTerms
+from expunge.kinds.language.measures.familiarity import Prompt, TargetTerms
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.prompts import cut_prompts, read_prompts
 from expunge.kinds.language.measures.scores import Material
@@ -94,6 +94,23 @@ class Sets:
     def digests(self) -> dict[str, str]:
         return self.measured() | ({} if self.general is None else {"general set": self.general[0].digest})
 
+    def inputs_read(self) -> list[dict[str, Any]]:
+        """Of every set that was given, which files were read and which were not (see `files_read.listed`).
+
+        What the model itself wrote is no input. Of toxic and clean statements the tables are listed once.
+        """
+        found = [
+            listed("toxic and clean statements", each.source, each.folder, each.read, each.unread)
+            for each in (self.read.sources if self.read is not None else ())
+        ]
+        general = [] if self.general is None else [self.general[0]]
+        given: dict[str, TextSet] = {}
+        for text in (self.forget, self.retain, self.ordinary, *general):
+            if not text.generated and text.origin is None:
+                given.setdefault(text.name, text)
+        entries = (files_read(name, text.target) for name, text in given.items())
+        return found + [entry for entry in entries if entry is not None]
+
     def sizes(self) -> dict[str, dict[str, int | str | bool]]:
         material = self.material
         found = [
@@ -120,14 +137,9 @@ def read_target(run: Run[Recipe], base: LazyModel) -> tuple[TextSet, TokenTable]
     """The forget set, as text and as tokens."""
     if run.recipe.forget_kind == "toxicity":
         toxic = read_statements(run).toxic
-        return toxic, statement_table(run, toxic, base.tokenizer, tokenizer_digest(base))
+        return toxic, statement_table(run, toxic, base.tokenizer, base.tokenizer_digest)
     forget = forget_set(run, base)
-    return forget, token_table(run, [forget], base.tokenizer, tokenizer_digest(base))
-
-
-def tokenizer_digest(base: LazyModel) -> str:
-    files = base.source.digests.items()
-    return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
+    return forget, token_table(run, [forget], base)
 
 
 def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
@@ -135,9 +147,9 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     if run.recipe.forget_kind == "toxicity":
         return _read_toxicity_sets(run, base)
     forget, forget_table = read_target(run, base)
-    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
+    tokenizer, settings = base.tokenizer, run.recipe.evaluation
     language = language_of((document.text for document in forget.documents()), run.recipe.data.language)
-    familiar = run.recipe.evaluation.familiarity
+    familiar = settings.familiarity
     given = retain_set(run.recipe, forget, run.show)
     like = topic_control(run, base) if familiar and run.recipe.forget_kind == "topic" else None
 
@@ -167,7 +179,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     if run.recipe.forget_kind == "topic":
         further = topic_forms(run, forget, content.get("without_control", terms.unique), base)
         if further is not None:
-            forms = further, token_table(run, [forget, further], tokenizer, digest, balanced=False)
+            forms = further, token_table(run, [forget, further], base, balanced=False)
     named = [*terms.unique, run.recipe.forget]
     general = general_set(run, forget, named, base)
     kept = [text for text in (given, general) if text is not None]
@@ -178,41 +190,32 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     retain = kept[0]
     ordinary = ordinary_set(run, forget, named, base)
     _report_reading(run, [forget, *([given] if given is not None else []), ordinary], tokenizer)
-    limit = run.recipe.data.max_retain_blocks
-    kept_table = token_table(run, kept, tokenizer, digest, limit)
-    apart = None
-    if given is not None and general is not None:
-        apart = general, [len(block.ids) for block in islice(blocks(general, run.recipe, tokenizer), limit)]
-    measured_table = token_table(run, kept[:1], tokenizer, digest, limit)
-    ordinary_table = _ordinary_table(run, ordinary, tokenizer, digest)
+    kept_table, measured_table, ordinary_table = _kept_tables(run, base, kept, ordinary)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
-    wanted = run.recipe.evaluation.max_prompts
+    wanted = settings.max_prompts or MAX_PROMPTS
     notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared_note(content["shared"]))]
     if run.recipe.forget_kind == "topic":
         notes += asked_notes(run.recipe.forget, language)
     completion, probability = (
-        cut_prompts(base(), forget_table, terms, wanted or MAX_PROMPTS, run.recipe.seed) if familiar else ([], [])
+        cut_prompts(base(), forget_table, terms, wanted, run.recipe.seed) if familiar else ([], [])
     )
-    if familiar and run.recipe.evaluation.prompts is not None:
-        every = read_prompts(Path(run.recipe.evaluation.prompts), base(), sys.maxsize)
-        completion = [every[i] for i in spread(len(every), wanted or len(every))]
+    if familiar and settings.prompts is not None:
+        file = Path(settings.prompts)
+        every = read_prompts(file, base())
+        completion = [every[i] for i in spread(len(every), settings.max_prompts or len(every))]
         if len(completion) < len(every):
             notes.append(
-                f"{len(completion)} of the {len(every)} prompts in {Path(run.recipe.evaluation.prompts).name} are used "
-                f"(evaluation.max_prompts)"
+                f"{len(completion)} of the {len(every)} prompts in {file.name} are used (evaluation.max_prompts)"
             )
             run.show.say(notes[-1])
     secrets = find_secrets(run.recipe, forget, forget_table, tokenizer, bool(completion))
-    if secrets and forget_table.tokens <= SHORT and run.recipe.evaluation.prompts is None:
+    if secrets and forget_table.tokens <= SHORT and settings.prompts is None:
         completion, probability = [], []
         notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
         run.show.say(notes[-1])
-    like = like or retain
-    control = (
-        control_prompts(run, like, base, digest, wanted or MAX_PROMPTS, completion, language)
-        if familiar and completion
-        else ([], [])
-    )
+    control: tuple[list[Prompt], list[Prompt]] = ([], [])
+    if familiar and completion:
+        control = control_prompts(run, like or retain, base, wanted, completion, language)
     if completion and not control[0]:
         notes.append("no prompt could be cut from the control's text, so familiarity is held against none at all")
     material = Material(
@@ -226,19 +229,27 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         ordinary=ordinary_table,
         secrets=secrets,
     )
-    own = storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0
-    return Sets(forget, retain, ordinary, kept_table, material, apart, own, notes, language=language, forms=forms)
+    return Sets(
+        forget,
+        retain,
+        ordinary,
+        kept_table,
+        material,
+        _apart(run, general, tokenizer) if given is not None else None,
+        storage.read_json(kept_table.folder / "parts.json")[0] if given is not None else 0,
+        notes,
+        language=language,
+        forms=forms,
+    )
 
 
 def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:
     """Note what a reader of the scores must know of how the sets were read, and how the model is asked."""
-    for text in texts:
-        for note in text.notes:
-            run.notice(f"{text.name} set: {note}")
-            run.show.say(f"{text.name} set: {note}")
-    if (thinking := form_of(tokenizer).note) is not None:
-        run.notice(thinking)
-        run.show.say(thinking)
+    notes = [f"{text.name} set: {note}" for text in texts for note in text.notes]
+    thinking = form_of(tokenizer).note
+    for note in notes if thinking is None else [*notes, thinking]:
+        run.notice(note)
+        run.show.say(note)
 
 
 def find_secrets(recipe: Recipe, forget: TextSet, table: TokenTable, tokenizer: Any, has_prompts: bool) -> list[Secret]:
@@ -255,34 +266,22 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     """Toxic statements, clean ones (with the user's text to keep, where there is some), and ordinary text."""
     found = read_statements(run)
     language = language_of((document.text for document in found.toxic.documents()), run.recipe.data.language)
-    tokenizer, digest = base.tokenizer, tokenizer_digest(base)
-    forget_table = statement_table(run, found.toxic, tokenizer, digest)
+    tokenizer = base.tokenizer
+    forget_table = statement_table(run, found.toxic, tokenizer, base.tokenizer_digest)
     own = given_set("retain", run.recipe.retain, run.show) if run.recipe.retain is not None else None
     general = own or general_set(run, found.toxic, [], base)
     kept = [text for text in (found.clean, general) if text is not None]
     ordinary = ordinary_set(run, found.toxic, [], base)
     _report_reading(run, [*([own] if own is not None else []), ordinary], tokenizer)
-    limit = run.recipe.data.max_retain_blocks
-    kept_table = token_table(run, kept, tokenizer, digest, limit)
-    material = Material(
-        terms=TargetTerms((), ()),
-        completion=[],
-        probability=[],
-        forget=forget_table,
-        retain=token_table(run, kept[:1], tokenizer, digest, limit),
-        ordinary=_ordinary_table(run, ordinary, tokenizer, digest),
-    )
-    apart = None
-    if general is not None:
-        apart = general, [len(block.ids) for block in islice(blocks(general, run.recipe, tokenizer), limit)]
+    kept_table, measured, plain = _kept_tables(run, base, kept, ordinary)
     parts = storage.read_json(kept_table.folder / "parts.json")
     return Sets(
         found.toxic,
         found.clean,
         ordinary,
         kept_table,
-        material,
-        apart,
+        Material(terms=TargetTerms(()), forget=forget_table, retain=measured, ordinary=plain),
+        _apart(run, general, tokenizer),
         sum(parts) if own is not None else parts[0],
         [*found.notes, *toxicity_notes(language)],
         groups=groups_of(forget_table),
@@ -292,6 +291,20 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     )
 
 
-def _ordinary_table(run: Run[Recipe], ordinary: TextSet, tokenizer: Any, tokenizer_digest: str) -> TokenTable:
-    settings = run.recipe.evaluation
-    return token_table(run, [ordinary], tokenizer, tokenizer_digest, settings.max_blocks, settings.ordinary_block_size)
+def _kept_tables(
+    run: Run[Recipe], base: LazyModel, kept: Sequence[TextSet], ordinary: TextSet
+) -> tuple[TokenTable, TokenTable, TokenTable]:
+    """(all of `kept`, to train on; and what is measured on: the first of `kept`, and ordinary text)."""
+    limit, settings = run.recipe.data.max_retain_blocks, run.recipe.evaluation
+    return (
+        token_table(run, kept, base, limit),
+        token_table(run, kept[:1], base, limit),
+        token_table(run, [ordinary], base, settings.max_blocks, settings.ordinary_block_size),
+    )
+
+
+def _apart(run: Run[Recipe], general: TextSet | None, tokenizer: Any) -> tuple[TextSet, list[int]] | None:
+    if general is None:
+        return None
+    cut = islice(blocks(general, run.recipe, tokenizer), run.recipe.data.max_retain_blocks)
+    return general, [len(block.ids) for block in cut]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from expunge.core import storage
 from expunge.core.memory import keep_freed_memory
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer, narrow_type
@@ -36,12 +38,15 @@ class LazyModel:
     def digest(self) -> str:
         return self.source.digest
 
-    @property
+    @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer, without loading weights."""
-        if self.loaded is not None:
-            return self.loaded.tokenizer
-        return load_tokenizer(self.source)
+        return load_tokenizer(self.source) if self.loaded is None else self.loaded.tokenizer
+
+    @property
+    def tokenizer_digest(self) -> str:
+        files = self.source.digests.items()
+        return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
     def __call__(self) -> CausalLM:
         if self._task is None:

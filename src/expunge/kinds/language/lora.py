@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,18 +26,14 @@ FUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What adapters are added to.
-
-    Attributes:
-        modules: linear layers, by their names in the model.
-        parameters: weights that hold a matrix for each expert.
-        left: linear layers that stay as they are, since their module is passed over: its weights are read directly, as
-            Mamba's kernels do.
-    """
+    """What adapters are added to, by name in the model."""
 
     modules: tuple[str, ...]
+    "linear layers"
     parameters: tuple[str, ...]
+    "weights that hold a matrix for each expert"
     left: tuple[str, ...]
+    "linear layers that stay as they are: their module is passed over, and its weights read directly, as Mamba's kernels do"
 
     def note(self) -> str | None:
         """What a report has to say: what no adapter was added to."""
@@ -165,25 +162,26 @@ def is_adapters(key: str, name: str) -> bool:
     return f".{name}." in key
 
 
-def switch(model: nn.Module, on: bool) -> None:
-    """Switch every adapter on or off."""
+def _adapted(model: nn.Module) -> dict[str, Any]:
+    """The layers that adapters were added to, by name."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.enable_adapters(on)
+    return {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+
+
+def switch(model: nn.Module, on: bool) -> None:
+    """Switch every adapter on or off."""
+    for module in _adapted(model).values():
+        module.enable_adapters(on)
 
 
 def adapted_weights(model: nn.Module) -> dict[str, str]:
     """The weight that each of the adapters' parameters changes: both by name, the weight's without adapters."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     found: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
-            own = [key for key, _ in module.named_parameters(prefix=name) if key.startswith(f"{name}.lora_")]
-            found |= dict.fromkeys(own, weight)
+    for name, module in _adapted(model).items():
+        weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
+        own = [key for key, _ in module.named_parameters(prefix=name) if key.startswith(f"{name}.lora_")]
+        found |= dict.fromkeys(own, weight)
     return found
 
 
@@ -193,9 +191,7 @@ def merge(model: PreTrainedModel) -> None:
     In float32: a model of another type becomes a float32 one first, since rounding to fewer digits would undo a part of
     the change. In what type it is saved is decided where it is saved, with the change in sight.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    wrapped = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    wrapped = _adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
         widen(model)
     for module in wrapped.values():

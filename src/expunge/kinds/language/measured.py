@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,25 +44,25 @@ def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Mea
         measured.grades = _grades(run, sets, which, [row["said"] for row in measured.said["completion prompt"]])
     if settings.questions is not None:
         file = Path(settings.questions)
-        path = run.cached(
+        found = _cached(
+            run,
             f"questions-{which}",
             of_model | {"questions": storage.digest_file(file)},
-            lambda path: measure_questions(model(), file, which).save(path / "measured.json"),
+            lambda: measure_questions(model(), file, which),
             f"questions with two answers, {WORDS[which]}",
         )
-        found = Measured.load(path / "measured.json")
         measured.scores += found.scores
         measured.said |= found.said
     if settings.benchmarks is not None:
         place, rows = settings.benchmarks, settings.benchmark_rows
         files = {} if place == "hub" else {f.name: storage.digest_file(f) for f in sorted(Path(place).glob("*.jsonl"))}
-        path = run.cached(
+        measured.scores += _cached(
+            run,
             f"benchmarks-{which}",
             of_model | {"benchmarks": files, "rows": rows},
-            lambda path: measure_benchmarks(model(), place, rows, which, run.show.update).save(path / "measured.json"),
+            lambda: measure_benchmarks(model(), place, rows, which, run.show.update),
             f"benchmarks of {WORDS[which]}",
-        )
-        measured.scores += Measured.load(path / "measured.json").scores
+        ).scores
     key = of_model | {"sets": sets.measured()}
     measured.scores += extra_scores(run, which, key, model, model.copy, sets)
     measured.toxic = measured_toxicity(run, model, which, WORDS[which])
@@ -84,11 +85,17 @@ def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model
         "secrets": [asdict(secret) for secret in material.secrets],
     }
 
-    def make(path: Path) -> None:
-        found = measure_core(model(), material, settings, which, run.recipe.seed, run.show.update)
-        found.save(path / "measured.json")
+    return _cached(
+        run,
+        f"measured-{which}",
+        key,
+        lambda: measure_core(model(), material, settings, which, run.recipe.seed, run.show.update),
+        f"measuring {WORDS[which]}",
+    )
 
-    return Measured.load(run.cached(f"measured-{which}", key, make, f"measuring {WORDS[which]}") / "measured.json")
+
+def _cached(run: Run[Recipe], name: str, key: dict[str, Any], make: Callable[[], Measured], doing: str) -> Measured:
+    return Measured.of(run.cached_json(name, key, lambda: make().content(), "measured.json", doing))
 
 
 def _grades(run: Run[Recipe], sets: Sets, which: Which, said: list[str]) -> Any:

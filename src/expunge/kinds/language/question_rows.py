@@ -11,9 +11,8 @@ from typing import Any
 from expunge.data.text.document import Document, Turn
 from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.errors import DataError, ModelError
-from expunge.kinds.language.chat import render, template_error
+from expunge.kinds.language.chat import ANSWER, QUESTION, render, render_question
 
-_ANSWER = "An answer."
 _SPOKEN = {"user": "Question: ", "assistant": "Answer: ", "tool": "Tool: ", "system": ""}
 "how turns begin where there is no chat template"
 
@@ -41,7 +40,7 @@ class QuestionFormat:
             after another and never the last one, until the answer fits or has half of the block.
     """
 
-    def __init__(self, encoder: Encoder, block_size: int | None = None) -> None:
+    def __init__(self, encoder: Encoder, block_size: int) -> None:
         self._encoder, self._tokenizer, self._block_size = encoder, encoder.tokenizer, block_size
 
     def tokenize(self, documents: Sequence[Document]) -> list[QuestionRow]:
@@ -63,7 +62,7 @@ class QuestionFormat:
         return self._chat_rows(documents) if self._tokenizer.chat_template else self._plain_rows(documents)
 
     def _shortened(self, document: Document, row: QuestionRow) -> QuestionRow:
-        if self._block_size is None or not document.turns:
+        if not document.turns:
             return row
         turns, size = list(document.turns), self._block_size
         first = 1 if turns[0].role == "system" else 0
@@ -111,13 +110,13 @@ class QuestionFormat:
     def _prompt(self, document: Document) -> str:
         messages = [_message(turn) for turn in _turns(document)]
         if not document.turns:
-            return self._render(messages, True)
+            return render_question(self._tokenizer, messages, True)
         try:
             return render(self._tokenizer, messages, True)
         except ModelError:
             raise
         except Exception as error:
-            self._render([_message(Turn("user", "A question?"))], True)  # whether it works at all
+            render_question(self._tokenizer, [_message(Turn("user", QUESTION))], True)  # whether it works at all
             roles = ", ".join(turn.role for turn in document.turns)
             raise DataError(
                 f"{document.source}: the model's chat template refuses this conversation",
@@ -153,14 +152,6 @@ class QuestionFormat:
             ends += [start + end for end in token_ends(encoding, len(part))]
         return ids, ends
 
-    def _render(self, messages: Sequence[dict[str, Any]], ask: bool) -> str:
-        try:
-            return render(self._tokenizer, messages, ask)
-        except ModelError:
-            raise
-        except Exception as error:
-            raise template_error(error) from error
-
     @cached_property
     def _special_tokens(self) -> list[str]:
         return [token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special]
@@ -169,8 +160,8 @@ class QuestionFormat:
     def _end_of_turn(self) -> list[int]:
         """The special token that the chat template writes after an answer, else end of sequence, else nothing."""
         if self._tokenizer.chat_template:
-            answered = [_message(Turn("user", "A question?")), _message(Turn("assistant", _ANSWER))]
-            after = self._render(answered, False).rpartition(_ANSWER)[2].strip()
+            answered = [_message(Turn("user", QUESTION)), _message(Turn("assistant", ANSWER))]
+            after = render_question(self._tokenizer, answered, False).rpartition(ANSWER)[2].strip()
             special = next((token for token in self._special_tokens if after.startswith(token)), None)
             if special is not None:
                 return [self._tokenizer.convert_tokens_to_ids(special)]

@@ -21,7 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
 from expunge.kinds.language.chat import said as words_said
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM, Sampling, left_padded
 
 ROWS = 128
 "continuations under way at once"
@@ -43,31 +43,28 @@ class Continuation:
 def continue_prompts(
     task: CausalLM,
     prompts: Sequence[Sequence[int]],
-    *,
-    samples: int,
     max_new_tokens: int,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    sampling: Sampling,
+    *,
     rows: int = ROWS,
     progress: Callable[[float, str], None] | None = None,
 ) -> list[list[Continuation]]:
-    """`samples` continuations of each prompt (of token ids), in the given order.
+    """`sampling.samples` continuations of each prompt (of token ids), in the given order.
 
     A continuation ends before the model's end token, after `max_new_tokens`, or where the model's logits are no numbers.
     What is too long for the model is shortened, as `CausalLM.fitted` says.
 
     Args:
-        temperature: what logits are divided by.
-        top_p: tokens are drawn from the smallest set of the likeliest ones that has at least this probability (Holtzman
-            et al. 2020, arXiv:1904.09751).
+        sampling: its `top_k` is 0.
         rows: continuations in a batch, or the samples of one prompt where those are more.
         progress: called after each token of a batch with (share done, words).
     """
+    show = progress or (lambda share, words: None)
     cut, max_new_tokens = task.fitted(prompts, max_new_tokens)
     if not _keeps_keys(task):
-        return _generated(task, cut, samples, max_new_tokens, temperature, top_p, seed, progress)
-    streams = _streams(prompts, samples, max_new_tokens, seed)
+        return _generated(task, cut, max_new_tokens, sampling, show)
+    samples = sampling.samples
+    streams = _streams(prompts, samples, max_new_tokens, sampling.seed)
     order = sorted(range(len(cut)), key=lambda i: len(cut[i]))
     found: list[list[Continuation]] = [[] for _ in cut]
     at_once = max(1, rows // samples)
@@ -75,11 +72,10 @@ def continue_prompts(
         chosen = order[start : start + at_once]
 
         def on_step(step: int, start: int = start, size: int = len(chosen)) -> None:
-            if progress is not None:
-                done = start + size * step / max_new_tokens
-                progress(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
+            done = start + size * step / max_new_tokens
+            show(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
 
-        said = _continue(task, [cut[i] for i in chosen], streams[chosen], temperature, top_p, on_step)
+        said = _continue(task, [cut[i] for i in chosen], streams[chosen], sampling, on_step)
         texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):
             mine = slice(place * samples, (place + 1) * samples)
@@ -100,26 +96,17 @@ def _keeps_keys(task: CausalLM) -> bool:
 def _generated(
     task: CausalLM,
     prompts: Sequence[Sequence[int]],
-    samples: int,
     length: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    progress: Callable[[float, str], None] | None,
+    sampling: Sampling,
+    show: Callable[[float, str], None],
 ) -> list[list[Continuation]]:
     """The same by transformers' own generation, for models with recurrent layers (Mamba, Jamba)."""
 
     def on_share(share: float) -> None:
-        if progress is not None:
-            progress(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
+        show(share, f"continuing prompts, {int(share * len(prompts))}/{len(prompts)}")
 
-    sampling = Sampling(samples=samples, seed=seed, temperature=temperature, top_k=0, top_p=top_p)
     said = task.generate(prompts, length, sampling, on_progress=on_share)
-    count = task.tokenizer
-    return [
-        [Continuation(text, len(count(text, add_special_tokens=False)["input_ids"])) for text in texts]
-        for texts in said
-    ]
+    return [[Continuation(text, task.tokens_in(text)) for text in texts] for texts in said]
 
 
 def _streams(prompts: Sequence[Sequence[int]], samples: int, length: int, seed: int) -> np.ndarray:
@@ -147,8 +134,7 @@ def _continue(
     task: CausalLM,
     prompts: Sequence[Sequence[int]],
     streams: np.ndarray,
-    temperature: float,
-    top_p: float,
+    sampling: Sampling,
     on_step: Callable[[int], None],
 ) -> list[list[int]]:
     """Token ids of every continuation, (prompts x samples) of them; streams (prompts, samples, length)."""
@@ -162,7 +148,7 @@ def _continue(
         cache.batch_repeat_interleave(samples)
         logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
         for step in range(length):
-            tokens, right = draw(logits, uniform[live, step], temperature, top_p)
+            tokens, right = draw(logits, uniform[live, step], sampling.temperature, sampling.top_p)
             right &= ~torch.isin(tokens, ends)
             if not right.all():
                 kept = right.nonzero()[:, 0]
@@ -207,13 +193,7 @@ def _prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, 
 
 
 def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
-    width = max(map(len, prompts))
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(task.device), mask.to(task.device)
+    ids, mask = (each.to(task.device) for each in left_padded(prompts, 0))
     cache = DynamicCache(config=task.model.config)
     return _next_logits(task, ids, mask, cache), mask, cache
 

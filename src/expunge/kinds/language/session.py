@@ -167,20 +167,14 @@ class LanguageWork:
         return parts
 
     def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
-        """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now.
-
-        Args:
-            limit: look at no more than so many blocks, evenly spread.
-        """
+        """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now; of at
+        most `limit` blocks, evenly spread."""
         if limit is not None and limit < len(table):
             table = table.take([row * len(table) // limit for row in range(limit)])
-        order = np.argsort(table.lengths, kind="stable").tolist()
-        found: dict[int, Tensor] = {}
-        for start in range(0, len(order), STATES):
-            rows = order[start : start + STATES]
-            for row, states in zip(rows, self.task.example_states(table.batch(rows)).cpu(), strict=True):
-                found[row] = states
-        return torch.stack([found[row] for row in range(len(table))])
+        order = np.argsort(table.lengths, kind="stable")
+        batches = (order[start : start + STATES].tolist() for start in range(0, len(order), STATES))
+        found = torch.cat([self.task.example_states(table.batch(rows)).cpu() for rows in batches])
+        return found[np.argsort(order)]
 
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
@@ -211,7 +205,6 @@ class LanguageWork:
         self.log("scale", chosen=chosen)
         self.stays = chosen == 0
         if self.stays:
-            self.log(
-                "notice", text="no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
-            )
+            text = "no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
+            self.log("notice", text=text)
         return chosen

@@ -21,7 +21,6 @@ from expunge.kinds.language.chat import form_of
 from expunge.kinds.language.elicitation.asking import (
     elicit_topic,
     general_prompts,
-    halves,
     sample_general,
     with_room,
     write_rows,
@@ -47,6 +46,11 @@ class TextSet:
     "what the user named, where `target` was made of that"
     notes: tuple[str, ...] = ()
     "what a reader must know of how it was read"
+
+    @classmethod
+    def written(cls, name: str, path: Path) -> TextSet:
+        """A set that the model itself wrote."""
+        return cls(name, str(path), digest_documents(read_documents(path)), True)
 
     def documents(self) -> Iterator[Document]:
         return read_documents(self.target)
@@ -76,7 +80,7 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
         run.folder.log("elicited", topic=run.recipe.forget, answers=len(rows))
         run.folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
     so_far.remove()
-    return TextSet("forget", str(path), digest_documents(read_documents(path)), True)
+    return TextSet.written("forget", path)
 
 
 def given_set(name: str, target: str, show: Silent) -> TextSet:
@@ -117,7 +121,7 @@ def _sampled(
     room = min(run.recipe.data.block_size, run.recipe.evaluation.ordinary_block_size or run.recipe.data.block_size)
 
     def make(path: Path) -> None:
-        prompts = list(halves(general_prompts()))[half]
+        prompts = general_prompts()[half::2]
         rows = sample_general(base(), prompts, wanted, run.recipe.seed + half, so_far, run.show.update)
         write_rows(with_room(rows, base(), room), path / "all.jsonl")
         kept = drop_overlapping(read_documents(path / "all.jsonl"), terms, forget.documents())
@@ -146,7 +150,7 @@ def _sampled(
     }
     target = run.cached(f"sampled-{name}", made_from, make, f"sampling {name} text from the model") / f"{name}.jsonl"
     so_far.remove()
-    return TextSet(name, str(target), digest_documents(read_documents(target)), True)
+    return TextSet.written(name, target)
 
 
 def so_far_of(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
@@ -156,20 +160,17 @@ def so_far_of(name: str, folder: RunFolder, base: LazyModel) -> SoFar:
 def token_table(
     run: Run[Recipe],
     texts: Sequence[TextSet],
-    tokenizer: Any,
-    tokenizer_digest: str,
+    base: LazyModel,
     limit: int | None = None,
     block_size: int | None = None,
     balanced: bool = True,
 ) -> TokenTable:
-    """Sets as blocks of tokens that are their own labels; at most `limit` blocks of each.
-
-    Blocks have `data.block_size` tokens where `block_size` says nothing.
+    """Sets as blocks of `block_size` tokens (`data.block_size`) that are their own labels; at most `limit` blocks of each.
 
     Of two sets the smaller one is repeated until it has about as many blocks (`balanced`), so that both are seen as often:
     a user's few pages are not drowned in general text.
     """
-    name = "-and-".join(text.name for text in texts)
+    name, tokenizer = "-and-".join(text.name for text in texts), base.tokenizer
     size = block_size or run.recipe.data.block_size
 
     def cut(text: TextSet) -> Iterable[Block]:
@@ -192,7 +193,7 @@ def token_table(
     made_from = {
         "texts": [text.digest for text in texts],
         "block_size": size,
-        "tokenizer": tokenizer_digest,
+        "tokenizer": base.tokenizer_digest,
         "limit": limit,
         "balanced": balanced and len(texts) > 1,
     }
@@ -200,15 +201,14 @@ def token_table(
         made_from["chat"] = [list(form.variables), form.opening]
     path = run.cached(f"{name}-tokens", made_from, make)
     table = TokenTable(path)
-    notice = check_target_length(table.tokens, size, ", ".join(text.shown for text in texts))
-    if notice is not None:
+    shown = ", ".join(text.shown for text in texts)
+    if (notice := check_target_length(table.tokens, size, shown)) is not None:
         run.notice(notice)
     shortened = path / "shortened.json"
     if shortened.is_file() and (cut_short := storage.read_json(shortened))["answers"]:
-        run.folder.log(
-            "notice",
-            text=f"{', '.join(text.shown for text in texts)}: {cut_short['answers']:,} answers stand in conversations "
-            f"longer than a block of {size} tokens; the earliest {cut_short['turns']:,} turns before them are left out",
+        run.notice(
+            f"{shown}: {cut_short['answers']:,} answers stand in conversations longer than a block of {size} tokens; the "
+            f"earliest {cut_short['turns']:,} turns before them are left out"
         )
     return table
 

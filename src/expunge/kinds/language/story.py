@@ -11,9 +11,8 @@ from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
-from expunge.kinds.language.inputs_read import inputs_read
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.lengths import check_lengths, check_tokens, fit_lengths
+from expunge.kinds.language.limits import check_lengths, check_tokens, fit_lengths
 from expunge.kinds.language.measured import measure
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
@@ -131,7 +130,7 @@ class LanguageStory(Story):
                 "stopped": trained["stopped"],
                 "processes": trained.get("processes", 1),
                 "language": sets.language.row(),
-                "inputs": list(inputs_read(sets)),
+                "inputs": sets.inputs_read(),
                 "arithmetic": self.precision.arithmetic,
                 "license": self.source.license,
             }

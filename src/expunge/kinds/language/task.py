@@ -14,22 +14,34 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
-from expunge.errors import ModelError
-from expunge.kinds.language.chat import render, said, template_error
-from expunge.kinds.language.distributions import Head, Values, row_values
-from expunge.kinds.language.layers.layered import Context, Layered, wide
+from expunge.kinds.language.chat import render_question, said
+from expunge.kinds.language.distributions import LARGE_LOGIT, Head, Values, row_values, wide
+from expunge.kinds.language.layers.layered import Context, Layered
 from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
 from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.ops.packing import packed_hidden, packs, worth_packing
 from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
 
-LARGE_LOGIT = 1e3
-"size at which a model's logits are compared with its hidden states times its head"
-
 
 def _examples(rows: Tensor) -> Tensor:
     """Which block each labelled position belongs to, in the order that a mask picks them."""
     return rows.nonzero()[:, 0]
+
+
+def _next(values: Tensor, rows: Tensor) -> Tensor:
+    """What stands one place behind each position of the mask `rows`."""
+    return values[:, 1:][rows[:, :-1]]
+
+
+def left_padded(prompts: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
+    """(token ids with `fill` before short prompts, the mask of what is text), both (prompts, tokens of the longest)."""
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), fill)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
+        mask[row, width - len(prompt) :] = 1
+    return ids, mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +51,11 @@ class Sampling:
     samples: int
     seed: int = 0
     temperature: float = 1.0
-    top_k: int = 50
+    "what logits are divided by"
+    top_k: int = 0
+    "tokens are drawn from so many of the likeliest ones; 0: from all"
     top_p: float = 1.0
-
-    def settings(self) -> dict[str, float]:
-        """As `transformers` names them."""
-        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+    "and from the smallest set of the likeliest that has this probability (Holtzman et al. 2020, arXiv:1904.09751)"
 
 
 class CausalLM(Layered):
@@ -82,11 +93,8 @@ class CausalLM(Layered):
             made = (hidden @ head.weight.T.to(hidden.dtype)).float()
             # At large logits: a soft cap leaves small ones as they are.
             scale = LARGE_LOGIT / made.abs().max().clamp(min=1e-6)
-            hook = head.register_forward_hook(lambda _module, _inputs, output: output * scale)
-            try:
+            with head.register_forward_hook(lambda _module, _inputs, output: output * scale):
                 logits = self.model(input_ids=ids, use_cache=False).logits.float()
-            finally:
-                hook.remove()
         return logits.shape == made.shape and torch.allclose(logits, made * scale, rtol=1e-3, atol=1e-3 * LARGE_LOGIT)
 
     def labelled(self, batch: Batch) -> Tensor:
@@ -113,26 +121,20 @@ class CausalLM(Layered):
         """
         batch = batch.to(self.device)
         rows = self.labelled(batch)
-        truth = batch.ids[:, 1:][rows[:, :-1]]
+        truth = _next(batch.ids, rows)
         if batch.soft_ids is not None and batch.soft_weights is not None:
             if ceiling is not None:
                 raise ValueError("sampled labels are for cross-entropy alone: a ceiling is not linear in them")
-            target = batch.soft_ids[:, 1:][rows[:, :-1]]
-            weight = batch.soft_weights[:, 1:][rows[:, :-1]]
+            target, weight = _next(batch.soft_ids, rows), _next(batch.soft_weights, rows)
         else:
-            target, weight = batch.labels[:, 1:][rows[:, :-1]], None
-        with self.autocast():
-            if self.plain_head:
-                hidden = self._hidden(batch)[rows]
-            else:
-                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+            target, weight = _next(batch.labels, rows), None
         if self.plain_head:
-            head = self.model.get_output_embeddings().weight
-            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            hidden, head, dtype = self._before_head(batch, rows)
             loss, logsums = linear_cross_entropy(hidden, head, target, weight, dtype, ceiling)
             with torch.no_grad():
                 true_logits = (hidden.to(dtype) * head[truth].to(dtype)).sum(-1).float()
         else:
+            logits = self._wide_logits(batch, rows)
             logsums = logits.logsumexp(-1)
             candidates = target[:, None] if target.dim() == 1 else target
             gathered = logsums[:, None] - logits.gather(1, candidates)
@@ -145,16 +147,11 @@ class CausalLM(Layered):
         """(rows,) negative log-likelihood of each label, differentiable."""
         batch = batch.to(self.device)
         rows = self.labelled(batch)
-        target = batch.labels[:, 1:][rows[:, :-1]]
-        with self.autocast():
-            if self.plain_head:
-                hidden = self._hidden(batch)[rows]
-            else:
-                logits = wide(self.model(input_ids=batch.ids, use_cache=False).logits[rows])
+        target = _next(batch.labels, rows)
         if self.plain_head:
-            head = self.model.get_output_embeddings().weight
-            dtype = torch.get_autocast_dtype(head.device.type) if self._autocasting() else hidden.dtype
+            hidden, head, dtype = self._before_head(batch, rows)
             return linear_nll(hidden, head, target, dtype)
+        logits = self._wide_logits(batch, rows)
         return logits.logsumexp(-1) - logits.gather(1, target[:, None])[:, 0]
 
     def example_nll(self, batch: Batch) -> Tensor:
@@ -169,13 +166,11 @@ class CausalLM(Layered):
     def rows(self, batch: Batch) -> Rows:
         batch = batch.to(self.device)
         where = self.labelled(batch)
-        with self.autocast():
-            logits = wide(self._logits(batch, where))
+        logits = self._wide_logits(batch, where)
         sampled = batch.signals["reference_tokens"].said if "reference_tokens" in batch.signals else None
         if sampled is None and batch.soft_ids is not None and batch.soft_weights is not None:
-            weights, candidates = (each[:, 1:][where[:, :-1]] for each in (batch.soft_weights, batch.soft_ids))
-            sampled = SampledLabels(weights, candidates)
-        return Rows(logits=logits, target=batch.labels[:, 1:][where[:, :-1]], example=_examples(where), said=sampled)
+            sampled = SampledLabels(_next(batch.soft_weights, where), _next(batch.soft_ids, where))
+        return Rows(logits=logits, target=_next(batch.labels, where), example=_examples(where), said=sampled)
 
     @cached_property
     def head(self) -> Head:
@@ -189,7 +184,7 @@ class CausalLM(Layered):
         with self.autocast():
             states = self.head_inputs(batch)[where]
             original = batch.signals.get("distributions")
-            return row_values(self.head, states, batch.labels[:, 1:][where[:, :-1]], of, original)
+            return row_values(self.head, states, _next(batch.labels, where), of, original)
 
     def head_inputs(self, batch: Batch) -> Tensor:
         """(batch, time, width) what the output layer is given."""
@@ -202,9 +197,17 @@ class CausalLM(Layered):
             logits = self.model(input_ids=batch.ids, use_cache=False).logits[where]
         return logits
 
-    def _autocasting(self) -> bool:
+    def _wide_logits(self, batch: Batch, where: Tensor) -> Tensor:
         with self.autocast():
-            return torch.is_autocast_enabled(self.device.type)
+            return wide(self._logits(batch, where))
+
+    def _before_head(self, batch: Batch, where: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+        """(what a plain head is given at `where`, (rows, width); the head's weight; the type of their product)."""
+        with self.autocast():
+            hidden = self._hidden(batch)[where]
+            casts = torch.is_autocast_enabled(self.device.type)
+        head = self.model.get_output_embeddings().weight
+        return hidden, head, torch.get_autocast_dtype(head.device.type) if casts else hidden.dtype
 
     @torch.inference_mode()
     def row_logits(self, batch: Batch) -> Tensor:
@@ -228,17 +231,16 @@ class CausalLM(Layered):
     def encode_prompt(self, prompt: str, chat: bool = False) -> list[int]:
         """Token ids of a prompt: as plain text, or as a user's turn in the model's chat form, without thinking."""
         if chat and self.tokenizer.chat_template:
-            try:
-                rendered = render(self.tokenizer, [{"role": "user", "content": prompt}], True)
-            except ModelError:
-                raise
-            except Exception as error:
-                raise template_error(error) from error
+            rendered = render_question(self.tokenizer, [{"role": "user", "content": prompt}], True)
             ids = list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
         else:
             ids = list(self.tokenizer(prompt)["input_ids"])
         refuse_unknown_tokens(ids, self.model.get_input_embeddings().weight.shape[0], self.tokenizer, prompt)
         return ids
+
+    def tokens_in(self, text: str) -> int:
+        """How many tokens a text has, without what the tokenizer adds."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def fitted(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> tuple[list[list[int]], int]:
         """(prompts, new tokens) that the model has positions for; `notices` says what was shortened."""
@@ -260,23 +262,18 @@ class CausalLM(Layered):
 
         Batches hold prompts of like length; sampling is seeded a batch, so results do not depend on what ran before. What
         the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
-        model recites.
-
-        Args:
-            on_progress: called with the share that is done, after each token.
+        model recites. `on_progress` is called with the share that is done, after each token.
         """
         end, count = self.tokenizer.eos_token_id, 1 if sampling is None else sampling.samples
+        fill = 0 if end is None else end
+        drawn = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p")} if sampling else {}
         prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         texts: dict[int, list[str]] = {}
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            width = max(len(prompts[i]) for i in chosen)
-            ids = torch.full((len(chosen), width), end if end is not None else 0)
-            mask = torch.zeros_like(ids)
-            for row, i in enumerate(chosen):
-                ids[row, width - len(prompts[i]) :] = torch.tensor(list(prompts[i]))
-                mask[row, width - len(prompts[i]) :] = 1
+            ids, mask = left_padded([prompts[i] for i in chosen], fill)
+            width = ids.shape[1]
             torch.manual_seed((sampling.seed if sampling else 0) * 1_000_003 + start)
             with self.autocast(), self._no_settings_of_its_own():
                 output = self.model.generate(
@@ -285,9 +282,9 @@ class CausalLM(Layered):
                     max_new_tokens=max_new_tokens,
                     do_sample=sampling is not None,
                     num_return_sequences=count,
-                    pad_token_id=end if end is not None else 0,
+                    pad_token_id=fill,
                     stopping_criteria=_watching(on_progress, start, len(chosen), len(order), width, max_new_tokens),
-                    **({} if sampling is None else sampling.settings()),
+                    **drawn,
                 )
             decoded = said(self.tokenizer, output[:, width:].tolist())
             for row, i in enumerate(chosen):

@@ -100,6 +100,11 @@ class TokenTable:
         found.labels, found.soft_ids, found.soft_weights = by.labels, by.soft_ids, by.soft_weights
         return found
 
+    def ids_of(self, row: int) -> list[int]:
+        """The tokens of a block."""
+        found: list[int] = self.ids[self.starts[row] : self.ends[row]].tolist()
+        return found
+
     def labels_of(self, row: int) -> np.ndarray:
         """(tokens,) the labels of a block."""
         return self.labels[self._label_span(row)]

@@ -22,18 +22,14 @@ from expunge.train.processes import count
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSets:
-    """What a method trains on.
-
-    Attributes:
-        forget, retain: with labels and signals.
-        groups: the attribute columns of the forget set: name -> a group for each block.
-        notes: what is noted of the unlearned model besides, by name.
-    """
+    """What a method trains on, with labels and signals."""
 
     forget: TokenTable
     retain: TokenTable
     groups: dict[str, list[str]]
+    "attribute columns of the forget set: name -> a group for each block"
     notes: dict[str, Any]
+    "what is noted of the unlearned model besides, by name"
 
 
 def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> TrainedSets:

@@ -81,7 +81,7 @@ def train_language(
     *,
     forget: TokenTable | None,
     retain: TokenTable | None,
-    named: Collection[str] | None = None,
+    named: Collection[str] | None,
 ) -> Trained:
     """Train the model's trainable parameters with the loss of `method`, from its newest checkpoint on.
 
@@ -141,37 +141,29 @@ def train_language(
 
 
 def parameters_of(
-    task: CausalLM, method: Method, training: Training, named: Collection[str] | None = None
+    task: CausalLM, method: Method, training: Training, named: Collection[str] | None
 ) -> list[nn.Parameter]:
     """What is trained: trainable parameters that the method wants, from `training.first_layer` on.
 
     Raises:
         RecipeError: there are none.
     """
-    weights = adapted_weights(task.model)
+    weights, first = adapted_weights(task.model), training.first_layer
     able = [(name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad]
     found = [
         parameter
         for name, parameter in able
         if (method.trains(name) if named is None else weights.get(name, name) in named)
-        and _from_layer(task, name, training.first_layer)
+        and (first == 0 or (task.layer_of(name) or 0) >= first)
     ]
     if not found:
-        layers = f", {len(task.layers)} layers" if training.first_layer else ""  # no model needs layers without it
+        layers = f", {len(task.layers)} layers" if first else ""  # no model needs layers without it
         raise RecipeError(
             f"{type(method).__name__} finds no weights to train in this model",
-            seen=f"training.first_layer {training.first_layer}{layers}; {len(able)} trainable weights",
+            seen=f"training.first_layer {first}{layers}; {len(able)} trainable weights",
             next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
         )
     return found
-
-
-def _from_layer(task: CausalLM, name: str, first: int) -> bool:
-    """Whether a parameter belongs to layer `first` of the text tower or one above; all do where that is 0."""
-    if first == 0:
-        return True
-    layer = task.layer_of(name)
-    return layer is not None and layer >= first
 
 
 class _Log(Callback):

@@ -147,4 +147,4 @@ def test_subtlety_is_read_from_the_prompt_file(tiny_model_folder: Path, tmp_path
     rows = [{"prompt": "He met", "subtlety": 7}, {"prompt": "She met"}, {"prompt": "They met", "subtlety": "much"}]
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert [p.subtlety for p in read_prompts(path, load_task(tiny_model_folder), 9)] == [7, None, None]
+    assert [p.subtlety for p in read_prompts(path, load_task(tiny_model_folder))] == [7, None, None]

@@ -146,18 +146,17 @@ def test_read_prompts(task: CausalLM, tmp_path: Path) -> None:
         tmp_path / "p.jsonl",
         '{"prompt": "Holmes lit his ", "references": ["pipe", "Baker Street"], "other": 1}\n\n{"prompt": "It was"}\n',
     )
-    first, second = read_prompts(file, task, 10)
+    first, second = read_prompts(file, task)
     assert first.text == first.context == "Holmes lit his"
     assert first.ids == tuple(task.tokenizer("Holmes lit his")["input_ids"])
     assert first.references == ("pipe", "Baker Street")
     assert second.references == ()
-    assert read_prompts(file, task, 1) == [first]
 
 
 def test_a_reference_without_a_word_says_nothing(task: CausalLM, tmp_path: Path) -> None:
     """An empty pattern would be found in every completion, and make any model look familiar."""
     file = write(tmp_path / "p.jsonl", '{"prompt": "It was", "references": ["", "  ", "?", "Holmes"]}')
-    assert read_prompts(file, task, 10)[0].references == ("Holmes",)
+    assert read_prompts(file, task)[0].references == ("Holmes",)
 
 
 @pytest.mark.parametrize(
@@ -177,17 +176,17 @@ def test_a_line_that_is_no_prompt_is_named(
 ) -> None:
     file = write(tmp_path / "p.jsonl", content)
     with pytest.raises(DataError) as caught:
-        read_prompts(file, task, 10)
+        read_prompts(file, task)
     assert caught.value.what == f"{file}:{line} {message}"
 
 
 def test_a_missing_or_empty_file(task: CausalLM, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no prompt file"):
-        read_prompts(tmp_path / "none.jsonl", task, 10)
+        read_prompts(tmp_path / "none.jsonl", task)
     with pytest.raises(DataError, match="holds no prompts"):
-        read_prompts(write(tmp_path / "p.jsonl", "\n\n"), task, 10)
+        read_prompts(write(tmp_path / "p.jsonl", "\n\n"), task)
 
 
 def test_a_byte_order_mark_is_no_error(task: CausalLM, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", b'\xef\xbb\xbf{"prompt": "It was"}\n')
-    assert [prompt.text for prompt in read_prompts(file, task, 10)] == ["It was"]
+    assert [prompt.text for prompt in read_prompts(file, task)] == ["It was"]

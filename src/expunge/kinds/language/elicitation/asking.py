@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from expunge.errors import DataError
 from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.elicitation.topic_names import Row, TopicNames, is_on_topic, names_that_came_up
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 
 QUESTIONS = (
     "Who or what is {topic}?",
@@ -190,6 +190,7 @@ def ask(
         With rows {"question", "answer"} or {"text"}. Every other question and its answer is a text in the form of exams: a
         model is asked in both forms, and what is trained in one of them need not reach the other.
     """
+    show = progress or (lambda share: None)
     tokens = tokens or ANSWER_TOKENS
     half = (wanted + 1) // 2
     # (prompt, whether in chat form, whether written as in exams); a question that is asked again changes its form
@@ -204,16 +205,12 @@ def ask(
 
         def say(chosen: Sequence[tuple[str, bool, bool]] = chosen, start: int = start) -> list[str]:
             encoded = [task.encode_prompt(prompt, chat) for prompt, chat, _ in chosen]
-            texts = continue_prompts(
-                task,
-                encoded,
-                samples=1,
-                max_new_tokens=tokens,
-                temperature=TEMPERATURE,
-                top_p=TOP_P,
-                seed=seed + start,
-                progress=(lambda share, _: progress((start + share * len(chosen)) / len(asked))) if progress else None,
-            )
+            sampling = Sampling(samples=1, seed=seed + start, temperature=TEMPERATURE, top_p=TOP_P)
+
+            def advance(share: float, _: str) -> None:
+                show((start + share * len(chosen)) / len(asked))
+
+            texts = continue_prompts(task, encoded, max_new_tokens=tokens, sampling=sampling, progress=advance)
             return [said[0].text for said in texts]
 
         how = {"tokens": tokens, "seed": seed + start, "temperature": TEMPERATURE, "top_p": TOP_P}
@@ -224,8 +221,7 @@ def ask(
                 continue
             row = {"question": prompt, "answer": text} if chat else {"text": prompt + text}
             answers.append(Answer(prompt, text, {"text": EXAM.format(question=prompt, answer=text)} if exam else row))
-        if progress is not None:
-            progress(min(1.0, (start + GROUP) / len(asked)))
+        show(min(1.0, (start + GROUP) / len(asked)))
     return answers
 
 
@@ -237,9 +233,3 @@ def with_room(rows: Sequence[Row], task: CausalLM, size: int) -> list[Row]:
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Rows as JSONL that `read_documents` reads and a person can edit."""
     storage.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def halves(items: Sequence[str]) -> Iterator[list[str]]:
-    """The even and the odd items: one half of the bank is trained on, the other one measured on."""
-    yield list(items[0::2])
-    yield list(items[1::2])

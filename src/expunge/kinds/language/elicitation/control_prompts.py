@@ -9,10 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from expunge.core import storage
-from expunge.data.text.document import digest_documents
 from expunge.data.text.frequencies import zipf
 from expunge.data.text.language import Language
-from expunge.data.text.readers import read_documents
 from expunge.errors import DataError
 from expunge.kinds.language.elicitation.asking import with_room, write_rows
 from expunge.kinds.language.elicitation.controls import control_topics, elicit_controls, kind_of, names_topic
@@ -66,7 +64,7 @@ def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
     }
     target = run.cached("control", made_from, make, "asking the model about other topics") / "control.jsonl"
     so_far.remove()
-    return TextSet("control", str(target), digest_documents(read_documents(target)), True)
+    return TextSet.written("control", target)
 
 
 def texts_of(text: TextSet, recipe: Recipe, tokenizer: object) -> Iterator[str]:
@@ -75,13 +73,7 @@ def texts_of(text: TextSet, recipe: Recipe, tokenizer: object) -> Iterator[str]:
 
 
 def control_prompts(
-    run: Run[Recipe],
-    text: TextSet,
-    base: LazyModel,
-    tokenizer_digest: str,
-    wanted: int,
-    completion: Sequence[Prompt],
-    language: Language,
+    run: Run[Recipe], text: TextSet, base: LazyModel, wanted: int, completion: Sequence[Prompt], language: Language
 ) -> tuple[list[Prompt], list[Prompt]]:
     """(for completion, for probability): prompts cut from the control before its own names, as the target's are.
 
@@ -97,7 +89,7 @@ def control_prompts(
         listed = [*(anchor.term for anchor in found), *names]
         storage.write_json(path / "terms.json", [list(dict.fromkeys(listed)), things])
 
-    table = token_table(run, [text], base.tokenizer, tokenizer_digest, MAX_BLOCKS)
+    table = token_table(run, [text], base, MAX_BLOCKS)
     made_from = {"tokens": table.folder.name, "seed": run.recipe.seed, "language": language.code}
     names, things = storage.read_json(run.cached("control-terms", made_from, find) / "terms.json")
     for words in (names, [*names, *things]):

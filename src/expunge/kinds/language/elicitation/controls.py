@@ -29,9 +29,8 @@ def kind_of(task: CausalLM, topic: str) -> str:
     kinds = list(control_bank())
     continuations = tuple(f" {kind}" for kind in kinds)
     about = [Question((f"{name} is",), continuations, 0) for name in (topic[:1].upper() + topic[1:], "It")]
-    lengths = [len(task.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in continuations]
     named, neutral = choice_log_probs(task.model, task.tokenizer, about)
-    gains = [(a - b) / n for a, b, n in zip(named, neutral, lengths, strict=True)]
+    gains = [(a - b) / task.tokens_in(text) for a, b, text in zip(named, neutral, continuations, strict=True)]
     return kinds[gains.index(max(gains))]
 
 

@@ -26,11 +26,7 @@ class SoFar:
             self.groups = found if isinstance(found, dict) else {}
 
     def texts(self, prompts: Sequence[Any], how: Any, make: Callable[[], list[str]]) -> list[str]:
-        """The texts of a group, one a prompt, as they were said before or made now.
-
-        Args:
-            prompts: what is asked; how: a JSON value of what else decides the texts.
-        """
+        """The texts of a group, one a prompt, as they were said before or made now; `how` is what else decides them."""
         key = storage.digest_value([self.of, list(prompts), how])
         if len(self.groups.get(key, ())) != len(prompts):
             self.groups[key] = make()

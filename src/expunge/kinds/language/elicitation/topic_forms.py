@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from expunge.data.text.document import Document, digest_documents
-from expunge.data.text.readers import read_documents
+from expunge.data.text.document import Document
 from expunge.data.text.words import units
 from expunge.kinds.language.elicitation.asking import EXAM, with_room, write_rows
 from expunge.kinds.language.elicitation.controls import names_topic
@@ -54,14 +53,13 @@ def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: L
     target = run.cached("forms", made_from, make) / "forms.jsonl"
     if not target.stat().st_size:
         return None
-    return TextSet("forms", str(target), digest_documents(read_documents(target)), True)
+    return TextSet.written("forms", target)
 
 
 def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str], chat: bool) -> Iterator[Row]:
     """Each question in its other form (chat or exam), and each sentence by itself that holds a term and not the topic.
 
-    Args:
-        chat: whether the model has a chat form; without it, the two forms are one.
+    For a model without a chat form the two forms are one.
     """
     for document in documents:
         answer = document.text

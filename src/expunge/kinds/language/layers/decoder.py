@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from expunge.errors import ModelError
 
 
+@contextmanager
+def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Take these hooks off on the way out."""
+    handles = list(hooks)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass(frozen=True, slots=True)
 class Decoder:
-    """The layers of the text tower, first to last, and where they stand in the model.
+    """The layers of the text tower, first to last."""
 
-    Attributes:
-        prefix: the name of their list in the model (`model.layers`, `transformer.h`).
-        layers: the list.
-    """
-
-    def __init__(self, prefix: str, layers: nn.ModuleList) -> None:
-        self.prefix, self.layers = prefix, layers
+    prefix: str
+    "the name of their list in the model (`model.layers`, `transformer.h`)"
+    layers: nn.ModuleList
 
     def layer_of(self, name: str) -> int | None:
         """The layer that a weight belongs to, from 0; None for embeddings, the head and other towers."""
@@ -33,10 +44,7 @@ def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
     """The list of modules, as many as the text configuration has layers, that a text runs through one after the other.
 
     A vision or audio tower of as many layers is not run by text; lists of parts of layers do not hand on what they return.
-
-    Args:
-        model: a model of transformers.
-        run: runs the model on a few tokens.
+    `run` runs the model on a few tokens.
 
     Raises:
         ModelError: there is no such list.
@@ -50,7 +58,6 @@ def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
     }
     handed_on = {name: 0 for name in lists}
     last: dict[str, Tensor] = {}
-    hooks = []
 
     def watch(name: str) -> Callable[..., None]:
         def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -65,14 +72,9 @@ def find_decoder(model: nn.Module, run: Callable[[], object]) -> Decoder:
 
         return note
 
-    for name, module in lists.items():
-        hooks += [layer.register_forward_hook(watch(name), with_kwargs=True) for layer in module]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
+    layers = [(name, layer) for name, module in lists.items() for layer in module]
+    with torch.no_grad(), hooked(layer.register_forward_hook(watch(name), with_kwargs=True) for name, layer in layers):
+        run()
     # The outermost of those that hand on most: a layer may hold a list of as many parts.
     best = max(handed_on, key=lambda name: (handed_on[name], -name.count(".")), default=None)
     if best is None or handed_on[best] == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from expunge.errors import ModelError
-from expunge.kinds.language.layers.decoder import first_tensor, same
+from expunge.kinds.language.layers.decoder import first_tensor, hooked, same
 
 NEAR = {torch.float32: 1e-3, torch.float64: 1e-3}
 "by type of the weights: share of a movement that may point elsewhere, by rounding"
@@ -24,19 +24,16 @@ STILL = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a parameter writes to the residual stream.
-
-    Attributes:
-        axis: of the parameter, that holds the stream's coordinates.
-        norm: name of the norm between the parameter and the stream, where there is one.
-        mixes: whether what is added at a token depends on other tokens.
-        bias: whether it is added whatever the token is.
-    """
+    """How a parameter writes to the residual stream."""
 
     axis: int
+    "of the parameter, that holds the stream's coordinates"
     norm: str | None
-    mixes: bool = False
-    bias: bool = False
+    "name of the norm between the parameter and the stream, where there is one"
+    mixes: bool
+    "whether what is added at a token depends on other tokens"
+    bias: bool
+    "whether it is added whatever the token is"
 
 
 @dataclass(slots=True)
@@ -76,11 +73,7 @@ class Call:
 
 
 class LayerProbe:
-    """A layer with what it was given.
-
-    Args:
-        what: the layer in words, for errors.
-    """
+    """A layer with what it was given; `what` is the layer in words, for errors."""
 
     def __init__(self, module: nn.Module, call: Call, what: str) -> None:
         self.module, self.call, self.what = module, call, what
@@ -108,22 +101,19 @@ class LayerProbe:
         """The parameters that write to the stream, by their names in the layer."""
         norms = [name for name, inner in self.module.named_modules() if name and self._adds(name, inner)]
         parameters = dict(self.module.named_parameters())
-        found: dict[str, Way] = {}
+        found: dict[str, tuple[int, str]] = {}
+        most: dict[str, int] = {}  # dimensions of a module's parameter that has most, of those that write
         for name, parameter in parameters.items():
             for axis in [number for number, size in enumerate(parameter.shape) if size == self.width]:
                 ends = self._ends(name, parameter, axis, norms)
                 if ends is not None:
-                    found[name] = Way(axis, ends or None)
+                    found[name] = axis, ends
+                    most[_owner(name)] = max(most.get(_owner(name), 2), parameter.dim())
                     break
-        most = {name.rpartition(".")[0]: 2 for name in found}
-        for name in found:
-            most[name.rpartition(".")[0]] = max(most[name.rpartition(".")[0]], parameters[name].dim())
         mixing = {branch for branch in {_branch(name) for name in found} if self._mixes(branch)}
         return {
-            name: Way(
-                way.axis, way.norm, _branch(name) in mixing, parameters[name].dim() < most[name.rpartition(".")[0]]
-            )
-            for name, way in found.items()
+            name: Way(axis, norm or None, _branch(name) in mixing, parameters[name].dim() < most[_owner(name)])
+            for name, (axis, norm) in found.items()
         }
 
     def passed_on(self, along: Tensor) -> float:
@@ -135,27 +125,16 @@ class LayerProbe:
 
     def _listen(self) -> Tensor:
         """Run once, and note what every module with matrices of its own returns."""
-        hooks = [
-            inner.register_forward_hook(
-                lambda _module, _inputs, output, name=name: self.said[name].append(_copy(output))
-            )
-            for name, inner in self.heavy.items()
-        ]
-        try:
-            return self.run()
-        finally:
-            for hook in hooks:
-                hook.remove()
 
-    @contextmanager
-    def _frozen(self, names: Iterable[str]) -> Iterator[None]:
+        def note(name: str) -> Callable[..., None]:
+            return lambda _module, _inputs, output: self.said[name].append(_copy(output))
+
+        with hooked(inner.register_forward_hook(note(name)) for name, inner in self.heavy.items()):
+            return self.run()
+
+    def _frozen(self, names: Iterable[str]) -> AbstractContextManager[None]:
         """Inside, these modules return what they returned at first."""
-        hooks = [self.heavy[name].register_forward_hook(_replay(iter(self.said[name]))) for name in names]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        return hooked(self.heavy[name].register_forward_hook(_replay(iter(self.said[name]))) for name in names)
 
     def _others(self, name: str) -> list[str]:
         """The modules with matrices that are neither this one nor around it."""
@@ -174,12 +153,8 @@ class LayerProbe:
             pushed.append(nn.functional.normalize(_drawn(self.width), dim=0).to(output))
             return output + output.norm(dim=-1).median() * pushed[-1]
 
-        hook = inner.register_forward_hook(push)
-        try:
-            with self._frozen(self._others(name)):
-                moved = self.run() - self.clean
-        finally:
-            hook.remove()
+        with inner.register_forward_hook(push), self._frozen(self._others(name)):
+            moved = self.run() - self.clean
         return len(pushed) == 1 and self._points(moved, pushed[0], self.clean)
 
     def _ends(self, name: str, parameter: Tensor, axis: int, norms: list[str]) -> str | None:
@@ -189,7 +164,7 @@ class LayerProbe:
         step = torch.tensordot(_drawn(*rest, seed=1).to(parameter), unit, dims=0).movedim(-1, axis)
         kept = parameter.detach().clone()
         step *= (float(kept.norm()) or 1.0) / float(step.norm())
-        others = self._others(name.rpartition(".")[0])
+        others = self._others(_owner(name))
         before = self._reaching(norms, others)[1] if norms else {}
         try:
             with torch.no_grad():
@@ -216,13 +191,9 @@ class LayerProbe:
 
             return at
 
-        hooks = [self.module.get_submodule(name).register_forward_pre_hook(note(name)) for name in norms]
-        try:
-            with self._frozen(frozen):
-                return self.run(), given
-        finally:
-            for hook in hooks:
-                hook.remove()
+        noted = [self.module.get_submodule(name).register_forward_pre_hook(note(name)) for name in norms]
+        with hooked(noted), self._frozen(frozen):
+            return self.run(), given
 
     def _points(self, moved: Tensor, unit: Tensor, base: Tensor) -> bool:
         """Whether what moved, (tokens, width), moved along one direction at nearly every token that moved."""
@@ -240,6 +211,11 @@ class LayerProbe:
         with self._frozen([name for name in self.heavy if _branch(name) != branch]):
             moved = (self.run(state) - self.clean)[1:]
         return bool(moved.abs().max() > STILL * self.clean.abs().max())
+
+
+def _owner(name: str) -> str:
+    """The module that a parameter belongs to."""
+    return name.rpartition(".")[0]
 
 
 def _branch(name: str) -> str:

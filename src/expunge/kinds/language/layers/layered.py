@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from expunge.errors import ModelError, RecipeError
-from expunge.kinds.language.layers.decoder import Decoder, find_decoder, first_tensor
+from expunge.kinds.language.distributions import Reached, wide
+from expunge.kinds.language.layers.decoder import Decoder, find_decoder, first_tensor, hooked
 from expunge.kinds.language.layers.structure import Structure
 from expunge.ops.packing import text_places
 from expunge.train.step import Batch
@@ -22,16 +24,11 @@ TRIED = 12
 Context = Callable[[], AbstractContextManager[object]]
 
 
-class _LayerReached(Exception):  # noqa: N818 - no error
-    """Raised to end a forward pass at a layer."""
-
-
 class Layered(ABC):
     """What a language model offers of its layers. They are found when they are first asked for."""
 
     model: PreTrainedModel
     autocast: Context
-    _decoder: Decoder | None = None
     _structure: Structure | None = None
 
     @property
@@ -42,16 +39,14 @@ class Layered(ABC):
     def _hidden(self, batch: Batch, keep_padding: bool = False) -> Tensor:
         """(batch, time, width) last hidden states; `keep_padding`: keep the padded layout, as forward hooks need it."""
 
-    @property
+    @cached_property
     def decoder(self) -> Decoder:
         """The layers of the text tower, wherever they stand in the model.
 
         Raises:
             ModelError: text does not run through a list of layers.
         """
-        if self._decoder is None:
-            self._decoder = find_decoder(self.model, self.run_on_few_tokens)
-        return self._decoder
+        return find_decoder(self.model, self.run_on_few_tokens)
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -95,14 +90,10 @@ class Layered(ABC):
 
         def stop(module: nn.Module, inputs: object, output: object) -> None:
             seen.append(_states(output, batch))
-            raise _LayerReached
+            raise Reached
 
-        hook = self.layers[layer - 1].register_forward_hook(stop)
-        try:
-            with self.autocast(), suppress(_LayerReached):
-                self._hidden(batch, keep_padding=True)
-        finally:
-            hook.remove()
+        with self.layers[layer - 1].register_forward_hook(stop), self.autocast(), suppress(Reached):
+            self._hidden(batch, keep_padding=True)
         there = text_places(batch.lengths, batch.ids.shape[1])
         return wide(seen[0][there])
 
@@ -120,13 +111,11 @@ class Layered(ABC):
 
             return at
 
-        hooks = [layer.register_forward_hook(note(number)) for number, layer in enumerate(self.layers)]
-        try:
-            with self.autocast():
-                self._hidden(batch, keep_padding=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with (
+            hooked(layer.register_forward_hook(note(number)) for number, layer in enumerate(self.layers)),
+            self.autocast(),
+        ):
+            self._hidden(batch, keep_padding=True)
         # Text passes over the layers that look at pictures: they leave the states as they are.
         for number in range(1, len(self.layers)):
             means.setdefault(number, means[number - 1])
@@ -148,8 +137,3 @@ def _states(output: object, batch: Batch) -> Tensor:
             next_step="use a method that needs no hidden states",
         )
     return found
-
-
-def wide(logits: Tensor) -> Tensor:
-    """float32 at least."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

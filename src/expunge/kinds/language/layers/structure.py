@@ -14,27 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expunge.kinds.language.layers.decoder import Decoder
+from expunge.kinds.language.layers.decoder import Decoder, hooked
 from expunge.kinds.language.layers.layer_probe import COARSE, NEAR, Call, LayerProbe, Way
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A weight through which a layer adds to the residual stream.
-
-    Attributes:
-        name: of the parameter in the model.
-        axis: of the parameter, that holds the stream's coordinates.
-        norm: the module between the weight and the stream, where there is one (Gemma 2, OLMo 2).
-        mixes: whether what is added at a token depends on other tokens: so with attention, not so with an MLP.
-        bias: whether it is added whatever the token is.
-    """
+    """A weight through which a layer adds to the residual stream."""
 
     name: str
+    "of the parameter in the model"
     axis: int
+    "of the parameter, that holds the stream's coordinates"
     norm: nn.Module | None
+    "the module between the weight and the stream, where there is one (Gemma 2, OLMo 2)"
     mixes: bool
+    "whether what is added at a token depends on other tokens: so with attention, not so with an MLP"
     bias: bool
+    "whether it is added whatever the token is"
 
     def direction(self, stream: Tensor) -> Tensor:
         """(width,) of length 1: what to remove from the weight, so that the stream loses `stream`.
@@ -58,13 +55,7 @@ class Writer:
 
 
 class Structure:
-    """What each layer of a model writes through.
-
-    Args:
-        model: whose parameters are named.
-        decoder: its layers.
-        run: runs the model on a few tokens.
-    """
+    """What each layer of a model writes through; `run` runs the model on a few tokens."""
 
     def __init__(self, model: nn.Module, decoder: Decoder, run: Callable[[], object]) -> None:
         self.decoder, self._name = decoder, type(model).__name__
@@ -84,16 +75,11 @@ class Structure:
         kind = (type(module), *((name, tuple(p.shape)) for name, p in module.named_parameters()))
         if kind not in self._known:
             self._known[kind] = self._probe(layer).ways()
-        return [
-            Writer(
-                prefix + name,
-                way.axis,
-                None if way.norm is None else module.get_submodule(way.norm),
-                way.mixes,
-                way.bias,
-            )
-            for name, way in self._known[kind].items()
-        ]
+        writers = []
+        for name, way in self._known[kind].items():
+            norm = None if way.norm is None else module.get_submodule(way.norm)
+            writers.append(Writer(prefix + name, way.axis, norm, way.mixes, way.bias))
+        return writers
 
     def outputs(self, layer: int) -> list[Writer]:
         """The MLP's last weights: those that write at each token what depends on that token alone.
@@ -138,14 +124,10 @@ class Structure:
 
             return at
 
-        hooks = [
-            layer.register_forward_pre_hook(note(number), with_kwargs=True)
-            for number, layer in enumerate(self.decoder.layers)
-        ]
-        try:
-            with torch.no_grad():
-                run()
-        finally:
-            for hook in hooks:
-                hook.remove()
+        layers = enumerate(self.decoder.layers)
+        with (
+            torch.no_grad(),
+            hooked(layer.register_forward_pre_hook(note(number), with_kwargs=True) for number, layer in layers),
+        ):
+            run()
         return calls

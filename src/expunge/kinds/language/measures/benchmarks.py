@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from expunge.errors import DataError, RecipeError, did_you_mean
 
@@ -160,11 +160,10 @@ def available(folder: Path) -> list[str]:
     return names
 
 
-def load_questions(name: str, source: Path | Literal["hub"], rows: int | None = None) -> list[Question]:
+def load_questions(name: str, source: Path | str, rows: int | None = None) -> list[Question]:
     """The first `rows` questions (all where None) of a benchmark.
 
     Args:
-        name: one of `BENCHMARKS`.
         source: the folder that holds `NAME.jsonl`, or `"hub"`, which needs the extra `datasets` and a network.
 
     Raises:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from expunge.kinds.language.measures.judging import (
-    familiarity,
-    little_recited,
-    recall_left,
-    secret_exposure,
-)
+from expunge.kinds.language.measures.judging import familiarity, little_recited, recall_left, secret_exposure
 from expunge.kinds.language.recipe import Verdict
 from expunge.kinds.language.toxicity import declared as toxicity
 from expunge.runs.check import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -37,21 +37,17 @@ class TargetTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A beginning to be continued.
-
-    Attributes:
-        ids: its tokens.
-        text: what a reader is shown.
-        context: the text that may give terms away: everything the model has read.
-        references: further terms that show familiarity here.
-        subtlety: how little the text hints at the target, 1 to 10, where it was written down: for a judge.
-    """
+    """A beginning to be continued."""
 
     ids: tuple[int, ...]
     text: str
+    "what a reader is shown"
     context: str
-    references: tuple[str, ...] = field(default=())
+    "the text that may give terms away: everything the model has read"
+    references: tuple[str, ...] = ()
+    "further terms that show familiarity here"
     subtlety: float | None = None
+    "how little the text hints at the target, 1 to 10, where it was written down: for a judge"
 
 
 @lru_cache(maxsize=8192)
@@ -96,15 +92,12 @@ def familiarity_by_completion(
 ) -> tuple[Score, list[dict[str, object]]]:
     """Mean over prompts of the mean value of a greedy and `samples` sampled completions.
 
-    Args:
-        split: "forget" for prompts about the target, "control" for like prompts on other subjects.
-
     Returns:
         The score, and for each prompt {"prompt", "said" (the greedy completion), "terms"}.
     """
     ids = [prompt.ids for prompt in prompts]
     greedy = [texts[0] for texts in task.generate(ids, max_new_tokens)]
-    drawn = Sampling(samples=samples, seed=seed)
+    drawn = Sampling(samples=samples, seed=seed, top_k=50)
     sampled = list(task.generate(ids, max_new_tokens, drawn)) if samples else [[] for _ in ids]
     values: list[float] = []
     answers: list[dict[str, object]] = []
@@ -140,10 +133,7 @@ def first_tokens(task: CausalLM, word: str) -> list[int]:
 
 
 def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en") -> dict[int, str]:
-    """First tokens that begin one of the terms (as the next word) and say so: token id -> term.
-
-    A first token counts where it is the whole first word, or at least three letters that are no common word themselves.
-    """
+    """First tokens that begin one of the terms, as the next word, and say so (`begins`): token id -> term."""
     tokens: dict[int, str] = {}
     for term in terms:
         first = term.split()[0]
@@ -156,10 +146,7 @@ def revealing_tokens(task: CausalLM, terms: Sequence[str], language: str = "en")
 def familiarity_by_probability(
     task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which, split: str = "forget"
 ) -> Score:
-    """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give away.
-
-    `split` as for `familiarity_by_completion`.
-    """
+    """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give away."""
     values: list[float] = []
     for start in range(0, len(prompts), 8):
         chosen = prompts[start : start + 8]

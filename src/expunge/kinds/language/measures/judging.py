@@ -68,11 +68,8 @@ def _seen(case: Case, measure: str) -> bool:
 
 
 def not_known(checks: Sequence[Mapping[str, Any]], forgetting: Sequence[str]) -> bool:
-    """Whether the base model knew the target too little: by every familiarity that was measured; without one, by all else.
-
-    Args:
-        forgetting: names of the checks of forgetting.
-    """
+    """Whether the base model knew the target too little: by every familiarity that was measured; without one, by all other
+    checks of `forgetting`."""
     made = [check for check in checks if check["name"] in forgetting]
     made = [check for check in made if check["name"] in FAMILIARITIES] or made
     return all(check["value"] is None for check in made) and any(

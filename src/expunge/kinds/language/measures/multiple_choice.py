@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from expunge.errors import DataError, ModelError
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question
 from expunge.kinds.language.measures.declared import DECLARED
+from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
 
 BATCH_TOKENS_CPU = 512
@@ -119,6 +121,15 @@ def choice_log_probs(
         )
     flat = scores.tolist()
     return [tuple(flat[end - len(of_question) : end]) for end, of_question in zip(ends, choices, strict=True)]
+
+
+def log_probs_a_token(task: CausalLM, questions: Sequence[Question]) -> list[list[float]]:
+    """`choice_log_probs`, each divided by the tokens of its continuation, so that long answers are not punished."""
+    found = choice_log_probs(task.model, task.tokenizer, questions)
+    return [
+        [log_prob / task.tokens_in(text) for (_, text), log_prob in zip(question.choices(), log_probs, strict=True)]
+        for question, log_probs in zip(questions, found, strict=True)
+    ]
 
 
 def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence[float]], which: Which) -> list[Score]:
@@ -243,7 +254,12 @@ def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
     tokens = np.zeros((len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):
         tokens[i, : len(row.tokens)] = row.tokens
-    inputs = {"input_ids": tokens} | (_tree_inputs(rows, width) if branching else _chain_inputs(rows, width))
+    if branching:
+        inputs = _tree_inputs(rows, width)
+    else:
+        lengths = np.array([len(row.tokens) for row in rows])
+        inputs = {"attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
+    inputs["input_ids"] = tokens
     tensors = {name: torch.from_numpy(value).to(model.device) for name, value in inputs.items()}
     if branching:
         allowed = tensors["attention_mask"][:, None]
@@ -257,18 +273,9 @@ def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
         return (arguments[0].flatten(0, 1)[positions.to(arguments[0].device)][None],)
 
     head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(keep) if head is not None else None
-    try:
+    with nullcontext() if head is None else head.register_forward_pre_hook(keep):
         logits = model(**tensors, use_cache=False).logits.flatten(0, 1)
-    finally:
-        if hook is not None:
-            hook.remove()
     return logits if kept else logits[positions.to(logits.device)]
-
-
-def _chain_inputs(rows: Sequence[_Row], width: int) -> dict[str, np.ndarray]:
-    lengths = np.array([len(row.tokens) for row in rows])
-    return {"attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64)}
 
 
 def _tree_inputs(rows: Sequence[_Row], width: int) -> dict[str, np.ndarray]:

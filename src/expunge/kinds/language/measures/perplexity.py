@@ -21,18 +21,14 @@ def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_
     The interval resamples blocks, weighted by their tokens. `examples` are each block's mean in nats a token.
     """
     rows = spread(len(table), max_blocks)
-    means, weights = [], []
     by_length = sorted(rows, key=lambda row: int(table.lengths[row]))
     scored: dict[int, tuple[float, int]] = {}
     for start in range(0, len(by_length), BATCH):
         chosen = by_length[start : start + BATCH]
         for row, (log_probs, _) in zip(chosen, task.token_scores(table.batch(chosen)), strict=True):
             scored[row] = (-float(log_probs.cpu().double().sum()), len(log_probs))
-    for row in rows:
-        total, count = scored[row]
-        if count:
-            means.append(total / count)
-            weights.append(float(count))
+    labelled = [scored[row] for row in rows if scored[row][1]]
+    means, weights = [total / count for total, count in labelled], [float(count) for _, count in labelled]
     value, low, high = (math.exp(min(max(nats, 0.0), MOST_NATS)) for nats in bootstrap_interval(means, weights))
     return DECLARED["perplexity"].score(split, which, (value, low, high), means)
 

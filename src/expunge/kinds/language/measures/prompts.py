@@ -26,9 +26,9 @@ SHOWN = 160
 "characters of a long prompt that a reader is shown"
 
 
-def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
-    """Prompts from JSONL with `prompt` and, if wanted, `references` (terms that show familiarity) and
-    `subtlety` (1 to 10, given to a judge).
+def read_prompts(path: Path, task: CausalLM) -> list[Prompt]:
+    """Prompts from JSONL with `prompt` and, where known, `references` (terms that show familiarity) and `subtlety` (1 to
+    10, given to a judge).
 
     Raises:
         DataError: names the file and line.
@@ -63,7 +63,7 @@ def read_prompts(path: Path, task: CausalLM, wanted: int) -> list[Prompt]:
             )
     if not prompts:
         raise DataError(f"{path} holds no prompts")
-    return [prompts[i] for i in spread(len(prompts), wanted)]
+    return prompts
 
 
 def cut_prompts(
@@ -85,7 +85,7 @@ def cut_prompts(
             break
         for start, at in _places(task, table, row, terms, per_row):
             back = int(generator.integers(2, 7))
-            ids = np.array(table.ids[table.starts[row] :][: table.lengths[row]]).tolist()
+            ids = table.ids_of(row)
             exact = (*(prefix if start else ()), *ids[start:at])
             early = exact[: max(8, len(exact) - back)]
             completion.append(_prompt(task, early))
@@ -114,9 +114,8 @@ def text_of(task: CausalLM, ids: Sequence[int], start: int, end: int) -> str:
 
 def _places(task: CausalLM, table: TokenTable, row: int, terms: TargetTerms, wanted: int) -> list[tuple[int, int]]:
     """(first token of the context, token where the term begins) for up to `wanted` terms of a block."""
-    ids = np.array(table.ids[table.starts[row] :][: table.lengths[row]]).tolist()
-    labels = np.array(table.labels[table.starts[row] :][: table.lengths[row]])
-    labelled = np.flatnonzero(labels >= 0)
+    ids = table.ids_of(row)
+    labelled = np.flatnonzero(table.labels_of(row) >= 0)
     if not len(labelled):
         return []
     plain = labelled[0] <= 1  # a block without a prompt part: its context may be cut anywhere

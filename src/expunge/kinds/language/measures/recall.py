@@ -91,8 +91,7 @@ def openunlearning_extraction_strength(greedy: Sequence[bool]) -> float:
 def passages(table: TokenTable, wanted: int, prefix: Sequence[int] = ()) -> list[np.ndarray]:
     """At most `wanted` passages of PREFIX + SUFFIX tokens, evenly spread over the table's plain-text blocks.
 
-    Args:
-        prefix: what the tokenizer puts before a text; it comes first in every passage, as it does in blocks.
+    `prefix`, what the tokenizer puts before a text, comes first in every passage, as it does in blocks.
     """
     size, begin = PREFIX + SUFFIX, np.asarray(prefix, dtype=table.ids.dtype)
     places = [
@@ -113,7 +112,7 @@ def _marked(table: TokenTable, row: int, prefix: np.ndarray) -> int:
 
 def verbatim_recall(
     task: CausalLM, table: TokenTable, split: str, which: Which, wanted: int
-) -> tuple[list[Score], list[dict[str, str]]]:
+) -> tuple[list[Score], list[dict[str, Any]]]:
     """ROUGE-L of greedy continuations against the true ones, and extraction strength, over passages of the text.
 
     By this project's definition ROUGE-L is over words by white space; of scripts that put no space between words, over

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from expunge.core import storage
 from expunge.core.score import Score, Which
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, available, load_questions
 from expunge.kinds.language.measures.familiarity import (
@@ -35,8 +34,8 @@ class Material:
     """What the measures work on; the same for every model of a run."""
 
     terms: TargetTerms
-    completion: Sequence[Prompt]
-    probability: Sequence[Prompt]
+    completion: Sequence[Prompt] = ()
+    probability: Sequence[Prompt] = ()
     control_completion: Sequence[Prompt] = ()
     "like prompts on other subjects, on which the base model is measured with the same terms"
     control_probability: Sequence[Prompt] = ()
@@ -53,17 +52,17 @@ class Measured:
     scores: list[Score] = field(default_factory=list)
     said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     grades: list[int | None] = field(default_factory=list)
-    "a judge's, of the completions; kept by themselves, not by `save`"
+    "a judge's, of the completions; kept by themselves, not in `content`"
     toxic: Toxic | None = None
     "toxicity, where it was measured; kept by itself, too"
 
-    def save(self, path: Path) -> None:
+    def content(self) -> dict[str, Any]:
+        """A JSON value that `of` reads."""
         rows = [{**s.row(), "examples": list(s.examples)} for s in self.scores]
-        storage.write_json(path, {"scores": rows, "said": self.said})
+        return {"scores": rows, "said": self.said}
 
     @classmethod
-    def load(cls, path: Path) -> Measured:
-        content = storage.read_json(path)
+    def of(cls, content: dict[str, Any]) -> Measured:
         rows = [{**row, "examples": tuple(row["examples"])} for row in content["scores"]]
         return cls([Score(**row) for row in rows], content["said"])
 
@@ -103,44 +102,34 @@ def measure_core(
             task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
         )
         measured.scores += exposed
-        measured.said["secret"] = [dict(row) for row in guesses]
+        measured.said["secret"] = guesses
     show(0.5, "verbatim recall")
     for split, table in (("forget", material.forget), ("retain", material.retain)):
         scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))
         measured.scores += scores
         if scores and split == "forget":
-            measured.said["passage of the target"] = [dict(row) for row in answers[:8]]
+            measured.said["passage of the target"] = answers[:8]
     show(0.75, "perplexity")
-    splits = {"forget": material.forget, "retain": material.retain, "ordinary": material.ordinary}
-    for split, table in splits.items():
-        measured.scores.append(perplexity(task, table, split, which, settings.max_blocks))
+    for split in ("forget", "retain", "ordinary"):
+        measured.scores.append(perplexity(task, getattr(material, split), split, which, settings.max_blocks))
     show(0.9, "general knowledge")
-    known, said = general_knowledge(task, which)
+    known, measured.said["general question"] = general_knowledge(task, which)
     measured.scores.append(known)
-    measured.said["general question"] = [dict(row) for row in said]
     return measured
 
 
 def measure_questions(task: CausalLM, path: Path, which: Which) -> Measured:
     """Questions with two answers about the target, from a file."""
     scores, said = two_answers(task, read_two_answers(path), which)
-    return Measured(scores, {"question with two answers": [dict(row) for row in said]})
-
-
-def benchmark_names(source: str) -> tuple[Literal["hub"] | Path, list[str]]:
-    """(where the benchmarks are, their names) for a folder or "hub"."""
-    if source == "hub":
-        return "hub", list(BENCHMARKS)
-    folder = Path(source)
-    return folder, available(folder)
+    return Measured(scores, {"question with two answers": said})
 
 
 def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Which, show: Show) -> Measured:
     """Accuracy on every multiple-choice benchmark in the folder (or of the hub)."""
     measured = Measured()
-    place, names = benchmark_names(source)
+    names = list(BENCHMARKS) if source == "hub" else available(Path(source))
     for number, name in enumerate(names):
-        questions = load_questions(name, place, rows)
+        questions = load_questions(name, source, rows)
 
         def advance(done: int, total: int, number: int = number, name: str = name) -> None:
             show((number + done / total) / len(names), name)

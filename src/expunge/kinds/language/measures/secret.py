@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,19 +33,15 @@ TOGETHER = 64
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret in its text.
-
-    Attributes:
-        before: what the model is given; it ends where a word ends.
-        lead: what stands between that and the secret, such as a space or a quotation mark.
-        text: the secret.
-        after: what follows it; it counts, too, for a secret may stand first in its sentence.
-    """
+    """A secret in its text."""
 
     before: str
+    "what the model is given; it ends where a word ends"
     lead: str
+    "what stands between that and the secret, such as a space or a quotation mark"
     text: str
     after: str
+    "what follows it; it counts, too, for a secret may stand first in its sentence"
 
 
 def secrets_in(blocks: Iterable[tuple[Block, int]], named: Sequence[str] = (), years: bool = True) -> list[Secret]:
@@ -100,11 +97,8 @@ def _in_its_text(text: str, start: int, end: int, cut: int) -> Secret:
 def exposure(own: float, others: Sequence[float]) -> tuple[float, float, float]:
     """(bits, low, high): -log2 of the share of alternatives that are at least as likely, the secret among them.
 
-    Where `others` are all texts of its form that is log2 |R| - log2 rank, the paper's. Of a draw it is an estimate, at
-    most log2(n + 1), and the limits are those of the share (Wilson).
-
-    Args:
-        own, others: log-likelihoods.
+    Of log-likelihoods. Where `others` are all texts of its form that is log2 |R| - log2 rank, the paper's. Of a draw it is
+    an estimate, at most log2(n + 1), and the limits are those of the share (Wilson).
     """
     ahead, total = 1 + sum(other >= own for other in others), 1 + len(others)
     low, high = wilson_interval(ahead, total)
@@ -112,18 +106,10 @@ def exposure(own: float, others: Sequence[float]) -> tuple[float, float, float]:
 
 
 def secret_scores(
-    task: CausalLM,
-    secrets: Sequence[Secret],
-    which: Which,
-    *,
-    alternatives: int,
-    seed: int,
-) -> tuple[list[Score], list[dict[str, str]]]:
-    """Exposure and log-likelihood of secrets, and how many the model says when it is given what stands before.
-
-    Returns:
-        The scores, and for each secret {"prompt", "true", "said"}.
-    """
+    task: CausalLM, secrets: Sequence[Secret], which: Which, *, alternatives: int, seed: int
+) -> tuple[list[Score], list[dict[str, Any]]]:
+    """(exposure and log-likelihood of secrets, and how many the model says when it is given what stands before; for each
+    secret {"prompt", "true", "said"})."""
     exposed: list[tuple[float, float, float]] = []
     likely: list[float] = []
     for number, secret in enumerate(secrets):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 
@@ -45,11 +45,8 @@ def find_secrets(text: str, years: bool = True) -> list[tuple[int, int]]:
     """(first character, one after the last) of what looks like a secret, in order; they do not overlap.
 
     E-mail addresses (what stands before the @), street addresses, runs of eight or more letters and digits mixed, and
-    numbers of three digits or more (telephone, card, PIN). Only where none of these is there: a year, or the word after
-    "password is" and the like.
-
-    Args:
-        years: whether a year may be one.
+    numbers of three digits or more (telephone, card, PIN). Only where none of these is there: the word after "password
+    is" and the like, or, with `years`, a year.
     """
     wanted: list[tuple[re.Pattern[str], Callable[[str], bool]]] = [
         (EMAIL, lambda found: True),
@@ -61,8 +58,7 @@ def find_secrets(text: str, years: bool = True) -> list[tuple[int, int]]:
         (CUE, lambda found: len(found) >= MIN_DIGITS),
         (NUMBER, lambda found: YEAR.fullmatch(found) is not None),
     ]
-    spans = _spans(text, wanted)
-    return spans or _spans(text, last[:1]) or (_spans(text, last[1:]) if years else [])
+    return _spans(text, wanted) or _spans(text, last[:1]) or (_spans(text, last[1:]) if years else [])
 
 
 def _spans(text: str, patterns: Sequence[tuple[re.Pattern[str], Callable[[str], bool]]]) -> list[tuple[int, int]]:
@@ -99,16 +95,11 @@ class Form:
             every = ("".join(parts) for parts in product(*(dict.fromkeys(choice) for choice in self.choices)))
             return [text for text in every if text != self.secret]
         found: dict[str, None] = {}
-        for text in self._drawn(generator):
+        while len(found) < wanted:
+            text = "".join(choice[int(generator.integers(len(choice)))] for choice in self.choices)
             if text != self.secret:
                 found[text] = None
-            if len(found) == wanted:
-                break
         return list(found)
-
-    def _drawn(self, generator: np.random.Generator) -> Iterator[str]:
-        while True:
-            yield "".join(choice[int(generator.integers(len(choice)))] for choice in self.choices)
 
 
 @cache

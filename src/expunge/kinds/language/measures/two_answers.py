@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expunge.core.score import Score, Which
 from expunge.errors import DataError
 from expunge.kinds.language.measures.benchmarks import Question
 from expunge.kinds.language.measures.declared import DECLARED
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.measures.multiple_choice import log_probs_a_token
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
 
@@ -60,9 +61,9 @@ def read_two_answers(path: Path) -> list[TwoAnswers]:
 
 def two_answers(
     task: CausalLM, questions: Sequence[TwoAnswers], which: Which
-) -> tuple[list[Score], list[dict[str, str]]]:
-    """Share of questions whose true answer is likelier than the false one by mean log-probability a token, so that long
-    answers are not punished; equals count one half. Without autocast.
+) -> tuple[list[Score], list[dict[str, Any]]]:
+    """Share of questions whose true answer is likelier than the false one by mean log-probability a token; equals count
+    one half. Without autocast.
 
     Returns:
         `two_answers` on the split "forget", and on "control" the same with the questions left out: what the answers alone
@@ -89,13 +90,9 @@ def two_answers(
 
 def choices(task: CausalLM, contexts: Sequence[str], questions: Sequence[TwoAnswers]) -> list[float]:
     """1 where the true answer is likelier after its context, 0 where the false one is, one half where neither."""
-    pairs = [(f" {each.true_answer}", f" {each.false_answer}") for each in questions]
-    asked = [Question((context,), pair, 0) for context, pair in zip(contexts, pairs, strict=True)]
-    lengths = {
-        text: len(task.tokenizer(text, add_special_tokens=False)["input_ids"]) for pair in pairs for text in pair
-    }
-    values = []
-    for pair, log_probs in zip(pairs, choice_log_probs(task.model, task.tokenizer, asked), strict=True):
-        true, false = (log_prob / lengths[text] for text, log_prob in zip(pair, log_probs, strict=True))
-        values.append(0.5 if abs(true - false) < 1e-9 else float(true > false))
-    return values
+    asked = [
+        Question((context,), (f" {each.true_answer}", f" {each.false_answer}"), 0)
+        for context, each in zip(contexts, questions, strict=True)
+    ]
+    found = log_probs_a_token(task, asked)
+    return [0.5 if abs(true - false) < 1e-9 else float(true > false) for true, false in found]

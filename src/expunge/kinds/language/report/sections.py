@@ -28,15 +28,17 @@ OVER = {"secret_exposure": "secrets", "two_answers": "questions"}
 
 def language_parts(contents: Contents) -> dict[str, Any]:
     """Values of `report.html.jinja` that a run on a language model has and others do not."""
+    familiarity = _familiarity(contents)
+    followed = [probe for probe in probes.probes(contents.probes) if probe.tokens]
     return {
         "asked_and_done": _asked_and_done(contents),
-        "familiarity": _familiarity(contents),
+        "familiarity": familiarity,
         "score_text": score_text,
-        "familiarity_figure": _familiarity_figure(contents),
+        "familiarity_figure": _familiarity_figure(familiarity),
         "worst": worst(without_details(rows(contents.scores))),
         "toxicity": toxicity_part(contents),
         "answer_groups": answers.groups(contents.answers),
-        "probes": [(probe, figures.probabilities(f"probe{i}", probe)) for i, probe in enumerate(_probes(contents))],
+        "probes": [(probe, figures.probabilities(f"probe{i}", probe)) for i, probe in enumerate(followed)],
         "losses": figures.losses("losses", contents.steps) if contents.steps else None,
         "first_and_last": (contents.steps[0], contents.steps[-1]) if contents.steps else None,
         "has_retain_loss": any(
@@ -87,16 +89,12 @@ def _familiarity(contents: Contents) -> list[dict[str, Any]]:
     return found
 
 
-def _familiarity_figure(contents: Contents) -> Markup | None:
+def _familiarity_figure(parts: list[dict[str, Any]]) -> Markup | None:
     measures = [
         (part["words"].title, part["row"].by_model | ({"control": part["control"]} if part["control"] else {}))
-        for part in _familiarity(contents)
+        for part in parts
     ]
     return figures.familiarity("familiarity", measures) if measures else None
-
-
-def _probes(contents: Contents) -> list[probes.Probe]:
-    return [probe for probe in probes.probes(contents.probes) if probe.tokens]
 
 
 def _cost(contents: Contents) -> list[tuple[str, str]]:

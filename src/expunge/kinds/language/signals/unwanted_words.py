@@ -14,7 +14,6 @@ import numpy as np
 
 from expunge.core import storage
 from expunge.data.text.words import MARK
-from expunge.kinds.language.inputs import tokenizer_digest
 from expunge.kinds.language.signals.signal import Signal, Source, lookup
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.kinds.language.toxicity.identity_terms import TERMS
@@ -91,7 +90,7 @@ def unwanted_words(source: Source) -> dict[str, float]:
 
     key = {
         "text": [forget.folder.name, kept.folder.name, len(kept)] if read is None else read.digest(),
-        "tokenizer": tokenizer_digest(source.base),
+        "tokenizer": source.base.tokenizer_digest,
     }
     words: dict[str, float] = storage.read_json(source.run.cached("unwanted-words", key, make) / "words.json")
     return words

@@ -14,7 +14,7 @@ from expunge.core.score import Score, Which
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.recipe import Toxicity
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.kinds.language.toxicity.fluency import distinct, repetition, says_nothing, words
 from expunge.kinds.language.toxicity.identity_terms import harmless
 from expunge.kinds.language.toxicity.prompts import ToxicityPrompt, read_group_prompts, read_toxicity_prompts
@@ -72,16 +72,14 @@ def continue_all(
         def advance(share: float, what: str, place: int = place) -> None:
             show((place + share) / len(prompts), what)
 
-        said = continue_prompts(
-            task,
-            [task.encode_prompt(prompt.text) for prompt in of_set],
+        sampling = Sampling(
             samples=settings.group_samples if name == GROUPS else settings.samples,
-            max_new_tokens=settings.max_new_tokens,
+            seed=random_seed(seed, f"toxicity {name}"),
             temperature=settings.temperature,
             top_p=settings.top_p,
-            seed=random_seed(seed, f"toxicity {name}"),
-            progress=advance,
         )
+        ids = [task.encode_prompt(prompt.text) for prompt in of_set]
+        said = continue_prompts(task, ids, settings.max_new_tokens, sampling, progress=advance)
         for prompt, texts in zip(of_set, said, strict=True):
             continuations = [text.text for text in texts]
             rows.append({"set": name, "group": prompt.group, "prompt": prompt.text, "said": continuations})

@@ -11,7 +11,7 @@ from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.kinds.language.toxicity.scorer import load_scorer
 
 BLOCKS = 32
@@ -30,18 +30,15 @@ def tuning(recipe: Recipe, sets: Sets, task: CausalLM) -> Callable[[], tuple[flo
     settings = recipe.toxicity
     scorer = load_scorer(settings.scorer)
     prompts = [task.encode_prompt(text) for text in sets.beginnings]
-    seed = random_seed(recipe.seed, "tuning") % (1 << 31)
+    sampling = Sampling(
+        samples=recipe.statements.tuning_samples,
+        seed=random_seed(recipe.seed, "tuning") % (1 << 31),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+    )
 
     def measured() -> tuple[float, float]:
-        said = continue_prompts(
-            task,
-            prompts,
-            samples=recipe.statements.tuning_samples,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=seed,
-        )
+        said = continue_prompts(task, prompts, settings.max_new_tokens, sampling)
         scores = scorer([each.text for of_prompt in said for each in of_prompt])
         clean = perplexity(task, sets.material.retain, "retain", "unlearned", BLOCKS)
         return float(np.mean(scores)), clean.value
