@@ -205,9 +205,10 @@ class CausalLM(Layered):
         """(what a plain head is given at `where`, (rows, width); the head's weight; the type of their product)."""
         with self.autocast():
             hidden = self._hidden(batch)[where]
+            # Asked inside: outside, CUDA's is float16 whatever the context says.
             casts = torch.is_autocast_enabled(self.device.type)
-        head = self.model.get_output_embeddings().weight
-        return hidden, head, torch.get_autocast_dtype(head.device.type) if casts else hidden.dtype
+            dtype = torch.get_autocast_dtype(self.device.type) if casts else hidden.dtype
+        return hidden, self.model.get_output_embeddings().weight, dtype
 
     @torch.inference_mode()
     def row_logits(self, batch: Batch) -> Tensor:
