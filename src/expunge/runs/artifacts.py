@@ -76,7 +76,7 @@ def unlearned(
         storage.write_json(path / "trained.json", spent | {"files": digest_saved(run.folder.model)} | noted)
 
     at.mkdir(parents=True, exist_ok=True)
-    trained: dict[str, Any] = storage.read_json(run.cached("unlearned", key, fill) / "trained.json")
+    trained = storage.read_json(run.cached("unlearned", key, fill) / "trained.json")
     for finished in run.folder.checkpoints.iterdir():
         shutil.rmtree(finished, ignore_errors=True)
     return trained
@@ -85,7 +85,7 @@ def unlearned(
 def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
     for path in folder.stages.glob("unlearned-*/stage.json"):
-        trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
+        trained = storage.read_json(path.parent / "trained.json")
         if _is_saved(folder, trained):
             return trained, storage.read_json(path)["made_from"]
     return None
