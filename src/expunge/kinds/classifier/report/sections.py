@@ -17,7 +17,6 @@ from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.report import numbers, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import rows
-from expunge.report.sizes import sizes
 from expunge.runs.folder import RunFolder
 
 HEADLINES = (
@@ -55,7 +54,7 @@ def asked_and_done(contents: Contents) -> str:
     text += (
         f"; the run took {numbers.seconds(spent['seconds_total'])}" if spent.get("seconds_total") is not None else ""
     )
-    return f"{text}.{sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
+    return f"{text}.{wording.sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
 
 
 def stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
