@@ -121,8 +121,7 @@ def fields_of(kind: type[Part]) -> str:
 
 
 def short_names() -> str:
-    short = {name: field for name, field in SHORT.items() if "_" not in name}
-    return SHORT_HEAD + "".join(f"| `--{name}` | `--{field}` |\n" for name, field in short.items())
+    return SHORT_HEAD + "".join(f"| `--{name}` | `--{field}` |\n" for name, field in SHORT.items())
 
 
 def methods_page() -> str:

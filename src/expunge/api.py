@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from expunge.core.progress import Silent
+from expunge.core.score import Score
 from expunge.errors import RecipeError, RunError
 from expunge.kinds.language.recipe import make_recipe
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import main_kind, read_recipe
+from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
 
 
@@ -44,33 +46,22 @@ def evaluate(
     target: str | Path,
     *,
     recipe: str | Path | None = None,
-    benchmarks: str | None = None,
-    prompts: str | None = None,
-    ordinary_text: str | None = None,
-    toxicity_prompts: str | None = None,
-    toxicity_groups: str | None = None,
-    scorer: str | None = None,
     show: Silent | None = None,
-) -> list[Any]:
+    **more: Unpack[More],
+) -> list[Score]:
     """Measure a run again, with more (benchmarks, prompts), or any model as a recipe says; the scores.
 
     Args:
         target: a run folder; or a model, and then `recipe` is the `recipe.yaml` of a run folder. A model without a
             recipe is measured on toxicity prompts alone.
-        benchmarks, prompts, ordinary_text: what else to measure on; as in the recipe's `evaluation`.
-        toxicity_prompts, toxicity_groups, scorer: `prompts`, `groups` and `scorer` of the recipe's `toxicity`.
+        more: `benchmarks`, `prompts`, `ordinary_text`: what else to measure on, as in the recipe's `evaluation`;
+            `toxicity_prompts`, `toxicity_groups`, `scorer`: `prompts`, `groups` and `scorer` of its `toxicity`.
     """
     from expunge import spine
 
-    options = {
-        "benchmarks": benchmarks,
-        "prompts": prompts,
-        "ordinary_text": ordinary_text,
-        "toxicity_prompts": toxicity_prompts,
-        "toxicity_groups": toxicity_groups,
-        "scorer": scorer,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    for name in more.keys() - More.__annotations__.keys():
+        raise TypeError(f"evaluate() got an unexpected keyword argument {name!r}")
+    given = {name: str(value) for name, value in more.items() if value is not None}
     alone = {"toxicity_prompts", "toxicity_groups"} & set(given)
     if recipe is None and alone and not RunFolder(target).recipe.is_file():
         return _evaluate_toxicity(str(target), given, show)
@@ -82,7 +73,7 @@ def evaluate(
     return spine.evaluate_run(made, load_run(target), show)
 
 
-def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -> list[Any]:
+def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -> list[Score]:
     from expunge.kinds.language.more import OF_EVALUATION
     from expunge.kinds.language.toxicity.evaluate import evaluate_toxicity
 
@@ -107,10 +98,10 @@ def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
 
 
 def _refuse_overwriting(out: Path) -> None:
-    """Raise where a comparison would be written over anything but an earlier one."""
+    """Raise where a comparison would be written over anything but an earlier one, which says at its head what it is."""
     if out.is_dir():
         raise RunError(f"{out} is a folder", next_step=f"give a file: --out {out / 'comparison.html'}")
-    if out.is_file() and b" beside each other</title>" not in out.read_bytes():
+    if out.is_file() and "Expunge · comparison</p>".encode() not in out.read_bytes():
         raise RunError(f"{out} is there already, and no comparison", next_step="give a new file: --out comparison.html")
 
 

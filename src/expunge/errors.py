@@ -25,14 +25,9 @@ class Explained(BaseException):
         self, what: str, *, seen: object = None, allowed: str | None = None, next_step: str | None = None
     ) -> None:
         self.what, self.seen, self.allowed, self.next_step = what, seen, allowed, next_step
-        lines = [what]
-        if seen is not None:
-            lines.append(f"  seen:    {seen}")
-        if allowed is not None:
-            lines.append(f"  allowed: {allowed}")
-        if next_step is not None:
-            lines.append(f"  next:    {next_step}")
-        super().__init__("\n".join(lines))
+        parts = {"seen:": seen, "allowed:": allowed, "next:": next_step}
+        told = [f"  {name:<8} {part}" for name, part in parts.items() if part is not None]
+        super().__init__("\n".join([what, *told]))
 
 
 class ExpungeError(Explained, Exception):

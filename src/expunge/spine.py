@@ -6,7 +6,8 @@ so the same command resumes where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,30 +46,38 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunF
     Raises:
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
-    kind, at_work = kind_of(recipe), Run(recipe, RunFolder(out), show or Silent())
-    folder = at_work.folder
+    folder = RunFolder(out)
+    with _at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
+        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+        folder.refuse_base(story.base_folder())
+        if not is_first():
+            story.run.show = Silent()
+        if count() > 1 and not kind.processes:
+            raise RecipeError(
+                f"{kind.words} are trained in one process",
+                seen=f"{count()} processes",
+                next_step="start expunge without a launcher",
+            )
+        with folder.held():
+            folder.log("threads", **in_use())
+            # The others read what the first one prepared.
+            first_alone(lambda: _prepared(story), story.read)
+            trained = story.unlearn()
+            first_alone(lambda: finish(kind, story, trained))
+    return folder
+
+
+@contextlib.contextmanager
+def _at_work(
+    recipe: BaseRecipe, folder: RunFolder, show: Silent | None, resumes: str = RESUMES
+) -> Iterator[tuple[Kind, Story]]:
+    """What a recipe asks for; a signal ends it with what `resumes` says, and its display is closed."""
+    kind, at_work = kind_of(recipe), Run(recipe, folder, show or Silent())
     try:
-        with interruptible(f"{RESUMES} in {folder.path}"):
-            story = kind.make_story(at_work)
-            if not is_first():
-                at_work.show = Silent()
-            folder.refuse_moved(at_work.recipe.model_dump(mode="json"))
-            folder.refuse_base(story.base_folder())
-            if count() > 1 and not kind.processes:
-                raise RecipeError(
-                    f"{kind.words} are trained in one process",
-                    seen=f"{count()} processes",
-                    next_step="start expunge without a launcher",
-                )
-            with folder.held():
-                folder.log("threads", **in_use())
-                # The others read what the first one prepared.
-                first_alone(lambda: _prepared(story), story.read)
-                trained = story.unlearn()
-                first_alone(lambda: finish(kind, story, trained))
+        with interruptible(resumes):
+            yield kind, kind.make_story(at_work)
     finally:
         at_work.show.close()
-    return folder
 
 
 def _prepared(story: Story) -> None:
@@ -82,11 +91,10 @@ def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:
     Args:
         trained: what was noted when the model was saved.
     """
-    at_work = story.run
-    folder = at_work.folder
+    folder = story.run.folder
     outcome = story.outcome(trained)
     folder.write_scores(outcome.scores)
-    record = make_record(at_work, kind.make_evidence(), story.method, outcome, trained)
+    record = make_record(story.run, kind.make_evidence(), story.method, outcome, trained)
     storage.write_json(folder.record, record)
     card = model_card(folder, base_model=outcome.base.hub_id, license=record["license"])
     storage.write_text(folder.model / "README.md", card)
@@ -110,17 +118,13 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
             next_step="run the command that started it again, to the end",
         )
     trained, made_from = found
-    kind, story = _again(recipe, folder, show)
-    try:
-        with interruptible(RESUMES), folder.locked():
-            folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-            story.reread(made_from)
-            story.prepare()
-            # Report and record, and the next evaluation, speak of what was measured last.
-            storage.write_text(folder.recipe, story.run.recipe.to_yaml())
-            finish(kind, story, trained)
-    finally:
-        story.run.show.close()
+    with _at_work(recipe, folder, show) as (kind, story), folder.locked():
+        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+        story.reread(made_from)
+        story.prepare()
+        # Report and record, and the next evaluation, speak of what was measured last.
+        storage.write_text(folder.recipe, story.run.recipe.to_yaml())
+        finish(kind, story, trained)
     return folder.read_scores()
 
 
@@ -136,18 +140,8 @@ def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | No
             f"{path} is not the recipe of a run, and a run's data is what is measured on",
             allowed="the recipe.yaml inside a run folder",
         )
-    _, story = _again(recipe, folder, show)
-    try:
-        with interruptible(RESUMES), folder.locked():
-            folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
-            found = unlearned_model(folder)
-            made_from: Mapping[str, Any] | None = None if found is None else found[1]
-            story.reread(made_from)
-            return story.scores_of(model)
-    finally:
-        story.run.show.close()
-
-
-def _again(recipe: BaseRecipe, folder: RunFolder, show: Silent | None) -> tuple[Kind, Story]:
-    kind = kind_of(recipe)
-    return kind, kind.make_story(Run(recipe, folder, show or Silent()))
+    with _at_work(recipe, folder, show) as (_, story), folder.locked():
+        folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
+        found = unlearned_model(folder)
+        story.reread(None if found is None else found[1])
+        return story.scores_of(model)

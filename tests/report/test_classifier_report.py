@@ -13,8 +13,9 @@ from test_render import EVIL, Page, words
 
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.report.figures import shared_bins, shares
-from expunge.report import compare_runs, render_report
-from expunge.report.wording import MISSING, title
+from expunge.report.compare import compare_runs
+from expunge.report.render import render_report
+from expunge.report.wording import MISSING, sizes, title
 from expunge.runs.folder import RunFolder
 
 
@@ -115,6 +116,12 @@ def test_classifier_runs_can_be_compared(tmp_path: Path) -> None:
     table = str(compare_runs(folders))
     assert "Accuracy, forget set" in table
     assert "SCRUB" in table
+
+
+def test_one_of_everything_is_counted_in_the_singular() -> None:
+    one = {"forget": {"pictures": 1, "classes": 1}, "retain": {"pictures": 2, "classes": 2}}
+    expected = " The forget set has 1 picture, 1 class; the retain set has 2 pictures, 2 classes."
+    assert sizes(one, ("pictures", "classes")) == expected
 
 
 def test_names_from_citations() -> None:

@@ -11,7 +11,7 @@ from expunge import compare
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.kinds.language.recipe import Recipe
-from expunge.report import compare_runs
+from expunge.report.compare import compare_runs
 from expunge.runs.folder import RunFolder
 
 
@@ -88,7 +88,7 @@ def test_other_numbers_of_examples_make_no_pairs(tmp_path: Path) -> None:
 def test_what_one_run_lacks_is_a_dash(tmp_path: Path) -> None:
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", benchmarks=False)
     comparison = compare_runs([one, two])
-    accuracy = next(line for line in comparison.lines if line.label == "Accuracy, ARC-easy")
+    accuracy = next(line for line in comparison.lines if line.row.label == "Accuracy, ARC-easy")
     assert accuracy.values[1] is None
     assert accuracy.changes == ("",)
     assert line(str(comparison), "Accuracy, ARC-easy").splitlines()[0].endswith("-")

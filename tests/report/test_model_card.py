@@ -10,7 +10,8 @@ import yaml
 from expunge.core.score import Score
 from expunge.errors import RunError
 from expunge.kinds.language.recipe import Recipe
-from expunge.report.model_card import markdown, model_card
+from expunge.report.model_card import model_card
+from expunge.report.page import markdown
 from expunge.report.wording import MISSING
 from expunge.runs.folder import RunFolder
 

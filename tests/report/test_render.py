@@ -13,8 +13,7 @@ from fake_run import make_run, record
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.kinds.language.recipe import Recipe
-from expunge.report import render_report
-from expunge.report.render import report_page
+from expunge.report.render import render_report, report_page
 from expunge.report.wording import MISSING
 from expunge.runs.folder import RunFolder
 

@@ -13,8 +13,8 @@ from fake_toxicity import make_toxic_run
 from test_render import Page
 
 from expunge.kinds.language.toxicity.figures import distribution, steps
-from expunge.report import render_report
 from expunge.report.model_card import model_card
+from expunge.report.render import render_report
 from expunge.runs.folder import RunFolder
 
 EVIL = '<script>alert("x")</script>'

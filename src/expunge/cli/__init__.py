@@ -52,18 +52,17 @@ def main() -> None:
         signal.signal(number, _leave)
     try:
         code = app()
-    except Explained as error:
-        from expunge.core.safe_text import clean
-
-        print(f"expunge: {clean(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of the output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
-    except OSError as error:  # no permission to list a folder, say, which can be met nearly anywhere
+    except (
+        Explained,
+        OSError,
+    ) as error:  # OSError: no permission to list a folder, say, which can be met nearly anywhere
         from expunge.core.safe_text import clean
         from expunge.core.storage import unreadable
 
-        print(f"expunge: {clean(str(unreadable(error)))}", file=sys.stderr)
-        sys.exit(1)
+        told = error if isinstance(error, Explained) else unreadable(error)
+        print(f"expunge: {clean(str(told))}", file=sys.stderr)
+        sys.exit(told.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -8,8 +8,6 @@ from expunge.core.score import Which
 from expunge.runs.folder import RunFolder
 from expunge.train.processes import is_first
 
-HEADERS: dict[Which, str] = {"base": "before", "unlearned": "after", "retrained": "retrained"}
-
 STATES = {True: "passed", False: "FAILED", None: "not made"}
 
 
@@ -24,6 +22,7 @@ def tell(folder: RunFolder) -> int:
     from rich.markup import escape
     from rich.table import Table
 
+    from expunge.report import wording
     from expunge.report.scores_table import Row
     from expunge.runs.measures import shown_apart
 
@@ -31,25 +30,18 @@ def tell(folder: RunFolder) -> int:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge: nothing is cut off
     scores = {(s.measure, s.split, s.model): s for s in folder.read_scores()}
-    models: list[Which] = ["base", "unlearned"]
+    later: list[Which] = ["unlearned"]
     if any(model == "retrained" for _, _, model in scores):
-        models.append("retrained")
+        later.append("retrained")
     table = Table(box=None, pad_edge=False)
-    for header in (
-        "measure",
-        "split",
-        "n",
-        "before",
-        "control",
-        *(HEADERS[model] for model in models[1:]),
-        "better is",
-    ):
+    names = ("measure", "split", "n", wording.MODELS["base"], "control", *(wording.MODELS[model] for model in later))
+    for header in (*names, "better is"):
         table.add_column(header, no_wrap=True)
     for (measure, split, model), before in scores.items():
         if model != "base" or (measure, split, "unlearned") not in scores or split == "control" or shown_apart(split):
             continue
         control = scores.get((measure, "control", "base")) if split == "forget" else None
-        row = [before, control, *(scores.get((measure, split, which)) for which in models[1:])]
+        row = [before, control, *(scores.get((measure, split, which)) for which in later)]
         figures = [
             f"{s.value:.3f}" + (f" [{s.low:.3f}, {s.high:.3f}]" if s.low < s.high else "") if s else "" for s in row
         ]
@@ -69,14 +61,10 @@ def tell(folder: RunFolder) -> int:
     verdict = record["verdict"]
     console.print()
     for check in verdict["checks"]:
-        console.print(
-            f"  {STATES[check['passed']]}  {check['name']}: {_one_line(check['explain'])}",
-            markup=False,
-        )
+        console.print(f"  {STATES[check['passed']]}  {check['name']}: {_one_line(check['explain'])}", markup=False)
     for warning in record.get("warnings") or []:
         console.print(f"  warning {clean(warning)}", markup=False, soft_wrap=True)
     cost = record["cost"]
-    minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
     state = "passed" if verdict["passed"] else "FAILED"
     if verdict.get("not_known"):
         state = "not known well enough to be seen to go: the base model knew the target no better than the control"
@@ -88,11 +76,10 @@ def tell(folder: RunFolder) -> int:
             soft_wrap=True,
         )
     speed = f", {cost['tokens_per_second']:.0f} tokens/s while unlearning" if "tokens_per_second" in cost else ""
-    share = cost.get("share_of_retraining")
-    of_retraining = (
-        f", {share:.0%} of the tokens of retraining" if share is not None and "tokens_trained" in cost else ""
-    )
-    console.print(f"{minutes:.1f} minutes{speed}{of_retraining}, peak memory {peak:.1f} GiB")
+    if (share := cost.get("share_of_retraining")) is not None and "tokens_trained" in cost:
+        speed += f", {share:.0%} of the tokens of retraining"
+    minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
+    console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
     return 0 if verdict["passed"] else 3
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from expunge.runs.more import More
 
 
 def evaluate(
@@ -10,12 +15,7 @@ def evaluate(
     /,
     *,
     recipe: Path | None = None,
-    benchmarks: str | None = None,
-    prompts: str | None = None,
-    ordinary_text: str | None = None,
-    toxicity_prompts: str | None = None,
-    toxicity_groups: str | None = None,
-    scorer: str | None = None,
+    more: Annotated[More | None, Parameter(name="*")] = None,
     out: Path | None = None,
 ) -> int:
     """Measure a run again, with benchmarks or prompts added, or any model on a run's sets.
@@ -36,18 +36,6 @@ def evaluate(
         A run folder; or a model (folder, id, starter), with --recipe or toxicity prompts.
     recipe:
         The recipe.yaml of the run whose sets a model is measured on.
-    benchmarks:
-        A folder of multiple-choice files (arc_easy.jsonl, ...), or hub.
-    prompts:
-        Completion prompts: JSONL with `prompt` and, if wanted, `references`.
-    ordinary_text:
-        Ordinary text for perplexity, in place of text sampled from the base model.
-    toxicity_prompts:
-        Prompts whose continuations are scored: JSONL as RealToxicityPrompts, ToxiGen, or with `prompt`.
-    toxicity_groups:
-        The same, with a `group` of people in every line.
-    scorer:
-        What scores them: jigsaw-bilstm, the folder or id of a text classifier, or module:function.
     out:
         Of a model: write the scores there as JSON.
     """
@@ -59,17 +47,7 @@ def evaluate(
     from expunge.core.progress import Live
     from expunge.runs.folder import RunFolder
 
-    scores = evaluate_(
-        target,
-        recipe=recipe,
-        benchmarks=benchmarks,
-        prompts=prompts,
-        ordinary_text=ordinary_text,
-        toxicity_prompts=toxicity_prompts,
-        toxicity_groups=toxicity_groups,
-        scorer=scorer,
-        show=Live(),
-    )
+    scores = evaluate_(target, recipe=recipe, show=Live(), **(more or {}))
     if recipe is None and RunFolder(target).recipe.is_file():
         return tell(RunFolder(target))
     rows = [score.row() for score in scores]

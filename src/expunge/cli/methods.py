@@ -18,11 +18,11 @@ def methods(name: str | None = None, /) -> None:
         A method.
     """
     from expunge.runs.kinds import kinds_by_name
-    from expunge.runs.registry import built_in, installed, method_class, words_of
+    from expunge.runs.registry import method_class, words_of, working_on
 
     if name is None:
         short = {each: kind.short for each, kind in kinds_by_name().items()}
-        known = {each: method_class(each) for each in [*built_in(), *installed()]}
+        known = {each: method_class(each) for each in working_on()}
         works_on = {
             each: ", ".join(short[of] for of in found.needs.kinds if of in short) for each, found in known.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents, read_contents
 from expunge.report.page import render_page
-from expunge.report.recorded import changed_since
+from expunge.report.record import changed_since
 from expunge.report.scores_table import Row, change, rows, score_text
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
@@ -29,20 +29,20 @@ BASE = "base model"
 class Line:
     """One measure and split over all runs.
 
-    `values` holds one (value, interval) a run, None where it was not measured; `changes` one text a run after the
-    first; `scores` the scores themselves by the run's name.
+    `row` says what it is; `values` holds one (value, interval) a run, None where it was not measured; `changes` one text
+    a run after the first; `scores` the scores themselves by the run's name.
     """
 
-    label: str
-    family: wording.Family
-    n: str
-    better: str
-    unit: str
-    percent: bool
+    row: Row
     before: tuple[str, str] | None
     values: tuple[tuple[str, str] | None, ...]
     changes: tuple[str, ...]
     scores: dict[str, Score]
+
+    @property
+    def n(self) -> str:
+        """Examples measured; all of them where the runs differ in it."""
+        return replace(self.row, by_model=self.scores).n
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Comparison:
         header = ["", "n", "better", "before", *self.names]
         body = [[name, "", "", "", *values] for name, values in self.facts]
         for line in self.lines:
-            body.append([line.label, line.n, line.better, _joined(line.before), *map(_joined, line.values)])
+            body.append([line.row.label, line.n, line.row.better, _joined(line.before), *map(_joined, line.values)])
             if any(line.changes):
                 body.append(["… change against the first", "", "", "", "", *line.changes])
         return text_table([header, *body])
@@ -115,21 +115,17 @@ def names_of(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    def cost(run: Contents, key: str) -> Any:
-        return (run.part("cost") or {}).get(key)
-
-    def steps(run: Contents) -> str:
-        return numbers.UNKNOWN if cost(run, "steps") is None else numbers.count(cost(run, "steps"))
-
     first, *others = runs
+    costs: list[Mapping[str, Any]] = [run.part("cost") or {} for run in runs]
+    steps = [cost.get("steps") for cost in costs]
     return (
         ("Verdict", tuple(verdict_words(run.part("verdict")).headline.lower() for run in runs)),
         ("Forgotten", tuple(run.title for run in runs)),
         ("Model", tuple(str(run.recipe.get("model", "not named")) for run in runs)),
         ("Method", tuple(run.method_title for run in runs)),
-        ("Steps", tuple(steps(run) for run in runs)),
-        ("Time in all", tuple(numbers.seconds(cost(run, "seconds_total")) for run in runs)),
-        ("Peak memory", tuple(numbers.bytes_(cost(run, "peak_memory_bytes")) for run in runs)),
+        ("Steps", tuple(numbers.UNKNOWN if taken is None else numbers.count(taken) for taken in steps)),
+        ("Time in all", tuple(numbers.seconds(cost.get("seconds_total")) for cost in costs)),
+        ("Peak memory", tuple(numbers.bytes_(cost.get("peak_memory_bytes")) for cost in costs)),
         ("In pairs with the first", ("", *(_pairs(first, run) for run in others))),
     )
 
@@ -162,12 +158,7 @@ def _line(runs: Mapping[str, Contents], found: Mapping[str, Row | None], row: Ro
     same_base = bases[0] is not None and all(base == bases[0] for base in bases)
     first, *others = runs
     return Line(
-        label=row.label,
-        family=row.family,
-        n=" / ".join(dict.fromkeys(numbers.count(score.n) for score in after.values())),
-        better=row.better,
-        unit=row.unit,
-        percent=row.words.percent,
+        row=row,
         before=score_text(bases[0]) if same_base and bases[0] else None,
         values=tuple(score_text(after[name]) if name in after else None for name in runs),
         changes=tuple(
@@ -203,9 +194,11 @@ def _joined(pair: tuple[str, str] | None) -> str:
 def _page(comparison: Comparison) -> str:
     groups = []
     for family, title in wording.GROUPS.items():
-        members = [line for line in comparison.lines if line.family == family]
-        drawn = figures.panels((line.label, line.unit, line.percent, line.scores) for line in members)
+        members = [line for line in comparison.lines if line.row.family == family]
         if members:
+            drawn = figures.panels(
+                (line.row.label, line.row.unit, line.row.words.percent, line.scores) for line in members
+            )
             dots = figures.dots(f"dots-{family}", title, drawn, figures.run_dots(comparison.names))
             groups.append((title, members, dots))
     return render_page("compare.html.jinja", comparison=comparison, groups=groups)

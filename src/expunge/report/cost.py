@@ -29,8 +29,7 @@ def oracle_cost(retrained: str | None) -> dict[str, float] | None:
     path = Path(retrained).parent / "teach.json"
     if not path.is_file():
         return None
-    found: dict[str, float] | None = storage.read_json(path).get("cost", {}).get(Path(retrained).name)
-    return found
+    return storage.read_json(path).get("cost", {}).get(Path(retrained).name)
 
 
 def cost(folder: RunFolder, trained: Mapping[str, Any], oracle: dict[str, float] | None = None) -> dict[str, Any]:

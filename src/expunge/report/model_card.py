@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from expunge.core.safe_text import clean
-from expunge.report import numbers, wording
+from expunge.report import wording
 from expunge.report.contents import Contents, read_contents
+from expunge.report.page import render_page
 from expunge.report.scores_table import gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import kinds_of
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -35,14 +32,10 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
     contents = read_contents(folder)
     table = without_details(rows(contents.scores))
     base = base_model or _hub_id(contents)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, finalize=clean, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters["md"] = markdown
     evidence = kinds_of(contents.task)[0].make_evidence()
     library, loading = evidence.loading(folder)
-    return environment.get_template("model_card.md.jinja").render(
+    card = render_page(
+        "model_card.md.jinja",
         library=library,
         loading=loading,
         limits=evidence.limits,
@@ -53,9 +46,8 @@ def model_card(folder: RunFolder, base_model: str | None = None, license: str | 
         rows=table,
         models=[model for model in wording.MODELS if any(model in row.by_model for row in table)],
         gaps=gaps(table, benchmarks=evidence.benchmarks),
-        numbers=numbers,
-        wording=wording,
     )
+    return card + "\n"
 
 
 def _front_matter(base_model: str | None, license: str | None, library: str) -> str:
@@ -72,10 +64,3 @@ def _front_matter(base_model: str | None, license: str | None, library: str) -> 
 def _hub_id(contents: Contents) -> str | None:
     model = str(contents.recipe.get("model", ""))
     return model if HUB_ID.fullmatch(model) and not Path(model).exists() else None
-
-
-def markdown(text: Any) -> str:
-    """Text on one line with everything escaped that Markdown or HTML would act on."""
-    line = " ".join(str(text).split())
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)

@@ -1,7 +1,8 @@
-"""Jinja for pages that hold other people's text: everything is escaped, and what cannot be printed is made visible."""
+"""Jinja for texts that hold other people's words: a page's are escaped, and what cannot be printed is made visible."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill `templates/<template>`; a name the template misses is an error, never an empty place."""
+    """Fill `templates/<template>`; a name the template misses is an error, never an empty place.
+
+    Everything in HTML is escaped. In Markdown the filter `md` does it.
+    """
     return _environment().get_template(template).render(**values)
 
 
@@ -25,7 +29,7 @@ def _environment() -> Environment:
     """One for all pages, so that a template is compiled once."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=lambda name: name is None or not name.endswith(".md.jinja"),
         undefined=StrictUndefined,
         finalize=clean,
         trim_blocks=True,
@@ -33,4 +37,12 @@ def _environment() -> Environment:
     )
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     environment.globals.update(style=style, numbers=numbers, wording=wording)
+    environment.filters["md"] = markdown
     return environment
+
+
+def markdown(text: Any) -> str:
+    """Text on one line with everything escaped that Markdown or HTML would act on."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)

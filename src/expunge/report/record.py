@@ -1,4 +1,4 @@
-"""The record of a run: what was done with what, what it cost, and the verdict."""
+"""The record of a run: what was done with what, what it cost, the verdict; and whether files are still those recorded."""
 
 from __future__ import annotations
 
@@ -23,12 +23,24 @@ def vouched(folder: RunFolder) -> tuple[Path, ...]:
     return folder.recipe, folder.scores, folder.per_example, folder.answers, folder.toxicity, folder.anchors
 
 
+def changed_since(folder: RunFolder, record: Mapping[str, Any] | None) -> list[str] | None:
+    """Names of the files of scores and answers that are not as they were recorded; None where no digests were.
+
+    The whole folder is checked by `expunge verify`.
+    """
+    digests = (record or {}).get("digests")
+    files = digests.get("files") if isinstance(digests, Mapping) else None
+    if not isinstance(files, Mapping):
+        return None
+    return [
+        path.name
+        for path in (folder.scores, folder.per_example, folder.answers, folder.toxicity)
+        if files.get(path.name) != (storage.digest_file(path) if path.is_file() else None)
+    ]
+
+
 def make_record(
-    run: Run[Any],
-    evidence: Evidence,
-    method: Method,
-    outcome: Outcome,
-    trained: Mapping[str, Any],
+    run: Run[Any], evidence: Evidence, method: Method, outcome: Outcome, trained: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of `record.json`.
 

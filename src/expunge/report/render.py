@@ -17,7 +17,7 @@ from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
 from expunge.report.page import render_page
-from expunge.report.recorded import changed_since
+from expunge.report.record import changed_since
 from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder

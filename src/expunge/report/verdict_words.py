@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,34 +81,18 @@ def verdict_words(
 def _row(check: Mapping[str, Any], retrained: bool) -> CheckRow:
     name = str(check.get("name") or "unnamed check")
     words = measures.threshold(name)
-    threshold, value = check.get("threshold"), check.get("value")
-    if words is None or not words.unit:
-        limit = _any(threshold) if words is None else f"{words.bound} {_any(threshold)}"
-        measured = _any(value)
-    elif words.unit == "points":
-        limit = f"{words.bound} {_points(threshold)}"
-        measured = _points(value)
-    elif words.unit in ("times before", "dB"):
-        unit = " times before" if words.unit == "times before" else "\u00a0dB"
-        limit, measured = f"{words.bound} {_any(threshold)}{unit}", _any(value)
-    elif words.unit == "chance":
-        limit, measured = f"{words.bound} {numbers.share(threshold)}", numbers.share(value)
-    elif words.unit == "area":
-        limit, measured = f"{words.bound} {_any(threshold)}", _any(value)
-    else:
-        whole = words.unit.removeprefix("share ")
-        if words.unit == "share of the reference":
-            whole = "of the retrained model" if retrained else "of before"
-        limit = f"{words.bound} {numbers.share(threshold)} {whole}"
-        if words.unit == "share of before" and isinstance(value, int | float):
-            value = max(0.0, value)  # nothing is left of an excess that ends below the control
-        measured = numbers.share(value)
+    unit, threshold, value = words.unit if words else "", check.get("threshold"), check.get("value")
+    told, whole = FIGURES.get(unit) or (numbers.share, f" {unit.removeprefix('share ')}")
+    if unit == "share of the reference":
+        whole = " of the retrained model" if retrained else " of before"
+    if unit == "share of before" and isinstance(value, int | float):
+        value = max(0.0, value)  # nothing is left of an excess that ends below the control
     passed = check.get("passed")
     return CheckRow(
         name=words.title if words else wording.readable(name).capitalize(),
         sentence=words.sentence if words else "",
-        limit=limit,
-        value=measured,
+        limit=(f"{words.bound} " if words else "") + told(threshold) + whole,
+        value=told(value),
         passed=passed if isinstance(passed, bool) else None,
         explain=re.sub(r"(\d)%", "\\1\u00a0%", str(check.get("explain") or "")),  # as in the rest of the page
     )
@@ -120,6 +104,17 @@ def _points(value: float | None) -> str:
 
 def _any(value: Any) -> str:
     return numbers.plain(value) if isinstance(value, int | float) else numbers.UNKNOWN if value is None else str(value)
+
+
+FIGURES: dict[str, tuple[Callable[[Any], str], str]] = {
+    "": (_any, ""),
+    "area": (_any, ""),
+    "times before": (_any, " times before"),
+    "dB": (_any, "\u00a0dB"),
+    "points": (_points, ""),
+    "chance": (numbers.share, ""),
+}
+"how figures in a unit are written, and what stands behind a limit; others are shares"
 
 
 def _list(names: list[str]) -> str:

@@ -84,7 +84,7 @@ def unlearned(
     else:
         make(at)
     agreed(None)  # now the others may read what the first one wrote
-    trained: dict[str, Any] = storage.read_json(done / "trained.json")
+    trained = storage.read_json(done / "trained.json")
     if is_first():
         for finished in run.folder.checkpoints.iterdir():
             shutil.rmtree(finished, ignore_errors=True)
@@ -94,7 +94,7 @@ def unlearned(
 def unlearned_model(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """(what is noted of the model that is in `model/` now, what it was made from); None where no run saved it so."""
     for path in folder.stages.glob("unlearned-*/stage.json"):
-        trained: dict[str, Any] = storage.read_json(path.parent / "trained.json")
+        trained = storage.read_json(path.parent / "trained.json")
         if _is_saved(folder, trained):
             return trained, storage.read_json(path)["made_from"]
     return None

@@ -16,19 +16,9 @@ REFERENCE = {"base": "before", "retrained": "in the retrained model"}
 
 Bound = Literal["at most", "at least"]
 Unit = Literal[
-    "share of before",
-    "share of the way",
-    "share of retraining",
-    "share of the reference",
-    "share of the weights",
-    "points",
-    "share of pictures",
-    "chance",
-    "area",
-    "times before",
-    "dB",
-    "",
-]
+    "share of before", "share of the way", "share of retraining", "share of the reference", "share of the weights",
+    "share of pictures", "points", "chance", "area", "times before", "dB", "",
+]  # fmt: skip
 "what a limit is written in; the reference: the retrained model where there is one, else the model before"
 
 

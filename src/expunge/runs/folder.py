@@ -44,6 +44,7 @@ NAMES = (
 )
 "what is written aside in a run folder, or in one that a suite makes"
 
+ANOTHER = "choose another --out, such as runs/NAME"
 LOCK = ".lock"
 "held by the process that is at work in the folder"
 
@@ -101,7 +102,7 @@ class RunFolder:
             raise RunError(
                 f"the run folder {self.path} and the folder of the base model are one, or one lies in the other",
                 seen=f"base model: {base}",
-                next_step="choose another --out, such as runs/NAME: the base model is never written to",
+                next_step=f"{ANOTHER}: the base model is never written to",
             )
 
     def _refuse_foreign(self) -> None:
@@ -109,10 +110,7 @@ class RunFolder:
         if not self.path.exists():
             return
         if not self.path.is_dir():
-            raise RunError(
-                f"{self.path} is a file; a run writes a folder",
-                next_step="choose another --out, such as runs/NAME",
-            )
+            raise RunError(f"{self.path} is a file; a run writes a folder", next_step=ANOTHER)
         if self.known_by.is_file() and (self.stages.is_dir() or self.events.is_file()):
             return
         # Of a run that was killed before its recipe was written; and answers about a topic, which a user may bring along.
@@ -123,7 +121,7 @@ class RunFolder:
                 f"{self.path} is no folder of an earlier run, and not empty",
                 seen=", ".join(others[:3]) + (", ..." if len(others) > 3 else ""),
                 allowed="a new or empty folder, or that of an earlier run",
-                next_step="choose another --out, such as runs/NAME",
+                next_step=ANOTHER,
             )
 
     @contextlib.contextmanager
@@ -173,7 +171,7 @@ class RunFolder:
             held: the recipe that is there, where the caller has read it.
         """
         if held is None and self.recipe.is_file():
-            content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+            content = self._recipe_here()
             held = content if isinstance(content, dict) else {}
         if held is not None:
             different = [
@@ -193,6 +191,9 @@ class RunFolder:
         if is_first():
             storage.write_text(self.recipe, text)
 
+    def _recipe_here(self) -> Any:
+        return yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
+
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
         """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
 
@@ -201,8 +202,7 @@ class RunFolder:
         """
         if not self.recipe.is_file():
             return
-        content = yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
-        held = dict(_texts(content, ""))
+        held = dict(_texts(self._recipe_here(), ""))
         gone = {
             name: value
             for name, value in _texts(recipe, "")
@@ -286,15 +286,13 @@ class RunFolder:
         return rows
 
     def write_scores(self, scores: list[Score]) -> None:
+        values = [
+            {"measure": s.measure, "split": s.split, "model": s.model, "values": list(s.examples)}
+            for s in scores
+            if s.examples
+        ]
         storage.write_json(self.scores, [score.row() for score in scores])
-        storage.write_json(
-            self.per_example,
-            [
-                {"measure": s.measure, "split": s.split, "model": s.model, "values": list(s.examples)}
-                for s in scores
-                if s.examples
-            ],
-        )
+        storage.write_json(self.per_example, values)
 
     def read_scores(self) -> list[Score]:
         if not self.scores.is_file():

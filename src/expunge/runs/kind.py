@@ -56,30 +56,25 @@ class Kind:
 
     def make_story(self, run: Run[Any]) -> Story:
         """What a run on this kind of model does."""
-        made: Story = reference(self.story)(run)
-        return made
+        return reference(self.story)(run)
 
     def make_evidence(self) -> Evidence:
         """What is said of a run on this kind of model."""
-        made: Evidence = reference(self.evidence)(self)
-        return made
+        return reference(self.evidence)(self)
 
     @property
     def verdict(self) -> type[Thresholds]:
         """The class of its recipe's thresholds."""
-        found: Any = self.recipe.model_fields["verdict"].annotation
-        return cast("type[Thresholds]", found)
+        return cast("type[Thresholds]", self.recipe.model_fields["verdict"].annotation)
 
     def declared(self) -> Declared:
         """Its measures, thresholds and splits."""
-        found: Declared = reference(self.measures)
-        return found
+        return reference(self.measures)
 
     def with_more(self, recipe: BaseRecipe, given: Mapping[str, str]) -> BaseRecipe:
         """The recipe with more to measure. Raises `RecipeError` for an option that this kind of model does not take."""
         if self.more is not None:
-            found: BaseRecipe = reference(self.more)(recipe, given)
-            return found
+            return reference(self.more)(recipe, given)
         for name in given:
             raise RecipeError(f"{name} is not measured of {self.words}", allowed="no such option")
         return recipe

@@ -17,15 +17,12 @@ SHORT = {
     "prompts": "evaluation.prompts",
     "benchmarks": "evaluation.benchmarks",
     "toxicity-prompts": "toxicity.prompts",
-    "toxicity_prompts": "toxicity.prompts",
     "toxicity-groups": "toxicity.groups",
-    "toxicity_groups": "toxicity.groups",
     "scorer": "toxicity.scorer",
     "anchors": "anchors.path",
     "anchors-from": "anchors.url",
-    "anchors_from": "anchors.url",
 }
-"options that stand for a longer field name"
+"options that stand for a longer field name; an underscore does as well as a hyphen"
 SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 "numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
 
@@ -55,7 +52,7 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dic
             if not rest:
                 raise RecipeError(f"the option --{name} has no value", next_step=f"give one: --{name} VALUE")
             value = rest.pop(0)
-        name = SHORT.get(name, name.replace("-", "_"))
+        name = SHORT.get(name.replace("_", "-"), name.replace("-", "_"))
         if name == "data" and _holds_fields(kind, name) and not isinstance(_value(value, None), dict):
             name = "forget"  # a part of that name holds settings; of a recipe for pictures it is the data
         overrides[name] = _value(value, _text_field(kind, name))

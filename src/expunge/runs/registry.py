@@ -16,14 +16,12 @@ from expunge.runs.method import Method
 from expunge.runs.recipe import BaseRecipe
 
 NO_METHODS = {"encoder_training", "image_method"}
-
-
 FOLDER = "expunge.methods"
 
 
 def built_in() -> list[str]:
     """Names of the methods in the folder of methods."""
-    # By name: methods build on what runs are, not the other way round.
+    # by name: methods build on what runs are, not the other way round
     modules = pkgutil.iter_modules(importlib.import_module(FOLDER).__path__)
     return sorted(module.name for module in modules if module.name not in NO_METHODS)
 
@@ -51,8 +49,7 @@ def method_class(name: str, *kinds: str) -> type[Method]:
                 return value
     for point in entry_points(group="expunge.methods"):
         if point.name == name:
-            found: type[Method] = point.load()
-            return found
+            return point.load()
     known = working_on(*kinds)
     raise RecipeError(f"there is no method {name!r}", allowed=", ".join(known), next_step=did_you_mean(name, known))
 
@@ -99,7 +96,7 @@ def words_of(method: type[Method]) -> list[str]:
 def kind_of(recipe: BaseRecipe) -> Kind:
     """The kind of model that a recipe is for: of those that share its task, the one that its method works on."""
     same = kinds_of(task_of(recipe))
-    if len(same) > 1 and (name := recipe.method.get("name")) in [*built_in(), *installed()]:
+    if len(same) > 1 and (name := recipe.method.get("name")) in working_on():
         able = method_class(str(name)).needs.kinds
         return next((kind for kind in same if kind.name in able), same[0])
     return same[0]

@@ -33,17 +33,11 @@ class Suite:
     render: str
     compare: str | None = None
 
-    def has_made(self, folder: Path) -> bool:
-        """Whether a folder is this suite's, finished or not."""
-        return any((folder / mark).exists() for mark in self.marks)
-
     def render_report(self, folder: RunFolder) -> Path:
-        made: Path = reference(self.render)(folder)
-        return made
+        return reference(self.render)(folder)
 
     def function(self) -> Callable[..., object]:
-        found: Callable[..., object] = reference(self.command)
-        return found
+        return reference(self.command)
 
 
 @cache
@@ -53,8 +47,8 @@ def suites() -> dict[str, Suite]:
 
 
 def suite_of(folder: Path) -> Suite | None:
-    """The suite that made a folder; None for a run's."""
-    return next((suite for suite in suites().values() if suite.has_made(folder)), None)
+    """The suite that made a folder, finished or not; None for a run's."""
+    return next((suite for suite in suites().values() if any((folder / mark).exists() for mark in suite.marks)), None)
 
 
 def comparer(folders: Sequence[RunFolder]) -> Callable[..., object] | None:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
-    "expunge",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "safetensors",
-    "tokenizers",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "wordfreq",
-    "py3langid",
-)
+    "expunge", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy", "scipy",
+    "scikit-learn", "wordfreq", "py3langid",
+)  # fmt: skip
 PAGE_PACKAGES = ("jinja2", "latex2mathml")
 "what a report's bytes depend on, and no figure"
 
@@ -28,10 +19,8 @@ def versions() -> dict[str, str]:
     """Versions of Python, of the processor and of the packages above."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     for package in (*PACKAGES, *PAGE_PACKAGES):
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -45,11 +34,8 @@ def newer_versions(used: Mapping[str, str]) -> list[str]:
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

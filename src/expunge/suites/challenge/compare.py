@@ -13,6 +13,7 @@ from expunge.report import numbers
 from expunge.report.compare import names_of, text_table
 from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
+from expunge.runs.suite import suite_of
 from expunge.suites.challenge.report import estimate, read_figures, read_recipe
 from expunge.suites.challenge.suite import SUITE
 
@@ -74,7 +75,7 @@ def compare_contests(folders: Sequence[RunFolder], out: Path | None = None) -> C
     """
     if len(folders) < 2:
         raise RunError("a comparison needs two contests or more", seen=len(folders), next_step="name two folders")
-    if others := [str(folder.path) for folder in folders if not SUITE.has_made(folder.path)]:
+    if others := [str(folder.path) for folder in folders if suite_of(folder.path) is not SUITE]:
         raise RunError(
             "runs and contests cannot be compared with each other",
             seen=f"no contest: {', '.join(others)}",

@@ -18,7 +18,6 @@ from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.report import numbers, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import rows
-from expunge.report.sizes import sizes
 from expunge.runs.folder import RunFolder
 
 HEADLINES = (
@@ -59,7 +58,7 @@ def _asked_and_done(contents: Contents) -> str:
         text += f", {numbers.share(spent['share_of_retraining'])} of those of retraining"
     if spent.get("seconds_total") is not None:
         text += f"; the run took {numbers.seconds(spent['seconds_total'])}"
-    return f"{text}.{sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
+    return f"{text}.{wording.sizes(contents.part('sets') or {}, ('pictures', 'classes'))}"
 
 
 def _stage_file(folder: RunFolder, name: str, file: str) -> Path | None:

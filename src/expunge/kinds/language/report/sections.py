@@ -12,7 +12,6 @@ from expunge.kinds.language.toxicity.report import toxicity_part
 from expunge.report import figures, numbers, probes, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import rows, score_text, without_details, worst
-from expunge.report.sizes import sizes
 
 FAMILIARITIES = (
     "familiarity_completion",
@@ -62,7 +61,7 @@ def _asked_and_done(contents: Contents) -> str:
     if (share := cost.get("share_of_retraining")) is not None:
         text += f", on {numbers.share(share, 0)} of the tokens that training without the forget set took"
     text += "."
-    text += sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
+    text += wording.sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
     if not contents.recipe.get("retain"):
         text += (
             " The retain set is the clean statements of the same data."
