@@ -18,7 +18,7 @@ from expunge.runs.method import Method
 class KnownBase:
     """A base model that is there."""
 
-    digest = "base"
+    digest, tokenizer_digest = "base", "tokenizer"
     precision, source = SimpleNamespace(bf16=False), SimpleNamespace(digests={})
 
     def __init__(self, task: CausalLM) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.interruption import interruptible
+from expunge.core.processes import count, first_alone, is_first
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.core.threads import in_use
@@ -27,7 +28,6 @@ from expunge.runs.kind import Kind
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
-from expunge.train.processes import count, first_alone, is_first
 
 RESUMES = "run the same command again: it resumes"
 

@@ -8,19 +8,18 @@ import pytest
 import torch
 
 from expunge.errors import StorageError
-from expunge.train.cache import read_cached, write_cached
+from expunge.train.cache import cached_there, read_cached, write_cached
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    assert read_cached(tmp_path, "part a/b") is None
+    assert not cached_there(tmp_path, "part a/b")
     write_cached(tmp_path, "part a/b", {"x": torch.arange(3), "y": torch.ones(2, 2)}, [{"steps": 3}])
-    found = read_cached(tmp_path, "part a/b")
-    assert found is not None
-    values, cost = found
+    assert cached_there(tmp_path, "part a/b")
+    values, cost = read_cached(tmp_path, "part a/b")
     assert torch.equal(values["x"], torch.arange(3))
     assert torch.equal(values["y"], torch.ones(2, 2))
     assert cost == [{"steps": 3}]
-    assert read_cached(tmp_path, "part a") is None
+    assert not cached_there(tmp_path, "part a")
     assert [path.name for path in tmp_path.iterdir()] == ["cached-part-a-b"]
 
 

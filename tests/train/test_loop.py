@@ -142,12 +142,11 @@ def test_a_step_asks_for_all_its_batches_at_once() -> None:
 def test_each_process_has_its_own_batches_of_all() -> None:
     """Batches of two processes with one each are those of one process with two."""
 
-    class Second(Runtime):
-        rank, world = 1, 2
-
+    second = Runtime()
+    second.rank, second.world = 1, 2
     assert Runtime().batches(3, 2) == (range(6, 8), range(0, 2))
-    assert Second().batches(3, 1) == (range(6, 8), range(1, 2, 2))
-    assert [list(own) for _, own in (Second().batches(0, 2),)] == [[1, 3]]
+    assert second.batches(3, 1) == (range(6, 8), range(1, 2, 2))
+    assert [list(own) for _, own in (second.batches(0, 2),)] == [[1, 3]]
 
 
 def test_accumulated_batches_are_one_batch() -> None:

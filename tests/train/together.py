@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from expunge.core.processes import first_alone, is_first, world
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.signal import lookup
@@ -19,7 +20,6 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import TrainedSets
 from expunge.runs.registry import make_method
 from expunge.train.precision import found_device
-from expunge.train.processes import first_alone, is_first, world
 from known_sets import known_sets
 from tiny import ignore_log, load_task, random_blocks, write_table
 

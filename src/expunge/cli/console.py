@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from expunge.core import storage
+from expunge.core.processes import is_first
 from expunge.core.safe_text import clean
 from expunge.core.score import Which
 from expunge.runs.folder import RunFolder
-from expunge.train.processes import is_first
 
 STATES = {True: "passed", False: "FAILED", None: "not made"}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.core.processes import agreed, first_alone, is_first
 from expunge.core.progress import Silent
 from expunge.errors import RunError
 from expunge.models.digest import digest_saved
@@ -16,7 +17,6 @@ from expunge.models.source import ModelSource
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.versions import versions
-from expunge.train.processes import agreed, first_alone, is_first
 
 Make = Callable[[Path], dict[str, Any]]
 "saves `model/`, given a folder for checkpoints, and returns what it cost"

@@ -34,9 +34,9 @@ import yaml
 
 from expunge.core import storage
 from expunge.core.memory import peak_memory_bytes
+from expunge.core.processes import is_first
 from expunge.core.score import Score
 from expunge.errors import ExpungeError, RunError
-from expunge.train.processes import is_first
 
 NAMES = (
     r"(recipe|anchors)\.yaml|(scores|per_example|answers|record|teach|contest)\.json|report\.html|"

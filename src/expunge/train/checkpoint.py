@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from expunge.core import storage
+from expunge.core.processes import is_first, world
 from expunge.train.callback import Callback
 from expunge.train.phase import Phase
-from expunge.train.processes import is_first, world
 
 FORMAT = 2
 SHARD_BYTES = 128 << 20

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from expunge.train.processes import PATIENCE, launched
+from expunge.core.processes import PATIENCE, launched
 
 
 def found_device() -> torch.device:

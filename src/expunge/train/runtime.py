@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from expunge.core import processes
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError
-from expunge.train import processes
 from expunge.train.phase import Phase
 
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from expunge.core.order import random_seed
+from expunge.core.processes import agreed
 from expunge.errors import DivergedError
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.train.callback import Callback, Report
-from expunge.train.processes import agreed
 
 BLOCKS, TOKENS = 2, 256
 "so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from expunge.core.order import random_seed
+from expunge.core.processes import agreed, is_first
 from expunge.errors import RecipeError
 from expunge.kinds.language.lora import Adapter, Targets, adapter
 from expunge.kinds.language.recipe import Training
@@ -28,7 +29,6 @@ from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
 from expunge.train.cache import cached_there, file_name, read_cached, write_cached
 from expunge.train.loop import Trained
-from expunge.train.processes import agreed, is_first
 from expunge.train.unchanged import must_change
 
 STATES = 4

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from expunge.core.order import Order
+from expunge.core.processes import count
 from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
@@ -17,7 +18,6 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.training import plan_steps
 from expunge.runs.context import Run
 from expunge.runs.method import Method
-from expunge.train.processes import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from expunge.core.memory import give_back_freed_memory, keep_freed_memory
 from expunge.core.order import Order
+from expunge.core.processes import is_first, world
 from expunge.errors import RecipeError
 from expunge.kinds.language.guard import Guard
 from expunge.kinds.language.lora import adapted_weights
@@ -22,7 +23,6 @@ from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
-from expunge.train.processes import is_first, world
 from expunge.train.step import Step
 
 if TYPE_CHECKING:

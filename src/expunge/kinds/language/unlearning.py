@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from expunge.core import storage
+from expunge.core.processes import is_first, world
 from expunge.kinds.language.adapter_files import save_adapter
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
@@ -24,7 +25,6 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
-from expunge.train.processes import is_first, world
 from expunge.train.unchanged import must_change
 
 PROBES = 4

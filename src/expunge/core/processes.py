@@ -7,15 +7,13 @@ it decides holds for all, so that none waits for one that has left.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
 
 from expunge.errors import FollowedError, first_line
 
@@ -31,9 +29,16 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def _joined() -> Any:
+    """torch's `distributed`, once this process has joined others; None before. What needs no torch does not load it here."""
+    module = sys.modules.get("torch.distributed")
+    return module if module is not None and module.is_available() and module.is_initialized() else None
+
+
 def count() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    joined = _joined()
+    return 1 if joined is None else int(joined.get_world_size())
 
 
 def world() -> int:
@@ -43,18 +48,19 @@ def world() -> int:
 
 def rank() -> int:
     """Which of them this is, from 0; 0 inside of `alone`."""
-    return dist.get_rank() if world() > 1 else 0
+    return int(_joined().get_rank()) if world() > 1 else 0
 
 
 def is_first() -> bool:
     """Whether this is the process that owns the run folder."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    joined = _joined()
+    return joined is None or joined.get_rank() == 0
 
 
 @cache
 def _group() -> Any:
     """A group for what is decided: on the processors, whatever moves gradients."""
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
+    return _joined().new_group(backend="gloo", timeout=PATIENCE)
 
 
 @contextmanager
@@ -73,7 +79,7 @@ def agreed(value: T) -> T:
         return value
     said: list[Any] = [value]
     with followed():
-        dist.broadcast_object_list(said, src=0, group=_group())
+        _joined().broadcast_object_list(said, src=0, group=_group())
     return said[0]
 
 
@@ -81,11 +87,10 @@ def summed(values: Sequence[float]) -> list[float]:
     """The sums of every process's figures, on all of them."""
     if world() == 1:
         return list(values)
-    total = torch.tensor(values, dtype=torch.float64)
+    given: list[list[float]] = [[] for _ in range(world())]
     with followed():
-        dist.all_reduce(total, group=_group())
-    found: list[float] = total.tolist()
-    return found
+        _joined().all_gather_object(given, list(values), group=_group())
+    return [sum(each) for each in zip(*given, strict=True)]
 
 
 def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) -> T | None:
@@ -124,7 +129,7 @@ def followed() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise FollowedError(
-            f"process {dist.get_rank()} stopped, since another one ended",
+            f"process {_joined().get_rank()} stopped, since another one ended",
             seen=first_line(error),
             next_step="see what that one says; the same command resumes",
         ) from error
