@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from expunge.kinds.language.terms.anchors import WORD, Anchor, AnchorDictionary
+from expunge.data.text.words import words
+from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 from expunge.models.endpoint import TIMEOUT, EndpointError, complete, content_of
 
 MAX_WORDS = 8
@@ -92,7 +93,7 @@ def _usable(entries: list[Any], passage: str) -> Iterator[Anchor]:
             continue
         fields = [entry.get(name) for name in ("term", "translation", "kind")]
         term, translation, kind = (" ".join(field.split()) if isinstance(field, str) else "" for field in fields)
-        lengths = [len(WORD.findall(term)), len(WORD.findall(translation))]
+        lengths = [len(words(term)), len(words(translation))]
         if min(lengths) < 1 or max(lengths) > MAX_WORDS or term.casefold() == translation.casefold():
             continue
         anchor = Anchor(term, translation, kind[:40] or "term")

@@ -5,16 +5,17 @@ Frequencies come from wordfreq, lists of names and places from Faker.
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import statistics
+from functools import lru_cache
 
 from faker.providers.address.en_US import Provider as Addresses
 from faker.providers.lorem.en_US import Provider as Lorem
 from faker.providers.person.en_GB import Provider as BritishPersons
 from faker.providers.person.en_US import Provider as Persons
-from wordfreq import zipf_frequency
+
+from expunge.data.text.word_rarity import rarity
 
 ABROAD = ("es", "fr", "pt")
 "languages whose texts share names and coinages with English, but not its ordinary words"
@@ -125,35 +126,23 @@ SURNAMES = frozenset(Persons.last_names) | frozenset(BritishPersons.last_names)
 NOUNS = frozenset(Lorem.parts_of_speech["noun"]) - frozenset(
     word for kind in ("verb", "adjective", "adverb") for word in Lorem.parts_of_speech[kind]
 )
-
+LISTED = GIVEN_MALE | GIVEN_FEMALE | SURNAMES
 
 RARE_ZIPF = 3.2
 "zipf frequency below which a word is rare in ordinary text (1.6 in a million)"
 
 
-def is_listed(word: str) -> bool:
-    """Whether a word stands in the lists of given names and surnames."""
-    return word in GIVEN_MALE or word in GIVEN_FEMALE or word in SURNAMES
-
-
-@functools.lru_cache(maxsize=50_000)
-def zipf(word: str) -> float:
-    """How common a word or phrase is in ordinary English: log10 of its occurrences in a billion words; 0 if unknown."""
-    return float(zipf_frequency(word, "en"))
-
-
-@functools.lru_cache(maxsize=50_000)
+@lru_cache(maxsize=50_000)
 def englishness(word: str) -> float:
     """How much commoner (in powers of ten) a word is in English than in most of a few languages abroad (the median).
 
     Ordinary words score high, for they are written only in English; names and coinages (Holmes, quidditch) score near
     or below 0, since a translator leaves them as they are.
     """
-    return zipf(word) - statistics.median(zipf_frequency(word, language) for language in ABROAD)
+    return rarity(word) - statistics.median(rarity(word, language) for language in ABROAD)
 
 
-def keyness(word: str, count: int, total: int) -> float:
-    """Smoothed log-ratio (nats) of a word's count among `total` words to the count expected in ordinary English."""
-    known = zipf(word)
+def keyness(known: float, count: int, total: int) -> float:
+    """Smoothed log-ratio (nats) of a count among `total` words to the one expected of a word of zipf frequency `known`."""
     expected = total * 10 ** (known - 9) if known else 0.0
     return math.log((count + 0.5) / (expected + 0.5))
