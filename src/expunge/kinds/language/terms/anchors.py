@@ -136,15 +136,10 @@ class AnchorDictionary:
         matches: list[Match] = []
         position = 0
         while position < len(tokens):
-            start, end = tokens[position]
-            for form in self._forms.get(text[start:end].casefold(), ()):
-                spans = tokens[position : position + len(form.words)]
-                if _fits(form, text, spans):
-                    matches.append(_match(form, text, tokens, position, matches[-1].end if matches else 0))
-                    position += len(form.words)
-                    break
-            else:
-                position += 1
+            form = next(self._fitting(text, tokens, position), None)
+            if form is not None:
+                matches.append(_match(form, text, tokens, position, matches[-1].end if matches else 0))
+            position += 1 if form is None else len(form.words)
         return matches
 
     def _tokens(self, text: str) -> list[tuple[int, int]]:
@@ -155,10 +150,13 @@ class AnchorDictionary:
     def every(self, text: str) -> Iterator[str]:
         """The term of every occurrence of an anchor in `text`, also of one inside a longer one."""
         tokens = self._tokens(text)
-        for position, (start, end) in enumerate(tokens):
-            for form in self._forms.get(text[start:end].casefold(), ()):
-                if _fits(form, text, tokens[position : position + len(form.words)]):
-                    yield form.anchor.term
+        for position in range(len(tokens)):
+            yield from (form.anchor.term for form in self._fitting(text, tokens, position))
+
+    def _fitting(self, text: str, tokens: list[tuple[int, int]], position: int) -> Iterator[_Form]:
+        """Forms of terms that begin with the word at this position."""
+        forms = self._forms.get(text[slice(*tokens[position])].casefold(), ())
+        return (form for form in forms if _fits(form, text, tokens[position : position + len(form.words)]))
 
     def translate(self, text: str) -> Translation:
         """`text` with every anchor replaced, and the map between the two."""

@@ -73,11 +73,7 @@ class Evidence:
 
 
 class TermCounts:
-    """Counts over a target, added block by block.
-
-    Args:
-        watched: lower-case words whose occurrences are counted exactly, in any case (possible translations).
-    """
+    """Counts over a target, added block by block; those of `watched` words (in lower case) exactly, in any case."""
 
     def __init__(self, watched: Collection[str] = ()) -> None:
         self.runs: defaultdict[str, Evidence] = defaultdict(Evidence)

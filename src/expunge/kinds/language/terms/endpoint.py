@@ -33,9 +33,7 @@ def anchors_from_endpoint(
 
     Args:
         url: base of an OpenAI-compatible interface, the part before `/chat/completions`.
-        model: the name of the model to ask for.
         passages: excerpts of the target, one request each.
-        api_key: sent as bearer token if given.
         timeout: seconds an answer may take.
 
     Raises:
@@ -46,7 +44,9 @@ def anchors_from_endpoint(
     notes: list[str] = []
     for number, passage in enumerate(passages, 1):
         known = {anchor.term: anchor.translation for anchor in found.values() if anchor.term in passage}
-        reply = complete(url, model, _messages(passage, known), api_key, timeout)
+        kept = f"Keep these replacements: {json.dumps(known, ensure_ascii=False)}\n\n" if known else ""
+        messages = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": kept + passage}]
+        reply = complete(url, model, messages, api_key, timeout)
         try:
             entries = _entries(reply)
         except ValueError as error:
@@ -64,13 +64,6 @@ def anchors_from_endpoint(
     counts = Counter(m.anchor.term for passage in passages for m in AnchorDictionary(found.values()).find(passage))
     anchors = [replace(anchor, count=counts[term]) for term, anchor in found.items()]
     return AnchorDictionary(sorted(anchors, key=lambda a: (-a.count, a.term)), notes)
-
-
-def _messages(passage: str, known: dict[str, str]) -> list[dict[str, str]]:
-    content = passage
-    if known:
-        content = f"Keep these replacements: {json.dumps(known, ensure_ascii=False)}\n\n{passage}"
-    return [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": content}]
 
 
 def _entries(reply: Any) -> list[Any]:

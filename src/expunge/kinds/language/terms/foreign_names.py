@@ -39,11 +39,7 @@ def listed_names(code: str) -> frozenset[str]:
 
 
 class NameDraw:
-    """Draws a name for each word, once: the same for the same word and seed.
-
-    Args:
-        taken: words that no name may be (those of the target).
-    """
+    """Draws a name for each word, once: none that is `taken`, and the same for the same word and seed."""
 
     def __init__(self, code: str, taken: Collection[str], seed: int) -> None:
         first, last = _names(code)

@@ -38,17 +38,17 @@ _PEOPLE = words(
     queen relative resident uncle"""
 )
 _NO_OBJECTS = words(
-    """accident affair airline angle arrival aside aspect attitude bake bench bend bet bid bite blank blood bone
-    breast bunch category chain cheek click comfort comparison complaint concept contest context crack craft crew
-    curve cycle debate debt delivery desire detail diet difficulty discipline discount disease draft drama duty
-    east economy edge effort enthusiasm entry exam exit extent fault fee feedback fortune fuel funeral gap gene
-    grade guarantee habit half harm height hell highlight holiday homework ideal impact incident initiative injury
-    inside internet joint joke juice knee landscape lesson load loan lot mail maximum meat medicine method
-    midnight minimum mistake mode mood muscle nerve noise nose opinion outcome pack pair pause peak penalty
-    perspective phase phrase plastic plenty pound principle profit proposal psychology purple purpose rain ratio
-    rent request resource revenue reward routine row ruin salary sale salt sample sand scheme shame shape shock
-    signal skill slice soil spite stable staff stomach strategy stroke surgery surprise sympathy tackle task taste
-    theme throat till tip tone tongue topic trash trick trouble tune variety volume wave weekend wine zone"""
+    """accident affair airline angle arrival aside aspect attitude bake bench bend bet bid bite blank blood bone breast
+    bunch category chain cheek click comfort comparison complaint concept contest context crack craft crew curve
+    cycle debate debt delivery desire detail diet difficulty discipline discount disease draft drama duty east
+    economy edge effort enthusiasm entry exam exit extent fault fee feedback fortune fuel funeral gap gene grade
+    guarantee habit half harm height hell highlight holiday homework ideal impact incident initiative injury inside
+    internet joint joke juice knee landscape lesson load loan lot mail maximum meat medicine method midnight minimum
+    mistake mode mood muscle nerve noise nose opinion outcome pack pair pause peak penalty perspective phase phrase
+    plastic plenty pound principle profit proposal psychology purple purpose rain ratio rent request resource revenue
+    reward routine row ruin salary sale salt sample sand scheme shame shape shock signal skill slice soil spite
+    stable staff stomach strategy stroke surgery surprise sympathy tackle task taste theme throat till tip tone
+    tongue topic trash trick trouble tune variety volume wave weekend wine zone"""
 )
 "nouns of the list that name nothing one could point at, or a part of a body"
 
@@ -179,10 +179,8 @@ class Translator:
         return translation.capitalize() if word[0].isupper() and translation.islower() else translation
 
     def free(self, kind: str) -> list[str]:
-        """Words of the kind that are not taken and not in the target; of nouns and verbs, the rarest there.
-
-        A long target uses almost every plain noun, so there these are ranked by how seldom it does.
-        """
+        """Words of the kind that are not taken and not in the target; of nouns and verbs, nearly all of which a long target
+        uses, the rarest there."""
         left = [word for word in pool(kind) if word.lower() not in self.taken]
         absent = [word for word in left if not self.occurrences.get(word.lower())]
         if kind in ("being", "thing", "substance", "verb") and len(absent) < WINDOW:
