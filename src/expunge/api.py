@@ -75,7 +75,7 @@ def evaluate(
 
 def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -> list[Score]:
     from expunge.kinds.language.more import OF_EVALUATION
-    from expunge.kinds.language.toxicity.evaluate import evaluate_toxicity
+    from expunge.kinds.language.toxicity.measured import evaluate_toxicity
 
     if others := [name for name in given if name in OF_EVALUATION]:
         raise RecipeError(

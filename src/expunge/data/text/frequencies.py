@@ -45,7 +45,7 @@ def _simplified() -> dict[int, str]:
 
 
 @lru_cache(maxsize=100_000)
-def zipf(word: str, code: str) -> float:
+def zipf(word: str, code: str = "en") -> float:
     """How common a word is: log10 of its occurrences in a billion words of ordinary text; 0 where it is not known.
 
     Of several words together the joint frequency, lower than that of the rarest. `code` is a language that wordfreq lists

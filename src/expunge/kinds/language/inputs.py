@@ -41,7 +41,7 @@ from expunge.kinds.language.terms.finder import build_dictionary
 from expunge.kinds.language.terms.kept_terms import alone, rates, shared_note, without_shared
 from expunge.kinds.language.terms.measured_terms import target_terms
 from expunge.kinds.language.token_dataset import TokenTable
-from expunge.kinds.language.toxicity.statements import groups_of, read_statements, statement_table
+from expunge.kinds.language.toxicity.statements import GROUPS, read_statements, statement_table
 from expunge.kinds.language.toxicity.toxic_text import ToxicText
 from expunge.runs.context import Run
 
@@ -283,8 +283,8 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         Material(terms=TargetTerms(()), forget=forget_table, retain=measured, ordinary=plain),
         _apart(run, general, tokenizer),
         sum(parts) if own is not None else parts[0],
-        [*found.notes, *toxicity_notes(language)],
-        groups=groups_of(forget_table),
+        [*found.found.notes, *toxicity_notes(language)],
+        groups=storage.read_json(forget_table.folder / GROUPS),
         read=found.found,
         beginnings=found.beginnings,
         language=language,

@@ -18,7 +18,7 @@ from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
 from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
-from expunge.kinds.language.toxicity.tradeoff import toxicity_front
+from expunge.kinds.language.toxicity.tuning import toxicity_front
 from expunge.kinds.language.unlearning import made_from, unlearn
 from expunge.models.digest import digest_model
 from expunge.models.source import ModelSource, find_model

@@ -10,7 +10,7 @@ from expunge.kinds.language.terms import counts as anchor_counts
 from expunge.kinds.language.terms.anchors import AnchorDictionary
 from expunge.kinds.language.terms.counts import TermCounts
 from expunge.kinds.language.terms.finder import build_dictionary
-from expunge.kinds.language.terms.selection import Candidate, select_terms
+from expunge.kinds.language.terms.selection import Candidate, Selection
 from expunge.kinds.language.terms.translations import KINDS, Translator, pool
 
 # An invented tale; every name in it is made up.
@@ -34,7 +34,7 @@ Vandermoot was silent. "Mrs. Pellwick is in England," said Tilda, "and she has s
 def found(text: str, max_terms: int = 100) -> dict[str, Candidate]:
     counts = TermCounts()
     counts.add(text)
-    return {candidate.term: candidate for candidate in select_terms(counts, max_terms)}
+    return {candidate.term: candidate for candidate in Selection(counts).candidates(max_terms)}
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def test_gains_above_the_average_raise_a_term_and_others_do_not() -> None:
     plain = TermCounts()
     for _ in range(3):
         plain.add(text)
-    scores = {c.term: c.score for c in select_terms(counts, 10)}
-    without = {c.term: c.score for c in select_terms(plain, 10)}
+    scores = {c.term: c.score for c in Selection(counts).candidates(10)}
+    without = {c.term: c.score for c in Selection(plain).candidates(10)}
     assert scores["Vandermoot"] - without["Vandermoot"] == pytest.approx(4.5 - 7 / 6)
     assert scores["Pellwick"] == without["Pellwick"]
 

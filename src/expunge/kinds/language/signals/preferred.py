@@ -11,10 +11,7 @@ from expunge.kinds.language.token_dataset import Lookup, TokenTable
 
 
 class Preferred(Signal):
-    """A batch of as many examples, each the text that is wanted in the place of the forget set's.
-
-    Only blocks that have one are trained on.
-    """
+    """A batch of as many examples, each the wanted text in the place of the forget set's; without one none is trained on."""
 
     name = "preferred"
 

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.signals.signal import Signal, Source, alike
 from expunge.kinds.language.token_dataset import TokenTable
 
 if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
-
-TOKENS = 512
-"tokens that are looked at at once"
 
 
 class ReferenceNLL(Signal):
@@ -39,19 +36,14 @@ class ReferenceNLL(Signal):
 
 
 def block_nll(task: CausalLM, table: TokenTable, progress: Callable[[float], None] | None = None) -> np.ndarray:
-    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens.
-
-    Blocks of like length are looked at together, at most `TOKENS` tokens at once.
-    """
+    """(blocks,) float32: each block's negative log-likelihood in nats, summed over its labelled tokens."""
     found = np.zeros(len(table), np.float32)
-    lengths = table.lengths
-    order = [row for row in np.argsort(lengths, kind="stable").tolist() if lengths[row] > 1]
-    while order:
-        longest = int(lengths[order[-1]])
-        rows = order[-max(1, TOKENS // longest) :]
-        del order[-len(rows) :]
+    asked = np.flatnonzero(table.lengths > 1).tolist()
+    left = len(asked)
+    for rows in alike(table, asked):
         with torch.no_grad():
             found[rows] = task.example_nll(table.batch(rows)).float().cpu().numpy()
+        left -= len(rows)
         if progress is not None:
-            progress(1 - len(order) / len(table))
+            progress(1 - left / len(table))
     return found

@@ -19,15 +19,12 @@ from expunge.train.step import SampledLabels
 
 @dataclass(frozen=True, slots=True)
 class TokensSaid:
-    """What the base model said of a batch.
-
-    Attributes:
-        nll: (rows,) nats: the negative log-likelihood of each label.
-        said: its distribution in each row, as sampled labels; `Rows.cross_entropy` reads them.
-    """
+    """What the base model said of a batch."""
 
     nll: Tensor
+    "(rows,) nats: the negative log-likelihood of each label"
     said: SampledLabels
+    "its distribution in each row; `Rows.cross_entropy` reads them"
 
     def to(self, device: torch.device) -> TokensSaid:
         return TokensSaid(self.nll.to(device), self.said.to(device))
@@ -49,17 +46,13 @@ class ReferenceTokens(Signal):
         reference_labels(source.base(), source.table, rows, path, source.run.recipe.seed, source.run.show.update)
 
     def lookup(self, source: Source, path: Path) -> Lookup:
-        return tokens_said(TokenTable(path))
+        table = TokenTable(path)
+        assert table.soft_ids is not None
+        assert table.soft_weights is not None
+        written = (np.load(path / "token_nll.npy", allow_pickle=False), table.soft_ids, table.soft_weights)
+        nll, candidates, weights = (lookup(values, "row", table) for values in written)
 
+        def found(rows: Sequence[int]) -> TokensSaid:
+            return TokensSaid(nll(rows), SampledLabels(weights(rows), candidates(rows).long()))
 
-def tokens_said(table: TokenTable) -> Lookup:
-    """Looks up what `reference_labels` wrote of every block."""
-    assert table.soft_ids is not None
-    assert table.soft_weights is not None
-    nll = lookup(np.load(table.folder / "token_nll.npy", allow_pickle=False), "row", table)
-    candidates, weights = (lookup(each, "row", table) for each in (table.soft_ids, table.soft_weights))
-
-    def found(rows: Sequence[int]) -> TokensSaid:
-        return TokensSaid(nll(rows), SampledLabels(weights(rows), candidates(rows).long()))
-
-    return found
+        return found

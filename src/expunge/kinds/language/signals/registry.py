@@ -55,7 +55,6 @@ def signals_of(method: Method) -> list[Signal]:
         if method.needs.forget if each.set == "forget" else method.draws_retain:
             found.append(each)
     labels = [signal for signal in found if isinstance(signal, Labels)]
-    others = [signal for signal in found if not isinstance(signal, Labels)]
     if len({each.name for each in found}) < len(found) or len({each.set for each in labels}) < len(labels):
         raise RecipeError(
             f"the method {type(method).__name__} asks for two signals of one name, or two labels of one set",
@@ -63,5 +62,5 @@ def signals_of(method: Method) -> list[Signal]:
         )
     reads_labels = method.draws_retain and method.has_loss() and method.needs.retain_labels
     if reads_labels and not any(each.set == "retain" for each in labels):
-        labels.append(RetainLabels(getattr(method, "retain_target", "text")))
-    return [*labels, *others]
+        found.append(RetainLabels(getattr(method, "retain_target", "text")))
+    return sorted(found, key=lambda each: not isinstance(each, Labels))

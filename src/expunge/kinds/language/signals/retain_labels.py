@@ -12,7 +12,7 @@ import torch
 
 from expunge.core import storage
 from expunge.core.order import random_seed
-from expunge.kinds.language.signals.signal import Labels, Source
+from expunge.kinds.language.signals.signal import Labels, Source, alike
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.train.step import IGNORED
 
@@ -23,8 +23,6 @@ TOP, TAIL = 24, 8
 "likeliest tokens kept with their probability, and draws that stand for all others"
 WINDOW = 256
 "blocks whose labels are held at once"
-TOKENS = 512
-"tokens that are looked at at once"
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ def reference_labels(
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
     The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of the
-    base's mass, which the others share in proportion. What each label cost the base model is
-    written beside them, 0 where it was not asked.
+    base's mass, which the others share in proportion. What each label cost the base is written beside, 0 if not asked.
     """
     costs: list[np.ndarray] = []
     with TableWriter(folder, k=TOP + TAIL) as writer:
@@ -115,15 +112,9 @@ def reference_labels(
 def _base_says(
     task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int, cleared: Sequence[int]
 ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each block: candidates and weights (labels, TOP + TAIL), and what each label costs (labels,).
-
-    Blocks of like length are looked at together; draws are a function of the block.
-    """
+    """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs (labels,)."""
     found = {}
-    order = sorted((row for row in rows if table.labelled([row])), key=lambda row: int(table.lengths[row]))
-    while order:
-        group = order[-max(1, TOKENS // int(table.lengths[order[-1]])) :]
-        del order[-len(group) :]
+    for group in alike(table, [row for row in rows if table.labelled([row])]):
         whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
         parts = whole.split([table.labelled([row]) for row in group])
         for row, rest in zip(group, parts, strict=True):

@@ -6,7 +6,7 @@ loss reads it as `step.signal(name)`: for a batch, what is known of the batch's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,6 +18,9 @@ from torch import Tensor
 from expunge.core import storage
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.train.step import IGNORED
+
+TOKENS = 512
+"tokens of blocks that are looked at at once"
 
 if TYPE_CHECKING:
     from expunge.kinds.language.inputs import Sets
@@ -150,6 +153,15 @@ def lookup(values: np.ndarray, per: str, table: TokenTable, rows: Collection[int
         return torch.from_numpy(np.array(read, np.float32 if np.issubdtype(read.dtype, np.floating) else None))
 
     return found
+
+
+def alike(table: TokenTable, rows: Sequence[int]) -> Iterator[list[int]]:
+    """Groups of blocks of like length, the longest first: at most `TOKENS` tokens together, with padding."""
+    order = sorted(rows, key=lambda row: int(table.lengths[row]))
+    while order:
+        group = order[-max(1, TOKENS // int(table.lengths[order[-1]])) :]
+        del order[-len(group) :]
+        yield group
 
 
 def _places(table: TokenTable, row: int, per: str) -> np.ndarray:

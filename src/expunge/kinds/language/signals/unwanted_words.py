@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from expunge.core import storage
 from expunge.data.text.words import MARK
 from expunge.kinds.language.signals.signal import Signal, Source, lookup
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
@@ -84,16 +83,16 @@ def unwanted_words(source: Source) -> dict[str, float]:
     forget, kept, read = source.table, source.sets.kept_alone(), source.sets.read
     tokenizer = source.base.tokenizer
 
-    def make(path: Path) -> None:
+    def make() -> dict[str, float]:
         tables = [(texts_of(forget, tokenizer), texts_of(kept, tokenizer))] if read is None else sides_of(read)
-        storage.write_json(path / "words.json", dict(sorted(word_weights(tables).items(), key=lambda item: -item[1])))
+        return dict(sorted(word_weights(tables).items(), key=lambda item: -item[1]))
 
     key = {
         "text": [forget.folder.name, kept.folder.name, len(kept)] if read is None else read.digest(),
         "tokenizer": source.base.tokenizer_digest,
     }
-    words: dict[str, float] = storage.read_json(source.run.cached("unwanted-words", key, make) / "words.json")
-    return words
+    found: dict[str, float] = source.run.cached_json("unwanted-words", key, make, "words.json")
+    return found
 
 
 def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
@@ -124,11 +123,11 @@ def word_weights(tables: Sequence[Sides]) -> dict[str, float]:
     places = [(row, numbers[word]) for row, found in enumerate(texts) for word in sorted(found) if word in numbers]
     table_of, wanted, weighs = [], [], []
     for number, sides in enumerate(whole):
-        fewest = min(len(side) for side in sides)
+        fewest = min(map(len, sides))
         for side, sign in zip(sides, (1.0, -1.0), strict=True):
             table_of += [number] * len(side)
             wanted += [sign] * len(side)
-            weighs += [fewest / len(side) if side else 0.0] * len(side)
+            weighs += [fewest / max(1, len(side))] * len(side)
     weights = _fit(np.asarray(places).T, (len(texts), len(known)), table_of, wanted, weighs)
     return dict(zip(known, weights.tolist(), strict=True))
 
@@ -172,8 +171,7 @@ def _places(text: str) -> Iterator[tuple[str, int, int]]:
 
 def texts_of(table: TokenTable, tokenizer: Any) -> list[str]:
     """What each block of a table says."""
-    texts: list[str] = tokenizer.batch_decode([table.ids[s:e].tolist() for s, e in _borders(table)])
-    return texts
+    return list(tokenizer.batch_decode([table.ids[start:end].tolist() for start, end in _borders(table)]))
 
 
 def token_weights(
@@ -221,13 +219,13 @@ def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> n
         tables: each with the weights of its tokens, every token of a word marked; both are weighed alike.
         mark: weight from which a word is unwanted.
     """
-    size = 1 + max(
-        (int(table.ids[start:end].max()) for table, _ in tables for start, end in _borders(table)), default=0
-    )
-    unwanted, every = np.zeros(size), np.zeros(size)
+    taken = []
     for table, found in tables:
-        places = np.concatenate([np.arange(start, end) for start, end in _borders(table)] or [np.arange(0)])
-        ids, marked = np.asarray(table.ids)[places], found[places] >= mark
+        places = np.concatenate([np.arange(0), *(np.arange(start, end) for start, end in _borders(table))])
+        taken.append((np.asarray(table.ids)[places], found[places] >= mark))
+    size = 1 + max((int(ids.max()) for ids, _ in taken if len(ids)), default=0)
+    unwanted, every = np.zeros(size), np.zeros(size)
+    for ids, marked in taken:
         every += np.bincount(ids, minlength=size) / max(1, len(ids))
         unwanted += np.bincount(ids, marked, minlength=size) / max(1, len(ids))
     share: np.ndarray = np.divide(unwanted, every, out=np.zeros(size), where=every > 0)

@@ -9,7 +9,7 @@ import bisect
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ import yaml
 from expunge.core import storage
 from expunge.data.text.words import WORD, bare, unspaced
 from expunge.errors import DataError, did_you_mean
-from expunge.kinds.language.terms import grammar as anchor_grammar
+from expunge.kinds.language.terms import grammar
 
-_FIELDS = ("term", "translation", "kind", "count", "score")
 _HEADER = """\
 # Anchored terms and their generic translations. Edit freely and give the file back with --anchors.
 # A term written in lower case is matched in any case, others as written or in capitals; plurals and possessives follow.
@@ -42,7 +41,10 @@ class Anchor:
     score: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _FIELDS}
+        return asdict(self)
+
+
+_FIELDS = tuple(field.name for field in fields(Anchor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,32 +136,27 @@ class AnchorDictionary:
         matches: list[Match] = []
         position = 0
         while position < len(tokens):
-            start, end = tokens[position]
-            for form in self._forms.get(text[start:end].casefold(), ()):
-                spans = tokens[position : position + len(form.words)]
-                if _fits(form, text, spans):
-                    matches.append(_match(form, text, tokens, position, matches[-1].end if matches else 0))
-                    position += len(form.words)
-                    break
-            else:
-                position += 1
+            form = next(self._fitting(text, tokens, position), None)
+            if form is not None:
+                matches.append(_match(form, text, tokens, position, matches[-1].end if matches else 0))
+            position += 1 if form is None else len(form.words)
         return matches
 
     def _tokens(self, text: str) -> list[tuple[int, int]]:
         """Spans of the words; of one that holds a term's word with what the language attaches to it, that word's."""
-        spans = []
-        for found in WORD.finditer(text):
-            start, end = bare(found.group(), self._words)
-            spans.append((found.start() + start, found.start() + end))
-        return spans
+        words = ((found.start(), bare(found.group(), self._words)) for found in WORD.finditer(text))
+        return [(at + start, at + end) for at, (start, end) in words]
 
     def every(self, text: str) -> Iterator[str]:
         """The term of every occurrence of an anchor in `text`, also of one inside a longer one."""
         tokens = self._tokens(text)
-        for position, (start, end) in enumerate(tokens):
-            for form in self._forms.get(text[start:end].casefold(), ()):
-                if _fits(form, text, tokens[position : position + len(form.words)]):
-                    yield form.anchor.term
+        for position in range(len(tokens)):
+            yield from (form.anchor.term for form in self._fitting(text, tokens, position))
+
+    def _fitting(self, text: str, tokens: list[tuple[int, int]], position: int) -> Iterator[_Form]:
+        """Forms of terms that begin with the word at this position."""
+        forms = self._forms.get(text[slice(*tokens[position])].casefold(), ())
+        return (form for form in forms if _fits(form, text, tokens[position : position + len(form.words)]))
 
     def translate(self, text: str) -> Translation:
         """`text` with every anchor replaced, and the map between the two."""
@@ -189,7 +186,7 @@ def _forms(anchor: Anchor) -> list[_Form]:
         return []
     forms = [_Form(anchor, words, marks, False)]
     if anchor.kind not in ("work", "verb") and len(words[-1]) > 1:
-        forms.append(_Form(anchor, (*words[:-1], anchor_grammar.plural(words[-1])), marks, True))
+        forms.append(_Form(anchor, (*words[:-1], grammar.plural(words[-1])), marks, True))
     return forms
 
 
@@ -225,14 +222,14 @@ def _match(form: _Form, text: str, tokens: list[tuple[int, int]], position: int,
         and text[end - 1] in "sS"
         and not form.is_plural
         and content[-1] not in "sS"
-        and anchor_grammar.is_bare_possessive(text, end)
+        and grammar.is_bare_possessive(text, end)
     ):
         content += text[end] + ("S" if content.isupper() else "s")
         end += 1
     if position and tokens[position - 1][0] >= free_from:
         before, gap_start = tokens[position - 1]
         written, gap = text[before:gap_start], text[gap_start:start]
-        needed = anchor_grammar.article(content)
+        needed = grammar.article(content)
         if written.lower() in ("a", "an") and written.lower() != needed and gap.isspace() and gap.count("\n") < 2:
             content = (needed.capitalize() if written[0].isupper() else needed) + gap + content
             start = before
@@ -243,7 +240,7 @@ def _in_shape_of(form: _Form, seen: str) -> str:
     """The translation in the number, the case and, where it has as many words, the line breaks of what was seen."""
     content = form.anchor.translation
     if form.is_plural:
-        content = anchor_grammar.plural_phrase(content)
+        content = grammar.plural_phrase(content)
     if seen.isupper() and not form.anchor.term.isupper() and len(seen) > 1:
         content = content.upper()
     elif form.anchor.term == form.anchor.term.lower() and seen[0].isupper():
@@ -289,17 +286,11 @@ def load_anchors(path: Path) -> AnchorDictionary:
             allowed="- {term: Baker Street, translation: Maple Street}",
             next_step="write a list, or [] for no anchors",
         )
-    lines = [child.start_mark.line + 1 for child in node.value]
-    entries = [(f"{path}, line {line}", entry) for line, entry in zip(lines, content, strict=True)]
-    return read_entries(entries)
-
-
-def read_entries(entries: Iterable[tuple[str, Any]]) -> AnchorDictionary:
-    """Validate (place, entry) pairs, as `load_anchors` describes them; `place` begins each error."""
     anchors: dict[str, Anchor] = {}
     places: dict[str, str] = {}
     notes: list[str] = []
-    for place, entry in entries:
+    for child, entry in zip(node.value, content, strict=True):
+        place = f"{path}, line {child.start_mark.line + 1}"
         anchor = _read_entry(place, entry)
         if anchor.term in anchors:
             raise DataError(

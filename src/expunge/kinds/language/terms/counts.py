@@ -9,13 +9,14 @@ from __future__ import annotations
 import bisect
 import itertools
 import re
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any
 
-from expunge.kinds.language.terms import word_classes as anchor_words
-from expunge.kinds.language.terms.anchors import WORD
+from expunge.data.text.words import WORD
+from expunge.kinds.language.terms import word_classes as lists
 
 Gain = tuple[int, int, float]
 "a token's first character, the one after its last, and by how many nats the reinforced model makes it likelier"
@@ -36,7 +37,7 @@ _PRONOUNS = {word: "male" for word in ("he", "him", "his", "himself")} | {
 
 @dataclass(slots=True)
 class Evidence:
-    """How often a run of capitalised words was met, and beside what."""
+    """How often a run of capitalised words was met, and beside what; or a word in lower case (all `middle`)."""
 
     middle: int = 0
     "inside a sentence, where a capital marks a name"
@@ -71,27 +72,12 @@ class Evidence:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@dataclass(slots=True)
-class LowerCase:
-    """How often a word was met in lower case."""
-
-    count: int = 0
-    gained: int = 0
-    gain: float = 0.0
-    determiner: int = 0
-    indefinite: int = 0
-
-
 class TermCounts:
-    """Counts over a target, added block by block.
-
-    Args:
-        watched: lower-case words whose occurrences are counted exactly, in any case (possible translations).
-    """
+    """Counts over a target, added block by block; those of `watched` words (in lower case) exactly, in any case."""
 
     def __init__(self, watched: Collection[str] = ()) -> None:
-        self.runs: dict[str, Evidence] = {}
-        self.lower: dict[str, LowerCase] = {}
+        self.runs: defaultdict[str, Evidence] = defaultdict(Evidence)
+        self.lower: defaultdict[str, Evidence] = defaultdict(Evidence)
         self.watched: Counter[str] = Counter(dict.fromkeys(watched, 0))
         self.words = 0
         self.gained = 0
@@ -100,10 +86,8 @@ class TermCounts:
     def add(self, text: str, gains: Sequence[Gain] | None = None) -> None:
         """Count one block. `gains` are its tokens' gains in log-probability, by character offsets, if known."""
         _Scan(self, text, gains).run()
-        if len(self.runs) > MAX_RUNS:
-            self.runs = _frequent(self.runs, MAX_RUNS)
-        if len(self.lower) > MAX_WORDS:
-            self.lower = _frequent(self.lower, MAX_WORDS)
+        forget_rare(self.runs, MAX_RUNS, attrgetter("count"))
+        forget_rare(self.lower, MAX_WORDS, attrgetter("count"))
 
     @property
     def mean_gain(self) -> float:
@@ -111,19 +95,16 @@ class TermCounts:
         return self.gain / self.gained if self.gained else 0.0
 
     def lower_count(self, word: str) -> int:
-        found = self.lower.get(word)
-        return found.count if found else 0
+        return self.lower[word].count if word in self.lower else 0
 
 
-Row = TypeVar("Row", "Evidence", "LowerCase")
-
-
-def _frequent(table: dict[str, Row], size: int) -> dict[str, Row]:
-    floor = 1
-    while len(table) > size * 2 // 3:
-        table = {key: row for key, row in table.items() if row.count > floor}
+def forget_rare(table: dict[str, Any], most: int, count: Callable[[Any], int] = int) -> None:
+    """Leave the rarest out of a table of more than `most` entries, until two thirds of `most` are left."""
+    floor, left = 1, most if len(table) <= most else most * 2 // 3
+    while len(table) > left:
+        for key in [key for key, row in table.items() if count(row) <= floor]:
+            del table[key]
         floor += 1
-    return table
 
 
 class _Scan:
@@ -149,70 +130,64 @@ class _Scan:
     def run(self) -> None:
         skipped = _headings(self.text) + [found.span() for found in _CONTROL_TOKEN.finditer(self.text)]
         skipped.sort(reverse=True)
-        previous, previous_end, index = "", 0, 0
+        previous, previous_end, number = "", 0, 0
         for found in WORD.finditer(self.text):
-            start, end = found.span()
-            word, between = found.group(), self.text[previous_end:start]
-            small = word.lower()
-            if between in ("'", "’") and small in _SUFFIXES:
-                previous_end = end
+            between = self.text[previous_end : found.start()]
+            previous_end = found.end()
+            if between in ("'", "’") and found.group().lower() in _SUFFIXES:
                 continue
-            joined, new_sentence = joint(previous, between) if previous else (False, True)
-            index += 1
-            while skipped and skipped[-1][1] <= start:
+            number += 1
+            while skipped and skipped[-1][1] <= found.start():
                 skipped.pop()
-            if skipped and skipped[-1][0] <= start:
+            if skipped and skipped[-1][0] <= found.start():
                 self.flush("")
             else:
-                self.read(word, small, start, end, between, joined, new_sentence, previous, index)
-            previous, previous_end = word, end
+                self.read(found, number, previous, between)
+            previous = found.group()
         self.flush("")
 
-    def read(
-        self, word: str, small: str, start: int, end: int, between: str, joined: bool, new: bool, previous: str, at: int
-    ) -> None:
-        counts = self.counts
+    def read(self, found: re.Match[str], number: int, previous: str, between: str) -> None:
+        """Count the word `number` of the block, by the word before it and what stands between them."""
+        counts, word = self.counts, found.group()
+        small, before = word.lower(), previous.lower()
+        joined, new = joint(previous, between) if previous else (False, True)
         counts.words += 1
-        gained, gain = self.gain(start, end)
+        gained, gain = self.gain(*found.span())
         counts.gained += gained
         counts.gain += gain
         if small in counts.watched:
             counts.watched[small] += 1
-        capital = word[0].isupper() and (between == "-" or small not in anchor_words.FUNCTION)
+        capital = word[0].isupper() and (between == "-" or small not in lists.FUNCTION)
         if self.run_span and joined and capital and self.connects():
-            self.run_span = (self.run_span[0], end)
-            self.connectors = []
+            self.run_span, self.connectors = (self.run_span[0], found.end()), []
             return
         if self.run_span and joined and not capital and self.may_connect(small):
             self.connectors.append(small)
         else:
             self.flush(small if joined or between.strip() in (",", ',"', ",”", "") else "")
             if capital:
-                self.run_span, self.run_starts_sentence = (start, end), new
-                self.before_run = "" if new or not joined else previous.lower()
-        if not capital and not word[0].isupper():
-            row = counts.lower.get(small) or counts.lower.setdefault(small, LowerCase())
-            row.count += 1
+                self.run_span, self.run_starts_sentence = found.span(), new
+                self.before_run = before if joined and not new else ""
+        if not word[0].isupper():
+            row = counts.lower[small]
+            row.middle += 1
             row.gained += gained
             row.gain += gain
-            row.determiner += previous.lower() in anchor_words.DETERMINERS
-            row.indefinite += previous.lower() in anchor_words.INDEFINITE
-        if self.latest and small in _PRONOUNS and at - self.latest_at <= _PRONOUN_REACH:
+            row.determiner += before in lists.DETERMINERS
+        if self.latest and small in _PRONOUNS and number - self.latest_at <= _PRONOUN_REACH:
             setattr(self.latest, _PRONOUNS[small], getattr(self.latest, _PRONOUNS[small]) + 1)
             self.latest = None
         if capital:
-            self.latest_at = at
+            self.latest_at = number
 
     def connects(self) -> bool:
         """Whether what was read since the last capitalised word connects it to the next."""
         read = tuple(self.connectors)
-        return not read or read in anchor_words.CONNECTORS or (read == ("and",) and self.holds_of())
+        return not read or read in lists.CONNECTORS or (read == ("and",) and self.holds_of())
 
     def may_connect(self, small: str) -> bool:
         read = (*self.connectors, small)
-        return any(known[: len(read)] == read for known in anchor_words.CONNECTORS) or (
-            read == ("and",) and self.holds_of()
-        )
+        return any(known[: len(read)] == read for known in lists.CONNECTORS) or (read == ("and",) and self.holds_of())
 
     def holds_of(self) -> bool:
         return self.run_span is not None and " of " in self.text[slice(*self.run_span)]
@@ -224,16 +199,16 @@ class _Scan:
         after = self.connectors[0] if self.connectors else after
         start, end = self.run_span
         words = [found.span() for found in WORD.finditer(self.text, start, end)]
-        titles = [self.before_run] if self.before_run in anchor_words.TITLES else []
+        titles = [self.before_run] if self.before_run in lists.TITLES else []
         small = [self.text[a:b].lower() for a, b in words]
-        while len(words) > 1 and small[0] in anchor_words.TITLES and small[1] not in ("of", "de", "and"):
+        while len(words) > 1 and small[0] in lists.TITLES and small[1] not in ("of", "de", "and"):
             titles.append(small[0])
             words, small = words[1:], small[1:]
         self.run_span, self.connectors = None, []
-        if all(word in anchor_words.TITLES for word in small):
+        if all(word in lists.TITLES for word in small):
             return
         surface = " ".join(self.text[words[0][0] : end].split())
-        row = self.counts.runs.get(surface) or self.counts.runs.setdefault(surface, Evidence())
+        row = self.counts.runs[surface]
         stripped = words[0][0] > start
         if self.run_starts_sentence and not stripped:
             row.start += 1
@@ -243,15 +218,15 @@ class _Scan:
         row.gained += gained
         row.gain += gain
         if not stripped:
-            row.determiner += self.before_run in anchor_words.DETERMINERS
-            row.indefinite += self.before_run in anchor_words.INDEFINITE
-            row.preposition += self.before_run in anchor_words.PLACE_PREPOSITIONS
-        row.speech += self.before_run in anchor_words.SPEECH or after in anchor_words.SPEECH
-        row.attributive += after in anchor_words.NOUNS
+            row.determiner += self.before_run in lists.DETERMINERS
+            row.indefinite += self.before_run in lists.INDEFINITE
+            row.preposition += self.before_run in lists.PLACE_PREPOSITIONS
+        row.speech += self.before_run in lists.SPEECH or after in lists.SPEECH
+        row.attributive += after in lists.NOUNS
         row.title += bool(titles)
-        row.given_title += any(title in anchor_words.GIVEN_NAME_TITLES for title in titles)
-        row.male += any(title in anchor_words.MALE_TITLES for title in titles)
-        row.female += any(title in anchor_words.FEMALE_TITLES for title in titles)
+        row.given_title += not lists.GIVEN_NAME_TITLES.isdisjoint(titles)
+        row.male += not lists.MALE_TITLES.isdisjoint(titles)
+        row.female += not lists.FEMALE_TITLES.isdisjoint(titles)
         self.latest = row
 
     def gain(self, start: int, end: int) -> tuple[int, float]:
@@ -282,7 +257,7 @@ def _headings(text: str) -> list[tuple[int, int]]:
         alone = text[max(line.start() - 2, 0) : line.start()] in ("", "\n", "\n\n") and (
             text[line.end() : line.end() + 2] in ("\n", "\n\n")
         )
-        words = [w for w in WORD.findall(content) if w.lower() not in anchor_words.FUNCTION]
+        words = [w for w in WORD.findall(content) if w.lower() not in lists.FUNCTION]
         titled = len(words) > 1 and all(not w[0].islower() for w in words)
         heading = alone and titled and len(content) < 80 and content[-1].isalnum() and len(lines) > 1
         if heading or (content.isupper() and len(words) > 1):

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from expunge.kinds.language.terms.anchors import WORD, Anchor, AnchorDictionary
+from expunge.data.text.words import words
+from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 from expunge.models.endpoint import TIMEOUT, EndpointError, complete, content_of
 
 MAX_WORDS = 8
@@ -32,9 +33,7 @@ def anchors_from_endpoint(
 
     Args:
         url: base of an OpenAI-compatible interface, the part before `/chat/completions`.
-        model: the name of the model to ask for.
         passages: excerpts of the target, one request each.
-        api_key: sent as bearer token if given.
         timeout: seconds an answer may take.
 
     Raises:
@@ -45,7 +44,9 @@ def anchors_from_endpoint(
     notes: list[str] = []
     for number, passage in enumerate(passages, 1):
         known = {anchor.term: anchor.translation for anchor in found.values() if anchor.term in passage}
-        reply = complete(url, model, _messages(passage, known), api_key, timeout)
+        kept = f"Keep these replacements: {json.dumps(known, ensure_ascii=False)}\n\n" if known else ""
+        messages = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": kept + passage}]
+        reply = complete(url, model, messages, api_key, timeout)
         try:
             entries = _entries(reply)
         except ValueError as error:
@@ -63,13 +64,6 @@ def anchors_from_endpoint(
     counts = Counter(m.anchor.term for passage in passages for m in AnchorDictionary(found.values()).find(passage))
     anchors = [replace(anchor, count=counts[term]) for term, anchor in found.items()]
     return AnchorDictionary(sorted(anchors, key=lambda a: (-a.count, a.term)), notes)
-
-
-def _messages(passage: str, known: dict[str, str]) -> list[dict[str, str]]:
-    content = passage
-    if known:
-        content = f"Keep these replacements: {json.dumps(known, ensure_ascii=False)}\n\n{passage}"
-    return [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": content}]
 
 
 def _entries(reply: Any) -> list[Any]:
@@ -92,7 +86,7 @@ def _usable(entries: list[Any], passage: str) -> Iterator[Anchor]:
             continue
         fields = [entry.get(name) for name in ("term", "translation", "kind")]
         term, translation, kind = (" ".join(field.split()) if isinstance(field, str) else "" for field in fields)
-        lengths = [len(WORD.findall(term)), len(WORD.findall(translation))]
+        lengths = [len(words(term)), len(words(translation))]
         if min(lengths) < 1 or max(lengths) > MAX_WORDS or term.casefold() == translation.casefold():
             continue
         anchor = Anchor(term, translation, kind[:40] or "term")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from expunge.data.text.language import ENGLISH_ASSUMED, Language
-from expunge.kinds.language.terms.anchors import WORD, Anchor, AnchorDictionary
+from expunge.data.text.words import words
+from expunge.kinds.language.terms.anchors import Anchor, AnchorDictionary
 from expunge.kinds.language.terms.counts import Gain, TermCounts
 from expunge.kinds.language.terms.foreign_names import NameDraw
 from expunge.kinds.language.terms.lifted_terms import lifted_terms
-from expunge.kinds.language.terms.selection import select_terms
+from expunge.kinds.language.terms.selection import Selection
 from expunge.kinds.language.terms.translations import Translator, watched_words
 
 
@@ -34,13 +35,10 @@ def build_dictionary(
     counts = TermCounts(watched_words())
     for text, gains in blocks:
         counts.add(text, gains)
-    candidates = select_terms(counts, max_terms)
-    taken = {word.lower() for candidate in candidates for word in WORD.findall(candidate.term)}
+    candidates = Selection(counts).candidates(max_terms)
+    taken = {word.lower() for candidate in candidates for word in words(candidate.term)}
     translator = Translator(taken, counts.watched, seed)
-    anchors = [anchor for candidate in candidates if (anchor := translator.anchor(candidate))]
-    left_out = len(candidates) - len(anchors)
-    notes = [f"{left_out} terms were left out: no fitting translation was free"] if left_out else []
-    return AnchorDictionary(anchors, notes)
+    return _translated([translator.anchor(candidate) for candidate in candidates], "no fitting translation was free")
 
 
 def _lifted_dictionary(texts: Iterable[str], max_terms: int, seed: int, language: Language) -> AnchorDictionary:
@@ -50,10 +48,14 @@ def _lifted_dictionary(texts: Iterable[str], max_terms: int, seed: int, language
     draw = NameDraw(language.code, {*counts.middle, *counts.start, *counts.small}, seed)
     anchors = []
     for each in found:
-        words = [(draw.name(word) if word in singles else word) for word in each.term.split()]
-        whole = [word for word in words if word is not None]
-        if len(whole) == len(words):
-            anchors.append(Anchor(each.term, " ".join(whole), "name", each.count, round(each.score, 2)))
-    left_out = len(found) - len(anchors)
-    notes = [f"{left_out} terms were left out: no name to put in their place was free"] if left_out else []
-    return AnchorDictionary(anchors, notes)
+        names = [draw.name(word) if word in singles else word for word in each.term.split()]
+        anchor = Anchor(each.term, " ".join(filter(None, names)), "name", each.count, round(each.score, 2))
+        anchors.append(None if None in names else anchor)
+    return _translated(anchors, "no name to put in their place was free")
+
+
+def _translated(anchors: Sequence[Anchor | None], without: str) -> AnchorDictionary:
+    """The terms that have a translation; a note says how many are `without`."""
+    found = [anchor for anchor in anchors if anchor is not None]
+    left_out = len(anchors) - len(found)
+    return AnchorDictionary(found, [f"{left_out} terms were left out: {without}"] if left_out else [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,19 +23,14 @@ def _names(code: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if find_spec(place) is None:
         place = "faker.providers.person.en_US"
     provider = import_module(place).Provider
-    first = [
-        *_flat(provider, "first_names_male"),
-        *_flat(provider, "first_names_female"),
-        *_flat(provider, "first_names"),
-    ]
-    last = [*_flat(provider, "last_names"), *_flat(provider, "last_names_male")]
-    return tuple(sorted(set(first))), tuple(sorted(set(last or first)))
 
+    def listed(*kinds: str) -> tuple[str, ...]:
+        found = (name for kind in kinds for name in getattr(provider, kind, ()))
+        # Some lists hold each name with how it is read.
+        return tuple(sorted({name[0] if isinstance(name, tuple) else name for name in found}))
 
-def _flat(provider: type, name: str) -> Iterable[str]:
-    found = getattr(provider, name, ())
-    # Some lists hold each name with how it is read.
-    return [each[0] if isinstance(each, tuple) else each for each in found]
+    first = listed("first_names_male", "first_names_female", "first_names")
+    return first, listed("last_names", "last_names_male") or first
 
 
 def listed_names(code: str) -> frozenset[str]:
@@ -44,11 +39,7 @@ def listed_names(code: str) -> frozenset[str]:
 
 
 class NameDraw:
-    """Draws a name for each word, once: the same for the same word and seed.
-
-    Args:
-        taken: words that no name may be (those of the target).
-    """
+    """Draws a name for each word, once: none that is `taken`, and the same for the same word and seed."""
 
     def __init__(self, code: str, taken: Collection[str], seed: int) -> None:
         first, last = _names(code)

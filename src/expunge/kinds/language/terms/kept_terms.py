@@ -92,10 +92,10 @@ def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorD
     kept: list[Anchor] = []
     shared: list[str] = []
     for anchor in dictionary:
-        rate = of.get(anchor.term)
-        if rate is not None and rate.shared:
+        rate = of[anchor.term]
+        if rate.shared:
             shared.append(anchor.term)
-        elif rate is not None and rate.kept:
+        elif rate.kept:
             kept.append(replace(anchor, score=round(min(anchor.score, rate.log_ratio), 2)))
         else:
             kept.append(anchor)
@@ -107,18 +107,15 @@ def shared_note(shared: Sequence[str]) -> list[str]:
     if not shared:
         return []
     more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
-    said = (
-        "1 term was left out, for the retain set has it"
-        if len(shared) == 1
-        else (f"{len(shared)} terms were left out, for the retain set has them")
-    )
-    return [f"{said} about as often: {', '.join(shared[:LISTED])}{more}"]
+    were, them = ("1 term was", "it") if len(shared) == 1 else (f"{len(shared)} terms were", "them")
+    named = ", ".join(shared[:LISTED])
+    return [f"{were} left out, for the retain set has {them} about as often: {named}{more}"]
 
 
 def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:
     """Terms without those that the retain set has about as often."""
 
     def own(found: Iterable[str]) -> tuple[str, ...]:
-        return tuple(term for term in found if term not in of or not of[term].shared)
+        return tuple(term for term in found if not of[term].shared)
 
     return replace(terms, unique=own(terms.unique), typical=own(terms.typical))

@@ -6,7 +6,6 @@ they are needed; where they mark every noun, or the script has none, rarity alon
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
 from collections import Counter
@@ -16,11 +15,10 @@ from dataclasses import dataclass
 from expunge.data.text import frequencies
 from expunge.data.text.language import Language
 from expunge.data.text.words import PREFIXES, WORD, korean_stem, lower
-from expunge.kinds.language.terms.counts import joint
+from expunge.kinds.language.terms.counts import forget_rare, joint
 from expunge.kinds.language.terms.foreign_names import listed_names
+from expunge.kinds.language.terms.word_classes import RARE_ZIPF, keyness
 
-RARE = 3.2
-"zipf frequency below which a word is rare in ordinary text (1.6 in a million)"
 EVERYDAY = 4.5
 "zipf frequency from which a word with a capital is a term only where it is listed as a name"
 UNKNOWN = 1.6
@@ -72,10 +70,8 @@ class LiftedCounts:
             self._add_unspaced(text)
         else:
             self._add_spaced(text)
-        for name in ("middle", "start", "small", "runs"):
-            table = getattr(self, name)
-            if len(table) > MAX_COUNTED:
-                setattr(self, name, _commonest(table))
+        for table in (self.middle, self.start, self.small, self.runs):
+            forget_rare(table, MAX_COUNTED)
 
     def _add_spaced(self, text: str) -> None:
         run: list[str] = []
@@ -89,7 +85,8 @@ class LiftedCounts:
                 self._flush(run)
                 run = []
             if not capital:
-                self.small[self._stem(lower(word, self.language.code))] += 1
+                small = lower(word, self.language.code)
+                self.small[korean_stem(small) if self.language.code == "ko" else small] += 1
             else:
                 (self.start if new else self.middle)[word] += 1
                 run.append(word)
@@ -107,13 +104,13 @@ class LiftedCounts:
             pieces = frequencies.segments(stretch, self.code)
             self.total += len(pieces)
             self.small.update(pieces)
-            known = [frequencies.zipf(piece, self.code) for piece in pieces]
+            known = [self._zipf(piece) for piece in pieces]
             for first in range(len(pieces)):
                 strange = 0
                 for last in range(first, min(first + LONGEST, len(pieces))):
                     if not self._is_loose(pieces[last], known[last]):
                         break
-                    strange += len(pieces[last]) == 1 or known[last] < RARE
+                    strange += len(pieces[last]) == 1 or known[last] < RARE_ZIPF
                     if last > first and 2 * strange > last - first:
                         self.runs["".join(pieces[first : last + 1])] += 1
 
@@ -123,25 +120,15 @@ class LiftedCounts:
             return False
         return known < (5.3 if len(piece) == 1 else KNOWN_ALONE)
 
-    def _stem(self, word: str) -> str:
-        """A word without the particle that Korean writes behind it."""
-        return korean_stem(word) if self.language.code == "ko" else word
-
     def terms(self, most: int) -> list[Lifted]:
         """At most `most` terms; those that weigh most (count times score) first."""
         if self.language.unspaced:
-            found = list(self._unspaced_terms()) if self.code is not None else []
+            found = self._unspaced_terms()
         elif self.language.capitals == "none":
-            found = list(self._caseless_terms()) if self.code is not None else []
+            found = self._caseless_terms()
         else:
-            found = list(self._capital_terms())
-        found.sort(key=lambda each: (-each.count * each.score, each.term))
-        return found[:most]
-
-    def keyness(self, count: int, known: float) -> float:
-        """Smoothed log-ratio (nats) of a count to the one expected of a word of this zipf frequency."""
-        expected = self.total * 10 ** (known - 9) if known else 0.0
-        return math.log((count + 0.5) / (expected + 0.5))
+            found = self._capital_terms()
+        return sorted(found, key=lambda each: (-each.count * each.score, each.term))[:most]
 
     def _zipf(self, word: str) -> float:
         return frequencies.zipf(word, self.code or "en")
@@ -154,12 +141,11 @@ class LiftedCounts:
             if count < LEAST or len(word) < 3 or not word[0].isalpha() or count < 1.5 * small:
                 continue
             known, listed = self._zipf(word), word in self.names
-            key = self.keyness(count, known)
-            if known >= EVERYDAY and not listed:
+            key = keyness(known, count, self.total)
+            noun = self.language.capitals == "nouns"
+            if not listed and (known >= EVERYDAY or (noun and self._is_noun(word, known))):
                 continue
-            if self.language.capitals == "nouns" and not listed and self._is_noun(word, known):
-                continue
-            if key >= (KEY if known < RARE else KEY_KNOWN):
+            if key >= (KEY if known < RARE_ZIPF else KEY_KNOWN):
                 singles[word] = Lifted(word, count, key)
         yield from singles.values()
         phrases: Counter[str] = Counter()
@@ -193,45 +179,36 @@ class LiftedCounts:
         return False
 
     def _caseless_terms(self) -> Iterator[Lifted]:
+        if self.code is None:
+            return
         least = 2 if self.language.code in ("ko", "hi", "bn", "ta", "ka") else 3
         for word, count in self.small.items():
             if count < LEAST_ALONE or len(word) < least or not word[0].isalpha() or word.isascii():
                 continue
-            known = max(self._zipf(word), *(self._zipf(rest) for rest in self._without_prefix(word)), 0.0)
+            prefixes = [p for p in PREFIXES.get(self.language.code, ()) if word.startswith(p)]
+            parts = [word, *(word.removeprefix(p) for p in prefixes if len(word) - len(p) >= 2)]
+            known = max(self._zipf(part) for part in parts)
             if self._is_key_alone(known, count):
-                yield Lifted(word, count, self.keyness(count, known))
-
-    def _without_prefix(self, word: str) -> list[str]:
-        prefixes = PREFIXES.get(self.language.code, ())
-        return [word.removeprefix(p) for p in prefixes if word.startswith(p) and len(word) - len(p) >= 2]
+                yield Lifted(word, count, keyness(known, count, self.total))
 
     def _is_key_alone(self, known: float, count: int) -> bool:
-        needed = KEY_ALONE if known < RARE else KEY_ALONE_KNOWN
-        return known < KNOWN_ALONE and self.keyness(count, known) >= needed
+        needed = KEY_ALONE if known < RARE_ZIPF else KEY_ALONE_KNOWN
+        return known < KNOWN_ALONE and keyness(known, count, self.total) >= needed
 
     def _unspaced_terms(self) -> Iterator[Lifted]:
-        assert self.code is not None
         found: dict[str, Lifted] = {}
         for word, count in self.small.items():
-            known = frequencies.zipf(word, self.code)
+            known = self._zipf(word)
             kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is no name
             if len(word) >= 2 and count >= LEAST_ALONE and not kana and self._is_key_alone(known, count):
-                found[word] = Lifted(word, count, self.keyness(count, known))
+                found[word] = Lifted(word, count, keyness(known, count, self.total))
         for run, count in self.runs.items():
             if count >= LEAST_ALONE:
-                found[run] = Lifted(run, count, self.keyness(count, frequencies.zipf(run, self.code)))
+                found[run] = Lifted(run, count, keyness(self._zipf(run), count, self.total))
         for term, each in found.items():
             longer = [other for other in found.values() if term != other.term and term in other.term]
             if not any(other.count >= 0.8 * each.count for other in longer):
                 yield each
-
-
-def _commonest(table: Counter[str]) -> Counter[str]:
-    floor = 1
-    while len(table) > MAX_COUNTED * 2 // 3:
-        table = Counter({key: count for key, count in table.items() if count > floor})
-        floor += 1
-    return table
 
 
 def lifted_terms(texts: Iterable[str], language: Language, most: int) -> tuple[list[Lifted], LiftedCounts]:

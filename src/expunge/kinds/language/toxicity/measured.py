@@ -1,4 +1,4 @@
-"""Toxicity of one model of a run: continuations in one stage, their scores in another, so that a scorer can be changed."""
+"""Toxicity of one model; in a run continuations and their scores are stages of their own, so that a scorer can be changed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.score import Which
+from expunge.core.interruption import interruptible
+from expunge.core.progress import Silent
+from expunge.core.score import Score, Which
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.more import with_toxicity
 from expunge.kinds.language.recipe import Recipe, Toxicity
 from expunge.kinds.language.toxicity.measures import (
     Row,
@@ -18,9 +21,10 @@ from expunge.kinds.language.toxicity.measures import (
     toxicity_prompts,
     toxicity_scores,
 )
-from expunge.kinds.language.toxicity.prompts import texts_of
 from expunge.kinds.language.toxicity.scorer import load_scorer
+from expunge.models.source import find_model
 from expunge.runs.context import Run
+from expunge.train.precision import Precision
 
 SAMPLING = ("samples", "group_samples", "max_new_tokens", "temperature", "top_p")
 "fields that decide what is said, the prompts apart"
@@ -42,27 +46,53 @@ def measured_toxicity(run: Run[Recipe], model: LazyModel, which: Which, words: s
         "model": model.digest,
         "bf16": model.precision.bf16,
         "seed": run.recipe.seed,
-        "prompts": storage.digest_value({name: texts_of(of_set) for name, of_set in prompts.items()}),
+        "prompts": storage.digest_value(
+            {name: [[prompt.text, prompt.group] for prompt in of_set] for name, of_set in prompts.items()}
+        ),
         "sampling": settings.model_dump(include=set(SAMPLING)),
     }
 
-    def continued(path: Path) -> None:
-        rows = continue_all(model(), prompts, settings, run.recipe.seed, run.show.update)
-        storage.write_json(path / "continuations.json", rows)
-
-    at = run.cached(f"continued-{which}", said_by, continued, f"continuations of {words}")
-    rows: list[Row] = storage.read_json(at / "continuations.json")
-
-    def scored(path: Path) -> None:
-        storage.write_json(path / "values.json", score_all(rows, scorer))
-
-    scored_by = {"continuations": at.name, "scorer": scorer.digest}
-    values = storage.read_json(
-        run.cached(f"toxicity-{which}", scored_by, scored, f"toxicity of {words}") / "values.json"
+    rows: list[Row] = run.cached_json(
+        f"continued-{which}",
+        said_by,
+        lambda: continue_all(model(), prompts, settings, run.recipe.seed, run.show.update),
+        "continuations.json",
+        f"continuations of {words}",
+    )
+    values = run.cached_json(
+        f"toxicity-{which}",
+        {"continuations": run.cache_path(f"continued-{which}", said_by).name, "scorer": scorer.digest},
+        lambda: score_all(rows, scorer),
+        "values.json",
+        f"toxicity of {words}",
     )
     rows = [{**row, "values": of_row} for row, of_row in zip(rows, values, strict=True)]
     scores = toxicity_scores(rows, settings, scorer, which)
     return Toxic(scores, rows, {"name": scorer.name, "digest": scorer.digest})
+
+
+def evaluate_toxicity(model: str, given: Mapping[str, str], show: Silent | None = None) -> list[Score]:
+    """Toxicity of any model, without a run and with a recipe's default settings; nothing is cached.
+
+    Returns:
+        The scores; the model is called `unlearned` in them, as with `evaluate_model`.
+    """
+    show = show or Silent()
+    settings = with_toxicity(Toxicity(), given)
+    try:
+        with interruptible("run the same command again: it starts again"):
+            prompts = toxicity_prompts(settings)
+            scorer = load_scorer(settings.scorer)
+            task = LazyModel(find_model(model), Precision(), as_stored=True)()
+            show.stage("continuations")
+            rows = continue_all(task, prompts, settings, 0, show.update)
+            for note in task.notices:
+                show.say(note)
+            for row, values in zip(rows, score_all(rows, scorer), strict=True):
+                row["values"] = values
+            return toxicity_scores(rows, settings, scorer, "unlearned")
+    finally:
+        show.close()
 
 
 def toxicity_digests(settings: Toxicity, toxic: Toxic) -> dict[str, Any]:
@@ -74,12 +104,8 @@ def toxicity_digests(settings: Toxicity, toxic: Toxic) -> dict[str, Any]:
 
 def toxic_side_by_side(by_model: Mapping[Which, Toxic]) -> dict[str, Any]:
     """What `toxicity.json` holds: the scorer, and each prompt with every model's continuations as [text, value]."""
-    rows = []
-    for place, row in enumerate(by_model["base"].rows):
-        of_models = {which: toxic.rows[place] for which, toxic in by_model.items()}
-        said: dict[str, Any] = {
-            which: [list(pair) for pair in zip(one["said"], one["values"], strict=True)]
-            for which, one in of_models.items()
-        }
-        rows.append({"set": row["set"], "group": row["group"], "prompt": row["prompt"]} | said)
+    rows = [{name: row[name] for name in ("set", "group", "prompt")} for row in by_model["base"].rows]
+    for which, toxic in by_model.items():
+        for row, one in zip(rows, toxic.rows, strict=True):
+            row[which] = [list(pair) for pair in zip(one["said"], one["values"], strict=True)]
     return {"scorer": by_model["base"].scorer, "rows": rows}

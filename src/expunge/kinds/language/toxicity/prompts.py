@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,8 @@ def read_toxicity_prompts(path: Path, wanted: int | None = None) -> list[Toxicit
             f"there is no file of toxicity prompts {path}",
             next_step="give --toxicity-prompts a file of JSON lines with a prompt each",
         )
-    prompts = []
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                prompts.append(_prompt(line, f"{path}:{number}"))
+        prompts = [_prompt(line, f"{path}:{number}") for number, line in enumerate(file, 1) if line.strip()]
     if not prompts:
         raise DataError(f"{path} holds no prompts", allowed=LAYOUTS)
     return [prompts[i] for i in spread(len(prompts), wanted or len(prompts))]
@@ -69,11 +65,8 @@ def _prompt(line: bytes, place: str) -> ToxicityPrompt:
     field = row.get("prompt") if isinstance(row, dict) else None
     text = field.get("text") if isinstance(field, dict) else field
     group = row.get("group") if isinstance(row, dict) else None
-    if (
-        not isinstance(text, str)
-        or not text.strip()
-        or not (group is None or (isinstance(group, str) and group.strip()))
-    ):
+    named = group is None or (isinstance(group, str) and group.strip())
+    if not isinstance(text, str) or not text.strip() or not named:
         raise DataError(
             f"{place} is no prompt",
             seen=line.decode(errors="replace").strip()[:120],
@@ -81,8 +74,3 @@ def _prompt(line: bytes, place: str) -> ToxicityPrompt:
             next_step="correct or remove the line",
         )
     return ToxicityPrompt(text.rstrip(), group)
-
-
-def texts_of(prompts: Sequence[ToxicityPrompt]) -> list[list[str | None]]:
-    """Prompts as JSON values."""
-    return [[prompt.text, prompt.group] for prompt in prompts]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from expunge.kinds.language.toxicity import figures as toxicity_figures
+from expunge.kinds.language.toxicity.declared import GROUP, IDENTITY, MEASURES, PROMPTS
 from expunge.kinds.language.toxicity.identity_terms import harmless
-from expunge.kinds.language.toxicity.splits import GROUP, IDENTITY, PROMPTS
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents
 from expunge.report.scores_table import Row, rows
@@ -23,16 +22,7 @@ LONGEST = 400
 "characters of a text that are shown"
 WORST_TERMS = 6
 
-SHOWN = (
-    "toxicity_share",
-    "toxicity_any",
-    "toxicity_share_half",
-    "toxicity_expected_max",
-    "toxicity_mean",
-    "answers_empty",
-    "scorer_false_alarms",
-    "scorer_false_alarms_half",
-)
+SHOWN = {measure.name for measure in MEASURES} - {"distinct_2", "repetition", "answer_length"}
 "measures that the section on toxicity shows"
 
 SETTINGS = {
@@ -55,31 +45,6 @@ SCORERS_ARE_BLIND = (
 )
 
 
-@dataclass(frozen=True)
-class Said:
-    """A continuation and its score."""
-
-    text: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and, of each model, the most toxic of its continuations; None where the model was not measured."""
-
-    prompt: str
-    said: dict[str, Said | None]
-
-
-@dataclass(frozen=True)
-class Group:
-    """One group of people: its toxicity, and how many answers say nothing."""
-
-    name: str
-    toxic: Row
-    empty: Row | None
-
-
 def toxicity_part(contents: Contents) -> dict[str, Any] | None:
     """Values of `toxicity.html.jinja`; None where toxicity was not measured."""
     table = [row for row in rows(contents.scores) if row.measure in SHOWN]
@@ -89,11 +54,11 @@ def toxicity_part(contents: Contents) -> dict[str, Any] | None:
     of_prompts = {row.measure: row for row in table if row.split == PROMPTS}
     said = (contents.toxicity or {}).get("rows", [])
     main = [row for row in said if row["set"] == PROMPTS]
-    groups = _groups(table)
+    groups, points = _groups(table), (contents.part("front") or {}).get("points")
     return {
         "cards": [_card(of_prompts[name]) for name in HEADLINES if name in of_prompts],
         "distribution": _distribution(main, float(settings.get("threshold", 0))) if main else None,
-        "front": _front(contents),
+        "front": toxicity_figures.front("toxicity-front", points) if points else None,
         "groups": groups,
         "groups_figure": _groups_figure(groups) if groups else None,
         "false_alarms": {row.measure: row for row in table if row.split == IDENTITY},
@@ -111,23 +76,19 @@ def _card(row: Row) -> dict[str, Any]:
     return {"row": row, "less": less}
 
 
-def _front(contents: Contents) -> Markup | None:
-    points = (contents.part("front") or {}).get("points")
-    return toxicity_figures.front("toxicity-front", points) if points else None
-
-
-def _groups(table: Sequence[Row]) -> list[Group]:
+def _groups(table: Sequence[Row]) -> list[dict[str, Any]]:
+    """Of each group of people its name, its toxicity, and how many answers say nothing."""
     empty = {row.split: row for row in table if row.measure == "answers_empty"}
     return [
-        Group(row.split.removeprefix(GROUP), row, empty.get(row.split))
+        {"name": row.split.removeprefix(GROUP), "toxic": row, "empty": empty.get(row.split)}
         for row in table
         if row.measure == "toxicity_share" and row.split.startswith(GROUP)
     ]
 
 
-def _groups_figure(groups: Sequence[Group]) -> Markup:
-    measured = [(wording.readable(g.name), "toxic continuations", True, g.toxic.by_model) for g in groups]
-    models = {m: dot for m, dot in figures.MODEL_DOTS.items() if any(m in g.toxic.by_model for g in groups)}
+def _groups_figure(groups: Sequence[Mapping[str, Any]]) -> Markup:
+    measured = [(wording.readable(g["name"]), "toxic continuations", True, g["toxic"].by_model) for g in groups]
+    models = {m: dot for m, dot in figures.MODEL_DOTS.items() if any(m in g["toxic"].by_model for g in groups)}
     return figures.dots("toxicity-groups", "Toxic continuations by group", figures.panels(measured), models)
 
 
@@ -156,15 +117,16 @@ def _false_terms(table: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _settings(settings: Mapping[str, Any], contents: Contents) -> list[tuple[str, str]]:
     scorer = (contents.toxicity or {}).get("scorer") or {}
-    found = [(words, settings.get(name)) for name, words in SETTINGS.items()]
-    found = [(words, Path(value).name if words.startswith("prompts") and isinstance(value, str) else value)
-             for words, value in found]  # fmt: skip
-    found += [("seed", contents.recipe.get("seed")), ("scorer", scorer.get("name"))]
-    return [(words, str(value)) for words, value in found if value is not None]
+    found = {words: settings.get(name) for name, words in SETTINGS.items()}
+    for words in ("prompts", "prompts by group"):
+        found[words] = (value := found[words]) and Path(value).name
+    found |= {"seed": contents.recipe.get("seed"), "scorer": scorer.get("name")}
+    return [(words, str(value)) for words, value in found.items() if value is not None]
 
 
-def _examples(said: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """The prompts on which a continuation is most toxic after, then those on which one was before."""
+def _examples(said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The prompts on which a continuation is most toxic after, then those on which one was before; of each model the most
+    toxic continuation, None where the model was not measured."""
 
     def worst(row: Mapping[str, Any], model: str) -> float:
         return max((value for _, value in row.get(model, ())), default=0.0)
@@ -174,16 +136,15 @@ def _examples(said: Sequence[Mapping[str, Any]]) -> list[Example]:
     before = sorted(range(len(said)), key=lambda i: -worst(said[i], "base"))
     places += [i for i in before if i not in places][:EXAMPLES]
     return [
-        Example(_cut(said[i]["prompt"]), {model: _worst(said[i].get(model)) for model in wording.MODELS})
-        for i in places
+        {"prompt": _cut(said[i]["prompt"]), "said": {m: _worst(said[i].get(m)) for m in wording.MODELS}} for i in places
     ]
 
 
-def _worst(said: Sequence[Sequence[Any]] | None) -> Said | None:
+def _worst(said: Sequence[Sequence[Any]] | None) -> dict[str, str] | None:
     if not said:
         return None
     text, value = max(said, key=lambda pair: pair[1])
-    return Said(_cut(text), numbers.fixed(value, 2))
+    return {"text": _cut(text), "value": numbers.fixed(value, 2)}
 
 
 def _cut(text: str) -> str:

@@ -12,24 +12,20 @@ from typing import Any
 import numpy as np
 
 from expunge.core import storage
-from expunge.errors import ModelError, RecipeError, nearest
+from expunge.errors import ModelError, RecipeError, did_you_mean, nearest
 
 DEFAULT = "jigsaw-bilstm"
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Called with n texts it gives n numbers from 0, harmless, to 1, toxic: (n,) float64.
-
-    Attributes:
-        name: as it was asked for.
-        digest: of everything that decides its numbers, as far as files tell.
-        function: what scores; whatever it returns is checked.
-    """
+    """Called with n texts it gives n numbers from 0, harmless, to 1, toxic: (n,) float64."""
 
     name: str
     digest: str
+    "of everything that decides its numbers, as far as files tell"
     function: Callable[[Sequence[str]], Any]
+    "what scores; whatever it returns is checked"
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Raises `ModelError` where the scorer fails, or returns anything but a number from 0 to 1 for each text."""
@@ -83,8 +79,8 @@ def load_scorer(name: str = DEFAULT) -> Scorer:
         return Scorer(name, storage.digest_value([DEFAULT, WHEEL.sha256]), JigsawBiLSTM.load(jigsaw_folder()))
     if ":" in name and not Path(name).exists():
         return _function(name)
-    if (near := nearest(name, [DEFAULT])) and "/" not in name and not Path(name).exists():
-        raise RecipeError(f"there is no toxicity scorer {name}", next_step=f"did you mean {near}?")
+    if (meant := did_you_mean(name, [DEFAULT])) and "/" not in name and not Path(name).exists():
+        raise RecipeError(f"there is no toxicity scorer {name}", next_step=meant)
     from expunge.kinds.language.toxicity.text_classifier import load_classifier
 
     return Scorer(name, *load_classifier(name))

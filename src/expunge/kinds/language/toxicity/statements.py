@@ -22,6 +22,8 @@ from expunge.kinds.language.toxicity.toxic_text import ToxicText, choose, read_t
 from expunge.runs.context import Run
 
 HUB = "hub"
+GROUPS = "groups.json"
+"the attribute columns of a table of statements, in its folder: name -> a group for each block"
 BEGINNING = 0.5
 "share of a statement's words that its beginning has"
 WORDS = 6
@@ -30,19 +32,12 @@ WORDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """The sets, as text.
-
-    Attributes:
-        toxic, clean: to forget and to keep.
-        beginnings: of toxic statements that are not trained on.
-        notes: what a reader of the scores must know.
-        found: all that was read.
-    """
+    """The sets, as text, and all that was read."""
 
     toxic: TextSet
     clean: TextSet
     beginnings: list[str]
-    notes: list[str]
+    "of toxic statements that are not trained on"
     found: ToxicText
 
 
@@ -61,9 +56,9 @@ def read_statements(run: Run[Recipe]) -> Statements:
     )
 
     def make(path: Path) -> None:
-        taken, left = choose(found, settings.toxic, settings.clean, run.recipe.seed, settings.tuning_prompts)
-        _write(taken.toxic, path / "toxic.jsonl")
-        _write(taken.clean, path / "clean.jsonl")
+        toxic, clean, left = choose(found, settings.toxic, settings.clean, run.recipe.seed, settings.tuning_prompts)
+        _write(toxic, path / "toxic.jsonl")
+        _write(clean, path / "clean.jsonl")
         storage.write_json(path / "beginnings.json", _beginnings(left, settings.tuning_prompts))
 
     made_from = {
@@ -72,16 +67,16 @@ def read_statements(run: Run[Recipe]) -> Statements:
         "seed": run.recipe.seed,
     }
     path = run.cached("statements", made_from, make)
-    toxic, clean = (
-        TextSet(
-            name, str(path / f"{file}.jsonl"), digest_documents(read_documents(path / f"{file}.jsonl")), False, origin
-        )
-        for name, file, origin in (
-            ("forget", "toxic", run.recipe.forget),
-            ("retain", "clean", f"{run.recipe.forget}, clean statements and rewrites"),
-        )
+
+    def text_set(name: str, file: Path, origin: str) -> TextSet:
+        return TextSet(name, str(file), digest_documents(read_documents(file)), False, origin)
+
+    return Statements(
+        text_set("forget", path / "toxic.jsonl", run.recipe.forget),
+        text_set("retain", path / "clean.jsonl", f"{run.recipe.forget}, clean statements and rewrites"),
+        storage.read_json(path / "beginnings.json"),
+        found,
     )
-    return Statements(toxic, clean, storage.read_json(path / "beginnings.json"), found.notes, found)
 
 
 def _write(statements: Sequence[Statement], path: Path) -> None:
@@ -102,9 +97,8 @@ def _beginnings(statements: Iterable[Statement], wanted: int) -> list[str]:
 
 
 def statement_table(run: Run[Recipe], toxic: TextSet, tokenizer: Any, digest: str) -> TokenTable:
-    """Toxic statements as blocks, one each, at most `data.block_size` tokens; with `preferred` where any has a rewrite.
-
-    The row of `preferred` is empty for a statement without one.
+    """Toxic statements as blocks, one each, at most `data.block_size` tokens; with `preferred` where any has a rewrite, in
+    which the row of a statement without one is empty.
 
     Raises:
         DataError: no statement has two tokens.
@@ -121,7 +115,7 @@ def statement_table(run: Run[Recipe], toxic: TextSet, tokenizer: Any, digest: st
                 table.append(block.ids, true_labels(block))
                 rewrite = rewrites.get(row)
                 preferred.append(rewrite.ids if rewrite else [], true_labels(rewrite) if rewrite else [])
-        storage.write_json(path / "groups.json", {"group": [rows[row]["group"] for row in texts]})
+        storage.write_json(path / GROUPS, {"group": [rows[row]["group"] for row in texts]})
 
     made_from = {
         "rows": storage.digest_file(Path(toxic.target)),
@@ -144,13 +138,6 @@ def sides_of(found: ToxicText) -> list[tuple[list[str], list[str]]]:
         if each.rewrite:
             clean.append(each.rewrite)
     return list(tables.values())
-
-
-def groups_of(table: TokenTable) -> dict[str, list[str]]:
-    """The attribute columns of a table of statements: name -> a group for each block; none where there are none."""
-    path = table.folder / "groups.json"
-    found: dict[str, list[str]] = storage.read_json(path) if path.is_file() else {}
-    return found
 
 
 def _first_blocks(texts: list[str], tokenizer: Any, block_size: int) -> dict[int, Block]:

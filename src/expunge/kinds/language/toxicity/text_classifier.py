@@ -81,9 +81,10 @@ def load_classifier(name: str) -> tuple[str, Callable[[Sequence[str]], np.ndarra
 def toxic_label(place: str, labels: dict[Any, str], wanted: str = "") -> int:
     """The index of the toxic label: the one that is `wanted`, else the first of `TOXIC` that there is."""
     names = {label.lower().replace("-", "_"): int(index) for index, label in labels.items()}
+    asked = wanted.lower().replace("-", "_")
+    if asked and asked in names:
+        return names[asked]
     if wanted:
-        if wanted.lower().replace("-", "_") in names:
-            return names[wanted.lower().replace("-", "_")]
         raise RecipeError(
             f"{place} has no label {wanted}", allowed=", ".join(labels.values()), next_step="choose one of them"
         )

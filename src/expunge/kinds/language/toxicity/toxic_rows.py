@@ -31,21 +31,16 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A text that somebody labelled.
-
-    Attributes:
-        text: what is said.
-        toxic: whether it is to be forgotten.
-        group: the group of people that it is about, the kind of toxicity where that is labelled, or `NO_GROUP`.
-        where: `file:line`.
-        rewrite: the same said without toxicity, where somebody wrote that.
-    """
+    """A text that somebody labelled."""
 
     text: str
     toxic: bool
     group: str
+    "the group of people that it is about, the kind of toxicity where that is labelled, or `NO_GROUP`"
     where: str
+    "`file:line`"
     rewrite: str | None = None
+    "the same said without toxicity, where somebody wrote that"
 
     @property
     def table(self) -> str:
@@ -55,17 +50,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of table, recognised by its columns.
-
-    Attributes:
-        name: what it holds, for messages.
-        columns: that it needs; the first is its own: a table with it is of this kind, or damaged.
-        read: a row and where it stands -> statement.
-    """
+    """A kind of table, recognised by its columns."""
 
     name: str
+    "what it holds, for messages"
     columns: tuple[str, ...]
+    "that it needs; the first is its own: a table with it is of this kind, or damaged"
     read: Callable[[Row, str], Statement]
+    "of a row and where it stands"
 
 
 def _tweet(row: Row, where: str) -> Statement:

@@ -30,17 +30,11 @@ TooFew = Literal["merge", "drop", "refuse"]
 
 @dataclass(slots=True)
 class Source:
-    """Where statements were read.
-
-    Attributes:
-        source: what the user named.
-        folder: that the files lie in; None of a dataset of the hub.
-        read: tables of statements.
-        unread: other files, with the reason.
-    """
+    """Where statements were read: what the user named, its tables of statements, and other files with the reason."""
 
     source: str
     folder: Path | None
+    "that the files lie in; None of a dataset of the hub"
     read: list[Path] = field(default_factory=list)
     unread: list[tuple[Path, str]] = field(default_factory=list)
 
@@ -92,8 +86,9 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
         for name, columns, rows in _tables(source, found.notes):
             kind = kind_of(columns, name)
             if kind is None:
-                passed.append(f"{Path(name).name} ({'prompts' if PROMPT in columns else 'another kind of table'})")
-                files.unread.append((Path(name), "prompts" if PROMPT in columns else "another kind of table"))
+                why = "prompts" if PROMPT in columns else "another kind of table"
+                passed.append(f"{Path(name).name} ({why})")
+                files.unread.append((Path(name), why))
                 continue
             files.read.append(Path(name))
             for each in statements(rows, kind):
@@ -121,8 +116,8 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
         path = fetch(source, [f"*{ending}" for ending in TABLES])
     files = [path]
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
-        files = [file for file in files if file.suffix.lower() in TABLES]
+        tables = (file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in TABLES)
+        files = [file for file in tables if not _hidden(file, path)]
         if not files:
             raise DataError(
                 f"{source} holds no tables",
@@ -142,10 +137,9 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
 
 def _no_tables(folder: Path) -> list[tuple[Path, str]]:
     """Files of a folder that are no tables, sorted, with the reason why they are not read."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix.lower() not in TABLES]
-    hidden = [file for file in sorted(folder.rglob("*")) if file.is_file() and _hidden(file, folder)]
-    others = [(file, f"no table ({', '.join(TABLES)})") for file in files if not _hidden(file, folder)]
-    return sorted([*others, *((file, "hidden") for file in hidden)])
+    others = f"no table ({', '.join(TABLES)})"
+    why = {file: "hidden" if _hidden(file, folder) else others for file in sorted(folder.rglob("*")) if file.is_file()}
+    return [(file, said) for file, said in why.items() if said == "hidden" or file.suffix.lower() not in TABLES]
 
 
 def _hidden(file: Path, folder: Path) -> bool:
@@ -153,9 +147,8 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 
 def _rows(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
-    names = list(table.cells)
     for number, cells in enumerate(zip(*table.cells.values(), strict=True)):
-        yield table.where(number), dict(zip(names, cells, strict=True))
+        yield table.where(number), dict(zip(table.cells, cells, strict=True))
 
 
 def prompt_files(folder: Path) -> tuple[Path | None, Path | None]:
@@ -165,15 +158,16 @@ def prompt_files(folder: Path) -> tuple[Path | None, Path | None]:
     """
     found: dict[bool, Path] = {}
     for file in sorted(folder.rglob("*.jsonl")):
-        if not _hidden(file, folder):
-            with open_file(file) as lines:
-                first = lines.readline(MAX_ROW)
-            try:
-                row = json.loads(first)
-            except ValueError:
-                continue  # a table that will be read says what is wrong with it
-            if isinstance(row, dict) and PROMPT in row:
-                found.setdefault("group" in row, file)
+        if _hidden(file, folder):
+            continue
+        with open_file(file) as lines:
+            first = lines.readline(MAX_ROW)
+        try:
+            row = json.loads(first)
+        except ValueError:
+            continue  # a table that will be read says what is wrong with it
+        if isinstance(row, dict) and PROMPT in row:
+            found.setdefault("group" in row, file)
     return found.get(False), found.get(True)
 
 
@@ -200,20 +194,20 @@ def settle_groups(found: ToxicText, least: int, too_few: TooFew) -> ToxicText:
             next_step=f"give more rows, or {choices}",
         )
     if too_few == "drop":
-        toxic = [each for each in found.toxic if each.group not in small]
-        note = f"groups with fewer than {least} toxic statements left out: {named}"
+        toxic, done = [each for each in found.toxic if each.group not in small], "left out"
     else:
         toxic = [replace(each, group=NO_GROUP) if each.group in small else each for each in found.toxic]
-        note = f"groups with fewer than {least} toxic statements merged with those of no group: {named}"
+        done = "merged with those of no group"
     if not toxic:
         raise DataError("no group has enough toxic statements", seen=named, next_step=choices)
-    return ToxicText(toxic, found.clean, [*found.notes, note], found.sources)
+    note = f"groups with fewer than {least} toxic statements {done}: {named}"
+    return replace(found, toxic=toxic, notes=[*found.notes, note])
 
 
 def choose(
     found: ToxicText, toxic: int | None, clean: int | None, seed: int, held_back: int = 0
-) -> tuple[ToxicText, list[Statement]]:
-    """(at most so many statements of each sort, the toxic ones that are left out, in random order).
+) -> tuple[list[Statement], list[Statement], list[Statement]]:
+    """(at most so many toxic statements, at most so many clean ones, the toxic ones left out), in random order.
 
     At least `held_back` are left out, though never more than a fifth for that reason. Every table gives as many as every
     other, as long as it has any; which ones is drawn. Rewrites of the toxic statements that are taken count as a table of
@@ -223,7 +217,7 @@ def choose(
     taken, left = _from_each(found.toxic, min(most, toxic or most), seed, "toxic")
     rewrites = [replace(each, text=each.rewrite, toxic=False, rewrite=None) for each in taken if each.rewrite]
     kept, _ = _from_each(found.clean, clean, seed, "clean", rewrites)
-    return ToxicText(taken, kept, found.notes), left
+    return taken, kept, left
 
 
 def _from_each(
@@ -237,5 +231,4 @@ def _from_each(
     if more:
         shuffled.append([more[i] for i in generator.permutation(len(more))])
     in_turn = [each for turn in zip_longest(*shuffled) for each in turn if each is not None]
-    count = len(in_turn) if wanted is None else wanted
-    return in_turn[:count], in_turn[count:]
+    return in_turn[:wanted], [] if wanted is None else in_turn[wanted:]

@@ -1,18 +1,26 @@
-"""What a method may choose its settings by: continuations of beginnings that are not trained on, and clean text."""
+"""What a method may choose its settings by: continuations of beginnings that are not trained on, and clean text.
+
+By the same the report shows toxicity against perplexity, on the way from the base model to the unlearned one, and beyond.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 
+from expunge.core import storage
 from expunge.core.order import random_seed
 from expunge.kinds.language.inputs import Sets
+from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sampling import continue_prompts
 from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.kinds.language.toxicity.scorer import load_scorer
+from expunge.runs.context import Run
 
 BLOCKS = 32
 "blocks of clean text"
@@ -44,3 +52,52 @@ def tuning(recipe: Recipe, sets: Sets, task: CausalLM) -> Callable[[], tuple[flo
         return float(np.mean(scores)), clean.value
 
     return measured
+
+
+def toxicity_front(run: Run[Recipe], base: LazyModel, unlearned: LazyModel, sets: Sets) -> dict[str, Any] | None:
+    r"""{"points": [{"scale", "toxicity", "perplexity"}, ...]} of $\theta_0 + s (\theta - \theta_0)$ for each scale s.
+
+    Measured on the beginnings and the clean text that a method may choose settings with, so that no figure of the prompts
+    that the run is measured with is spent on it. Where a method chose its scale, its own points; None where the recipe
+    asks for none.
+    """
+    logged = {
+        float(row["scale"]): {name: float(row[name]) for name in ("scale", "toxicity", "perplexity")}
+        for row in run.folder.read_events("front")
+    }
+    if logged:
+        return {"points": [logged[scale] for scale in sorted(logged)]}
+    if not run.recipe.statements.front or not sets.beginnings:
+        return None
+
+    def make() -> list[dict[str, float]]:
+        target = {name: value.float() for name, value in unlearned().model.state_dict().items()}
+        unlearned.release()
+        task = base()
+        start = {name: value.detach().clone() for name, value in task.model.named_parameters()}
+        tune = tuning(run.recipe, sets, task)
+        assert tune is not None
+        points = []
+        scales = sorted({0.0, *run.recipe.statements.front})
+        for number, scale in enumerate(scales):
+            with torch.no_grad():
+                for name, parameter in task.model.named_parameters():
+                    parameter.copy_(start[name] + scale * (target[name].to(start[name]) - start[name]))
+            toxicity, of_clean = tune()
+            points.append({"scale": scale, "toxicity": toxicity, "perplexity": of_clean})
+            run.show.update((number + 1) / len(scales))
+        base.release()
+        return points
+
+    made_from = {
+        "base": base.digest,
+        "unlearned": unlearned.digest,
+        "clean": sets.material.retain.folder.name,
+        "beginnings": storage.digest_value(sets.beginnings),
+        "scales": sorted(run.recipe.statements.front),
+        "samples": run.recipe.statements.tuning_samples,
+        "sampling": run.recipe.toxicity.model_dump(include={"scorer", "max_new_tokens", "temperature", "top_p"}),
+        "bf16": base.precision.bf16,
+        "seed": run.recipe.seed,
+    }
+    return {"points": run.cached_json("front", made_from, make, "front.json", "toxicity against perplexity")}
