@@ -220,3 +220,9 @@ def test_there_is_enough_of_every_kind(kind: str) -> None:
     words = pool(kind)
     assert len(words) == len(set(words)) >= 20
     assert not set(words) & {"Will", "Grace", "Hope", "Mark", "Hill", "Fox", "London"}
+
+
+def test_a_name_with_capitals_inside_that_is_also_written_small_stands_once() -> None:
+    text = "We wrote it with PyTorch on a day. " * 60 + "And then pytorch said nothing at all. " * 20
+    terms = [anchor.term for anchor in build_dictionary([(text, None)], 100, 0)]
+    assert terms.count("pytorch") == 1

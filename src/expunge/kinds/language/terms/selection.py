@@ -88,7 +88,8 @@ class Selection:
         """At most `max_terms`; those that weigh most (count times score) first."""
         found = [self.phrase(run, evidence) for run, evidence in self.phrases.items()]
         found += [self.single(word) for word in self.singles]
-        found += self.coinages()
+        named = {candidate.term for candidate in found}  # PyTorch is written pytorch, too
+        found += [candidate for candidate in self.coinages() if candidate.term not in named]
         return sorted(found, key=lambda c: (-c.count * c.score, c.term))[:max_terms]
 
     def note_words(self, run: str, evidence: Evidence) -> None:
