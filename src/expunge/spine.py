@@ -33,15 +33,7 @@ RESUMES = "run the same command again: it resumes"
 
 
 def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
-    """Forget, and measure how well: everything a run does, in order.
-
-    Args:
-        recipe: what to forget, of which model, how.
-        out: the run folder; an unfinished run of the same recipe resumes.
-        show: shows progress.
-
-    Returns:
-        The finished run folder.
+    """Forget, and measure how well: everything a run does, in order; an unfinished run of the same recipe resumes.
 
     Raises:
         ExpungeError: with what happened, where, and the next step; earlier results stay.
@@ -86,11 +78,7 @@ def _prepared(story: Story) -> None:
 
 
 def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:
-    """Measure the saved model; write scores, record, model card and report.
-
-    Args:
-        trained: what was noted when the model was saved.
-    """
+    """Measure the saved model, of which `trained` was noted; write scores, record, model card and report."""
     folder = story.run.folder
     outcome = story.outcome(trained)
     folder.write_scores(outcome.scores)
@@ -103,10 +91,7 @@ def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:
 
 
 def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = None) -> list[Score]:
-    """Measure a finished run again and write its scores, record and report; what was measured before is reused.
-
-    Args:
-        recipe: the run's, maybe with more to measure.
+    """Measure a finished run again, by a recipe with maybe more to measure, and write its scores, record and report.
 
     Raises:
         RunError: the run is not finished, or its model, its data or its recipe were changed since.
@@ -129,11 +114,7 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
 
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:
-    """Measure any model on the data of a run; cached in that run's folder.
-
-    Args:
-        path: the run's `recipe.yaml`.
-    """
+    """Measure any model on the data of the run whose `recipe.yaml` is at `path`; cached in that run's folder."""
     folder = RunFolder(path.parent)
     if path.name != folder.recipe.name or not folder.stages.is_dir():
         raise RunError(

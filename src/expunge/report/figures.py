@@ -43,6 +43,10 @@ class Dot:
     marker: str
     filled: bool = True
 
+    @property
+    def fill(self) -> str:
+        return self.colour if self.filled else PAPER
+
 
 CONTROL = Dot("control", GREEN, "s", filled=False)
 "what the base model reaches on like prompts on other subjects"
@@ -253,14 +257,10 @@ def _key(figure: Figure, series: Mapping[str, Dot], y: float) -> None:
     axis.axis("off")
     x = 1.0
     for dot in series.values():
-        axis.plot([x], [0], marker=dot.marker, color=dot.colour, markerfacecolor=_fill(dot), markersize=5)
+        axis.plot([x], [0], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=5)
         label = dot.label if len(dot.label) <= 24 else dot.label[:23] + "…"
         axis.text(x + 1.2, 0, label, va="center")
         x += 4.5 + 1.05 * len(label)
-
-
-def _fill(dot: Dot) -> str:
-    return dot.colour if dot.filled else PAPER
 
 
 def _dot_panel(axis: Axes, panel: Panel, series: Mapping[str, Dot]) -> None:
@@ -275,9 +275,7 @@ def _dot_panel(axis: Axes, panel: Panel, series: Mapping[str, Dot]) -> None:
                 continue
             y = place + (lane - (len(series) - 1) / 2) * width
             axis.plot([score.low, score.high], [y, y], color=dot.colour, linewidth=1.3, solid_capstyle="butt")
-            axis.plot(
-                [score.value], [y], marker=dot.marker, color=dot.colour, markerfacecolor=_fill(dot), markersize=4.6
-            )
+            axis.plot([score.value], [y], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=4.6)
     if low > 0 and high > 10 and high / low > 50:  # shares stay linear
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: numbers.count(x) if x >= 1 else f"{x:g}"))

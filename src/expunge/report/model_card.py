@@ -22,8 +22,9 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 def model_card(folder: RunFolder, base_model: str | None = None, license: str | None = None) -> str:
     """The card of a run's unlearned model as Markdown with a YAML front matter.
 
+    What the run lacks (scores, a verdict) the card names as missing.
+
     Args:
-        folder: the run. What it lacks (scores, a verdict) the card names as missing.
         base_model: Hugging Face id of the base model; if not given, the recipe's model where that is such an id.
         license: the base model's licence identifier, where known.
 

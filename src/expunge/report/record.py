@@ -42,12 +42,9 @@ def changed_since(folder: RunFolder, record: Mapping[str, Any] | None) -> list[s
 def make_record(
     run: Run[Any], evidence: Evidence, method: Method, outcome: Outcome, trained: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of `record.json`.
+    """The content of `record.json`; `trained` was noted when the model was saved, the digests of its files among it.
 
     Thresholds and versions are those with which the model was trained, whoever measures it again.
-
-    Args:
-        trained: what was noted when the model was saved; the digests of its files among it.
     """
     folder, recipe, scores = run.folder, run.recipe, outcome.scores
     # through the class, so that a threshold that came with a later version is one that was not set

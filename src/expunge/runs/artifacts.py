@@ -123,8 +123,4 @@ def _is_saved(folder: RunFolder, trained: Mapping[str, Any]) -> bool:
 
 def on_progress(show: Silent) -> Callable[[str, float, float], None]:
     """A callback (phase, share, loss) of a training that shows how far it is."""
-
-    def update(phase: str, share: float, loss: float) -> None:
-        show.update(share, f"{phase}, loss {loss:.3f}")
-
-    return update
+    return lambda phase, share, loss: show.update(share, f"{phase}, loss {loss:.3f}")

@@ -21,13 +21,7 @@ R = TypeVar("R", bound=BaseRecipe)
 
 @dataclass(slots=True)
 class Run(Generic[R]):
-    """What every part of a run needs.
-
-    Attributes:
-        recipe: what the run does.
-        folder: where its files are.
-        show: shows progress.
-    """
+    """What every part of a run needs."""
 
     recipe: R
     folder: RunFolder

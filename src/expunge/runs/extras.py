@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from expunge.core.score import Score, Which
 from expunge.errors import RecipeError, did_you_mean
-from expunge.runs.check import Case, Check, Threshold
+from expunge.runs.check import Threshold
 from expunge.runs.context import Run
 from expunge.runs.measure import Measure
 from expunge.runs.recipe import BaseRecipe
@@ -96,10 +96,7 @@ def extra_thresholds(limits: Mapping[str, float]) -> list[Threshold]:
 
 
 def _made(threshold: Threshold) -> Threshold:
-    def judged(case: Case) -> Check | None:
-        return threshold.judged(case) or case.failed("not measured")
-
-    return replace(threshold, judged=judged)
+    return replace(threshold, judged=lambda case: threshold.judged(case) or case.failed("not measured"))
 
 
 def _unknown(name: str) -> Threshold:
@@ -116,7 +113,6 @@ def extra_scores(
         key: what the scores depend on, the model's digest and the sets' among it.
         load: gives the model, as the kind's task.
         fresh: loads a copy that may be changed.
-        sets: the run's.
     """
     found: list[Score] = []
     for point in _points():

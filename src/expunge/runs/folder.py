@@ -50,11 +50,7 @@ LOCK = ".lock"
 
 
 class RunFolder:
-    """Paths and files of one run. Opening it creates nothing; `create` does.
-
-    Args:
-        known_by: the file that marks such a folder as made by a run.
-    """
+    """Paths and files of one run. Opening it creates nothing; the file `known_by` marks it as made by a run."""
 
     def __init__(self, path: str | os.PathLike[str], known_by: str = "recipe.yaml") -> None:
         self.path = Path(path)
@@ -90,11 +86,7 @@ class RunFolder:
         return self
 
     def refuse_base(self, base: Path | None) -> None:
-        """Raise where the model that is to forget lies in the run folder, or the run folder in it.
-
-        Args:
-            base: its folder, where there is one.
-        """
+        """Raise where the folder of the model that is to forget lies in the run folder, or the run folder in it."""
         if base is None:
             return
         out, there = self.path.resolve(), base.resolve()
@@ -195,11 +187,7 @@ class RunFolder:
         return yaml.safe_load(self.recipe.read_text(encoding="utf-8-sig"))
 
     def refuse_moved(self, recipe: Mapping[str, Any]) -> None:
-        """Raise where the recipe that is here names paths of another machine, or of a place that is no more.
-
-        Args:
-            recipe: what is to be run, as JSON values.
-        """
+        """Raise where the recipe here, and the one to be run, name paths of another machine or a place that is no more."""
         if not self.recipe.is_file():
             return
         held = dict(_texts(self._recipe_here(), ""))

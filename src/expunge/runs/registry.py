@@ -35,7 +35,6 @@ def method_class(name: str, *kinds: str) -> type[Method]:
     """The class of a method.
 
     Args:
-        name: as `expunge methods` lists it.
         kinds: the kinds of model that it is wanted for; any, where none is named. They decide what an error lists.
 
     Raises:
@@ -64,7 +63,6 @@ def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
     """A method from a recipe's `method` mapping: its `name` and hyper-parameters.
 
     Args:
-        spec: the mapping.
         kinds: the kinds of model that it is to work on, the usual one first; any, where none is named.
 
     Raises:
