@@ -6,6 +6,7 @@ saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for th
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -64,13 +65,18 @@ NARROW: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def hold_narrow(model: nn.Module) -> None:
+def hold_narrow(model: nn.Module, apart: Collection[nn.Module] = ()) -> None:
     """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
 
     A subclass of a linear layer may use its weight in ways of its own, and is widened, too.
+
+    Args:
+        apart: modules whose own weights are left as they are, but frozen.
     """
     model.requires_grad_(False)
     for module in model.modules():
+        if module in apart:
+            continue
         held = NARROW.get(type(module))
         if held is not None:
             module.__class__ = held

@@ -31,7 +31,7 @@ class TrainedSets:
     """
 
     forget: TokenTable
-    retain: TokenTable
+    retain: TokenTable | None
     groups: dict[str, list[str]]
     notes: dict[str, Any]
 

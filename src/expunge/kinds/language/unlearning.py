@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
+from expunge.train.loop import Trained
 from expunge.train.processes import is_first, world
 from expunge.train.unchanged import must_change
 
+OnProgress = Callable[[int, int, dict[str, Any]], None]
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -62,9 +64,20 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
     return unlearned(run, key, begin, checkpoints)
 
 
-def _train(
-    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
-) -> dict[str, Any]:
+def carry_out(
+    run: Run[Recipe],
+    base: LazyModel,
+    method: Method,
+    sets: Sets,
+    trained: TrainedSets,
+    checkpoints: Path,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Change the base model in memory; what it cost.
+
+    Args:
+        on_progress: called with (step, steps, figures) after each step, in place of what the run shows.
+    """
     recipe, folder = run.recipe, run.folder
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
@@ -90,12 +103,20 @@ def _train(
         groups=trained.groups,
         tune=tuning(recipe, sets, task),
         probe=probe,
-        on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+        on_progress=on_progress
+        or (lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}")),
         ends=method.has_loss(),
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
-    spent = work.cost()
+    return work.cost()
+
+
+def _train(
+    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
+) -> dict[str, Any]:
+    recipe, folder = run.recipe, run.folder
+    spent = carry_out(run, base, method, sets, trained, checkpoints)
     if not is_first():
         return {}
     run.show.stage("saving the model")
