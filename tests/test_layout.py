@@ -18,11 +18,21 @@ def test_no_source_file_is_long() -> None:
     assert {name: count for name, count in lines.items() if count > 350} == {}
 
 
-def test_the_public_surface_is_five_names() -> None:
-    assert expunge.__all__ == ["compare", "evaluate", "forget", "load_run", "run"]
-    assert all(callable(getattr(expunge, name)) for name in expunge.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'unlearn'"):
-        _ = expunge.unlearn  # type: ignore[attr-defined]
+def test_the_public_surface_is_nine_names() -> None:
+    functions = ["compare", "evaluate", "forget", "load_run", "prepare", "run", "unlearn"]
+    assert expunge.__all__ == ["Training", *functions[:4], "methods", *functions[4:]]
+    assert all(callable(getattr(expunge, name)) for name in functions)
+    assert set(expunge.__all__) <= set(dir(expunge))
+    with pytest.raises(AttributeError, match="no attribute 'unlern'"):
+        _ = expunge.unlern  # type: ignore[attr-defined]
+
+
+def test_methods_are_found_by_the_names_of_their_classes() -> None:
+    assert expunge.methods.NPO(beta=0.2).beta == 0.2
+    assert {"NPO", "WhosHarryPotter", "SCRUB"} & set(dir(expunge.methods)) >= {"NPO", "WhosHarryPotter"}
+    for name in ("Npo", "NPOs", "encoder_training_"):
+        with pytest.raises(AttributeError, match=f"no method class '{name}'"):
+            getattr(expunge.methods, name)
 
 
 def python(code: str) -> str:

@@ -1,6 +1,7 @@
 """Make a trained model forget, and measure how well it forgot.
 
-`forget`, `run`, `evaluate`, `compare` and `load_run` are the whole public surface; they load what they need when called.
+`forget`, `run`, `evaluate`, `compare` and `load_run` work on run folders; `unlearn` and `prepare` on a model in memory, with
+`Training` and the classes in `methods`. They load what they need when called.
 """
 
 from __future__ import annotations
@@ -8,15 +9,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from expunge.api import compare, evaluate, forget, load_run, run
+    from expunge import methods
+    from expunge.api import compare, evaluate, forget, load_run, prepare, run, unlearn
+    from expunge.kinds.language.recipe import Training
 
 __version__ = "0.1.0"
-__all__ = ["compare", "evaluate", "forget", "load_run", "run"]
+__all__ = ["Training", "compare", "evaluate", "forget", "load_run", "methods", "prepare", "run", "unlearn"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from expunge import api
+    if name not in __all__:
+        raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+    import importlib
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+    if name == "methods":
+        return importlib.import_module("expunge.methods")
+    return getattr(
+        importlib.import_module("expunge.kinds.language.recipe" if name == "Training" else "expunge.api"), name
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

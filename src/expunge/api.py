@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from expunge.core.progress import Silent
 from expunge.core.score import Score
@@ -14,6 +14,11 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import main_kind, read_recipe
 from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.objects.own_loop import Prepared
+    from expunge.kinds.language.objects.unlearning import Options, Unlearned
+    from expunge.kinds.language.recipe import Training
 
 
 def forget(
@@ -40,6 +45,66 @@ def run(recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = 
 
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     return spine.run(made, out, show)
+
+
+def unlearn(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    forget: Any,
+    retain: Any = None,
+    method: Any,
+    training: Training | None = None,
+    out: str | Path | None = None,
+    **options: Unpack[Options],
+) -> Unlearned:
+    """Make a language model in memory forget; it is changed in place.
+
+    Args:
+        model: a transformers model; or a peft model, of which only the adapter is trained.
+        tokenizer: its tokenizer.
+        forget: a list (or a `datasets.Dataset`) of texts; of rows with `text`, `prompt` and `completion`, `question` and
+            `answer`, or `messages`; or of token ids, as lists or as rows with `input_ids` and maybe `labels`. A row's
+            `rewrite` is what is wanted in its place (DPO).
+        retain: the same of what is to be kept; without it the guard has nothing to watch, and many methods refuse.
+        method: a method (`expunge.methods.NPO(beta=0.1)`), its name, or a mapping as in a recipe.
+        training: how long and how fast: `expunge.Training(learning_rate=1e-5)`.
+        out: a folder for checkpoints: a script that was killed resumes when it is run again. Without it nothing is kept.
+        options: `seed`, `on_progress` (called with step, steps and figures), and the parts `data`, `reinforcement` and
+            `anchors` of a recipe.
+
+    Returns:
+        What it took, the losses by step, and notices. Mode, type, device and what requires gradients are what they were.
+
+    Raises:
+        ExpungeError: what cannot be used, or a training that was stopped. Then the weights are those at which it stopped.
+    """
+    from expunge.kinds.language.objects.unlearning import unlearn_model
+
+    return unlearn_model(model, tokenizer, forget, retain, method, training, out, options)
+
+
+def prepare(
+    model: Any,
+    tokenizer: Any = None,
+    *,
+    forget: Any = None,
+    retain: Any = None,
+    method: Any = None,
+    **options: Unpack[Options],
+) -> Prepared:
+    """Sets and signals for a training loop of your own: `method.loss(step).total` is what is minimised.
+
+    Args:
+        forget, retain, method, options: as `unlearn` takes them; without them only `step` is there, for your own batches.
+
+    Returns:
+        What to go through: `for step in prepared.steps(batch_size=4, epochs=2)`; or a dataset with its `collate`, for a
+        DataLoader or a Trainer, and `step(**batch)`.
+    """
+    from expunge.kinds.language.objects.own_loop import prepare_model
+
+    return prepare_model(model, tokenizer, forget, retain, method, options)
 
 
 def evaluate(

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from expunge.errors import ModelError, first_line
@@ -16,11 +17,11 @@ AHEAD = 1e-3
 
 
 @torch.no_grad()
-def prepare_for_text(model: PreTrainedModel, name: str) -> None:
+def prepare_for_text(model: PreTrainedModel, name: str) -> RemovableHandle | None:
     """See that a model takes text alone and predicts each token from those before it.
 
     Models of pictures and text that see their prompt from both sides (PaliGemma) mark what is predicted token by token
-    with `token_type_ids` of 1; all text is marked so from here on.
+    with `token_type_ids` of 1; all text is marked so from here on, until what is returned is removed.
 
     Raises:
         ModelError: it needs more than text, or sees the tokens that it should predict.
@@ -36,7 +37,7 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> None:
             next_step="give the language model that it was built on, where that is what must forget",
         ) from error
     if not ahead:
-        return
+        return None
     handle = model.base_model.register_forward_pre_hook(_mark_as_predicted, with_kwargs=True)
     try:
         ahead = _looks_ahead(model)
@@ -50,6 +51,7 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> None:
             allowed="a model that predicts each token from those before it",
             next_step="give another model",
         )
+    return handle
 
 
 def _looks_ahead(model: PreTrainedModel) -> bool:

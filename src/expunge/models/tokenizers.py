@@ -126,7 +126,11 @@ def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> No
     Raises:
         ModelError: the tokenizer makes tokens that the model does not have.
     """
-    known = vocabulary(config, folder)
+    check_tokenizer(tokenizer, vocabulary(config, folder), name)
+
+
+def check_tokenizer(tokenizer: Any, known: int, name: str) -> None:
+    """`check_vocabulary` of a model that knows so many tokens."""
     tokens = tokenizer.get_vocab()
     added = set(tokenizer.get_added_vocab())
     beyond = sorted((number, token) for token, number in tokens.items() if number >= known)

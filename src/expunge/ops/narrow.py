@@ -6,7 +6,7 @@ saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -82,7 +82,7 @@ def modules_run(model: nn.Module, run: Callable[[], object]) -> set[str]:
     return called
 
 
-def hold_narrow(model: nn.Module, run: Callable[[], object]) -> None:
+def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[nn.Module] = ()) -> None:
     """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
 
     So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
@@ -90,15 +90,22 @@ def hold_narrow(model: nn.Module, run: Callable[[], object]) -> None:
 
     Args:
         run: runs the model on a few tokens, which shows what is read past its layer.
+        apart: modules whose own weights are left as they are, but frozen.
     """
     called = modules_run(model, run)
     model.requires_grad_(False)
-    matrices = {name: NARROW[type(module)] for name, module in model.named_modules() if type(module) in NARROW}
+    matrices = {
+        name: NARROW[type(module)]
+        for name, module in model.named_modules()
+        if type(module) in NARROW and module not in apart
+    }
     # An expert that no token was sent to is not called either, but nor is the module that it is part of.
     if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
         model.float()
         return
     for name, module in model.named_modules():
+        if module in apart:
+            continue
         if name in matrices:
             module.__class__ = matrices[name]
             continue

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import InitProcessGroupKwargs
 
 from expunge.core.processes import PATIENCE, launched
@@ -18,6 +18,8 @@ def found_device() -> torch.device:
     `ACCELERATE_USE_CPU=true` keeps everything on the processor. Where a launcher started several processes, this joins them.
     """
     # Accelerate joins several processes without an accelerator only if it hears that there is none.
+    if PartialState._shared_state:  # of a script that made an Accelerator of its own: its processes are joined
+        return PartialState().device
     alone_on_cpu = True if launched() > 1 and not torch.accelerator.is_available() else None
     joined = InitProcessGroupKwargs(timeout=PATIENCE)
     return Accelerator(cpu=alone_on_cpu, mixed_precision="no", kwargs_handlers=[joined]).device

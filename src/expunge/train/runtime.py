@@ -50,7 +50,10 @@ class Runtime:
         if self.world > 1:
             # Which weights a batch reaches depends on the method and on the router of experts.
             how = DistributedDataParallelKwargs(find_unused_parameters=True)
-            self._wrapped = Accelerator(mixed_precision="no", kwargs_handlers=[how]).prepare_model(model)
+            # A script's own Accelerator may have set autocast for all: here it is the task's.
+            accelerator = Accelerator(mixed_precision=None, kwargs_handlers=[how])
+            accelerator.native_amp = False
+            self._wrapped = accelerator.prepare_model(model)
         rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)

@@ -153,27 +153,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     given = retain_set(run.recipe, forget, run.show)
     like = topic_control(run, base) if familiar and run.recipe.forget_kind == "topic" else None
 
-    def find_terms(path: Path) -> None:
-
-        def texts() -> Iterator[str]:
-            return (own_text(block)[0] for block in blocks(forget, run.recipe, tokenizer))
-
-        without_gains = ((text, ()) for text in texts())
-        dictionary = build_dictionary(without_gains, MAX_TERMS, run.recipe.seed, language)
-        control = () if like is None else texts_of_control(like, run.recipe, tokenizer)
-        found = target_terms(texts(), dictionary, language, control)
-        if given is not None:
-            of = rates(dictionary, texts(), given.documents(), found.typical)
-            dictionary, found = without_shared(dictionary, of), alone(found, of)
-        content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
-        if run.recipe.forget_kind == "topic":
-            content["without_control"] = target_terms(texts(), dictionary, language, ()).unique
-        storage.write_json(path / "terms.json", content)
-
-    made_from = {"tokens": forget_table.folder.name, "seed": run.recipe.seed, "language": language.code}
-    made_from |= {} if given is None else {"retain": given.digest}
-    made_from |= {} if like is None else {"control": like.digest}
-    content = storage.read_json(run.cached("terms", made_from, find_terms, "finding the target's terms") / "terms.json")
+    content = found_terms(run, forget, forget_table, given, like, language, tokenizer)
     terms = TargetTerms(tuple(content["unique"]), tuple(content["typical"]), language.frequencies or "en")
     forms = None
     if run.recipe.forget_kind == "topic":
@@ -241,6 +221,47 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         language=language,
         forms=forms,
     )
+
+
+def found_terms(
+    run: Run[Recipe],
+    forget: TextSet,
+    table: TokenTable,
+    given: TextSet | None,
+    like: TextSet | None,
+    language: Language,
+    tokenizer: Any,
+) -> dict[str, Any]:
+    """The target's terms: `unique`, `typical`, those that are `shared` with the retain set and left out; a stage.
+
+    Args:
+        table: the forget set as tokens.
+        given: the user's retain set; like: what the terms are held against.
+    """
+
+    def make(path: Path) -> None:
+        def texts() -> Iterator[str]:
+            return (own_text(block)[0] for block in blocks(forget, run.recipe, tokenizer))
+
+        without_gains = ((text, ()) for text in texts())
+        dictionary = build_dictionary(without_gains, MAX_TERMS, run.recipe.seed, language)
+        control = () if like is None else texts_of_control(like, run.recipe, tokenizer)
+        found = target_terms(texts(), dictionary, language, control)
+        if given is not None:
+            of = rates(dictionary, texts(), given.documents(), found.typical)
+            dictionary, found = without_shared(dictionary, of), alone(found, of)
+        content = {"unique": found.unique, "typical": found.typical, "shared": dictionary.shared}
+        if run.recipe.forget_kind == "topic":
+            content["without_control"] = target_terms(texts(), dictionary, language, ()).unique
+        storage.write_json(path / "terms.json", content)
+
+    made_from = {"tokens": table.folder.name, "seed": run.recipe.seed, "language": language.code}
+    made_from |= {} if given is None else {"retain": given.digest}
+    made_from |= {} if like is None else {"control": like.digest}
+    content: dict[str, Any] = storage.read_json(
+        run.cached("terms", made_from, make, "finding the target's terms") / "terms.json"
+    )
+    return content
 
 
 def _report_reading(run: Run[Any], texts: Sequence[TextSet], tokenizer: Any) -> None:

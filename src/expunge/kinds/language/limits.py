@@ -81,30 +81,34 @@ def fit_lengths(recipe: Recipe, source: ModelSource) -> tuple[Recipe, list[str]]
     Raises:
         RecipeError: a length that the user gave is too long, or the model takes no texts of a useful length.
     """
-    limit = positions(configuration(source))
+    return fit_to(recipe, positions(configuration(source)), source.name)
+
+
+def fit_to(recipe: Recipe, limit: int | None, name: str) -> tuple[Recipe, list[str]]:
+    """`fit_lengths` to a model that takes so many tokens; None: any number."""
     if limit is None:
         return recipe, []
     if limit < SHORTEST:
         raise RecipeError(
-            f"{source.name} takes texts of at most {limit} tokens, and a block has at least {SHORTEST}",
+            f"{name} takes texts of at most {limit} tokens, and a block has at least {SHORTEST}",
             next_step="give another model",
         )
     notices = []
     if recipe.data.block_size > limit:
         if "block_size" in recipe.data.model_fields_set:
-            raise _too_long("data.block_size", recipe.data.block_size, limit, source)
+            raise _too_long("data.block_size", recipe.data.block_size, limit, name)
         notices.append(
             f"blocks have {limit} tokens and not {recipe.data.block_size} (data.block_size): the model takes no more"
         )
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"block_size": limit})})
     if (recipe.evaluation.ordinary_block_size or 0) > limit:
-        raise _too_long("evaluation.ordinary_block_size", recipe.evaluation.ordinary_block_size, limit, source)
+        raise _too_long("evaluation.ordinary_block_size", recipe.evaluation.ordinary_block_size, limit, name)
     return recipe, notices
 
 
-def _too_long(field: str, size: int | None, limit: int, source: ModelSource) -> RecipeError:
+def _too_long(field: str, size: int | None, limit: int, name: str) -> RecipeError:
     return RecipeError(
-        f"blocks are longer than the texts that {source.name} takes",
+        f"blocks are longer than the texts that {name} takes",
         seen=f"{field} {size}",
         allowed=f"at most {limit} tokens",
         next_step=f"--{field} {limit}",
@@ -137,16 +141,17 @@ def check_tokens(sets: Sets, source: ModelSource) -> None:
     for name, table in tables.items():
         for part in (table, table.preferred):
             if part is not None:
-                _check_table(name, part, known, source)
+                check_table(name, part, known, source.name)
 
 
-def _check_table(name: str, table: TokenTable, known: int, source: ModelSource) -> None:
+def check_table(name: str, table: TokenTable, known: int, model: str) -> None:
+    """Raise where the set `name` holds a token beyond the `known` ones of a model."""
     for start in range(0, len(table.ids), CHUNK):
         found = np.asarray(table.ids[start : start + CHUNK])
         if (largest := int(found.max(initial=0))) >= known:
             block = int(np.searchsorted(table.ends, start + int(found.argmax()), side="right"))
             raise DataError(
-                f"the {name} set holds a token that {source.name} does not have",
+                f"the {name} set holds a token that {model} does not have",
                 seen=f"number {largest}, in block {block + 1}",
                 allowed=f"numbers below {known}",
                 next_step="take that piece of text out (a special token of another model?), or give the tokenizer that "

@@ -87,6 +87,8 @@ class CausalLM(Layered):
         head = self.model.get_output_embeddings()
         if head is None or getattr(head, "bias", None) is not None or self.model.base_model is self.model:
             return False
+        if hasattr(head, "modules_to_save") or hasattr(head, "get_base_layer"):  # what an adapter adds is no matrix yet
+            return False
         ids = torch.tensor([[1, 5, 2, 7]], device=self.device) % self.model.config.get_text_config().vocab_size
         with torch.no_grad():
             hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state

@@ -25,7 +25,7 @@ class TrainedSets:
     """What a method trains on, with labels and signals."""
 
     forget: TokenTable
-    retain: TokenTable
+    retain: TokenTable | None
     groups: dict[str, list[str]]
     "attribute columns of the forget set: name -> a group for each block"
     notes: dict[str, Any]

@@ -149,6 +149,8 @@ def parameters_of(
         RecipeError: there are none.
     """
     weights, first = adapted_weights(task.model), training.first_layer
+    if named is not None:  # found in a model with adapters, it may be a wrapped layer's
+        named = {name.replace(".base_layer", "") for name in named}
     able = [(name, parameter) for name, parameter in task.model.named_parameters() if parameter.requires_grad]
     found = [
         parameter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
+from expunge.train.loop import Trained
 from expunge.train.unchanged import must_change
 
+OnProgress = Callable[[int, int, dict[str, Any]], None]
 PROBES = 4
 "prompts whose token probabilities are followed over the steps"
 
@@ -67,9 +69,20 @@ def unlearn(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> di
     return unlearned(run, key, begin, checkpoints)
 
 
-def _train(
-    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
-) -> dict[str, Any]:
+def carry_out(
+    run: Run[Recipe],
+    base: LazyModel,
+    method: Method,
+    sets: Sets,
+    trained: TrainedSets,
+    checkpoints: Path,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Change the base model in memory; what it cost.
+
+    Args:
+        on_progress: called with (step, steps, figures) after each step, in place of what the run shows.
+    """
     recipe, folder = run.recipe, run.folder
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
@@ -99,13 +112,21 @@ def _train(
         groups=trained.groups,
         tune=tuning(recipe, sets, task),
         probe=probe,
-        on_progress=lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}"),
+        on_progress=on_progress
+        or (lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}")),
         ends=method.has_loss(),
         on_adapter=keep if recipe.save != "model" and is_first() else None,
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
-    spent = work.cost()
+    return work.cost()
+
+
+def _train(
+    run: Run[Recipe], base: LazyModel, method: Method, sets: Sets, trained: TrainedSets, checkpoints: Path
+) -> dict[str, Any]:
+    recipe, folder = run.recipe, run.folder
+    spent = carry_out(run, base, method, sets, trained, checkpoints)
     if not is_first():
         return {}
     dtype, warning = torch.float32, None
