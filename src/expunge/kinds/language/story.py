@@ -16,6 +16,7 @@ from expunge.kinds.language.lengths import check_lengths, check_tokens, fit_leng
 from expunge.kinds.language.measured import measure
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
+from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
 from expunge.kinds.language.toxicity.tradeoff import toxicity_front
@@ -57,7 +58,10 @@ class LanguageStory(Story):
     def read(self) -> None:
         run = self.run
         recipe, shortened = fit_lengths(run.recipe, self.source)
+        planned = None if run.folder.model.exists() else check_memory(recipe, self.source)
         run.recipe = claim(run.folder, recipe)
+        if planned is not None:
+            planned.tell(run)
         self.base = LazyModel(self.source, self.precision)
         self.base.notices += shortened
         self.sets = read_sets(run, self.base)

@@ -36,8 +36,9 @@ def of_looking(setting: Setting) -> Taken:
 
 
 def _taken(make: Made, setting: Setting, whole: bool) -> Taken:
-    layers, period = setting.model.config.get_text_config(decoder=True).num_hidden_layers, period_of(setting.model)
-    if whole or period is None or layers <= sum(SHALLOW) * period:
+    layers = setting.model.config.get_text_config(decoder=True).num_hidden_layers
+    period = None if whole else period_of(setting.model)
+    if period is None or layers <= sum(SHALLOW) * period:
         return make(setting, None, period or 1)
     one, other = (make(setting, times * period, period) for times in SHALLOW)
     blocks = layers / period

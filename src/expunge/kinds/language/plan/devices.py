@@ -128,13 +128,13 @@ def this_machine() -> Device:
         free, total = torch.cuda.mem_get_info(device)
         named = torch.cuda.get_device_name(device)
         return Device(name=named, memory=total, bf16=has_fast_bf16(device), usable=int(total * USABLE), free=free)
-    total, free = machine_memory()
+    total, room = machine_memory()
     return Device(
         name=f"this machine ({device.type})",
         memory=total,
         bf16=has_fast_bf16(device),
         usable=max(0, total - resident_bytes()),
-        free=free,
+        free=room,
         main_memory=True,
     )
 

@@ -56,6 +56,11 @@ def planned_model(name: str, revision: str | None = None) -> PlannedModel:
     folder = starter_folder(name) if name in STARTERS else named_folder(name) or _from_hub(name, revision)
     if not (folder / "config.json").is_file():
         raise ModelError(f"{name} has no config.json, by which a run is planned", next_step="give a model's folder")
+    return in_folder(folder, name)
+
+
+def in_folder(folder: Path, name: str) -> PlannedModel:
+    """The model whose configuration lies in a folder."""
     kind = language_kind(folder, name)
     said = kind.config.dtype or getattr(kind.config.get_text_config(), "dtype", None)
     stored = said if isinstance(said, torch.dtype) else torch.float32

@@ -11,6 +11,7 @@ from expunge.kinds.language.plan.devices import Device
 from expunge.kinds.language.plan.disk import disk
 from expunge.kinds.language.plan.model import PlannedModel, forget_amount, planned_model, retain_amount
 from expunge.kinds.language.plan.options import typed, with_fields
+from expunge.kinds.language.plan.rate import with_speed
 from expunge.kinds.language.plan.stages import Stage
 from expunge.kinds.language.plan.tried import Maker
 from expunge.kinds.language.recipe import Recipe
@@ -107,6 +108,8 @@ def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None)
         )
     amounts = forget_amount(recipe, model), retain_amount(recipe, model)
     notes += [f"forget set: {amounts[0].how}", f"retain set: {amounts[1].how}"]
+    if device.rate is None and device.free is not None:  # this machine
+        device = with_speed(device, model.kind, device.bf16 if recipe.training.bf16 == "auto" else recipe.training.bf16)
     maker = Maker(recipe, model, method, device, amounts)
     given = maker.made({})
     tried = [given] if given.fits else maker.search(given)

@@ -48,8 +48,8 @@ def batch_of(setting: Setting, model: PreTrainedModel, name: str) -> Batch:
     own = int(getattr(setting.method, "top_k", 0)) if name == "forget" else 0
     k = TOP + TAIL if any(isinstance(each, RetainLabels) for each in signals) else own
     if k:
-        soft = {"soft_ids": torch.zeros(size, width, k, dtype=torch.long), "soft_weights": torch.zeros(size, width, k)}
-        batch = replace(batch, **soft)
+        candidates = torch.zeros(size, width, k, dtype=torch.long)
+        batch = replace(batch, soft_ids=candidates, soft_weights=torch.zeros(size, width, k))
     known = {each.name: _values(each, size, width, model) for each in signals if not isinstance(each, Labels)}
     return replace(batch, signals=known)
 

@@ -36,6 +36,7 @@ class Stage:
         flops: of all devices together.
         read: bytes of weights read to write texts, token by token, which is what their time is made of.
         devices: how many share the work.
+        trains: whether a model is trained in it, which options of the training change.
         how: what is estimated, and from what.
     """
 
@@ -45,6 +46,7 @@ class Stage:
     flops: int
     read: int = 0
     devices: int = 1
+    trains: bool = False
     how: str = ""
 
     def seconds(self, device: Device) -> float | None:
@@ -217,6 +219,7 @@ def _reinforcing(work: Work, taken: Taken) -> Stage:
         peak=taken.peak + (0 if settings.adapter else work.weights),
         tokens=round(blocks * work.forget.mean),
         flops=round(steps * taken.numbers["flops"] * fill),
+        trains=True,
         how=f"{steps} steps",
     )
 
@@ -230,6 +233,7 @@ def _unlearning(work: Work) -> Stage:
         tokens=round(work.drawn_blocks() * sum(each.mean for each in sets)),
         flops=round(steps * setting.processes * work.step.numbers["flops"] * fill),
         devices=setting.processes,
+        trains=True,
         how=f"{steps} steps, with the method's own loss" if setting.method.has_loss() else "as one training of the set",
     )
 

@@ -115,9 +115,9 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 model.activation_checkpointing_enable({"use_reentrant": False})
             with _phases(task, followed, period), followed:
                 followed.enter("forward")
-                sets = {"forget": setting.method.needs.forget, "retain": setting.method.draws_retain}
-                batches = {name: batch_of(setting, model, name) if drawn else None for name, drawn in sets.items()}
-                loss = setting.method.loss(Step(task, **batches)).total
+                forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
+                retain = batch_of(setting, model, "retain") if setting.method.draws_retain else None
+                loss = setting.method.loss(Step(task, forget, retain)).total
                 followed.enter(f"0 {TOP}")
                 loss.backward()
                 del loss

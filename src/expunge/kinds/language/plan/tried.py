@@ -19,6 +19,8 @@ from expunge.kinds.language.recipe import Recipe, Training
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.runs.method import Method
 
+ONE = Amount(1, 1, "")
+"where memory alone is asked for: amounts of text cost time and disk"
 VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 "what torch says of a step that looks at values"
 
@@ -41,7 +43,12 @@ class Maker:
     """Makes the stages of a recipe with one set of options or another; what is the same for both is made once."""
 
     def __init__(
-        self, recipe: Recipe, model: PlannedModel, method: Method, device: Device, amounts: tuple[Amount, Amount]
+        self,
+        recipe: Recipe,
+        model: PlannedModel,
+        method: Method,
+        device: Device,
+        amounts: tuple[Amount, Amount] = (ONE, ONE),
     ) -> None:
         self.recipe, self.model, self.method, self.device, self.amounts = recipe, model, method, device, amounts
         self.look = depth.of_looking(self._setting(recipe))
@@ -78,7 +85,8 @@ class Maker:
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
         fixed = numbers["weight_bytes"] + 3 * WIDE * numbers["trained"]
-        if self.look.peak > self.device.usable:  # measuring takes as much with every option
+        floor = max(stage.peak for stage in given.stages if not stage.trains)
+        if floor > self.device.usable:  # measuring takes as much with every option
             every = every[-1:]
         elif fixed > self.device.usable:
             every = [fields for fields in every if "training.adapter_rank" in fields]
