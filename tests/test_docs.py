@@ -114,10 +114,10 @@ def check_command(command: str) -> None:
         verb, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         pytest.fail(f"{command}\n{error}")
-    if verb.__name__ not in ("forget", "run"):
+    if verb.__name__ not in ("forget", "run", "plan"):
         return
     given = bound.arguments
-    from_file = verb.__name__ == "run" and given["recipe"].is_file()
+    from_file = verb.__name__ in ("run", "plan") and given["recipe"].is_file()
     kind = (recipe_class(given["recipe"]),) if from_file else ()
     overrides = read_overrides(given.get("options", ()), *kind)
     if given.get("method") is not None:

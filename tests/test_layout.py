@@ -60,6 +60,6 @@ def test_help_works_and_is_quick() -> None:
     )
     shown = python(code)
     assert shown.endswith("[]\n")
-    for verb in ("forget", "run", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor"):
+    for verb in ("forget", "run", "plan", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor"):
         assert verb in shown
     assert "TARGET" in shown

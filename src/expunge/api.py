@@ -11,7 +11,7 @@ from expunge.core.score import Score
 from expunge.errors import RecipeError, RunError
 from expunge.kinds.language.recipe import make_recipe
 from expunge.runs.folder import RunFolder
-from expunge.runs.kinds import main_kind, read_recipe
+from expunge.runs.kinds import main_kind, read_recipe, recipe_class
 from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
 
@@ -105,6 +105,45 @@ def prepare(
     from expunge.kinds.language.objects.own_loop import prepare_model
 
     return prepare_model(model, tokenizer, forget, retain, method, options)
+
+
+def plan(
+    recipe: BaseRecipe | str | Path,
+    options: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    gpus: str | None = None,
+    rate: float | None = None,
+) -> Any:
+    """What a run of a recipe will take, before it runs; no weight is loaded.
+
+    Args:
+        recipe: a recipe, or a recipe file, over which `options` are laid as `expunge run` takes them.
+        device: a name such as a100-80gb; default: this machine.
+        gpus: in place of it, how many cards and gigabytes each: 8x24.
+        rate: floating-point operations a second that a device is known to reach.
+
+    Returns:
+        The plan: `peak` bytes, `seconds`, `stages`, `disk`, and with which options it `fits`.
+
+    Raises:
+        RecipeError: there is no such device, or the recipe is not for a language model.
+    """
+    from expunge.kinds.language.plan.devices import find_device
+    from expunge.runs.overrides import read_overrides
+    from expunge.runs.plugins import reference
+    from expunge.runs.registry import kind_of
+
+    if isinstance(recipe, str | Path):
+        recipe = read_recipe(Path(recipe), read_overrides(options, recipe_class(Path(recipe))))
+    kind = kind_of(recipe)
+    if kind.plan is None:
+        raise RecipeError(
+            f"what {kind.words} take is not known before a run",
+            allowed="recipes for language models",
+            next_step="run it: these models are small, and an interrupted run resumes",
+        )
+    return reference(kind.plan)(recipe, find_device(device, gpus, rate))
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from expunge import cli
 from expunge.runs.registry import built_in, method_class
 from small import SMALL, as_options, write_texts
 
-VERBS = ("forget", "run", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")
+VERBS = ("forget", "run", "plan", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")
 START = [sys.executable, "-c", "from expunge.cli import main; main()"]
 
 

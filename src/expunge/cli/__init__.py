@@ -15,6 +15,7 @@ from expunge.cli.doctor import doctor
 from expunge.cli.evaluate import evaluate
 from expunge.cli.forget import forget
 from expunge.cli.methods import methods
+from expunge.cli.plan import plan
 from expunge.cli.report import report
 from expunge.cli.run import run
 from expunge.cli.suite import suite
@@ -32,7 +33,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, teach, evaluate, compare, report, verify, suite, methods, doctor):
+for verb in (forget, run, plan, teach, evaluate, compare, report, verify, suite, methods, doctor):
     app.command(verb)
 
 

@@ -48,9 +48,14 @@ class LanguageKind:
     narrow: str | None = None
     "that format's name, where the weights are stored in one"
 
+    @property
+    def loader(self) -> Any:
+        """That class."""
+        return getattr(transformers, self.auto)
+
     def load(self, folder: Path, dtype: torch.dtype, **more: Any) -> tuple[Any, dict[str, Any]]:
         """(the model, what transformers found while it loaded it: `fit.check_info` judges that)."""
-        model, info = getattr(transformers, self.auto).from_pretrained(
+        model, info = self.loader.from_pretrained(
             folder,
             config=self.config,
             dtype=dtype,

@@ -40,6 +40,7 @@ class Kind:
         measures: `module:NAME` of its `Declared` measures and thresholds, which load none of that either.
         more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
             name); None where it takes no options.
+        plan: `module:function` that says what a run will take (recipe, device); None where that is not known.
         processes: whether a launcher may start several processes for a run.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     evidence: str
     measures: str
     more: str | None = None
+    plan: str | None = None
     processes: bool = False
 
     def make_story(self, run: Run[Any]) -> Story:

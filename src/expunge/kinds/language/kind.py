@@ -15,5 +15,6 @@ KIND = Kind(
     evidence="expunge.kinds.language.evidence:LanguageEvidence",
     measures="expunge.kinds.language.measures.declared:DECLARED",
     more="expunge.kinds.language.more:with_more",
+    plan="expunge.kinds.language.plan.plan:make_plan",
     processes=True,
 )

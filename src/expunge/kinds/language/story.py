@@ -16,6 +16,7 @@ from expunge.kinds.language.limits import check_lengths, check_tokens, fit_lengt
 from expunge.kinds.language.measured import measure
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
+from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
 from expunge.kinds.language.toxicity.tuning import toxicity_front
@@ -65,7 +66,10 @@ class LanguageStory(Story):
     def read(self) -> None:
         run = self.run
         recipe, shortened = fit_lengths(run.recipe, self.source)
+        planned = None if run.folder.model.exists() else check_memory(recipe, self.source)
         run.recipe = claim(run.folder, recipe)
+        if planned is not None:
+            planned.tell(run)
         self.base = LazyModel(self.source, self.precision)
         self.base.notices += shortened
         self.sets = read_sets(run, self.base)

@@ -220,6 +220,7 @@ class GenericLabels(Labels):
     """What a model that never read the forget set would say at each of its positions, as labels of all its blocks."""
 
     name = "generic_labels"
+    reinforced = True
 
     def __init__(self, method: WhosHarryPotter) -> None:
         self.method = method

@@ -79,6 +79,8 @@ class Signal:
     "name of its results in the run folder; default: its own"
     doing: ClassVar[str | None] = None
     "shown while it is computed"
+    reinforced: ClassVar[bool] = False
+    "whether a model that is trained further on the set is made for it"
     version: ClassVar[int] = 1
     "part of the key: raise it when what the values mean changes"
 

@@ -1,0 +1,96 @@
+"""`expunge plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.plan.plan import Plan
+
+ENDS = ("stage", "estimated from")
+"columns of words"
+
+
+def plan(
+    recipe: Path,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    device: str | None = None,
+    gpus: str | None = None,
+    rate: float | None = None,
+    json: bool = False,
+) -> int:
+    """Say what a run of a recipe will take, before it runs: memory, time, tokens, disk, and the options with which it fits.
+
+    A language model's configuration is enough: no weight is loaded. A step of the training is made with the method's own
+    loss on tensors without values. The exit code is 0 where the run fits as it is, and 3 where it does not.
+
+    For example:
+
+        expunge plan recipes/whos_harry_potter.yaml --forget book.txt
+
+        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --device a100-80gb
+
+        expunge plan recipes/demo.yaml --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
+
+    Parameters
+    ----------
+    recipe:
+        A YAML file of recipe fields; any of them can be given as an option, as for `expunge run`.
+    device:
+        Such as a100-80gb, h200 or rtx-4090; default: this machine.
+    gpus:
+        In place of a device: how many cards, and gigabytes each. Each holds the whole model.
+    rate:
+        Floating-point operations a second that a device is known to reach, where its published rate is not to be used.
+    json:
+        Print JSON in place of tables.
+    """
+    from expunge.api import plan as plan_
+
+    found = plan_(recipe, options, device=device, gpus=gpus, rate=rate)
+    if json:
+        import json as json_
+
+        print(json_.dumps(found.row(), indent=2))
+    else:
+        _tell(found)
+    return 0 if found.fits == {} else 3
+
+
+def _tell(found: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from expunge.kinds.language.plan.words import duration, gib, head, scientific, verdict
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no edge: nothing is cut off
+    console.print(head(found), markup=False)
+    table = Table(box=None, pad_edge=False)
+    for header in ("stage", "memory", "tokens", "FLOPs", "time", "estimated from"):
+        table.add_column(header, no_wrap=header != "estimated from", justify="left" if header in ENDS else "right")
+    for stage in found.stages:
+        seconds = stage.seconds(found.device)
+        table.add_row(
+            stage.name,
+            gib(stage.peak),
+            f"{stage.tokens:,}" if stage.tokens else "",
+            scientific(stage.flops) if stage.flops else "",
+            duration(seconds) if stage.flops else "",
+            stage.how,
+        )
+    console.print(table)
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in found.disk.items():
+        rows.add_row("disk", name, gib(value))
+    console.print()
+    console.print(rows)
+    console.print()
+    for note in found.notes:
+        console.print(f"  {note}", markup=False)
+    console.print(verdict(found), markup=False)

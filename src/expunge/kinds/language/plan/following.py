@@ -1,0 +1,95 @@
+"""Follows tensors without values through a step: how many bytes are alive at once, and the products that are made."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, shape_wrapper
+from transformers.integrations import moe  # noqa: F401 - registers its operations
+
+aten = torch.ops.aten
+
+
+def _experts(inputs: torch.Size, weight: torch.Size, *_: Any, **_named: Any) -> int:
+    """Each row times one expert's matrix."""
+    return 2 * inputs[0] * weight[-2] * weight[-1]
+
+
+def _experts_backward(inputs: torch.Size, weight: torch.Size, *_: Any, **_named: Any) -> int:
+    return 2 * _experts(inputs, weight)
+
+
+FLOPS: dict[Any, Any] = {
+    **flop_registry,
+    # The processor's kernel takes and does the same as an accelerator's.
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        aten._scaled_dot_product_flash_attention_backward
+    ],
+    torch.ops.transformers.grouped_mm_fallback: shape_wrapper(_experts),
+    torch.ops.transformers.grouped_mm_fallback_backward: shape_wrapper(_experts_backward),
+}
+"operation -> its floating-point operations, by torch's own formulas; attention counts whole, as without a causal mask"
+
+
+class Following(TorchDispatchMode):
+    """Counts the bytes of all storages that are alive, and floating-point operations, phase by phase.
+
+    torch's `MemTracker` counts the same bytes and no phases, which is what a peak is extrapolated by.
+
+    Attributes:
+        phase: what is going on; whoever knows sets it.
+        peaks: the most bytes alive in each phase.
+        live: bytes alive now.
+        flops: of all phases.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase, self.live, self.flops = "", 0, 0
+        self.peaks: dict[str, int] = {}
+        self._sizes: dict[int, tuple[int, weakref.ref[Any]]] = {}
+
+    def add(self, tensors: Iterable[Tensor]) -> int:
+        """Count what was made before; the bytes that it takes. Tied weights are one storage, and count once."""
+        before = self.live
+        for tensor in tensors:
+            self._note(tensor)
+        return self.live - before
+
+    def enter(self, phase: str) -> None:
+        """What follows belongs to this phase."""
+        self.phase = phase
+        self.peaks[phase] = max(self.live, self.peaks.get(phase, 0))
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        place = storage._cdata
+        if place in self._sizes:
+            return
+        size = storage.nbytes()
+
+        def gone(_: Any) -> None:
+            self.live -= self._sizes.pop(place)[0]
+
+        self._sizes[place] = size, weakref.ref(storage, gone)
+        self.live += size
+        if self.live > self.peaks.get(self.phase, 0):
+            self.peaks[self.phase] = self.live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # asked for at every turn
+            return args[0].fake_device
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        if (count := FLOPS.get(func._overloadpacket)) is not None:
+            self.flops += count(*args, **kwargs, out_val=found)
+        for each in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(each, Tensor):
+                self._note(each)
+        return found

@@ -1,0 +1,155 @@
+"""What a run would work on, as far as it is known without weights: the model's kind and types, and amounts of text."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expunge.data.text.readers import read_documents
+from expunge.errors import ExpungeError, ModelError, first_line
+from expunge.kinds.language.blocks import iterate_blocks
+from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
+from expunge.kinds.language.recipe import Recipe
+from expunge.models.language_kind import LanguageKind, language_kind
+from expunge.models.source import ModelSource, named_folder, narrow_type
+from expunge.models.starter import STARTERS, starter_folder
+from expunge.models.tokenizers import read_tokenizer
+from expunge.models.weights import weight_files
+
+CHARACTERS = 4
+"of a token, where there is no tokenizer to count with"
+ASSUMED = 256
+"blocks of a set that is not read before the run"
+MOST = 20_000
+"blocks that are counted at most"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedModel:
+    """A model before its weights are there.
+
+    Attributes:
+        kind: how it is loaded.
+        folder: where its configuration lies, with or without weights.
+        stored: type of the stored weights.
+        narrow: that type, where frozen weights are held in it under an adapter.
+    """
+
+    name: str
+    kind: LanguageKind
+    folder: Path
+    stored: torch.dtype
+    narrow: torch.dtype | None
+
+
+def planned_model(name: str, revision: str | None = None) -> PlannedModel:
+    """The model of a recipe; of a hub model the configuration and the tokenizer are fetched, and no weights.
+
+    Raises:
+        ModelError: there is none, or it is no language model.
+    """
+    folder = starter_folder(name) if name in STARTERS else named_folder(name) or _from_hub(name, revision)
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name} has no config.json, by which a run is planned", next_step="give a model's folder")
+    return in_folder(folder, name)
+
+
+def in_folder(folder: Path, name: str) -> PlannedModel:
+    """The model whose configuration lies in a folder."""
+    kind = language_kind(folder, name)
+    said = kind.config.dtype or getattr(kind.config.get_text_config(), "dtype", None)
+    stored = said if isinstance(said, torch.dtype) else torch.float32
+    narrow = stored if stored in (torch.bfloat16, torch.float16) else None
+    if weight_files(folder):
+        narrow = narrow_type(ModelSource(name, folder, {}))
+    return PlannedModel(name=name, kind=kind, folder=folder, stored=stored, narrow=narrow)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.model", "*.txt", "*.jinja"])
+        )
+    except Exception as error:  # each of the hub's own ways to say that there is nothing
+        raise ModelError(
+            f"there is no model {name}: no such folder, and nothing to be had from the hub",
+            seen=first_line(error),
+            next_step="give a starter (smollm2-135m), or a folder that holds its config.json",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much text a set holds.
+
+    Attributes:
+        how: counted, or what it was estimated from.
+    """
+
+    blocks: int
+    tokens: int
+    how: str
+
+    def batches(self, size: int) -> int:
+        """Batches of an epoch."""
+        return max(1, math.ceil(self.blocks / size))
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a block."""
+        return self.tokens / max(1, self.blocks)
+
+
+def forget_amount(recipe: Recipe, model: PlannedModel) -> Amount:
+    """The forget set of a recipe whose paths are resolved."""
+    if recipe.forget_kind == "topic":
+        return _answers(recipe.data.elicited_answers, recipe, "elicited answers")
+    if recipe.forget_kind == "toxicity":
+        wanted = recipe.statements.toxic or 8000
+        return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")
+    return _of_target(recipe.forget, recipe, model)
+
+
+def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
+    """The retain set, with what the model itself writes for it."""
+    if recipe.forget_kind == "toxicity" and recipe.retain is None:
+        wanted = recipe.statements.clean or 8000
+        return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")
+    own = _answers(recipe.data.retain_answers, recipe, "sampled answers")
+    if recipe.retain is None:
+        return own
+    given = _of_target(recipe.retain, recipe, model)
+    copies = max(1, round(given.blocks / max(1, own.blocks))) if own.blocks else 0
+    return Amount(given.blocks + copies * own.blocks, given.tokens + copies * own.tokens, given.how)
+
+
+def _answers(count: int, recipe: Recipe, what: str) -> Amount:
+    length = min(ANSWER_TOKENS, recipe.data.block_size)
+    return Amount(count, count * length, f"{count} {what} of at most {length} tokens")
+
+
+def _of_target(target: str, recipe: Recipe, model: PlannedModel) -> Amount:
+    size = recipe.data.block_size
+    if not Path(target).exists():
+        return Amount(
+            ASSUMED, ASSUMED * size, f"{target} is not read before the run: {ASSUMED} whole blocks are assumed"
+        )
+    try:
+        tokenizer: Any = read_tokenizer(model.folder, model.name)
+    except ExpungeError:
+        characters = sum(len(document.text) for document in itertools.islice(read_documents(target), 100_000))
+        tokens = max(1, characters // CHARACTERS)
+        blocks = math.ceil(tokens / size)
+        return Amount(blocks, tokens, f"{characters:,} characters, {CHARACTERS} a token: there is no tokenizer")
+    lengths = [
+        len(block.ids) for block in itertools.islice(iterate_blocks(read_documents(target), tokenizer, size), MOST)
+    ]
+    more = f" (the first {MOST:,} blocks)" if len(lengths) == MOST else ""
+    return Amount(len(lengths), sum(lengths), f"counted{more}")

@@ -1,0 +1,50 @@
+"""Options that make a run fit, those first that change least of what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from expunge.kinds.language.recipe import Recipe
+
+RANK = 16
+
+
+def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Sets of fields, from none at all, each holding less in memory.
+
+    Checkpointing changes time alone; smaller batches change which blocks meet in a step; an adapter changes what is
+    trained.
+    """
+    training = recipe.training
+    whole: list[dict[str, Any]] = [{}]
+    if not training.gradient_checkpointing:
+        whole.append({"training.gradient_checkpointing": True})
+    if training.per_device_train_batch_size > 1:
+        together = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        small = {
+            "training.per_device_train_batch_size": 1,
+            "training.gradient_accumulation_steps": together,
+            "reinforcement.per_device_train_batch_size": 1,
+        }
+        whole.append(whole[-1] | small)
+    yield from whole
+    if training.adapter_rank is None:
+        for fields in whole:
+            yield {"training.adapter_rank": RANK} | fields
+
+
+def with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
+    """The recipe with some of its fields set, by dotted name."""
+    for name, value in fields.items():
+        part, _, field = name.partition(".")
+        changed = getattr(recipe, part).model_copy(update={field: value})
+        recipe = recipe.model_copy(update={part: changed})
+    return recipe
+
+
+def typed(fields: dict[str, Any]) -> str:
+    """Fields as options to type."""
+    return " ".join(
+        f"--{name} {str(value).lower() if isinstance(value, bool) else value}" for name, value in fields.items()
+    )

@@ -1,0 +1,244 @@
+"""The stages of a run: what each holds in memory at most, and how much it computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
+from expunge.kinds.language.inputs import MAX_PROMPTS
+from expunge.kinds.language.measures.prompts import CONTEXT
+from expunge.kinds.language.measures.recall import PREFIX, SUFFIX
+from expunge.kinds.language.plan.devices import Device
+from expunge.kinds.language.plan.model import Amount
+from expunge.kinds.language.plan.step import Setting, Taken
+from expunge.kinds.language.recipe import Recipe, Training
+from expunge.kinds.language.signals.registry import signals_of
+from expunge.kinds.language.signals.retain_labels import RetainLabels
+from expunge.kinds.language.training import plan_steps
+
+GENERATED = 64
+"texts that are continued together"
+WIDE = 4
+"bytes of a float32"
+GENERAL_QUESTIONS = 59
+"asked of every model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage of a run.
+
+    Attributes:
+        name: what is done.
+        peak: bytes on one device, at most.
+        tokens: that the model reads or writes.
+        flops: of all devices together.
+        read: bytes of weights read to write texts, token by token, which is what their time is made of.
+        devices: how many share the work.
+        trains: whether a model is trained in it, which options of the training change.
+        how: what is estimated, and from what.
+    """
+
+    name: str
+    peak: int
+    tokens: int
+    flops: int
+    read: int = 0
+    devices: int = 1
+    trains: bool = False
+    how: str = ""
+
+    def seconds(self, device: Device) -> float | None:
+        """Time on a device; None where its speed is not known."""
+        if self.flops == 0:
+            return 0.0
+        if device.speed is None:
+            return None
+        computing = self.flops / device.speed / self.devices
+        return max(computing, self.read / device.bandwidth) if device.bandwidth else computing
+
+    def row(self, device: Device) -> dict[str, Any]:
+        """As JSON."""
+        seconds = self.seconds(device)
+        return {
+            "stage": self.name,
+            "peak_bytes": self.peak,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "seconds": None if seconds is None else round(seconds, 1),
+            "estimated": self.how,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What stages are made of: settings, amounts, and what a step and a look take.
+
+    Attributes:
+        reinforced: what a step of the reinforced model takes, where the method makes one.
+        beside: bytes of the base model that is read again where the unlearned one is saved, on the same device.
+    """
+
+    recipe: Recipe
+    setting: Setting
+    forget: Amount
+    retain: Amount
+    step: Taken
+    look: Taken
+    reinforced: Taken | None
+    beside: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights in float32."""
+        return self.look.numbers["weight_bytes"]
+
+    @property
+    def flops_a_token(self) -> float:
+        """Of a forward pass."""
+        return self.look.numbers["flops"] / self.setting.block_size
+
+    def steps(self) -> int:
+        """Optimizer steps of the unlearning."""
+        training = self.setting.training
+        main = self.forget if self.setting.method.needs.forget else self.retain
+        planned = plan_steps(training, main.batches(training.per_device_train_batch_size), self.setting.processes)
+        return min(planned, training.stop_step or planned)
+
+    def sets(self) -> list[Amount]:
+        """The sets that a step draws from."""
+        drawn = [self.forget] if self.setting.method.needs.forget else []
+        return [*drawn, self.retain] if self.setting.method.draws_retain else drawn
+
+    def drawn_blocks(self) -> int:
+        """Blocks of a set that training draws."""
+        training = self.setting.training
+        together = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        return self.steps() * together * self.setting.processes
+
+
+def stages(work: Work) -> list[Stage]:
+    """All stages of a run, in order."""
+    measured = _measuring(work, "measuring the base model", sides=2)
+    found = [_asking(work), measured, *_signals(work), _unlearning(work), _saving(work)]
+    return [each for each in [*found, _measuring(work, "measuring the unlearned model", sides=1)] if each is not None]
+
+
+def _states_of_attention(work: Work, tokens: int) -> int:
+    """Bytes of the keys and values of so many tokens, in all layers."""
+    text = work.setting.model.config.get_text_config(decoder=True)
+    heads = getattr(text, "num_attention_heads", 1)
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    heads = getattr(text, "num_key_value_heads", None) or heads
+    return 2 * text.num_hidden_layers * heads * width * tokens * (2 if work.setting.bf16 else WIDE)
+
+
+def _asking(work: Work) -> Stage | None:
+    recipe = work.recipe
+    answers = recipe.data.retain_answers
+    answers += 0 if recipe.evaluation.ordinary_text is not None else recipe.evaluation.max_blocks
+    if recipe.forget_kind == "topic":
+        answers += recipe.data.elicited_answers + recipe.evaluation.control_answers
+    if not answers:
+        return None
+    tokens = answers * ANSWER_TOKENS
+    groups = -(-answers // GENERATED)
+    return Stage(
+        name="asking the model",
+        peak=work.weights + _states_of_attention(work, GENERATED * 2 * ANSWER_TOKENS),
+        tokens=tokens,
+        flops=round(tokens * work.flops_a_token),
+        read=groups * ANSWER_TOKENS * work.weights,
+        how=f"{answers} answers of {ANSWER_TOKENS} tokens, {GENERATED} at once; those that are thrown away are not counted",
+    )
+
+
+def _measuring(work: Work, name: str, sides: int) -> Stage:
+    """Perplexity, recall, familiarity, general knowledge.
+
+    Args:
+        sides: 2 where familiarity is measured of the control, too.
+    """
+    settings, size = work.recipe.evaluation, work.setting.block_size
+    scored = settings.max_blocks * round(work.forget.mean + work.retain.mean + min(size, ANSWER_TOKENS))
+    recited = 2 * min(32, settings.max_blocks)
+    texts = [(recited, PREFIX, SUFFIX), (GENERAL_QUESTIONS, PREFIX, 16)]
+    if settings.familiarity:
+        prompts = sides * (settings.max_prompts or MAX_PROMPTS)
+        scored += prompts * CONTEXT
+        texts.append((prompts * (1 + settings.samples), CONTEXT, settings.max_new_tokens))
+    tokens = scored + sum(count * (prompt + new) for count, prompt, new in texts)
+    longest = max(prompt + new for _, prompt, new in texts)
+    together = GENERATED * max(1, settings.samples)
+    left_out = [each for each in ("benchmarks", "questions") if getattr(settings, each) is not None]
+    left_out += ["toxicity"] if work.recipe.toxicity.prompts is not None else []
+    return Stage(
+        name=name,
+        peak=max(work.look.peak, work.weights + _states_of_attention(work, together * longest)),
+        tokens=tokens,
+        flops=round(tokens * work.flops_a_token),
+        read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.weights,
+        how=f"not counted: {', '.join(left_out)}" if left_out else "",
+    )
+
+
+def _signals(work: Work) -> list[Stage]:
+    method = work.setting.method
+    wanted = signals_of(method.carried_out)
+    found = [] if work.reinforced is None else [_reinforcing(work, work.reinforced)]
+    tokens, names = 0, []
+    for signal in wanted:
+        amount = work.forget if signal.set == "forget" else work.retain
+        if isinstance(signal, RetainLabels) and signal.target == "text" and work.recipe.retain is not None:
+            continue
+        blocks = amount.blocks if signal.set == "forget" else min(amount.blocks, work.drawn_blocks())
+        tokens += round(blocks * amount.mean) * (3 if signal.reinforced else 1)
+        names.append(signal.name)
+    if names:
+        found.append(
+            Stage(
+                name="labels and signals",
+                peak=work.look.peak,
+                tokens=tokens,
+                flops=round(tokens * work.flops_a_token),
+                how=", ".join(names),
+            )
+        )
+    return found
+
+
+def _reinforcing(work: Work, taken: Taken) -> Stage:
+    settings = work.recipe.reinforcement
+    own = Training(num_train_epochs=settings.num_train_epochs, max_steps=settings.max_steps)
+    steps = plan_steps(own, work.forget.batches(settings.per_device_train_batch_size), 1)
+    blocks = steps * settings.per_device_train_batch_size
+    fill = work.forget.mean / work.setting.block_size
+    return Stage(
+        name="the reinforced model",
+        peak=taken.peak + (0 if settings.adapter else work.weights),
+        tokens=round(blocks * work.forget.mean),
+        flops=round(steps * taken.numbers["flops"] * fill),
+        trains=True,
+        how=f"{steps} steps",
+    )
+
+
+def _unlearning(work: Work) -> Stage:
+    setting, sets, steps = work.setting, work.sets(), work.steps()
+    fill = sum(each.mean for each in sets) / (len(sets) * setting.block_size)
+    return Stage(
+        name="unlearning",
+        peak=work.step.peak,
+        tokens=round(work.drawn_blocks() * sum(each.mean for each in sets)),
+        flops=round(steps * setting.processes * work.step.numbers["flops"] * fill),
+        devices=setting.processes,
+        trains=True,
+        how=f"{steps} steps, with the method's own loss" if setting.method.has_loss() else "as one training of the set",
+    )
+
+
+def _saving(work: Work) -> Stage:
+    """An adapter is merged into float32 weights; whether rounding is safe is seen beside the base model."""
+    added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
+    return Stage(name="saving", peak=work.weights + added + work.beside, tokens=0, flops=0)

@@ -1,0 +1,227 @@
+"""One training step and one look at some blocks, on tensors without values: bytes alive and products made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
+
+from expunge.kinds.language.layers.decoder import first_tensor
+from expunge.kinds.language.lora import Adapter
+from expunge.kinds.language.measures.perplexity import BATCH
+from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
+from expunge.kinds.language.plan.following import Following
+from expunge.kinds.language.plan.signals import batch_of, blocks
+from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.training import parameters_of
+from expunge.models.language_kind import LanguageKind
+from expunge.ops.narrow import hold_narrow
+from expunge.runs.method import Method, Needs
+from expunge.train.loop import only_trained
+from expunge.train.step import Loss, Step
+
+TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
+"parts of a backward pass: down to the last layers, between them, and from the first layers on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What decides what a step takes.
+
+    Attributes:
+        model: how the model is loaded.
+        narrow: type in which frozen weights are held under an adapter; None: float32.
+        method: whose loss is minimised.
+        training: as the recipe has it.
+        block_size: tokens in every block.
+        bf16: whether products are made in bfloat16.
+        processes: how many train together, each with the whole model.
+    """
+
+    model: LanguageKind
+    narrow: torch.dtype | None
+    method: Method
+    training: Training
+    block_size: int
+    bf16: bool
+    processes: int = 1
+
+    @property
+    def adapted(self) -> bool:
+        """Whether an adapter is trained: what is no loss may change the weights themselves."""
+        return self.training.adapter_rank is not None and self.method.has_loss()
+
+    def with_training(self, **fields: Any) -> Setting:
+        """The same with other fields of the recipe's `training`."""
+        return replace(self, training=self.training.model_copy(update=fields))
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a step takes; bytes and floating-point operations.
+
+    Attributes:
+        peaks: the most bytes alive in each phase of it.
+        numbers: of the weights and buffers (`weights` many of them, `weight_bytes`), of what is trained (`trained`
+            many), and `flops`.
+    """
+
+    peaks: dict[str, int]
+    numbers: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        return max(self.peaks.values())
+
+
+def training_step(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
+    """Make a training step with the method's own loss, as the loop makes any but the first: moments are there already.
+
+    Args:
+        layers: of a model of the first layers only.
+        period: layers that repeat; phases are named by them.
+    """
+    training = setting.training
+    with fakes(setting.block_size):
+        model = build(setting.model, (setting.adapted and setting.narrow) or torch.float32, layers)
+        if setting.adapted and setting.narrow is not None:
+            hold_narrow(model, lambda: model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        task = FakeLM(model, setting.autocast)
+        named = _found(setting.method, task)
+        if setting.adapted:
+            adapter = Adapter.of(training)
+            assert adapter is not None
+            add_adapter(task, adapter)
+        with only_trained(model, _trained(task, setting, named)) as trained:
+            optimizer = torch.optim.AdamW(list(trained.items()), lr=1e-5, fused=True)
+            moments = _with_moments(optimizer)
+            followed = Following()
+            weight_bytes = followed.add([*model.parameters(), *model.buffers()])
+            buckets = [torch.zeros_like(each) for each in trained.values()] if setting.processes > 1 else []
+            if training.gradient_accumulation_steps > 1:  # those of the batches before are there already
+                for parameter in trained.values():
+                    parameter.grad = torch.zeros_like(parameter)
+            followed.add([*moments, *buckets, *(p.grad for p in trained.values() if p.grad is not None)])
+            model.train()
+            if training.gradient_checkpointing:
+                model.activation_checkpointing_enable({"use_reentrant": False})
+            with _phases(task, followed, period), followed:
+                followed.enter("forward")
+                forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
+                retain = batch_of(setting, model, "retain") if setting.method.draws_retain else None
+                loss = setting.method.loss(Step(task, forget, retain)).total
+                followed.enter(f"0 {TOP}")
+                loss.backward()
+                del loss
+                followed.enter("update")
+                nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
+                optimizer.step()
+            numbers = {
+                "weights": sum(p.numel() for p in model.parameters()),
+                "weight_bytes": weight_bytes,
+                "trained": sum(p.numel() for p in trained.values()),
+                "flops": followed.flops * training.gradient_accumulation_steps,
+            }
+    return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
+    """Score the tokens of as many blocks as perplexity scores at once, without gradients, as measures do.
+
+    `flops` are those of one block.
+    """
+    with fakes(setting.block_size), torch.no_grad():
+        model = build(setting.model, torch.float32, layers)
+        task = FakeLM(model, setting.autocast)
+        followed = Following()
+        weight_bytes = followed.add([*model.parameters(), *model.buffers()])
+        with followed:
+            followed.enter("forward")
+            batch = blocks(BATCH, setting.block_size)
+            with task.autocast():
+                logits = task._logits(batch, task.labelled(batch))
+            logits = logits.float()
+            target = torch.zeros(len(logits), 1, dtype=torch.long)
+            scores = logits.gather(1, target)[:, 0] - logits.logsumexp(-1)
+            del scores, logits
+        numbers = {
+            "weights": sum(p.numel() for p in model.parameters()),
+            "weight_bytes": weight_bytes,
+            "flops": followed.flops // BATCH,
+        }
+    return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def _found(method: Method, task: FakeLM) -> Collection[str] | None:
+    """The weights that a method finds in the model; by their names, or all, where only values show which they are."""
+    try:
+        return method.found_in(task)
+    except DataDependentOutputException:
+        names = [name for name, _ in task.model.named_parameters()]
+        return [name for name in names if method.trains(name)] or names
+
+
+class CrossEntropy(Method):
+    """What stands for a method whose own step cannot be made without values: cross-entropy of each set that it draws."""
+
+    needs: ClassVar[Needs] = Needs(retain="weighted")
+    retain_weight: float = 0.0
+
+    def loss(self, step: Step) -> Loss:
+        return Loss(forget=step.nll(step.forget), retain=step.nll(step.retain) if self.draws_retain else None)
+
+
+def _trained(task: FakeLM, setting: Setting, named: Collection[str] | None) -> list[nn.Parameter]:
+    return parameters_of(task, setting.method, setting.training, named)
+
+
+def _with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Give an AdamW the state that its first step makes; the tensors of it."""
+    made: list[Tensor] = []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            made += [state["exp_avg"], state["exp_avg_sq"]]
+    return made
+
+
+@contextmanager
+def _phases(task: FakeLM, followed: Following, period: int) -> Iterator[None]:
+    """Name phases: each run of the layers forward, and the backward pass of it by whether it is at the top or the bottom."""
+    runs = 0
+    layers = list(task.layers)
+    last = (len(layers) - 1) // period
+
+    def begin(_module: nn.Module, _inputs: Any) -> None:
+        nonlocal runs
+        if torch._C._current_graph_task_id() == -1:  # else a layer is run again, in the backward pass
+            runs += 1
+            followed.enter(f"{runs} forward")
+
+    def arrives(place: str) -> Callable[..., None]:
+        def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            states, phase = first_tensor(output), f"{runs} {place}"
+            if states is not None and states.requires_grad and torch._C._current_graph_task_id() == -1:
+                states.register_hook(lambda _: followed.enter(phase))
+
+        return note
+
+    hooks = [layers[0].register_forward_pre_hook(begin)]
+    for number, layer in enumerate(layers):
+        part = number // period
+        hooks.append(layer.register_forward_hook(arrives(BOTTOM if part == 0 else TOP if part == last else MIDDLE)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

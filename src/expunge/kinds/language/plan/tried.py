@@ -1,0 +1,143 @@
+"""A recipe with one set of options or another: what each takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+from expunge.errors import first_line
+from expunge.kinds.language.plan import depth
+from expunge.kinds.language.plan.devices import Device
+from expunge.kinds.language.plan.model import Amount, PlannedModel
+from expunge.kinds.language.plan.options import cheaper, with_fields
+from expunge.kinds.language.plan.signals import NotPlannedError
+from expunge.kinds.language.plan.stages import WIDE, Stage, Work, stages
+from expunge.kinds.language.plan.step import CrossEntropy, Setting, Taken
+from expunge.kinds.language.recipe import Recipe, Training
+from expunge.kinds.language.signals.registry import signals_of
+from expunge.runs.method import Method
+
+ONE = Amount(1, 1, "")
+"where memory alone is asked for: amounts of text cost time and disk"
+VALUES = (DataDependentOutputException, DynamicOutputShapeException)
+"what torch says of a step that looks at values"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A set of options, and what the run takes with it."""
+
+    fields: dict[str, Any]
+    work: Work
+    stages: list[Stage]
+    fits: bool
+
+    @property
+    def peak(self) -> int:
+        return max(stage.peak for stage in self.stages)
+
+
+class Maker:
+    """Makes the stages of a recipe with one set of options or another; what is the same for both is made once."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: PlannedModel,
+        method: Method,
+        device: Device,
+        amounts: tuple[Amount, Amount] = (ONE, ONE),
+    ) -> None:
+        self.recipe, self.model, self.method, self.device, self.amounts = recipe, model, method, device, amounts
+        self.look = depth.of_looking(self._setting(recipe))
+        self.reinforces = any(signal.reinforced for signal in signals_of(method.carried_out))
+        self._reinforced: dict[int, Taken] = {}
+
+    def made(self, fields: dict[str, Any]) -> Tried:
+        """What the run takes with these fields changed.
+
+        Raises:
+            NotPlannedError: a step of it depends on values.
+        """
+        recipe = with_fields(self.recipe, fields)
+        setting = self._setting(recipe)
+        stored = self.look.numbers["weights"] * self.model.stored.itemsize
+        work = Work(
+            recipe=recipe,
+            setting=setting,
+            forget=self.amounts[0],
+            retain=self.amounts[1],
+            step=_step(setting),
+            look=self.look,
+            reinforced=self._reinforcing(recipe) if self.reinforces else None,
+            beside=stored if self.device.main_memory else 0,
+        )
+        found = stages(work)
+        return Tried(
+            fields=fields, work=work, stages=found, fits=all(stage.peak <= self.device.usable for stage in found)
+        )
+
+    def search(self, given: Tried) -> list[Tried]:
+        """Cheaper options until the run fits; those that cannot fit are passed over. Where none can, the last is made."""
+        every = [fields for fields in cheaper(self.recipe) if fields]
+        numbers = given.work.step.numbers
+        # Whatever the batch is, weights, gradients and moments stay.
+        fixed = numbers["weight_bytes"] + 3 * WIDE * numbers["trained"]
+        floor = max(stage.peak for stage in given.stages if not stage.trains)
+        if floor > self.device.usable:  # measuring takes as much with every option
+            every = every[-1:]
+        elif fixed > self.device.usable:
+            every = [fields for fields in every if "training.adapter_rank" in fields]
+        tried = [given]
+        for fields in every:
+            try:
+                tried.append(self.made(fields))
+            except NotPlannedError:
+                continue
+            if tried[-1].fits:
+                break
+        return tried
+
+    def _setting(self, recipe: Recipe) -> Setting:
+        bf16 = recipe.training.bf16
+        return Setting(
+            model=self.model.kind,
+            narrow=self.model.narrow,
+            method=self.method,
+            training=recipe.training,
+            block_size=recipe.data.block_size,
+            bf16=self.device.bf16 if bf16 == "auto" else bool(bf16),
+            processes=self.device.count,
+        )
+
+    def _reinforcing(self, recipe: Recipe) -> Taken:
+        """A step of the reinforced model: an adapter on the float32 weights, or a copy."""
+        settings = recipe.reinforcement
+        size = settings.per_device_train_batch_size
+        if size not in self._reinforced:
+            rank = settings.rank if settings.adapter else None
+            training = Training(per_device_train_batch_size=size, adapter_rank=rank)
+            setting = replace(self._setting(recipe), narrow=None, method=CrossEntropy(), training=training, processes=1)
+            self._reinforced[size] = depth.of_training(setting)
+        return self._reinforced[size]
+
+
+def _step(setting: Setting) -> Taken:
+    """A step with the method's own loss; with cross-entropy of its sets where that depends on values."""
+    stands = replace(setting, method=CrossEntropy(retain_weight=float(setting.method.draws_retain)))
+    if not setting.method.has_loss():
+        return depth.of_training(stands.with_training(adapter_rank=None))
+    try:
+        return depth.of_training(setting)
+    except (NotPlannedError, *VALUES):
+        pass
+    try:
+        return depth.of_training(stands)
+    except (RuntimeError, *VALUES) as error:
+        raise NotPlannedError(
+            f"what a step of {type(setting.model.config).__name__} takes cannot be said without values",
+            seen=first_line(error),
+            next_step="docs/your_model_and_gpu.md says what a parameter takes",
+        ) from error

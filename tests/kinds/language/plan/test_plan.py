@@ -1,0 +1,194 @@
+"""Plans of whole runs: devices, options that fit, the check at the head of a run, and the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_plan import config, parameters
+
+from expunge import api, cli
+from expunge.core.progress import Silent
+from expunge.errors import RecipeError, RunError
+from expunge.kinds.language.plan import check
+from expunge.kinds.language.plan.check import check_memory
+from expunge.kinds.language.plan.devices import DEVICES, Device, find_device, machine_memory
+from expunge.kinds.language.plan.plan import make_plan
+from expunge.kinds.language.recipe import Recipe, make_recipe
+from expunge.models.source import find_model
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
+
+LAYERS = 2
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A configuration, without weights and without a tokenizer."""
+    folder = tmp_path / "model"
+    config(LAYERS, architectures=["LlamaForCausalLM"], dtype="bfloat16").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(model: Path, tmp_path: Path) -> Recipe:
+    (tmp_path / "book.txt").write_text("It was a dark and stormy night. " * 800)
+    fields = {"model": str(model), "forget": str(tmp_path / "book.txt"), "data.block_size": 256}
+    return make_recipe({}, {**fields, "method.name": "gradient_difference", "data.retain_answers": 16})
+
+
+def device(mebibytes: float, **more: Any) -> Device:
+    size = int(mebibytes * 2**20)
+    return Device(name="small", memory=size, usable=size, bf16=False, **more)
+
+
+def test_a_run_is_planned_from_the_configuration_alone(recipe: Recipe) -> None:
+    plan = make_plan(recipe, device(1000, rate=1e12, bandwidth=1e12))
+    assert (plan.fits, plan.weights, plan.trained) == ({}, parameters(LAYERS), parameters(LAYERS))
+    # 800 sentences of 32 characters, 4 a token, in blocks of 256: 25 blocks, 7 batches of 4, two epochs.
+    assert plan.steps == 14
+    names = [stage.name for stage in plan.stages]
+    assert names.index("measuring the base model") < names.index("unlearning") < names.index("saving")
+    assert plan.disk["checkpoints, two for a moment"] == 2 * 12 * parameters(LAYERS)
+    assert plan.disk["model as bfloat16"] == 2 * parameters(LAYERS)
+    seconds = [stage.seconds(plan.device) for stage in plan.stages]
+    assert plan.seconds == pytest.approx(sum(each or 0 for each in seconds))
+    unlearning = plan.stages[names.index("unlearning")]
+    assert unlearning.seconds(plan.device) == pytest.approx(unlearning.flops / 0.4e12)
+
+
+def test_the_first_options_that_fit_are_those_that_change_least(recipe: Recipe) -> None:
+    whole = make_plan(recipe, device(1000)).peak / 2**20
+    tight = make_plan(recipe, device(whole * 0.9))
+    assert tight.fits == {"training.gradient_checkpointing": True}
+    assert tight.fitting < tight.peak
+    none = make_plan(recipe, device(0.5))
+    assert none.fits is None
+    assert none.fitting < none.peak
+
+
+def test_options_that_are_said_to_fit_do_fit(recipe: Recipe) -> None:
+    small = device(make_plan(recipe, device(1000)).peak * 0.5 / 2**20)
+    said = make_plan(recipe, small)
+    assert said.fits
+    plan = make_plan(make_recipe(recipe.model_dump(), said.fits), small)
+    assert (plan.fits, plan.peak) == ({}, said.fitting)
+
+
+def test_cards_share_the_work_and_each_holds_the_model(recipe: Recipe) -> None:
+    alone, shared = make_plan(recipe, device(1000, rate=1e12)), make_plan(recipe, device(1000, rate=1e12, count=7))
+    assert (alone.steps, shared.steps) == (14, 2)
+    assert shared.peak >= alone.peak
+    assert (shared.seconds or 0) < (alone.seconds or 0)
+
+
+def test_speed_that_is_not_known_is_not_guessed(recipe: Recipe) -> None:
+    assert make_plan(recipe, find_device(None, "8x24")).seconds is None
+    assert make_plan(recipe, find_device(None, "8x24", 1e12)).seconds is not None
+
+
+def test_phases_of_their_own_are_said_to_be_estimated(recipe: Recipe) -> None:
+    plan = make_plan(recipe.model_copy(update={"method": {"name": "task_vector_negation"}}), device(1000))
+    assert any("phases of its own" in note for note in plan.notes)
+
+
+def test_devices_by_name() -> None:
+    assert find_device("A100 80GB").memory == 80_000_000_000
+    assert all(each.usable < each.memory and each.source for each in DEVICES.values())
+    with pytest.raises(RecipeError, match="did you mean h100-80gb"):
+        find_device("h100-80g")
+    with pytest.raises(RecipeError, match="--gpus 8x24"):
+        find_device(None, "8 of 24")
+    with pytest.raises(RecipeError, match="give one of them"):
+        find_device("l4", "8x24")
+    cards = find_device(None, "8x24")
+    assert (cards.count, cards.memory, cards.speed) == (8, 24_000_000_000, None)
+    total, free = machine_memory()
+    assert free is None or 0 < free <= total
+
+
+@pytest.fixture
+def checked(recipe: Recipe, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A recipe of a model with weights, of a size that is planned."""
+    monkeypatch.setattr(check, "SMALLEST", 0)
+    return recipe.model_copy(update={"model": str(tiny_model_folder)})
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, size: int, free: int) -> None:
+    monkeypatch.setattr(check, "this_machine", lambda: replace(device(1), memory=size, free=free, main_memory=True))
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_option_that_fits(
+    checked: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = find_model(checked.model)
+    pretend(monkeypatch, 1 << 40, 1 << 40)
+    planned = check_memory(checked, source)
+    assert planned is not None
+    assert planned.most is not None
+    pretend(monkeypatch, planned.most.peak - 1, 0)
+    with pytest.raises(RunError, match="does not fit into memory") as refused:
+        check_memory(checked, source)
+    assert "--training.gradient_checkpointing true" in str(refused.value)
+    pretend(monkeypatch, 1 << 10, 0)
+    with pytest.raises(RunError, match="give a smaller model"):
+        check_memory(checked, source)
+
+
+def test_memory_that_is_taken_now_is_said_and_no_error(
+    checked: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Said(Silent):
+        lines: list[str] = []
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    pretend(monkeypatch, 1 << 40, 1 << 20)
+    planned = check_memory(checked, find_model(checked.model))
+    assert planned is not None
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    planned.tell(Run(checked, folder, Said()))
+    assert Said.lines[0].startswith("memory: ")
+    assert "more than is free now" in Said.lines[1]
+    (event,) = folder.read_events("plan")
+    assert event["peak_bytes"] == planned.most.peak if planned.most else None
+
+
+def test_small_models_are_not_planned(recipe: Recipe, tiny_model_folder: Path) -> None:
+    assert check_memory(recipe, find_model(str(tiny_model_folder))) is None
+
+
+def test_the_command(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+
+    def typed(*words: str) -> tuple[int, str]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["expunge", "plan", str(tmp_path / "recipe.yaml"), *words])
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out + err
+
+    code, out = typed("--device", "l4", "--json")
+    assert code == 0
+    row = json.loads(out)
+    assert row["fits"]
+    assert row["peak_bytes"] == max(stage["peak_bytes"] for stage in row["stages"])
+    code, out = typed("--gpus", "1x0.004")
+    assert code == 3
+    assert "it does not fit" in out
+    assert "--training." in out
+    code, out = typed("--device", "l44")
+    assert (code, "did you mean l4" in out) == (2, True)
+
+
+def test_other_kinds_of_model_are_refused() -> None:
+    recipe = Path(__file__).parents[4] / "recipes" / "age_predictor.yaml"
+    with pytest.raises(RecipeError, match="recipes for language models"):
+        api.plan(recipe, ["--data", "faces"], device="l4")

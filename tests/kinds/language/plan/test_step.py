@@ -1,0 +1,191 @@
+"""What a step takes: by hand, against a real step, and against torch's own counters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_plan import HEADS, INNER, VOCABULARY, WIDTH, config, layer_matrices, parameters, setting
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig
+
+from expunge.kinds.language.plan import depth
+from expunge.kinds.language.plan.fakes import FakeLM, build, fakes
+from expunge.kinds.language.plan.following import Following
+from expunge.kinds.language.plan.step import look, training_step
+from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.task import CausalLM
+from expunge.models.language_kind import LanguageKind
+from expunge.ops.narrow import hold_narrow
+from tiny import ignore_log, random_blocks, write_table
+
+
+def test_weights_gradients_and_moments_take_sixteen_bytes_a_parameter() -> None:
+    taken = training_step(setting())
+    assert taken.numbers["weights"] == taken.numbers["trained"] == parameters(2)
+    # After the backward pass these are left, with the batches and the constants of the rotary embedding.
+    assert 16 * parameters(2) <= taken.peaks["update"] <= 16 * parameters(2) * 1.05
+
+
+def test_gradients_of_earlier_batches_and_buckets_of_processes_count() -> None:
+    gradients = 4 * parameters(2)
+    alone = training_step(setting(gradient_checkpointing=True))
+    assert training_step(setting(gradient_accumulation_steps=2)).peak > training_step(setting()).peak
+    shared = training_step(replace(setting(gradient_checkpointing=True), processes=2))
+    assert shared.peak == alone.peak + gradients
+
+
+def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
+    rank, head = 4, WIDTH // HEADS
+    taken = training_step(setting(adapter_rank=rank))
+    added = 2 * (rank * 2 * (2 * WIDTH) + rank * 2 * (WIDTH + 2 * head) + 3 * rank * (WIDTH + INNER))
+    assert taken.numbers["trained"] == added
+    norms = 2 * 2 * WIDTH + WIDTH
+    stored = 2 * (parameters(2) - norms) + 4 * norms + 4 * added
+    assert stored <= taken.numbers["weight_bytes"] <= stored + 200  # and the rotary embedding's constants
+
+
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [
+        ("gradient_difference", {}),
+        ("gradient_difference", {"gradient_checkpointing": True}),
+        ("simnpo", {"adapter_rank": 4}),
+        ("fine_tune", {"adapter_rank": 4, "gradient_checkpointing": True}),
+        ("gradient_difference", {"gradient_accumulation_steps": 2}),
+    ],
+)
+def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
+    wanted = setting(4, method, **training)
+    adapted = "adapter_rank" in training
+    real = AutoModelForCausalLM.from_config(config(4), dtype=torch.bfloat16 if adapted else torch.float32).eval()
+    if adapted:
+        hold_narrow(real, lambda: real(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+    table = write_table(tmp_path / "table", random_blocks([32] * 16))
+    limits = {"max_steps": 2, "max_retain_increase": 1e9}
+    work = LanguageWork(
+        task=CausalLM(real, None),
+        forget=table,
+        retain=table,
+        training=wanted.training.model_copy(update=limits),
+        seed=0,
+        checkpoints=tmp_path / "checkpoints",
+        log=ignore_log,
+    )
+    followed = Following()
+    followed.add([*real.parameters(), *real.buffers()])
+    with followed:
+        work.carry_out(wanted.method)
+    assert max(followed.peaks.values()) == pytest.approx(training_step(wanted).peak, rel=0.03)
+
+
+def test_torch_counts_the_same_bytes() -> None:
+    with fakes(32):
+        model = build(setting().model, torch.float32)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        ours, theirs = Following(), MemTracker()
+        ours.add([*model.parameters(), *model.buffers()])
+        theirs.track_external(model, optimizer)
+
+        def step() -> None:
+            hidden = model.model(input_ids=torch.zeros(2, 32, dtype=torch.long), use_cache=False).last_hidden_state
+            hidden.square().sum().backward()
+            optimizer.step()
+
+        with theirs:
+            step()
+        found = next(iter(theirs.get_tracker_snapshot("peak").values()))["Total"]
+        model.zero_grad()
+        optimizer.state.clear()
+        with ours:
+            step()
+    # It counts every tensor in whole pieces of 512 bytes.
+    assert max(ours.peaks.values()) <= found <= max(ours.peaks.values()) * 1.05
+
+
+def test_flops_by_hand_and_by_torch() -> None:
+    wanted = setting()
+    tokens, rows = 32, 31
+    attention = 4 * tokens * tokens * WIDTH  # scores and what they weigh, over all places
+    by_hand = 2 * (2 * tokens * layer_matrices() + attention) + 2 * rows * VOCABULARY * WIDTH
+    assert look(wanted).numbers["flops"] == by_hand
+    counter, ids = FlopCounterMode(display=False), torch.ones(1, 32, dtype=torch.long)
+    real = AutoModelForCausalLM.from_config(config(), attn_implementation="eager").eval()
+    with counter, torch.no_grad():
+        real(input_ids=ids)
+    assert counter.get_total_flops() == by_hand + 2 * VOCABULARY * WIDTH  # the last place has logits, too
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"gradient_checkpointing": True}, {"adapter_rank": 4}, {"adapter_rank": 4, "gradient_checkpointing": True}],
+)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_two_shallow_models_say_what_a_deep_one_takes(training: dict[str, Any], bf16: bool) -> None:
+    wanted = setting(9, bf16=bf16, **training)
+    whole, said = training_step(wanted), depth.of_training(wanted)
+    assert (said.peak, said.numbers) == (whole.peak, whole.numbers)
+    assert depth.of_looking(wanted).peak == look(wanted).peak
+
+
+def test_layers_that_differ_are_taken_as_they_are() -> None:
+    kinds = ["full_attention", "sliding_attention"] * 3
+    mixed = config(6)
+    mixed.layer_types = kinds
+    assert depth.period_of(LanguageKind("AutoModelForCausalLM", mixed)) == 2
+    mixed.layer_types = [*kinds[:5], "full_attention"]
+    assert depth.period_of(LanguageKind("AutoModelForCausalLM", mixed)) is None
+    assert depth.period_of(setting(6).model) == 1
+
+
+def test_more_blocks_take_more_and_each_option_takes_less() -> None:
+    peaks = [depth.of_training(setting(6, per_device_train_batch_size=size)).peak for size in (1, 2, 4)]
+    assert peaks == sorted(set(peaks))
+    full, checkpointed = peaks[2], setting(6, per_device_train_batch_size=4, gradient_checkpointing=True)
+    assert depth.of_training(checkpointed).peak < full
+    adapter = setting(6, per_device_train_batch_size=4, adapter_rank=4)
+    assert depth.of_training(adapter).peak < full
+
+
+def test_layers_below_those_trained_hold_no_states() -> None:
+    assert training_step(setting(6, first_layer=5)).peak < training_step(setting(6)).peak / 2
+
+
+@pytest.mark.parametrize("method", ["npo", "dpo", "jensun", "targeted_npo", "rmu", "whos_harry_potter"])
+def test_every_loss_can_be_planned(method: str) -> None:
+    taken = training_step(setting(8, method))
+    assert taken.peak > 4 * parameters(8)
+
+
+@pytest.mark.parametrize(
+    ("other", "plain"),
+    [
+        (GPT2Config(n_embd=64, n_head=4, n_layer=2, vocab_size=500, n_positions=64), True),
+        (OPTConfig(hidden_size=64, ffn_dim=64, num_attention_heads=4, num_hidden_layers=2, vocab_size=500), True),
+        (config(), True),
+    ],
+)
+def test_a_plain_head_is_seen_without_values(other: Any, plain: bool) -> None:
+    with fakes(32):
+        task = FakeLM(build(LanguageKind("AutoModelForCausalLM", other), torch.float32))
+    assert task.plain_head == plain
+
+
+def test_a_capped_head_is_seen_without_values() -> None:
+    from transformers import Gemma2Config
+
+    capped = Gemma2Config(
+        hidden_size=64,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_hidden_layers=2,
+        vocab_size=500,
+    )
+    with fakes(32):
+        assert not FakeLM(build(LanguageKind("AutoModelForCausalLM", capped), torch.float32)).plain_head
