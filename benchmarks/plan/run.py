@@ -111,7 +111,7 @@ def measured(case: Case) -> dict[str, int]:
         adapted = training.adapter_rank is not None
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if adapted else torch.float32).eval()
         if adapted:
-            hold_narrow(model)
+            hold_narrow(model, lambda: model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
         session = LanguageWork(
             task=CausalLM(model, None, context),
             forget=table,
