@@ -51,11 +51,22 @@ def _print_words(canvas: FigureCanvasSVG, file: IO[str], **options: Any) -> None
 def _whole_runs_at_less_cost() -> Iterator[None]:
     """A third of a run of the tiny model is drawing figures, and waiting for the disk to hold what is written.
 
-    Figures are drawn in tests/report, and in the processes that tests start; what a disk holds is tested in those.
+    Figures are drawn where `drawn` is asked for, and in the processes that tests start; what a disk holds is tested there.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FigureCanvasSVG, "print_svg", _print_words)
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+PRINT_SVG = FigureCanvasSVG.print_svg
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Iterator[None]:
+    """Figures as they are, for a module of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
         yield
 
 

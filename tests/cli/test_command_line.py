@@ -313,7 +313,7 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def first(place: Path) -> subprocess.CompletedProcess[str]:
+def first(place: Path, drawn: None) -> subprocess.CompletedProcess[str]:
     words = ["forget", "forget.txt", "--retain", "retain.txt", "--model", "tiny", "--method", "gradient_ascent"]
     return subprocess.run(
         [*START, *words, *as_options(SMALL), "--out", "runs/a"], cwd=place, capture_output=True, text=True

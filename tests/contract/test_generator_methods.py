@@ -62,7 +62,7 @@ def equal(one: State, other: State) -> bool:
 def errors(work: GeneratorWork) -> tuple[float, float]:
     """Mean losses on the retain and on the forget set."""
     return tuple(
-        sum(float(work.task.loss(b).detach()) for b in work.task.evaluated(part, work.keys(len(part), "measured"), 256))
+        sum(float(work.task.loss(b).detach()) for b in work.task.evaluated(part, work.keys(len(part), "measured")))
         for part in (work.retain, work.forget)
     )  # type: ignore[return-value]
 
