@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
+from expunge.kinds.language.guard import BLOCKS, TOKENS
 from expunge.kinds.language.layers.decoder import first_tensor
 from expunge.kinds.language.lora import Adapter
 from expunge.kinds.language.measures.perplexity import BATCH
@@ -85,6 +86,8 @@ class Taken:
 def training_step(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
     """Make a training step with the method's own loss, as the loop makes any but the first: moments are there already.
 
+    Before it the guard looks at its blocks, where these are more than a batch.
+
     Args:
         layers: of a model of the first layers only.
         period: layers that repeat; phases are named by them.
@@ -110,10 +113,16 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 for parameter in trained.values():
                     parameter.grad = torch.zeros_like(parameter)
             followed.add([*moments, *buckets, *(p.grad for p in trained.values() if p.grad is not None)])
-            model.train()
-            if training.gradient_checkpointing:
-                model.activation_checkpointing_enable({"use_reentrant": False})
+            watched = max(BLOCKS, -(-TOKENS // setting.block_size))
             with _phases(task, followed, period), followed:
+                if watched > training.per_device_train_batch_size:  # else it holds less than the step
+                    followed.enter("guard")
+                    with torch.no_grad():
+                        task.nll(blocks(watched, setting.block_size))
+                model.train()
+                if training.gradient_checkpointing:
+                    model.activation_checkpointing_enable({"use_reentrant": False})
+                looked = followed.flops
                 followed.enter("forward")
                 forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
                 retain = batch_of(setting, model, "retain") if setting.method.draws_retain else None
@@ -128,7 +137,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 "weights": sum(p.numel() for p in model.parameters()),
                 "weight_bytes": weight_bytes,
                 "trained": sum(p.numel() for p in trained.values()),
-                "flops": followed.flops * training.gradient_accumulation_steps,
+                "flops": (followed.flops - looked) * training.gradient_accumulation_steps,
             }
     return Taken(peaks=followed.peaks, numbers=numbers)
 
