@@ -120,11 +120,20 @@ REFUSED = [
     refused("an empty folder", only(), "is empty"),
     refused("a folder without config.json", only("model.safetensors"), "config.json is missing"),
     refused(
-        "an adapter alone",
+        "an adapter without weights",
         only(adapter_config__json='{"base_model_name_or_path": "org/base", "peft_type": "LORA"}'),
-        "holds an adapter, not a whole model",
+        "holds no adapter_model.safetensors",
+        "model.save_pretrained",
+    ),
+    refused(
+        "an adapter whose base is not there",
+        only(
+            adapter_config__json='{"base_model_name_or_path": "org/base", "peft_type": "LORA"}',
+            adapter_model__safetensors="x",
+        ),
+        "the base model of the adapter in",
         "org/base",
-        "merge_and_unload",
+        "base_model_name_or_path",
     ),
     refused("an adapter left in the weights", weights(unmerged), "holds an adapter that was not merged", "base_layer"),
     refused("a folder of GGUF", only(model__gguf="GGUF"), "holds a GGUF file", "gguf_file='model.gguf'"),
