@@ -44,7 +44,7 @@ ALWAYS = 1e-9
     ],
 )
 def test_plan_steps(batches: int, settings: dict[str, Any], steps: int) -> None:
-    assert plan_steps(Training(**settings), batches) == steps
+    assert plan_steps(Training(**settings), batches, 1) == steps
 
 
 def rates_of(training: Training, steps: int) -> list[float]:
