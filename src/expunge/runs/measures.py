@@ -28,14 +28,18 @@ def thresholds() -> dict[str, Threshold]:
 
 def measure(name: str) -> Measure | None:
     """The measure of this name; other packages are asked only where no kind of model knows it."""
-    others = (each for extra in installed().values() for each in extra.measures)
-    return measures().get(name) or next((each for each in others if each.name == name), None)
+    known = measures().get(name)
+    if known is not None:
+        return known
+    return next((each for extra in installed().values() for each in extra.measures if each.name == name), None)
 
 
 def threshold(name: str) -> Threshold | None:
     """The threshold of this name; as `measure`."""
-    others = (each for extra in installed().values() for each in extra.thresholds)
-    return thresholds().get(name) or next((each for each in others if each.name == name), None)
+    known = thresholds().get(name)
+    if known is not None:
+        return known
+    return next((each for extra in installed().values() for each in extra.thresholds if each.name == name), None)
 
 
 def split_words(name: str) -> str | None:
