@@ -124,8 +124,8 @@ def test_flops_by_hand_and_by_torch() -> None:
     ("training", "bf16"),
     [
         ({}, False),
-        ({"gradient_checkpointing": True}, True),
-        ({"adapter_rank": 4}, True),
+        pytest.param({"gradient_checkpointing": True}, True, marks=pytest.mark.long),
+        pytest.param({"adapter_rank": 4}, True, marks=pytest.mark.long),
         ({"adapter_rank": 4, "gradient_checkpointing": True}, False),
     ],
 )
