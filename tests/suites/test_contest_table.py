@@ -61,6 +61,7 @@ def test_what_is_reached_is_reached_in_every_contest(table: ModuleType) -> None:
     assert lines[3].endswith("| 0.90 [0.80, 1.00] | 0.81 [0.71, 0.91] | 0.970 | 1.000 | yes |")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_page_is_filled_between_its_marks(table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, page = tmp_path / "challenge", tmp_path / "docs" / "results.md"
     run.mkdir()
