@@ -48,9 +48,8 @@ def configuration(name: str) -> Any:
     if "n_embd" in fields:
         return GPT2Config(**fields)
     heads = fields["hidden_size"] // 64
-    return LlamaConfig(
-        **fields, num_attention_heads=heads, num_key_value_heads=heads // 2 or 1, tie_word_embeddings=True
-    )
+    shared = heads // (3 if heads % 2 else 2)  # query heads are a multiple of them
+    return LlamaConfig(**fields, num_attention_heads=heads, num_key_value_heads=shared, tie_word_embeddings=True)
 
 
 def method_of(name: str) -> Any:
