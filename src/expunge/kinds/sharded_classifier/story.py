@@ -160,7 +160,7 @@ class ShardedStory(ClassifierStory):
     def _fill(
         self, target: Path, sharding: Sharding, members: Sequence[Member], kept: Sharded | None = None
     ) -> list[Stage]:
-        """Train in `checkpoints/`, where what is finished stays if the run is broken off, and then fill `target` at once.
+        """Train in `checkpoints/`, where finished work survives an interruption, and then fill `target` at once.
         Stages of `kept` are taken where they are the same."""
         run, sets = self.run, self.sets
         work = self._work([each.key for each in sisa.stages(sharding, members)])
