@@ -16,24 +16,23 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 
-class _NarrowProduct(Function):
-    """input @ weight.T, the weight widened to the input's type; it is frozen, and has no gradient."""
+class FrozenProduct(Function):
+    """input @ weight.T; `widened` gives the frozen weight in the type of the input, once more for the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return F.linear(inputs, weight.to(inputs.dtype))
+    def forward(ctx: Any, inputs: Tensor, widened: Callable[[torch.dtype], Tensor]) -> Tensor:
+        ctx.widened = widened
+        return F.linear(inputs, widened(inputs.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        return gradients[0] @ weight.to(gradients[0].dtype), None
+        return gradients[0] @ ctx.widened(gradients[0].dtype), None
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.is_autocast_enabled(inputs.device.type):
         return F.linear(inputs, weight, bias)  # autocast widens or narrows as the product is made
-    found: Tensor = _NarrowProduct.apply(inputs, weight)
+    found: Tensor = FrozenProduct.apply(inputs, weight.to)
     return found if bias is None else found + bias.to(found.dtype)
 
 
@@ -82,7 +81,7 @@ def modules_run(model: nn.Module, run: Callable[[], object]) -> set[str]:
     return called
 
 
-def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[nn.Module] = ()) -> None:
+def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[nn.Module] = ()) -> set[str]:
     """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
 
     So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
@@ -91,6 +90,9 @@ def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[n
     Args:
         run: runs the model on a few tokens, which shows what is read past its layer.
         apart: modules whose own weights are left as they are, but frozen.
+
+    Returns:
+        The names of the layers whose matrices stay narrow.
     """
     called = modules_run(model, run)
     model.requires_grad_(False)
@@ -102,7 +104,7 @@ def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[n
     # An expert that no token was sent to is not called either, but nor is the module that it is part of.
     if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
         model.float()
-        return
+        return set()
     for name, module in model.named_modules():
         if module in apart:
             continue
@@ -112,6 +114,7 @@ def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[n
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if value.is_floating_point():
                 value.data = value.data.float()
+    return set(matrices)
 
 
 def widen(model: nn.Module) -> None:

@@ -139,7 +139,7 @@ def _train(name: str, lazy: LazyModel, blocks: list[Block], lesson: Lesson, fold
             writer.append(block.ids, true_labels(block))
     table = TokenTable(table_path)
     work = LanguageWork(
-        task=lazy(),
+        task=lazy.to_train(),
         forget=table,  # not drawn
         retain=table,
         training=Training(

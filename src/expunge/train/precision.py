@@ -50,4 +50,5 @@ class Precision:
         return "float32 weights, matrix products in bfloat16" if self.bf16 else "float32"
 
     def autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+        # A cache would hold a narrow copy of every weight; none is used twice inside of one context.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext()

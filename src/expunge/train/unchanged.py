@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Callable, Iterator
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.errors import UnchangedError
+from expunge.ops.checksum import checksum
+from expunge.ops.quantised import QuantisedLinear
 
 
 @contextlib.contextmanager
@@ -34,12 +34,11 @@ def must_change(model: nn.Module, method: str, meant: Callable[[], bool] = lambd
 
 
 def _bits(model: nn.Module) -> dict[str, int]:
-    """A checksum of each weight, by name: no copy of the weights is made."""
-    return {name: _checksum(parameter.detach()) for name, parameter in model.named_parameters()}
-
-
-def _checksum(weight: Tensor) -> int:
-    if weight.dtype in (torch.float16, torch.bfloat16):
-        weight = weight.float()  # the same value in a wider type is no change
-    whole = weight.contiguous().reshape(-1).view(torch.uint8)
-    return zlib.crc32(whole.cpu().numpy().data, whole.numel() % (1 << 32))
+    """A checksum of each weight, by name: no copy is made. A quantised one stands for the weight that it was made from."""
+    modules = dict(model.named_modules())
+    found = {}
+    for name, parameter in model.named_parameters():
+        module = modules[name.rpartition(".")[0]]
+        quantised = isinstance(module, QuantisedLinear) and parameter is module.weight
+        found[name] = module.checksum if quantised else checksum(parameter.detach())
+    return found

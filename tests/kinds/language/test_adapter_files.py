@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import expunge
-from expunge.errors import ExpungeError, ModelError, RecipeError
+from expunge.errors import ExpungeError, ModelError, RecipeError, RunError
 from expunge.models.source import find_model, load_model
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
@@ -139,6 +139,35 @@ def build_wide(folder: Path) -> Path:
     config.hidden_size, config.head_dim = 64, 32
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_an_adapter_trained_on_quantised_weights_is_added_to_the_stored_ones(
+    bits: str, base: Path, tmp_path: Path
+) -> None:
+    options = {"training.quantization": bits, "training.bf16": True, "save": "both", "save_dtype": "float32"}
+    run = forget(base, tmp_path, **options)
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), run.adapter)
+    merged = AutoModelForCausalLM.from_pretrained(run.model)
+    torch.testing.assert_close(logits(adapted), logits(merged), rtol=1e-4, atol=1e-5)
+    assert not [found for found in verify_run(run) if found.ok is False]
+
+
+def test_quantised_weights_need_an_adapter_and_a_library(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantised = {"training.quantization": "4bit"}
+    with pytest.raises(RecipeError, match="give adapter_rank too"):
+        forget(base, tmp_path, **quantised | {"training.adapter_rank": None})
+    with pytest.raises(RecipeError, match="lora or rslora"):
+        forget(base, tmp_path, **quantised, **{"training.adapter_variant": "dora"})
+    with pytest.raises(RecipeError, match="quantised weights cannot be trained"):
+        forget(base, tmp_path, **quantised, method="task_vector_negation")
+    monkeypatch.setattr("expunge.ops.quantised.find_spec", lambda name: None)
+    with pytest.raises(RunError, match=r"needs the extra bitsandbytes") as caught:
+        forget(base, tmp_path, **quantised)
+    assert "expunge[bitsandbytes]" in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("options", [{"training.adapter_rank": None}, {"method": "task_vector_negation"}])

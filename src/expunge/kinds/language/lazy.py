@@ -7,13 +7,18 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from expunge.core import storage
 from expunge.core.memory import keep_freed_memory
+from expunge.errors import ModelError
+from expunge.kinds.language.layers.decoder import find_decoder
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer, narrow_type
 from expunge.models.text_alone import prepare_for_text
-from expunge.ops.narrow import hold_narrow
+from expunge.ops.checksum import checksum
+from expunge.ops.narrow import hold_narrow, widen
+from expunge.ops.quantised import hold_quantised
 from expunge.train.precision import Precision
 
 
@@ -23,8 +28,8 @@ class LazyModel:
     Args:
         as_stored: the weights as a user's `from_pretrained` gives them: rounded to the type that they are stored in.
 
-    Whatever their rounding, weights are held as float32, and every model of a run computes in the same arithmetic: what
-    differs between two models is their weights alone. Frozen ones may be held narrow, with the same numbers.
+    Every model of a run computes in the same arithmetic: what differs between two models is their weights alone. They are
+    held as float32; frozen ones in the narrow type that they are stored in, where that gives the same numbers as fast.
     """
 
     def __init__(self, source: ModelSource, precision: Precision, as_stored: bool = False) -> None:
@@ -49,24 +54,67 @@ class LazyModel:
         return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
     def __call__(self) -> CausalLM:
+        """The task, for looking: its weights may be frozen and narrow."""
         if self._task is None:
-            loaded = self._load(None if self.as_stored else torch.float32)
-            if self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
+            # Products in bfloat16 take bfloat16 weights as they are; others would widen them at every turn.
+            narrow = self.precision.bf16 and narrow_type(self.source) == torch.bfloat16
+            loaded = self._load(None if narrow or self.as_stored else torch.float32)
+            if narrow:
+                self._hold_narrow(loaded)
+            elif self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
                 loaded.model.float()
             self._begin(loaded)
         assert self._task is not None
         return self._task
 
-    def under_adapter(self) -> CausalLM:
-        """The task with frozen weights in the type that they are stored in, for an adapter on top: the same numbers."""
-        if narrow_type(self.source) is None:
+    def to_train(self) -> CausalLM:
+        """The task with all weights float32 and trainable."""
+        task = self()
+        widen(task.model)
+        task.model.requires_grad_(True)
+        return task
+
+    def under_adapter(self, bits: int | None = None) -> CausalLM:
+        """The task with frozen weights in the type that they are stored in, for an adapter on top: the same numbers.
+
+        Args:
+            bits: the matrices of the text tower's layers are quantised to so many, 8 or 4.
+
+        Raises:
+            ModelError: they cannot be.
+        """
+        if bits is None and narrow_type(self.source) is None:
             return self()
         self.release()
         loaded = self._load(None)
-        hold_narrow(loaded.model, lambda: loaded.model(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False))
+        held = self._hold_narrow(loaded)
+        if bits is not None:
+            layers = find_decoder(loaded.model, lambda: self._run(loaded)).prefix
+            modules = {name: loaded.model.get_submodule(name) for name in held if name.startswith(f"{layers}.")}
+            linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
+            if not linear:
+                raise ModelError(
+                    f"{type(loaded.model).__name__} has no linear layers that can be held in {bits} bits",
+                    next_step="leave training.quantization out",
+                )
+            sums = {name: checksum(module.weight.detach()) for name, module in linear.items()}
+            hold_quantised(linear, bits, self.precision.device)
+            for name, module in linear.items():
+                module.checksum = sums[name]  # type: ignore[assignment]
         self._begin(loaded)
         assert self._task is not None
         return self._task
+
+    def originals(self) -> nn.Module:
+        """The model once more, in the processor's memory, its weights in the type that they are stored in."""
+        return self._load(None).model
+
+    def _hold_narrow(self, loaded: LoadedModel) -> set[str]:
+        return hold_narrow(loaded.model, lambda: self._run(loaded))
+
+    @staticmethod
+    def _run(loaded: LoadedModel) -> None:
+        loaded.model(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False)
 
     def _load(self, dtype: torch.dtype | None) -> LoadedModel:
         keep_freed_memory()
@@ -81,7 +129,7 @@ class LazyModel:
 
     def copy(self) -> CausalLM:
         """A copy with weights of its own, loaded now, that may be changed."""
-        return LazyModel(self.source, self.precision, self.as_stored)()
+        return LazyModel(self.source, self.precision, self.as_stored).to_train()
 
     def release(self) -> None:
         """Release the weights; a later call reloads them from disk."""

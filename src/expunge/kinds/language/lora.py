@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from expunge.errors import ModelError, RecipeError, first_line
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.narrow import modules_run, widen
+from expunge.ops.quantised import QuantisedLinear, put_back
 
 ADAPTER = "unlearning"
 "name of the adapter that a method trains"
@@ -185,14 +186,22 @@ def adapted_weights(model: nn.Module) -> dict[str, str]:
     return found
 
 
-def merge(model: PreTrainedModel) -> None:
+def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = None) -> None:
     """Add the adapters to the weights, and make the model a plain one again.
 
     In float32: a model of another type becomes a float32 one first, since rounding to fewer digits would undo a part of
-    the change. In what type it is saved is decided where it is saved, with the change in sight.
+    the change. In what type it is saved is decided where it is saved, with the change in sight. It goes to the processor
+    for that: as float32 a device may not hold it.
+
+    Args:
+        originals: the same model without adapters, in place of whose weights this one holds quantised ones.
     """
     wrapped = _adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
+        model.to("cpu")
+        if any(isinstance(module, QuantisedLinear) for module in model.modules()):
+            assert originals is not None
+            put_back(model, originals())
         widen(model)
     for module in wrapped.values():
         module.enable_adapters(True)
@@ -209,12 +218,15 @@ def merge(model: PreTrainedModel) -> None:
 
 
 @contextlib.contextmanager
-def adapter(task: CausalLM, wanted: Adapter | None, seed: int) -> Iterator[Targets | None]:
+def adapter(
+    task: CausalLM, wanted: Adapter | None, seed: int, originals: Callable[[], nn.Module] | None = None
+) -> Iterator[Targets | None]:
     """Only an adapter is trainable inside; on the way out it is merged, and the model is a plain one again.
 
     Args:
         wanted: None changes nothing, and the weights themselves are trained.
         seed: decides how the adapter begins.
+        originals: as `merge` takes it.
     """
     if wanted is None:
         yield None
@@ -224,7 +236,7 @@ def adapter(task: CausalLM, wanted: Adapter | None, seed: int) -> Iterator[Targe
     try:
         yield found
     finally:
-        merge(task.model)
+        merge(task.model, originals)
         for parameter in trainable:
             parameter.requires_grad_(True)
 

@@ -81,6 +81,8 @@ class Training(Part):
     "share of the adapter's inputs that is dropped in a step"
     adapter_variant: Literal["lora", "rslora", "dora"] = "lora"
     "rslora divides the scale by the rank's square root; dora learns a magnitude for each output too"
+    quantization: Literal["8bit", "4bit"] | None = None
+    "hold the weights under an adapter in 8 or 4 bits (bitsandbytes; QLoRA); the adapter is merged into the unquantised ones"
     gradient_checkpointing: bool = False
     "compute each layer again in the backward pass in place of keeping its states: less memory, a third more time"
     max_grad_norm: PositiveFloat = 1.0
@@ -96,6 +98,19 @@ class Training(Part):
     max_retain_increase: PositiveFloat = 0.5
     "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
 
+    @property
+    def bits(self) -> int | None:
+        """In which frozen weights are held under an adapter; None: in the type that they are stored in."""
+        return None if self.quantization is None else int(self.quantization[0])
+
+    @model_validator(mode="after")
+    def _quantised_under_an_adapter(self) -> Training:
+        if self.quantization is not None and (self.adapter_rank is None or self.adapter_variant == "dora"):
+            raise ValueError(
+                "quantization is for the weights under an adapter: give adapter_rank too (adapter_variant lora or rslora)"
+            )
+        return self
+
 
 LATER = (
     "stop_step",
@@ -103,6 +118,7 @@ LATER = (
     "adapter_targets",
     "adapter_dropout",
     "adapter_variant",
+    "quantization",
     "gradient_checkpointing",
 )
 "fields of `Training` that came later: models made before are made from the same still, where these have their defaults"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.core.order import random_seed
 from expunge.core.processes import agreed, is_first
@@ -55,6 +55,7 @@ class LanguageWork:
         on_adapter: called with what a trained adapter was added to, before it is merged.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
+        originals: loads the model again, where an adapter is trained on weights that are held quantised.
         stays: whether the model is meant to stay as it was, since no scale did any good.
     """
 
@@ -70,6 +71,7 @@ class LanguageWork:
     probe: Callable[[int], None] | None = None
     on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
     on_adapter: Callable[[Targets], None] | None = None
+    originals: Callable[[], nn.Module] | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False
@@ -90,7 +92,7 @@ class LanguageWork:
     def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
         """Train with the loss of `method` as `training` says; `name` is unique in a run."""
         named = method.found_in(self.task)  # before an adapter wraps the weights
-        with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31)) as added:
+        with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31), self.originals) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
             # The seed is that of every phase: which blocks of the retain set are drawn was known before.

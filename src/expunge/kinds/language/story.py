@@ -23,6 +23,7 @@ from expunge.kinds.language.toxicity.tuning import toxicity_front
 from expunge.kinds.language.unlearning import made_from, unlearn
 from expunge.models.digest import digest_model
 from expunge.models.source import ModelSource, find_model
+from expunge.ops.quantised import require_bitsandbytes
 from expunge.runs.artifacts import refuse_changed
 from expunge.runs.context import Run
 from expunge.runs.story import Outcome, Story
@@ -57,6 +58,14 @@ class LanguageStory(Story):
                 allowed="a method that is a loss, trained with an adapter",
                 next_step="give a rank, such as --training.adapter_rank 16, or leave --save out",
             )
+        if run.recipe.training.bits is not None:
+            if not self.method.has_loss():
+                name = run.recipe.method["name"]
+                raise RecipeError(
+                    f"{name} changes the weights themselves, and quantised weights cannot be trained",
+                    next_step="leave training.quantization out",
+                )
+            require_bitsandbytes()
         self.precision = Precision(run.recipe.training.bf16)
 
     def base_folder(self) -> Path | None:

@@ -86,7 +86,7 @@ def carry_out(
     recipe, folder = run.recipe, run.folder
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
-    task = base.under_adapter() if adapted else base()
+    task = base.under_adapter(recipe.training.bits) if adapted else base.to_train()
     probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
     watched = _watched(folder, probes)
 
@@ -116,6 +116,7 @@ def carry_out(
         or (lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}")),
         ends=method.has_loss(),
         on_adapter=keep if recipe.save != "model" and is_first() else None,
+        originals=base.originals,
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)

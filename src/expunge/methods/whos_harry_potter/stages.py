@@ -44,7 +44,8 @@ def reinforced_model(run: Run[Recipe], base: LazyModel, target: TokenTable, dige
 
     The base's weights are wrapped by this: release and load it again before training it.
     """
-    reinforced = Reinforced(base(), run.recipe.reinforcement, random_seed(run.recipe.seed, "adapter") % (1 << 31))
+    task = base() if run.recipe.reinforcement.adapter else base.to_train()
+    reinforced = Reinforced(task, run.recipe.reinforcement, random_seed(run.recipe.seed, "adapter") % (1 << 31))
     if reinforced.left is not None:
         run.notice(f"the reinforced model: {reinforced.left}")
     made_from = {

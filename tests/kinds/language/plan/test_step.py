@@ -21,6 +21,7 @@ from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
+from expunge.ops.quantised import hold_quantised
 from tiny import ignore_log, random_blocks, write_table
 
 
@@ -57,6 +58,7 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
         ("simnpo", {"adapter_rank": 4}),
         ("fine_tune", {"adapter_rank": 4, "gradient_checkpointing": True}),
         ("gradient_difference", {"gradient_accumulation_steps": 2}),
+        ("gradient_difference", {"adapter_rank": 4, "quantization": "4bit"}),
     ],
 )
 def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
@@ -64,7 +66,10 @@ def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, A
     adapted = "adapter_rank" in training
     real = AutoModelForCausalLM.from_config(config(2), dtype=torch.bfloat16 if adapted else torch.float32).eval()
     if adapted:
-        hold_narrow(real, lambda: real(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        names = hold_narrow(real, lambda: real(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        if (bits := wanted.training.bits) is not None:
+            layers = [real.get_submodule(name) for name in names if name.startswith("model.layers.")]
+            hold_quantised({str(n): m for n, m in enumerate(layers)}, bits, real.device)
     table = write_table(tmp_path / "table", random_blocks([32] * 16))
     limits = {"max_steps": 2, "max_retain_increase": 1e9}
     work = LanguageWork(
@@ -75,12 +80,27 @@ def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, A
         seed=0,
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
+        originals=lambda: AutoModelForCausalLM.from_config(config(2), dtype=torch.bfloat16),
     )
     followed = Following()
     followed.add([*real.parameters(), *real.buffers()])
     with followed:
         work.carry_out(wanted.method)
     assert max(followed.peaks.values()) == pytest.approx(training_step(wanted).peak, rel=0.03)
+
+
+def test_four_bits_take_a_quarter_of_sixteen() -> None:
+    wide = training_step(setting(adapter_rank=4)).numbers
+    narrow = training_step(setting(adapter_rank=4, quantization="4bit")).numbers
+    saved = 2 * layer_matrices() * (2 - 0.5)
+    scales = 2 * layer_matrices() / 64
+    assert narrow["weight_bytes"] == pytest.approx(wide["weight_bytes"] - saved + scales, rel=0.01)
+    assert narrow["trained"] == wide["trained"]
+
+
+def test_what_is_looked_at_is_held_narrow_where_products_are_narrow() -> None:
+    wide, narrow = look(setting()).numbers, look(setting(bf16=True)).numbers
+    assert narrow["weight_bytes"] == pytest.approx(wide["weight_bytes"] / 2, rel=0.02)
 
 
 def test_torch_counts_the_same_bytes() -> None:

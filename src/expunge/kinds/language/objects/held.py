@@ -61,8 +61,23 @@ class HeldModel(LazyModel):
             self._task.notices = self.notices
         return self._task
 
-    def under_adapter(self) -> CausalLM:
-        """The task, for an adapter on top; frozen weights are held in the type that they came in where that is narrow."""
+    def to_train(self) -> CausalLM:
+        """The task; what is trained of it is float32."""
+        return self()
+
+    def under_adapter(self, bits: int | None = None) -> CausalLM:
+        """The task, for an adapter on top; frozen weights are held in the type that they came in where that is narrow.
+
+        Raises:
+            RecipeError: they were to be quantised.
+        """
+        if bits is not None:
+            raise RecipeError(
+                "the weights of a given model are not quantised here",
+                seen=f"training.quantization {bits}bit",
+                next_step="load it quantised (AutoModelForCausalLM.from_pretrained(..., quantization_config=...)), and add "
+                "an adapter: peft.get_peft_model",
+            )
         return self()
 
     def copy(self) -> CausalLM:

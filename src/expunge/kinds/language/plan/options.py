@@ -14,7 +14,7 @@ def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Sets of fields, from none at all, each holding less in memory.
 
     Checkpointing changes time alone; smaller batches change which blocks meet in a step; an adapter changes what is
-    trained.
+    trained, and with its base in 8 or 4 bits what it is trained on.
     """
     training = recipe.training
     whole: list[dict[str, Any]] = [{}]
@@ -32,6 +32,10 @@ def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
     if training.adapter_rank is None:
         for fields in whole:
             yield {"training.adapter_rank": RANK} | fields
+    if training.quantization is None and training.adapter_variant != "dora":
+        rank = {"training.adapter_rank": RANK} if training.adapter_rank is None else {}
+        for quantization in ("8bit", "4bit"):
+            yield rank | {"training.quantization": quantization} | whole[-1]
 
 
 def with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:

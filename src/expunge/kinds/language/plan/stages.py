@@ -77,7 +77,8 @@ class Work:
 
     Attributes:
         reinforced: what a step of the reinforced model takes, where the method makes one.
-        beside: bytes of the base model that is read again where the unlearned one is saved, on the same device.
+        stored: bytes of the base model as it is stored.
+        main_memory: whether the device's memory is the machine's own.
     """
 
     recipe: Recipe
@@ -87,12 +88,18 @@ class Work:
     step: Taken
     look: Taken
     reinforced: Taken | None
-    beside: int = 0
+    stored: int = 0
+    main_memory: bool = False
 
     @property
-    def weights(self) -> int:
-        """Bytes of the weights in float32."""
+    def held(self) -> int:
+        """Bytes of the weights as they are held where nothing is trained."""
         return self.look.numbers["weight_bytes"]
+
+    @property
+    def wide(self) -> int:
+        """Bytes of the weights in float32."""
+        return self.look.numbers["weights"] * WIDE
 
     @property
     def flops_a_token(self) -> float:
@@ -146,10 +153,10 @@ def _asking(work: Work) -> Stage | None:
     groups = -(-answers // GENERATED)
     return Stage(
         name="asking the model",
-        peak=work.weights + _states_of_attention(work, GENERATED * 2 * ANSWER_TOKENS),
+        peak=work.held + _states_of_attention(work, GENERATED * 2 * ANSWER_TOKENS),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
-        read=groups * ANSWER_TOKENS * work.weights,
+        read=groups * ANSWER_TOKENS * work.held,
         how=f"{answers} answers of {ANSWER_TOKENS} tokens, {GENERATED} at once; those that are thrown away are not counted",
     )
 
@@ -175,10 +182,10 @@ def _measuring(work: Work, name: str, sides: int) -> Stage:
     left_out += ["toxicity"] if work.recipe.toxicity.prompts is not None else []
     return Stage(
         name=name,
-        peak=max(work.look.peak, work.weights + _states_of_attention(work, together * longest)),
+        peak=max(work.look.peak, work.held + _states_of_attention(work, together * longest)),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
-        read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.weights,
+        read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.held,
         how=f"not counted: {', '.join(left_out)}" if left_out else "",
     )
 
@@ -216,7 +223,7 @@ def _reinforcing(work: Work, taken: Taken) -> Stage:
     fill = work.forget.mean / work.setting.block_size
     return Stage(
         name="the reinforced model",
-        peak=taken.peak + (0 if settings.adapter else work.weights),
+        peak=taken.peak + (0 if settings.adapter else work.wide),
         tokens=round(blocks * work.forget.mean),
         flops=round(steps * taken.numbers["flops"] * fill),
         trains=True,
@@ -239,6 +246,11 @@ def _unlearning(work: Work) -> Stage:
 
 
 def _saving(work: Work) -> Stage:
-    """An adapter is merged into float32 weights; whether rounding is safe is seen beside the base model."""
+    """An adapter is merged into float32 weights; whether rounding is safe is seen beside the base model.
+
+    Frozen weights that are held in fewer bits go to main memory for that, and so does the base model.
+    """
+    held = work.step.numbers["weight_bytes"]
     added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
-    return Stage(name="saving", peak=work.weights + added + work.beside, tokens=0, flops=0)
+    peak = work.wide + added + work.stored if work.main_memory else held + added
+    return Stage(name="saving", peak=peak, tokens=0, flops=0)

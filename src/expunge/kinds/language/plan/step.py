@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
+from transformers import PreTrainedModel
 
 from expunge.kinds.language.guard import BLOCKS, TOKENS
 from expunge.kinds.language.layers.decoder import first_tensor
@@ -22,6 +23,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
+from expunge.ops.quantised import hold_quantised
 from expunge.runs.method import Method, Needs
 from expunge.train.loop import only_trained
 from expunge.train.step import Loss, Step
@@ -62,7 +64,12 @@ class Setting:
         return replace(self, training=self.training.model_copy(update=fields))
 
     def autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+        return torch.autocast("cpu", torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext()
+
+    @property
+    def looked_at(self) -> torch.dtype | None:
+        """The narrow type in which a model is held that nothing is trained of; None: float32."""
+        return torch.bfloat16 if self.bf16 and self.narrow == torch.bfloat16 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +101,13 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
     """
     training = setting.training
     with fakes(setting.block_size):
-        model = build(setting.model, (setting.adapted and setting.narrow) or torch.float32, layers)
-        if setting.adapted and setting.narrow is not None:
-            hold_narrow(model, lambda: model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        bits = training.bits if setting.adapted else None
+        model, matrices = _held(setting, setting.narrow if setting.adapted else None, layers, frozen=bits is not None)
         task = FakeLM(model, setting.autocast)
+        if bits is not None:
+            of_layers = [name for name in matrices if name.startswith(f"{task.decoder.prefix}.")]
+            linear = {name: model.get_submodule(name) for name in of_layers}
+            hold_quantised({n: m for n, m in linear.items() if isinstance(m, nn.Linear)}, bits, torch.device("cpu"))
         named = _found(setting.method, task)
         if setting.adapted:
             adapter = Adapter.of(training)
@@ -148,7 +158,7 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
     `flops` are those of one block.
     """
     with fakes(setting.block_size), torch.no_grad():
-        model = build(setting.model, torch.float32, layers)
+        model, _ = _held(setting, setting.looked_at, layers)
         task = FakeLM(model, setting.autocast)
         followed = Following()
         weight_bytes = followed.add([*model.parameters(), *model.buffers()])
@@ -167,6 +177,17 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
             "flops": followed.flops // BATCH,
         }
     return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def _held(
+    setting: Setting, narrow: torch.dtype | None, layers: int | None, frozen: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
+    """(the model held narrow, or as float32; the names of matrices that are held so). `frozen`: hold float32 ones so, too."""
+    model = build(setting.model, narrow or torch.float32, layers)
+    if narrow is None and not frozen:
+        return model, set()
+    ids = torch.zeros(1, 4, dtype=torch.long)
+    return model, hold_narrow(model, lambda: model(input_ids=ids, use_cache=False))
 
 
 def _found(method: Method, task: FakeLM) -> Collection[str] | None:

@@ -72,7 +72,8 @@ class Maker:
             step=_step(setting),
             look=self.look,
             reinforced=self._reinforcing(recipe) if self.reinforces else None,
-            beside=stored if self.device.main_memory else 0,
+            stored=stored,
+            main_memory=self.device.main_memory,
         )
         found = stages(work)
         return Tried(
@@ -89,7 +90,7 @@ class Maker:
         if floor > self.device.usable:  # measuring takes as much with every option
             every = every[-1:]
         elif fixed > self.device.usable:
-            every = [fields for fields in every if "training.adapter_rank" in fields]
+            every = [each for each in every if {"training.adapter_rank", "training.quantization"} & each.keys()]
         tried = [given]
         for fields in every:
             try:
@@ -113,14 +114,15 @@ class Maker:
         )
 
     def _reinforcing(self, recipe: Recipe) -> Taken:
-        """A step of the reinforced model: an adapter on the float32 weights, or a copy."""
+        """A step of the reinforced model: an adapter on the weights, or a copy of them."""
         settings = recipe.reinforcement
         size = settings.per_device_train_batch_size
         if size not in self._reinforced:
             rank = settings.rank if settings.adapter else None
             training = Training(per_device_train_batch_size=size, adapter_rank=rank)
-            setting = replace(self._setting(recipe), narrow=None, method=CrossEntropy(), training=training, processes=1)
-            self._reinforced[size] = depth.of_training(setting)
+            setting = self._setting(recipe)
+            own = replace(setting, narrow=setting.looked_at, method=CrossEntropy(), training=training, processes=1)
+            self._reinforced[size] = depth.of_training(own)
         return self._reinforced[size]
 
 

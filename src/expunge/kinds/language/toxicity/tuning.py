@@ -73,7 +73,7 @@ def toxicity_front(run: Run[Recipe], base: LazyModel, unlearned: LazyModel, sets
     def make() -> list[dict[str, float]]:
         target = {name: value.float() for name, value in unlearned().model.state_dict().items()}
         unlearned.release()
-        task = base()
+        task = base.to_train()
         start = {name: value.detach().clone() for name, value in task.model.named_parameters()}
         tune = tuning(run.recipe, sets, task)
         assert tune is not None
