@@ -16,38 +16,44 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 
-class FrozenProduct(Function):
-    """input @ weight.T; `widened` gives the frozen weight in the type of the input, once more for the gradient."""
+class _FrozenProduct(Function):
+    """input @ weight.T + bias; `widened` gives the frozen weight in the type of the input, once more for the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, widened: Callable[[torch.dtype], Tensor]) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, widened: Callable[[torch.dtype], Tensor], bias: Tensor | None) -> Tensor:
         ctx.widened = widened
-        return F.linear(inputs, widened(inputs.dtype))
+        return F.linear(inputs, widened(inputs.dtype), None if bias is None else bias.to(inputs.dtype))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.widened(gradients[0].dtype), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0] @ ctx.widened(gradients[0].dtype), None, None
 
 
-def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if torch.is_autocast_enabled(inputs.device.type):
-        return F.linear(inputs, weight, bias)  # autocast widens or narrows as the product is made
-    found: Tensor = FrozenProduct.apply(inputs, weight.to)
-    return found if bias is None else found + bias.to(found.dtype)
+def frozen_product(inputs: Tensor, widened: Callable[[torch.dtype], Tensor], bias: Tensor | None) -> Tensor:
+    """A linear layer with a frozen weight that is widened as it is used, in the type that autocast asks for.
+
+    Args:
+        widened: gives the weight (outputs, inputs) in a type.
+    """
+    kind = inputs.device.type
+    if torch.is_autocast_enabled(kind):
+        inputs = inputs.to(torch.get_autocast_dtype(kind))
+    found: Tensor = _FrozenProduct.apply(inputs, widened, bias)
+    return found
 
 
 class NarrowLinear(nn.Linear):
     """`nn.Linear` with a frozen narrow weight."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return _product(input, self.weight, self.bias)
+        return frozen_product(input, self.weight.to, self.bias)
 
 
 class NarrowConv1D(Conv1D):
     """GPT-2's linear layer, whose weight is transposed, with a frozen narrow one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _product(x, self.weight.T, self.bias)
+        return frozen_product(x, self.weight.T.to, self.bias)
 
 
 class NarrowEmbedding(nn.Embedding):

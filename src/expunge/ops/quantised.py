@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.errors import RunError
-from expunge.ops.narrow import FrozenProduct
+from expunge.ops.narrow import frozen_product
 
 BLOCK = 64
 "weights that share a scale in 4 bits (QLoRA, section 4)"
@@ -47,11 +47,7 @@ class QuantisedLinear(nn.Linear):
         return found.to(dtype)
 
     def forward(self, input: Tensor) -> Tensor:
-        kind = input.device.type
-        if torch.is_autocast_enabled(kind):
-            input = input.to(torch.get_autocast_dtype(kind))
-        found: Tensor = FrozenProduct.apply(input, self.widened)
-        return found if self.bias is None else found + self.bias.to(found.dtype)
+        return frozen_product(input, self.widened, self.bias)
 
 
 def require_bitsandbytes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from expunge.kinds.language.lazy import LazyModel
@@ -14,13 +15,14 @@ from tiny import make_batch, random_blocks
 from tiny_model import build_tiny_model
 
 
-def test_narrow_weights_under_narrow_products_are_held_as_stored_and_say_the_same(tmp_path: Path) -> None:
-    source = find_model(str(build_tiny_model(tmp_path / "model", dtype="bfloat16")))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_weights_under_narrow_products_are_held_as_stored_and_say_the_same(dtype: str, tmp_path: Path) -> None:
+    source = find_model(str(build_tiny_model(tmp_path / "model", dtype=dtype)))
     lazy = LazyModel(source, Precision(True))
     task, batch = lazy(), make_batch(random_blocks([12, 5, 9], vocabulary=80))
     narrow = [module for module in task.model.modules() if isinstance(module, NarrowLinear)]
     assert narrow
-    assert {module.weight.dtype for module in narrow} == {torch.bfloat16}
+    assert {module.weight.dtype for module in narrow} == {getattr(torch, dtype)}
     logits, texts = task.row_logits(batch), list(task.generate([[11, 60, 7]], 8))
     states = task.hidden(batch, 1)
     trained = lazy.to_train()

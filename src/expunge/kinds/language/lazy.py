@@ -56,8 +56,8 @@ class LazyModel:
     def __call__(self) -> CausalLM:
         """The task, for looking: its weights may be frozen and narrow."""
         if self._task is None:
-            # Products in bfloat16 take bfloat16 weights as they are; others would widen them at every turn.
-            narrow = self.precision.bf16 and narrow_type(self.source) == torch.bfloat16
+            # Weights are cast for products in bfloat16 in any case; for others they would be widened at every turn.
+            narrow = self.precision.bf16 and narrow_type(self.source) is not None
             loaded = self._load(None if narrow or self.as_stored else torch.float32)
             if narrow:
                 self._hold_narrow(loaded)

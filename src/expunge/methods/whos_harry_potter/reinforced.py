@@ -58,13 +58,15 @@ class Reinforced:
         self,
         target: TokenTable,
         bf16: Any,
+        checkpointing: bool,
         seed: int,
         checkpoints: Path,
         log: Log,
         on_progress: Callable[[int, int, dict[str, Any]], None] | None,
     ) -> None:
         """Fine-tune the twin on the target's own tokens."""
-        training = Training(**self.settings.model_dump(exclude={"adapter", "rank"}), bf16=bf16, probe_steps=10)
+        settings = self.settings.model_dump(exclude={"adapter", "rank"})
+        training = Training(**settings, bf16=bf16, gradient_checkpointing=checkpointing, probe_steps=10)
         with self.twin() as task:
             work = LanguageWork(
                 task=task,

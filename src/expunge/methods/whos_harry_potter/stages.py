@@ -61,6 +61,7 @@ def reinforced_model(run: Run[Recipe], base: LazyModel, target: TokenTable, dige
         reinforced.train(
             target,
             base.precision.bf16,
+            run.recipe.training.gradient_checkpointing,
             run.recipe.seed,
             run.folder.checkpoints / run.cache_path("reinforced", made_from).name,
             lambda event, **values: run.folder.log(f"reinforced_{event}", **values),

@@ -23,7 +23,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
-from expunge.ops.quantised import hold_quantised
+from expunge.ops.quantised import hold_quantised, require_bitsandbytes
 from expunge.runs.method import Method, Needs
 from expunge.train.loop import only_trained
 from expunge.train.step import Loss, Step
@@ -69,7 +69,7 @@ class Setting:
     @property
     def looked_at(self) -> torch.dtype | None:
         """The narrow type in which a model is held that nothing is trained of; None: float32."""
-        return torch.bfloat16 if self.bf16 and self.narrow == torch.bfloat16 else None
+        return self.narrow if self.bf16 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,12 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         period: layers that repeat; phases are named by them.
     """
     training = setting.training
+    bits = training.bits if setting.adapted else None
+    if bits is not None:
+        require_bitsandbytes()
+        # The tables that it makes at its first use are kept for good: they need values.
+        hold_quantised({"": nn.Linear(64, 64)}, bits, torch.device("cpu"))
     with fakes(setting.block_size):
-        bits = training.bits if setting.adapted else None
         model, matrices = _held(setting, setting.narrow if setting.adapted else None, layers, frozen=bits is not None)
         task = FakeLM(model, setting.autocast)
         if bits is not None:

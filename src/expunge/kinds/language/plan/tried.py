@@ -53,7 +53,7 @@ class Maker:
         self.recipe, self.model, self.method, self.device, self.amounts = recipe, model, method, device, amounts
         self.look = depth.of_looking(self._setting(recipe))
         self.reinforces = any(signal.reinforced for signal in signals_of(method.carried_out))
-        self._reinforced: dict[int, Taken] = {}
+        self._reinforced: dict[tuple[int, bool], Taken] = {}
 
     def made(self, fields: dict[str, Any]) -> Tried:
         """What the run takes with these fields changed.
@@ -116,14 +116,16 @@ class Maker:
     def _reinforcing(self, recipe: Recipe) -> Taken:
         """A step of the reinforced model: an adapter on the weights, or a copy of them."""
         settings = recipe.reinforcement
-        size = settings.per_device_train_batch_size
-        if size not in self._reinforced:
+        size, checkpointing = settings.per_device_train_batch_size, recipe.training.gradient_checkpointing
+        if (size, checkpointing) not in self._reinforced:
             rank = settings.rank if settings.adapter else None
-            training = Training(per_device_train_batch_size=size, adapter_rank=rank)
+            training = Training(
+                per_device_train_batch_size=size, adapter_rank=rank, gradient_checkpointing=checkpointing
+            )
             setting = self._setting(recipe)
             own = replace(setting, narrow=setting.looked_at, method=CrossEntropy(), training=training, processes=1)
-            self._reinforced[size] = depth.of_training(own)
-        return self._reinforced[size]
+            self._reinforced[size, checkpointing] = depth.of_training(own)
+        return self._reinforced[size, checkpointing]
 
 
 def _step(setting: Setting) -> Taken:
