@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from expunge.core.progress import Silent
 from expunge.core.score import Score
@@ -114,6 +114,7 @@ def plan(
     device: str | None = None,
     gpus: str | None = None,
     rate: float | None = None,
+    fsdp: Literal["shard", "offload"] | None = None,
 ) -> Any:
     """What a run of a recipe will take, before it runs; no weight is loaded.
 
@@ -122,6 +123,7 @@ def plan(
         device: a name such as a100-80gb; default: this machine.
         gpus: in place of it, how many cards and gigabytes each: 8x24.
         rate: floating-point operations a second that a device is known to reach.
+        fsdp: spread a model that is trained over the cards ("shard"), or keep its parts in main memory ("offload").
 
     Returns:
         The plan: `peak` bytes, `seconds`, `stages`, `disk`, and with which options it `fits`.
@@ -143,7 +145,7 @@ def plan(
             allowed="recipes for language models",
             next_step="run it: these models are small, and an interrupted run resumes",
         )
-    return reference(kind.plan)(recipe, find_device(device, gpus, rate))
+    return reference(kind.plan)(recipe, find_device(device, gpus, rate, fsdp))
 
 
 def evaluate(

@@ -15,17 +15,28 @@ import torch
 from safetensors.torch import load_file
 
 from expunge.core import storage
+from expunge.errors import RunError
+from expunge.train import shards
 from expunge.train.checkpoint import checkpoints
+from tiny import load_task
 
 HERE = Path(__file__).parent
 
 
-def launch(processes: int, *words: str | Path, program: str) -> subprocess.CompletedProcess[str]:
+SPREAD = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+"what `accelerate launch --use_fsdp --fsdp_version 2` sets"
+
+
+def launch(
+    processes: int, *words: str | Path, program: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program in several processes of this machine."""
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
     return subprocess.run(
         [*launcher, *program.split(), *map(str, words)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]), "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | (env or {})
+        | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=280,
@@ -67,6 +78,38 @@ def test_two_processes_train_what_one_trains(alone: Path, tiny_model_folder: Pat
     assert done.returncode == 0, done.stderr[-3000:]
     for name in (*together.METHODS, "half"):
         assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
+    whole, resumed = (load_file(tmp_path / f"{name}.safetensors") for name in ("npo", "interrupted"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_weights_spread_over_two_processes_train_what_one_trains(
+    alone: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    base = tiny_model_folder
+    together.train("gradient_difference", base, alone, alone / "adapter.safetensors", **together.ADAPTER)
+    done = launch(2, "spread", alone, base, tmp_path, program=str(HERE / "together.py"), env=SPREAD)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("gradient_difference", "adapter"):
+        assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
+
+
+def test_weights_are_spread_by_the_second_version_alone(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    with pytest.raises(RunError, match="weights are spread by FSDP2") as refused:
+        shards.spread(load_task(tiny_model_folder).model, "model.layers", torch.device("cpu"))
+    assert "--fsdp_version 2" in str(refused.value)
+
+
+@pytest.mark.long
+def test_weights_spread_over_four_processes_train_what_one_trains(
+    alone: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    done = launch(4, "methods", alone, tiny_model_folder, tmp_path, program=str(HERE / "together.py"), env=SPREAD)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in together.METHODS:
+        assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", tiny_model_folder)
     whole, resumed = (load_file(tmp_path / f"{name}.safetensors") for name in ("npo", "interrupted"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 

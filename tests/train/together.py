@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
-from expunge.core.processes import first_alone, is_first, world
+from expunge.core.processes import first_alone, is_first, spread, world
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.signal import lookup
+from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import TrainedSets
+from expunge.ops.narrow import hold_narrow
 from expunge.runs.registry import make_method
 from expunge.train.precision import found_device
 from known_sets import known_sets
@@ -32,7 +35,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "targeted_npo": {},
 }
 
+ADAPTER: dict[str, Any] = {"adapter_rank": 4, "narrow": True, "gradient_checkpointing": True}
 HALF: dict[str, Any] = {"num_train_epochs": 4, "max_steps": None}
+
+
+def parts(task: CausalLM, step: int) -> None:
+    """Raise unless this process holds its part of the layers' weights, where they are spread; others are gathered here."""
+    if spread():
+        weights = list(task.layers.parameters())
+        assert all(isinstance(p, DTensor) for p in weights)
+        held = sum(p.to_local().numel() for p in weights if isinstance(p, DTensor))
+        assert held <= 1.1 * sum(p.numel() for p in weights) / world()
 
 
 def tables(folder: Path) -> tuple[TokenTable, TokenTable]:
@@ -46,6 +59,9 @@ def tables(folder: Path) -> tuple[TokenTable, TokenTable]:
 def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None = None, **training: Any) -> None:
     """Train with a method on the sets in `folder`; weights go to `out`, checkpoints beside it."""
     task = load_task(model)
+    if training.pop("narrow", False):
+        task.model.bfloat16()
+        hold_narrow(task.model, lambda: task.model(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False))
     method = make_method({"name": name, **METHODS[name]})
     plain = TokenTable(folder / "forget"), TokenTable(folder / "retain")
 
@@ -78,6 +94,7 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         seed=0,
         checkpoints=out.parent / f"{out.stem}-checkpoints",
         log=ignore_log,
+        probe=parts,
     )
     work.carry_out(method)
     if is_first():
@@ -85,6 +102,9 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
 
 
 def main(what: str, data: Path, model: Path, out: Path) -> None:
+    if what == "spread":
+        train("gradient_difference", model, data, out / "gradient_difference.safetensors")
+        train("gradient_difference", model, data, out / "adapter.safetensors", **ADAPTER)
     if what == "methods":
         for name in METHODS:
             train(name, model, data, out / f"{name}.safetensors")

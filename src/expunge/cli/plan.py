@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +21,7 @@ def plan(
     device: str | None = None,
     gpus: str | None = None,
     rate: float | None = None,
+    fsdp: Literal["shard", "offload"] | None = None,
     json: bool = False,
 ) -> int:
     """Say what a run of a recipe will take, before it runs: memory, time, tokens, disk, and the options with which it fits.
@@ -34,6 +35,8 @@ def plan(
 
         expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --device a100-80gb
 
+        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --gpus 4x80 --fsdp shard
+
         expunge plan recipes/demo.yaml --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
 
     Parameters
@@ -43,15 +46,19 @@ def plan(
     device:
         Such as a100-80gb, h200 or rtx-4090; default: this machine.
     gpus:
-        In place of a device: how many cards, and gigabytes each. Each holds the whole model.
+        In place of a device: how many cards, and gigabytes each. Each holds the whole model, unless --fsdp is given.
     rate:
         Floating-point operations a second that a device is known to reach, where its published rate is not to be used.
+    fsdp:
+        Spread weights, gradients and moments over the cards while training, as `accelerate launch --use_fsdp
+        --fsdp_version 2` does (shard), and keep them in main memory until a layer is run (offload: --fsdp_offload_params
+        true). Measuring and sampling still hold the whole model on one card.
     json:
         Print JSON in place of tables.
     """
     from expunge.api import plan as plan_
 
-    found = plan_(recipe, options, device=device, gpus=gpus, rate=rate)
+    found = plan_(recipe, options, device=device, gpus=gpus, rate=rate, fsdp=fsdp)
     if json:
         import json as json_
 

@@ -47,6 +47,16 @@ def world() -> int:
     return 1 if _ALONE.get() else count()
 
 
+def asked_to_spread() -> bool:
+    """Whether weights are to be spread over the processes, by what `accelerate launch --use_fsdp` sets."""
+    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+
+
+def spread() -> bool:
+    """Whether weights are spread over the processes that work together now."""
+    return world() > 1 and asked_to_spread()
+
+
 def rank() -> int:
     """Which of them this is, from 0; 0 inside of `alone`."""
     return int(_joined().get_rank()) if world() > 1 else 0

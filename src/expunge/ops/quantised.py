@@ -6,7 +6,7 @@ products and what runs through the layers keep their type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,6 +45,12 @@ class QuantisedLinear(nn.Linear):
         else:
             found = functional.int8_vectorwise_dequant(self.weight.data, self.scales)
         return found.to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        super()._apply(fn, recurse)
+        if self.state is not None:  # it is no module, and holds tensors
+            self.state.to(self.weight.device)
+        return self
 
     def forward(self, input: Tensor) -> Tensor:
         return frozen_product(input, self.widened, self.bias)

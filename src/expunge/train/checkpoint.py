@@ -23,6 +23,7 @@ from expunge.core import storage
 from expunge.core.processes import is_first, world
 from expunge.train.callback import Callback
 from expunge.train.phase import Phase
+from expunge.train.shards import part_of, put, whole
 
 FORMAT = 2
 SHARD_BYTES = 128 << 20
@@ -45,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
         files: dict[str, str] = {}
         shard: dict[str, Tensor] = {}
         for number, (name, tensor) in enumerate(tensors.items(), 1):
-            shard[name] = tensor.detach().cpu().contiguous()
+            shard[name] = whole(tensor.detach()).cpu().contiguous()
             size = sum(each.numel() * each.element_size() for each in shard.values())
             if size >= SHARD_BYTES or number == len(tensors):
                 file = f"state-{len(files):04d}.safetensors"
@@ -112,7 +113,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str,
     for place, value in tensors.items():
         key, _, name = place.partition("/")
         state = optimizer.state.setdefault(parameters[name], {})
-        state[key] = value.to(parameters[name].device, copy=True)
+        state[key] = part_of(value, parameters[name])
 
 
 def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
@@ -211,8 +212,11 @@ class Checkpoints:
             "callbacks": {callback.name: callback.state() for callback in callbacks if callback.name},
             **progress,
         }
-        if is_first():  # weights and moments are the same on all processes
+        if is_first():  # weights and moments are the same on all processes, or parts of the same
             save_checkpoint(self.folder, self._before + progress["step"], tensors, content)
+        else:
+            for value in tensors.values():
+                whole(value.detach())
         self._saved_at = time.monotonic()
 
     def finish(self, phase: Phase, steps: int, optimizer: torch.optim.Optimizer) -> None:
@@ -227,7 +231,7 @@ class Checkpoints:
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 if f"model/{name}" in saved.tensors:
-                    value.copy_(saved.tensors[f"model/{name}"])
+                    put(value, saved.tensors[f"model/{name}"])
         for callback in callbacks:
             if callback.name in saved.state["callbacks"]:
                 callback.load_state(saved.state["callbacks"][callback.name])

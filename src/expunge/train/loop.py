@@ -104,12 +104,12 @@ def train(
             rate = phase.rate(step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            parts, sizes = _gradients(model, loss, streams, runtime, runtime.batches(step, phase.accumulate))
+            parts, sizes = _gradients(loss, streams, runtime, runtime.batches(step, phase.accumulate))
             for callback in callbacks:
                 callback.after_backward()
             norm = {}
             if phase.max_grad_norm is not None:
-                norm["grad_norm"] = nn.utils.clip_grad_norm_(trained.values(), phase.max_grad_norm)
+                norm["grad_norm"] = runtime.clip(trained.values(), phase.max_grad_norm)
             figures, sizes = runtime.reduce(parts, norm, sizes)  # the one time a step that the device is waited for
             step += 1
             report = Report(step, steps, step == end, rate, sizes, 0.0, figures)
@@ -138,14 +138,14 @@ def train(
 
 
 def _gradients(
-    model: nn.Module, loss: Loss, streams: Sequence[Stream], runtime: Runtime, numbers: tuple[range, range]
+    loss: Loss, streams: Sequence[Stream], runtime: Runtime, numbers: tuple[range, range]
 ) -> tuple[list[dict[str, Tensor]], tuple[int, ...]]:
     """Add up the gradients of one optimizer step; (figures of each batch, what was seen of each stream)."""
     parts: list[dict[str, Tensor]] = []
     sizes = [0] * len(streams)
     for at, drawn in enumerate(zip(*(stream.batches(*numbers) for stream in streams), strict=True), 1):
         with runtime.micro_step(last=at == len(numbers[1])):
-            value, figures = runtime.forward(model, loss, [batch for batch, _ in drawn])
+            value, figures = runtime.inside(loss, *(batch for batch, _ in drawn))
             runtime.backward(value)
         parts.append({"loss": value.detach(), **figures})
         sizes = [size + more for size, (_, more) in zip(sizes, drawn, strict=True)]

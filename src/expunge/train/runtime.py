@@ -7,9 +7,9 @@ the model, gradients, figures, seeds, and when all save. N processes do what one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from expunge.core import processes
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError
+from expunge.train import shards
 from expunge.train.phase import Phase
+from expunge.train.precision import found_device
 
+T = TypeVar("T")
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 "(what is minimised, figures to log) of one batch of each stream; all are scalars on the device"
 
@@ -30,11 +33,13 @@ class Runtime:
 
     Attributes:
         rank, world: which process this is, and how many there are.
+        spreads: whether the model's weights are spread over them (FSDP2); else each has all of them.
     """
 
     def __init__(self) -> None:
         self.rank, self.world = processes.rank(), processes.world()
-        self._wrapped: nn.Module | None = None
+        self.spreads = processes.spread()
+        self._root: nn.Module | None = None
 
     def agreed(self, decision: bool) -> bool:
         """What the first process decides: clocks differ, and all have to save together."""
@@ -45,15 +50,32 @@ class Runtime:
         size = accumulate * self.world
         return range(step * size, (step + 1) * size), range(self.rank, size, self.world)
 
+    @contextmanager
+    def spread(self, model: nn.Module, layers: Callable[[], str]) -> Iterator[nn.Module]:
+        """The model to train inside: a copy that is spread over the processes, where they spread it.
+
+        On the way out its weights are put into the model.
+
+        Args:
+            layers: gives the name of the list of its layers.
+        """
+        if not self.spreads:
+            yield model
+            return
+        copied, self._root = shards.spread(model, layers(), found_device())
+        yield copied
+        shards.gather(copied, model)
+        self._root = None
+
     def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
         """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
-        if self.world > 1:
+        if self.world > 1 and not self.spreads:
             # Which weights a batch reaches depends on the method and on the router of experts.
             how = DistributedDataParallelKwargs(find_unused_parameters=True)
             # A script's own Accelerator may have set autocast for all: here it is the task's.
             accelerator = Accelerator(mixed_precision=None, kwargs_handlers=[how])
             accelerator.native_amp = False
-            self._wrapped = accelerator.prepare_model(model)
+            self._root = accelerator.prepare_model(shards.Root(model))
         rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
@@ -66,42 +88,40 @@ class Runtime:
         torch.manual_seed(random_seed(seed, stream, step) % (1 << 31))
 
     def micro_step(self, last: bool) -> AbstractContextManager[object]:
-        """Around a batch's passes: gradients are added up over the processes in the last of a step."""
-        return nullcontext() if self._wrapped is None or last else self._wrapped.no_sync()  # type: ignore[operator]
+        """Around a batch's passes: gradients are added up over the processes in the last of a step.
 
-    def forward(self, model: nn.Module, loss: Loss, batches: Sequence[Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run the whole loss inside one call of `model`, however often and through whichever part it calls the model.
-
-        A wrapper that spreads a model over processes acts around the call of its root, and only there.
+        Where weights are spread it is done after each batch, as no process has room for all gradients.
         """
-        own = model.__dict__.get("forward")
+        alone = self._root is None or last or self.spreads
+        return nullcontext() if alone else self._root.no_sync()  # type: ignore[operator, union-attr]
 
-        def put_back() -> None:
-            if own is None:
-                model.__dict__.pop("forward", None)
-            else:
-                model.forward = own
+    def inside(self, work: Callable[..., T], *given: Any) -> T:
+        """Do something with the model on all processes: its weights are gathered for it where they are spread.
 
-        def inside(*given: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            put_back()
-            return loss(*given)
-
-        model.forward = inside
-        try:
-            found: tuple[Tensor, dict[str, Tensor]] = (self._wrapped or model)(*batches)
-        finally:
-            put_back()
+        A wrapper that spreads a model over processes acts around the call of its root, and only there; however often and
+        through whichever part the model itself is called.
+        """
+        if self._root is None:
+            return work(*given)
+        found: T = self._root(work, *given)
         return found
+
+    def look(self, work: Callable[..., T], *given: Any) -> T:
+        """Do something with the model without training it: on all processes where weights are spread, else on any."""
+        return self.inside(work, *given) if self.spreads else work(*given)
 
     def backward(self, value: Tensor) -> None:
         """Add the gradients of a batch's loss to those of the step."""
-        if self._wrapped is None:
+        if self._root is None:
             value.backward()
             return
+        # Sums are divided by the totals of all processes already, and DDP takes the mean.
         with processes.followed():
-            (
-                value * self.world
-            ).backward()  # the wrapper averages; sums are divided by the totals of all processes already
+            (value if self.spreads else value * self.world).backward()
+
+    def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
+        """Clip the gradients to a norm, over all parameters together; the norm that they had, as a scalar."""
+        return shards.whole(nn.utils.clip_grad_norm_(parameters, most))
 
     def reduce(
         self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor], sizes: Sequence[int]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from peft import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -24,6 +23,8 @@ def save_adapter(task: CausalLM, name: str, added: Targets, base: ModelSource, f
         added: what it was added to.
         base: the model that it belongs to; its Hugging Face id, or else its folder, is what the adapter names.
     """
+    from peft import get_peft_model_state_dict  # takes seconds to import, with bitsandbytes
+
     config = copy.copy(task.model.peft_config[name])
     config.base_model_name_or_path = base.hub_id or str(base.folder.resolve())
     config.task_type, config.inference_mode = "CAUSAL_LM", True

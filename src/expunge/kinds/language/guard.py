@@ -16,6 +16,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.train.callback import Callback, Report
+from expunge.train.runtime import Runtime
 
 BLOCKS, TOKENS = 2, 256
 "so many retain blocks are watched, always the same ones; more where they are short, until they have so many tokens"
@@ -39,7 +40,9 @@ class Guard(Callback):
 
     Args:
         ends: whether the user may end the training at an earlier step (`training.stop_step`).
-        probe: what else is measured whenever the guard looks: called with the step, the model in evaluation mode.
+        runtime: the processes that train.
+        probe: what else is measured whenever the guard looks: called with the task and the step, the model in evaluation
+            mode.
     """
 
     name = "guard"
@@ -50,11 +53,11 @@ class Guard(Callback):
         retain: TokenTable | None,
         training: Training,
         seed: int,
+        runtime: Runtime,
         ends: bool = False,
-        probe: Callable[[int], None] | None = None,
+        probe: Callable[[CausalLM, int], None] | None = None,
     ) -> None:
-        self.probe = probe or (lambda step: None)
-        self.task, self.training, self.ends = task, training, ends
+        self.task, self.training, self.runtime, self.ends, self.probe = task, training, runtime, ends, probe
         self.batch = None
         self.start: float | None = None
         self.forget_loss: float | None = None
@@ -74,8 +77,7 @@ class Guard(Callback):
 
     def begin(self, step: int) -> None:
         if step == 0:
-            self.check(0)
-            self.probe(0)
+            self.look(0)
 
     def before_update(self, report: Report) -> None:
         """Raise before an update that would put NaN into the weights."""
@@ -93,9 +95,14 @@ class Guard(Callback):
             report.stop = self.forgotten(truth)
         if report.step % self.training.probe_steps == 0 or report.ends:
             self.task.model.eval()
-            self.check(report.step)
-            self.probe(report.step)
+            self.look(report.step)
             self.task.model.train()
+
+    def look(self, step: int) -> None:
+        """Check the retain loss, and probe."""
+        self.check(step)
+        if self.probe is not None:
+            self.runtime.look(self.probe, self.task, step)
 
     def check(self, step: int) -> None:
         """Raise where the retain loss has run away from where it started."""
@@ -103,7 +110,7 @@ class Guard(Callback):
             self.good = step
             return
         with torch.no_grad():
-            loss = agreed(float(self.task.nll(self.batch)))
+            loss = agreed(float(self.runtime.look(self.task.nll, self.batch)))
         if self.start is None:
             self.start = loss
         if not math.isfinite(loss) or loss > self.start + self.training.max_retain_increase:

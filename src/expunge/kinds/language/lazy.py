@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.core import storage
+from expunge.core import processes, storage
 from expunge.core.memory import keep_freed_memory
 from expunge.errors import ModelError
 from expunge.kinds.language.layers.decoder import find_decoder
@@ -72,6 +72,8 @@ class LazyModel:
         task = self()
         widen(task.model)
         task.model.requires_grad_(True)
+        if processes.spread():
+            task.model.to("cpu")
         return task
 
     def under_adapter(self, bits: int | None = None) -> CausalLM:
@@ -121,7 +123,8 @@ class LazyModel:
         return load_model(self.source, dtype)
 
     def _begin(self, loaded: LoadedModel) -> None:
-        loaded.model.to(self.precision.device)
+        # Of weights that are spread, each device is given its part.
+        loaded.model.to("cpu" if processes.spread() else self.precision.device)
         prepare_for_text(loaded.model, self.source.name)
         self.loaded = loaded
         self._task = CausalLM(loaded.model, loaded.tokenizer, self.precision.autocast)

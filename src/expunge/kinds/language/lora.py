@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -163,8 +164,10 @@ def is_adapters(key: str, name: str) -> bool:
     return f".{name}." in key
 
 
-def _adapted(model: nn.Module) -> dict[str, Any]:
-    """The layers that adapters were added to, by name."""
+def adapted(model: nn.Module) -> dict[str, Any]:
+    """The layers that peft's adapters were added to, by name."""
+    if "peft" not in sys.modules:  # takes seconds to import, and without it there are none
+        return {}
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
@@ -172,14 +175,14 @@ def _adapted(model: nn.Module) -> dict[str, Any]:
 
 def switch(model: nn.Module, on: bool) -> None:
     """Switch every adapter on or off."""
-    for module in _adapted(model).values():
+    for module in adapted(model).values():
         module.enable_adapters(on)
 
 
 def adapted_weights(model: nn.Module) -> dict[str, str]:
     """The weight that each of the adapters' parameters changes: both by name, the weight's without adapters."""
     found: dict[str, str] = {}
-    for name, module in _adapted(model).items():
+    for name, module in adapted(model).items():
         weight = f"{name}.{getattr(module, 'parameter_name', 'weight')}".replace(".base_layer", "")
         own = [key for key, _ in module.named_parameters(prefix=name) if key.startswith(f"{name}.lora_")]
         found |= dict.fromkeys(own, weight)
@@ -196,7 +199,7 @@ def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = No
     Args:
         originals: the same model without adapters, in place of whose weights this one holds quantised ones.
     """
-    wrapped = _adapted(model)
+    wrapped = adapted(model)
     if any(p.dtype != torch.float32 for p in model.parameters()):
         model.to("cpu")
         if any(isinstance(module, QuantisedLinear) for module in model.modules()):

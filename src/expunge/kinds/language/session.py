@@ -50,7 +50,8 @@ class LanguageWork:
         checkpoints: folder for what a resumption needs.
         tune: what the model as it is does on texts held back for choosing settings: (toxicity, perplexity of clean text).
         log: called with an event ("step", "resumed", "notice") and its figures.
-        probe: called with the step before the first step, every `probe_steps`, and at the end, the model in evaluation mode.
+        probe: called with (task, step) before the first step, every `probe_steps`, and at the end, the model in evaluation
+            mode; by all processes where weights are spread over them.
         on_progress: called with (step, steps, figures) after each step.
         on_adapter: called with what a trained adapter was added to, before it is merged.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
@@ -68,7 +69,7 @@ class LanguageWork:
     log: Log
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     tune: Tune | None = None
-    probe: Callable[[int], None] | None = None
+    probe: Callable[[CausalLM, int], None] | None = None
     on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
     on_adapter: Callable[[Targets], None] | None = None
     originals: Callable[[], nn.Module] | None = None

@@ -77,6 +77,14 @@ class CausalLM(Layered):
         self.notices: list[str] = []
         "what a reader of the results must know of how texts were fitted to the model, each once"
 
+    def on(self, model: PreTrainedModel, device: torch.device) -> CausalLM:
+        """The same with a copy of the model that is spread over processes, and runs on a device."""
+        twin = copy.copy(self)
+        vars(twin).pop("head", None)
+        twin.model, twin._runs_on, twin._structure = model, device, None
+        twin.decoder = self.decoder.of(model)
+        return twin
+
     def exact(self) -> CausalLM:
         """The same model without autocast: for figures of which small differences decide."""
         twin = copy.copy(self)

@@ -23,6 +23,8 @@ from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
+from expunge.train.precision import found_device
+from expunge.train.runtime import Runtime
 from expunge.train.step import Step
 
 if TYPE_CHECKING:
@@ -108,12 +110,7 @@ def train_language(
     assert phase.steps is not None
     end = min(phase.steps, phase.stop_step or phase.steps)
 
-    def loss(*batches: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        step = Step(task, **({"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))))
-        found = method.loss(step)
-        return found.total, step.figures(found)
-
-    probe = work.probe if name == UNLEARNING and is_first() else None
+    runtime = Runtime()
     checkpoints = Checkpoints(
         work.checkpoints / file_name(name),
         training.save_seconds,
@@ -122,18 +119,31 @@ def train_language(
     )
     if training.gradient_checkpointing:
         give_back_freed_memory()
-        task.model.activation_checkpointing_enable({"use_reentrant": False})
-    result = train(
-        task.model,
-        loss,
-        phase,
-        [stream_of(task, tables[name], order) for name, order in orders.items()],
-        checkpoints=checkpoints,
-        callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, work.ends, probe)],
-        parameters=parameters_of(task, method, training, named),
-    )
+    with runtime.spread(task.model, lambda: task.decoder.prefix) as model:
+        if model is not task.model:
+            task = task.on(model, found_device())
+
+        def loss(*batches: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            step = Step(task, **({"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))))
+            found = method.loss(step)
+            return found.total, step.figures(found)
+
+        if training.gradient_checkpointing:
+            task.model.activation_checkpointing_enable({"use_reentrant": False})
+        probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
+        result = train(
+            task.model,
+            loss,
+            phase,
+            [stream_of(task, tables[name], order) for name, order in orders.items()],
+            checkpoints=checkpoints,
+            callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, runtime, work.ends, probe)],
+            parameters=parameters_of(task, method, training, named),
+            runtime=runtime,
+        )
+        if training.gradient_checkpointing:
+            task.model.activation_checkpointing_disable()
     if training.gradient_checkpointing:
-        task.model.activation_checkpointing_disable()
         keep_freed_memory()
     if not result.stopped:
         result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"

@@ -19,6 +19,7 @@ from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
 from expunge.kinds.language.recipe import MEASURING, Recipe, said
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.toxicity.tuning import tuning
 from expunge.kinds.language.trained_sets import TrainedSets, trained_sets, training_table
 from expunge.runs.artifacts import Make, unlearned
@@ -90,7 +91,7 @@ def carry_out(
     probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
     watched = _watched(folder, probes)
 
-    def probe(step: int) -> None:
+    def probe(task: CausalLM, step: int) -> None:
         nonlocal watched
         if probes:
             rows, watched = probe_tokens(task, probes, watched)

@@ -33,6 +33,12 @@ class Decoder:
     "the name of their list in the model (`model.layers`, `transformer.h`)"
     layers: nn.ModuleList
 
+    def of(self, model: nn.Module) -> Decoder:
+        """The layers of a copy of the model."""
+        layers = model.get_submodule(self.prefix)
+        assert isinstance(layers, nn.ModuleList)
+        return Decoder(self.prefix, layers)
+
     def layer_of(self, name: str) -> int | None:
         """The layer that a weight belongs to, from 0; None for embeddings, the head and other towers."""
         if not name.startswith(self.prefix + "."):

@@ -30,10 +30,12 @@ class Layered(ABC):
     model: PreTrainedModel
     autocast: Context
     _structure: Structure | None = None
+    _runs_on: torch.device | None = None
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        """What the model runs on; its weights may wait elsewhere."""
+        return self._runs_on or self.model.device
 
     @abstractmethod
     def _hidden(self, batch: Batch, keep_padding: bool = False) -> Tensor:

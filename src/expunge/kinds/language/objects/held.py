@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from expunge.core import storage
 from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.lora import adapted
 from expunge.kinds.language.saving import MAX_LOST_SHARE
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import ModelSource
@@ -245,9 +246,7 @@ def inner_model(model: Any) -> Any:
 
 def is_adapted(model: nn.Module) -> bool:
     """Whether adapters are within the layers."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    return bool(adapted(model))
 
 
 def is_quantised(model: nn.Module) -> bool:

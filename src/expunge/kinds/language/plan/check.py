@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 
-from expunge.core.processes import count, is_first
+from expunge.core.processes import asked_to_spread, count, is_first
 from expunge.errors import ExpungeError, RunError, first_line
-from expunge.kinds.language.plan.devices import Device, this_machine
+from expunge.kinds.language.plan.devices import FSDP, Device, this_machine
 from expunge.kinds.language.plan.model import in_folder
 from expunge.kinds.language.plan.options import typed
 from expunge.kinds.language.plan.stages import Stage
@@ -68,7 +69,7 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
     if not is_first() or stored < SMALLEST:
         return None
     begun = time.monotonic()
-    device = replace(this_machine(), count=count())
+    device = replace(this_machine(), count=count(), fsdp=_fsdp())
     device = replace(device, usable=device.memory // _sharing(device))
     try:
         maker = Maker(recipe, in_folder(source.folder, source.name), make_method(recipe.method, "causal_lm"), device)
@@ -92,6 +93,13 @@ def check_memory(recipe: Recipe, source: ModelSource) -> Planned | None:
         if tried[-1].fits
         else "give a smaller model, or a machine with more memory: expunge plan --device NAME says what fits where",
     )
+
+
+def _fsdp() -> FSDP | None:
+    """How weights are spread, as Accelerate's configuration asks for it."""
+    if not asked_to_spread():
+        return None
+    return "offload" if os.environ.get("FSDP_OFFLOAD_PARAMS", "").lower() in ("true", "1") else "shard"
 
 
 def _sharing(device: Device) -> int:

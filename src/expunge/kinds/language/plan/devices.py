@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from expunge.core.memory import resident_bytes
 from expunge.errors import RecipeError, did_you_mean
@@ -14,6 +15,8 @@ USABLE = 0.92
 "share of a device's memory that tensors can take: the rest is the driver's, the libraries' and gaps between tensors"
 REACHED = 0.4
 "share of the published rate that is assumed to be reached, measuring and training alike"
+FSDP = Literal["shard", "offload"]
+"a model that is trained is spread over cards; what a card holds of it waits in main memory where it is offloaded"
 CARDS = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
 
 
@@ -29,6 +32,8 @@ class Device:
         bandwidth: bytes of its memory read a second; None: not known.
         source: where these figures are from.
         count: how many there are.
+        fsdp: whether a model's weights are spread over all of them while it is trained, and wait in main memory meanwhile
+            ("offload").
         usable: bytes of one that tensors can take.
         free: bytes that are free now, of this machine.
         reached: share of `rate` that is assumed to be reached.
@@ -42,6 +47,7 @@ class Device:
     bandwidth: float | None = None
     source: str = ""
     count: int = 1
+    fsdp: FSDP | None = None
     usable: int = 0
     free: int | None = None
     reached: float = REACHED
@@ -84,11 +90,14 @@ DEVICES = {
 }
 
 
-def find_device(name: str | None, cards: str | None = None, rate: float | None = None) -> Device:
+def find_device(
+    name: str | None, cards: str | None = None, rate: float | None = None, fsdp: FSDP | None = None
+) -> Device:
     """A device of the table, cards such as 8x24 (gigabytes each), or this machine where neither is given.
 
     Args:
         rate: operations a second that each is known to reach.
+        fsdp: spread a model's weights over the cards.
 
     Raises:
         RecipeError: there is no such device; names the nearest.
@@ -114,6 +123,9 @@ def find_device(name: str | None, cards: str | None = None, rate: float | None =
                 next_step=did_you_mean(key, DEVICES) or "give its memory: --gpus 1x24, say",
             )
         device = DEVICES[key]
+    if fsdp is not None and device.count == 1:
+        raise RecipeError("weights are spread over several cards", seen=device.name, next_step="--gpus 4x80, say")
+    device = replace(device, fsdp=fsdp)
     return device if rate is None else replace(device, rate=rate, reached=1.0, source="given with --rate")
 
 

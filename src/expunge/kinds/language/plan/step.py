@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from expunge.kinds.language.guard import BLOCKS, TOKENS
 from expunge.kinds.language.layers.decoder import first_tensor
 from expunge.kinds.language.lora import Adapter
 from expunge.kinds.language.measures.perplexity import BATCH
+from expunge.kinds.language.plan.devices import FSDP
 from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
 from expunge.kinds.language.plan.following import Following
 from expunge.kinds.language.plan.signals import batch_of, blocks
@@ -43,7 +44,8 @@ class Setting:
         training: as the recipe has it.
         block_size: tokens in every block.
         bf16: whether products are made in bfloat16.
-        processes: how many train together, each with the whole model.
+        processes: how many train together, each with the whole model unless it is spread.
+        fsdp: whether each holds only its part of weights, gradients and moments, and where.
     """
 
     model: LanguageKind
@@ -53,6 +55,7 @@ class Setting:
     block_size: int
     bf16: bool
     processes: int = 1
+    fsdp: FSDP | None = None
 
     @property
     def adapted(self) -> bool:
@@ -122,8 +125,12 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
             moments = _with_moments(optimizer)
             followed = Following()
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
-            buckets = [torch.zeros_like(each) for each in trained.values()] if setting.processes > 1 else []
-            if training.gradient_accumulation_steps > 1:  # those of the batches before are there already
+            shared = setting.processes > 1 and setting.fsdp is None
+            buckets = [torch.zeros_like(each) for each in trained.values()] if shared else []
+            if setting.fsdp is not None:  # a whole gradient is there until it is given to its owners
+                for parameter in trained.values():
+                    parameter.register_post_accumulate_grad_hook(_drop_gradient)
+            elif training.gradient_accumulation_steps > 1:  # those of the batches before are there already
                 for parameter in trained.values():
                     parameter.grad = torch.zeros_like(parameter)
             followed.add([*moments, *buckets, *(p.grad for p in trained.values() if p.grad is not None)])
@@ -144,16 +151,45 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 followed.enter(f"0 {TOP}")
                 loss.backward()
                 del loss
-                followed.enter("update")
-                nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
-                optimizer.step()
+                if setting.fsdp is None:  # then an update takes less than what is gathered before it
+                    followed.enter("update")
+                    nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
+                    optimizer.step()
             numbers = {
                 "weights": sum(p.numel() for p in model.parameters()),
                 "weight_bytes": weight_bytes,
                 "trained": sum(p.numel() for p in trained.values()),
                 "flops": (followed.flops - looked) * training.gradient_accumulation_steps,
             }
+            if setting.fsdp is not None:
+                followed.peaks = _spread(followed.peaks, task, numbers, setting)
     return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def _drop_gradient(parameter: Tensor) -> None:
+    parameter.grad = None
+
+
+def _spread(peaks: dict[str, int], task: FakeLM, numbers: dict[str, int], setting: Setting) -> dict[str, int]:
+    """The same phases where each process holds its part of weights, gradients and moments.
+
+    What is in no layer is gathered for the whole step; of the layers one is at work, the next is on its way, and the
+    gradients of one are handed out.
+    """
+
+    def sizes(parameters: Iterable[Tensor]) -> tuple[int, int]:
+        """Bytes of (weights, gradients)."""
+        held = list(parameters)
+        return sum(p.nbytes for p in held), sum(p.nbytes for p in held if p.requires_grad)
+
+    layers = [sizes(layer.parameters()) for layer in task.layers]
+    whole = sizes(task.model.parameters())
+    weights, gradients = max(layers)
+    rest = [whole[at] - sum(each[at] for each in layers) for at in (0, 1)]
+    gathered = rest[0] + rest[1] + 2 * weights + 2 * gradients
+    own = 0 if setting.fsdp == "offload" else (numbers["weight_bytes"] + 3 * whole[1]) // setting.processes
+    change = own + gathered - numbers["weight_bytes"] - 2 * whole[1]
+    return {name: peak + change for name, peak in peaks.items()}
 
 
 def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:

@@ -86,6 +86,8 @@ class Maker:
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
         fixed = numbers["weight_bytes"] + 3 * WIDE * numbers["trained"]
+        if self.device.fsdp is not None:
+            fixed = 0 if self.device.fsdp == "offload" else fixed // self.device.count
         floor = max(stage.peak for stage in given.stages if not stage.trains)
         if floor > self.device.usable:  # measuring takes as much with every option
             every = every[-1:]
@@ -111,6 +113,7 @@ class Maker:
             block_size=recipe.data.block_size,
             bf16=self.device.bf16 if bf16 == "auto" else bool(bf16),
             processes=self.device.count,
+            fsdp=self.device.fsdp,
         )
 
     def _reinforcing(self, recipe: Recipe) -> Taken:
@@ -123,7 +126,8 @@ class Maker:
                 per_device_train_batch_size=size, adapter_rank=rank, gradient_checkpointing=checkpointing
             )
             setting = self._setting(recipe)
-            own = replace(setting, narrow=setting.looked_at, method=CrossEntropy(), training=training, processes=1)
+            alone = replace(setting, narrow=setting.looked_at, processes=1, fsdp=None)
+            own = replace(alone, method=CrossEntropy(), training=training)
             self._reinforced[size, checkpointing] = depth.of_training(own)
         return self._reinforced[size, checkpointing]
 

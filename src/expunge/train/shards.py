@@ -1,0 +1,112 @@
+"""Weights spread over processes by torch's FSDP2 (`fully_shard`), as Accelerate's configuration asks for it.
+
+Accelerate itself turns it on for accelerators only; here it is the same on processors, so that tests hold it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from expunge.core import processes
+from expunge.errors import RunError
+
+
+class Root(nn.Module):
+    """Runs a function inside of its own call: what wraps it acts around that, whichever part of the model is called."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, work: Callable[..., Any], *given: Any) -> Any:
+        return work(*given)
+
+
+def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Module, Root]:
+    """(a copy of a model with its weights spread over all processes, the root that its weights are gathered in).
+
+    Every layer is gathered as it is run; what is in no layer, with the root.
+
+    Args:
+        model: the same on all processes; it stays as it is.
+        layers: the name of the list of its layers.
+        device: where the parts are held.
+
+    Raises:
+        RunError: Accelerate's configuration asks for what is not done here.
+    """
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    asked = FullyShardedDataParallelPlugin()
+    if asked.fsdp_version != 2:
+        raise RunError(
+            "weights are spread by FSDP2",
+            seen=f"fsdp_version: {asked.fsdp_version}",
+            next_step="accelerate launch --use_fsdp --fsdp_version 2 ..., or export FSDP_VERSION=2",
+        )
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise RunError("weights are spread with torch 2.9 or later", seen=torch.__version__)
+    # The copy's weights have no values until each has its part of them.
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
+        for weight in model.parameters()
+    }
+    copied = copy.deepcopy(model, memo)
+    root = Root(copied)
+    how: dict[str, Any] = {"mesh": init_device_mesh(device.type, (processes.count(),))}
+    offloads = isinstance(asked.cpu_offload, CPUOffloadPolicy)
+    if offloads:
+        how["offload_policy"] = CPUOffloadPolicy(pin_memory=torch.accelerator.is_available())
+    for layer in copied.get_submodule(layers).children():
+        fully_shard(layer, reshard_after_forward=bool(asked.reshard_after_forward), **how)
+    fully_shard(root, **how)
+    assert isinstance(root, FSDPModule)
+    # Sums, not means: gloo takes the mean that torch asks it for as a sum, and says nothing.
+    for module in root.modules():
+        if isinstance(module, FSDPModule):
+            module.set_force_sum_reduction_for_comms(True)
+            module.set_gradient_divide_factor(1.0)
+    root.to_empty(device=torch.device("cpu") if offloads else device)
+    with torch.no_grad():
+        for (_, value), (_, part) in zip(model.named_buffers(), copied.named_buffers(), strict=True):
+            part.data = value.to(device, copy=True)
+        for (_, value), (_, part) in zip(model.named_parameters(), copied.named_parameters(), strict=True):
+            put(part, value.detach())
+    return copied, root
+
+
+def gather(spread_out: nn.Module, model: nn.Module) -> None:
+    """Put the weights of a model that is spread over processes into a whole one, on all of them."""
+    with torch.no_grad():
+        for (_, part), (_, value) in zip(spread_out.named_parameters(), model.named_parameters(), strict=True):
+            value.copy_(whole(part.detach()))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor gathered from all processes, which all have to ask for it; itself where it is whole."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    with processes.followed():
+        return tensor.full_tensor()
+
+
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a whole tensor, as `like` is spread; on its device."""
+    if not isinstance(like, DTensor) or value.shape != like.shape:
+        return value.to(like.device, copy=True)
+    # Every process has the whole, so that none is sent.
+    found: Tensor = distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return found
+
+
+def put(target: Tensor, value: Tensor) -> None:
+    """Write a whole tensor into one that may be spread."""
+    target.copy_(part_of(value, target) if isinstance(target, DTensor) else value)
