@@ -145,9 +145,9 @@ def _gradients(
     sizes = [0] * len(streams)
     for at, drawn in enumerate(zip(*(stream.batches(*numbers) for stream in streams), strict=True), 1):
         with runtime.micro_step(last=at == len(numbers[1])):
-            value, figures = runtime.inside(loss, *(batch for batch, _ in drawn))
-            runtime.backward(value)
-        parts.append({"loss": value.detach(), **figures})
+            terms, figures = runtime.inside(loss, *(batch for batch, _ in drawn))
+            value = runtime.backward(terms)
+        parts.append({"loss": value, **figures})
         sizes = [size + more for size, (_, more) in zip(sizes, drawn, strict=True)]
     return parts, tuple(sizes)
 

@@ -24,8 +24,8 @@ from expunge.train.phase import Phase
 from expunge.train.precision import found_device
 
 T = TypeVar("T")
-Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-"(what is minimised, figures to log) of one batch of each stream; all are scalars on the device"
+Loss = Callable[..., tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]]
+"(what is minimised, or the terms of it, figures to log) of one batch of each stream; all are scalars on the device"
 
 
 class Runtime:
@@ -110,14 +110,22 @@ class Runtime:
         """Do something with the model without training it: on all processes where weights are spread, else on any."""
         return self.inside(work, *given) if self.spreads else work(*given)
 
-    def backward(self, value: Tensor) -> None:
-        """Add the gradients of a batch's loss to those of the step."""
+    def backward(self, terms: Tensor | Sequence[Tensor]) -> Tensor:
+        """Add the gradients of a batch's loss to those of the step; its value.
+
+        Args:
+            terms: it, or what it is the sum of: then each term's gradients are handed out before those of the next are made.
+        """
+        terms = [terms] if isinstance(terms, Tensor) else terms
         if self._root is None:
-            value.backward()
-            return
-        # Sums are divided by the totals of all processes already, and DDP takes the mean.
-        with processes.followed():
-            (value if self.spreads else value * self.world).backward()
+            for term in terms:
+                term.backward()
+        else:
+            # Sums are divided by the totals of all processes already, and DDP takes the mean.
+            with processes.followed():
+                for term in terms:
+                    (term if self.spreads else term * self.world).backward()
+        return sum((term.detach() for term in terms[1:]), start=terms[0].detach())
 
     def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
         """Clip the gradients to a norm, over all parameters together; the norm that they had, as a scalar."""

@@ -70,9 +70,13 @@ class Loss:
     retain: Tensor | None = None
 
     @property
+    def terms(self) -> list[Tensor]:
+        """What is added up."""
+        return [part for part in (self.forget, self.retain) if part is not None]
+
+    @property
     def total(self) -> Tensor:
-        parts = [part for part in (self.forget, self.retain) if part is not None]
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        return sum(self.terms[1:], start=self.terms[0])
 
 
 class SampledLabels:

@@ -123,10 +123,11 @@ def train_language(
         if model is not task.model:
             task = task.on(model, found_device())
 
-        def loss(*batches: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        def loss(*batches: Any) -> tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]:
             step = Step(task, **({"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))))
             found = method.loss(step)
-            return found.total, step.figures(found)
+            # Together, the gradients of both sets would be there whole before any of them is handed out.
+            return found.terms if runtime.spreads else found.total, step.figures(found)
 
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_enable({"use_reentrant": False})

@@ -86,6 +86,21 @@ def test_cards_share_the_work_and_each_holds_the_model(recipe: Recipe) -> None:
     assert (shared.seconds or 0) < (alone.seconds or 0)
 
 
+def test_weights_that_are_spread_take_their_part_on_each_card(recipe: Recipe) -> None:
+    def unlearning(**more: Any) -> int:
+        return next(each.peak for each in make_plan(recipe, device(1000, **more)).stages if each.name == "unlearning")
+
+    two, eight = unlearning(count=2, fsdp="shard"), unlearning(count=8, fsdp="shard")
+    assert eight < two < unlearning(count=2)
+    # From weights, gradients and two moments a half, and an eighth.
+    part = 16 * parameters(LAYERS)
+    assert two - eight == pytest.approx(part // 2 - part // 8, abs=200)  # and the rotary embedding's constants
+    assert unlearning(count=8, fsdp="offload") == pytest.approx(eight - part // 8, abs=200)
+    with pytest.raises(RecipeError, match="over several cards"):
+        find_device("l4", fsdp="shard")
+    assert find_device(None, "4x80", fsdp="shard").fsdp == "shard"
+
+
 def test_speed_that_is_not_known_is_not_guessed(recipe: Recipe) -> None:
     assert make_plan(recipe, find_device(None, "8x24")).seconds is None
     assert make_plan(recipe, find_device(None, "8x24", 1e12)).seconds is not None

@@ -147,10 +147,12 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 followed.enter("forward")
                 forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
                 retain = batch_of(setting, model, "retain") if setting.method.draws_retain else None
-                loss = setting.method.loss(Step(task, forget, retain)).total
-                followed.enter(f"0 {TOP}")
-                loss.backward()
+                loss = setting.method.loss(Step(task, forget, retain))
+                terms = [loss.total] if setting.fsdp is None else loss.terms
                 del loss
+                followed.enter(f"0 {TOP}")
+                while terms:
+                    terms.pop(0).backward()
                 if setting.fsdp is None:  # then an update takes less than what is gathered before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
