@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
-.PHONY: install demo test test-long check format clean
+.PHONY: install demo test test-long test-cuda check format clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,12 @@ test: install
 test-long: install
 	$(BIN)/python -m pip install --quiet --editable '.[parquet,datasets,lm-eval]'
 	$(BIN)/pytest -m long --timeout 3600
+
+# What a GPU shows, with a summary to paste into a report.
+test-cuda: install
+	$(BIN)/python -m pip install --quiet --editable '.[parquet,bitsandbytes]'
+	$(BIN)/expunge doctor
+	$(BIN)/pytest -m cuda -rA --durations 0 tests/cuda
 
 check: install
 	$(BIN)/ruff check .

@@ -23,6 +23,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "full float32, gradient checkpointing": {"gradient_checkpointing": True},
     "LoRA": {"adapter_rank": 16},
     "LoRA, gradient checkpointing": {"adapter_rank": 16, "gradient_checkpointing": True},
+    "LoRA, gradient checkpointing, 4-bit base": {
+        "adapter_rank": 16,
+        "gradient_checkpointing": True,
+        "quantization": "4bit",
+    },
 }
 
 
@@ -81,10 +86,10 @@ def train(folder: Path, text: Path, settings: dict[str, Any], steps: int) -> dic
             learning_rate=1e-5,
             **settings,
         )
-        task = base.under_adapter() if training.adapter_rank else base()
+        task = base.under_adapter(training.bits) if training.adapter_rank else base.to_train()
         work = LanguageWork(
             task=task, forget=TokenTable(Path(place) / "table"), retain=None, training=training, seed=0,
-            checkpoints=Path(place) / "checkpoints", log=log,
+            checkpoints=Path(place) / "checkpoints", log=log, originals=base.originals,
         )  # fmt: skip
         peaks: list[int] = []
         work.on_progress = lambda step, steps, figures: peaks.append(peak_memory_bytes())

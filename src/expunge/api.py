@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def forget(
-    target: str, *, model: str = "smollm2-135m", out: str | Path, show: Silent | None = None, **options: Any
+    target: str,
+    *,
+    model: str = "smollm2-135m",
+    out: str | Path,
+    show: Silent | None = None,
+    log_with: Sequence[str] = (),
+    **options: Any,
 ) -> RunFolder:
     """Make a model forget a topic, text or dataset.
 
@@ -30,21 +36,24 @@ def forget(
         target: a path, a Hugging Face dataset id, or a topic in words.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
+        log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
         options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
             `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
 
     Returns:
         The run folder, with `model`, `scores.json` and `report.html` in it.
     """
-    return run(make_recipe({"model": model, "forget": target}, options), out, show)
+    return run(make_recipe({"model": model, "forget": target}, options), out, show, log_with)
 
 
-def run(recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None) -> RunFolder:
-    """Run a recipe (or a recipe file); an unfinished run resumes."""
+def run(
+    recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None, log_with: Sequence[str] = ()
+) -> RunFolder:
+    """Run a recipe (or a recipe file); an unfinished run resumes. `log_with`: as `forget` takes it."""
     from expunge import spine
 
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
-    return spine.run(made, out, show)
+    return spine.run(made, out, show, log_with)
 
 
 def unlearn(

@@ -7,12 +7,13 @@ so the same command resumes where it stopped.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.interruption import interruptible
+from expunge.core.memory import out_of_memory
 from expunge.core.processes import count, first_alone, is_first
 from expunge.core.progress import Silent
 from expunge.core.score import Score
@@ -28,17 +29,22 @@ from expunge.runs.kind import Kind
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
+from expunge.runs.trackers import check_trackers, tracked
 
 RESUMES = "run the same command again: it resumes"
 
 
-def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunFolder:
+def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_with: Sequence[str] = ()) -> RunFolder:
     """Forget, and measure how well: everything a run does, in order; an unfinished run of the same recipe resumes.
+
+    Args:
+        log_with: trackers that figures are sent to, too.
 
     Raises:
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     folder = RunFolder(out)
+    check_trackers(log_with)
     with _at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
@@ -54,8 +60,9 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None) -> RunF
             folder.log("threads", **in_use())
             # The others read what the first one prepared.
             first_alone(lambda: _prepared(story), story.read)
-            trained = story.unlearn()
-            first_alone(lambda: finish(kind, story, trained))
+            with tracked(folder, story.run.recipe, log_with if is_first() else ()):
+                trained = story.unlearn()
+                first_alone(lambda: finish(kind, story, trained))
     return folder
 
 
@@ -68,6 +75,10 @@ def _at_work(
     try:
         with interruptible(resumes):
             yield kind, kind.make_story(at_work)
+    except (MemoryError, RuntimeError) as error:
+        if (explained := out_of_memory(error)) is not None:
+            raise explained from error
+        raise
     finally:
         at_work.show.close()
 

@@ -79,7 +79,8 @@ def tell(folder: RunFolder) -> int:
     if (share := cost.get("share_of_retraining")) is not None and "tokens_trained" in cost:
         speed += f", {share:.0%} of the tokens of retraining"
     minutes, peak = cost["seconds_total"] / 60, cost["peak_memory_bytes"] / 2**30
-    console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB")
+    gpu = f", {cost['device_peak_bytes'] / 2**30:.1f} GiB of the GPU" if "device_peak_bytes" in cost else ""
+    console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB{gpu}")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
     return 0 if verdict["passed"] else 3
 

@@ -17,6 +17,7 @@ def forget(
     retain: str | None = None,
     method: str | None = None,
     topic: bool = False,
+    log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
 ) -> int:
     """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
@@ -48,6 +49,8 @@ def forget(
         One of `expunge methods`; default: whos_harry_potter.
     topic:
         TARGET is a topic in words, whatever files are there or it looks like.
+    log_with:
+        An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     """
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
@@ -61,4 +64,4 @@ def forget(
         fields = {"method.name": method, **fields}
     if topic:
         fields["forget_kind"] = "topic"
-    return tell(forget_(target, model=model, out=out, show=Live(), **fields))
+    return tell(forget_(target, model=model, out=out, show=Live(), log_with=log_with or (), **fields))

@@ -13,6 +13,7 @@ def run(
     /,
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     out: Path | None = None,
+    log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
 ) -> int:
     """Run a recipe file, or resume it where it stopped.
 
@@ -33,6 +34,8 @@ def run(
         A YAML file of recipe fields.
     out:
         The run folder to write; default: runs/NAME, with the recipe's name.
+    log_with:
+        An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell
@@ -41,4 +44,4 @@ def run(
     from expunge.runs.overrides import read_overrides
 
     loaded = read_recipe(recipe, read_overrides(options, recipe_class(recipe)))
-    return tell(run_(loaded, out or Path("runs") / recipe.stem, Live()))
+    return tell(run_(loaded, out or Path("runs") / recipe.stem, Live(), log_with or ()))

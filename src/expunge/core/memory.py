@@ -6,6 +6,8 @@ import ctypes
 import resource
 import sys
 
+from expunge.errors import RunError, first_line
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 "parameters of glibc's mallopt (malloc.h)"
 _LARGE = 1 << 30
@@ -17,6 +19,28 @@ def peak_memory_bytes() -> int:
     """The most memory this process has held at once."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_peak_bytes() -> int | None:
+    """The most that tensors of this process took of a GPU at once, as torch counts it; None where none is used."""
+    torch = sys.modules.get("torch")  # what has not loaded it uses no GPU
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.max_memory_allocated())
+
+
+def out_of_memory(error: Exception) -> RunError | None:
+    """What is said where memory ran out; None where that is not what an error says."""
+    torch = sys.modules.get("torch")
+    on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    if not on_device and not isinstance(error, MemoryError):
+        return None
+    return RunError(
+        "the GPU is out of memory" if on_device else "the machine is out of memory",
+        seen=first_line(error) or None,
+        next_step="end other programs that use it; of a language model, give --training.gradient_checkpointing true besides: "
+        "the same command resumes from its checkpoint either way. expunge plan RECIPE says which options take less",
+    )
 
 
 def give_back_freed_memory() -> bool:

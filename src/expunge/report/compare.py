@@ -125,7 +125,7 @@ def _facts(runs: Sequence[Contents]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Method", tuple(run.method_title for run in runs)),
         ("Steps", tuple(numbers.UNKNOWN if taken is None else numbers.count(taken) for taken in steps)),
         ("Time in all", tuple(numbers.seconds(cost.get("seconds_total")) for cost in costs)),
-        ("Peak memory", tuple(numbers.bytes_(cost.get("peak_memory_bytes")) for cost in costs)),
+        ("Peak memory", tuple(map(numbers.peaks, costs))),
         ("In pairs with the first", ("", *(_pairs(first, run) for run in others))),
     )
 

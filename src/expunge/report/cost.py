@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.memory import peak_memory_bytes
+from expunge.core.memory import device_peak_bytes, peak_memory_bytes
 from expunge.runs.folder import RunFolder
 
 MEASURING = ("measured-", "front", "benchmarks-", "sampled-ordinary", "terms")
@@ -46,7 +46,7 @@ def cost(folder: RunFolder, trained: Mapping[str, Any], oracle: dict[str, float]
         "seconds_total": round(sum(seconds.values()), 1),
         "seconds": seconds,
         "tokens_per_second": round(trained["tokens"] / max(1e-9, trained["seconds"]), 1),
-        "peak_memory_bytes": _peak(folder),
+        **_peaks(folder),
         "steps": trained["steps"],
         "tokens_trained": tokens,
         "share_of_retraining": round(tokens / oracle["tokens"], 4) if oracle else None,
@@ -60,7 +60,7 @@ def passes_cost(folder: RunFolder, trained: Mapping[str, Any]) -> dict[str, Any]
     return {
         "seconds_total": round(sum(seconds.values()), 1),
         "seconds": seconds,
-        "peak_memory_bytes": _peak(folder),
+        **_peaks(folder),
         "image_passes": trained["passes"],
         "share_of_retraining": trained["share_of_retraining"],
     }
@@ -72,6 +72,9 @@ def _seconds(folder: RunFolder) -> dict[str, float]:
     return {row["name"]: round(float(row["seconds"]), 2) for row in rows if not row.get("reused")}
 
 
-def _peak(folder: RunFolder) -> int:
-    """Bytes: the most memory that any attempt took."""
-    return max([*(int(row["peak_memory_bytes"]) for row in folder.read_events("peak")), peak_memory_bytes()])
+def _peaks(folder: RunFolder) -> dict[str, int]:
+    """Bytes: the most main memory that any attempt took, and the most of a GPU, where one was used."""
+    rows = list(folder.read_events("peak"))
+    main = max([*(int(row["peak_memory_bytes"]) for row in rows), peak_memory_bytes()])
+    device = max([*(int(row.get("device_peak_bytes") or 0) for row in rows), device_peak_bytes() or 0])
+    return {"peak_memory_bytes": main} | ({"device_peak_bytes": device} if device else {})

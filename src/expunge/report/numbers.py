@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 UNKNOWN = "not measured"
 
@@ -73,6 +75,12 @@ def seconds(number: float | None) -> str:
         return f"{whole // 60}\u00a0min {whole % 60:02d}\u00a0s"
     minutes = round(number / 60)
     return f"{minutes // 60:,}\u00a0h {minutes % 60:02d}\u00a0min"
+
+
+def peaks(cost: Mapping[str, Any]) -> str:
+    """The peak of main memory, and of a GPU's where one was used."""
+    main, device = bytes_(cost.get("peak_memory_bytes")), cost.get("device_peak_bytes")
+    return main if device is None else f"{main}, and {bytes_(device)} of the GPU"
 
 
 def bytes_(number: float | None) -> str:

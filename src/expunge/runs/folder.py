@@ -26,14 +26,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from expunge.core import storage
-from expunge.core.memory import peak_memory_bytes
+from expunge.core.memory import device_peak_bytes, peak_memory_bytes
 from expunge.core.processes import is_first
 from expunge.core.score import Score
 from expunge.errors import ExpungeError, RunError
@@ -69,6 +69,8 @@ class RunFolder:
         self.toxicity = self.path / "toxicity.json"
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
+        "called with each event that is logged, and its values"
         self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}
         "what a run makes before it writes its recipe"
 
@@ -218,7 +220,7 @@ class RunFolder:
                 yield
             finally:
                 with contextlib.suppress(Exception):
-                    self.log("peak", peak_memory_bytes=peak_memory_bytes())
+                    self.log("peak", peak_memory_bytes=peak_memory_bytes(), device_peak_bytes=device_peak_bytes())
 
     def require(self) -> RunFolder:
         """Raise unless this is the folder of a run, and may be read."""
@@ -245,6 +247,8 @@ class RunFolder:
                 if file.read(1) != b"\n":
                     file.write(b"\n")
             file.write(line.encode("utf-8"))
+        for listener in self.listeners:
+            listener(event, values)
 
     def read_events(self, event: str | None = None) -> Iterator[dict[str, Any]]:
         """The events in order, of one kind if named; torn lines are skipped."""

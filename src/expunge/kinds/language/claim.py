@@ -19,7 +19,7 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     """Resolve the paths that the recipe names and write it, or see that the folder already belongs to this very run.
 
     Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
-    model yet, the step to end at may change too.
+    model yet, so may the step to end at, and what changes memory alone.
     """
     held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
     if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
@@ -30,8 +30,8 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
         with suppress(DataError):  # its paths are absolute ones already; they may be those of another machine
             held = resolve_paths(held)
         if not folder.model.exists() or any(folder.checkpoints.iterdir()):
-            to_end = {"stop_step": recipe.training.stop_step}
-            held = held.model_copy(update={"training": held.training.model_copy(update=to_end)})
+            now = {name: getattr(recipe.training, name) for name in ("stop_step", "gradient_checkpointing")}
+            held = held.model_copy(update={"training": held.training.model_copy(update=now)})
         recipe = _with_more(recipe, held)
     _look_up(recipe)
     folder.claim(

@@ -119,15 +119,14 @@ LATER = (
     "adapter_dropout",
     "adapter_variant",
     "quantization",
-    "gradient_checkpointing",
 )
 "fields of `Training` that came later: models made before are made from the same still, where these have their defaults"
 
 
 def said(training: Training) -> dict[str, Any]:
-    """What decides how a model is trained; fields that came later only where they are not the default."""
+    """What decides which weights come out; fields that came later only where they are not the default."""
     later = training.model_dump(include=set(LATER), exclude_defaults=True)
-    return training.model_dump(exclude={"save_seconds", *LATER}) | later
+    return training.model_dump(exclude={"save_seconds", "gradient_checkpointing", *LATER}) | later
 
 
 class Reinforcement(Part):

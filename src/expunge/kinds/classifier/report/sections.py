@@ -104,5 +104,5 @@ def _cost(contents: Contents) -> list[tuple[str, str]]:
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Image passes of unlearning", numbers.UNKNOWN if passes is None else numbers.count(passes)),
         ("Image passes, of those of retraining", "not known" if share is None else numbers.share(share)),
-        ("Peak memory", numbers.bytes_(spent.get("peak_memory_bytes"))),
+        ("Peak memory", numbers.peaks(spent)),
     ]

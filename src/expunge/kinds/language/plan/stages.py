@@ -36,7 +36,7 @@ class Stage:
         flops: of all devices together.
         read: bytes of weights read to write texts, token by token, which is what their time is made of.
         devices: how many share the work.
-        trains: whether a model is trained in it, which options of the training change.
+        trains: whether options of the training change it.
         how: what is estimated, and from what.
     """
 
@@ -253,4 +253,4 @@ def _saving(work: Work) -> Stage:
     held = work.step.numbers["weight_bytes"]
     added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
     peak = work.wide + added + work.stored if work.main_memory else held + added
-    return Stage(name="saving", peak=peak, tokens=0, flops=0)
+    return Stage(name="saving", peak=peak, tokens=0, flops=0, trains=True)

@@ -107,7 +107,7 @@ def _cost(contents: Contents) -> list[tuple[str, str]]:
         ("Unlearning ended", str(contents.part("stopped") or "not recorded")),
         ("Steps of unlearning", numbers.UNKNOWN if cost.get("steps") is None else numbers.count(cost["steps"])),
         ("Speed of unlearning", numbers.UNKNOWN if speed is None else f"{numbers.count(speed)} tokens a second"),
-        ("Peak memory", numbers.bytes_(cost.get("peak_memory_bytes"))),
+        ("Peak memory", numbers.peaks(cost)),
         ("Tokens trained on, of those of retraining", "not known" if share is None else numbers.share(share)),
         ("Time, of that of retraining", "not known" if of_time is None else numbers.share(of_time)),
     ]
