@@ -102,6 +102,22 @@ def test_weights_are_spread_by_the_second_version_alone(
     assert "--fsdp_version 2" in str(refused.value)
 
 
+def test_two_processes_write_the_texts_that_one_writes(tiny_model_folder: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    together.texts(tiny_model_folder, one)
+    done = launch(2, "texts", tmp_path, tiny_model_folder, two, program=str(HERE / "together.py"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    whole, shared = (storage.read_json(folder / "texts.json") for folder in (one, two))
+    assert (whole.pop("own"), shared.pop("own")) == (12, 6)
+    assert shared == whole
+    assert shared["alone"] == shared["greedy"]
+    failed = (two / "failed.txt").read_text()
+    assert "another process could not do its part" in failed
+    assert "process 1: ValueError: no help" in failed
+
+
 @pytest.mark.long
 def test_weights_spread_over_four_processes_train_what_one_trains(
     alone: Path, tiny_model_folder: Path, tmp_path: Path

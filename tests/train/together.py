@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,22 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from expunge.core.processes import first_alone, is_first, spread, world
+from expunge.core import storage
+from expunge.core.processes import first_alone, helped, is_first, spread, world
+from expunge.errors import FollowedError
+from expunge.kinds.language import helping
+from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.sampling import continue_prompts
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.signal import lookup
-from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.task import CausalLM, Sampling
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import TrainedSets
+from expunge.models.source import find_model
 from expunge.ops.narrow import hold_narrow
 from expunge.runs.registry import make_method
-from expunge.train.precision import found_device
+from expunge.train.precision import Precision, found_device
 from known_sets import known_sets
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -101,7 +108,50 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         save_file({name: p.detach() for name, p in task.model.named_parameters()}, out)
 
 
+def texts(model: Path, out: Path) -> None:
+    """Write texts, greedy and sampled, and count those that other processes wrote."""
+    lazy = LazyModel(find_model(str(model)), Precision(False))
+    prompts = [[11 + number, *range(20, 20 + number % 7)] for number in range(11)]
+    sampling = Sampling(samples=2, seed=3, top_p=0.9)
+    task, before = lazy(), helping.JOBS.copy()
+    own = 0
+
+    def counted(batches: Any, *rest: Any) -> Any:
+        nonlocal own
+        own += len(batches)
+        return write(batches, *rest)
+
+    write, task.write = task.write, counted  # type: ignore[method-assign]
+    found: dict[str, Any] = {
+        "greedy": list(task.generate(prompts, 6, batch_size=2)),
+        "sampled": list(task.generate(prompts, 6, sampling, batch_size=2)),
+        "continued": [[each.text for each in row] for row in continue_prompts(task, prompts, 6, sampling, rows=4)],
+    }
+    found["own"], task.write = own, write  # type: ignore[method-assign]
+    lazy.to_train()  # may be changed from now on
+    found["alone"] = list(task.generate(prompts, 6, batch_size=2))
+    assert before == helping.JOBS
+    storage.write_json(out / "texts.json", found)
+
+
+def no_help(about: Any, own: Sequence[int]) -> list[Any]:
+    raise ValueError(f"no {about}")
+
+
+def asked_in_vain() -> str:
+    """What the first process says where another one fails."""
+    try:
+        helped("nothing", "help", 3, list)
+    except FollowedError as error:
+        return str(error)
+    return ""
+
+
 def main(what: str, data: Path, model: Path, out: Path) -> None:
+    if what == "texts":
+        first_alone(lambda: texts(model, out))
+        helping.JOBS["nothing"] = no_help
+        first_alone(lambda: storage.write_text(out / "failed.txt", asked_in_vain()))
     if what == "spread":
         train("gradient_difference", model, data, out / "gradient_difference.safetensors")
         train("gradient_difference", model, data, out / "adapter.safetensors", **ADAPTER)

@@ -86,18 +86,23 @@ def alone() -> Iterator[None]:
 
 def agreed(value: T) -> T:
     """What the first process says, on all of them: clocks and files may differ. A JSON value or None."""
-    if world() == 1:
-        return value
+    return value if world() == 1 else _sent(value, 0)
+
+
+def _sent(value: Any, sender: int) -> Any:
+    """What one process says, on all of them; each has to call this."""
     torch, joined = sys.modules["torch"], _joined()
+    if joined.get_rank() != sender:
+        value = None
     text = json.dumps(value).encode()  # torch would send objects as pickle
     with followed():
         size = torch.tensor([len(text)])
-        joined.broadcast(size, 0, group=_group())
+        joined.broadcast(size, sender, group=_group())
         sent = torch.zeros(int(size), dtype=torch.uint8)
-        if is_first():
+        if joined.get_rank() == sender:
             sent += torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        joined.broadcast(sent, 0, group=_group())
-    return value if is_first() else json.loads(bytes(sent.tolist()))
+        joined.broadcast(sent, sender, group=_group())
+    return value if joined.get_rank() == sender else json.loads(bytes(sent.tolist()))
 
 
 def summed(values: Sequence[float]) -> list[float]:
@@ -112,7 +117,7 @@ def summed(values: Sequence[float]) -> list[float]:
 
 
 def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) -> T | None:
-    """Have the first process do something by itself, and the others wait for it.
+    """Have the first process do something by itself. The others wait for it, and help where it asks them (`helped`).
 
     Args:
         others: what they do once it is done, such as reading what it wrote.
@@ -132,12 +137,73 @@ def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) ->
                 found = work()
             done = True
         finally:
-            agreed(done)
+            _sent({"done": done}, 0)
         return found
-    if not agreed(True):
+    while "job" in (said := _sent(None, 0)):
+        with alone():
+            said = _part(said) or {}
+        if "done" in said:
+            break
+    for end in ENDS:
+        end()
+    if not said["done"]:
         raise FollowedError("the first process stopped: it says why")
     with alone():
         return None if others is None else others()
+
+
+JOBS: dict[str, Callable[[Any, Sequence[int]], list[Any]]] = {}
+"what others can help the first process with: given (what it is about, numbers of the pieces), the piece of each, as JSON"
+ENDS: list[Callable[[], None]] = []
+"called on the others when the first process needs no more help"
+
+
+def has_helpers() -> bool:
+    """Whether the others wait for this one inside of `first_alone`, and can help it."""
+    return count() > 1 and is_first() and _ALONE.get()
+
+
+def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], list[Any]]) -> list[Any]:
+    """The pieces of a job, made by all processes: for the first one to ask for where it `has_helpers`.
+
+    Args:
+        job: a name in `JOBS`, by which the others know what to do.
+        about: what they are given, as JSON.
+        own: makes the pieces of these numbers, as JSON.
+
+    Raises:
+        FollowedError: another process could not do its part.
+    """
+    if not has_helpers():
+        return own(range(pieces))
+    _sent({"job": job, "about": about, "pieces": pieces}, 0)
+    part = {"made": own(range(0, pieces, count()))}
+    found: list[Any] = [None] * pieces
+    failed = []
+    for sender in range(count()):
+        heard = _sent(part, sender)
+        if "made" in heard:
+            found[sender :: count()] = heard["made"]
+        else:
+            failed.append(heard["failed"])
+    if failed:
+        raise FollowedError("another process could not do its part", seen="; ".join(failed))
+    return found
+
+
+def _part(said: dict[str, Any]) -> dict[str, Any] | None:
+    """Do this process's part of a job; what the first one said in place of its own, where that failed."""
+    own = range(_joined().get_rank(), said["pieces"], count())
+    part: dict[str, Any]
+    try:
+        part = {"made": JOBS[said["job"]](said["about"], own)}
+    except Exception as error:
+        part = {"failed": f"process {_joined().get_rank()}: {type(error).__name__}: {first_line(error)}"}
+    for sender in range(count()):
+        heard = _sent(part, sender)
+        if "done" in heard:
+            return dict(heard)
+    return None
 
 
 @contextmanager

@@ -64,6 +64,14 @@ class LazyModel:
             elif self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
                 loaded.model.float()
             self._begin(loaded)
+            assert self._task is not None
+            self._task.stored = {
+                "name": self.source.name,
+                "folder": str(self.source.folder.resolve()),
+                "adapter": None if self.source.adapter is None else str(self.source.adapter.resolve()),
+                "as_stored": self.as_stored,
+                "bf16": self.precision.bf16,
+            }
         assert self._task is not None
         return self._task
 
@@ -72,6 +80,7 @@ class LazyModel:
         task = self()
         widen(task.model)
         task.model.requires_grad_(True)
+        task.stored = None
         if processes.spread():
             task.model.to("cpu")
         return task

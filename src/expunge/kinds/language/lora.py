@@ -135,6 +135,7 @@ def inject(task: CausalLM, name: str, wanted: Adapter, seed: int) -> Targets:
     from peft import LoraConfig, inject_adapter_in_model
 
     found = targets(task, wanted.targets)
+    task.stored = None
     torch.manual_seed(seed)
     config = LoraConfig(
         r=wanted.rank,

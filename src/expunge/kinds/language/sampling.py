@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
+from expunge.core.processes import has_helpers, helped
 from expunge.kinds.language.chat import said as words_said
 from expunge.kinds.language.task import CausalLM, Sampling, left_padded
 
@@ -68,20 +70,47 @@ def continue_prompts(
     order = sorted(range(len(cut)), key=lambda i: len(cut[i]))
     found: list[list[Continuation]] = [[] for _ in cut]
     at_once = max(1, rows // samples)
-    for start in range(0, len(order), at_once):
-        chosen = order[start : start + at_once]
+    batches = [order[start : start + at_once] for start in range(0, len(order), at_once)]
 
-        def on_step(step: int, start: int = start, size: int = len(chosen)) -> None:
-            done = start + size * step / max_new_tokens
-            show(done / len(order), f"continuing prompts, {int(done)}/{len(order)}")
+    def own(numbers: Sequence[int]) -> list[list[list[int]]]:
+        made: list[list[list[int]]] = []
+        whole, done = sum(len(batches[number]) for number in numbers), 0
+        for number in numbers:
+            chosen = batches[number]
 
-        said = _continue(task, [cut[i] for i in chosen], streams[chosen], sampling, on_step)
+            def on_step(step: int, before: int = done, size: int = len(chosen)) -> None:
+                done = before + size * step / max_new_tokens
+                show(done / whole, f"continuing prompts, {int(done)}/{whole}")
+
+            made.append(_continue(task, [cut[i] for i in chosen], streams[chosen], sampling, on_step))
+            on_step(max_new_tokens)
+            done += len(chosen)
+        return made
+
+    about = None
+    if task.stored is not None and has_helpers():
+        about = [
+            task.stored,
+            [([cut[i] for i in chosen], streams[chosen].tolist()) for chosen in batches],
+            asdict(sampling),
+        ]
+    whole = own(range(len(batches))) if about is None else helped("continuations", about, len(batches), own)
+    for chosen, said in zip(batches, whole, strict=True):
         texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):
             mine = slice(place * samples, (place + 1) * samples)
             found[i] = [Continuation(text, len(ids)) for text, ids in zip(texts[mine], said[mine], strict=True)]
-        on_step(max_new_tokens)
     return found
+
+
+def continue_batches(
+    task: CausalLM, batches: Sequence[tuple[list[list[int]], list[Any]]], sampling: Mapping[str, Any]
+) -> list[list[list[int]]]:
+    """Token ids of what is sampled after the prompts of each batch (prompts, streams of random numbers)."""
+    return [
+        _continue(task, prompts, np.array(streams), Sampling(**sampling), lambda step: None)
+        for prompts, streams in batches
+    ]
 
 
 def _keeps_keys(task: CausalLM) -> bool:
@@ -143,7 +172,7 @@ def _continue(
     uniform = torch.from_numpy(streams.reshape(-1, length))
     said: list[list[int]] = [[] for _ in range(len(uniform))]
     live = torch.arange(len(uniform))
-    with task.autocast():  # around all steps, so that weights are cast once
+    with task.writing():
         logits, mask, cache = _prefill(task, prompts)
         cache.batch_repeat_interleave(samples)
         logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)

@@ -9,6 +9,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
+from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
 from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
 from expunge.kinds.language.lazy import LazyModel

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import StoppingCriteriaList
 
+from expunge.core.processes import helped
 from expunge.kinds.language.chat import render_question, said
 from expunge.kinds.language.distributions import LARGE_LOGIT, Head, Values, row_values, wide
 from expunge.kinds.language.layers.layered import Context, Layered
@@ -76,19 +78,21 @@ class CausalLM(Layered):
         self.packs = packs(model)
         self.notices: list[str] = []
         "what a reader of the results must know of how texts were fitted to the model, each once"
+        self.stored: dict[str, Any] | None = None
+        "where other processes find this very model; None of one that is changed in memory"
 
     def on(self, model: PreTrainedModel, device: torch.device) -> CausalLM:
         """The same with a copy of the model that is spread over processes, and runs on a device."""
         twin = copy.copy(self)
         vars(twin).pop("head", None)
-        twin.model, twin._runs_on, twin._structure = model, device, None
+        twin.model, twin._runs_on, twin._structure, twin.stored = model, device, None, None
         twin.decoder = self.decoder.of(model)
         return twin
 
     def exact(self) -> CausalLM:
         """The same model without autocast: for figures of which small differences decide."""
         twin = copy.copy(self)
-        twin.autocast = nullcontext
+        twin.autocast, twin.stored = nullcontext, None
         return twin
 
     def _head_is_plain(self) -> bool:
@@ -275,18 +279,38 @@ class CausalLM(Layered):
         the model's folder asks of generation (penalties for repetition, temperatures) has no say: it would hide what a
         model recites. `on_progress` is called with the share that is done, after each token.
         """
-        end, count = self.tokenizer.eos_token_id, 1 if sampling is None else sampling.samples
-        fill = 0 if end is None else end
-        drawn = {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p")} if sampling else {}
         prompts, max_new_tokens = self.fitted(prompts, max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        texts: dict[int, list[str]] = {}
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            ids, mask = left_padded([prompts[i] for i in chosen], fill)
+        starts = range(0, len(order), batch_size)
+        batches = [(start, [prompts[i] for i in order[start : start + batch_size]]) for start in starts]
+        rest = max_new_tokens, None if sampling is None else asdict(sampling)
+        if self.stored is None:
+            made = self.write(batches, *rest, on_progress)
+        else:
+            about = [self.stored, batches, *rest]
+            own = lambda numbers: self.write([batches[number] for number in numbers], *rest, on_progress)  # noqa: E731
+            made = helped("texts", about, len(batches), own)
+        texts = dict(zip(order, itertools.chain.from_iterable(made), strict=True))
+        for i in range(len(prompts)):
+            yield texts[i]
+
+    @torch.inference_mode()
+    def write(
+        self,
+        batches: Sequence[tuple[int, Sequence[Sequence[int]]]],
+        max_new_tokens: int,
+        sampling: Mapping[str, Any] | None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> list[list[list[str]]]:
+        """The texts after each prompt of each batch, (where it begins among all prompts, its prompts): see `generate`."""
+        end, drawn = self.tokenizer.eos_token_id, dict(sampling or {})
+        fill, count, seed = 0 if end is None else end, drawn.pop("samples", 1), drawn.pop("seed", 0)
+        made, done, whole = [], 0, sum(len(prompts) for _, prompts in batches)
+        for start, prompts in batches:
+            ids, mask = left_padded(prompts, fill)
             width = ids.shape[1]
-            torch.manual_seed((sampling.seed if sampling else 0) * 1_000_003 + start)
-            with self.autocast(), self._no_settings_of_its_own():
+            torch.manual_seed(seed * 1_000_003 + start)
+            with self.writing(), self._no_settings_of_its_own():
                 output = self.model.generate(
                     input_ids=ids.to(self.device),
                     attention_mask=mask.to(self.device),
@@ -294,14 +318,21 @@ class CausalLM(Layered):
                     do_sample=sampling is not None,
                     num_return_sequences=count,
                     pad_token_id=fill,
-                    stopping_criteria=_watching(on_progress, start, len(chosen), len(order), width, max_new_tokens),
+                    stopping_criteria=_watching(on_progress, done, len(prompts), whole, width, max_new_tokens),
                     **drawn,
                 )
             decoded = said(self.tokenizer, output[:, width:].tolist())
-            for row, i in enumerate(chosen):
-                texts[i] = decoded[row * count : (row + 1) * count]
-        for i in range(len(prompts)):
-            yield texts[i]
+            made.append([decoded[row * count : (row + 1) * count] for row in range(len(prompts))])
+            done += len(prompts)
+        return made
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around all steps of writing a text: weights that have to be cast are cast once, which takes room for the copies."""
+        with self.autocast():
+            if torch.is_autocast_enabled(self.device.type):
+                torch.set_autocast_cache_enabled(True)  # autocast puts it back
+            yield
 
     @contextmanager
     def _no_settings_of_its_own(self) -> Iterator[None]:

@@ -102,7 +102,7 @@ class FakeLM(CausalLM):
         self, model: PreTrainedModel, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> None:
         self.model, self.autocast, self.packs = model, autocast, False
-        self.notices = []
+        self.notices, self.stored = [], None
         self.plain_head = _head_is_plain(model)
 
     @cached_property
