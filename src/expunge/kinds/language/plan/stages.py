@@ -132,6 +132,12 @@ def stages(work: Work) -> list[Stage]:
     return [each for each in [*found, _measuring(work, "measuring the unlearned model", sides=1)] if each is not None]
 
 
+def _written(work: Work, tokens: int) -> int:
+    """Bytes while texts of so many tokens in all are written: weights, narrow copies of wide ones, keys and values."""
+    copies = work.wide // 2 if work.setting.bf16 and work.setting.looked_at is None else 0
+    return work.held + copies + _states_of_attention(work, tokens)
+
+
 def _states_of_attention(work: Work, tokens: int) -> int:
     """Bytes of the keys and values of so many tokens, in all layers."""
     text = work.setting.model.config.get_text_config(decoder=True)
@@ -153,7 +159,7 @@ def _asking(work: Work) -> Stage | None:
     groups = -(-answers // GENERATED)
     return Stage(
         name="asking the model",
-        peak=work.held + _states_of_attention(work, GENERATED * 2 * ANSWER_TOKENS),
+        peak=_written(work, GENERATED * 2 * ANSWER_TOKENS),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
         read=groups * ANSWER_TOKENS * work.held,
@@ -182,7 +188,7 @@ def _measuring(work: Work, name: str, sides: int) -> Stage:
     left_out += ["toxicity"] if work.recipe.toxicity.prompts is not None else []
     return Stage(
         name=name,
-        peak=max(work.look.peak, work.held + _states_of_attention(work, together * longest)),
+        peak=max(work.look.peak, _written(work, together * longest)),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
         read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.held,
