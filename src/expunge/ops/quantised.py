@@ -60,7 +60,7 @@ def require_bitsandbytes() -> None:
     """Raise unless it is installed. Raises `RunError`."""
     if find_spec("bitsandbytes") is None:
         raise RunError(
-            "holding weights in 8 or 4 bits needs the extra bitsandbytes",
+            "weights or moments in 8 or 4 bits need the extra bitsandbytes",
             next_step="pip install 'expunge[bitsandbytes]' and run the same command again",
         )
 

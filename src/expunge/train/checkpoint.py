@@ -100,10 +100,10 @@ def steps_behind(steps: int, of: int, now: int) -> int:
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What an optimizer of named parameters keeps of each, by `KEY/NAME`; steps are tensors of one number."""
     return {
-        f"{key}/{name}": value
+        f"{key}/{name}": value if isinstance(value, Tensor) else torch.tensor(value)
         for name, parameter in _named(optimizer)
         for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor | int)
     }
 
 
@@ -113,7 +113,8 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str,
     for place, value in tensors.items():
         key, _, name = place.partition("/")
         state = optimizer.state.setdefault(parameters[name], {})
-        state[key] = part_of(value, parameters[name])
+        whole_number = value.dim() == 0 and value.dtype == torch.int64  # bitsandbytes' count of steps
+        state[key] = int(value) if whole_number else part_of(value, parameters[name])
 
 
 def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:

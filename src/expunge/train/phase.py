@@ -37,7 +37,7 @@ class Phase:
     name: str
     learning_rate: float
     epochs: float = 1.0
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "adamw_8bit"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 64

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from expunge.core import processes
 from expunge.core.order import random_seed
-from expunge.errors import DivergedError
+from expunge.errors import DivergedError, RunError
+from expunge.ops.quantised import require_bitsandbytes
 from expunge.train import shards
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
@@ -79,8 +80,23 @@ class Runtime:
         rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
+        if phase.optimizer == "adamw_8bit":
+            return self._in_8_bits(parameters, phase)
         kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
+
+    def _in_8_bits(self, parameters: list[tuple[str, nn.Parameter]], phase: Phase) -> torch.optim.Optimizer:
+        if self.spreads:
+            raise RunError(
+                "moments in 8 bits are not spread over processes",
+                next_step="leave training.optim out, or start without FSDP: then each process has the whole model",
+            )
+        require_bitsandbytes()
+        from bitsandbytes.optim import AdamW8bit
+
+        rate, decay = phase.learning_rate, phase.weight_decay
+        found: torch.optim.Optimizer = AdamW8bit(parameters, lr=rate, betas=phase.betas, weight_decay=decay)
+        return found
 
     def seed(self, seed: int, stream: str, step: int) -> None:
         """Seed what a step draws on the device, dropout for one."""

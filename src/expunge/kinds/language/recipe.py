@@ -69,6 +69,8 @@ class Training(Part):
     "share of the steps over which the learning rate rises"
     weight_decay: NonNegativeFloat = 0.0
     "of AdamW"
+    optim: Literal["adamw_torch", "adamw_bnb_8bit"] = "adamw_torch"
+    "AdamW with float32 moments, or with moments in 8 bits (bitsandbytes; Dettmers et al. 2022, arXiv:2110.02861)"
     first_layer: NonNegativeInt = 0
     "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
     adapter_rank: PositiveInt | None = None
@@ -119,6 +121,7 @@ LATER = (
     "adapter_dropout",
     "adapter_variant",
     "quantization",
+    "optim",
 )
 "fields of `Training` that came later: models made before are made from the same still, where these have their defaults"
 

@@ -59,13 +59,12 @@ class LanguageStory(Story):
                 allowed="a method that is a loss, trained with an adapter",
                 next_step="give a rank, such as --training.adapter_rank 16, or leave --save out",
             )
-        if run.recipe.training.bits is not None:
-            if not self.method.has_loss():
-                name = run.recipe.method["name"]
-                raise RecipeError(
-                    f"{name} changes the weights themselves, and quantised weights cannot be trained",
-                    next_step="leave training.quantization out",
-                )
+        if run.recipe.training.bits is not None and not self.method.has_loss():
+            raise RecipeError(
+                f"{run.recipe.method['name']} changes the weights themselves, and quantised weights cannot be trained",
+                next_step="leave training.quantization out",
+            )
+        if run.recipe.training.bits is not None or run.recipe.training.optim != "adamw_torch":
             require_bitsandbytes()
         self.precision = Precision(run.recipe.training.bf16)
 

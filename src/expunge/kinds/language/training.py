@@ -52,7 +52,7 @@ def phase_of(training: Training, batches_per_epoch: int) -> Phase:
         schedule="linear",
         final_rate=training.learning_rate / 10,
         warmup=training.warmup_ratio,
-        optimizer="adamw",
+        optimizer="adamw" if training.optim == "adamw_torch" else "adamw_8bit",
         weight_decay=training.weight_decay,
         batch_size=training.per_device_train_batch_size,
         accumulate=training.gradient_accumulation_steps,

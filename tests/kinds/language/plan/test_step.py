@@ -32,6 +32,12 @@ def test_weights_gradients_and_moments_take_sixteen_bytes_a_parameter() -> None:
     assert 16 * parameters(2) <= taken.peaks["update"] <= 16 * parameters(2) * 1.05
 
 
+def test_moments_in_8_bits_take_two_bytes_a_parameter() -> None:
+    wide, narrow = (training_step(setting(optim=each)).peaks["update"] for each in ("adamw_torch", "adamw_bnb_8bit"))
+    small = 5 * WIDTH  # the norms
+    assert wide - narrow == pytest.approx((parameters(2) - small) * (8 - 2 - 8 / 256), rel=0.02)
+
+
 def test_gradients_of_earlier_batches_and_buckets_of_processes_count() -> None:
     gradients = 4 * parameters(2)
     alone = training_step(setting(gradient_checkpointing=True))

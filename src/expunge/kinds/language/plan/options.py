@@ -13,8 +13,8 @@ RANK = 16
 def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Sets of fields, from none at all, each holding less in memory.
 
-    Checkpointing changes time alone; smaller batches change which blocks meet in a step; an adapter changes what is
-    trained, and with its base in 8 or 4 bits what it is trained on.
+    Checkpointing changes time alone; smaller batches change which blocks meet in a step; moments in 8 bits round each
+    update; an adapter changes what is trained, and with its base in 8 or 4 bits what it is trained on.
     """
     training = recipe.training
     whole: list[dict[str, Any]] = [{}]
@@ -29,6 +29,9 @@ def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
         }
         whole.append(whole[-1] | small)
     yield from whole
+    if training.optim == "adamw_torch" and training.adapter_rank is None:
+        for fields in whole:
+            yield {"training.optim": "adamw_bnb_8bit"} | fields
     if training.adapter_rank is None:
         for fields in whole:
             yield {"training.adapter_rank": RANK} | fields

@@ -29,6 +29,8 @@ from expunge.runs.method import Method, Needs
 from expunge.train.loop import only_trained
 from expunge.train.step import Loss, Step
 
+SMALLEST_IN_8_BITS, BLOCK_IN_8_BITS = 4096, 256
+"numbers of the smallest parameter whose moments bitsandbytes holds in 8 bits, and of a block with one scale"
 TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 "parts of a backward pass: down to the last layers, between them, and from the first layers on"
 
@@ -122,7 +124,8 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
             add_adapter(task, adapter)
         with only_trained(model, _trained(task, setting, named)) as trained:
             optimizer = torch.optim.AdamW(list(trained.items()), lr=1e-5, fused=True)
-            moments = _with_moments(optimizer)
+            in_8_bits = training.optim != "adamw_torch"
+            moments = _moments_in_8_bits(trained.values()) if in_8_bits else _with_moments(optimizer)
             followed = Following()
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
             shared = setting.processes > 1 and setting.fsdp is None
@@ -156,7 +159,8 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 if setting.fsdp is None:  # then an update takes less than what is gathered before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
-                    optimizer.step()
+                    if not in_8_bits:
+                        optimizer.step()
             numbers = {
                 "weights": sum(p.numel() for p in model.parameters()),
                 "weight_bytes": weight_bytes,
@@ -264,6 +268,16 @@ def _with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
             made += [state["exp_avg"], state["exp_avg_sq"]]
+    return made
+
+
+def _moments_in_8_bits(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """What bitsandbytes keeps of each parameter: two bytes a number and two scales a block; of small ones two float32."""
+    made: list[Tensor] = []
+    for each in parameters:
+        small = each.numel() < SMALLEST_IN_8_BITS
+        kind, scales = (torch.float32, 0) if small else (torch.uint8, 2 * each.numel() // BLOCK_IN_8_BITS)
+        made += [torch.zeros_like(each, dtype=kind), torch.zeros_like(each, dtype=kind), torch.zeros(scales)]
     return made
 
 

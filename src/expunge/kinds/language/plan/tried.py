@@ -83,16 +83,20 @@ class Maker:
     def search(self, given: Tried) -> list[Tried]:
         """Cheaper options until the run fits; those that cannot fit are passed over. Where none can, the last is made."""
         every = [fields for fields in cheaper(self.recipe) if fields]
+        if self.device.fsdp is not None:  # moments in 8 bits are not spread
+            every = [fields for fields in every if "training.optim" not in fields]
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
-        fixed = numbers["weight_bytes"] + 3 * WIDE * numbers["trained"]
+        moments = 2 * (WIDE if given.work.setting.training.optim == "adamw_torch" else 1)
+        fixed = numbers["weight_bytes"] + (WIDE + moments) * numbers["trained"]
         if self.device.fsdp is not None:
             fixed = 0 if self.device.fsdp == "offload" else fixed // self.device.count
         floor = max(stage.peak for stage in given.stages if not stage.trains)
         if floor > self.device.usable:  # measuring takes as much with every option
             every = every[-1:]
         elif fixed > self.device.usable:
-            every = [each for each in every if {"training.adapter_rank", "training.quantization"} & each.keys()]
+            less = {"training.adapter_rank", "training.quantization", "training.optim"}
+            every = [each for each in every if less & each.keys()]
         tried = [given]
         for fields in every:
             try:
