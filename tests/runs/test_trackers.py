@@ -41,10 +41,25 @@ def test_tensorboard_holds_every_step_and_all_scores(tiny_model_folder: Path, tm
     steps = list(run.read_events("step"))
     assert steps
     assert found["training/loss"] == {row["step"]: pytest.approx(row["loss"]) for row in steps}
+    assert found["training/step"] == {row["step"]: row["step"] for row in steps}
     assert found["training/learning_rate"].keys() == found["training/loss"].keys()
     for score in run.read_scores():
         assert list(found[f"{score.measure}/{score.split}/{score.model}"].values()) == [pytest.approx(score.value)]
     assert not run.listeners
+
+
+def test_a_tracker_that_fails_ends_no_run(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, values: object, **more: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker.log", fail)
+    run = forget(tiny_model_folder, tmp_path, "tensorboard")
+    assert run.report.is_file()
+    assert {(row["tracker"], row["error"]) for row in run.read_events("tracker_failed")} == {
+        ("tensorboard", "no network")
+    }
 
 
 def test_what_is_no_tracker_and_what_is_not_installed_is_said(

@@ -33,7 +33,8 @@ def out_of_memory(error: Exception) -> RunError | None:
     """What is said where memory ran out; None where that is not what an error says."""
     torch = sys.modules.get("torch")
     on_device = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    if not on_device and not isinstance(error, MemoryError):
+    on_machine = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    if not on_device and not on_machine:
         return None
     return RunError(
         "the GPU is out of memory" if on_device else "the machine is out of memory",

@@ -102,7 +102,7 @@ def _sent(value: Any, sender: int) -> Any:
         if joined.get_rank() == sender:
             sent += torch.frombuffer(bytearray(text), dtype=torch.uint8)
         joined.broadcast(sent, sender, group=_group())
-    return value if joined.get_rank() == sender else json.loads(bytes(sent.tolist()))
+    return value if joined.get_rank() == sender else json.loads(sent.numpy().tobytes())
 
 
 def summed(values: Sequence[float]) -> list[float]:
@@ -212,6 +212,11 @@ def followed() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        lost = isinstance(error, sys.modules["torch"].distributed.DistError) or any(
+            word in str(error).lower() for word in ("connection", "gloo", "nccl", "peer", "process group")
+        )
+        if not lost:
+            raise
         raise FollowedError(
             f"process {_joined().get_rank()} stopped, since another one ended",
             seen=first_line(error),

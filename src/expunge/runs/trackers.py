@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from expunge.errors import RunError, did_you_mean
+from expunge.errors import RunError, did_you_mean, first_line
 from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import BaseRecipe
 
@@ -29,27 +29,40 @@ def tracked(folder: RunFolder, recipe: BaseRecipe, names: Sequence[str]) -> Iter
     for tracker in trackers:
         tracker.store_init_configuration(_flat(recipe.model_dump(mode="json")))
 
+    sent = 0
+
     def send(event: str, values: dict[str, Any]) -> None:
-        stem = event.removesuffix("step").rstrip("_")
-        if event.endswith("step") and "step" in values:
-            figures = {
-                f"{stem or 'training'}/{name}": float(value)
-                for name, value in values.items()
-                if name != "step" and isinstance(value, int | float)
-            }
-            for tracker in trackers:
-                tracker.log(figures, step=values["step"])
+        nonlocal sent
+        if not event.endswith("step") or "step" not in values:
+            return
+        name = str(values.get("phase") or event.removesuffix("step").rstrip("_") or "training")
+        figures = {f"{name}/{key}": float(value) for key, value in values.items() if isinstance(value, int | float)}
+        sent += 1  # phases count from 1, and a tracker may pass over steps that come down
+        for tracker in trackers:
+            with _noted(folder, tracker):
+                tracker.log(figures, step=sent)
 
     folder.listeners.append(send)
     try:
         yield
         scores = {f"{each.measure}/{each.split}/{each.model}": each.value for each in folder.read_scores()}
         for tracker in trackers:
-            tracker.log(scores)
+            with _noted(folder, tracker):
+                tracker.log(scores, step=sent)
     finally:
         folder.listeners.remove(send)
         for tracker in trackers:
-            tracker.finish()
+            with _noted(folder, tracker):
+                tracker.finish()
+
+
+@contextmanager
+def _noted(folder: RunFolder, tracker: Any) -> Iterator[None]:
+    """A tracker that cannot be reached ends no run: it is logged."""
+    try:
+        yield
+    except Exception as error:
+        folder.log("tracker_failed", tracker=tracker.name, error=first_line(error))
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -17,6 +18,8 @@ def found_device() -> torch.device:
 
     `ACCELERATE_USE_CPU=true` keeps everything on the processor. Where a launcher started several processes, this joins them.
     """
+    # As Accelerate sets it, transformers would give weights to the first process alone: here each has to have them.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     # Accelerate joins several processes without an accelerator only if it hears that there is none.
     if PartialState._shared_state:  # of a script that made an Accelerator of its own: its processes are joined
         return PartialState().device

@@ -6,6 +6,7 @@ the model, gradients, figures, seeds, and when all save. N processes do what one
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from expunge.core import processes
 from expunge.core.order import random_seed
-from expunge.errors import DivergedError, RunError
+from expunge.errors import DivergedError
 from expunge.ops.quantised import require_bitsandbytes
 from expunge.train import shards
 from expunge.train.phase import Phase
@@ -67,6 +68,8 @@ class Runtime:
         yield copied
         shards.gather(copied, model)
         self._root = None
+        del copied
+        gc.collect()  # what FSDP keeps of modules refers to them
 
     def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
         """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
@@ -86,11 +89,6 @@ class Runtime:
         return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
 
     def _in_8_bits(self, parameters: list[tuple[str, nn.Parameter]], phase: Phase) -> torch.optim.Optimizer:
-        if self.spreads:
-            raise RunError(
-                "moments in 8 bits are not spread over processes",
-                next_step="leave training.optim out, or start without FSDP: then each process has the whole model",
-            )
         require_bitsandbytes()
         from bitsandbytes.optim import AdamW8bit
 
@@ -108,8 +106,8 @@ class Runtime:
 
         Where weights are spread it is done after each batch, as no process has room for all gradients.
         """
-        alone = self._root is None or last or self.spreads
-        return nullcontext() if alone else self._root.no_sync()  # type: ignore[operator, union-attr]
+        nothing = self._root is None or last or self.spreads
+        return nullcontext() if nothing else self._root.no_sync()  # type: ignore[operator, union-attr]
 
     def inside(self, work: Callable[..., T], *given: Any) -> T:
         """Do something with the model on all processes: its weights are gathered for it where they are spread.
@@ -119,7 +117,8 @@ class Runtime:
         """
         if self._root is None:
             return work(*given)
-        found: T = self._root(work, *given)
+        with processes.followed():
+            found: T = self._root(work, *given)
         return found
 
     def look(self, work: Callable[..., T], *given: Any) -> T:
@@ -145,7 +144,8 @@ class Runtime:
 
     def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
         """Clip the gradients to a norm, over all parameters together; the norm that they had, as a scalar."""
-        return shards.whole(nn.utils.clip_grad_norm_(parameters, most))
+        norm = shards.whole(nn.utils.clip_grad_norm_(parameters, most))
+        return norm.to(found_device()) if self.spreads else norm  # gradients may wait in main memory
 
     def reduce(
         self, parts: Sequence[Mapping[str, Tensor]], whole: Mapping[str, Tensor], sizes: Sequence[int]

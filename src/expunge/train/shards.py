@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from expunge.core import processes
 from expunge.errors import RunError
+from expunge.ops.quantised import QuantisedLinear
 
 
 class Root(nn.Module):
@@ -30,18 +31,11 @@ class Root(nn.Module):
         return work(*given)
 
 
-def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Module, Root]:
-    """(a copy of a model with its weights spread over all processes, the root that its weights are gathered in).
-
-    Every layer is gathered as it is run; what is in no layer, with the root.
-
-    Args:
-        model: the same on all processes; it stays as it is.
-        layers: the name of the list of its layers.
-        device: where the parts are held.
+def check_spread() -> Any:
+    """What Accelerate's configuration asks for.
 
     Raises:
-        RunError: Accelerate's configuration asks for what is not done here.
+        RunError: it is not done here.
     """
     from accelerate.utils import FullyShardedDataParallelPlugin
 
@@ -54,6 +48,23 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
         )
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise RunError("weights are spread with torch 2.9 or later", seen=torch.__version__)
+    return asked
+
+
+def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Module, Root]:
+    """(a copy of a model with its weights spread over all processes, the root that its weights are gathered in).
+
+    Every layer is gathered as it is run; what is in no layer, with the root.
+
+    Args:
+        model: the same on all processes; it stays as it is.
+        layers: the name of the list of its layers.
+        device: where the model runs.
+
+    Raises:
+        RunError: Accelerate's configuration asks for what is not done here.
+    """
+    asked = check_spread()
     # The copy's weights have no values until each has its part of them.
     memo: dict[int, Any] = {
         id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
@@ -74,12 +85,19 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
         if isinstance(module, FSDPModule):
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)
+            if hasattr(
+                module, "set_reduce_scatter_unused_params"
+            ):  # routers send tokens to other experts on each process
+                module.set_reduce_scatter_unused_params(True)
     root.to_empty(device=torch.device("cpu") if offloads else device)
     with torch.no_grad():
         for (_, value), (_, part) in zip(model.named_buffers(), copied.named_buffers(), strict=True):
             part.data = value.to(device, copy=True)
         for (_, value), (_, part) in zip(model.named_parameters(), copied.named_parameters(), strict=True):
             put(part, value.detach())
+    for module in copied.modules():
+        if isinstance(module, QuantisedLinear) and module.state is not None:
+            module.state.to(device)  # it is used whole where the model runs
     return copied, root
 
 
@@ -103,8 +121,8 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value.to(like.device, copy=True)
     # Every process has the whole, so that none is sent.
-    found: Tensor = distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-    return found
+    found: Tensor = distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+    return torch.zeros_like(like).copy_(found)  # a part that is offloaded is not where its mesh is
 
 
 def put(target: Tensor, value: Tensor) -> None:

@@ -51,3 +51,6 @@ def test_a_gpu_that_is_full_is_said_and_the_run_resumes_with_less(
 def test_other_errors_are_left_as_they_are() -> None:
     assert out_of_memory(RuntimeError("a shape")) is None
     assert "the machine" in str(out_of_memory(MemoryError()))
+    assert "the machine" in str(
+        out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    )

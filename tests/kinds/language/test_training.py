@@ -249,7 +249,7 @@ def test_probes_are_asked_before_the_first_step_and_at_the_last(
         task,
         tables,
         tmp_path,
-        probe=lambda step: probed.append((step, task.model.training)),
+        probe=lambda task, step: probed.append((step, task.model.training)),
         max_steps=5,
         num_train_epochs=9,
         probe_steps=2,

@@ -60,7 +60,8 @@ class LazyModel:
             narrow = self.precision.bf16 and narrow_type(self.source) is not None
             loaded = self._load(None if narrow or self.as_stored else torch.float32)
             if narrow:
-                self._hold_narrow(loaded)
+                if not self._hold_narrow(loaded):
+                    loaded.model.requires_grad_(True)  # autocast keeps copies of no frozen weights
             elif self.as_stored:  # float16 and bfloat16 meet in no product, and not every layer takes them mixed
                 loaded.model.float()
             self._begin(loaded)
@@ -95,7 +96,10 @@ class LazyModel:
             ModelError: they cannot be.
         """
         if bits is None and narrow_type(self.source) is None:
-            return self()
+            task = self()
+            if processes.spread():
+                task.model.to("cpu")
+            return task
         self.release()
         loaded = self._load(None)
         held = self._hold_narrow(loaded)

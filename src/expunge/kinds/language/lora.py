@@ -237,12 +237,16 @@ def adapter(
         return
     trainable = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
     found = inject(task, ADAPTER, wanted, seed)
+    done = False
     try:
         yield found
+        done = True
     finally:
-        merge(task.model, originals)
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        # What failed is not read from disk once more; a model that a user gave is plain again in any case.
+        if done or originals is None:
+            merge(task.model, originals)
+            for parameter in trainable:
+                parameter.requires_grad_(True)
 
 
 def _passed_over(model: PreTrainedModel, leaf: str) -> bool:

@@ -127,7 +127,10 @@ LATER = (
 
 
 def said(training: Training) -> dict[str, Any]:
-    """What decides which weights come out; fields that came later only where they are not the default."""
+    """What decides which weights come out; fields that came later only where they are not the default.
+
+    Checkpointing changes no weight.
+    """
     later = training.model_dump(include=set(LATER), exclude_defaults=True)
     return training.model_dump(exclude={"save_seconds", "gradient_checkpointing", *LATER}) | later
 

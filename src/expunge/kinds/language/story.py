@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expunge.core import storage
+from expunge.core import processes, storage
 from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
@@ -29,6 +29,7 @@ from expunge.runs.artifacts import refuse_changed
 from expunge.runs.context import Run
 from expunge.runs.story import Outcome, Story
 from expunge.train.precision import Precision
+from expunge.train.shards import check_spread
 
 
 class LanguageStory(Story):
@@ -67,6 +68,14 @@ class LanguageStory(Story):
         if run.recipe.training.bits is not None or run.recipe.training.optim != "adamw_torch":
             require_bitsandbytes()
         self.precision = Precision(run.recipe.training.bf16)
+        if processes.asked_to_spread():
+            check_spread()
+            if not self.method.has_loss() or run.recipe.training.optim != "adamw_torch":
+                raise RecipeError(
+                    "weights are spread over processes for training with a loss, and float32 moments",
+                    seen=f"method {run.recipe.method['name']}, training.optim {run.recipe.training.optim}",
+                    next_step="start without --use_fsdp: then each process has the whole model",
+                )
 
     def base_folder(self) -> Path | None:
         self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
@@ -108,7 +117,9 @@ class LanguageStory(Story):
         self.before = measure(self.run, self.base, self.sets, "base")
 
     def unlearn(self) -> dict[str, Any]:
-        return unlearn(self.run, self.base, self.method, self.sets)
+        trained = unlearn(self.run, self.base, self.method, self.sets)
+        self.base.release()
+        return trained
 
     def outcome(self, trained: Mapping[str, Any]) -> Outcome:
         self.base.release()

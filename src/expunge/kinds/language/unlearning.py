@@ -117,7 +117,7 @@ def carry_out(
         or (lambda step, steps, f: run.show.update(step / steps, f"step {step}/{steps}, {_loss_note(f)}")),
         ends=method.has_loss(),
         on_adapter=keep if recipe.save != "model" and is_first() else None,
-        originals=base.originals,
+        originals=None if recipe.training.bits is None else base.originals,
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)
