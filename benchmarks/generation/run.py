@@ -24,7 +24,8 @@ import torch
 
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.models.source import find_model
 from expunge.train.precision import Precision
 

@@ -23,7 +23,8 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.sampling import continue_prompts
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.signal import lookup
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.trained_sets import TrainedSets
 from expunge.models.source import find_model

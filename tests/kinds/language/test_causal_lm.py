@@ -18,7 +18,8 @@ from transformers import (
     GraniteForCausalLM,
 )
 
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.train.step import IGNORED, Batch
 from tiny import load_task, make_batch, random_blocks
 

@@ -23,7 +23,8 @@ from transformers import (
 from architectures import tiny_model
 from expunge.kinds.language import sampling
 from expunge.kinds.language.sampling import Continuation, continue_prompts, draw
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from tiny import load_task
 
 PROMPTS = [[5, 6, 7], [9], [11, 12, 13, 14, 15, 16, 17], [5, 6, 7], [20, 21, 22]]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from expunge.core.settings import Part
+from expunge.kinds.language.training_recipe import Training
 from expunge.runs.recipe import BaseRecipe, Thresholds, make, read_fields
 
 
@@ -48,91 +49,6 @@ class Statements(Part):
     "sampled continuations of each of them"
     front: tuple[NonNegativeFloat, ...] = (0.5, 1.0, 1.5)
     "how far from the base model towards the unlearned one toxicity is shown against perplexity; empty: not at all"
-
-
-class Training(Part):
-    """The unlearning loop; names as in transformers.TrainingArguments."""
-
-    learning_rate: PositiveFloat = 2e-5
-    "highest learning rate, reached after the warm-up"
-    num_train_epochs: PositiveFloat = 2.0
-    "passes over the forget set; of a topic, over its answers and their further forms"
-    max_steps: PositiveInt | None = None
-    "stop after this many optimizer steps, whatever the epochs say"
-    stop_step: PositiveInt | None = None
-    "end after this step, with the learning rates of all steps; a run that the guard stopped resumes with it in its folder"
-    per_device_train_batch_size: PositiveInt = 4
-    "blocks of each set in a batch"
-    gradient_accumulation_steps: PositiveInt = 1
-    "batches in an optimizer step: as one batch of so many times the size, in less memory"
-    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
-    "share of the steps over which the learning rate rises"
-    weight_decay: NonNegativeFloat = 0.0
-    "of AdamW"
-    optim: Literal["adamw_torch", "adamw_bnb_8bit"] = "adamw_torch"
-    "AdamW with float32 moments, or with moments in 8 bits (bitsandbytes; Dettmers et al. 2022, arXiv:2110.02861)"
-    first_layer: NonNegativeInt = 0
-    "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
-    adapter_rank: PositiveInt | None = None
-    "train a LoRA adapter of this rank, merged into the weights at the end; default: train the weights themselves"
-    adapter_alpha: PositiveFloat | None = None
-    "scale of the adapter, which is divided by its rank; default: twice the rank"
-    adapter_targets: str | None = None
-    "regular expression of the matrices that get an adapter, found in their names; default: all of the text tower's layers"
-    adapter_dropout: float = Field(default=0.0, ge=0, lt=1)
-    "share of the adapter's inputs that is dropped in a step"
-    adapter_variant: Literal["lora", "rslora", "dora"] = "lora"
-    "rslora divides the scale by the rank's square root; dora learns a magnitude for each output too"
-    quantization: Literal["8bit", "4bit"] | None = None
-    "hold the weights under an adapter in 8 or 4 bits (bitsandbytes; QLoRA); the adapter is merged into the unquantised ones"
-    gradient_checkpointing: bool = False
-    "compute each layer again in the backward pass in place of keeping its states: less memory, a third more time"
-    max_grad_norm: PositiveFloat = 1.0
-    "gradients are clipped to this norm"
-    bf16: Literal["auto"] | bool = "auto"
-    "bfloat16 autocast; auto: where the processor or accelerator has it natively"
-    probe_steps: PositiveInt = 4
-    "measure the probe prompts' token probabilities every so many steps"
-    save_seconds: PositiveFloat = 60.0
-    "write a checkpoint at most this often"
-    stop_forget_loss: PositiveFloat | None = None
-    "stop once the forget set's true tokens have reached this mean negative log-likelihood (nats a token)"
-    max_retain_increase: PositiveFloat = 0.5
-    "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
-
-    @property
-    def bits(self) -> int | None:
-        """In which frozen weights are held under an adapter; None: in the type that they are stored in."""
-        return None if self.quantization is None else int(self.quantization[0])
-
-    @model_validator(mode="after")
-    def _quantised_under_an_adapter(self) -> Training:
-        if self.quantization is not None and (self.adapter_rank is None or self.adapter_variant == "dora"):
-            raise ValueError(
-                "quantization is for the weights under an adapter: give adapter_rank too (adapter_variant lora or rslora)"
-            )
-        return self
-
-
-LATER = (
-    "stop_step",
-    "adapter_alpha",
-    "adapter_targets",
-    "adapter_dropout",
-    "adapter_variant",
-    "quantization",
-    "optim",
-)
-"fields of `Training` that came later: models made before are made from the same still, where these have their defaults"
-
-
-def said(training: Training) -> dict[str, Any]:
-    """What decides which weights come out; fields that came later only where they are not the default.
-
-    Checkpointing changes no weight.
-    """
-    later = training.model_dump(include=set(LATER), exclude_defaults=True)
-    return training.model_dump(exclude={"save_seconds", "gradient_checkpointing", *LATER}) | later
 
 
 class Reinforcement(Part):

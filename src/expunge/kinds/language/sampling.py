@@ -23,7 +23,8 @@ from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixi
 
 from expunge.core.processes import has_helpers, helped
 from expunge.kinds.language.chat import said as words_said
-from expunge.kinds.language.task import CausalLM, Sampling, left_padded
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling, left_padded
 
 ROWS = 128
 "continuations under way at once"

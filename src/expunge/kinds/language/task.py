@@ -6,20 +6,20 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.generation.stopping_criteria import StoppingCriteriaList
 
 from expunge.core.processes import helped
 from expunge.kinds.language.chat import render_question, said
 from expunge.kinds.language.distributions import LARGE_LOGIT, Head, Values, row_values, wide
 from expunge.kinds.language.layers.layered import Context, Layered
 from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
+from expunge.kinds.language.texts import Sampling, left_padded, watching
 from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.ops.packing import packed_hidden, packs, worth_packing
 from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
@@ -33,31 +33,6 @@ def _examples(rows: Tensor) -> Tensor:
 def _next(values: Tensor, rows: Tensor) -> Tensor:
     """What stands one place behind each position of the mask `rows`."""
     return values[:, 1:][rows[:, :-1]]
-
-
-def left_padded(prompts: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:
-    """(token ids with `fill` before short prompts, the mask of what is text), both (prompts, tokens of the longest)."""
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), fill)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
-        mask[row, width - len(prompt) :] = 1
-    return ids, mask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How texts are drawn: so many a prompt."""
-
-    samples: int
-    seed: int = 0
-    temperature: float = 1.0
-    "what logits are divided by"
-    top_k: int = 0
-    "tokens are drawn from so many of the likeliest ones; 0: from all"
-    top_p: float = 1.0
-    "and from the smallest set of the likeliest that has this probability (Holtzman et al. 2020, arXiv:1904.09751)"
 
 
 class CausalLM(Layered):
@@ -318,7 +293,7 @@ class CausalLM(Layered):
                     do_sample=sampling is not None,
                     num_return_sequences=count,
                     pad_token_id=fill,
-                    stopping_criteria=_watching(on_progress, done, len(prompts), whole, width, max_new_tokens),
+                    stopping_criteria=watching(on_progress, done, len(prompts), whole, width, max_new_tokens),
                     **drawn,
                 )
             decoded = said(self.tokenizer, output[:, width:].tolist())
@@ -346,18 +321,3 @@ class CausalLM(Layered):
             yield
         finally:
             self.model.generation_config = own
-
-
-def _watching(
-    on_progress: Callable[[float], None] | None, done: int, batch: int, prompts: int, width: int, max_new_tokens: int
-) -> StoppingCriteriaList:
-    """Stopping criteria that never stop: `generate` calls them after every token, and nothing else."""
-    found = StoppingCriteriaList()
-    if on_progress is not None:
-
-        def report(ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-            on_progress((done + batch * (ids.shape[1] - width) / max_new_tokens) / prompts)
-            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
-        found.append(report)
-    return found

@@ -16,12 +16,13 @@ from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.lora import ADAPTER, Targets
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
-from expunge.kinds.language.recipe import MEASURING, Recipe, said
+from expunge.kinds.language.recipe import MEASURING, Recipe
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.toxicity.tuning import tuning
 from expunge.kinds.language.trained_sets import TrainedSets, trained_sets, training_table
+from expunge.kinds.language.training_recipe import said
 from expunge.runs.artifacts import Make, unlearned
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder

@@ -17,7 +17,8 @@ from expunge.errors import DataError
 from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.elicitation.topic_names import Row, TopicNames, is_on_topic, names_that_came_up
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 
 QUESTIONS = (
     "Who or what is {topic}?",

@@ -15,7 +15,8 @@ from expunge.data.text.frequencies import zipf
 from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.data.text.words import holds, unspaced, whole, words
 from expunge.kinds.language.measures.declared import DECLARED
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.measures.statistics import share_interval
 from expunge.train.step import IGNORED, Batch
 

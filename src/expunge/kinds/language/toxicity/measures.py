@@ -14,7 +14,8 @@ from expunge.core.score import Score, Which
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.recipe import Toxicity
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.kinds.language.toxicity.declared import GROUP, GROUPS, IDENTITY, PROMPTS
 from expunge.kinds.language.toxicity.fluency import distinct, repetition, says_nothing, words
 from expunge.kinds.language.toxicity.identity_terms import harmless

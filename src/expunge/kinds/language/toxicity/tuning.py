@@ -18,7 +18,8 @@ from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sampling import continue_prompts
-from expunge.kinds.language.task import CausalLM, Sampling
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.texts import Sampling
 from expunge.kinds.language.toxicity.scorer import load_scorer
 from expunge.runs.context import Run
 
