@@ -6,7 +6,7 @@ products and what runs through the layers keep their type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -63,6 +63,12 @@ def require_bitsandbytes() -> None:
             "weights or moments in 8 or 4 bits need the extra bitsandbytes",
             next_step="pip install 'expunge[bitsandbytes]' and run the same command again",
         )
+
+
+def linear_below(model: nn.Module, names: Iterable[str], prefix: str) -> dict[str, nn.Linear]:
+    """Those of a model's modules `names` that are linear layers within the module `prefix`, by name."""
+    modules = {name: model.get_submodule(name) for name in names if name.startswith(f"{prefix}.")}
+    return {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
 
 
 def hold_quantised(layers: Mapping[str, nn.Linear], bits: int, device: torch.device) -> None:

@@ -85,9 +85,8 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
         if isinstance(module, FSDPModule):
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)
-            if hasattr(
-                module, "set_reduce_scatter_unused_params"
-            ):  # routers send tokens to other experts on each process
+            # Routers send tokens to other experts on each process.
+            if hasattr(module, "set_reduce_scatter_unused_params"):
                 module.set_reduce_scatter_unused_params(True)
     root.to_empty(device=torch.device("cpu") if offloads else device)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from expunge.models.source import LoadedModel, ModelSource, load_model, load_tok
 from expunge.models.text_alone import prepare_for_text
 from expunge.ops.checksum import checksum
 from expunge.ops.narrow import hold_narrow, widen
-from expunge.ops.quantised import hold_quantised
+from expunge.ops.quantised import hold_quantised, linear_below
 from expunge.train.precision import Precision
 
 
@@ -105,8 +105,7 @@ class LazyModel:
         held = self._hold_narrow(loaded)
         if bits is not None:
             layers = find_decoder(loaded.model, lambda: self._run(loaded)).prefix
-            modules = {name: loaded.model.get_submodule(name) for name in held if name.startswith(f"{layers}.")}
-            linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
+            linear = linear_below(loaded.model, held, layers)
             if not linear:
                 raise ModelError(
                     f"{type(loaded.model).__name__} has no linear layers that can be held in {bits} bits",

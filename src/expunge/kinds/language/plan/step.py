@@ -24,7 +24,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
-from expunge.ops.quantised import hold_quantised, require_bitsandbytes
+from expunge.ops.quantised import hold_quantised, linear_below, require_bitsandbytes
 from expunge.runs.method import Method, Needs
 from expunge.train.loop import only_trained
 from expunge.train.step import Loss, Step
@@ -114,9 +114,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         model, matrices = _held(setting, setting.narrow if setting.adapted else None, layers, frozen=bits is not None)
         task = FakeLM(model, setting.autocast)
         if bits is not None:
-            of_layers = [name for name in matrices if name.startswith(f"{task.decoder.prefix}.")]
-            linear = {name: model.get_submodule(name) for name in of_layers}
-            hold_quantised({n: m for n, m in linear.items() if isinstance(m, nn.Linear)}, bits, torch.device("cpu"))
+            hold_quantised(linear_below(model, matrices, task.decoder.prefix), bits, torch.device("cpu"))
         named = _found(setting.method, task)
         if setting.adapted:
             adapter = Adapter.of(training)
