@@ -201,6 +201,71 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
     return evaluate_toxicity(model, given, show)
 
 
+def audit(
+    target: str | Path,
+    *,
+    attacks: Sequence[str] = (),
+    budget: str | float | None = None,
+    control: str | None = None,
+    holdout: str | None = None,
+    out: str | Path | None = None,
+    show: Silent | None = None,
+    **data: Any,
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Attack an unlearned model and a control; (the folder, what `audit/audit.json` in it holds).
+
+    Args:
+        target: a run folder; or a model, and then `base`, `forget` and `retain` name the model before and the sets.
+        attacks: names of those that are carried out; empty: all.
+        budget: seconds, or a text such as "10m".
+        control: a model that never saw the forget set. holdout: like texts that no model saw.
+        out: of a model, the folder to write; default: runs/audit-NAME.
+        data: `base`, `forget`, `retain`, and fields of the recipe's part `audit` (`{"audit.facts": 50}`).
+    """
+    from expunge.audit import Asked
+    from expunge.audit import audit as audit_
+    from expunge.runs.audit import seconds_of
+
+    given = {name: value for name, value in data.items() if value is not None}
+    folder = RunFolder(target)
+    of_run = folder.recipe.is_file() and "base" not in given
+    if of_run and given:
+        raise RecipeError(
+            f"{target} is a run folder: its recipe names the data and the limits",
+            seen=", ".join(given),
+            allowed="none of them",
+        )
+    asked = Asked(
+        model=None if of_run else str(target),
+        control=control,
+        holdout=holdout,
+        attacks=tuple(attacks),
+        budget=None if budget is None else seconds_of(budget),
+    )
+    if of_run:
+        return folder, audit_(read_recipe(folder.recipe), folder, asked, show)
+    missing = [name for name in ("base", "forget", "retain") if name not in given]
+    if missing:
+        raise RecipeError(
+            f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
+            seen=f"without {', '.join(missing)}",
+            next_step="give --base MODEL --forget PATH --retain PATH; or the folder that --out of a run named",
+        )
+    recipe = make_recipe(
+        {
+            "model": given.pop("base"),
+            "forget": given.pop("forget"),
+            "retain": str(given["retain"]),
+            "data": {"retain_answers": 0},
+            "evaluation": {"ordinary_text": str(given.pop("retain"))},
+        },
+        given,
+        "audit",
+    )
+    folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}")
+    return folder, audit_(recipe, folder, asked, show)
+
+
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
     from expunge.report.compare import compare_runs

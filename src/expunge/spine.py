@@ -45,7 +45,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
     """
     folder = RunFolder(out)
     check_trackers(log_with)
-    with _at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
+    with at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
         if not is_first():
@@ -67,7 +67,7 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
 
 
 @contextlib.contextmanager
-def _at_work(
+def at_work(
     recipe: BaseRecipe, folder: RunFolder, show: Silent | None, resumes: str = RESUMES
 ) -> Iterator[tuple[Kind, Story]]:
     """What a recipe asks for; a signal ends it with what `resumes` says, and its display is closed."""
@@ -114,7 +114,7 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
             next_step="run the command that started it again, to the end",
         )
     trained, made_from = found
-    with _at_work(recipe, folder, show) as (kind, story), folder.locked():
+    with at_work(recipe, folder, show) as (kind, story), folder.locked():
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         story.reread(made_from)
         story.prepare()
@@ -132,7 +132,7 @@ def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | No
             f"{path} is not the recipe of a run, and a run's data is what is measured on",
             allowed="the recipe.yaml inside a run folder",
         )
-    with _at_work(recipe, folder, show) as (_, story), folder.locked():
+    with at_work(recipe, folder, show) as (_, story), folder.locked():
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         found = unlearned_model(folder)
         story.reread(None if found is None else found[1])

@@ -10,6 +10,7 @@ from types import FrameType
 from cyclopts import App
 
 from expunge import __version__
+from expunge.cli.audit import audit
 from expunge.cli.compare import compare
 from expunge.cli.doctor import doctor
 from expunge.cli.evaluate import evaluate
@@ -33,7 +34,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, plan, teach, evaluate, compare, report, verify, suite, methods, doctor):
+for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
     app.command(verb)
 
 

@@ -14,6 +14,7 @@ scores.json        a list of scores; per_example.json holds the values behind th
 answers.json       answers side by side, before and after
 toxicity.json      toxicity prompts with sampled continuations and their scores (where they were measured)
 report.html        the report; record.json: versions, digests, cost, verdict
+audit/             what attacks brought back (`expunge audit`): audit.json, report.html, and the limits, fixed first
 ```
 """
 
@@ -69,6 +70,7 @@ class RunFolder:
         self.toxicity = self.path / "toxicity.json"
         self.report = self.path / "report.html"
         self.record = self.path / "record.json"
+        self.audit = self.path / "audit"
         self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         "called with each event that is logged, and its values"
         self._begun = {self.stages.name, self.checkpoints.name, self.events.name, LOCK}

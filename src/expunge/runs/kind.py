@@ -41,6 +41,7 @@ class Kind:
         more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
             name); None where it takes no options.
         plan: `module:function` that says what a run will take (recipe, device); None where that is not known.
+        audit: `module:function` that makes the audit of a model (story, model, control, holdout); None where there is none.
         processes: whether a launcher may start several processes for a run.
     """
 
@@ -54,6 +55,7 @@ class Kind:
     measures: str
     more: str | None = None
     plan: str | None = None
+    audit: str | None = None
     processes: bool = False
 
     def make_story(self, run: Run[Any]) -> Story:

@@ -37,7 +37,7 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     folder.claim(
         recipe.model_dump(mode="json"),
         recipe.to_yaml(),
-        free=MEASURING,
+        free=(*MEASURING, "audit"),  # its limits are fixed when it begins
         held=None if held is None else held.model_dump(mode="json"),
     )
     return recipe

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from expunge.core.settings import Part
 from expunge.kinds.language.training_recipe import Training
+from expunge.runs.audit import Audit
 from expunge.runs.recipe import BaseRecipe, Thresholds, make, read_fields
 
 
@@ -249,6 +250,7 @@ class Recipe(BaseRecipe):
     measures: tuple[str, ...] = ()
     "measures and attacks of other packages that are taken too, by name"
     verdict: Verdict = Verdict()
+    audit: Audit = Audit()
     seed: int = 0
     "decides every draw: order, sampling, translations"
     save: Literal["model", "adapter", "both"] = "model"

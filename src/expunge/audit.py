@@ -1,0 +1,257 @@
+"""An audit, as a story: fix the limits, read the data, attack the model and a control, judge, report.
+
+Every attack on either side is cached in the folder, so the same command resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.errors import RecipeError, RunError, did_you_mean
+from expunge.measures.audit.excess import facts_beyond
+from expunge.report.audit import render_audit
+from expunge.report.render import render_report
+from expunge.runs.audit import Attacked, Trial
+from expunge.runs.findings import findings, passed
+from expunge.runs.folder import RunFolder
+from expunge.runs.format import FORMAT
+from expunge.runs.plugins import reference
+from expunge.runs.recipe import BaseRecipe
+from expunge.runs.versions import versions
+from expunge.spine import at_work
+
+SHOWN = 10
+"facts that are shown with their answers: those that are known best under some attack"
+LOADING = 4.0
+"seconds that an attack takes on either side besides its tokens: models are loaded for it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an audit is asked for.
+
+    Attributes:
+        model: the model; None: the run's own.
+        control: a model that never saw the forget set.
+        holdout: texts of the same kind as the forget set that no model saw.
+        attacks: names of those that are carried out; empty: all that there are.
+        budget: seconds that it may take.
+    """
+
+    model: str | None = None
+    control: str | None = None
+    holdout: str | None = None
+    attacks: tuple[str, ...] = ()
+    budget: float | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """Attacks that are carried out, in order, and those that are not, with the reason.
+
+    Attributes:
+        seconds: what each is expected to take.
+    """
+
+    chosen: list[Any] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | None = None) -> dict[str, Any]:
+    """Audit a model; what `audit/audit.json` then holds.
+
+    Args:
+        recipe: of a run, or one that names base model, forget set and retain set for another model.
+
+    Raises:
+        ExpungeError: with what happened, where, and the next step; what was found so far stays.
+    """
+    begun = time.monotonic()
+    with at_work(recipe, folder, show, f"run the same command again: it resumes in {folder.path}") as (kind, story):
+        if kind.audit is None:
+            raise RecipeError(
+                f"{kind.words} are not audited yet", allowed="language models", next_step="see expunge evaluate"
+            )
+        with folder.locked():
+            fixed = _fix(folder, recipe, asked)
+            at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
+            known = at_audit.known()
+            plan = _plan(at_audit, asked, begun)
+            attacked = _carried_out(at_audit, plan, asked, begun)
+            damage = at_audit.damage()
+            found = findings(at_audit.settings, known, attacked, damage, at_audit.paired)
+            facts = _facts(at_audit, known, attacked)
+            at_audit.release()
+            result = {
+                "format": FORMAT,
+                "passed": passed(found),
+                "settings": fixed["settings"],
+                "settings_digest": fixed["digest"],
+                "fixed_at": fixed["time"],
+                **at_audit.about(),
+                "findings": [finding.row() for finding in found],
+                "attacks": [_row(each) for each in attacked],
+                "known": {which: _mean(trial.values) for which, trial in known.items()},
+                "damage": damage,
+                "facts_shown": facts,
+                "not_tested": plan.left,
+                "seconds": round(time.monotonic() - begun, 1),
+                "budget": asked.budget,
+                "versions": versions(),
+            }
+            storage.write_json(folder.audit / "audit.json", result)
+            folder.log("audited", passed=result["passed"], seconds=result["seconds"])
+            render_audit(folder)
+            if folder.record.is_file():
+                render_report(folder)
+    return result
+
+
+def _fix(folder: RunFolder, recipe: BaseRecipe, asked: Asked) -> dict[str, Any]:
+    """Note the limits, their digest and the time, before anything is looked at; an earlier audit's stay.
+
+    Raises:
+        RunError: an audit of the same folder was begun with other limits.
+    """
+    settings = recipe.audit.model_dump(mode="json")  # type: ignore[attr-defined]
+    path, digest = folder.audit / "settings.json", storage.digest_value(settings)
+    with storage.storage_errors(folder.audit):
+        folder.audit.mkdir(exist_ok=True)
+    if path.is_file():
+        fixed: dict[str, Any] = storage.read_json(path)
+        if fixed["digest"] != digest:
+            different = [name for name in settings if fixed["settings"].get(name) != settings[name]]
+            raise RunError(
+                f"the limits of this audit were fixed when it began, and the recipe's differ in {', '.join(different)}",
+                seen=f"{different[0]}: {settings[different[0]]}" if different else "",
+                next_step=f"undo the change, or delete {folder.audit} to begin another audit",
+            )
+        return fixed
+    fixed = {"settings": settings, "digest": digest, "time": round(time.time(), 3)}
+    storage.write_json(path, fixed)
+    folder.log("audit_fixed", digest=digest)
+    return fixed
+
+
+def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
+    """Choose the attacks: those named, in their order as far as the budget goes; what tells most for its time comes first."""
+    every, plan = at_audit.attacks(), Plan()
+    names = [attack.name for attack, _, _ in every]
+    for name in asked.attacks:
+        if name not in names:
+            raise RecipeError(
+                f"there is no attack {name!r}", allowed=", ".join(names), next_step=did_you_mean(name, names)
+            )
+    rate = at_audit.speed()
+    room = None if asked.budget is None else asked.budget - (time.monotonic() - begun)
+    for attack, cost, missing in every:
+        if asked.attacks and attack.name not in asked.attacks:
+            plan.left.append(_left(attack, "not asked for (--attacks)"))
+        elif missing is not None:
+            plan.left.append(_left(attack, missing))
+        else:
+            seconds = cost / rate + 2 * LOADING
+            plan.seconds[attack.name] = seconds
+            if room is not None and seconds > room:
+                plan.left.append(_left(attack, f"the budget is too small: it takes about {seconds:.0f} s"))
+                continue
+            room = None if room is None else room - seconds
+            plan.chosen.append(attack)
+    return plan
+
+
+def _left(attack: Any, why: str) -> dict[str, str]:
+    return {"name": attack.name, "title": attack.title, "why": why}
+
+
+def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[Attacked]:
+    """The attacks of the plan; where others took longer than planned, the last ones are left out."""
+    done: list[Attacked] = []
+    planned = spent = 0.0
+    for attack in plan.chosen:
+        seconds = plan.seconds[attack.name]
+        slower = max(1.0, spent / planned) if planned else 1.0
+        if asked.budget is not None and done and time.monotonic() - begun + seconds * slower > asked.budget * 1.05:
+            plan.left.append(_left(attack, "the budget was spent before it"))
+            continue
+        start = time.monotonic()
+        done.append(at_audit.attacked(attack))
+        planned, spent = planned + seconds, spent + time.monotonic() - start
+    return done
+
+
+def _row(attacked: Attacked) -> dict[str, Any]:
+    """An attack as `audit.json` holds it: every setting with its means, and the values behind them."""
+    controls: Sequence[Trial | None] = attacked.control or [None] * len(attacked.unlearned)
+    return {
+        "name": attacked.name,
+        "title": attacked.title,
+        "sentence": attacked.sentence,
+        "figures": attacked.figures,
+        "seconds": round(attacked.seconds, 1),
+        "settings": [
+            {
+                "setting": own.setting,
+                "family": own.family,
+                "at": own.at,
+                "facts": list(own.facts),
+                "unlearned": list(own.values),
+                "control": None if control is None else list(control.values),
+                "area": own.area,
+                "control_area": None if control is None else control.area,
+            }
+            for own, control in zip(attacked.unlearned, controls, strict=True)
+        ],
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:
+    """The facts that are known best under their worst attack, with what the models say; and how many are known beyond the
+    control, where that is asked for the same ones."""
+
+    def worst(trials: Sequence[tuple[str, Trial]], n: int) -> list[tuple[float, str]]:
+        best = [(0.0, "")] * n
+        for name, trial in trials:
+            for fact, value in zip(trial.facts, trial.values, strict=True):
+                best[fact] = max(best[fact], (value, name))
+        return best
+
+    judged = [each for each in attacked if all(trial.area is None for trial in each.unlearned)]
+    own = [("", known["unlearned"])] + [(f"{e.title}: {t.setting}", t) for e in judged for t in e.unlearned]
+    values = worst(own, len(known["unlearned"].values))
+    beyond: list[int] | None = None
+    others: list[tuple[float, str]] = []
+    if at_audit.paired and "control" in known:
+        control = [("", known["control"])] + [(each.name, trial) for each in judged for trial in each.control]
+        others = worst(control, len(values))
+        beyond = facts_beyond([value for value, _ in values], [value for value, _ in others])
+    order = sorted(range(len(values)), key=lambda i: (others[i][0] if others else 0.0) - values[i][0])[:SHOWN]
+    said = at_audit.said(order)
+    rows = []
+    for place, number in enumerate(order):
+        fact = at_audit.facts.every[number]
+        rows.append(
+            {
+                "number": number,
+                "source": Path(fact.source).name,
+                "prompt": fact.question or fact.before,
+                "true": fact.answer,
+                "worst": values[number][0],
+                "attack": values[number][1] or "without an attack",
+                "control": others[number][0] if others else None,
+                "base": known["base"].values[number],
+                "said": {which: texts[place] for which, texts in said.items()},
+            }
+        )
+    return {"rows": rows, "beyond": beyond, "of": len(values)}

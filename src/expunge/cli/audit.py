@@ -1,0 +1,86 @@
+"""`expunge audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def audit(
+    target: str,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    base: str | None = None,
+    forget: str | None = None,
+    retain: str | None = None,
+    holdout: str | None = None,
+    control: str | None = None,
+    attacks: str = "all",
+    budget: str | None = None,
+    out: Path | None = None,
+    json: bool = False,
+    junit: Path | None = None,
+) -> int:
+    """Try to bring back what a model forgot, and hold it against a control that never saw it.
+
+    Exit code 0: passed; 3: not. What an attack brings back counts as far as it goes beyond the control: a model that was
+    trained without the forget set (--control), like texts that no model saw (--holdout), or the forget set with its names
+    replaced by invented ones.
+
+    For example:
+
+        expunge audit runs/holmes --budget 10m
+
+        expunge audit runs/holmes --attacks relearn,quantize --control models/retrained
+
+        expunge audit some/model --base its/base --forget book.txt --retain other.txt --holdout unseen.txt
+
+    The limits stand in the recipe's part `audit`; for a model that Expunge did not make they are given as --audit.FIELD
+    VALUE. They are fixed before the first attack.
+
+    Parameters
+    ----------
+    target:
+        A run folder; or a model (folder, id, starter), with --base, --forget and --retain.
+    base:
+        Of a model: the model that it was before it forgot.
+    forget:
+        Of a model: what it was made to forget.
+    retain:
+        Of a model: what it was to keep.
+    holdout:
+        Texts of the same kind as the forget set that no model saw; a control, and what membership is told against.
+    control:
+        A model that never saw the forget set.
+    attacks:
+        Names of attacks with commas between; all: every one.
+    budget:
+        Time that it may take, such as 10m, 90s or 2h; the attacks that tell most are carried out.
+    out:
+        Of a model: the folder to write; default: runs/audit-NAME.
+    json:
+        Print audit.json instead of the summary.
+    junit:
+        Write the findings there as JUnit XML, for gates in continuous integration.
+    """
+    from expunge.api import audit as audit_
+    from expunge.cli.told_audit import tell_audit
+    from expunge.core.progress import Live
+    from expunge.runs.overrides import read_overrides
+
+    folder, result = audit_(
+        target,
+        base=base,
+        forget=forget,
+        retain=retain,
+        holdout=holdout,
+        control=control,
+        attacks=() if attacks == "all" else tuple(name.strip() for name in attacks.split(",") if name.strip()),
+        budget=budget,
+        out=out,
+        show=Live(),
+        **read_overrides(options),
+    )
+    return tell_audit(folder, result, json, junit)

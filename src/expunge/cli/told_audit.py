@@ -1,0 +1,50 @@
+"""What `expunge audit` prints when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.safe_text import clean
+from expunge.runs.folder import RunFolder
+
+STATES = {True: "passed", False: "FAILED", None: "not told"}
+
+
+def tell_audit(folder: RunFolder, result: Mapping[str, Any], as_json: bool, junit: Path | None) -> int:
+    """Print the findings, and where to look; the exit code (0 passed, 3 not)."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from expunge.report.audit import figure, headline, junit_xml
+
+    if junit is not None:
+        storage.write_text(junit, junit_xml(result))
+    code = 0 if result["passed"] else 3
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return code
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "finding", "limit", "measured", "n", "under"):
+        table.add_column(name)
+    for row in result["findings"]:
+        bound = "at least" if row["name"] == "retain_kept" else "at most"
+        limit = f"{bound} {figure(row['limit'], row['unit'])}"
+        measured = figure(row["value"], row["unit"])
+        if row["value"] is not None:
+            measured += f" [{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]"
+        table.add_row(STATES[row["passed"]], clean(row["title"]), limit, measured, str(row["n"]), clean(row["setting"]))
+    console.print(table)
+    for left in result["not_tested"]:
+        console.print(f"  not tested: {clean(left['title'])} ({clean(left['why'])})", markup=False, soft_wrap=True)
+    state, reason = headline(result)
+    console.print(f"\nAudit: {state}. {reason}", markup=False, soft_wrap=True)
+    console.print(f"{result['seconds'] / 60:.1f} minutes\nReport: {folder.audit / 'report.html'}", soft_wrap=True)
+    return code

@@ -1,0 +1,108 @@
+"""What an attack on a language model is, and what it is given."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from expunge.kinds.language.attacks.facts import Facts, Row, recall
+from expunge.kinds.language.task import CausalLM
+from expunge.runs.audit import Audit, Trial
+
+Show = Callable[[float, str], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Side:
+    """One side of an audit: a model, and the facts that it is asked for. The control is another model, or other facts.
+
+    Attributes:
+        look: gives the model for looking; it is loaded once.
+        fresh: loads a copy of the model that may be changed.
+        base: gives the base model, for looking.
+        retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
+        holdout: facts of the same kind that no model saw, where there are some.
+        seed: decides every draw.
+        show: called with (share, what is done).
+    """
+
+    look: Callable[[], CausalLM]
+    fresh: Callable[[], CausalLM]
+    base: Callable[[], CausalLM]
+    facts: Facts
+    retain: Sequence[Row]
+    ordinary: Sequence[Row]
+    holdout: Facts | None
+    settings: Audit
+    seed: int = 0
+    show: Show = field(default=lambda share, doing: None)
+
+    def asked(self, facts: Sequence[int] | None = None) -> list[Row]:
+        """The rows that are asked for, of these facts or all."""
+        every = self.facts.every
+        return [each.asked for each in every] if facts is None else [every[i].asked for i in facts]
+
+    def trial(self, task: CausalLM, setting: str, facts: Sequence[int] | None = None, **more: object) -> Trial:
+        """What a model knows of these facts, or of all."""
+        numbers = list(range(len(self.facts.every))) if facts is None else list(facts)
+        values = recall(task, self.asked(facts))
+        return Trial(setting=setting, values=values, facts=numbers, **more)  # type: ignore[arg-type]
+
+
+class Attack(ABC):
+    """One attack; a file in this folder with a class on top of this one. Nothing lists it.
+
+    Attributes:
+        name: on the command line.
+        title, sentence: for the report: what it is, and what is tried.
+        order: attacks are carried out by it; what tells most for its time comes first.
+        version: raise it when what its results mean changes.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    sentence: ClassVar[str]
+    order: ClassVar[int]
+    version: ClassVar[int] = 1
+
+    def missing(self, side: Side) -> str | None:
+        """Why it cannot be carried out here; None where it can."""
+        return None
+
+    @abstractmethod
+    def cost(self, side: Side) -> float:
+        """Tokens that run forward through the model on one side; a token that is trained on counts three."""
+
+    @abstractmethod
+    def carry_out(self, side: Side) -> Iterable[Trial]:
+        """What the model still knows, setting by setting; the same settings in the same order on either side."""
+
+    def notes(self, side: Side) -> dict[str, object]:
+        """Further figures on the unlearned side."""
+        return {}
+
+
+def attacks() -> list[Attack]:
+    """Every attack, in the order in which they are carried out."""
+    from expunge.kinds.language import attacks as room
+
+    for each in pkgutil.iter_modules(room.__path__):
+        importlib.import_module(f"{room.__name__}.{each.name}")
+    found = [kind() for kind in _below(Attack) if not inspect.isabstract(kind)]
+    return sorted(found, key=lambda attack: (attack.order, attack.name))
+
+
+def _below(kind: type[Any]) -> Iterable[type[Any]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def tokens(rows: Iterable[Row]) -> int:
+    """Tokens in rows."""
+    return sum(len(row.ids) for row in rows)

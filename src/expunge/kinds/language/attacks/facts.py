@@ -1,0 +1,157 @@
+"""What an audit asks for: facts, each with what stands before it, and how much of one a model still knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from expunge.data.text.document import Document
+from expunge.errors import DataError
+from expunge.kinds.language.blocks import Block, iterate_blocks
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.task import CausalLM
+from expunge.train.step import IGNORED, Batch
+
+GIVEN, ASKED = 32, 32
+"tokens of a passage that are given, and that are asked for; Carlini et al. (arXiv:2202.07646) ask for 50 after 50"
+ANSWER = 64
+"tokens of an answer that are asked for, at most"
+BATCH = 16
+"facts in a forward pass"
+FEWEST = 4
+"facts below which nothing can be told: half of them are held back"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens, of which those from `first` on carry a label."""
+
+    ids: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact: a question with its answer, or a passage and how it goes on.
+
+    Attributes:
+        asked: its tokens; the answer, or the continuation, is labelled.
+        taught: the same as it is trained on: of a passage all tokens are labelled.
+        question: what is asked, of a question.
+        before, answer: as text, the rendered prompt and what should follow.
+        source: where it stands.
+    """
+
+    asked: Row
+    taught: Row
+    question: str | None
+    before: str
+    answer: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts in the order of the text. The first half is what an attacker is given, the second is held back from it, so
+    that facts which stand together are not on both sides."""
+
+    every: tuple[Fact, ...]
+
+    @property
+    def given(self) -> list[int]:
+        """Numbers of the facts that an attacker trains on."""
+        return list(range(len(self.every) // 2))
+
+    @property
+    def held_back(self) -> list[int]:
+        """Numbers of the others."""
+        return list(range(len(self.every) // 2, len(self.every)))
+
+    def content(self) -> list[list[Any]]:
+        """What results depend on, as a JSON value."""
+        return [[list(fact.asked.ids), fact.asked.first] for fact in self.every]
+
+
+def read_facts(
+    documents: Callable[[], Iterable[Document]], tokenizer: Any, wanted: int, block_size: int, name: str
+) -> Facts:
+    """At most `wanted` facts of a text, evenly spread over it: question rows as they are, plain text in passages.
+
+    Raises:
+        DataError: there are fewer than four.
+    """
+
+    def blocks() -> Iterator[tuple[Block, Document | None]]:
+        texts = (each for each in documents() if each.prompt is None)
+        yield from ((block, None) for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
+        for document in documents():
+            if document.prompt is not None:
+                yield next(iter(iterate_blocks([document], tokenizer, block_size))), document
+
+    number = sum(1 for _ in blocks())
+    if number < FEWEST:
+        raise DataError(
+            f"the {name} has too few facts to be audited",
+            seen=f"{number} questions or passages of {GIVEN + ASKED} tokens",
+            allowed=f"at least {FEWEST}; a hundred give useful intervals",
+        )
+    chosen = set(spread(number, wanted))
+    return Facts(tuple(_fact(block, doc, tokenizer) for at, (block, doc) in enumerate(blocks()) if at in chosen))
+
+
+def _whole(block: Block) -> bool:
+    return len(block.ids) >= GIVEN + ASKED
+
+
+def _fact(block: Block, document: Document | None, tokenizer: Any) -> Fact:
+    ids = tuple(block.ids)
+    if document is None:
+        first = len(ids) - ASKED
+        asked, taught = Row(ids, first), Row(ids, max(1, block.first_label))
+    else:
+        first = block.first_label
+        asked = Row(ids[: first + ANSWER], first)
+        taught = Row(ids, first)
+    cut = block.offsets[first][0]
+    last = block.offsets[len(asked.ids) - 1][1]
+    question = None if document is None else document.prompt
+    return Fact(asked, taught, question, block.text[:cut], block.text[cut:last].strip(), block.source)
+
+
+def batch_of(rows: Sequence[Row]) -> Batch:
+    """Rows padded on the right, as one batch."""
+    lengths = [len(row.ids) for row in rows]
+    ids = torch.zeros(len(rows), max(lengths), dtype=torch.int64)
+    labels = torch.full_like(ids, IGNORED)
+    for i, row in enumerate(rows):
+        own = torch.tensor(row.ids)
+        ids[i, : len(own)] = own
+        labels[i, row.first : len(own)] = own[row.first :]
+    labels[:, 0] = IGNORED
+    normaliser = float(max(1, int((labels != IGNORED).sum())))
+    return Batch(
+        ids=ids,
+        labels=labels,
+        lengths=torch.tensor(lengths),
+        normaliser=normaliser,
+        examples=float(len(rows)),
+        tokens=float(sum(lengths)),
+    )
+
+
+def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
+    """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1.
+
+    TOFU's probability (arXiv:2401.06121, section 3.2): P(a | q)^(1 / |a|).
+    """
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    found = [0.0] * len(rows)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        scores = task.token_scores(batch_of([rows[i] for i in chosen]))
+        for i, (log_p, _) in zip(chosen, scores, strict=True):
+            found[i] = float(log_p.double().mean().exp())
+    return found

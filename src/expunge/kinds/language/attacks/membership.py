@@ -1,0 +1,87 @@
+"""Membership: can facts that were trained on be told from like ones that no model saw?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
+from expunge.kinds.language.task import CausalLM
+from expunge.measures.privacy.roc import delong
+from expunge.runs.audit import Trial
+
+LOWEST = 0.2
+"share of a text's tokens that min-k looks at (Shi et al. 2024, arXiv:2310.16789)"
+
+
+class Membership(Attack):
+    """Loss, zlib, min-k, min-k++, and the loss beside the base model's (Yeom et al. 2018, arXiv:1709.01604; Carlini et al.
+    2021, arXiv:2012.07805; Shi et al. 2024, arXiv:2310.16789; Zhang et al. 2024, arXiv:2404.02936)."""
+
+    name = "membership"
+    title = "Membership"
+    sentence = (
+        "Scores of each text that are meant to tell texts that were trained on from others: the area under the ROC curve "
+        "against like texts that no model saw. 0.5 is chance; far below it, the model gives away what it forgot."
+    )
+    order = 35
+
+    def missing(self, side: Side) -> str | None:
+        return None if side.holdout is not None else "it needs like texts that no model saw: give --holdout PATH"
+
+    def cost(self, side: Side) -> float:
+        holdout = side.holdout
+        return 2.0 * (tokens(side.asked()) + (0 if holdout is None else tokens(f.asked for f in holdout.every)))
+
+    def carry_out(self, side: Side) -> Iterator[Trial]:
+        """Values are what each fact adds to the area: the share of unseen texts that score below it."""
+        assert side.holdout is not None
+        task, base = side.look(), side.base()
+        seen, texts = [f.taught for f in side.facts.every], [f.taught for f in side.holdout.every]
+        words = [[f"{f.before}{f.answer}" for f in facts.every] for facts in (side.facts, side.holdout)]
+        found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
+        for name in found[0]:
+            members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
+            below = [float((others < score).mean() + (others == score).mean() / 2) for score in members]
+            curve = delong(members, others)
+            yield Trial(setting=name, values=below, facts=list(range(len(seen))), area=curve)
+
+
+def scores(task: CausalLM, base: CausalLM, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:
+    """Attack -> (rows,) scores; higher ones speak for a text that was trained on."""
+    own, reference = _token_scores(task, rows), _token_scores(base, rows)
+    found: dict[str, list[float]] = {name: [] for name in ("loss", "zlib", "min-k", "min-k++", "reference")}
+    for (log_p, standard), (before, _), text in zip(own, reference, texts, strict=True):
+        loss = -float(log_p.mean())
+        lowest = max(1, round(LOWEST * len(log_p)))
+        found["loss"].append(-loss)
+        found["zlib"].append(-loss * len(log_p) / len(zlib.compress(text.encode())))
+        found["min-k"].append(float(log_p.sort().values[:lowest].mean()))
+        found["min-k++"].append(float(standard.sort().values[:lowest].mean()))
+        found["reference"].append(float(log_p.mean() - before.mean()))
+    return found
+
+
+@torch.inference_mode()
+def _token_scores(task: CausalLM, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each row (log p of its labels, the same less its expectation, over its deviation: min-k++, equation 2)."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    found: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * len(rows)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        batch = batch_of([rows[i] for i in chosen])
+        labels = batch.labels[:, 1:]
+        target, counts = labels[labels >= 0].to(task.device), (labels >= 0).sum(1).tolist()
+        log_p = task.row_logits(batch).log_softmax(-1)
+        p = log_p.exp()
+        mean = (p * log_p).sum(-1)
+        deviation = ((p * log_p.square()).sum(-1) - mean.square()).clamp(min=1e-12).sqrt()
+        own = log_p.gather(1, target[:, None])[:, 0]
+        parts = own.double().cpu().split(counts), ((own - mean) / deviation).double().cpu().split(counts)
+        for i, one, other in zip(chosen, *parts, strict=True):
+            found[i] = one, other
+    return found

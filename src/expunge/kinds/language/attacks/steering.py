@@ -1,0 +1,88 @@
+"""A direction added to the hidden states: learnt from half of the facts, tried on the other half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.order import Order
+from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.facts import batch_of, recall
+from expunge.kinds.language.layers.decoder import hooked
+from expunge.kinds.language.task import CausalLM
+from expunge.runs.audit import Trial
+
+DEPTHS = (0.25, 0.5)
+"where the direction is added, as a share of the layers"
+STEPS = 16
+"steps of projected gradient (Casper et al. 2024, arXiv:2403.05030, take 6 to 16)"
+RADIUS = 0.5
+"length of the direction, at most, as a share of the mean length of the hidden states there"
+BATCH = 8
+"facts in a step"
+
+
+class Steering(Attack):
+    """A bounded perturbation of one layer's residual stream (Casper et al. 2024, arXiv:2403.05030), the same for all facts:
+    one that is found for each fact by itself could say the answer to any model."""
+
+    name = "latent"
+    title = "Perturbed hidden states"
+    sentence = (
+        "One direction is looked for that, added to the hidden states of a layer, makes half of the facts most likely. The "
+        "other half is asked for with it: so little cannot hold the answers, but it can switch a suppression off."
+    )
+    order = 50
+
+    def cost(self, side: Side) -> float:
+        given = [side.facts.every[i].taught for i in side.facts.given]
+        step = 3 * BATCH * tokens(given) / max(1, len(given))
+        return len(DEPTHS) * (STEPS * step + tokens(side.asked(side.facts.held_back)))
+
+    def carry_out(self, side: Side) -> Iterator[Trial]:
+        task = side.fresh()
+        task.model.requires_grad_(False)
+        held_back = side.facts.held_back
+        for number, depth in enumerate(DEPTHS):
+            layer = min(len(task.layers), max(1, round(depth * len(task.layers))))
+            side.show(number / len(DEPTHS), f"perturbing layer {layer}")
+            direction = found_direction(task, side, layer)
+            with added(task.layers[layer - 1], direction):
+                values = recall(task, side.asked(held_back))
+            yield Trial(setting=f"after layer {layer} of {len(task.layers)}", values=values, facts=held_back)
+
+
+def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:
+    """(width,) the direction that makes the attacker's facts most likely, within the ball; by steps of projected gradient
+    of a fifth of its radius."""
+    rows = [side.facts.every[i].taught for i in side.facts.given]
+    sample = batch_of(rows[:BATCH])
+    with torch.no_grad():
+        states = task.hidden(sample, layer)
+    radius = RADIUS * float(states.norm(dim=-1).mean())
+    direction = torch.zeros(states.shape[-1], device=task.device, requires_grad=True)
+    order = Order(len(rows), min(BATCH, len(rows)), side.seed, "steering")
+    for step in range(STEPS):
+        with added(task.layers[layer - 1], direction):
+            loss = task.nll(batch_of([rows[i] for i in order.batch(step)]))
+        (gradient,) = torch.autograd.grad(loss, direction)
+        if not torch.isfinite(gradient).all():
+            break
+        with torch.no_grad():
+            direction -= radius / 5 * gradient / gradient.norm().clamp(min=1e-30)
+            direction *= (radius / direction.norm().clamp(min=1e-30)).clamp(max=1.0)
+    return direction.detach()
+
+
+def added(layer: nn.Module, direction: Tensor) -> Any:
+    """Inside, the direction is added to what a layer returns."""
+
+    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return output + direction.to(output)
+        return (output[0] + direction.to(output[0]), *output[1:])
+
+    return hooked([layer.register_forward_hook(add)])

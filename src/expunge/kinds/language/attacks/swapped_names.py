@@ -1,0 +1,78 @@
+"""Facts that no model saw, made of those that are to go: the target's names replaced by invented ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from expunge.core.order import random_seed
+from expunge.data.text.document import Document
+
+BEGIN = [
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "st",
+    "t",
+    "th",
+    "v",
+    "w",
+]
+MIDDLE = ["a", "e", "i", "o", "u", "ai", "ea", "ie"]
+END = ["l", "m", "n", "r", "s", "t", "x", "nd", "rk", "th"]
+LETTERS = 3
+"a word of a name that is shorter stays as it is"
+
+
+def invented(word: str, seed: int) -> str:
+    """A word that no text holds, as long as this one and written as it is; the same for the same word and seed."""
+    generator = np.random.default_rng(random_seed(seed, "name", word.lower()))
+    made = ""
+    while len(made) < max(4, len(word) - 1):
+        made += str(generator.choice(BEGIN)) + str(generator.choice(MIDDLE))
+    made += str(generator.choice(END))
+    if word.isupper():
+        return made.upper()
+    return made.capitalize() if word[:1].isupper() else made
+
+
+def swapped(
+    documents: Callable[[], Iterable[Document]], names: Sequence[str], seed: int
+) -> Callable[[], Iterator[Document]]:
+    """The documents with every word of these names that begins with a capital replaced, each by the same everywhere."""
+    words = {word for name in names for word in re.findall(r"[^\W\d_]+", name)}
+    known = {word for word in words if len(word) >= LETTERS and word[:1].isupper()}
+    lower = {word.lower() for word in words if len(word) >= LETTERS}
+
+    def put(text: str) -> str:
+        def one(found: re.Match[str]) -> str:
+            word = found[0]
+            swap = word in known or (word[:1].isupper() and word.lower() in lower)
+            return invented(word, seed) if swap else word
+
+        return re.sub(r"[^\W\d_]+", one, text)
+
+    def made() -> Iterator[Document]:
+        for document in documents():
+            turns = tuple(replace(turn, text=put(turn.text)) for turn in document.turns)
+            prompt = None if document.prompt is None else put(document.prompt)
+            yield replace(document, text=put(document.text), prompt=prompt, turns=turns)
+
+    return made

@@ -1,0 +1,332 @@
+"""An audit of a language model: what is asked, the two sides of every attack, and damage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from expunge.core import storage
+from expunge.errors import RecipeError, RunError
+from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
+from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, batch_of, read_facts, recall
+from expunge.kinds.language.attacks.swapped_names import swapped
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet, given_set
+from expunge.kinds.language.story import LanguageStory
+from expunge.measures.statistics import bootstrap_interval, paired_interval
+from expunge.models.source import find_model
+from expunge.runs.artifacts import unlearned_model
+from expunge.runs.audit import AS_IS, Attacked, Trial
+
+ROWS = 64
+"rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
+NEW = 32
+"tokens of an answer that is shown"
+
+CONTROLS = {
+    "retrained": "a model that never saw the forget set",
+    "holdout": "like texts that no model saw, in the place of the forget set",
+    "names": "the forget set's own texts with its names replaced by invented ones, in the place of the forget set",
+}
+
+
+class LanguageAudit:
+    """The audit of one model on the data of a run.
+
+    Args:
+        story: its sets are read.
+        subject: the model that is audited.
+        control: a model that never saw the forget set; holdout: texts of the same kind that no model saw.
+
+    Attributes:
+        control: which control there is; see `CONTROLS`.
+    """
+
+    def __init__(self, story: LanguageStory, subject: str, control: str | None, holdout: str | None) -> None:
+        run = self.run = story.run
+        recipe: Recipe = run.recipe
+        if recipe.forget_kind == "toxicity":
+            raise RecipeError(
+                "an audit asks for facts, and toxicity is a habit",
+                next_step="measure it by expunge evaluate, with other prompts (--toxicity-prompts FILE)",
+            )
+        self.settings, self.seed = recipe.audit, recipe.seed
+        self.base, self.sets = story.base, story.sets
+        self.subject = LazyModel(find_model(subject), story.precision, as_stored=True)
+        control = control or recipe.retrained
+        self.retrained = None if control is None else LazyModel(find_model(control), story.precision, as_stored=True)
+        tokenizer, size = self.base.tokenizer, recipe.data.block_size
+
+        def facts(text: TextSet | Callable[[], Any], wanted: int, name: str) -> Facts:
+            documents = text.documents if isinstance(text, TextSet) else text
+            return read_facts(documents, tokenizer, wanted, size, name)
+
+        forget = self.sets.forget
+        self.facts = facts(forget, self.settings.facts, "forget set")
+        self.holdout = None
+        if holdout is not None:
+            self.holdout = facts(given_set("holdout", holdout, run.show), self.settings.facts, "holdout set")
+        self.retain = self._rows(self.sets.retain, "retain set")
+        self.ordinary = self._rows(self.sets.ordinary, "ordinary text")
+        self.control, self.others = self._control(facts, forget)
+
+    def _rows(self, text: TextSet, name: str) -> list[Row]:
+        size = self.run.recipe.data.block_size
+        found = read_facts(text.documents, self.base.tokenizer, ROWS, size, name)
+        return [fact.taught for fact in found.every]
+
+    def _control(self, facts: Callable[..., Facts], forget: TextSet) -> tuple[str | None, Facts | None]:
+        """(which control there is, the facts that it is asked for where they are others)."""
+        if self.retrained is not None:
+            return "retrained", None
+        if self.holdout is not None:
+            return "holdout", self.holdout
+        names = self.sets.material.terms.unique
+        if not names:
+            return None, None
+        made = swapped(forget.documents, names, self.seed)
+        return "names", facts(made, self.settings.facts, "forget set with other names")
+
+    @property
+    def paired(self) -> bool:
+        """Whether the control is asked for the same facts."""
+        return self.others is None
+
+    def key(self) -> dict[str, Any]:
+        """What all results depend on."""
+        return {
+            "subject": self.subject.digest,
+            "base": self.base.digest,
+            "facts": storage.digest_value(self.facts.content()),
+            "arithmetic": self.subject.precision.arithmetic,
+            "seed": self.seed,
+        }
+
+    def about(self) -> dict[str, Any]:
+        """What is audited, with what, for the record."""
+        return {
+            "model": self.subject.source.name,
+            "digests": {"model": self.subject.source.digests, "base": self.base.source.digests}
+            | ({} if self.retrained is None else {"control": self.retrained.source.digests}),
+            "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
+            "paired": self.paired,
+            "facts": len(self.facts.every),
+            "held_back": len(self.facts.held_back),
+            "sets": self.sets.digests(),
+        }
+
+    def sides(self) -> Iterator[tuple[str, Side]]:
+        """The unlearned side, then the control's where there is one. Models are loaded when they are asked for."""
+        yield "unlearned", self._side(self.subject, self.facts)
+        if self.control is not None:
+            model = self.retrained or self.subject
+            yield "control", self._side(model, self.others or self.facts)
+
+    def _side(self, model: LazyModel, facts: Facts) -> Side:
+        return Side(
+            look=lambda: self._looking(model),
+            fresh=lambda: self._fresh(model),
+            base=lambda: self._looking(self.base),
+            facts=facts,
+            retain=self.retain,
+            ordinary=self.ordinary,
+            holdout=self.holdout,
+            settings=self.settings,
+            seed=self.seed,
+            show=self.run.show.update,
+        )
+
+    def _fresh(self, model: LazyModel) -> Any:
+        self.release()  # of a large model there is room for one
+        return model.copy()
+
+    @staticmethod
+    def _looking(model: LazyModel) -> Any:
+        task = model()
+        task.model.eval()
+        return task
+
+    def known(self) -> dict[str, Trial]:
+        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`)."""
+        models: dict[str, tuple[LazyModel, Facts]] = {
+            "unlearned": (self.subject, self.facts),
+            "base": (self.base, self.facts),
+        }
+        if self.retrained is not None:
+            models |= {
+                "control": (self.retrained, self.facts),
+                "control_base": (self.retrained, self.facts),
+            }
+        elif self.others is not None:
+            models |= {"control": (self.subject, self.others), "control_base": (self.base, self.others)}
+        found = {}
+        for which, (model, facts) in models.items():
+            values = self._known(which, model, facts)
+            found[which] = Trial(setting=AS_IS, values=values, facts=list(range(len(facts.every))))
+        return found
+
+    def _known(self, which: str, model: LazyModel, facts: Facts) -> list[float]:
+        def make() -> list[float]:
+            return recall(self._looking(model), [fact.asked for fact in facts.every])
+
+        found: list[float] = self._cached(f"known-{which}", self._of(model, facts), make, "asking for the facts")
+        return found
+
+    def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
+        return {
+            "model": model.digest,
+            "facts": storage.digest_value(facts.content()),
+            "arithmetic": model.precision.arithmetic,
+        }
+
+    def _cached(self, name: str, key: dict[str, Any], make: Callable[[], Any], doing: str) -> Any:
+        return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
+
+    def speed(self) -> float:
+        """Tokens that run forward through the subject in a second, measured on a few facts."""
+        rows = [fact.asked for fact in self.facts.every[:BATCH]]
+        task = self._looking(self.subject)
+        recall(task, rows[:2])
+        start = time.monotonic()
+        recall(task, rows)
+        return tokens(rows) / max(1e-9, time.monotonic() - start)
+
+    def attacks(self) -> list[tuple[Attack, float, str | None]]:
+        """(attack, its cost in tokens over both sides, why it cannot be carried out)."""
+        sides = [side for _, side in self.sides()]
+        found = []
+        for attack in attacks():
+            missing = attack.missing(sides[0])
+            found.append((attack, 0.0 if missing else sum(map(attack.cost, sides)), missing))
+        return found
+
+    def attacked(self, attack: Attack) -> Attacked:
+        """Carry an attack out on both sides; what was done before is read from the folder."""
+        found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
+        for which, side in self.sides():
+            key = {
+                **self.key(),
+                "version": attack.version,
+                "settings": self.settings.model_dump(include={"relearning_steps", "samples"}),
+                "control": None if which == "unlearned" else [self.control, self._control_digest()],
+                "holdout": None if self.holdout is None else storage.digest_value(self.holdout.content()),
+                "texts": storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)]),
+            }
+
+            def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
+                start = time.monotonic()
+                trials = [trial.row() for trial in attack.carry_out(side)]
+                figures = attack.notes(side) if which == "unlearned" else {}
+                return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
+
+            title = f"{attack.title.lower()}, {'the unlearned model' if which == 'unlearned' else 'the control'}"
+            made = self._cached(f"{attack.name}-{which}", key, carry_out, title)
+            trials = [Trial(**row) for row in made["trials"]]
+            if which == "unlearned":
+                found.unlearned, found.figures = trials, made["figures"]
+            else:
+                found.control = trials
+            found.seconds += made["seconds"]
+        return found
+
+    def _control_digest(self) -> Any:
+        if self.retrained is not None:
+            return self.retrained.digest
+        return None if self.others is None else storage.digest_value(self.others.content())
+
+    def damage(self) -> dict[str, Any]:
+        """What forgetting cost: recall of the retain set and perplexity of ordinary text, of the base model and the
+        subject, in pairs; and KL(base || subject) on ordinary text, nats a token."""
+        key = self.key() | {
+            "texts": storage.digest_value([[r.ids for r in rows] for rows in (self.retain, self.ordinary)])
+        }
+
+        def make() -> dict[str, Any]:
+            base, subject = self._looking(self.base), self._looking(self.subject)
+            kept = {name: recall(task, self.retain) for name, task in (("base", base), ("unlearned", subject))}
+            nats = {name: _nats(task, self.ordinary) for name, task in (("base", base), ("unlearned", subject))}
+            return {"retain": kept, "nats": nats, "kl": divergence(base, subject, self.ordinary)}
+
+        found = self._cached("damage", key, make, "measuring damage")
+        before, after = found["retain"]["base"], found["retain"]["unlearned"]
+        lost = paired_interval(before, after)
+        rise = paired_interval(found["nats"]["base"], found["nats"]["unlearned"])
+        mean = sum(before) / len(before)
+        return {
+            "retain": {
+                "before": mean,
+                "after": sum(after) / len(after),
+                "kept": [1 + limit / mean for limit in lost] if mean > 0 else None,
+                "n": len(before),
+            },
+            "perplexity": {"ratio": [math.exp(min(50.0, limit)) for limit in rise], "n": len(self.ordinary)},
+            "kl": list(bootstrap_interval(found["kl"])),
+        }
+
+    def said(self, numbers: Sequence[int]) -> dict[str, list[str]]:
+        """Model -> what it says to these facts, greedily."""
+        prompts = [list(self.facts.every[i].asked.ids[: self.facts.every[i].asked.first]) for i in numbers]
+        models = {"base": self.base, "unlearned": self.subject}
+        models |= {} if self.retrained is None else {"control": self.retrained}
+
+        def said(which: str, model: LazyModel) -> list[str]:
+            def make() -> list[str]:
+                return [texts[0] for texts in self._looking(model).generate(prompts, NEW)]
+
+            key = self._of(model, self.facts) | {"prompts": list(numbers)}
+            found: list[str] = self._cached(f"said-{which}", key, make, "asking for the worst facts")
+            return found
+
+        return {which: said(which, model) for which, model in models.items()}
+
+    def release(self) -> None:
+        """Release all weights."""
+        for model in (self.base, self.subject, self.retrained):
+            if model is not None:
+                model.release()
+
+
+def _nats(task: Any, rows: Sequence[Row]) -> list[float]:
+    """(rows,) mean negative log-likelihood of each row's labels."""
+    return [-math.log(max(value, 1e-300)) for value in recall(task, rows)]
+
+
+@torch.inference_mode()
+def divergence(base: Any, subject: Any, rows: Sequence[Row]) -> list[float]:
+    """(rows,) KL(base || subject), the mean over each row's labelled places, in nats."""
+    found = []
+    for at in spread(len(rows), ROWS):
+        batch = batch_of([rows[at]])
+        log_q, log_p = (task.row_logits(batch).log_softmax(-1) for task in (base, subject))
+        found.append(float((log_q.exp() * (log_q - log_p)).sum(-1).double().mean()))
+    return found
+
+
+def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:
+    """The audit of a run's model, or of any model on the data that its recipe names.
+
+    Args:
+        subject: the model; None: the run's own.
+
+    Raises:
+        RunError: the run has no unlearned model.
+    """
+    folder = story.run.folder
+    story.base_folder()
+    if subject is not None:
+        story.reread(None)
+    else:
+        found = unlearned_model(folder)
+        if found is None:
+            raise RunError(
+                f"{folder.path} has no unlearned model, or one that was changed since",
+                next_step="run the command that started it again, to the end",
+            )
+        story.reread(found[1])
+    return LanguageAudit(story, subject or str(folder.model), control, holdout)

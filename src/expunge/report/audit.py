@@ -1,0 +1,120 @@
+"""An audit as a page, as a part of the run's report, and as JUnit XML: from `audit/audit.json` and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from expunge.core import storage
+from expunge.core.safe_text import clean
+from expunge.report import audit_figures, numbers
+from expunge.report.page import render_page
+from expunge.runs.folder import RunFolder
+
+KINDS = {
+    "under-forgetting": "Is it gone? What each attack brought back",
+    "over-forgetting": "Was too much taken? What tells that it was there",
+    "damage": "What it cost: text that was to stay",
+}
+
+
+def read_audit(folder: RunFolder) -> dict[str, Any] | None:
+    """The audit of a run, if there was one."""
+    path = folder.audit / "audit.json"
+    if not path.is_file():
+        return None
+    content = storage.read_json(path)
+    return content if isinstance(content, dict) and "findings" in content else None
+
+
+def render_audit(folder: RunFolder) -> Path:
+    """Write `audit/report.html` and return its path."""
+    result = read_audit(folder)
+    assert result is not None
+    path = folder.audit / "report.html"
+    storage.write_text(path, render_page("audit.html.jinja", audit=audit_part(result), name=folder.path.resolve().name))
+    return path
+
+
+def headline(result: Mapping[str, Any]) -> tuple[str, str]:
+    """(state in words, why)."""
+    rows = result["findings"]
+    failed = [row["title"].lower() for row in rows if row["passed"] is False]
+    open_ = [row["title"].lower() for row in rows if row["passed"] is None]
+    if result["passed"]:
+        return "passed", f"All {len(rows)} findings hold the limits that were fixed before the first attack."
+    if failed:
+        return "failed", f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
+    return "not told", f"The evidence is not enough: {', '.join(open_) or 'nothing was tested'}."
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A figure of a finding in its unit."""
+    if value is None:
+        return numbers.UNKNOWN
+    if unit.startswith("share"):
+        return numbers.share(value)
+    return numbers.plain(value)
+
+
+def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template needs of an audit."""
+    state, reason = headline(result)
+    rows = [
+        row
+        | {
+            "limit_words": ("at least " if row["name"] == "retain_kept" else "at most ")
+            + figure(row["limit"], row["unit"]),
+            "value_words": figure(row["value"], row["unit"]),
+            "interval": ""
+            if row["value"] is None
+            else f"[{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]",
+        }
+        for row in result["findings"]
+    ]
+    curves = [
+        (attack["title"], audit_figures.curves(f"curves-{attack['name']}", attack))
+        for attack in result["attacks"]
+        if any(setting["family"] for setting in attack["settings"])
+    ]
+    return {
+        "state": state,
+        "css": {"passed": "passed", "failed": "failed"}.get(state, "none"),
+        "reason": reason,
+        "groups": [(title, [row for row in rows if row["kind"] == kind]) for kind, title in KINDS.items()],
+        "overview": audit_figures.overview("audit-overview", result),
+        "curves": [(title, drawn) for title, drawn in curves if drawn],
+        "attacks": result["attacks"],
+        "means": audit_figures.means,
+        "result": result,
+        "fixed": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result["fixed_at"])),
+        "figure": figure,
+    }
+
+
+def junit_xml(result: Mapping[str, Any]) -> str:
+    """The findings as one JUnit test suite: failed ones as failures, those that cannot be told and what was not tested as
+    skipped."""
+    rows, left = result["findings"], result["not_tested"]
+    suite = ElementTree.Element(
+        "testsuite",
+        name="expunge audit",
+        tests=str(len(rows) + len(left)),
+        failures=str(sum(row["passed"] is False for row in rows)),
+        skipped=str(len(left)),
+        errors=str(sum(row["passed"] is None for row in rows)),
+        time=str(result["seconds"]),
+    )
+    for row in rows:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"audit.{row['kind']}", name=clean(row["title"]))
+        told = f"{figure(row['value'], row['unit'])}, limit {figure(row['limit'], row['unit'])}; {row['explain']}"
+        if row["passed"] is not True:
+            tag = "failure" if row["passed"] is False else "error"
+            ElementTree.SubElement(case, tag, message=clean(told)).text = clean(row["setting"])
+    for each in left:
+        case = ElementTree.SubElement(suite, "testcase", classname="audit.not-tested", name=clean(each["title"]))
+        ElementTree.SubElement(case, "skipped", message=clean(each["why"]))
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"

@@ -1,0 +1,97 @@
+"""An audit: attacks that try to bring the forgotten back, on the unlearned model and on a control that never saw it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from expunge.core.settings import Part
+from expunge.errors import RecipeError
+
+AS_IS = "as_is"
+"name of what is measured without an attack"
+
+
+class Audit(Part):
+    """What an audit tries, and the limits that it is judged by. They are fixed, and their digest noted, before the first
+    attack. Shares are fractions: 0.1 is 10 %."""
+
+    facts: PositiveInt = Field(default=100, ge=4)
+    "facts of the forget set that are asked for; an attacker that trains is given one half, and asked for the other"
+    relearning_steps: PositiveInt = 50
+    "optimizer steps of each relearning attack"
+    samples: PositiveInt = 8
+    "sampled answers a fact"
+    excess: PositiveFloat = 0.1
+    """at most: what is known under the strongest setting of an attack beyond the control under the same attack, as a share
+    of what the base model knew beyond the control"""
+    overshoot: PositiveFloat = 0.25
+    "at most: how far the model knows less than the control, as a share of what the base model knew beyond the control"
+    membership: PositiveFloat = 0.1
+    """at most: how far the area under the ROC curve of a membership attack is from the control's, in either direction"""
+    retain_kept: PositiveFloat = 0.9
+    "at least: what is left of the recall of the retain set, as a share of the base model's"
+    perplexity: PositiveFloat = 1.1
+    "at most: perplexity on ordinary text, as a share of the base model's"
+    level: float = Field(default=0.05, gt=0, lt=0.5)
+    "chance of one false alarm or more over all attacks of a model that knows as much as the control (Holm 1979)"
+
+
+def seconds_of(text: str | float) -> float:
+    """Seconds of a time such as "10m", "90s", "2h" or a number of seconds.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(text))
+    if found is None or float(found[1]) <= 0:
+        raise RecipeError(f"{text!r} is no time", allowed="a number with s, m or h, such as 10m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one model still knew under one setting of an attack.
+
+    Attributes:
+        setting: what was tried, in words ("LoRA, rate 5e-4, 20 steps").
+        family: settings with the same word here differ in `at` alone, and are drawn as one curve.
+        at: number on the curve (steps, bits), where the setting has one.
+        values: (facts,) what is known of each, from 0 to 1.
+        facts: the facts' numbers.
+        area: of an attack that tells two groups apart, the area under its ROC curve with its 95 % interval.
+    """
+
+    setting: str
+    values: Sequence[float]
+    facts: Sequence[int]
+    family: str = ""
+    at: float | None = None
+    area: tuple[float, float, float] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return asdict(self) | {"values": [float(v) for v in self.values], "facts": [int(f) for f in self.facts]}
+
+
+@dataclass(slots=True, kw_only=True)
+class Attacked:
+    """What an attack found on the two sides.
+
+    Attributes:
+        unlearned, control: trials of either side; the same settings in the same order. Without a control the latter is empty.
+        figures: further figures by name.
+        seconds: what it took.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    unlearned: list[Trial] = field(default_factory=list)
+    control: list[Trial] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0

@@ -1,0 +1,245 @@
+"""What an audit found: under-forgetting, over-forgetting and damage, each against a limit that was fixed before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
+from expunge.measures.statistics import Z, difference_interval
+from expunge.runs.audit import AS_IS, Attacked, Audit, Trial
+
+Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
+UNDER: Speaks = "under-forgetting"
+OVER: Speaks = "over-forgetting"
+DAMAGE: Speaks = "damage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One finding, and whether it holds its limit.
+
+    Attributes:
+        name: of the attack, or of what is measured.
+        kind: what it speaks of.
+        limit: from the settings; value, low, high: what was found, with its 95 % interval, in `unit`.
+        n: facts, or rows.
+        p: one-sided p-value of no excess, adjusted for the number of attacks; None where there is none.
+        setting: that counted.
+        passed: None where it cannot be told.
+        explain: in a sentence.
+    """
+
+    name: str
+    kind: Speaks
+    title: str
+    limit: float
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    unit: str = "share of what was known"
+    n: int = 0
+    p: float | None = None
+    setting: str = ""
+    passed: bool | None = None
+    explain: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """As a JSON value; what is no number is None."""
+        row = asdict(self)
+        return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+
+
+def findings(
+    settings: Audit, known: Mapping[str, Trial], attacked: Sequence[Attacked], damage: Mapping[str, Any], paired: bool
+) -> list[Finding]:
+    """All findings of an audit.
+
+    A finding of an attack is met where its excess is within the limit, and the interval shows that: where its half is wider
+    than the limit, nothing can be told. It is not met where the excess is over the limit and more than chance, all attacks
+    together (`Audit.level`). Between the two nothing can be told, either; and what cannot be told does not count as passed.
+
+    Args:
+        known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
+        damage: what `retain`, `perplexity` and `kl` are (see `LanguageAudit.damage`).
+        paired: whether the control is asked for the same facts.
+    """
+    return [
+        *_brought_back(settings, known, attacked, paired),
+        *_overshot(settings, known, paired),
+        *_damaged(settings, damage),
+    ]
+
+
+def passed(found: Sequence[Finding]) -> bool:
+    """Whether all were met; what cannot be told is not."""
+    return bool(found) and all(each.passed is True for each in found)
+
+
+def strongest(trials: Sequence[Trial]) -> Trial:
+    """The setting under which most is known."""
+    return max(trials, key=lambda trial: sum(trial.values) / len(trial.values))
+
+
+def _of(trial: Trial, facts: Sequence[int]) -> list[float]:
+    return [trial.values[i] for i in facts]
+
+
+def _known(unlearned: Trial, control: Trial, known: Mapping[str, Trial], paired: bool) -> Known:
+    return Known(
+        unlearned=unlearned.values,
+        control=control.values,
+        base=_of(known["base"], unlearned.facts),
+        control_base=_of(known["control_base"], control.facts),
+        paired=paired,
+    )
+
+
+def _brought_back(
+    settings: Audit, known: Mapping[str, Trial], attacked: Sequence[Attacked], paired: bool
+) -> list[Finding]:
+    if "control" not in known:
+        reason = "not told: there is no control; give --control MODEL or --holdout PATH"
+        found = [
+            Finding(
+                name=AS_IS, kind=UNDER, title="Without an attack", limit=settings.excess, value=None, explain=reason
+            )
+        ]
+        return found + [
+            replace(found[0], name=each.name, title=each.title, setting=strongest(each.unlearned).setting)
+            for each in attacked
+            if each.unlearned
+        ]
+    as_is = Attacked(
+        name=AS_IS, title="Without an attack", sentence="", unlearned=[known["unlearned"]], control=[known["control"]]
+    )
+    raw = [_attack(settings, each, known, paired) for each in (as_is, *attacked) if each.unlearned and each.control]
+    adjusted = holm([each.p if each.p is not None else 1.0 for each in raw])
+    enough = knows_more(_known(known["base"], known["control_base"], known, paired))
+    return [_judged(settings, each, p, enough) for each, p in zip(raw, adjusted, strict=True)]
+
+
+def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
+    """What an attack found, not yet judged."""
+    if all(trial.area is not None for trial in (*one.unlearned, *one.control)):
+        return _told_apart(settings, one)
+    # The control's strongest setting is its own: to choose among settings helps both sides alike.
+    worst, own = strongest(one.unlearned), strongest(one.control)
+    found: Excess = excess(_known(worst, own, known, paired))
+    means = [sum(trial.values) / len(trial.values) for trial in (worst, own)]
+    return Finding(
+        name=one.name,
+        kind=UNDER,
+        title=one.title,
+        limit=settings.excess,
+        value=found.share.value,
+        low=found.share.low,
+        high=found.share.high,
+        n=found.n,
+        p=found.p,
+        setting="" if one.name == AS_IS else worst.setting,
+        explain=f"{means[0]:.1%} recalled, {means[1]:.1%} by the control",
+    )
+
+
+def _told_apart(settings: Audit, one: Attacked) -> Finding:
+    """The score whose area is furthest from the control's, in either direction."""
+
+    def away(pair: tuple[Trial, Trial]) -> tuple[float, float, float]:
+        own, control = pair
+        assert own.area is not None
+        assert control.area is not None
+        return tuple(difference_interval(own.area, control.area))  # type: ignore[return-value]
+
+    pair = max(zip(one.unlearned, one.control, strict=True), key=lambda pair: abs(away(pair)[0]))
+    value, low, high = away(pair)
+    own, control = pair
+    assert own.area is not None
+    assert control.area is not None
+    deviation = max((high - low) / (2 * Z), 1e-9)
+    return Finding(
+        name=one.name,
+        kind=UNDER if value >= 0 else OVER,
+        title=one.title,
+        limit=settings.membership,
+        value=abs(value),
+        low=low if value >= 0 else -high,
+        high=high if value >= 0 else -low,
+        unit="area",
+        n=len(own.values),
+        p=math.erfc(abs(value) / deviation / math.sqrt(2)) / 2 * min(2, len(one.unlearned)),
+        setting=own.setting,
+        explain=f"area {own.area[0]:.3f}, {control.area[0]:.3f} of the control; 0.5 is chance",
+    )
+
+
+def _judged(settings: Audit, raw: Finding, p: float, enough: bool) -> Finding:
+    judged = replace(raw, p=p)
+    if raw.unit != "area" and not enough:
+        reason = f"not told: the base model knew no more of it than the control ({raw.explain})"
+        return replace(judged, value=None, low=None, high=None, explain=reason)
+    assert raw.value is not None
+    assert raw.high is not None
+    if raw.value > raw.limit:
+        return replace(judged, passed=False if p < settings.level else None)
+    return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)
+
+
+def _overshot(settings: Audit, known: Mapping[str, Trial], paired: bool) -> list[Finding]:
+    """Whether the model knows less than one that never saw the forget set: that, too, tells that it was there."""
+    if "control" not in known:
+        return []
+    of = _known(known["unlearned"], known["control"], known, paired)
+    found = excess(of)
+    finding = Finding(
+        name="overshoot",
+        kind=OVER,
+        title="Knows less than the control",
+        limit=settings.overshoot,
+        value=-found.share.value,
+        low=-found.share.high,
+        high=-found.share.low,
+        n=found.n,
+        p=found.p_less,
+        explain="far below a model that never saw it, the forget set can be told by what the model avoids",
+    )
+    if not knows_more(_known(known["base"], known["control_base"], known, paired)):
+        return [replace(finding, value=None, low=None, high=None)]
+    assert finding.value is not None
+    over = finding.value > settings.overshoot
+    return [replace(finding, passed=(False if found.p_less < settings.level else None) if over else True)]
+
+
+def _damaged(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
+    retain, perplexity = damage["retain"], damage["perplexity"]
+    kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
+    return [
+        Finding(
+            name="retain_kept",
+            kind=DAMAGE,
+            title="Recall of the retain set kept",
+            limit=settings.retain_kept,
+            value=kept[0],
+            low=kept[1],
+            high=kept[2],
+            unit="share of before",
+            n=retain["n"],
+            passed=None if kept[0] is None else kept[0] >= settings.retain_kept,
+            explain=f"{retain['before']:.1%} recalled before, {retain['after']:.1%} after",
+        ),
+        Finding(
+            name="perplexity",
+            kind=DAMAGE,
+            title="Perplexity on ordinary text",
+            limit=settings.perplexity,
+            value=ratio[0],
+            low=ratio[1],
+            high=ratio[2],
+            unit="times before",
+            n=perplexity["n"],
+            passed=ratio[0] <= settings.perplexity,
+            explain=f"KL divergence from the base model {damage['kl'][0]:.4f} nats a token",
+        ),
+    ]

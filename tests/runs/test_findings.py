@@ -1,0 +1,155 @@
+"""What an audit concludes: planted cases come out right, and what was not measured is never a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expunge.errors import RecipeError
+from expunge.runs.audit import AS_IS, Attacked, Audit, Trial, seconds_of
+from expunge.runs.findings import findings, passed
+
+FACTS = 60
+
+
+def values(mean: float, seed: int) -> list[float]:
+    return list(np.clip(np.random.default_rng(seed).normal(mean, 0.08, FACTS), 0, 1))
+
+
+def trial(mean: float, seed: int, setting: str = AS_IS, **more: Any) -> Trial:
+    return Trial(setting=setting, values=values(mean, seed), facts=list(range(FACTS)), **more)
+
+
+def known(now: float, seed: int, control: float = 0.2) -> dict[str, Trial]:
+    """Base 0.8, control 0.2; the model audited knows `now` without an attack."""
+    return {
+        "unlearned": trial(now, seed),
+        "base": trial(0.8, seed + 1),
+        "control": trial(control, seed + 2),
+        "control_base": trial(control, seed + 2),
+    }
+
+
+def attacked(under: Sequence[float], seed: int, control: Sequence[float] | None = None, name: str = "attack") -> Attacked:
+    """An attack of several settings; means under each, and the control's."""
+    means = control or [0.2] * len(under)
+    return Attacked(
+        name=name,
+        title=name,
+        sentence="",
+        unlearned=[trial(mean, seed + 10 + at, f"setting {at}") for at, mean in enumerate(under)],
+        control=[trial(mean, seed + 30 + at, f"setting {at}") for at, mean in enumerate(means)],
+    )
+
+
+def harm(kept: float = 1.0, ratio: float = 1.0) -> dict[str, Any]:
+    return {
+        "retain": {"before": 0.5, "after": 0.5 * kept, "kept": [kept, kept - 0.02, kept + 0.02], "n": 40},
+        "perplexity": {"ratio": [ratio, ratio - 0.01, ratio + 0.01], "n": 40},
+        "kl": [0.01, 0.0, 0.02],
+    }
+
+
+def states(found: Any) -> dict[str, bool | None]:
+    return {each.name: each.passed for each in found}
+
+
+@pytest.mark.parametrize("seed", range(0, 2000, 100))
+def test_planted_cases(seed: int) -> None:
+    """Each of twenty seeds: a retrained model passes; one that is not gone, that comes back, or that is destroyed fails."""
+    settings = Audit()
+
+    def audit(now: float, under: Sequence[float], damage: dict[str, Any], control: Sequence[float] | None = None) -> Any:
+        return findings(settings, known(now, seed), [attacked(under, seed, control)], damage, paired=True)
+
+    assert passed(audit(0.2, [0.2, 0.21], harm()))
+    assert states(audit(0.8, [0.8, 0.8], harm()))[AS_IS] is False  # untouched
+    comes_back = audit(0.2, [0.25, 0.6], harm())
+    assert states(comes_back)[AS_IS] is True
+    assert states(comes_back)["attack"] is False
+    # What the attack teaches the control, too, is no evidence against the model.
+    assert passed(audit(0.2, [0.5, 0.6], harm(), control=[0.5, 0.6]))
+    destroyed = states(audit(0.0, [0.05, 0.05], harm(kept=0.1, ratio=30)))
+    assert destroyed["retain_kept"] is False
+    assert destroyed["perplexity"] is False
+    # A model that knows much less than one that never saw it.
+    overshot = findings(settings, known(0.0, seed, control=0.4), [], harm(), paired=True)
+    assert states(overshot)["overshoot"] is False
+    assert not passed(overshot)
+
+
+def test_false_alarms_on_innocent_models_are_few() -> None:
+    settings, failed = Audit(), 0
+    for seed in range(200):
+        attacks = [attacked([0.2, 0.2], 1000 * seed + 50 * number, name=f"a{number}") for number in range(8)]
+        found = findings(settings, known(0.2, 1000 * seed + 900), attacks, harm(), paired=True)
+        failed += any(each.passed is False for each in found)
+    assert failed / 200 <= 0.05
+
+
+def test_the_control_chooses_its_own_strongest_setting() -> None:
+    found = findings(Audit(), known(0.2, 0), [attacked([0.5, 0.2], 0, [0.2, 0.5])], harm(), paired=True)
+    assert states(found)["attack"] is True
+
+
+def test_without_a_control_nothing_is_told() -> None:
+    alone = {which: one for which, one in known(0.2, 0).items() if which in ("unlearned", "base")}
+    found = findings(Audit(), alone, [replace(attacked([0.2], 0), control=[])], harm(), paired=True)
+    assert states(found)[AS_IS] is None
+    assert states(found)["attack"] is None
+    assert not passed(found)
+    assert "no control" in found[0].explain
+
+
+def test_what_the_base_never_knew_cannot_be_seen_to_go() -> None:
+    ignorant = known(0.2, 0) | {"base": trial(0.2, 5)}
+    found = findings(Audit(), ignorant, [attacked([0.2], 0)], harm(), paired=True)
+    assert states(found)["attack"] is None
+    assert not passed(found)
+
+
+def test_too_few_facts_cannot_pass() -> None:
+    few = {
+        which: replace(one, values=[one.values[0], 0.9, 0.05], facts=[0, 1, 2]) for which, one in known(0.2, 0).items()
+    }
+    few["base"] = replace(few["base"], values=[0.95, 0.99, 0.97])
+    found = findings(Audit(), few, [], harm(), paired=True)
+    assert states(found)[AS_IS] is None
+    assert not passed(found)
+
+
+def test_no_finding_is_no_pass() -> None:
+    assert not passed([])
+
+
+@pytest.mark.parametrize(("area", "state"), [(0.5, True), (0.75, False), (0.25, False)])
+def test_membership_counts_in_both_directions(area: float, state: bool) -> None:
+    one = Attacked(
+        name="membership",
+        title="Membership",
+        sentence="",
+        unlearned=[trial(area, 1, "loss", area=(area, area - 0.06, area + 0.06))],
+        control=[trial(0.5, 2, "loss", area=(0.5, 0.44, 0.56))],
+    )
+    found = findings(Audit(), known(0.2, 0), [one], harm(), paired=True)
+    assert states(found)["membership"] is state
+    finding = next(each for each in found if each.name == "membership")
+    assert finding.kind == ("over-forgetting" if area < 0.5 else "under-forgetting")
+    assert finding.low is not None
+    assert finding.high is not None
+    assert finding.low <= (finding.value or 0) <= finding.high
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("2h", 7200), (45, 45), ("1.5m", 90)])
+def test_times(text: str | float, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "0m", "-3s", "10 days", ""])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="is no time"):
+        seconds_of(text)
