@@ -34,7 +34,9 @@ def known(now: float, seed: int, control: float = 0.2) -> dict[str, Trial]:
     }
 
 
-def attacked(under: Sequence[float], seed: int, control: Sequence[float] | None = None, name: str = "attack") -> Attacked:
+def attacked(
+    under: Sequence[float], seed: int, control: Sequence[float] | None = None, name: str = "attack"
+) -> Attacked:
     """An attack of several settings; means under each, and the control's."""
     means = control or [0.2] * len(under)
     return Attacked(
@@ -63,7 +65,9 @@ def test_planted_cases(seed: int) -> None:
     """Each of twenty seeds: a retrained model passes; one that is not gone, that comes back, or that is destroyed fails."""
     settings = Audit()
 
-    def audit(now: float, under: Sequence[float], damage: dict[str, Any], control: Sequence[float] | None = None) -> Any:
+    def audit(
+        now: float, under: Sequence[float], damage: dict[str, Any], control: Sequence[float] | None = None
+    ) -> Any:
         return findings(settings, known(now, seed), [attacked(under, seed, control)], damage, paired=True)
 
     assert passed(audit(0.2, [0.2, 0.21], harm()))

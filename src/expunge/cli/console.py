@@ -68,6 +68,8 @@ def tell(folder: RunFolder) -> int:
     state = "passed" if verdict["passed"] else "FAILED"
     if verdict.get("not_known"):
         state = "not known well enough to be seen to go: the base model knew the target no better than the control"
+    elif verdict["passed"] and can_be_audited(folder):
+        state += ", not audited (expunge audit tries to bring it back)"
     console.print(f"\nVerdict: {state}", soft_wrap=True)
     if record.get("measured_later"):
         console.print(
@@ -83,6 +85,13 @@ def tell(folder: RunFolder) -> int:
     console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB{gpu}")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
     return 0 if verdict["passed"] else 3
+
+
+def can_be_audited(folder: RunFolder) -> bool:
+    """Whether `expunge audit` could look at a run's model, and has not."""
+    from expunge.runs.kinds import main_kind, read_recipe
+
+    return not folder.audit.is_dir() and main_kind(read_recipe(folder.recipe)).audit is not None
 
 
 def _one_line(text: str, width: int = 150) -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
+from expunge.report.audit import audit_part, read_audit
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
@@ -51,7 +52,8 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     contents = read_contents(folder)
     contents = contents if name is None else replace(contents, name=name)
     table = without_details(rows(contents.scores))
-    evidence = kinds_of(contents.task)[0].make_evidence()
+    kinds = kinds_of(contents.task)
+    evidence, audited = kinds[0].make_evidence(), read_audit(folder)
     return render_page(
         evidence.template,
         **evidence.sections(contents, folder),
@@ -62,6 +64,8 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
             retrained=any(score.model == "retrained" for score in contents.scores),
             later=contents.measured_later,
         ),
+        audit=None if audited is None else audit_part(audited),
+        unaudited=audited is None and any(kind.audit is not None for kind in kinds),
         changed=changed_since(folder, contents.record) or [],
         score_groups=[
             (title, members, _dots(f"dots-{family}", title, members))

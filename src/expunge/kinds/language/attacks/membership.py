@@ -79,7 +79,7 @@ def _token_scores(task: CausalLM, rows: Sequence[Row]) -> list[tuple[torch.Tenso
         log_p = task.row_logits(batch).log_softmax(-1)
         p = log_p.exp()
         mean = (p * log_p).sum(-1)
-        deviation = ((p * log_p.square()).sum(-1) - mean.square()).clamp(min=1e-12).sqrt()
+        deviation = (p * (log_p - mean[:, None]).square()).sum(-1).clamp(min=1e-12).sqrt()
         own = log_p.gather(1, target[:, None])[:, 0]
         parts = own.double().cpu().split(counts), ((own - mean) / deviation).double().cpu().split(counts)
         for i, one, other in zip(chosen, *parts, strict=True):

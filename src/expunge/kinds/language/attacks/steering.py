@@ -46,8 +46,7 @@ class Steering(Attack):
         task = side.fresh()
         task.model.requires_grad_(False)
         held_back = side.facts.held_back
-        for number, depth in enumerate(DEPTHS):
-            layer = min(len(task.layers), max(1, round(depth * len(task.layers))))
+        for number, layer in enumerate(sorted({max(1, round(depth * len(task.layers))) for depth in DEPTHS})):
             side.show(number / len(DEPTHS), f"perturbing layer {layer}")
             direction = found_direction(task, side, layer)
             with added(task.layers[layer - 1], direction):

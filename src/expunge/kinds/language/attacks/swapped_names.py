@@ -10,47 +10,18 @@ import numpy as np
 
 from expunge.core.order import random_seed
 from expunge.data.text.document import Document
+from expunge.data.text.invented_names import invented_name
 
-BEGIN = [
-    "b",
-    "br",
-    "c",
-    "d",
-    "dr",
-    "f",
-    "g",
-    "gr",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "st",
-    "t",
-    "th",
-    "v",
-    "w",
-]
-MIDDLE = ["a", "e", "i", "o", "u", "ai", "ea", "ie"]
-END = ["l", "m", "n", "r", "s", "t", "x", "nd", "rk", "th"]
 LETTERS = 3
 "a word of a name that is shorter stays as it is"
 
 
 def invented(word: str, seed: int) -> str:
     """A word that no text holds, as long as this one and written as it is; the same for the same word and seed."""
-    generator = np.random.default_rng(random_seed(seed, "name", word.lower()))
-    made = ""
-    while len(made) < max(4, len(word) - 1):
-        made += str(generator.choice(BEGIN)) + str(generator.choice(MIDDLE))
-    made += str(generator.choice(END))
+    made = invented_name(np.random.default_rng(random_seed(seed, "name", word.lower())), len(word))
     if word.isupper():
         return made.upper()
-    return made.capitalize() if word[:1].isupper() else made
+    return made if word[:1].isupper() else made.lower()
 
 
 def swapped(
