@@ -206,8 +206,8 @@ def audit(
     *,
     attacks: Sequence[str] = (),
     budget: str | float | None = None,
-    control: str | None = None,
-    holdout: str | None = None,
+    control: str | Path | None = None,
+    holdout: str | Path | None = None,
     out: str | Path | None = None,
     show: Silent | None = None,
     **data: Any,
@@ -222,8 +222,8 @@ def audit(
         out: of a model, the folder to write; default: runs/audit-NAME.
         data: `base`, `forget`, `retain`, and fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
-    from expunge.audit import Asked
-    from expunge.audit import audit as audit_
+    from expunge.auditing import Asked
+    from expunge.auditing import audit as audit_
     from expunge.runs.audit import seconds_of
 
     given = {name: value for name, value in data.items() if value is not None}
@@ -237,8 +237,8 @@ def audit(
         )
     asked = Asked(
         model=None if of_run else str(target),
-        control=control,
-        holdout=holdout,
+        control=None if control is None else str(control),
+        holdout=None if holdout is None else str(holdout),
         attacks=tuple(attacks),
         budget=None if budget is None else seconds_of(budget),
     )
@@ -253,16 +253,16 @@ def audit(
         )
     recipe = make_recipe(
         {
-            "model": given.pop("base"),
-            "forget": given.pop("forget"),
+            "model": str(given.pop("base")),
+            "forget": str(given.pop("forget")),
             "retain": str(given["retain"]),
             "data": {"retain_answers": 0},
-            "evaluation": {"ordinary_text": str(given.pop("retain"))},
+            "evaluation": {"ordinary_text": str(given.pop("retain")), "familiarity": False},
         },
         given,
         "audit",
     )
-    folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}")
+    folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
     return folder, audit_(recipe, folder, asked, show)
 
 

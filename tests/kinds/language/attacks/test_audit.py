@@ -1,0 +1,201 @@
+"""`expunge audit`, from the models to page, JSON and JUnit XML, on planted cases."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from planted import Planted, hide_in_last_layer
+
+import expunge
+from expunge.cli import app
+from expunge.core import storage
+from expunge.errors import ExpungeError
+from expunge.kinds.language.attacks import relearning
+from expunge.kinds.language.attacks.relearning import Way
+from expunge.kinds.language.task import CausalLM
+from tiny import load_task
+
+FEW = {"audit.relearning_steps": 10, "audit.facts": 15}
+Audited = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return Planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(autouse=True)
+def _two_ways_of_relearning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relearning, "WAYS", (Way("given", False, 1e-3), Way("retain", True, 2e-3)))
+
+
+@pytest.fixture
+def audited(planted: Planted, tmp_path: Path) -> Audited:
+    """The audit of a model on the planted sets."""
+
+    def audit(model: Path, attacks: str = "quantize,relearn,lens", **options: Any) -> dict[str, Any]:
+        _, found = expunge.audit(
+            model,
+            base=planted.base,
+            forget=planted.paths["forget"],
+            retain=planted.paths["retain"],
+            attacks=tuple(attacks.split(",")),
+            out=tmp_path / "audit",
+            **{"control": str(planted.retrained), **options},
+            **FEW,
+        )
+        return found
+
+    return audit
+
+
+def states(found: dict[str, Any]) -> dict[str, bool | None]:
+    return {row["name"]: row["passed"] for row in found["findings"]}
+
+
+def test_an_untouched_model_fails(planted: Planted, audited: Audited) -> None:
+    found = audited(planted.base, "quantize")
+    assert states(found)["as_is"] is False
+    assert not found["passed"]
+    share = next(row for row in found["findings"] if row["name"] == "as_is")
+    assert share["value"] == pytest.approx(1.0, abs=0.02)
+    assert len(found["facts_shown"]["beyond"]) == 15
+
+
+def test_a_retrained_model_passes(planted: Planted, audited: Audited) -> None:
+    other = planted.saved("again", planted.folder / "start", planted.rows["retain"], steps=130)
+    found = audited(other)
+    assert states(found) == dict.fromkeys(states(found), True)
+    assert found["passed"]
+    assert found["facts_shown"]["beyond"] == []
+
+
+def test_what_is_hidden_by_the_last_layer_is_found(planted: Planted, audited: Audited) -> None:
+    def hide(task: CausalLM) -> None:
+        hide_in_last_layer(task, planted.rows["forget"], planted.rows["retain"], nats=4.5)
+
+    found = audited(planted.saved("veneer", planted.base, [], hide))
+    assert states(found)["as_is"] is True, "without an attack it looks forgotten"
+    assert states(found)["relearn"] is False
+    assert not found["passed"]
+
+
+def test_a_destroyed_model_fails(planted: Planted, audited: Audited) -> None:
+    found = audited(planted.folder / "start", "quantize")
+    assert states(found)["as_is"] is True
+    assert states(found)["retain_kept"] is False
+    assert states(found)["perplexity"] is False
+    assert not found["passed"]
+
+
+def test_a_holdout_is_a_control(planted: Planted, audited: Audited) -> None:
+    holdout = str(planted.paths["holdout"])
+    untouched = audited(planted.base, "quantize,membership", control=None, holdout=holdout)
+    assert untouched["control"]["kind"] == "holdout"
+    assert states(untouched)["as_is"] is False
+    assert states(untouched)["membership"] is False
+    assert untouched["facts_shown"]["beyond"] is None, "facts of the holdout are others"
+
+
+def test_names_that_were_replaced_are_a_control(planted: Planted, audited: Audited) -> None:
+    found = audited(planted.base, "quantize", control=None)
+    assert found["control"]["kind"] == "names"
+    assert states(found)["as_is"] is False
+
+
+def test_the_same_command_reuses_what_it_found_and_limits_stay(
+    planted: Planted, audited: Audited, tmp_path: Path
+) -> None:
+    first = audited(planted.base, "quantize")
+    stages = sorted(path.name for path in (tmp_path / "audit" / "stages").iterdir())
+    shutil.rmtree(next((tmp_path / "audit" / "stages").glob("audit-quantize-control-*")))
+    second = audited(planted.base, "quantize")
+    assert sorted(path.name for path in (tmp_path / "audit" / "stages").iterdir()) == stages
+    for found in (first, second):
+        for each in found["attacks"]:
+            each.pop("seconds")
+        found.pop("seconds")
+    assert first == second
+    with pytest.raises(ExpungeError, match="limits of this audit were fixed") as refused:
+        audited(planted.base, "quantize", **{"audit.excess": 0.9})
+    assert "excess" in str(refused.value)
+
+
+def test_a_budget_leaves_out_what_does_not_fit_and_says_so(planted: Planted, audited: Audited) -> None:
+    found = audited(planted.base, "quantize,relearn", budget="1s")
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    assert "budget" in left["relearn"]
+    assert "not asked for" in left["lens"]
+    assert "relearn" not in states(found)
+
+
+def test_page_json_and_junit(
+    planted: Planted, audited: Audited, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
+) -> None:
+    junit, out = tmp_path / "audit.xml", tmp_path / "told"
+    command = ["audit", str(planted.base), "--base", str(planted.base), "--forget", str(planted.paths["forget"])]
+    command += ["--retain", str(planted.paths["retain"]), "--control", str(planted.retrained), "--out", str(out)]
+    command += ["--attacks", "quantize,relearn", "--junit", str(junit)]
+    command += [word for name, value in FEW.items() for word in (f"--{name}", str(value))]
+    assert app(command, result_action="return_value") == 3
+    told = capsys.readouterr().out
+    assert "FAILED" in told
+    assert "Audit: failed" in told
+    assert app([*command, "--json"], result_action="return_value") == 3
+    content = json.loads(capsys.readouterr().out)
+    assert content == storage.read_json(out / "audit" / "audit.json")
+    suite = ElementTree.parse(junit).getroot()
+    assert int(suite.attrib["failures"]) == sum(row["passed"] is False for row in content["findings"])
+    assert int(suite.attrib["tests"]) == len(content["findings"]) + len(content["not_tested"])
+    page = (out / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "Audit: failed" in page
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    assert content["settings_digest"][:16] in page
+
+
+def test_what_is_wrong_is_refused_in_a_sentence(planted: Planted, audited: Audited, tmp_path: Path) -> None:
+    with pytest.raises(ExpungeError, match="there is no attack 'quantise'") as refused:
+        audited(planted.base, "quantise")
+    assert "quantize" in str(refused.value)
+    with pytest.raises(ExpungeError, match="no run folder"):
+        expunge.audit(planted.base)
+    with pytest.raises(ExpungeError, match="is no time"):
+        audited(planted.base, "quantize", budget="later")
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(planted.paths["forget"].read_text().splitlines()[:2]))
+    with pytest.raises(ExpungeError, match="too few facts"):
+        audited(planted.base, "quantize", holdout=str(few))
+
+
+def test_an_answer_cannot_put_markup_into_the_page(planted: Planted, audited: Audited, tmp_path: Path) -> None:
+    lines = planted.paths["forget"].read_text().splitlines()
+    lines[-1] = json.dumps({"question": "<script>alert(1)</script>", "answer": "<img src=x onerror=alert(2)>"})
+    evil = tmp_path / "evil.jsonl"
+    evil.write_text("\n".join(lines))
+    expunge.audit(
+        planted.base,
+        base=planted.base,
+        forget=evil,
+        retain=planted.paths["retain"],
+        control=str(planted.retrained),
+        attacks=("quantize",),
+        out=tmp_path / "evil",
+        **FEW,
+    )
+    page = (tmp_path / "evil" / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+def test_a_model_is_left_as_it_was(planted: Planted, audited: Audited) -> None:
+    before = {name: p.clone() for name, p in load_task(planted.base).model.named_parameters()}
+    audited(planted.base, "quantize")
+    assert all((before[name] == p).all() for name, p in load_task(planted.base).model.named_parameters())
