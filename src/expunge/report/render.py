@@ -23,6 +23,7 @@ from expunge.report.scores_table import Row, gaps, rows, without_details
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import read_record
+from expunge.runs.kind import Evidence
 from expunge.runs.kinds import kinds_of
 
 
@@ -64,6 +65,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
             retrained=any(score.model == "retrained" for score in contents.scores),
             later=contents.measured_later,
         ),
+        not_tested=_not_tested(contents, evidence, audited),
         audit=None if audited is None else audit_part(audited),
         unaudited=audited is None and any(kind.audit is not None for kind in kinds),
         changed=changed_since(folder, contents.record) or [],
@@ -80,6 +82,13 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
         sets=_sets(contents),
         formula=set_formulas(as_run(contents.part("method") or {})),
     )
+
+
+def _not_tested(contents: Contents, evidence: Evidence, audited: Mapping[str, Any] | None) -> list[str]:
+    """What neither the run nor its audit has tested."""
+    lines = contents.part("not_tested") or [wording.MISSING["not_tested"]]
+    tested = [] if audited is None else evidence.tested_by(attack["name"] for attack in audited["attacks"])
+    return [line for line in lines if line not in tested]
 
 
 def _dots(name: str, title: str, members: list[Row]) -> Markup:

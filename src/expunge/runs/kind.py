@@ -116,6 +116,10 @@ class Evidence(ABC):
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
         """What the run says nothing about."""
 
+    def tested_by(self, attacks: Iterable[str]) -> list[str]:
+        """Those lines of `not_tested` that attacks of an audit, by name, have tested since."""
+        return []
+
     def remarks(self, scores: Sequence[Score]) -> list[str]:
         """Warnings that follow from the scores."""
         return []

@@ -288,7 +288,7 @@ class LanguageAudit:
     def release(self) -> None:
         """Release all weights."""
         for model in (self.base, self.subject, self.retrained):
-            if model is not None:
+            if model is not None and model.loaded is not None:
                 model.release()
 
 

@@ -18,14 +18,18 @@ from expunge.report.cost import cost, oracle_cost
 from expunge.runs.folder import RunFolder
 from expunge.runs.kind import Evidence
 
-NOT_TESTED = [
-    "Whether the forgotten can be brought back by training the model again on related text (relearning).",
-    "Whether it comes back when the weights are quantised, merged or pruned.",
-    "Prompts that are made to extract it: role play, translation, many attempts, hints in the context.",
-    "Whether traces can be read from the model's inner states.",
-    "Membership inference: whether one can tell that the text was once trained on.",
-    "Other languages than that of the target.",
-]
+NOT_TESTED = {
+    "relearn": "Whether the forgotten can be brought back by training the model again on related text (relearning).",
+    "quantize": "Whether it comes back when the weights are quantised.",
+    "prune": "Whether it comes back when the weights are pruned.",
+    "interpolate": "Whether it comes back when the model is merged with others.",
+    "prompts": "Prompts that are made to extract it: system prompts, answers that are begun, hints in the context.",
+    "sample": "Many attempts: whether one of several sampled answers says it.",
+    "lens": "Whether traces can be read from the model's inner states.",
+    "membership": "Membership inference: whether one can tell that the text was once trained on.",
+    "": "Translated prompts, and other languages than that of the target.",
+}
+"attack of an audit -> what is not tested without it"
 
 
 LOADING = """from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -67,7 +71,7 @@ class LanguageEvidence(Evidence):
         return cost(folder, trained, oracle_cost(recipe.retrained))
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
-        found = list(NOT_TESTED)
+        found = list(NOT_TESTED.values())
         if not any(score.measure == "accuracy" for score in scores):
             found.insert(0, "General ability on benchmarks: give --benchmarks FOLDER to `expunge evaluate`.")
         if not any(score.measure == "verbatim_recall" and score.split == "forget" for score in scores):
@@ -77,6 +81,9 @@ class LanguageEvidence(Evidence):
         if not any(score.model == "retrained" for score in scores):
             found.insert(0, "Comparison with a model retrained without the forget set: none was given.")
         return found
+
+    def tested_by(self, attacks: Iterable[str]) -> list[str]:
+        return [NOT_TESTED[name] for name in attacks if name in NOT_TESTED]
 
     def remarks(self, scores: Sequence[Score]) -> list[str]:
         further = overshoot(scores)
