@@ -21,6 +21,7 @@ from expunge.runs.method import Method
 from expunge.train.cache import file_name
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
+from expunge.train.gradients import OwnGradient
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
@@ -129,12 +130,13 @@ def train_language(
             # Together, the gradients of both sets would be there whole before any of them is handed out.
             return found.terms if runtime.spreads else found.total, step.figures(found)
 
+        own = OwnGradient(task, tuple(tables), method.make_gradient) if method.makes_gradient() else None
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_enable({"use_reentrant": False})
         probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
         result = train(
             task.model,
-            loss,
+            own or loss,
             phase,
             [stream_of(task, tables[name], order) for name, order in orders.items()],
             checkpoints=checkpoints,
