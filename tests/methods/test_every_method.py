@@ -52,6 +52,7 @@ def test_the_methods_that_come_with_it() -> None:
             "npo",
             "npo_sam",
             "rmu",
+            "sage",
             "simnpo",
         ],
         *["spunge", "steering", "targeted_npo", "task_vector_negation", "whos_harry_potter"],

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from expunge.core.order import random_seed
 from expunge.core.processes import agreed, is_first
 from expunge.errors import RecipeError
+from expunge.kinds.language.layers.matrix_inputs import Kept, main_inputs
 from expunge.kinds.language.lora import Adapter, Targets, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
@@ -172,12 +173,29 @@ class LanguageWork:
     def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
         """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now; of at
         most `limit` blocks, evenly spread."""
-        if limit is not None and limit < len(table):
-            table = table.take([row * len(table) // limit for row in range(limit)])
+        table = table if limit is None else spread_evenly(table, limit)
         order = np.argsort(table.lengths, kind="stable")
         batches = (order[start : start + STATES].tolist() for start in range(0, len(order), STATES))
         found = torch.cat([self.task.example_states(table.batch(rows)).cpu() for rows in batches])
         return found[np.argsort(order)]
+
+    def retained_inputs(self, kept: Kept, limit: int) -> dict[str, Tensor]:
+        """The main directions of the layer matrices' inputs on the retain set, as the model is now: see `main_inputs`.
+
+        Args:
+            limit: blocks that are looked at, at most, evenly spread.
+        """
+        return main_inputs(self.task, spread_evenly(self.retained(), limit), kept)
+
+    def retained(self) -> TokenTable:
+        """The retain set with its own text as labels, all of it.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        if self.retain is None or not len(self.retain):
+            raise RecipeError("the method needs a retain set", next_step="give one: --retain FILE")
+        return self.retain.as_written()
 
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
@@ -211,3 +229,10 @@ class LanguageWork:
             text = "no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
             self.log("notice", text=text)
         return chosen
+
+
+def spread_evenly(table: TokenTable, limit: int) -> TokenTable:
+    """At most so many blocks of a table."""
+    if limit >= len(table):
+        return table
+    return table.take([row * len(table) // limit for row in range(limit)])
