@@ -85,6 +85,7 @@ def train_language(
     forget: TokenTable | None,
     retain: TokenTable | None,
     named: Collection[str] | None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trained:
     """Train the model's trainable parameters with the loss of `method`, from its newest checkpoint on.
 
@@ -93,6 +94,7 @@ def train_language(
         forget, retain: the sets; the method's `needs` say which are drawn. A retain set that is not drawn is still
             watched by the guard.
         named: the names of the weights that are trained, where the method found them in the model.
+        callbacks: called before the guard, which looks at the model where one of them ends the training.
 
     Raises:
         RecipeError: a set is missing that the method draws, or it finds nothing to train.
@@ -140,7 +142,11 @@ def train_language(
             phase,
             [stream_of(task, tables[name], order) for name, order in orders.items()],
             checkpoints=checkpoints,
-            callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, runtime, work.ends, probe)],
+            callbacks=[
+                _Log(work, name),
+                *callbacks,
+                Guard(task, retain, training, work.seed, runtime, work.ends, probe),
+            ],
             parameters=parameters_of(task, method, training, named),
             runtime=runtime,
         )
