@@ -50,10 +50,12 @@ def test_the_methods_that_come_with_it() -> None:
             "jensun",
             "neggrad_plus",
             "npo",
+            "npo_sam",
             "rmu",
+            "sage",
             "simnpo",
         ],
-        *["spunge", "steering", "targeted_npo", "task_vector_negation", "whos_harry_potter"],
+        *["spunge", "steering", "targeted_npo", "task_vector_negation", "undo", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
     classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}

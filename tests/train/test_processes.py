@@ -88,7 +88,7 @@ def test_weights_spread_over_two_processes_train_what_one_trains(
     together.train("gradient_difference", base, alone, alone / "adapter.safetensors", **together.ADAPTER)
     done = launch(2, "spread", alone, base, tmp_path, program=str(HERE / "together.py"), env=SPREAD)
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("gradient_difference", "adapter"):
+    for name in ("gradient_difference", "adapter", "npo_sam"):
         assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
 
 

@@ -39,6 +39,7 @@ BATCHES = 4
 METHODS: dict[str, dict[str, Any]] = {
     "gradient_difference": {},
     "npo": {},
+    "npo_sam": {"rho": 0.1},
     "rmu": {"layer": 2, "trained_layers": 1},
     "targeted_npo": {},
 }
@@ -156,6 +157,7 @@ def main(what: str, data: Path, model: Path, out: Path) -> None:
     if what == "spread":
         train("gradient_difference", model, data, out / "gradient_difference.safetensors")
         train("gradient_difference", model, data, out / "adapter.safetensors", **ADAPTER)
+        train("npo_sam", model, data, out / "npo_sam.safetensors")
     if what == "methods":
         for name in METHODS:
             train(name, model, data, out / f"{name}.safetensors")

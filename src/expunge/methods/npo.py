@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
 
 from expunge.runs.method import Method, Needs
 from expunge.train.step import Loss, Step
@@ -33,6 +34,10 @@ class NPO(Method):
     signals = ("reference_nll",)
 
     def loss(self, step: Step) -> Loss:
-        log_ratio = step.reference_nll(step.forget) - step.example_nll(step.forget)
-        forget = -2 / self.beta * step.mean(step.forget, F.logsigmoid(-self.beta * log_ratio))
+        forget = self.forget_loss(step)
         return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+
+    def forget_loss(self, step: Step) -> Tensor:
+        """The first term, a scalar."""
+        log_ratio = step.reference_nll(step.forget) - step.example_nll(step.forget)
+        return -2 / self.beta * step.mean(step.forget, F.logsigmoid(-self.beta * log_ratio))

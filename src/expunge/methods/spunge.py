@@ -9,7 +9,7 @@ from torch import Tensor
 
 from expunge.errors import RecipeError
 from expunge.runs.method import Method, Needs
-from expunge.runs.registry import make_method
+from expunge.runs.registry import make_wrapped
 
 if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
@@ -53,19 +53,17 @@ class Spunge(Method):
     @field_validator("of")
     @classmethod
     def _for_language_models(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
-        method = _made(of)
-        other_labels = "generic_labels" in method.signal_names
-        if isinstance(method, cls) or "causal_lm" not in method.needs.kinds or other_labels:
+        if "generic_labels" in make_wrapped(of, "spunge").signal_names:
             raise RecipeError(
                 f"spunge cannot wrap {of if isinstance(of, str) else of['name']}",
-                allowed="a method for language models that learns from the text itself, and not spunge again",
+                allowed="a method for language models that learns from the text itself",
                 next_step="expunge methods lists them: --method.of npo",
             )
         return of
 
     @property
     def carried_out(self) -> Method:
-        return _made(self.of)
+        return make_wrapped(self.of, "spunge")
 
     def apply(self, work: LanguageWork) -> None:
         base = work.weights()
@@ -102,7 +100,3 @@ def trim(change: Tensor, density: float) -> Tensor:
     kept = max(1, round(density * len(sizes)))
     least = sizes.kthvalue(len(sizes) - kept + 1).values
     return torch.where(change.abs() >= least, change, torch.zeros_like(change))
-
-
-def _made(of: str | dict[str, Any]) -> Method:
-    return make_method({"name": of} if isinstance(of, str) else of)

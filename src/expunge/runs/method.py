@@ -13,6 +13,7 @@ from expunge.train.step import LayeredTask, Loss, Step
 
 if TYPE_CHECKING:
     from expunge.kinds.language.signals.signal import Signal
+    from expunge.train.gradients import Gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class Method(Part):
 
     `loss` is for what trains with one loss from beginning to end: the loop is the engine's, and the method works on
     every kind of model. `apply` is for what has phases, or does not train: it changes `work.model`; `work` is the
-    session of the model's kind, such as `expunge.kinds.classifier.session.Work`.
+    session of the model's kind, such as `expunge.kinds.classifier.session.Work`. A method whose step is more than one
+    backward pass of its loss defines `make_gradient` besides.
 
     Fields are hyper-parameters with a docstring each; the class docstring holds formula and citation.
     """
@@ -107,8 +109,17 @@ class Method(Part):
     def has_loss(cls) -> bool:
         return cls.loss is not Method.loss
 
+    @classmethod
+    def makes_gradient(cls) -> bool:
+        """Whether a step is more than a backward pass of its loss."""
+        return cls.make_gradient is not Method.make_gradient
+
     def apply(self, work: Any) -> None:
         raise TypeError(f"{type(self).__name__} defines no apply")
 
     def loss(self, step: Step) -> Loss:
         raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def make_gradient(self, gradients: Gradients) -> None:
+        """Leave the gradient of an optimizer step in `.grad`, in the place of that of `loss`; no state lasts beyond it."""
+        raise TypeError(f"{type(self).__name__} makes no gradient of its own")

@@ -85,6 +85,26 @@ def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
     return validate_part(found, fields, f"method {name}")
 
 
+def make_wrapped(of: str | Mapping[str, Any], by: str) -> Method:
+    """The method that another one wraps, from its name, or its name and hyper-parameters.
+
+    Args:
+        by: the name of that other one.
+
+    Raises:
+        RecipeError: it does not work on language models, or wraps a method itself.
+    """
+    spec = {"name": of} if isinstance(of, str) else of
+    found = make_method(spec)
+    if "causal_lm" not in found.needs.kinds or found.carried_out is not found:
+        raise RecipeError(
+            f"{by} cannot wrap {spec['name']}",
+            allowed="a method for language models that wraps none itself",
+            next_step="expunge methods lists them: --method.of npo",
+        )
+    return found
+
+
 def words_of(method: type[Method]) -> list[str]:
     """The kinds of model that a method works on, in words."""
     known = kinds_by_name()

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.core.order import Order
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints, load_optimizer_state, steps_behind
+from expunge.train.gradients import OwnGradient, add_gradients
 from expunge.train.phase import Phase
 from expunge.train.runtime import Loss, Runtime
 
@@ -57,7 +58,7 @@ class Trained:
 
 def train(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss | OwnGradient,
     phase: Phase,
     streams: Sequence[Stream],
     *,
@@ -69,7 +70,7 @@ def train(
     """Train a model for a phase, from the newest checkpoint of it on; it is left in evaluation mode.
 
     Args:
-        loss: called with a batch of each stream.
+        loss: called with a batch of each stream; or what makes a step's gradient in the place of a loss.
         streams: an epoch is a pass over the first; the others are gone round as often as it needs them.
         parameters: what is trained; default: all trainable ones. Others are frozen meanwhile.
 
@@ -104,7 +105,11 @@ def train(
             rate = phase.rate(step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            parts, sizes = _gradients(loss, streams, runtime, runtime.batches(step, phase.accumulate))
+            numbers = runtime.batches(step, phase.accumulate)
+            if isinstance(loss, OwnGradient):
+                parts, sizes = loss.made(model, trained.values(), streams, runtime, numbers)
+            else:
+                parts, sizes = add_gradients(streams, runtime, numbers, loss)
             for callback in callbacks:
                 callback.after_backward()
             norm = {}
@@ -135,21 +140,6 @@ def train(
         if checkpoints.whole and runtime.agreed(checkpoints.due()):
             checkpoints.save(None, model, optimizer, callbacks)
     return Trained(step, time.monotonic() - start, seen, stopped)
-
-
-def _gradients(
-    loss: Loss, streams: Sequence[Stream], runtime: Runtime, numbers: tuple[range, range]
-) -> tuple[list[dict[str, Tensor]], tuple[int, ...]]:
-    """Add up the gradients of one optimizer step; (figures of each batch, what was seen of each stream)."""
-    parts: list[dict[str, Tensor]] = []
-    sizes = [0] * len(streams)
-    for at, drawn in enumerate(zip(*(stream.batches(*numbers) for stream in streams), strict=True), 1):
-        with runtime.micro_step(last=at == len(numbers[1])):
-            terms, figures = runtime.inside(loss, *(batch for batch, _ in drawn))
-            value = runtime.backward(terms)
-        parts.append({"loss": value, **figures})
-        sizes = [size + more for size, (_, more) in zip(sizes, drawn, strict=True)]
-    return parts, tuple(sizes)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from expunge.core.order import Order, random_seed, shuffled
 from expunge.train.cache import cached_there, read_cached, write_cached
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
+from expunge.train.gradients import OwnGradient
 from expunge.train.loop import Stream, train
 from expunge.train.phase import Phase
 
@@ -188,7 +189,7 @@ class Session:
         self,
         phase: Phase,
         dataset: Any,
-        loss: Callable[..., Tensor],
+        loss: Callable[..., Tensor] | OwnGradient,
         *,
         paired_with: Any = None,
         parameters: Collection[nn.Parameter] | None = None,
@@ -199,7 +200,8 @@ class Session:
 
         Args:
             dataset: an epoch is a pass over it; `WithKnown` if batches hold precomputed signals.
-            loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar.
+            loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar; or what makes a step's
+                gradient in the place of a loss.
             paired_with: a second dataset; it is gone round as often as the first needs it.
             parameters: what is trained; default: all trainable parameters.
             passes: what a step costs.
@@ -217,7 +219,7 @@ class Session:
             streams.append(self._stream(paired_with, size, f"{phase.name}/beside"))
         train(
             self.model,
-            lambda *batches: (loss(*batches), {}),
+            loss if isinstance(loss, OwnGradient) else lambda *batches: (loss(*batches), {}),
             phase,
             streams,
             checkpoints=self._saved,

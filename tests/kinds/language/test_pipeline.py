@@ -62,7 +62,7 @@ ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation"}
 "they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py"
 SETTINGS: dict[str, dict[str, Any]] = {"rmu": {"method.layer": 2, "method.trained_layers": 1}}
 "what fits a model of two layers"
-SHORTER = {"gradient_difference", "neggrad_plus", "simnpo", "targeted_npo", "fine_tune"}
+SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
 "they need of a run what another one needs, too; `make test-long` runs them"
 HERE = [
     pytest.param(name, marks=pytest.mark.long if name in SHORTER else ())

@@ -15,6 +15,7 @@ from expunge.kinds.classifier.session import Work
 from expunge.kinds.classifier.sets import ImageSets
 from expunge.kinds.classifier.task import ImageBatch, ImageClassifier, Pictures
 from expunge.runs.method import Method
+from expunge.train.gradients import OwnGradient
 from expunge.train.phase import Phase
 from expunge.train.session import WithKnown
 from expunge.train.step import Step
@@ -44,16 +45,17 @@ def unlearn(work: Work, method: Method, phase: Phase) -> None:
     forget = WithKnown(work.forget, signals(work, method.signal_names))
     soft = method.draws_retain and getattr(method, "retain_target", "text") != "text"
     retain = WithKnown(work.retain, {"soft_weights": work.original_outputs(work.retain).softmax(-1)} if soft else {})
-    if not method.draws_retain:
-        work.train(phase, forget, lambda batch: method.loss(Step(work.task, batch, None)).total)
-    elif not method.needs.forget:
-        work.train(phase, retain, lambda batch: method.loss(Step(work.task, None, batch)).total)
-    else:
+    # The set that an epoch goes through is the first.
+    drawn = {"retain": retain} if method.draws_retain else {}
+    drawn |= {"forget": forget} if method.needs.forget else {}
 
-        def loss(retained: ImageBatch, forgotten: ImageBatch) -> Tensor:
-            return method.loss(Step(work.task, forgotten, retained)).total
+    def loss(*batches: ImageBatch) -> Tensor:
+        by_set = dict(zip(drawn, batches, strict=True))
+        return method.loss(Step(work.task, by_set.get("forget"), by_set.get("retain"))).total
 
-        work.train(phase, retain, loss, paired_with=forget)
+    own = OwnGradient(work.task, tuple(drawn), method.make_gradient) if method.makes_gradient() else None
+    first, *others = drawn.values()
+    work.train(phase, first, own or loss, paired_with=others[0] if others else None)
 
 
 def signals(work: Work, names: Sequence[str]) -> dict[str, Tensor]:

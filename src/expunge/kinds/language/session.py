@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from expunge.core.order import random_seed
 from expunge.core.processes import agreed, is_first
 from expunge.errors import RecipeError
+from expunge.kinds.language.distilling import Distillation, Recovered, frozen, taught
+from expunge.kinds.language.layers.matrix_inputs import Kept, main_inputs
 from expunge.kinds.language.lora import Adapter, Targets, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
@@ -28,9 +30,12 @@ from expunge.kinds.language.training import UNLEARNING, train_language
 from expunge.ops.clusters import k_means
 from expunge.runs.method import Method
 from expunge.train.cache import cached_there, file_name, read_cached, write_cached
+from expunge.train.callback import Callback
 from expunge.train.loop import Trained
 from expunge.train.unchanged import must_change
 
+ENDLESS = 1e9
+"passes over a set where steps decide"
 STATES = 4
 "blocks whose hidden states are taken at once"
 
@@ -90,14 +95,23 @@ class LanguageWork:
             else:
                 method.apply(self)
 
-    def train(self, method: Method, name: str, *, forget: TokenTable | None, retain: TokenTable | None) -> None:
+    def train(
+        self,
+        method: Method,
+        name: str,
+        *,
+        forget: TokenTable | None,
+        retain: TokenTable | None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
         """Train with the loss of `method` as `training` says; `name` is unique in a run."""
         named = method.found_in(self.task)  # before an adapter wraps the weights
         with adapter(self.task, Adapter.of(self.training), self.seed % (1 << 31), self.originals) as added:
             if added is not None and (note := added.note()) is not None:
                 self.log("notice", text=note)
             # The seed is that of every phase: which blocks of the retain set are drawn was known before.
-            self.trained.append(train_language(self, method, name, forget=forget, retain=retain, named=named))
+            sets: dict[str, Any] = {"forget": forget, "retain": retain}
+            self.trained.append(train_language(self, method, name, **sets, named=named, callbacks=callbacks))
             if added is not None and self.on_adapter is not None and name == UNLEARNING:
                 self.on_adapter(added)
 
@@ -172,12 +186,56 @@ class LanguageWork:
     def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
         """(blocks, layers, width) the mean hidden state of each block after each layer, float32, as the model is now; of at
         most `limit` blocks, evenly spread."""
-        if limit is not None and limit < len(table):
-            table = table.take([row * len(table) // limit for row in range(limit)])
+        table = table if limit is None else spread_evenly(table, limit)
         order = np.argsort(table.lengths, kind="stable")
         batches = (order[start : start + STATES].tolist() for start in range(0, len(order), STATES))
         found = torch.cat([self.task.example_states(table.batch(rows)).cpu() for rows in batches])
         return found[np.argsort(order)]
+
+    def generator(self, *names: str) -> torch.Generator:
+        """Random numbers of a named draw, on the processor: the same in a resumed run, others for another seed."""
+        return torch.Generator().manual_seed(random_seed(self.seed, *names))
+
+    def frozen(self) -> CausalLM:
+        """A copy of the model as it is now, which learns no more."""
+        return frozen(self.task)
+
+    def distil(self, teacher: CausalLM, steps: int, learning_rate: float, enough: float) -> None:
+        """Train the weights to say of the retain set what a copy of the model says: KL(teacher || model), in nats a token.
+
+        Batches, and how the learning rate goes, are as `training` says.
+
+        Args:
+            enough: end with the first step whose loss is at most this.
+        """
+        own: dict[str, Any] = {
+            "max_steps": steps,
+            "learning_rate": learning_rate,
+            "num_train_epochs": ENDLESS,
+            "first_layer": 0,
+        }
+        own |= dict.fromkeys(("adapter_rank", "quantization", "stop_step", "stop_forget_loss"))
+        work = replace(self, training=self.training.model_copy(update=own))
+        retain = taught(self.retained(), teacher)
+        work.train(Distillation(), "distillation", forget=None, retain=retain, callbacks=[Recovered(enough)])
+
+    def retained_inputs(self, kept: Kept, limit: int) -> dict[str, Tensor]:
+        """The main directions of the layer matrices' inputs on the retain set, as the model is now: see `main_inputs`.
+
+        Args:
+            limit: blocks that are looked at, at most, evenly spread.
+        """
+        return main_inputs(self.task, spread_evenly(self.retained(), limit), kept)
+
+    def retained(self) -> TokenTable:
+        """The retain set with its own text as labels, all of it.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        if self.retain is None or not len(self.retain):
+            raise RecipeError("the method needs a retain set", next_step="give one: --retain FILE")
+        return self.retain.as_written()
 
     def choose(self, scales: Sequence[float], put: Callable[[float], None], perplexity_limit: float) -> float:
         """The scale with the least toxicity among those that raise the perplexity of clean text by at most a share.
@@ -211,3 +269,10 @@ class LanguageWork:
             text = "no scale kept the limit of perplexity and lowered toxicity: the model is as it was"
             self.log("notice", text=text)
         return chosen
+
+
+def spread_evenly(table: TokenTable, limit: int) -> TokenTable:
+    """At most so many blocks of a table."""
+    if limit >= len(table):
+        return table
+    return table.take([row * len(table) // limit for row in range(limit)])

@@ -100,6 +100,12 @@ class TokenTable:
         found.labels, found.soft_ids, found.soft_weights = by.labels, by.soft_ids, by.soft_weights
         return found
 
+    def as_written(self) -> TokenTable:
+        """The same blocks with the labels that they were written with, and without signals."""
+        found = TokenTable(self.folder)
+        found.starts, found.ends, found.label_starts = self.starts, self.ends, self.starts
+        return found
+
     def ids_of(self, row: int) -> list[int]:
         """The tokens of a block."""
         found: list[int] = self.ids[self.starts[row] : self.ends[row]].tolist()

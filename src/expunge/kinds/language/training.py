@@ -21,6 +21,7 @@ from expunge.runs.method import Method
 from expunge.train.cache import file_name
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
+from expunge.train.gradients import OwnGradient
 from expunge.train.loop import Stream, Trained, train
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
@@ -84,6 +85,7 @@ def train_language(
     forget: TokenTable | None,
     retain: TokenTable | None,
     named: Collection[str] | None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trained:
     """Train the model's trainable parameters with the loss of `method`, from its newest checkpoint on.
 
@@ -92,6 +94,7 @@ def train_language(
         forget, retain: the sets; the method's `needs` say which are drawn. A retain set that is not drawn is still
             watched by the guard.
         named: the names of the weights that are trained, where the method found them in the model.
+        callbacks: called before the guard, which looks at the model where one of them ends the training.
 
     Raises:
         RecipeError: a set is missing that the method draws, or it finds nothing to train.
@@ -129,16 +132,21 @@ def train_language(
             # Together, the gradients of both sets would be there whole before any of them is handed out.
             return found.terms if runtime.spreads else found.total, step.figures(found)
 
+        own = OwnGradient(task, tuple(tables), method.make_gradient) if method.makes_gradient() else None
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_enable({"use_reentrant": False})
         probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
         result = train(
             task.model,
-            loss,
+            own or loss,
             phase,
             [stream_of(task, tables[name], order) for name, order in orders.items()],
             checkpoints=checkpoints,
-            callbacks=[_Log(work, name), Guard(task, retain, training, work.seed, runtime, work.ends, probe)],
+            callbacks=[
+                _Log(work, name),
+                *callbacks,
+                Guard(task, retain, training, work.seed, runtime, work.ends, probe),
+            ],
             parameters=parameters_of(task, method, training, named),
             runtime=runtime,
         )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_plan import HEADS, INNER, KEYS, VOCABULARY, WIDTH, config, layer_matrices, parameters, setting
@@ -18,6 +19,7 @@ from expunge.kinds.language.plan.fakes import FakeLM, build, fakes
 from expunge.kinds.language.plan.following import Following
 from expunge.kinds.language.plan.step import look, training_step
 from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
@@ -65,6 +67,7 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
         ("fine_tune", {"adapter_rank": 4, "gradient_checkpointing": True}),
         ("gradient_difference", {"gradient_accumulation_steps": 2}),
         ("gradient_difference", {"adapter_rank": 4, "quantization": "4bit"}),
+        ("npo_sam", {}),
     ],
 )
 def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
@@ -77,6 +80,7 @@ def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, A
             layers = [real.get_submodule(name) for name in names if name.startswith("model.layers.")]
             hold_quantised({str(n): m for n, m in enumerate(layers)}, bits, real.device)
     table = write_table(tmp_path / "table", random_blocks([32] * 16))
+    table = table.with_signal("reference_nll", lookup(np.full(16, 190.0), "example", table))
     limits = {"max_steps": 2, "max_retain_increase": 1e9}
     work = LanguageWork(
         task=CausalLM(real, None),

@@ -104,6 +104,11 @@ def prepare_model(model: Any, tokenizer: Any, forget: Any, retain: Any, method: 
                 f"{type(at_work.method).__name__} is no loss, so there is no loop to write around it",
                 next_step="expunge.unlearn(...)",
             )
+        if at_work.method.makes_gradient():
+            raise RecipeError(
+                f"a step of {type(at_work.method).__name__} is more than a backward pass of its loss",
+                next_step="expunge.unlearn(...)",
+            )
         return _prepared(at_work, model, tokenizer)
 
 

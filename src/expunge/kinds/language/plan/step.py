@@ -26,6 +26,7 @@ from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
 from expunge.ops.quantised import hold_quantised, linear_below, require_bitsandbytes
 from expunge.runs.method import Method, Needs
+from expunge.train.gradients import Gradients
 from expunge.train.loop import only_trained
 from expunge.train.step import Loss, Step
 
@@ -148,12 +149,16 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 followed.enter("forward")
                 forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
                 retain = batch_of(setting, model, "retain") if setting.method.draws_retain else None
-                loss = setting.method.loss(Step(task, forget, retain))
-                terms = [loss.total] if setting.fsdp is None else loss.terms
-                del loss
-                followed.enter(f"0 {TOP}")
-                while terms:
-                    terms.pop(0).backward()
+                batches = {name: each for name, each in (("forget", forget), ("retain", retain)) if each is not None}
+                if setting.method.makes_gradient():
+                    _own_gradient(task, setting.method, list(trained.values()), batches)
+                else:
+                    loss = setting.method.loss(Step(task, forget, retain))
+                    terms = [loss.total] if setting.fsdp is None else loss.terms
+                    del loss
+                    followed.enter(f"0 {TOP}")
+                    while terms:
+                        terms.pop(0).backward()
                 if setting.fsdp is None:  # then an update takes less than what is gathered before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
@@ -170,6 +175,17 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
     return Taken(peaks=followed.peaks, numbers=numbers)
 
 
+def _own_gradient(task: FakeLM, method: Method, trained: list[nn.Parameter], batches: dict[str, Any]) -> None:
+    """The passes of a method that makes a step's gradient itself."""
+
+    def one_pass(loss: Callable[..., Any], sets: Collection[str]) -> tuple[Any, tuple[int, ...]]:
+        terms, figures = loss(*(batches[name] for name in sets))
+        terms.backward()
+        return [{"loss": terms.detach(), **figures}], (1,) * len(batches)
+
+    method.make_gradient(Gradients(task.model, trained, task, one_pass))
+
+
 def _drop_gradient(parameter: Tensor) -> None:
     parameter.grad = None
 
@@ -178,7 +194,7 @@ def _spread(peaks: dict[str, int], task: FakeLM, numbers: dict[str, int], settin
     """The same phases where each process holds its part of weights, gradients and moments.
 
     What is in no layer is gathered for the whole step; of the layers one is at work, the next is on its way, and the
-    gradients of one are handed out.
+    gradients of one are handed out. What a method keeps that makes its gradient itself is counted whole: too much.
     """
 
     def sizes(parameters: Iterable[Tensor]) -> tuple[int, int]:

@@ -1,0 +1,64 @@
+"""Distillation: a language model learns what another one says of the retain set."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from expunge.kinds.language.distributions import Original
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
+from expunge.runs.method import Method, Needs
+from expunge.train.callback import Callback, Report
+from expunge.train.step import Loss, Step
+
+
+class Distillation(Method):
+    """KL(teacher || model), in nats a labelled token of the retain set."""
+
+    needs: ClassVar[Needs] = Needs(forget=False, retain="always", retain_labels=False, kinds=("causal_lm",))
+    signals = ("distributions",)
+
+    def loss(self, step: Step) -> Loss:
+        return Loss(retain=step.row_mean(step.retain, step.against_original(step.retain, divergence)))
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(rows,) KL(q || p) in nats of distributions given as logarithms, both (rows, classes)."""
+    gap = torch.where(log_q.isneginf(), 0.0, log_q - log_p)
+    return (log_q.exp() * gap).sum(-1)
+
+
+def frozen(task: CausalLM) -> CausalLM:
+    """A copy of a model as it is now, which learns no more."""
+    copied = copy.deepcopy(task.model).eval().requires_grad_(False)
+    return CausalLM(copied, task.tokenizer, task.autocast)
+
+
+def taught(table: TokenTable, teacher: CausalLM) -> TokenTable:
+    """The blocks with what the teacher says of them as their signal `distributions`, made as each batch is drawn."""
+    head = teacher.head.frozen()
+
+    @torch.no_grad()
+    def said(rows: Sequence[int]) -> Original:
+        batch = table.batch(rows).to(teacher.device)
+        with teacher.autocast():
+            return Original(teacher.head_inputs(batch)[teacher.labelled(batch)], head)
+
+    return table.with_signal("distributions", said)
+
+
+class Recovered(Callback):
+    """Ends a distillation with the first step whose loss is low enough."""
+
+    def __init__(self, enough: float) -> None:
+        self.enough = enough
+
+    def after_step(self, report: Report) -> None:
+        loss = report.figures["retain_loss"]
+        if loss <= self.enough:
+            report.stop = f"the model is within {loss:.4f} nats a token of its teacher"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt, field_validator
+from torch import Tensor, nn
+
+from expunge.runs.method import Method, Needs
+from expunge.runs.registry import make_wrapped
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.session import LanguageWork
+
+
+class SAGE(Method):
+    r"""SAGE: what a method changed, less what acts on the retain set (Zhang et al. 2026, arXiv:2606.18309).
+
+    $$\Delta W = U(W_0) - W_0, \qquad W = W_0 + \Delta W \, (I - P_r), \qquad P_r = V_r V_r^\top$$
+
+    $$\frac{1}{n} \sum_{t \in R} x_t x_t^\top = V \Lambda V^\top$$
+
+    U is any method. x are the inputs of one matrix at the n tokens of the retain set, W x its outputs, and $V_r$ the
+    eigenvectors of the r largest eigenvalues. So each matrix answers these inputs as it did before, and the change acts on
+    what lies across them. From the paper are the setting (the final change of any method is corrected afterwards, by the
+    geometry of a small retain set's inputs) and the projection, the latter after a summary: its text was not at hand. It
+    weakens directions by an objective in closed form; here those that are chosen are taken out whole. Ours are: that the
+    inputs are the original model's, not centred, and all defaults. It is done to the linear layers inside of the model's
+    layers. What else the method changed keeps its change: embeddings, head, norms, biases, experts held in one tensor.
+    """
+
+    of: str | dict[str, Any] = "npo"
+    "the method U: its name, or its name and hyper-parameters"
+    energy: Annotated[float, Field(ge=0, le=1)] = 0.9
+    "share of the inputs' squares that the directions hold which the change loses; as few as hold it. 0: none; ours"
+    rank: PositiveInt | None = None
+    "so many directions of each matrix's inputs in place of `energy`"
+    blocks: PositiveInt = 64
+    "at most so many blocks of the retain set are looked at, evenly spread; ours"
+
+    needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
+
+    @field_validator("of")
+    @classmethod
+    def _can_be_wrapped(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
+        make_wrapped(of, "sage")
+        return of
+
+    @property
+    def carried_out(self) -> Method:
+        return make_wrapped(self.of, "sage")
+
+    def apply(self, work: LanguageWork) -> None:
+        # Before the method changes the model: these are the original's.
+        directions = work.cached("retained inputs", lambda: work.retained_inputs(self.kept, self.blocks))
+        base = work.weights()
+        work.carry_out(self.carried_out)
+        changed = {}
+        with torch.no_grad():
+            for name, weight in work.task.model.named_parameters():
+                if name in directions and directions[name].shape[1] > 0:
+                    module = work.task.model.get_submodule(name.rpartition(".")[0])
+                    along = directions[name].to(weight)
+                    changed[name] = without(weight, base[name], along, inputs_last=isinstance(module, nn.Linear))
+        work.put(changed)
+
+    def kept(self, shares: Tensor) -> int:
+        """r, given the share of the inputs' squares along each direction: (width,), falling."""
+        if self.rank is not None:
+            return min(self.rank, len(shares))
+        if self.energy == 0:
+            return 0
+        sums = shares.double().cumsum(0)
+        return min(len(shares), 1 + int((sums / sums[-1] < self.energy).sum()))
+
+
+def without(weight: Tensor, base: Tensor, directions: Tensor, inputs_last: bool) -> Tensor:
+    """The weight less what of its change from `base` acts along directions of its inputs.
+
+    Args:
+        directions: (width, r), orthonormal.
+        inputs_last: whether the weight is (outputs, inputs), as of `nn.Linear`; else the other way round.
+    """
+    change = weight - base if inputs_last else (weight - base).T
+    along = change @ directions @ directions.T
+    return weight - (along if inputs_last else along.T)
