@@ -50,6 +50,7 @@ def test_the_methods_that_come_with_it() -> None:
             "jensun",
             "neggrad_plus",
             "npo",
+            "repselect",
             "rmu",
             "simnpo",
         ],
