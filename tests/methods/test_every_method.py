@@ -48,6 +48,7 @@ def test_the_methods_that_come_with_it() -> None:
             "gradient_ascent",
             "gradient_difference",
             "jensun",
+            "mudman",
             "neggrad_plus",
             "npo",
             "repselect",
