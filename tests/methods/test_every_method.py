@@ -43,6 +43,7 @@ every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE
 def test_the_methods_that_come_with_it() -> None:
     assert [
         *[
+            "cir",
             "dpo",
             "fine_tune",
             "gradient_ascent",

@@ -58,7 +58,11 @@ def forget(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return run
 
 
-ROUNDS: dict[str, dict[str, Any]] = {"repselect": {}, "mudman": {"method.steps": 4, "method.fork_every": 2}}
+ROUNDS: dict[str, dict[str, Any]] = {
+    "repselect": {},
+    "cir": {"method.epochs": 2, "method.retain_limit": 5.0},
+    "mudman": {"method.steps": 4, "method.fork_every": 2},
+}
 "methods with a loop of their own, and what makes it short"
 ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation", *ROUNDS}
 "they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py, or below"
