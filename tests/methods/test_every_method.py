@@ -43,14 +43,17 @@ every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE
 def test_the_methods_that_come_with_it() -> None:
     assert [
         *[
+            "cir",
             "dpo",
             "fine_tune",
             "gradient_ascent",
             "gradient_difference",
             "jensun",
+            "mudman",
             "neggrad_plus",
             "npo",
             "npo_sam",
+            "repselect",
             "rmu",
             "sage",
             "simnpo",

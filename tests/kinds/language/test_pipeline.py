@@ -58,8 +58,14 @@ def forget(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return run
 
 
-ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation"}
-"they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py"
+ROUNDS: dict[str, dict[str, Any]] = {
+    "repselect": {},
+    "cir": {"method.epochs": 2, "method.retain_limit": 5.0},
+    "mudman": {"method.steps": 4, "method.fork_every": 2},
+}
+"methods with a loop of their own, and what makes it short"
+ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation", *ROUNDS}
+"they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py, or below"
 SETTINGS: dict[str, dict[str, Any]] = {"rmu": {"method.layer": 2, "method.trained_layers": 1}}
 "what fits a model of two layers"
 SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
@@ -164,6 +170,22 @@ def test_the_model_has_changed_and_is_whole(finished: RunFolder, tiny_model_fold
     assert before.keys() == after.keys()
     assert all(after[name].dtype == torch.float32 and after[name].isfinite().all() for name in after)
     assert max((after[name] - before[name]).abs().max().item() for name in after) > 1e-4
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_a_whole_run_of_a_method_with_a_loop_of_its_own(
+    name: str, forget: Forget, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = forget(tmp_path / "run", name, **ROUNDS[name])
+    assert method_of(folder) == name
+    before, after = (load_file(place / "model.safetensors") for place in (tiny_model_folder, folder.model))
+    changed = {each for each in before if not torch.equal(before[each], after[each])}
+    assert changed
+    assert all("mlp" in each and after[each].isfinite().all() for each in changed)
+    record = json.loads(folder.record.read_text())
+    assert record["cost"]["steps"] > 0
+    assert list(folder.checkpoints.iterdir()) == []
+    assert "</html>" in folder.report.read_text()
 
 
 def test_after_is_measured_on_the_model_as_saved(finished: RunFolder) -> None:

@@ -95,6 +95,33 @@ def test_a_direction_is_gone_from_what_a_layer_adds(family: str) -> None:
         assert all(any(re.fullmatch(each, name) for each in OUTPUTS[family]) for name in found)
 
 
+MATRICES = {
+    "gpt2": {"mlp.c_fc.weight", "mlp.c_proj.weight"},
+    "opt": {"fc1.weight", "fc2.weight"},
+    "biogpt": {"fc1.weight", "fc2.weight"},
+    "phi3": {"mlp.gate_up_proj.weight", "mlp.down_proj.weight"},
+    "llama": {f"mlp.{part}_proj.weight" for part in ("gate", "up", "down")},
+    "gemma2": {f"mlp.{part}_proj.weight" for part in ("gate", "up", "down")},
+    "mpt": {"ffn.up_proj.weight", "ffn.down_proj.weight"},
+    "mixtral": {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"},
+    "gpt_oss": {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"},
+    "dbrx": {f"ffn.experts.mlp.{part}" for part in ("w1", "v1", "w2")},
+    "qwen2_moe": {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}
+    | {f"mlp.shared_expert.{part}_proj.weight" for part in ("gate", "up", "down")},
+    "jamba": {"feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"},
+    "mamba": {"mixer.out_proj.weight"},
+}
+"all matrices of an MLP but routers; of Mamba what it writes through"
+
+
+@pytest.mark.parametrize("family", MATRICES)
+def test_the_matrices_of_an_mlp(family: str) -> None:
+    task = task_of(tiny_model(family))
+    found = task.structure().mlp(1)
+    assert {name.removeprefix(f"{task.decoder.prefix}.1.") for name in found} == MATRICES[family]
+    assert len(found) == len(set(found))
+
+
 def test_attention_and_mlp_are_told_from_each_other() -> None:
     found = {writer.name: writer for writer in task_of(tiny_model("gpt2")).structure().writers(0)}
     assert {name: (each.axis, each.mixes, each.bias) for name, each in found.items()} == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,6 +210,11 @@ def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = No
     for module in wrapped.values():
         module.enable_adapters(True)
         module.merge()
+    _unwrap(model, wrapped)
+
+
+def _unwrap(model: nn.Module, wrapped: dict[str, Any]) -> None:
+    """Put the model's own layers in the place of those that peft wrapped."""
     # Fused experts are wrapped once for each of their weights; the innermost module is the model's own.
     for name, module in wrapped.items():
         if not name.endswith(".base_layer"):
@@ -219,6 +224,33 @@ def merge(model: PreTrainedModel, originals: Callable[[], nn.Module] | None = No
             setattr(model.get_submodule(parent), leaf, base)
     if hasattr(model, "peft_config"):
         del model.peft_config
+
+
+@contextlib.contextmanager
+def passing_adapter(
+    task: CausalLM, weights: Collection[str], rank: int, alpha: float, seed: int
+) -> Iterator[list[nn.Parameter]]:
+    """An adapter on some weights inside, taken off on the way out with what it learnt; its parameters.
+
+    The weights themselves stay where they are and what they are. Where an adapter can be added to none of them, all matrices
+    of the layers get one.
+
+    Args:
+        weights: names of parameters.
+        seed: decides how the adapter begins.
+    """
+    able = targets(task)
+    chosen = [each for each in able.modules if f"{each}.weight" in weights]
+    chosen += [each for each in able.parameters if each in weights]
+    pattern = f"^({'|'.join(map(re.escape, chosen))})$" if chosen else None
+    trainable = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+    inject(task, ADAPTER, Adapter(rank=rank, alpha=alpha, targets=pattern), seed)
+    try:
+        yield [parameter for key, parameter in task.model.named_parameters() if is_adapters(key, ADAPTER)]
+    finally:
+        _unwrap(task.model, adapted(task.model))
+        for parameter in trainable:
+            parameter.requires_grad_(True)
 
 
 @contextlib.contextmanager

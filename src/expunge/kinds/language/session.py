@@ -7,8 +7,8 @@ ends with the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expunge.core.order import random_seed
+from expunge.core.order import Order, random_seed
 from expunge.core.processes import agreed, is_first
 from expunge.errors import RecipeError
 from expunge.kinds.language.distilling import Distillation, Recovered, frozen, taught
 from expunge.kinds.language.layers.matrix_inputs import Kept, main_inputs
-from expunge.kinds.language.lora import Adapter, Targets, adapter
+from expunge.kinds.language.lora import Adapter, Targets, adapter, passing_adapter
 from expunge.kinds.language.recipe import Training
+from expunge.kinds.language.rounds import Drawn, Round, do_rounds
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.training import UNLEARNING, train_language
 from expunge.ops.clusters import k_means
+from expunge.ops.names import is_named
 from expunge.runs.method import Method
 from expunge.train.cache import cached_there, file_name, read_cached, write_cached
 from expunge.train.callback import Callback
@@ -146,6 +148,74 @@ class LanguageWork:
         if is_first():
             write_cached(self.checkpoints, name, made, [asdict(each) for each in self.trained[before:]])
         return made
+
+    def rounds(self, name: str, count: int, state: Mapping[str, Tensor], do: Callable[[int], Round]) -> None:
+        """Have a method that has a loop of its own do its rounds, 0 to `count` - 1, from the newest checkpoint on.
+
+        Args:
+            name: of the loop; unique in a run.
+            state: all that a round leaves to the next one. It is changed in place, and what a checkpoint holds is put there.
+            do: a round, made of its number, the state and the sets alone.
+
+        Raises:
+            DivergedError: a figure of a round is not finite.
+        """
+        do_rounds(self, name, count, state, do)
+
+    def tell(self, step: int, steps: int, tokens_per_second: float, **figures: float) -> None:
+        """Show how far a loop of the method's own is; of the figures `forget_truth` and `retain_truth` are read."""
+        if self.on_progress is not None:
+            truths: dict[str, Any] = {"forget_truth": None, "retain_truth": None}
+            self.on_progress(step, steps, truths | figures | {"tokens_per_second": tokens_per_second})
+
+    def drawn(self, table: TokenTable, stream: str) -> Drawn:
+        """A set in the order in which a loop of the method's own goes through it, batch by batch."""
+        order = Order(table.lengths, self.training.per_device_train_batch_size, self.seed, stream)
+        return Drawn(table, order, self.task.device)
+
+    def mlp_weights(self, pattern: str | None = None, layers: range | None = None) -> dict[str, nn.Parameter]:
+        """The matrices of the MLPs, by name.
+
+        Args:
+            pattern: regular expression of the names of those that are wanted, of all weights; None: all MLPs'.
+            layers: of these layers alone.
+
+        Raises:
+            RecipeError: there are none.
+        """
+        inside = range(len(self.task.layers)) if layers is None else layers
+        named = dict(self.task.model.named_parameters())
+        if pattern is None:
+            names = [name for layer in inside for name in self.task.structure().mlp(layer)]
+        else:
+            names = [name for name in named if is_named(name, pattern) and self.task.layer_of(name) in inside]
+        if not names:
+            raise RecipeError(
+                f"no weights to train are found in {type(self.task.model).__name__}",
+                seen=f"layers {inside.start} to {inside.stop - 1}; weights: {pattern or 'matrices of MLPs'}",
+                next_step=r"name some of its layers' matrices: --method.weights 'mlp\..*\.weight$'",
+            )
+        return {name: named[name] for name in names}
+
+    def passing_adapter(
+        self, weights: Collection[str], rank: int, alpha: float, name: str
+    ) -> AbstractContextManager[list[nn.Parameter]]:
+        """An adapter on some weights inside, taken off on the way out with what it learnt; its parameters."""
+        return passing_adapter(self.task, weights, rank, alpha, random_seed(self.seed, name) % (1 << 31))
+
+    def kept(self, method: str) -> TokenTable:
+        """The retain set.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        if self.retain is None or not self.retain.labelled(range(len(self.retain))):
+            raise RecipeError(
+                f"the method {method} needs a retain set, to see what it does to other text",
+                seen="none" if self.retain is None else "a retain set without a labelled token",
+                next_step="give one: --retain FILE",
+            )
+        return self.retain
 
     def part(self, name: str, rows: Sequence[int]) -> LanguageWork:
         """The same work on some blocks of the forget set; what it costs counts here too."""

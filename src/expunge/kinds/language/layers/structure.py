@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from expunge.kinds.language.layers.decoder import Decoder, hooked
 from expunge.kinds.language.layers.layer_probe import COARSE, NEAR, Call, LayerProbe, Way
 
+FAR = 4
+"a matrix whose shorter side is so many times shorter than an MLP's is a router"
+
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -88,6 +91,30 @@ class Structure:
         """
         found = [writer for writer in self.writers(layer) if not writer.bias]
         return [writer for writer in found if not writer.mixes] or found
+
+    def mlp(self, layer: int) -> list[str]:
+        """The MLP's matrices, by name: those that lie in one part of the layer with what `outputs` finds.
+
+        Where the last matrix stands in the layer itself (OPT's fc2) the others do, too. Routers and gates of experts are left
+        out: they have a side as long as there are experts, or far shorter than any of what `outputs` finds. Where the layer
+        has no MLP it is what it writes through.
+        """
+        ends = [writer for writer in self.outputs(layer) if not writer.mixes]
+        if not ends:
+            return [writer.name for writer in self.outputs(layer)]
+        prefix = f"{self.decoder.prefix}.{layer}."
+        named = {name: each for name, each in self.decoder.layers[layer].named_parameters() if each.dim() > 1}
+        mixing = {writer.name.removeprefix(prefix) for writer in self.writers(layer) if writer.mixes}
+        found: list[str] = []
+        for part in dict.fromkeys(writer.name.removeprefix(prefix).partition(".")[0] for writer in ends):
+            inside = [name for name in named if name.startswith(f"{part}.")]
+            if f"{part}.weight" in named:
+                inside = [name for name in named if name.count(".") == 1 and name not in mixing]
+            experts = {named[name].shape[0] for name in inside if named[name].dim() > 2}
+            least = min(min(named[each.name.removeprefix(prefix)].shape[-2:]) for each in ends) / FAR
+            matrices = [name for name in inside if min(named[name].shape[-2:]) >= least]
+            found += [name for name in matrices if named[name].dim() > 2 or not experts & set(named[name].shape)]
+        return [prefix + name for name in dict.fromkeys(found)]
 
     def added(self, layer: int, direction: Tensor) -> Tensor:
         """(tokens,) what the layer adds along a direction (width,) of length 1 at each token, as the model is now.
