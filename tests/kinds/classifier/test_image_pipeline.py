@@ -303,7 +303,7 @@ def test_every_method_that_is_one_loss(name: str, own_models: dict[str, Path], f
     record = json.loads(folder.record.read_text())
     retain, lost = (record["sets"][part]["pictures"] for part in ("retain", "forget"))
     trained = {"fine_tune": 3 * retain, "gradient_ascent": 3 * lost}.get(name)
-    known = {"npo": lost, "jensun": retain}.get(name, 0)  # the original's outputs, looked at once
+    known = {"npo": lost, "npo_sam": lost, "jensun": retain}.get(name, 0)  # the original's outputs, looked at once
     if trained is None:  # the forget set goes round beside, a batch for each of the retain set's
         assert record["cost"]["image_passes"] >= 3 * (retain + lost) + known
         assert (record["cost"]["image_passes"] - known) % 3 == 0
