@@ -121,7 +121,7 @@ def test_every_attack(side: Make, attack: Attack, documents: Sequence[Document])
 
 def test_attackers_that_train_are_asked_for_what_they_were_not_given(side: Make) -> None:
     one = side()
-    for name in ("relearn", "latent"):
+    for name in ("relearn", "relearn_rates", "relearn_benign", "latent"):
         for trial in by_name(name).carry_out(one):
             assert not set(trial.facts) & set(one.facts.given)
 
@@ -130,7 +130,7 @@ def test_relearning_learns(side: Make) -> None:
     one = side()
     one.settings = Audit(relearning_steps=30)
     plain = np.mean(recall(one.look(), one.asked(one.facts.held_back)))
-    best = max(np.mean(trial.values) for trial in by_name("relearn").carry_out(one))
+    best = max(np.mean(trial.values) for trial in by_name("relearn_rates").carry_out(one))
     assert best > 1.5 * plain
 
 

@@ -17,8 +17,7 @@ import expunge
 from expunge.cli import app
 from expunge.core import storage
 from expunge.errors import ExpungeError
-from expunge.kinds.language.attacks import relearning
-from expunge.kinds.language.attacks.relearning import Way
+from expunge.kinds.language.attacks.relearning import Relearning, Way
 from expunge.kinds.language.task import CausalLM
 from tiny import load_task
 
@@ -33,7 +32,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 
 @pytest.fixture(autouse=True)
 def _two_ways_of_relearning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relearning, "WAYS", (Way("given", False, 1e-3), Way("retain", True, 2e-3)))
+    monkeypatch.setattr(Relearning, "ways", (Way("given", False, 1e-3), Way("given", True, 2e-3)))
 
 
 @pytest.fixture

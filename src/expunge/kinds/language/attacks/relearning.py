@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -15,9 +16,9 @@ from expunge.kinds.language.lora import Adapter, adapter
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
 
-BATCH = 4
+BATCH = 2
 "rows in a step"
-LOOKED_AT = (0.1, 0.2, 0.4, 1.0)
+LOOKED_AT = (0.2, 0.5, 1.0)
 "shares of the steps after which it is asked again"
 RANK = 16
 "of the adapter"
@@ -39,35 +40,21 @@ class Way:
 
 
 WORDS = {"given": "the other facts", "retain": "the retain set", "ordinary": "ordinary text"}
-WAYS = (
-    Way("given", False, 5e-5),
-    Way("given", True, 5e-4),
-    Way("retain", False, 5e-5),
-    Way("given", False, 1e-5),
-    Way("ordinary", False, 5e-5),
-    Way("given", True, 2e-3),
-)
-"what is tried, in order: rates around those of Lynch et al. and of RepSelect's attacks (1e-5 to 5e-5, all weights)"
 
 
-class Relearning(Attack):
-    """Training on one half of the facts, and on text that is no fact, asked for the other half (Deeb and Roger 2024,
-    arXiv:2410.08827; Hu et al. 2024, arXiv:2406.13356; Siddiqui et al. 2025, arXiv:2505.22310 for the retain set)."""
+class OfTraining(Attack):
+    """An attack that trains the model, in several ways, and asks again on the way."""
 
-    name = "relearn"
-    title = "Relearning"
-    sentence = (
-        "The model is trained for a few steps on half of the facts, and on other text, and asked for the other half, which "
-        "it was not shown. The worst of all steps, rates and texts counts."
-    )
-    order = 20
+    ways: ClassVar[tuple[Way, ...]]
 
     def cost(self, side: Side) -> float:
         asked = tokens(side.asked(side.facts.held_back)) * len(LOOKED_AT)
-        return sum(3 * _mean(self._rows(side, way)) * BATCH * side.settings.relearning_steps + asked for way in WAYS)
+        return sum(
+            3 * _mean(self._rows(side, way)) * BATCH * side.settings.relearning_steps + asked for way in self.ways
+        )
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
-        for number, way in enumerate(WAYS):
+        for number, way in enumerate(self.ways):
             rows = self._rows(side, way)
             if rows:
                 yield from self._trials(side, way, rows, number)
@@ -88,12 +75,49 @@ class Relearning(Attack):
             order = Order(len(rows), min(BATCH, len(rows)), side.seed, f"relearning {way.on}")
             for end in ends:
                 for step in range(begun, end):
-                    side.show((number + step / steps) / len(WAYS), f"relearning from {way.words}")
+                    side.show((number + step / steps) / len(self.ways), f"relearning from {way.words}")
                     _train(task, optimizer, [rows[i] for i in order.batch(step)])
                 begun = end
                 yield side.trial(
                     task, f"{way.words}, {end} steps", side.facts.held_back, family=way.words, at=float(end)
                 )
+
+
+class Relearning(OfTraining):
+    """Training on one half of the facts, asked for the other half (Lynch et al. 2024, arXiv:2402.16835; Deeb and Roger
+    2024, arXiv:2410.08827)."""
+
+    name = "relearn"
+    title = "Relearning"
+    sentence = (
+        "The model is trained for a few steps on half of the facts and asked for the other half, which it was not shown. The "
+        "worst of all steps and of both ways counts."
+    )
+    order = 20
+    ways = (Way("given", False, 5e-5), Way("given", True, 5e-4))
+
+
+class RelearningRates(OfTraining):
+    """The same at other learning rates: the worst of several counts (RepSelect's attacks: 1e-5 to 5e-5)."""
+
+    name = "relearn_rates"
+    title = "Relearning at other rates"
+    sentence = "As relearning, at lower and higher learning rates."
+    order = 45
+    ways = (Way("given", False, 1e-5), Way("given", True, 2e-3), Way("given", False, 2e-4))
+
+
+class BenignRelearning(OfTraining):
+    """Training on text that is none of the facts: on the retain set (Siddiqui et al. 2025, arXiv:2505.22310) and on ordinary
+    text (Hu et al. 2024, arXiv:2406.13356; Łucki et al. 2024, arXiv:2409.18025)."""
+
+    name = "relearn_benign"
+    title = "Training on other text"
+    sentence = (
+        "The model is trained for a few steps on the retain set and on ordinary text, as users do, and asked for the facts."
+    )
+    order = 25
+    ways = (Way("retain", False, 5e-5), Way("ordinary", False, 5e-5))
 
 
 def _train(task: CausalLM, optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
