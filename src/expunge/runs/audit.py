@@ -84,6 +84,7 @@ class Attacked:
 
     Attributes:
         unlearned, control: trials of either side; the same settings in the same order. Without a control the latter is empty.
+        base, control_base: the same of the base model, on either side's facts, where values are not those of recall.
         figures: further figures by name.
         seconds: what it took.
     """
@@ -93,5 +94,7 @@ class Attacked:
     sentence: str
     unlearned: list[Trial] = field(default_factory=list)
     control: list[Trial] = field(default_factory=list)
+    base: list[Trial] = field(default_factory=list)
+    control_base: list[Trial] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0

@@ -117,8 +117,20 @@ def _brought_back(
     )
     raw = [_attack(settings, each, known, paired) for each in (as_is, *attacked) if each.unlearned and each.control]
     adjusted = holm([each.p if each.p is not None else 1.0 for each in raw])
-    enough = knows_more(_known(known["base"], known["control_base"], known, paired))
-    return [_judged(settings, each, p, enough) for each, p in zip(raw, adjusted, strict=True)]
+    return [_judged(settings, each, p) for each, p in zip(raw, adjusted, strict=True)]
+
+
+def _on_its_scale(one: Attacked, worst: Trial, own: Trial, known: Mapping[str, Trial], paired: bool) -> Known:
+    """The values of an attack, beside what the base model reaches: by recall, or under the same attack."""
+    if not one.base or not one.control_base:
+        return _known(worst, own, known, paired)
+    return Known(
+        unlearned=worst.values,
+        control=own.values,
+        base=strongest(one.base).values,
+        control_base=strongest(one.control_base).values,
+        paired=paired,
+    )
 
 
 def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
@@ -127,8 +139,13 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
         return _told_apart(settings, one)
     # The control's strongest setting is its own: to choose among settings helps both sides alike.
     worst, own = strongest(one.unlearned), strongest(one.control)
-    found: Excess = excess(_known(worst, own, known, paired))
+    values = _on_its_scale(one, worst, own, known, paired)
     means = [sum(trial.values) / len(trial.values) for trial in (worst, own)]
+    told = f"{means[0]:.1%} {'found' if one.base else 'recalled'}, {means[1]:.1%} by the control"
+    if not knows_more(values):
+        reason = f"not told: the base model knew no more of it than the control ({told})"
+        return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
+    found: Excess = excess(values)
     return Finding(
         name=one.name,
         kind=UNDER,
@@ -140,7 +157,7 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
         n=found.n,
         p=found.p,
         setting="" if one.name == AS_IS else worst.setting,
-        explain=f"{means[0]:.1%} recalled, {means[1]:.1%} by the control",
+        explain=told,
     )
 
 
@@ -175,13 +192,11 @@ def _told_apart(settings: Audit, one: Attacked) -> Finding:
     )
 
 
-def _judged(settings: Audit, raw: Finding, p: float, enough: bool) -> Finding:
-    judged = replace(raw, p=p)
-    if raw.unit != "area" and not enough:
-        reason = f"not told: the base model knew no more of it than the control ({raw.explain})"
-        return replace(judged, value=None, low=None, high=None, explain=reason)
-    assert raw.value is not None
+def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
+    if raw.value is None:
+        return raw
     assert raw.high is not None
+    judged = replace(raw, p=p)
     if raw.value > raw.limit:
         return replace(judged, passed=False if p < settings.level else None)
     return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)

@@ -29,6 +29,12 @@ ROWS = 64
 NEW = 32
 "tokens of an answer that is shown"
 
+SIDES = {
+    "unlearned": "the unlearned model",
+    "control": "the control",
+    "base": "the base model",
+    "control_base": "the base model on the control's facts",
+}
 CONTROLS = {
     "retrained": "a model that never saw the forget set",
     "holdout": "like texts that no model saw, in the place of the forget set",
@@ -121,12 +127,17 @@ class LanguageAudit:
             "sets": self.sets.digests(),
         }
 
-    def sides(self) -> Iterator[tuple[str, Side]]:
-        """The unlearned side, then the control's where there is one. Models are loaded when they are asked for."""
+    def sides(self, attack: Attack | None = None) -> Iterator[tuple[str, Side]]:
+        """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
+        model's on their facts. Models are loaded when they are asked for."""
         yield "unlearned", self._side(self.subject, self.facts)
         if self.control is not None:
             model = self.retrained or self.subject
             yield "control", self._side(model, self.others or self.facts)
+        if attack is not None and attack.own_scale:
+            yield "base", self._side(self.base, self.facts)
+            if self.others is not None:
+                yield "control_base", self._side(self.base, self.others)
 
     def _side(self, model: LazyModel, facts: Facts) -> Side:
         return Side(
@@ -199,9 +210,9 @@ class LanguageAudit:
 
     def attacks(self) -> list[tuple[Attack, float, str | None]]:
         """(attack, its cost in tokens over both sides, why it cannot be carried out)."""
-        sides = [side for _, side in self.sides()]
         found = []
         for attack in attacks():
+            sides = [side for _, side in self.sides(attack)]
             missing = attack.missing(sides[0])
             found.append((attack, 0.0 if missing else sum(map(attack.cost, sides)), missing))
         return found
@@ -209,12 +220,12 @@ class LanguageAudit:
     def attacked(self, attack: Attack) -> Attacked:
         """Carry an attack out on both sides; what was done before is read from the folder."""
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
-        for which, side in self.sides():
+        for which, side in self.sides(attack):
             key = {
                 **self.key(),
                 "version": attack.version,
                 "settings": self.settings.model_dump(include={"relearning_steps", "samples"}),
-                "control": None if which == "unlearned" else [self.control, self._control_digest()],
+                "side": [which, self._side_digest(which)],
                 "holdout": None if self.holdout is None else storage.digest_value(self.holdout.content()),
                 "texts": storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)]),
             }
@@ -225,20 +236,20 @@ class LanguageAudit:
                 figures = attack.notes(side) if which == "unlearned" else {}
                 return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
 
-            title = f"{attack.title.lower()}, {'the unlearned model' if which == 'unlearned' else 'the control'}"
+            title = f"{attack.title.lower()}, {SIDES[which]}"
             made = self._cached(f"{attack.name}-{which}", key, carry_out, title)
-            trials = [Trial(**row) for row in made["trials"]]
-            if which == "unlearned":
-                found.unlearned, found.figures = trials, made["figures"]
-            else:
-                found.control = trials
+            setattr(found, which, [Trial(**row) for row in made["trials"]])
+            found.figures |= made["figures"]
             found.seconds += made["seconds"]
+        if attack.own_scale and self.others is None:
+            found.control_base = found.control
         return found
 
-    def _control_digest(self) -> Any:
-        if self.retrained is not None:
+    def _side_digest(self, which: str) -> Any:
+        if which == "control" and self.retrained is not None:
             return self.retrained.digest
-        return None if self.others is None else storage.digest_value(self.others.content())
+        of_others = which in ("control", "control_base") and self.others is not None
+        return storage.digest_value(self.others.content()) if of_others and self.others is not None else None
 
     def damage(self) -> dict[str, Any]:
         """What forgetting cost: recall of the retain set and perplexity of ordinary text, of the base model and the

@@ -13,10 +13,12 @@ import torch
 
 from expunge.data.text.document import Document
 from expunge.errors import DataError
+from expunge.kinds.language.attacks import probing
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Facts, Row, batch_of, read_facts, recall
 from expunge.kinds.language.attacks.lens import through_lens
 from expunge.kinds.language.attacks.membership import scores
+from expunge.kinds.language.attacks.probing import mismatched, told
 from expunge.kinds.language.attacks.prompts import forms
 from expunge.kinds.language.attacks.sampling import leak_at
 from expunge.kinds.language.attacks.steering import RADIUS, found_direction
@@ -98,11 +100,16 @@ def test_recall_is_the_geometric_mean_probability(tiny_model_folder: Path) -> No
 
 @pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.name)
 @pytest.mark.parametrize("documents", [ROWS, TEXT], ids=["questions", "text"])
-def test_every_attack(side: Make, attack: Attack, documents: Sequence[Document]) -> None:
+def test_every_attack(
+    side: Make, attack: Attack, documents: Sequence[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It leaves the model as it was, gives a value between 0 and 1 of every fact that it names, and twice the same."""
     tokenizer = side().look().tokenizer
     holdout = read_facts(lambda: ROWS, tokenizer, 8, 128, "holdout")
     one = side(documents, holdout)
+    if attack.missing(one) is not None:
+        assert attack.name == "probe"
+        monkeypatch.setattr(probing, "FEWEST", 4)
     assert attack.missing(one) is None
     assert attack.cost(one) > 0
     before = {name: value.clone() for name, value in one.look().model.state_dict().items()}
@@ -222,3 +229,24 @@ def test_a_batch_of_rows_is_labelled_from_their_first_asked_token() -> None:
     batch = batch_of([Row((5, 6, 7), 2), Row((8, 9, 10, 11), 1)])
     assert batch.labels.tolist() == [[-100, -100, 7, -100], [-100, 9, 10, 11]]
     assert batch.normaliser == 4.0
+
+
+def test_a_mismatch_keeps_the_beginning_and_takes_another_end_of_the_same_half(side: Make) -> None:
+    one = side()
+    ends = [fact.asked.ids[fact.asked.first :] for fact in one.facts.every]
+    for number, row in enumerate(mismatched(one)):
+        fact = one.facts.every[number].asked
+        assert row.ids[: row.first] == fact.ids[: fact.first]
+        end = ends.index(row.ids[row.first :])
+        assert end != number
+        assert (end in one.facts.given) == (number in one.facts.given)
+
+
+def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(400, 64))
+    shifted = noise + np.eye(64)[3]
+    yes = np.ones(200, bool)
+    assert np.mean(told(shifted[:200], yes, shifted[200:])) > 0.6
+    assert abs(np.mean(told(noise[:200], yes, noise[200:])) - 0.5) < 0.1
+    assert told(np.zeros((4, 3)), np.ones(4, bool), np.zeros((2, 3))) == [0.5, 0.5]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -61,6 +60,7 @@ class Attack(ABC):
         name: on the command line.
         title, sentence: for the report: what it is, and what is tried.
         order: attacks are carried out by it; what tells most for its time comes first.
+        own_scale: its values are not comparable with recall, so that it is carried out on the base model, too.
         version: raise it when what its results mean changes.
     """
 
@@ -68,6 +68,7 @@ class Attack(ABC):
     title: ClassVar[str]
     sentence: ClassVar[str]
     order: ClassVar[int]
+    own_scale: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def missing(self, side: Side) -> str | None:
@@ -93,7 +94,7 @@ def attacks() -> list[Attack]:
 
     for each in pkgutil.iter_modules(room.__path__):
         importlib.import_module(f"{room.__name__}.{each.name}")
-    found = [kind() for kind in _below(Attack) if not inspect.isabstract(kind)]
+    found = [kind() for kind in _below(Attack) if "name" in vars(kind)]
     return sorted(found, key=lambda attack: (attack.order, attack.name))
 
 

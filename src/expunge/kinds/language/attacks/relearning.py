@@ -114,7 +114,7 @@ class BenignRelearning(OfTraining):
     name = "relearn_benign"
     title = "Training on other text"
     sentence = (
-        "The model is trained for a few steps on the retain set and on ordinary text, as users do, and asked for the facts."
+        "The model is trained for a few steps on the retain set and on ordinary text, as users do, and asked again."
     )
     order = 25
     ways = (Way("retain", False, 5e-5), Way("ordinary", False, 5e-5))

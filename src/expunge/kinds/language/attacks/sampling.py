@@ -33,6 +33,7 @@ class Samples(Attack):
         "(ROUGE-L F1) counts as said; what is shown is the probability that one of k answers does."
     )
     order = 70
+    own_scale = True
 
     def cost(self, side: Side) -> float:
         return WRITING * NEW * side.settings.samples * min(FACTS, len(side.facts.every))

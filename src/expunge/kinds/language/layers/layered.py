@@ -100,10 +100,14 @@ class Layered(ABC):
         return wide(seen[0][there])
 
     @torch.inference_mode()
-    def example_states(self, batch: Batch) -> Tensor:
-        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart."""
+    def example_states(self, batch: Batch, where: Tensor | None = None) -> Tensor:
+        """(blocks, layers, width) float32: the mean hidden state of each block after each layer, padding apart.
+
+        Args:
+            where: (blocks, time) bool, over which places of each block; default: all.
+        """
         batch = batch.to(self.device)
-        there = text_places(batch.lengths, batch.ids.shape[1]).float()
+        there = (text_places(batch.lengths, batch.ids.shape[1]) if where is None else where.to(self.device)).float()
         means: dict[int, Tensor] = {}
 
         def note(number: int) -> Callable[..., None]:

@@ -1,0 +1,102 @@
+"""Linear probes: can the true answer be told from a false one by the hidden states?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expunge.core.order import random_seed
+from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.task import CausalLM
+from expunge.runs.audit import Trial
+
+LAYERS = 4
+"layers that are probed, evenly spread"
+RIDGE = 1.0
+"L2 penalty of the probe's weights, on standardised states"
+FEWEST = 16
+"facts below which a probe learns nothing"
+
+
+class Probing(Attack):
+    """A probe on each layer's states that is fitted on half of the facts, and on random labels as a control of what it
+    learns by heart (Hewitt and Liang 2019, arXiv:1909.03368)."""
+
+    name = "probe"
+    title = "Linear probes"
+    sentence = (
+        "A linear rule on a layer's hidden states learns from half of the facts to tell what follows from what follows "
+        "another fact, and is tried on the other half. The layer counts on which it tells them best; by chance it is half."
+    )
+    order = 55
+    own_scale = True
+
+    def missing(self, side: Side) -> str | None:
+        number = len(side.facts.every)
+        return None if number >= FEWEST else f"it needs at least {FEWEST} facts, and there are {number}"
+
+    def cost(self, side: Side) -> float:
+        return 2.0 * tokens(side.asked())
+
+    def carry_out(self, side: Side) -> Iterator[Trial]:
+        task, facts = side.look(), side.facts
+        side.show(0.0, "reading the hidden states")
+        true = [fact.asked for fact in facts.every]
+        states = [asked_states(task, rows) for rows in (true, mismatched(side))]
+        generator = np.random.default_rng(random_seed(side.seed, "probe labels"))
+        coins = generator.random(len(facts.given)) < 0.5
+        for layer in (at + 1 for at in spread(len(task.layers), LAYERS)):
+            differences = (states[0][:, layer - 1] - states[1][:, layer - 1]).numpy()
+            given, asked = differences[facts.given], differences[facts.held_back]
+            for words, labels in (("", np.ones(len(given), bool)), (", random labels", coins)):
+                if words and layer != len(task.layers):
+                    continue  # a rule's freedom is the same on every layer
+                values = told(given, labels, asked)
+                yield Trial(setting=f"layer {layer} of {len(task.layers)}{words}", values=values, facts=facts.held_back)
+
+
+def mismatched(side: Side) -> list[Row]:
+    """Each fact's beginning with what follows another fact of the same half; as many tokens as there are."""
+    facts = side.facts
+    generator = np.random.default_rng(random_seed(side.seed, "mismatched"))
+    other = np.arange(len(facts.every))
+    for half in (facts.given, facts.held_back):
+        turn = int(generator.integers(1, len(half)))
+        other[half] = [half[(place + turn) % len(half)] for place in range(len(half))]
+    rows = []
+    for number, fact in enumerate(facts.every):
+        wrong = facts.every[int(other[number])].asked
+        rows.append(Row((*fact.asked.ids[: fact.asked.first], *wrong.ids[wrong.first :]), fact.asked.first))
+    return rows
+
+
+def asked_states(task: CausalLM, rows: Sequence[Row]) -> Tensor:
+    """(rows, layers, width) float32: the mean hidden state of each row's asked tokens after each layer."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        batch = batch_of([rows[i] for i in chosen])
+        for i, states in zip(chosen, task.example_states(batch, batch.labels >= 0).cpu(), strict=True):
+            found[i] = states
+    return torch.stack(found)
+
+
+def told(given: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> list[float]:
+    """(asked,) whether a ridge rule fitted on differences of states tells the true one: 1, 0, or a half where it cannot.
+
+    Args:
+        given: (facts, width) true less false; labels: whether they are so, or turned round.
+    """
+    scale = given.std(0) + 1e-6
+    x = np.where(labels[:, None], given, -given) / scale
+    # w = argmin |x w - 1|^2 + RIDGE n |w|^2, by its dual: there are fewer facts than dimensions
+    gram = x @ x.T / x.shape[1]
+    weights = x.T @ np.linalg.solve(gram + RIDGE * np.eye(len(x)), np.ones(len(x)))
+    signs = np.sign((asked / scale) @ weights)
+    return [float((sign + 1) / 2) for sign in signs]
