@@ -30,13 +30,29 @@ def read_audit(folder: RunFolder) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and "findings" in content else None
 
 
+def audit_of_run(folder: RunFolder, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The audit of the model that a run's record describes; None where there was none, or one of another model."""
+    found, digests = read_audit(folder), (record or {}).get("digests")
+    listed = digests.get("model") if isinstance(digests, Mapping) else None
+    if found is None or not isinstance(listed, Mapping):
+        return None
+    audited = found.get("digests", {}).get("model", {})
+    weights = {name: digest for name, digest in listed.items() if name.endswith(".safetensors")}
+    return found if weights and all(audited.get(name) == digest for name, digest in weights.items()) else None
+
+
 def render_audit(folder: RunFolder) -> Path:
     """Write `audit/report.html` and return its path."""
     result = read_audit(folder)
     assert result is not None
     path = folder.audit / "report.html"
-    storage.write_text(path, render_page("audit.html.jinja", audit=audit_part(result), name=folder.path.resolve().name))
+    storage.write_text(path, audit_page(result))
     return path
+
+
+def audit_page(result: Mapping[str, Any]) -> str:
+    """The page of an audit, as HTML."""
+    return render_page("audit.html.jinja", audit=audit_part(result))
 
 
 def headline(result: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
-from expunge.report.audit import audit_part, read_audit
+from expunge.report.audit import audit_of_run, audit_part
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
@@ -54,7 +54,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
     contents = contents if name is None else replace(contents, name=name)
     table = without_details(rows(contents.scores))
     kinds = kinds_of(contents.task)
-    evidence, audited = kinds[0].make_evidence(), read_audit(folder)
+    evidence, audited = kinds[0].make_evidence(), audit_of_run(folder, contents.record)
     return render_page(
         evidence.template,
         **evidence.sections(contents, folder),

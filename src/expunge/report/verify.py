@@ -10,6 +10,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.errors import ExpungeError, RunError
 from expunge.models.digest import INDEX, digest_model, digest_saved
+from expunge.report.audit import audit_of_run, audit_page, read_audit
 from expunge.report.record import vouched
 from expunge.report.render import report_page
 from expunge.runs.extras import missing
@@ -72,6 +73,7 @@ def _findings(folder: RunFolder) -> list[Finding]:
         *(Finding(what, ok) for what, ok in evidence.check_inputs(folder, recipe, record | {"digests": digests})),
         _verdict(folder, evidence, record, missing(recipe)),
         _report(folder, record, missing(recipe)),
+        *_audit(folder, record),
         Finding("events.jsonl and stages/: the run's own notes; a stage's name says what it was made from", None),
     ]
 
@@ -136,6 +138,33 @@ def _verdict(folder: RunFolder, evidence: Evidence, record: Mapping[str, Any], l
     return Finding(
         f"the verdict {'follows' if same else 'does not follow'} from scores.json and the recorded thresholds", same
     )
+
+
+def _audit(folder: RunFolder, record: Mapping[str, Any]) -> Iterable[Finding]:
+    """Whether an audit is of this model, by the limits that were fixed, and its page and verdict are what it found."""
+    found = read_audit(folder)
+    if found is None:
+        if folder.audit.is_dir():
+            yield Finding("audit/: an audit that has not ended", None)
+        return
+    own = audit_of_run(folder, record) is not None
+    yield Finding(f"audit/audit.json is of {'this' if own else 'another'} model", own)
+    try:
+        fixed = storage.read_json(folder.audit / "settings.json")
+        digest = storage.digest_value(found["settings"])
+        same = digest == found["settings_digest"] == fixed["digest"]
+        yield Finding(f"the audit's limits are {'those' if same else 'not those'} that were fixed before it", same)
+        follows = found["passed"] == (
+            bool(found["findings"]) and all(row["passed"] is True for row in found["findings"])
+        )
+        yield Finding(f"the audit's verdict {'follows' if follows else 'does not follow'} from its findings", follows)
+        if not _same_version(found, (*JUDGING, *PAGE_PACKAGES)):
+            yield Finding("audit/report.html: another version of expunge, or of what sets its pages, wrote it", None)
+            return
+        page = (folder.audit / "report.html").read_text(encoding="utf-8") == audit_page(found)
+        yield Finding(f"audit/report.html {'is' if page else 'is not'} what audit/audit.json makes", page)
+    except (ExpungeError, KeyError, TypeError, ValueError, OSError, AttributeError):
+        yield Finding("audit/: its files are missing or damaged", False)
 
 
 def _same_version(record: Mapping[str, Any], packages: Iterable[str]) -> bool:

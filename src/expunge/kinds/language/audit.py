@@ -170,16 +170,15 @@ class LanguageAudit:
             "base": (self.base, self.facts),
         }
         if self.retrained is not None:
-            models |= {
-                "control": (self.retrained, self.facts),
-                "control_base": (self.retrained, self.facts),
-            }
+            models |= {"control": (self.retrained, self.facts)}
         elif self.others is not None:
             models |= {"control": (self.subject, self.others), "control_base": (self.base, self.others)}
         found = {}
         for which, (model, facts) in models.items():
             values = self._known(which, model, facts)
             found[which] = Trial(setting=AS_IS, values=values, facts=list(range(len(facts.every))))
+        if self.retrained is not None:
+            found["control_base"] = found["control"]
         return found
 
     def _known(self, which: str, model: LazyModel, facts: Facts) -> list[float]:

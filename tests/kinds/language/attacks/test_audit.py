@@ -25,11 +25,6 @@ FEW = {"audit.relearning_steps": 10, "audit.facts": 15}
 Audited = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    return Planted(tmp_path_factory.mktemp("planted"))
-
-
 @pytest.fixture(autouse=True)
 def _two_ways_of_relearning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Relearning, "ways", (Way("given", False, 1e-3), Way("given", True, 2e-3)))
