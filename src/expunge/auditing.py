@@ -57,11 +57,13 @@ class Plan:
 
     Attributes:
         seconds: what each is expected to take.
+        rate: tokens a second that run forward.
     """
 
     chosen: list[Any] = field(default_factory=list)
     left: list[dict[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    rate: float = 1.0
 
 
 def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | None = None) -> dict[str, Any]:
@@ -149,8 +151,8 @@ def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
             raise RecipeError(
                 f"there is no attack {name!r}", allowed=", ".join(names), next_step=did_you_mean(name, names)
             )
-    rate = at_audit.speed()
-    room = None if asked.budget is None else asked.budget - (time.monotonic() - begun)
+    rate = plan.rate = at_audit.speed()
+    room = None if asked.budget is None else asked.budget - (time.monotonic() - begun) - at_audit.around() / rate
     for attack, cost, missing in every:
         if asked.attacks and attack.name not in asked.attacks:
             plan.left.append(_left(attack, "not asked for (--attacks)"))
@@ -174,11 +176,16 @@ def _left(attack: Any, why: str) -> dict[str, str]:
 def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[Attacked]:
     """The attacks of the plan; where others took longer than planned, the last ones are left out."""
     done: list[Attacked] = []
+    after = at_audit.around() / plan.rate
     planned = spent = 0.0
     for attack in plan.chosen:
         seconds = plan.seconds[attack.name]
         slower = max(1.0, spent / planned) if planned else 1.0
-        if asked.budget is not None and done and time.monotonic() - begun + seconds * slower > asked.budget * 1.05:
+        if (
+            asked.budget is not None
+            and done
+            and time.monotonic() - begun + seconds * slower > asked.budget - after * slower
+        ):
             plan.left.append(_left(attack, "the budget was spent before it"))
             continue
         start = time.monotonic()
@@ -204,8 +211,6 @@ def _row(attacked: Attacked) -> dict[str, Any]:
                 "facts": list(own.facts),
                 "unlearned": list(own.values),
                 "control": None if control is None else list(control.values),
-                "area": own.area,
-                "control_area": None if control is None else control.area,
             }
             for own, control in zip(attacked.unlearned, controls, strict=True)
         ],
@@ -227,7 +232,7 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
                 best[fact] = max(best[fact], (value, name))
         return best
 
-    judged = [each for each in attacked if all(trial.area is None for trial in each.unlearned)]
+    judged = [each for each in attacked if not any(trial.others for trial in each.unlearned)]
     own = [("", known["unlearned"])] + [(f"{e.title}: {t.setting}", t) for e in judged for t in e.unlearned]
     values = worst(own, len(known["unlearned"].values))
     beyond: list[int] | None = None

@@ -131,18 +131,20 @@ def test_no_finding_is_no_pass() -> None:
 
 
 @pytest.mark.parametrize(("area", "state"), [(0.5, True), (0.75, False), (0.25, False)])
-def test_membership_counts_in_both_directions(area: float, state: bool) -> None:
+@pytest.mark.parametrize("paired", [True, False])
+def test_membership_counts_in_both_directions(area: float, state: bool, paired: bool) -> None:
     one = Attacked(
         name="membership",
         title="Membership",
         sentence="",
-        unlearned=[trial(area, 1, "loss", area=(area, area - 0.06, area + 0.06))],
-        control=[trial(0.5, 2, "loss", area=(0.5, 0.44, 0.56))],
+        unlearned=[trial(area, 1, "loss", others=values(area, 3))],
+        control=[trial(0.5, 2, "loss", others=values(0.5, 4))],
     )
-    found = findings(Audit(), known(0.2, 0), [one], harm(), paired=True)
+    found = findings(Audit(), known(0.2, 0), [one], harm(), paired=paired)
     assert states(found)["membership"] is state
     finding = next(each for each in found if each.name == "membership")
-    assert finding.kind == ("over-forgetting" if area < 0.5 else "under-forgetting")
+    if area != 0.5:
+        assert finding.kind == ("over-forgetting" if area < 0.5 else "under-forgetting")
     assert finding.low is not None
     assert finding.high is not None
     assert finding.low <= (finding.value or 0) <= finding.high

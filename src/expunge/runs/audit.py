@@ -63,7 +63,9 @@ class Trial:
         at: number on the curve (steps, bits), where the setting has one.
         values: (facts,) what is known of each, from 0 to 1.
         facts: the facts' numbers.
-        area: of an attack that tells two groups apart, the area under its ROC curve with its 95 % interval.
+        others: of an attack that tells facts from unseen texts, (texts,) the share of the facts that score above each;
+            `values` are then the share of the texts that score below each fact. The mean of either is the area under the
+            ROC curve.
     """
 
     setting: str
@@ -71,11 +73,15 @@ class Trial:
     facts: Sequence[int]
     family: str = ""
     at: float | None = None
-    area: tuple[float, float, float] | None = None
+    others: Sequence[float] = ()
 
     def row(self) -> dict[str, Any]:
         """As a JSON value."""
-        return asdict(self) | {"values": [float(v) for v in self.values], "facts": [int(f) for f in self.facts]}
+        return (
+            asdict(self)
+            | {"values": [float(v) for v in self.values], "facts": [int(f) for f in self.facts]}
+            | {"others": [float(v) for v in self.others]}
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
-from expunge.measures.statistics import Z, difference_interval
+from expunge.measures.privacy.roc import area_difference
+from expunge.measures.statistics import Z
 from expunge.runs.audit import AS_IS, Attacked, Audit, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
@@ -80,7 +81,7 @@ def passed(found: Sequence[Finding]) -> bool:
 
 def strongest(trials: Sequence[Trial]) -> Trial:
     """The setting under which most is known."""
-    return max(trials, key=lambda trial: sum(trial.values) / len(trial.values))
+    return max(trials, key=lambda trial: _mean(trial.values))
 
 
 def _of(trial: Trial, facts: Sequence[int]) -> list[float]:
@@ -135,12 +136,12 @@ def _on_its_scale(one: Attacked, worst: Trial, own: Trial, known: Mapping[str, T
 
 def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
     """What an attack found, not yet judged."""
-    if all(trial.area is not None for trial in (*one.unlearned, *one.control)):
-        return _told_apart(settings, one)
+    if all(trial.others for trial in (*one.unlearned, *one.control)):
+        return _told_apart(settings, one, paired)
     # The control's strongest setting is its own: to choose among settings helps both sides alike.
     worst, own = strongest(one.unlearned), strongest(one.control)
     values = _on_its_scale(one, worst, own, known, paired)
-    means = [sum(trial.values) / len(trial.values) for trial in (worst, own)]
+    means = [_mean(trial.values) for trial in (worst, own)]
     told = f"{means[0]:.1%} {'found' if one.base else 'recalled'}, {means[1]:.1%} by the control"
     if not knows_more(values):
         reason = f"not told: the base model knew no more of it than the control ({told})"
@@ -161,20 +162,12 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
     )
 
 
-def _told_apart(settings: Audit, one: Attacked) -> Finding:
+def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
-
-    def away(pair: tuple[Trial, Trial]) -> tuple[float, float, float]:
-        own, control = pair
-        assert own.area is not None
-        assert control.area is not None
-        return tuple(difference_interval(own.area, control.area))  # type: ignore[return-value]
-
-    pair = max(zip(one.unlearned, one.control, strict=True), key=lambda pair: abs(away(pair)[0]))
-    value, low, high = away(pair)
-    own, control = pair
-    assert own.area is not None
-    assert control.area is not None
+    pairs = list(zip(one.unlearned, one.control, strict=True))
+    areas = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
+    at = max(range(len(pairs)), key=lambda i: abs(areas[i].value))
+    (own, control), (value, low, high) = pairs[at], areas[at]
     deviation = max((high - low) / (2 * Z), 1e-9)
     return Finding(
         name=one.name,
@@ -186,10 +179,15 @@ def _told_apart(settings: Audit, one: Attacked) -> Finding:
         high=high if value >= 0 else -low,
         unit="area",
         n=len(own.values),
-        p=math.erfc(abs(value) / deviation / math.sqrt(2)) / 2 * min(2, len(one.unlearned)),
+        # In two directions, and by the best of several scores.
+        p=min(1.0, math.erfc(abs(value) / deviation / math.sqrt(2)) * len(pairs)),
         setting=own.setting,
-        explain=f"area {own.area[0]:.3f}, {control.area[0]:.3f} of the control; 0.5 is chance",
+        explain=f"area {_mean(own.values):.3f}, {_mean(control.values):.3f} of the control; 0.5 is chance",
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _judged(settings: Audit, raw: Finding, p: float) -> Finding:

@@ -13,9 +13,9 @@ from expunge.core import storage
 from expunge.errors import RecipeError, RunError
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
 from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, batch_of, read_facts, recall
+from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
 from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
@@ -24,10 +24,10 @@ from expunge.models.source import find_model
 from expunge.runs.artifacts import unlearned_model
 from expunge.runs.audit import AS_IS, Attacked, Trial
 
-ROWS = 64
+ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
-NEW = 32
-"tokens of an answer that is shown"
+NEW, SHOWN = 32, 10
+"tokens of an answer that is shown; facts whose answers are"
 
 SIDES = {
     "unlearned": "the unlearned model",
@@ -207,6 +207,11 @@ class LanguageAudit:
         recall(task, rows)
         return tokens(rows) / max(1e-9, time.monotonic() - start)
 
+    def around(self) -> float:
+        """Tokens that an audit costs besides its attacks: damage, and the answers that are shown."""
+        models = 2 if self.retrained is None else 3
+        return 2.0 * (tokens(self.retain) + tokens(self.ordinary)) + models * SHOWN * NEW * WRITING
+
     def attacks(self) -> list[tuple[Attack, float, str | None]]:
         """(attack, its cost in tokens over both sides, why it cannot be carried out)."""
         found = []
@@ -260,8 +265,8 @@ class LanguageAudit:
         def make() -> dict[str, Any]:
             base, subject = self._looking(self.base), self._looking(self.subject)
             kept = {name: recall(task, self.retain) for name, task in (("base", base), ("unlearned", subject))}
-            nats = {name: _nats(task, self.ordinary) for name, task in (("base", base), ("unlearned", subject))}
-            return {"retain": kept, "nats": nats, "kl": divergence(base, subject, self.ordinary)}
+            before, after, moved = zip(*(beside(base, subject, row) for row in self.ordinary), strict=True)
+            return {"retain": kept, "nats": {"base": before, "unlearned": after}, "kl": moved}
 
         found = self._cached("damage", key, make, "measuring damage")
         before, after = found["retain"]["base"], found["retain"]["unlearned"]
@@ -302,20 +307,14 @@ class LanguageAudit:
                 model.release()
 
 
-def _nats(task: Any, rows: Sequence[Row]) -> list[float]:
-    """(rows,) mean negative log-likelihood of each row's labels."""
-    return [-math.log(max(value, 1e-300)) for value in recall(task, rows)]
-
-
 @torch.inference_mode()
-def divergence(base: Any, subject: Any, rows: Sequence[Row]) -> list[float]:
-    """(rows,) KL(base || subject), the mean over each row's labelled places, in nats."""
-    found = []
-    for at in spread(len(rows), ROWS):
-        batch = batch_of([rows[at]])
-        log_q, log_p = (task.row_logits(batch).log_softmax(-1) for task in (base, subject))
-        found.append(float((log_q.exp() * (log_q - log_p)).sum(-1).double().mean()))
-    return found
+def beside(base: Any, subject: Any, row: Row) -> tuple[float, float, float]:
+    """Mean negative log-likelihood of a row's labels by either model, and KL(base || subject) there, in nats a token."""
+    batch = batch_of([row])
+    log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
+    target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]
+    before, after = (-float(each.gather(1, target).mean()) for each in (log_q, log_p))
+    return before, after, float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
 
 
 def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:

@@ -22,8 +22,8 @@ def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.nd
     return groups[0], groups[1]
 
 
-def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of the others below each value, ties counting half."""
+def placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(values,) share of the others below each value, ties counting half."""
     ordered = np.sort(others)
     below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
     return np.asarray(below / (2 * len(others)))
@@ -37,7 +37,7 @@ def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     error have no variance; there the interval is that of the rule of three for the smaller group.
     """
     p, n = _groups(positive, negative)
-    of_positive, of_negative = _placements(p, n), 1 - _placements(n, p)
+    of_positive, of_negative = placements(p, n), 1 - placements(n, p)
     value = float(of_positive.mean())
     fewest = min(len(p), len(n))
     if fewest < 2:
@@ -49,6 +49,28 @@ def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
     centre, half = np.log(value / (1 - value)), Z * deviation / (value * (1 - value))
     low, high = 1 / (1 + np.exp(-np.array([centre - half, centre + half])))
     return Estimate(value, float(low), float(high))
+
+
+def area_difference(
+    positive: ArrayLike, negative: ArrayLike, other_positive: ArrayLike, other_negative: ArrayLike, paired: bool
+) -> Estimate:
+    """Area of one score less that of another, with its 95 % interval (DeLong et al. 1988, equation 5), of placements.
+
+    Args:
+        positive, negative: placements of the first score: for each positive the share of negatives below it, and for each
+            negative the share of positives above it. other_positive, other_negative: of the second.
+        paired: whether both scores are of the same examples.
+    """
+    p, n, q, m = (np.asarray(v, np.float64) for v in (positive, negative, other_positive, other_negative))
+    value = float(p.mean() - q.mean())
+    variance = sum(map(_variance, (p - q, n - m) if paired else (p, n, q, m)))
+    half = Z * float(np.sqrt(variance))
+    return Estimate(value, value - half, value + half)
+
+
+def _variance(values: np.ndarray) -> float:
+    """Of their mean."""
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 1.0
 
 
 def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:

@@ -11,7 +11,7 @@ import torch
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
 from expunge.kinds.language.task import CausalLM
-from expunge.measures.privacy.roc import delong
+from expunge.measures.privacy.roc import placements
 from expunge.runs.audit import Trial
 
 LOWEST = 0.2
@@ -46,9 +46,13 @@ class Membership(Attack):
         found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
         for name in found[0]:
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
-            below = [float((others < score).mean() + (others == score).mean() / 2) for score in members]
-            curve = delong(members, others)
-            yield Trial(setting=name, values=below, facts=list(range(len(seen))), area=curve)
+            below = placements(members, others)
+            yield Trial(
+                setting=name,
+                values=below.tolist(),
+                facts=list(range(len(seen))),
+                others=(1 - placements(others, members)).tolist(),
+            )
 
 
 def scores(task: CausalLM, base: CausalLM, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:
