@@ -1,6 +1,6 @@
 """Try settings for each method of the contest on a split of its own, and print the best as YAML.
 
-python benchmarks/challenge/tune.py --data FACES --out runs/tune > src/expunge/suites/challenge_settings.yaml
+python benchmarks/challenge/tune.py --data FACES --out runs/tune > src/expunge/suites/challenge/settings.yaml
 """
 
 from __future__ import annotations
