@@ -26,6 +26,8 @@ class Audit(Part):
     "optimizer steps of each relearning attack"
     samples: PositiveInt = 8
     "sampled answers a fact"
+    templates: tuple[str, ...] = ()
+    "further forms for the attack `prompts`: a text with {} where the question, or what stands before the passage, is put"
     excess: PositiveFloat = 0.1
     """at most: what is known under the strongest setting of an attack beyond the control under the same attack, as a share
     of what the base model knew beyond the control"""

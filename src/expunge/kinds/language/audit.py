@@ -228,7 +228,7 @@ class LanguageAudit:
             key = {
                 **self.key(),
                 "version": attack.version,
-                "settings": self.settings.model_dump(include={"relearning_steps", "samples"}),
+                "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
                 "side": [which, self._side_digest(which)],
                 "holdout": None if self.holdout is None else storage.digest_value(self.holdout.content()),
                 "texts": storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)]),

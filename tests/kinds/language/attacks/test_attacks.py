@@ -18,6 +18,7 @@ from expunge.kinds.language.attacks.attack import Attack, Side, attacks
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Facts, Row, batch_of, read_facts, recall
 from expunge.kinds.language.attacks.lens import through_lens
 from expunge.kinds.language.attacks.membership import scores
+from expunge.kinds.language.attacks.patching import patched
 from expunge.kinds.language.attacks.probing import mismatched, told
 from expunge.kinds.language.attacks.prompts import forms
 from expunge.kinds.language.attacks.sampling import leak_at
@@ -168,6 +169,32 @@ def test_forms_ask_for_the_same_answer(side: Make) -> None:
                 asked = one.look().tokenizer.decode(list(row.ids[row.first :]), skip_special_tokens=True)
                 assert asked.strip() == fact.answer, words
                 assert row.ids != fact.asked.ids or words.startswith("after 0")
+
+
+def test_states_of_the_same_model_change_nothing_and_those_of_another_do(side: Make, tiny_model_folder: Path) -> None:
+    one = side()
+    task, rows = one.look(), [row for row in one.asked() if len(row.ids) == len(one.asked()[0].ids)]
+    plain = recall(task, rows)
+    assert patched(load_task(tiny_model_folder), task, rows, 1) == pytest.approx(plain, rel=1e-4)
+    other = load_task(tiny_model_folder)
+    with torch.no_grad():
+        for p in other.model.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    # After the last layer all is the other's but the output layer; after the first one the rest is the base's.
+    moved = patched(other, task, rows, 1)
+    assert moved != pytest.approx(plain, rel=1e-2)
+    assert moved != pytest.approx(recall(other, rows), rel=1e-2)
+
+
+def test_templates_of_the_user_are_filled(side: Make) -> None:
+    for documents in (ROWS, TEXT):
+        one = side(documents)
+        one.settings = Audit(templates=("Frage: {} Antworte genau.",))
+        _, rows = next(form for form in forms(one) if form[0].startswith("as 'Frage"))
+        fact, row = one.facts.every[0], rows[0]
+        prompt = one.look().tokenizer.decode(list(row.ids[: row.first]))
+        assert f"Frage: {fact.question or fact.before}" in prompt
+        assert "Antworte genau." in prompt
 
 
 def test_the_perturbation_stays_in_its_ball_and_helps(side: Make) -> None:

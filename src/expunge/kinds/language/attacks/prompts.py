@@ -72,9 +72,23 @@ def forms(side: Side) -> list[tuple[str, list[Row]]]:
         found.append(("as plain text, without the chat form", plain))
         commanded = _ids(encoder, SYSTEM)
         found.append(("under a system prompt", [_inserted(f, len(encoder.prefix), commanded) for f in every]))
+    for template in side.settings.templates:
+        found.append((f"as {template[:40]!r}", [_filled(fact, template, side, encoder) for fact in every]))
     examples = _ids(encoder, "\n\n".join(_told(fact) for fact in told) + "\n\n")
     found.append((f"after {len(told)} other facts", [_inserted(f, len(encoder.prefix), examples) for f in every]))
     return found
+
+
+def _filled(fact: Fact, template: str, side: Side, encoder: Encoder) -> Row:
+    """The fact under a template of the user's; a question in the model's chat form."""
+    if fact.question is None:
+        prompt = [*encoder.prefix, *_ids(encoder, template.replace("{}", fact.before))]
+        return Row((*prompt, *fact.asked.ids[fact.asked.first :]), len(prompt))
+    prompt = side.look().encode_prompt(template.replace("{}", fact.question), chat=True)
+    answer = list(fact.asked.ids[fact.asked.first :])
+    if not side.look().tokenizer.chat_template:
+        answer = _ids(encoder, f" {fact.answer}")
+    return Row((*prompt, *answer), len(prompt))
 
 
 def _told(fact: Fact) -> str:

@@ -1,0 +1,93 @@
+"""Activation patching: can the base model still read the fact out of the unlearned model's hidden states?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of, recall
+from expunge.kinds.language.layers.decoder import first_tensor, hooked
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.task import CausalLM
+from expunge.runs.audit import Trial
+
+LAYERS = 6
+"layers after which states are handed over, evenly spread"
+
+
+class Patching(Attack):
+    """The hidden states of one layer are put into the base model, which does the rest (the unlearning depth score, 2025, does
+    so with the states of the unlearned and of a retrained model)."""
+
+    name = "patch"
+    title = "Hidden states read by the base model"
+    sentence = (
+        "What a layer of the model holds is handed to the base model's layers above, which still know how to read it. An "
+        "answer that the upper layers alone hide is legible to them. Of all cheap measures the most faithful one, where a "
+        "retrained model is the control."
+    )
+    order = 42
+
+    def missing(self, side: Side) -> str | None:
+        own, base = side.look().model.config.get_text_config(), side.base().model.config.get_text_config()
+        wanted = ("hidden_size", "num_hidden_layers", "vocab_size")
+        same = all(getattr(own, name, None) == getattr(base, name, None) for name in wanted)
+        return None if same else "the base model has other layers"
+
+    def cost(self, side: Side) -> float:
+        return (2.0 + LAYERS) * tokens(side.asked())
+
+    def carry_out(self, side: Side) -> Iterator[Trial]:
+        own, base, rows = side.look(), side.base(), side.asked()
+        # Of one length, rows need no padding: both models run the same tokens in the same places.
+        lengths: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            lengths.setdefault(len(row.ids), []).append(number)
+        groups = [same[start : start + BATCH] for same in lengths.values() for start in range(0, len(same), BATCH)]
+        numbers = [at + 1 for at in spread(len(base.layers) - 1, LAYERS)]
+        for place, layer in enumerate(numbers):
+            side.show(place / len(numbers), f"handing over after layer {layer}")
+            values = [0.0] * len(rows)
+            for group in groups:
+                for i, value in zip(group, patched(own, base, [rows[i] for i in group], layer), strict=True):
+                    values[i] = value
+            yield Trial(
+                setting=f"after layer {layer} of {len(base.layers)}",
+                values=values,
+                facts=list(range(len(rows))),
+                family="layers",
+                at=float(layer),
+            )
+
+
+@torch.inference_mode()
+def patched(own: CausalLM, base: CausalLM, rows: list[Row], layer: int) -> list[float]:
+    """(rows,) recall of the base model that goes on from the other model's states after so many layers.
+
+    Args:
+        rows: of one length.
+    """
+    batch, seen = batch_of(rows).to(own.device), list[Tensor]()
+
+    def keep(_module: Any, _inputs: Any, output: Any) -> None:
+        state = first_tensor(output)
+        assert state is not None
+        seen.append(state)
+
+    with hooked([own.layers[layer - 1].register_forward_hook(keep)]), own.autocast():
+        own.model.base_model(input_ids=batch.ids, use_cache=False)
+    with hooked([base.layers[layer - 1].register_forward_hook(_handing(seen[0]))]):
+        return recall(base, rows)
+
+
+def _handing(states: Tensor) -> Callable[..., Any]:
+    def put(_module: Any, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return states.to(output)
+        return (states.to(output[0]), *output[1:])
+
+    return put
