@@ -53,8 +53,13 @@ def make_world(people: int, seed: int = 0) -> list[WorldFact]:
 def _facts_of(number: int, seed: int) -> Iterator[WorldFact]:
     generator = np.random.default_rng(random_seed(seed, "world", number))
 
+    used: set[str] = set()
+
     def name() -> str:
-        return invented_name(generator)
+        while (made := invented_name(generator, 7)) in used:
+            pass
+        used.add(made)
+        return made
 
     def chosen(among: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         order = generator.permutation(len(among))
