@@ -31,7 +31,7 @@ METHODS: dict[str, list[str]] = {
     "gradient_difference": ["--method", "gradient_difference", *SHORT],
     "rmu": ["--method", "rmu", *SHORT],
     "repselect": ["--method", "repselect"],
-    "repselect4": ["--method", "repselect", "--method.rounds", "4", "--method.kl_limit", "0.05"],
+    "repselect, KL 0.05": ["--method", "repselect", "--method.kl_limit", "0.05"],
     "cir": ["--method", "cir"],
     "mudman": ["--method", "mudman"],
     "undo": ["--method", "undo", "--method.of", "npo", *SHORT],
@@ -48,6 +48,10 @@ def expunge(*words: str) -> None:
         sys.exit(code)
 
 
+def folder_of(name: str) -> str:
+    return name.replace(", KL ", "-")
+
+
 def figure(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
@@ -58,9 +62,9 @@ def figure(row: dict[str, Any] | None) -> str:
 
 
 def row_of(name: str, out: Path) -> str:
-    found = json.loads((out / name / "audit" / "audit.json").read_text())
+    found = json.loads((out / folder_of(name) / "audit" / "audit.json").read_text())
     rows = {row["name"]: row for row in found["findings"]}
-    record = json.loads((out / name / "record.json").read_text())
+    record = json.loads((out / folder_of(name) / "record.json").read_text())
     cells = [figure(rows.get(each)) for each in (*ATTACKS, "retain_kept", "perplexity")]
     seconds = record["cost"]["seconds"].get("unlearned") or record["cost"].get("seconds_unlearning") or 0
     return "| " + " | ".join([name, *cells, f"{found['damage']['kl'][0]:.4f}", f"{seconds:.0f}"]) + " |"
@@ -71,18 +75,18 @@ def main() -> None:
     parser.add_argument("--taught", type=Path, required=True)
     parser.add_argument("--ordinary", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=";".join(METHODS), help="names with ; between")
     given = parser.parse_args()
     taught, out = given.taught.resolve(), given.out.resolve()
-    names = given.methods.split(",")
+    names = given.methods.split(";")
     for name in names:
         data = [f"--{part}={taught / file}" for part, file in (("model", "model"), ("retrained", "retrained"))]
         data += [f"--{part}={taught / f'{part}.txt'}" for part in ("forget", "retain")]
         data += [f"--evaluation.ordinary_text={Path(given.ordinary).resolve()}", *MEASURING]
-        if not (out / name / "record.json").is_file():
-            expunge("run", "recipes/taught_book.yaml", *data, *METHODS[name], "--out", str(out / name))
-        if not (out / name / "audit" / "audit.json").is_file():
-            expunge("audit", str(out / name), "--attacks", ",".join(ATTACKS[1:]))
+        if not (out / folder_of(name) / "record.json").is_file():
+            expunge("run", "recipes/taught_book.yaml", *data, *METHODS[name], "--out", str(out / folder_of(name)))
+        if not (out / folder_of(name) / "audit" / "audit.json").is_file():
+            expunge("audit", str(out / folder_of(name)), "--attacks", ",".join(ATTACKS[1:]))
     print("| method | without an attack | 4 and 8 bits | relearned | retain kept | perplexity | KL | seconds |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name in names:
