@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.core.processes import count
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError, did_you_mean
 from expunge.measures.audit.excess import facts_beyond
@@ -76,6 +77,11 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
         ExpungeError: with what happened, where, and the next step; what was found so far stays.
     """
     begun = time.monotonic()
+    if count() > 1:
+        raise RecipeError(
+            "an audit is made in one process", seen=f"{count()} processes", next_step="start expunge without a launcher"
+        )
+    folder.refuse_moved(recipe.model_dump(mode="json"))
     with at_work(recipe, folder, show, f"run the same command again: it resumes in {folder.path}") as (kind, story):
         if kind.audit is None:
             raise RecipeError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from expunge.core import storage
-from expunge.errors import RecipeError, RunError
+from expunge.errors import ModelError, RecipeError, RunError
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
 from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, batch_of, read_facts, recall
 from expunge.kinds.language.attacks.sampling import WRITING
@@ -26,6 +26,8 @@ from expunge.runs.audit import AS_IS, Attacked, Trial
 
 ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
+MOST_NATS = 50.0
+"what a token costs that is impossible, or of a model whose probabilities are no numbers"
 NEW, SHOWN = 32, 10
 "tokens of an answer that is shown; facts whose answers are"
 
@@ -67,6 +69,8 @@ class LanguageAudit:
         self.subject = LazyModel(find_model(subject), story.precision, as_stored=True)
         control = control or recipe.retrained
         self.retrained = None if control is None else LazyModel(find_model(control), story.precision, as_stored=True)
+        for model in (self.subject, self.retrained):
+            self._refuse_other_tokens(model)
         tokenizer, size = self.base.tokenizer, recipe.data.block_size
 
         def facts(text: TextSet | Callable[[], Any], wanted: int, name: str) -> Facts:
@@ -81,6 +85,15 @@ class LanguageAudit:
         self.retain = self._rows(self.sets.retain, "retain set")
         self.ordinary = self._rows(self.sets.ordinary, "ordinary text")
         self.control, self.others = self._control(facts, forget)
+
+    def _refuse_other_tokens(self, model: LazyModel | None) -> None:
+        """Raise where a model does not write the same tokens as the base: it cannot be asked for the same facts."""
+        if model is not None and model.tokenizer.get_vocab() != self.base.tokenizer.get_vocab():
+            raise ModelError(
+                f"{model.source.name} has another vocabulary than the base model {self.base.source.name}",
+                allowed="models that were made from the same base",
+                next_step="give the model that it was before as --base",
+            )
 
     def _rows(self, text: TextSet, name: str) -> list[Row]:
         size = self.run.recipe.data.block_size
@@ -280,7 +293,7 @@ class LanguageAudit:
                 "kept": [1 + limit / mean for limit in lost] if mean > 0 else None,
                 "n": len(before),
             },
-            "perplexity": {"ratio": [math.exp(min(50.0, limit)) for limit in rise], "n": len(self.ordinary)},
+            "perplexity": {"ratio": [math.exp(min(MOST_NATS, limit)) for limit in rise], "n": len(self.ordinary)},
             "kl": list(bootstrap_interval(found["kl"])),
         }
 
@@ -314,7 +327,9 @@ def beside(base: Any, subject: Any, row: Row) -> tuple[float, float, float]:
     log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
     target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]
     before, after = (-float(each.gather(1, target).mean()) for each in (log_q, log_p))
-    return before, after, float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
+    moved = float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
+    found = [value if math.isfinite(value) else MOST_NATS for value in (before, after, moved)]
+    return found[0], found[1], found[2]
 
 
 def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:

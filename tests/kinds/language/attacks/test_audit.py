@@ -21,13 +21,13 @@ from expunge.kinds.language.attacks.relearning import Relearning, Way
 from expunge.kinds.language.task import CausalLM
 from tiny import load_task
 
-FEW = {"audit.relearning_steps": 10, "audit.facts": 15}
+FEW = {"audit.relearning_steps": 20, "audit.facts": 15}
 Audited = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
 def _two_ways_of_relearning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Relearning, "ways", (Way("given", False, 1e-3), Way("given", True, 2e-3)))
+    monkeypatch.setattr(Relearning, "ways", (Way("given", False, 2e-3), Way("given", True, 5e-3)))
 
 
 @pytest.fixture
@@ -77,7 +77,10 @@ def test_what_is_hidden_by_the_last_layer_is_found(planted: Planted, audited: Au
 
     found = audited(planted.saved("veneer", planted.base, [], hide))
     assert states(found)["as_is"] is True, "without an attack it looks forgotten"
-    assert states(found)["relearn"] is False
+    relearnt = next(row for row in found["findings"] if row["name"] == "relearn")
+    assert relearnt["value"] > 1.5 * relearnt["limit"]
+    assert relearnt["low"] > 0
+    assert relearnt["passed"] is not True
     assert not found["passed"]
 
 
@@ -87,6 +90,25 @@ def test_a_destroyed_model_fails(planted: Planted, audited: Audited) -> None:
     assert states(found)["retain_kept"] is False
     assert states(found)["perplexity"] is False
     assert not found["passed"]
+
+
+def test_a_model_whose_probabilities_are_no_numbers_fails(planted: Planted, audited: Audited) -> None:
+    def break_it(task: CausalLM) -> None:
+        task.model.get_output_embeddings().weight.data.fill_(float("nan"))
+
+    found = audited(planted.saved("broken", planted.base, [], break_it), "quantize")
+    assert states(found)["retain_kept"] is False
+    assert states(found)["perplexity"] is False
+    assert not found["passed"]
+
+
+def test_a_model_of_another_vocabulary_is_refused(planted: Planted, audited: Audited, tmp_path: Path) -> None:
+    other = shutil.copytree(planted.base, tmp_path / "other")
+    tokenizer = load_task(other).tokenizer
+    tokenizer.add_tokens(["Holmes"])
+    tokenizer.save_pretrained(other)
+    with pytest.raises(ExpungeError, match="another vocabulary"):
+        audited(other, "quantize")
 
 
 def test_a_holdout_is_a_control(planted: Planted, audited: Audited) -> None:

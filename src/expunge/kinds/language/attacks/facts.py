@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,5 +154,6 @@ def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
         chosen = order[start : start + BATCH]
         scores = task.token_scores(batch_of([rows[i] for i in chosen]))
         for i, (log_p, _) in zip(chosen, scores, strict=True):
-            found[i] = float(log_p.double().mean().exp())
+            value = float(log_p.double().mean().exp())
+            found[i] = value if math.isfinite(value) else 0.0  # a destroyed model's probabilities are no numbers
     return found
