@@ -80,6 +80,8 @@ class Interrupted(Explained):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, or that it abbreviates; None where nothing is close."""
     names = list(known)
+    if same := [each for each in names if each.lower() == name.lower()]:
+        return same[0]
     if found := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
         return found[0]
     short = name.lower()

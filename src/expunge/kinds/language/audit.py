@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
-
 from expunge.core import storage
 from expunge.errors import ModelError, RecipeError, RunError
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, batch_of, read_facts, recall
+from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, recall
 from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
+from expunge.kinds.language.damage import measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
-from expunge.measures.statistics import bootstrap_interval, paired_interval
 from expunge.models.source import find_model
 from expunge.runs.artifacts import unlearned_model
 from expunge.runs.audit import AS_IS, Attacked, Trial
 
 ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
-MOST_NATS = 50.0
-"what a token costs that is impossible, or of a model whose probabilities are no numbers"
 NEW, SHOWN = 32, 10
 "tokens of an answer that is shown; facts whose answers are"
 
@@ -276,26 +271,9 @@ class LanguageAudit:
         }
 
         def make() -> dict[str, Any]:
-            base, subject = self._looking(self.base), self._looking(self.subject)
-            kept = {name: recall(task, self.retain) for name, task in (("base", base), ("unlearned", subject))}
-            before, after, moved = zip(*(beside(base, subject, row) for row in self.ordinary), strict=True)
-            return {"retain": kept, "nats": {"base": before, "unlearned": after}, "kl": moved}
+            return measured(self._looking(self.base), self._looking(self.subject), self.retain, self.ordinary)
 
-        found = self._cached("damage", key, make, "measuring damage")
-        before, after = found["retain"]["base"], found["retain"]["unlearned"]
-        lost = paired_interval(before, after)
-        rise = paired_interval(found["nats"]["base"], found["nats"]["unlearned"])
-        mean = sum(before) / len(before)
-        return {
-            "retain": {
-                "before": mean,
-                "after": sum(after) / len(after),
-                "kept": [1 + limit / mean for limit in lost] if mean > 0 else None,
-                "n": len(before),
-            },
-            "perplexity": {"ratio": [math.exp(min(MOST_NATS, limit)) for limit in rise], "n": len(self.ordinary)},
-            "kl": list(bootstrap_interval(found["kl"])),
-        }
+        return summed_up(self._cached("damage", key, make, "measuring damage"))
 
     def said(self, numbers: Sequence[int]) -> dict[str, list[str]]:
         """Model -> what it says to these facts, greedily."""
@@ -318,18 +296,6 @@ class LanguageAudit:
         for model in (self.base, self.subject, self.retrained):
             if model is not None and model.loaded is not None:
                 model.release()
-
-
-@torch.inference_mode()
-def beside(base: Any, subject: Any, row: Row) -> tuple[float, float, float]:
-    """Mean negative log-likelihood of a row's labels by either model, and KL(base || subject) there, in nats a token."""
-    batch = batch_of([row])
-    log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
-    target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]
-    before, after = (-float(each.gather(1, target).mean()) for each in (log_q, log_p))
-    moved = float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
-    found = [value if math.isfinite(value) else MOST_NATS for value in (before, after, moved)]
-    return found[0], found[1], found[2]
 
 
 def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:

@@ -1,0 +1,53 @@
+"""What forgetting cost on text that was to stay: recall of the retain set, perplexity and divergence on ordinary text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from expunge.kinds.language.attacks.facts import Row, batch_of, recall
+from expunge.kinds.language.task import CausalLM
+from expunge.measures.statistics import bootstrap_interval, paired_interval
+
+MOST_NATS = 50.0
+"what a token costs that is impossible, or of a model whose probabilities are no numbers"
+
+
+def measured(base: CausalLM, subject: CausalLM, retain: Sequence[Row], ordinary: Sequence[Row]) -> dict[str, Any]:
+    """Of each row, by the base model and the subject: recall of the retain set, and what ordinary text costs."""
+    kept = {"base": recall(base, retain), "unlearned": recall(subject, retain)}
+    before, after, moved = zip(*(beside(base, subject, row) for row in ordinary), strict=True)
+    return {"retain": kept, "nats": {"base": before, "unlearned": after}, "kl": moved}
+
+
+def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Means with their 95 % intervals, in pairs: recall kept, ratio of perplexities, KL(base || subject) in nats a token."""
+    before, after = found["retain"]["base"], found["retain"]["unlearned"]
+    lost = paired_interval(before, after)
+    rise = paired_interval(found["nats"]["base"], found["nats"]["unlearned"])
+    mean = sum(before) / len(before)
+    return {
+        "retain": {
+            "before": mean,
+            "after": sum(after) / len(after),
+            "kept": [1 + limit / mean for limit in lost] if mean > 0 else None,
+            "n": len(before),
+        },
+        "perplexity": {"ratio": [math.exp(min(MOST_NATS, limit)) for limit in rise], "n": len(found["kl"])},
+        "kl": list(bootstrap_interval(found["kl"])),
+    }
+
+
+@torch.inference_mode()
+def beside(base: CausalLM, subject: CausalLM, row: Row) -> tuple[float, float, float]:
+    """Mean negative log-likelihood of a row's labels by either model, and KL(base || subject) there, in nats a token."""
+    batch = batch_of([row])
+    log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
+    target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]
+    before, after = (-float(each.gather(1, target).mean()) for each in (log_q, log_p))
+    moved = float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
+    found = [value if math.isfinite(value) else MOST_NATS for value in (before, after, moved)]
+    return found[0], found[1], found[2]
