@@ -32,8 +32,8 @@ from expunge.kinds.language.task import CausalLM  # noqa: E402
 from expunge.ops.rounding import round_to_nearest  # noqa: E402
 
 ATTACKS = ("quantize", "relearn", "lens", "membership")
-PEOPLE = 6
-"in each of forget set, retain set and holdout: 30 facts each"
+PEOPLE = 30
+"in each of forget set, retain set and holdout, one fact each: of one person, facts' errors would go together"
 HALF_A_STEP = 0.45
 
 Relearning.ways = (Way("given", False, 1e-3), Way("given", True, 2e-3))  # of models so small, rates are larger
@@ -121,7 +121,7 @@ def audited(seed: int) -> list[tuple[str, bool, str]]:
     torch.set_num_threads(1)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        planted = Planted(Path(folder), seed, PEOPLE)
+        planted = Planted(Path(folder), seed, PEOPLE, alone=True)
         planted.saved("levels", planted.base, [], on_levels)
         for case, (start, change, must_fail) in CASES.items():
             begin = planted.folder / start
@@ -135,7 +135,7 @@ def audited(seed: int) -> list[tuple[str, bool, str]]:
                 holdout=planted.paths["holdout"],
                 attacks=ATTACKS,
                 out=planted.folder / f"audit {case}",
-                **{"audit.facts": 5 * PEOPLE, "audit.relearning_steps": 20, "seed": seed},
+                **{"audit.facts": PEOPLE, "audit.relearning_steps": 40, "seed": seed},
             )
             states = {row["name"]: row["passed"] for row in result["findings"]}
             right = all(states[name] is False for name in must_fail) if must_fail else result["passed"]

@@ -28,12 +28,18 @@ def write_rows(path: Path, facts: Sequence[WorldFact]) -> Path:
 
 class Planted:
     """A folder with `forget.jsonl`, `retain.jsonl`, `holdout.jsonl` and models: `base` taught both of the first two, and
-    `retrained`, taught the retain set alone."""
+    `retrained`, taught the retain set alone.
 
-    def __init__(self, folder: Path, seed: int = 0, people: int = PEOPLE) -> None:
+    Args:
+        alone: one fact of each person in place of five: then no fact's error is another's.
+    """
+
+    def __init__(self, folder: Path, seed: int = 0, people: int = PEOPLE, alone: bool = False) -> None:
         self.folder, self.seed = folder, seed
         world = make_world(3 * people, seed)
-        size = 5 * people
+        if alone:
+            world = [world[5 * person + person % 5] for person in range(3 * people)]
+        size = len(world) // 3
         parts = {"forget": world[:size], "retain": world[size : 2 * size], "holdout": world[2 * size :]}
         self.paths = {name: write_rows(folder / f"{name}.jsonl", part) for name, part in parts.items()}
         start = build_tiny_model(folder / "start", seed)
