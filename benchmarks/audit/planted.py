@@ -3,7 +3,7 @@
     python benchmarks/audit/planted.py --seeds 20 [--jobs 2]
 
 Every case is audited with a retrained control, a holdout, and the attacks of `ATTACKS`. A line a case: in how many seeds the
-findings that must fail failed and, of the innocent ones, all held.
+findings that must fail failed and, of the innocent one, none did (30 facts are too few for membership to be told to 0.1).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[str, Change, tuple[str, ...]]] = {
         ("membership",),
     ),
 }
-"case -> (model it begins with, how it is made, findings that must fail; none: all must hold)"
+"case -> (model it begins with, how it is made, findings that must fail; none: none may fail)"
 
 
 def audited(seed: int) -> list[tuple[str, bool, str]]:
@@ -138,8 +138,8 @@ def audited(seed: int) -> list[tuple[str, bool, str]]:
                 **{"audit.facts": PEOPLE, "audit.relearning_steps": 40, "seed": seed},
             )
             states = {row["name"]: row["passed"] for row in result["findings"]}
-            right = all(states[name] is False for name in must_fail) if must_fail else result["passed"]
-            found.append((case, right and result["passed"] == (not must_fail), json.dumps(states)))
+            right = all(states[name] is False for name in must_fail) if must_fail else False not in states.values()
+            found.append((case, right and not (must_fail and result["passed"]), json.dumps(states)))
     return found
 
 
