@@ -59,12 +59,14 @@ class Plan:
     Attributes:
         seconds: what each is expected to take.
         rate: tokens a second that run forward.
+        short: whether the budget was too small for an attack that was asked for.
     """
 
     chosen: list[Any] = field(default_factory=list)
     left: list[dict[str, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     rate: float = 1.0
+    short: bool = False
 
 
 def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | None = None) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             at_audit.release()
             result = {
                 "format": FORMAT,
-                "passed": passed(found),
+                "passed": passed(found) and bool(attacked) and not plan.short,
                 "settings": fixed["settings"],
                 "settings_digest": fixed["digest"],
                 "fixed_at": fixed["time"],
@@ -168,6 +170,7 @@ def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
             seconds = cost / rate + 2 * LOADING
             plan.seconds[attack.name] = seconds
             if room is not None and seconds > room:
+                plan.short = True
                 plan.left.append(_left(attack, f"the budget is too small: it takes about {seconds:.0f} s"))
                 continue
             room = None if room is None else room - seconds
@@ -192,6 +195,7 @@ def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[
             and done
             and time.monotonic() - begun + seconds * slower > asked.budget - after * slower
         ):
+            plan.short = True
             plan.left.append(_left(attack, "the budget was spent before it"))
             continue
         start = time.monotonic()
@@ -238,7 +242,7 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
                 best[fact] = max(best[fact], (value, name))
         return best
 
-    judged = [each for each in attacked if not any(trial.others for trial in each.unlearned)]
+    judged = [each for each in attacked if not each.base and not any(t.others for t in each.unlearned)]
     own = [("", known["unlearned"])] + [(f"{e.title}: {t.setting}", t) for e in judged for t in e.unlearned]
     values = worst(own, len(known["unlearned"].values))
     beyond: list[int] | None = None

@@ -64,7 +64,8 @@ def headline(result: Mapping[str, Any]) -> tuple[str, str]:
         return "passed", f"All {len(rows)} findings hold the limits that were fixed before the first attack."
     if failed:
         return "failed", f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
-    return "not told", f"The evidence is not enough: {', '.join(open_) or 'nothing was tested'}."
+    few = "attacks that were asked for were not made" if result["attacks"] else "no attack was made"
+    return "not told", f"The evidence is not enough: {', '.join(open_) or few}."
 
 
 def figure(value: float | None, unit: str) -> str:

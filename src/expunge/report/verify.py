@@ -154,9 +154,8 @@ def _audit(folder: RunFolder, record: Mapping[str, Any]) -> Iterable[Finding]:
         digest = storage.digest_value(found["settings"])
         same = digest == found["settings_digest"] == fixed["digest"]
         yield Finding(f"the audit's limits are {'those' if same else 'not those'} that were fixed before it", same)
-        follows = found["passed"] == (
-            bool(found["findings"]) and all(row["passed"] is True for row in found["findings"])
-        )
+        # One that its budget cut short does not pass, whatever it found.
+        follows = not found["passed"] or all(row["passed"] is True for row in found["findings"])
         yield Finding(f"the audit's verdict {'follows' if follows else 'does not follow'} from its findings", follows)
         if not _same_version(found, (*JUDGING, *PAGE_PACKAGES)):
             yield Finding("audit/report.html: another version of expunge, or of what sets its pages, wrote it", None)

@@ -157,6 +157,7 @@ class LanguageAudit:
             ordinary=self.ordinary,
             holdout=self.holdout,
             settings=self.settings,
+            retrained=self.retrained is not None,
             seed=self.seed,
             show=self.run.show.update,
         )

@@ -152,6 +152,22 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(planted: Planted, aud
     assert "relearn" not in states(found)
 
 
+def test_an_audit_that_made_no_attack_does_not_pass(planted: Planted, audited: Audited) -> None:
+    found = audited(planted.retrained, "quantize,relearn", budget="1s")
+    assert set(states(found).values()) == {True}
+    assert not found["passed"]
+
+
+def test_without_a_retrained_model_what_the_base_recites_is_no_evidence(planted: Planted, audited: Audited) -> None:
+    holdout = str(planted.paths["holdout"])
+    found = audited(planted.retrained, "patch,interpolate,membership", control=None, holdout=holdout)
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    assert "retrained" in left["patch"]
+    assert "retrained" in left["interpolate"]
+    (membership,) = (attack for attack in found["attacks"] if attack["name"] == "membership")
+    assert "reference" not in {setting["setting"] for setting in membership["settings"]}
+
+
 def test_page_json_and_junit(
     planted: Planted, audited: Audited, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
 ) -> None:

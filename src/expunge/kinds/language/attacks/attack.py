@@ -26,6 +26,7 @@ class Side:
         base: gives the base model, for looking.
         retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
         holdout: facts of the same kind that no model saw, where there are some.
+        retrained: whether the control is a model that was trained without the facts.
         seed: decides every draw.
         show: called with (share, what is done).
     """
@@ -38,6 +39,7 @@ class Side:
     ordinary: Sequence[Row]
     holdout: Facts | None
     settings: Audit
+    retrained: bool = True
     seed: int = 0
     show: Show = field(default=lambda share, doing: None)
 

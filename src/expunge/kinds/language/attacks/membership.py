@@ -45,6 +45,8 @@ class Membership(Attack):
         words = [[f"{f.before}{f.answer}" for f in facts.every] for facts in (side.facts, side.holdout)]
         found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
         for name in found[0]:
+            if name == "reference" and not side.retrained:
+                continue  # the base learnt the facts by heart, and tells them from others whatever the model forgot
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
             below = placements(members, others)
             yield Trial(

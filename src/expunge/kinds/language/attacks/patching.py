@@ -33,6 +33,8 @@ class Patching(Attack):
     order = 42
 
     def missing(self, side: Side) -> str | None:
+        if not side.retrained:  # the base's upper layers recite the facts themselves, and know no others
+            return "it needs a retrained model as the control: give --control MODEL"
         own, base = side.look().model.config.get_text_config(), side.base().model.config.get_text_config()
         wanted = ("hidden_size", "num_hidden_layers", "vocab_size")
         same = all(getattr(own, name, None) == getattr(base, name, None) for name in wanted)

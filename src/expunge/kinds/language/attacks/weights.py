@@ -132,6 +132,8 @@ class Interpolation(OfWeights):
     steps = len(TOWARDS_BASE)
 
     def missing(self, side: Side) -> str | None:
+        if not side.retrained:  # what the base's weights bring is of the facts alone
+            return "it needs a retrained model as the control: give --control MODEL"
         base, own = matrices(side.base()), matrices(side.look())
         same = base.keys() == own.keys() and all(base[name].shape == own[name].shape for name in own)
         return None if same else "the base model has other layers"
