@@ -18,7 +18,7 @@ from expunge.errors import RecipeError, RunError, did_you_mean
 from expunge.measures.audit.excess import facts_beyond
 from expunge.report.audit import render_audit
 from expunge.report.render import render_report
-from expunge.runs.audit import Attacked, Trial
+from expunge.runs.audit import SHOWN, Attacked, Trial
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
@@ -27,8 +27,6 @@ from expunge.runs.recipe import BaseRecipe
 from expunge.runs.versions import versions
 from expunge.spine import at_work
 
-SHOWN = 10
-"facts that are shown with their answers: those that are known best under some attack"
 LOADING = 4.0
 "seconds that an attack takes on either side besides its tokens: models are loaded for it"
 
@@ -90,7 +88,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 f"{kind.words} are not audited yet", allowed="language models", next_step="see expunge evaluate"
             )
         with folder.locked():
-            fixed = _fix(folder, recipe, asked)
+            fixed = _fix(folder, recipe)
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
             known = at_audit.known()
             plan = _plan(at_audit, asked, begun)
@@ -108,7 +106,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 **at_audit.about(),
                 "findings": [finding.row() for finding in found],
                 "attacks": [_row(each) for each in attacked],
-                "known": {which: _mean(trial.values) for which, trial in known.items()},
+                "known": {which: trial.mean for which, trial in known.items()},
                 "damage": damage,
                 "facts_shown": facts,
                 "not_tested": plan.left,
@@ -124,7 +122,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
     return result
 
 
-def _fix(folder: RunFolder, recipe: BaseRecipe, asked: Asked) -> dict[str, Any]:
+def _fix(folder: RunFolder, recipe: BaseRecipe) -> dict[str, Any]:
     """Note the limits, their digest and the time, before anything is looked at; an earlier audit's stay.
 
     Raises:
@@ -225,10 +223,6 @@ def _row(attacked: Attacked) -> dict[str, Any]:
             for own, control in zip(attacked.unlearned, controls, strict=True)
         ],
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:

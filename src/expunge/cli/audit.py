@@ -7,16 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.runs.more import Audited
+
 
 def audit(
     target: str,
     /,
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    base: str | None = None,
-    forget: str | None = None,
-    retain: str | None = None,
-    holdout: str | None = None,
-    control: str | None = None,
+    read: Annotated[Audited | None, Parameter(name="*")] = None,
     attacks: str = "all",
     budget: str | None = None,
     out: Path | None = None,
@@ -44,16 +42,6 @@ def audit(
     ----------
     target:
         A run folder; or a model (folder, id, starter), with --base, --forget and --retain.
-    base:
-        Of a model: the model that it was before it forgot.
-    forget:
-        Of a model: what it was made to forget.
-    retain:
-        Of a model: what it was to keep.
-    holdout:
-        Texts of the same kind as the forget set that no model saw; a control, and what membership is told against.
-    control:
-        A model that never saw the forget set.
     attacks:
         Names of attacks with commas between; all: every one.
     budget:
@@ -72,15 +60,11 @@ def audit(
 
     folder, result = audit_(
         target,
-        base=base,
-        forget=forget,
-        retain=retain,
-        holdout=holdout,
-        control=control,
         attacks=() if attacks == "all" else tuple(name.strip() for name in attacks.split(",") if name.strip()),
         budget=budget,
         out=out,
         show=Live(),
+        **(read or {}),
         **read_overrides(options),
     )
     return tell_audit(folder, result, json, junit)

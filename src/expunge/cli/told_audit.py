@@ -20,7 +20,7 @@ def tell_audit(folder: RunFolder, result: Mapping[str, Any], as_json: bool, juni
     from rich.console import Console
     from rich.table import Table
 
-    from expunge.report.audit import figure, headline, junit_xml
+    from expunge.report.audit import figure, headline, interval, junit_xml, limit_words
 
     if junit is not None:
         storage.write_text(junit, junit_xml(result))
@@ -35,12 +35,9 @@ def tell_audit(folder: RunFolder, result: Mapping[str, Any], as_json: bool, juni
     for name in ("", "finding", "limit", "measured", "n", "under"):
         table.add_column(name)
     for row in result["findings"]:
-        bound = "at least" if row["name"] == "retain_kept" else "at most"
-        limit = f"{bound} {figure(row['limit'], row['unit'])}"
-        measured = figure(row["value"], row["unit"])
-        if row["value"] is not None:
-            measured += f" [{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]"
-        table.add_row(STATES[row["passed"]], clean(row["title"]), limit, measured, str(row["n"]), clean(row["setting"]))
+        measured = f"{figure(row['value'], row['unit'])} {interval(row)}".rstrip()
+        words = STATES[row["passed"]], clean(row["title"]), limit_words(row), measured, str(row["n"])
+        table.add_row(*words, clean(row["setting"]))
     console.print(table)
     for left in result["not_tested"]:
         console.print(f"  not tested: {clean(left['title'])} ({clean(left['why'])})", markup=False, soft_wrap=True)

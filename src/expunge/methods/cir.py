@@ -51,7 +51,7 @@ class CIR(Method):
     The length of the step is that of all matrices together. h are the hidden states above the last of the middle layers.
     The MLPs of all layers up to there are trained; layers above are not run.
 
-    As in the authors' code the components are those of the forget set (there gathered in the epoch before; here taken anew
+    As in the authors' code the components are those of the forget set (there gathered in the epoch before; here taken again
     at the beginning of each epoch), and the first token of a text, where activations are huge, is left out of L, of the
     components and of $\Delta$; the code leaves out the last as well. The layers are the same shares of the depth as 6 to 12
     of 16. Ours are: components in at most a quarter of a matrix's dimensions, the retain set in the place of WikiText for the

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from expunge.runs.method import Method, Needs
-from expunge.runs.registry import make_wrapped
+from expunge.runs.method import Needs
+from expunge.runs.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
 
 
-class SAGE(Method):
+class SAGE(Wrapping):
     r"""SAGE: what a method changed, less what acts on the retain set (Zhang et al. 2026, arXiv:2606.18309).
 
     $$\Delta W = U(W_0) - W_0, \qquad W = W_0 + \Delta W \, (I - P_r), \qquad P_r = V_r V_r^\top$$
@@ -29,8 +29,6 @@ class SAGE(Method):
     layers. What else the method changed keeps its change: embeddings, head, norms, biases, experts held in one tensor.
     """
 
-    of: str | dict[str, Any] = "npo"
-    "the method U: its name, or its name and hyper-parameters"
     energy: Annotated[float, Field(ge=0, le=1)] = 0.9
     "share of the inputs' squares that the directions hold which the change loses; as few as hold it. 0: none; ours"
     rank: PositiveInt | None = None
@@ -39,16 +37,6 @@ class SAGE(Method):
     "at most so many blocks of the retain set are looked at, evenly spread; ours"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
-
-    @field_validator("of")
-    @classmethod
-    def _can_be_wrapped(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
-        make_wrapped(of, "sage")
-        return of
-
-    @property
-    def carried_out(self) -> Method:
-        return make_wrapped(self.of, "sage")
 
     def apply(self, work: LanguageWork) -> None:
         # Before the method changes the model: these are the original's.

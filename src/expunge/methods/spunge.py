@@ -8,8 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor
 
 from expunge.errors import RecipeError
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Needs
 from expunge.runs.registry import make_wrapped
+from expunge.runs.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Weights = dict[str, Tensor]
 
 
-class Spunge(Method):
+class Spunge(Wrapping):
     r"""Split, unlearn each part from the same base, merge (SPUNGE; Kadhe et al. 2024, arXiv:2406.11780).
 
     $$F = \bigcup_a F_a, \qquad \delta_a = U(\theta_0, F_a) - \theta_0, \qquad
@@ -37,8 +38,6 @@ class Spunge(Method):
     is that of the method on the whole set, where an epoch is a pass over the part.
     """
 
-    of: str | dict[str, Any] = "npo"
-    "the method U: its name, or its name and hyper-parameters"
     split_by: str | None = "group"
     "column of the data to split by; null: clusters of like meaning"
     clusters: PositiveInt = 4
@@ -60,10 +59,6 @@ class Spunge(Method):
                 next_step="expunge methods lists them: --method.of npo",
             )
         return of
-
-    @property
-    def carried_out(self) -> Method:
-        return make_wrapped(self.of, "spunge")
 
     def apply(self, work: LanguageWork) -> None:
         base = work.weights()

@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.runs.method import Method, Needs
-from expunge.runs.registry import make_wrapped
+from expunge.runs.method import Needs
+from expunge.runs.wrapping import Wrapping
 
 if TYPE_CHECKING:
     from expunge.kinds.language.session import LanguageWork
 
 
-class UNDO(Method):
+class UNDO(Wrapping):
     r"""UNDO: unlearn, noise, distil on outputs (Lee et al. 2025, arXiv:2506.06278).
 
     $$\theta_u = U(\theta_0), \qquad \theta \leftarrow (1 - \alpha) \, \theta_u + \alpha \beta \, \xi$$
@@ -34,8 +34,6 @@ class UNDO(Method):
     trained on, the more of it comes back: damage that the retain set does not reach stays.
     """
 
-    of: str | dict[str, Any] = "npo"
-    "the method U: its name, or its name and hyper-parameters"
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.25
     "how far the weights shrink; 0.25 for WMDP in the authors' code. 0: no noise and no distillation, as U left it"
     beta: NonNegativeFloat = 0.0
@@ -48,16 +46,6 @@ class UNDO(Method):
     "end with the first step whose KL divergence is at most this, in nats a token; ours. 0: after all steps"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
-
-    @field_validator("of")
-    @classmethod
-    def _can_be_wrapped(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
-        make_wrapped(of, "undo")
-        return of
-
-    @property
-    def carried_out(self) -> Method:
-        return make_wrapped(self.of, "undo")
 
     def apply(self, work: LanguageWork) -> None:
         def unlearned() -> dict[str, Tensor]:

@@ -77,25 +77,30 @@ def figure(value: float | None, unit: str) -> str:
     return numbers.plain(value)
 
 
+def limit_words(row: Mapping[str, Any]) -> str:
+    """The limit of a finding, in words."""
+    return f"{row['bound']} {figure(row['limit'], row['unit'])}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """The interval of a finding; nothing where there is no figure."""
+    return "" if row["value"] is None else f"[{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]"
+
+
 def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a template needs of an audit."""
     state, reason = headline(result)
     rows = [
         row
         | {
-            "limit_words": ("at least " if row["name"] == "retain_kept" else "at most ")
-            + figure(row["limit"], row["unit"]),
+            "limit_words": limit_words(row),
             "value_words": figure(row["value"], row["unit"]),
-            "interval": ""
-            if row["value"] is None
-            else f"[{figure(row['low'], row['unit'])}, {figure(row['high'], row['unit'])}]",
+            "interval": interval(row),
         }
         for row in result["findings"]
     ]
     curves = [
-        (attack["title"], audit_figures.curves(f"curves-{attack['name']}", attack))
-        for attack in result["attacks"]
-        if any(setting["family"] for setting in attack["settings"])
+        (attack["title"], audit_figures.curves(f"curves-{attack['name']}", attack)) for attack in result["attacks"]
     ]
     return {
         "state": state,
@@ -108,7 +113,6 @@ def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
         "means": audit_figures.means,
         "result": result,
         "fixed": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result["fixed_at"])),
-        "figure": figure,
     }
 
 

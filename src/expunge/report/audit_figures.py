@@ -76,7 +76,7 @@ def curves(name: str, attack: Mapping[str, Any]) -> Markup:
         columns = min(3, len(families))
         lines = -(-len(families) // columns)
         figure = Figure(figsize=(WIDTH, 0.3 + 1.9 * lines))
-        axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+        axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         figure.subplots_adjust(left=0.08, right=0.98, wspace=0.12, hspace=0.55, top=0.93, bottom=0.12)
         for axis, (family, settings) in zip(axes, families.items(), strict=False):
             x = [setting["at"] for setting in settings]
@@ -90,10 +90,8 @@ def curves(name: str, attack: Mapping[str, Any]) -> Markup:
                 axis.plot(x, [b.value for b in band], color=colour, marker=marker, markersize=3.5, linewidth=1.3)
             axis.set_title(family.replace(", rate", ",\nrate"), fontsize=8)
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-        for axis in list(axes):
+        for axis in axes[len(families) :]:
             axis.set_visible(False)
-        for number, axis in enumerate(figure.axes):
-            axis.set_visible(number < len(families))
         return figure
 
     said = "; ".join(

@@ -12,6 +12,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from expunge.core.settings import Part
 from expunge.errors import RecipeError
 
+SHOWN = 10
+"facts that are shown with their answers: those that are known best under some attack"
 AS_IS = "as_is"
 "name of what is measured without an attack"
 
@@ -76,6 +78,11 @@ class Trial:
     family: str = ""
     at: float | None = None
     others: Sequence[float] = ()
+
+    @property
+    def mean(self) -> float:
+        """Of its values."""
+        return sum(self.values) / len(self.values)
 
     def row(self) -> dict[str, Any]:
         """As a JSON value."""

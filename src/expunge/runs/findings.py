@@ -26,6 +26,7 @@ class Finding:
         name: of the attack, or of what is measured.
         kind: what it speaks of.
         limit: from the settings; value, low, high: what was found, with its 95 % interval, in `unit`.
+        bound: what side of the limit is met.
         n: facts, or rows.
         p: one-sided p-value of no excess, adjusted for the number of attacks; None where there is none.
         setting: that counted.
@@ -40,6 +41,7 @@ class Finding:
     value: float | None
     low: float | None = None
     high: float | None = None
+    bound: Literal["at most", "at least"] = "at most"
     unit: str = "share of what was known"
     n: int = 0
     p: float | None = None
@@ -81,7 +83,7 @@ def passed(found: Sequence[Finding]) -> bool:
 
 def strongest(trials: Sequence[Trial]) -> Trial:
     """The setting under which most is known."""
-    return max(trials, key=lambda trial: _mean(trial.values))
+    return max(trials, key=lambda trial: trial.mean)
 
 
 def _of(trial: Trial, facts: Sequence[int]) -> list[float]:
@@ -141,8 +143,7 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
     # The control's strongest setting is its own: to choose among settings helps both sides alike.
     worst, own = strongest(one.unlearned), strongest(one.control)
     values = _on_its_scale(one, worst, own, known, paired)
-    means = [_mean(trial.values) for trial in (worst, own)]
-    told = f"{means[0]:.1%} {'found' if one.base else 'recalled'}, {means[1]:.1%} by the control"
+    told = f"{worst.mean:.1%} {'found' if one.base else 'recalled'}, {own.mean:.1%} by the control"
     if not knows_more(values):
         reason = f"not told: the base model knew no more of it than the control ({told})"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
@@ -182,12 +183,8 @@ def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
         # In two directions, and by the best of several scores.
         p=min(1.0, math.erfc(abs(value) / deviation / math.sqrt(2)) * len(pairs)),
         setting=own.setting,
-        explain=f"area {_mean(own.values):.3f}, {_mean(control.values):.3f} of the control; 0.5 is chance",
+        explain=f"area {own.mean:.3f}, {control.mean:.3f} of the control; 0.5 is chance",
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
@@ -237,6 +234,7 @@ def _damaged(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
             value=kept[0],
             low=kept[1],
             high=kept[2],
+            bound="at least",
             unit="share of before",
             n=retain["n"],
             passed=None if kept[0] is None else kept[0] >= settings.retain_kept,

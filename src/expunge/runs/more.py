@@ -1,4 +1,4 @@
-"""What else `expunge evaluate` measures: its options, and the keywords of `expunge.evaluate`."""
+"""Groups of options that commands and their Python functions share, as they are typed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class More(TypedDict, total=False):
-    """Files, folders and names, as they are typed; None and a missing one are the same."""
+    """What else `expunge evaluate` measures: files, folders and names; None and a missing one are the same."""
 
     benchmarks: str | None
     "A folder of multiple-choice files (arc_easy.jsonl, ...), or hub."
@@ -20,3 +20,18 @@ class More(TypedDict, total=False):
     "The same, with a `group` of people in every line."
     scorer: str | None
     "What scores them: jigsaw-bilstm, the folder or id of a text classifier, or module:function."
+
+
+class Audited(TypedDict, total=False):
+    """What `expunge audit` reads besides the model: models and texts; None and a missing one are the same."""
+
+    base: str | None
+    "Of a model: the model that it was before it forgot."
+    forget: str | None
+    "Of a model: what it was made to forget."
+    retain: str | None
+    "Of a model: what it was to keep."
+    holdout: str | None
+    "Texts of the same kind as the forget set that no model saw: a control, and what membership is compared with."
+    control: str | None
+    "A model that never saw the forget set."

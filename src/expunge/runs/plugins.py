@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
 
@@ -12,6 +13,15 @@ def reference(text: str) -> Any:
     """The object that `module:name` stands for."""
     module, _, name = text.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def named_in(package: ModuleType, base: type[Any]) -> list[Any]:
+    """The classes in the files of a package that are built on another one and give themselves a `name`, each once."""
+    modules = [
+        importlib.import_module(f"{package.__name__}.{each.name}") for each in pkgutil.iter_modules(package.__path__)
+    ]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return list({each: None for each in classes if issubclass(each, base) and "name" in vars(each)})
 
 
 def found_in(group: str, module: str, name: str) -> list[Any]:

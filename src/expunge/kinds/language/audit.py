@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from expunge.core import storage
@@ -19,12 +20,12 @@ from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
 from expunge.models.source import find_model
 from expunge.runs.artifacts import unlearned_model
-from expunge.runs.audit import AS_IS, Attacked, Trial
+from expunge.runs.audit import AS_IS, SHOWN, Attacked, Trial
 
 ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
-NEW, SHOWN = 32, 10
-"tokens of an answer that is shown; facts whose answers are"
+NEW = 32
+"tokens of an answer that is shown"
 
 SIDES = {
     "unlearned": "the unlearned model",
@@ -117,7 +118,7 @@ class LanguageAudit:
         return {
             "subject": self.subject.digest,
             "base": self.base.digest,
-            "facts": storage.digest_value(self.facts.content()),
+            "facts": self.facts.digest,
             "arithmetic": self.subject.precision.arithmetic,
             "seed": self.seed,
         }
@@ -152,6 +153,7 @@ class LanguageAudit:
             look=lambda: self._looking(model),
             fresh=lambda: self._fresh(model),
             base=lambda: self._looking(self.base),
+            tokenizer=self.base.tokenizer,
             facts=facts,
             retain=self.retain,
             ordinary=self.ordinary,
@@ -200,7 +202,7 @@ class LanguageAudit:
     def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
         return {
             "model": model.digest,
-            "facts": storage.digest_value(facts.content()),
+            "facts": facts.digest,
             "arithmetic": model.precision.arithmetic,
         }
 
@@ -239,8 +241,8 @@ class LanguageAudit:
                 "version": attack.version,
                 "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
                 "side": [which, self._side_digest(which)],
-                "holdout": None if self.holdout is None else storage.digest_value(self.holdout.content()),
-                "texts": storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)]),
+                "holdout": None if self.holdout is None else self.holdout.digest,
+                "texts": self._texts,
             }
 
             def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
@@ -261,15 +263,17 @@ class LanguageAudit:
     def _side_digest(self, which: str) -> Any:
         if which == "control" and self.retrained is not None:
             return self.retrained.digest
-        of_others = which in ("control", "control_base") and self.others is not None
-        return storage.digest_value(self.others.content()) if of_others and self.others is not None else None
+        return self.others.digest if self.others is not None and which in ("control", "control_base") else None
+
+    @cached_property
+    def _texts(self) -> str:
+        """Digest of the rows that are no facts."""
+        return storage.digest_value([[row.ids for row in rows] for rows in (self.retain, self.ordinary)])
 
     def damage(self) -> dict[str, Any]:
         """What forgetting cost: recall of the retain set and perplexity of ordinary text, of the base model and the
         subject, in pairs; and KL(base || subject) on ordinary text, nats a token."""
-        key = self.key() | {
-            "texts": storage.digest_value([[r.ids for r in rows] for rows in (self.retain, self.ordinary)])
-        }
+        key = self.key() | {"texts": self._texts}
 
         def make() -> dict[str, Any]:
             return measured(self._looking(self.base), self._looking(self.subject), self.retain, self.ordinary)

@@ -11,6 +11,7 @@ import torch
 from expunge.kinds.language.attacks.facts import Row, batch_of, recall
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import bootstrap_interval, paired_interval
+from expunge.ops.divergences import row_divergence
 
 MOST_NATS = 50.0
 "what a token costs that is impossible, or of a model whose probabilities are no numbers"
@@ -48,6 +49,6 @@ def beside(base: CausalLM, subject: CausalLM, row: Row) -> tuple[float, float, f
     log_q, log_p = (task.row_logits(batch).log_softmax(-1).double() for task in (base, subject))
     target = batch.labels[batch.labels >= 0].to(log_p.device)[:, None]
     before, after = (-float(each.gather(1, target).mean()) for each in (log_q, log_p))
-    moved = float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
+    moved = float(row_divergence(log_p, log_q).mean())
     found = [value if math.isfinite(value) else MOST_NATS for value in (before, after, moved)]
     return found[0], found[1], found[2]

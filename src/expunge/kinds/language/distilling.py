@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from expunge.kinds.language.distributions import Original
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.ops.divergences import row_divergence
 from expunge.runs.method import Method, Needs
 from expunge.train.callback import Callback, Report
 from expunge.train.step import Loss, Step
@@ -24,13 +24,7 @@ class Distillation(Method):
     signals = ("distributions",)
 
     def loss(self, step: Step) -> Loss:
-        return Loss(retain=step.row_mean(step.retain, step.against_original(step.retain, divergence)))
-
-
-def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """(rows,) KL(q || p) in nats of distributions given as logarithms, both (rows, classes)."""
-    gap = torch.where(log_q.isneginf(), 0.0, log_q - log_p)
-    return (log_q.exp() * gap).sum(-1)
+        return Loss(retain=step.row_mean(step.retain, step.against_original(step.retain, row_divergence)))
 
 
 def frozen(task: CausalLM) -> CausalLM:

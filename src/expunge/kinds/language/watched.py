@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from expunge.kinds.language.distributions import FrozenHead, Original
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.ops.divergences import row_divergence
 from expunge.train.step import Batch
 
 
@@ -63,7 +63,7 @@ class Said(Watched):
 
         def of(log_p: Tensor, log_q: Tensor | None) -> Tensor:
             assert log_q is not None
-            return F.kl_div(log_p, log_q, log_target=True, reduction="none").sum(-1)
+            return row_divergence(log_p, log_q)
 
         total = sum(float(self.task.row_values_and_truth(batch, of)[0].double().sum()) for batch in self.batches)
         return total / self.rows

@@ -16,7 +16,7 @@ from expunge.errors import DataError
 from expunge.kinds.language.attacks import probing
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Facts, Row, batch_of, read_facts, recall
-from expunge.kinds.language.attacks.lens import through_lens
+from expunge.kinds.language.attacks.lens import final_norm, through_lens
 from expunge.kinds.language.attacks.membership import scores
 from expunge.kinds.language.attacks.patching import patched
 from expunge.kinds.language.attacks.probing import mismatched, told
@@ -56,6 +56,7 @@ def side(tiny_model_folder: Path) -> Make:
             look=lambda: task,
             fresh=lambda: load_task(tiny_model_folder),
             base=lambda: load_task(tiny_model_folder),
+            tokenizer=task.tokenizer,
             facts=facts,
             retain=rows,
             ordinary=rows,
@@ -158,7 +159,7 @@ def test_the_lens_on_the_last_layer_is_the_model(side: Make) -> None:
     one = side()
     task, rows = one.look(), one.asked()
     last = len(task.layers)
-    assert through_lens(task, rows, [1, last])[last] == pytest.approx(recall(task, rows), rel=1e-4)
+    assert through_lens(task, final_norm(task), rows, [1, last])[last] == pytest.approx(recall(task, rows), rel=1e-4)
 
 
 def test_forms_ask_for_the_same_answer(side: Make) -> None:
@@ -273,7 +274,6 @@ def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
     generator = np.random.default_rng(0)
     noise = generator.normal(size=(400, 64))
     shifted = noise + np.eye(64)[3]
-    yes = np.ones(200, bool)
-    assert np.mean(told(shifted[:200], yes, shifted[200:])) > 0.6
-    assert abs(np.mean(told(noise[:200], yes, noise[200:])) - 0.5) < 0.1
-    assert told(np.zeros((4, 3)), np.ones(4, bool), np.zeros((2, 3))) == [0.5, 0.5]
+    assert np.mean(told(shifted[:200], shifted[200:])) > 0.6
+    assert abs(np.mean(told(noise[:200], noise[200:])) - 0.5) < 0.1
+    assert told(np.zeros((4, 3)), np.zeros((2, 3))) == [0.5, 0.5]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any, ClassVar
 from expunge.kinds.language.attacks.facts import Facts, Row, recall
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Audit, Trial
+from expunge.runs.plugins import named_in
 
 Show = Callable[[float, str], None]
 
@@ -24,6 +23,7 @@ class Side:
         look: gives the model for looking; it is loaded once.
         fresh: loads a copy of the model that may be changed.
         base: gives the base model, for looking.
+        tokenizer: of all models.
         retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
         holdout: facts of the same kind that no model saw, where there are some.
         retrained: whether the control is a model that was trained without the facts.
@@ -34,6 +34,7 @@ class Side:
     look: Callable[[], CausalLM]
     fresh: Callable[[], CausalLM]
     base: Callable[[], CausalLM]
+    tokenizer: Any
     facts: Facts
     retain: Sequence[Row]
     ordinary: Sequence[Row]
@@ -94,16 +95,7 @@ def attacks() -> list[Attack]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.language import attacks as room
 
-    for each in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{each.name}")
-    found = [kind() for kind in _below(Attack) if "name" in vars(kind)]
-    return sorted(found, key=lambda attack: (attack.order, attack.name))
-
-
-def _below(kind: type[Any]) -> Iterable[type[Any]]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from _below(each)
+    return sorted((kind() for kind in named_in(room, Attack)), key=lambda attack: (attack.order, attack.name))
 
 
 def tokens(rows: Iterable[Row]) -> int:

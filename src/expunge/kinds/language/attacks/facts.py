@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from expunge.core import storage
 from expunge.data.text.document import Document
 from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
@@ -71,9 +72,10 @@ class Facts:
         """Numbers of the others."""
         return list(range(len(self.every) // 2, len(self.every)))
 
-    def content(self) -> list[list[Any]]:
-        """What results depend on, as a JSON value."""
-        return [[list(fact.asked.ids), fact.asked.first] for fact in self.every]
+    @property
+    def digest(self) -> str:
+        """Of what results depend on."""
+        return storage.digest_value([[list(fact.asked.ids), fact.asked.first] for fact in self.every])
 
 
 def read_facts(
@@ -85,14 +87,13 @@ def read_facts(
         DataError: there are fewer than four.
     """
 
-    def blocks() -> Iterator[tuple[Block, Document | None]]:
+    def able() -> Iterator[Block | Document]:
+        """Passages, then questions, which are cut into tokens only where they are chosen."""
         texts = (each for each in documents() if each.prompt is None)
-        yield from ((block, None) for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
-        for document in documents():
-            if document.prompt is not None:
-                yield next(iter(iterate_blocks([document], tokenizer, block_size))), document
+        yield from (block for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
+        yield from (each for each in documents() if each.prompt is not None)
 
-    number = sum(1 for _ in blocks())
+    number = sum(1 for _ in able())
     if number < FEWEST:
         raise DataError(
             f"the {name} has too few facts to be audited",
@@ -100,16 +101,18 @@ def read_facts(
             allowed=f"at least {FEWEST}; a hundred give useful intervals",
         )
     chosen = set(spread(number, wanted))
-    return Facts(tuple(_fact(block, doc, tokenizer) for at, (block, doc) in enumerate(blocks()) if at in chosen))
+    return Facts(tuple(_fact(each, tokenizer, block_size) for at, each in enumerate(able()) if at in chosen))
 
 
 def _whole(block: Block) -> bool:
     return len(block.ids) >= GIVEN + ASKED
 
 
-def _fact(block: Block, document: Document | None, tokenizer: Any) -> Fact:
+def _fact(passage: Block | Document, tokenizer: Any, block_size: int) -> Fact:
+    question = passage.prompt if isinstance(passage, Document) else None
+    block = next(iter(iterate_blocks([passage], tokenizer, block_size))) if isinstance(passage, Document) else passage
     ids = tuple(block.ids)
-    if document is None:
+    if question is None:
         first = len(ids) - ASKED
         asked, taught = Row(ids, first), Row(ids, max(1, block.first_label))
     else:
@@ -118,7 +121,6 @@ def _fact(block: Block, document: Document | None, tokenizer: Any) -> Fact:
         taught = Row(ids, first)
     cut = block.offsets[first][0]
     last = block.offsets[len(asked.ids) - 1][1]
-    question = None if document is None else document.prompt
     return Fact(asked, taught, question, block.text[:cut], block.text[cut:last].strip(), block.source)
 
 
@@ -143,15 +145,19 @@ def batch_of(rows: Sequence[Row]) -> Batch:
     )
 
 
+def in_batches(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Numbers of rows, `BATCH` of like length at a time."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    return (order[start : start + BATCH] for start in range(0, len(order), BATCH))
+
+
 def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
     """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1.
 
     TOFU's probability (arXiv:2401.06121, section 3.2): P(a | q)^(1 / |a|).
     """
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     found = [0.0] * len(rows)
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    for chosen in in_batches(rows):
         scores = task.token_scores(batch_of([rows[i] for i in chosen]))
         for i, (log_p, _) in zip(chosen, scores, strict=True):
             value = float(log_p.double().mean().exp())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from expunge.errors import ModelError
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
+from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
 from expunge.kinds.language.distributions import CHUNK
 from expunge.kinds.language.layers.decoder import first_tensor, hooked
 from expunge.kinds.language.measures.perplexity import spread
@@ -47,13 +47,12 @@ class LogitLens(Attack):
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task, rows = side.look(), side.asked()
+        norm = final_norm(task)
         numbers = _read(len(task.layers))
         values: dict[int, list[float]] = {number: [0.0] * len(rows) for number in numbers}
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-        for start in range(0, len(order), BATCH):
-            side.show(start / len(order), "reading the layers")
-            chosen = order[start : start + BATCH]
-            for number, found in through_lens(task, [rows[i] for i in chosen], numbers).items():
+        side.show(0.0, "reading the layers")
+        for chosen in in_batches(rows):
+            for number, found in through_lens(task, norm, [rows[i] for i in chosen], numbers).items():
                 for i, value in zip(chosen, found, strict=True):
                     values[number][i] = value
         for number in numbers:
@@ -114,9 +113,11 @@ def final_norm(task: CausalLM) -> Callable[[Tensor], Tensor]:
 
 
 @torch.inference_mode()
-def through_lens(task: CausalLM, rows: list[Row], numbers: list[int]) -> dict[int, list[float]]:
+def through_lens(
+    task: CausalLM, norm: Callable[[Tensor], Tensor], rows: list[Row], numbers: list[int]
+) -> dict[int, list[float]]:
     """Layer, counted from 1 -> (rows,) geometric mean probability of each row's labels by that layer's states."""
-    norm, head = final_norm(task), task.head
+    head = task.head
     batch = batch_of(rows).to(task.device)
     where = task.labelled(batch)
     target = batch.labels[:, 1:][where[:, :-1]]

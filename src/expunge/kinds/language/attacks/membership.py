@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
+from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.privacy.roc import placements
 from expunge.runs.audit import Trial
@@ -40,13 +40,12 @@ class Membership(Attack):
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each fact adds to the area: the share of unseen texts that score below it."""
         assert side.holdout is not None
-        task, base = side.look(), side.base()
+        # The base learnt the facts by heart: beside other facts it tells them apart whatever the model forgot.
+        task, base = side.look(), side.base() if side.retrained else None
         seen, texts = [f.taught for f in side.facts.every], [f.taught for f in side.holdout.every]
         words = [[f"{f.before}{f.answer}" for f in facts.every] for facts in (side.facts, side.holdout)]
         found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
         for name in found[0]:
-            if name == "reference" and not side.retrained:
-                continue  # the base learnt the facts by heart, and tells them from others whatever the model forgot
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
             below = placements(members, others)
             yield Trial(
@@ -57,28 +56,28 @@ class Membership(Attack):
             )
 
 
-def scores(task: CausalLM, base: CausalLM, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:
-    """Attack -> (rows,) scores; higher ones speak for a text that was trained on."""
-    own, reference = _token_scores(task, rows), _token_scores(base, rows)
-    found: dict[str, list[float]] = {name: [] for name in ("loss", "zlib", "min-k", "min-k++", "reference")}
-    for (log_p, standard), (before, _), text in zip(own, reference, texts, strict=True):
+def scores(task: CausalLM, base: CausalLM | None, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:
+    """Attack -> (rows,) scores; higher ones speak for a text that was trained on. `reference` needs the base model."""
+    own = _token_scores(task, rows)
+    found: dict[str, list[float]] = {name: [] for name in ("loss", "zlib", "min-k", "min-k++")}
+    for (log_p, standard), text in zip(own, texts, strict=True):
         loss = -float(log_p.mean())
         lowest = max(1, round(LOWEST * len(log_p)))
         found["loss"].append(-loss)
         found["zlib"].append(-loss * len(log_p) / len(zlib.compress(text.encode())))
         found["min-k"].append(float(log_p.sort().values[:lowest].mean()))
         found["min-k++"].append(float(standard.sort().values[:lowest].mean()))
-        found["reference"].append(float(log_p.mean() - before.mean()))
+    if base is not None:
+        pairs = zip(own, _token_scores(base, rows), strict=True)
+        found["reference"] = [float(log_p.mean() - before.mean()) for (log_p, _), (before, _) in pairs]
     return found
 
 
 @torch.inference_mode()
 def _token_scores(task: CausalLM, rows: Sequence[Row]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """For each row (log p of its labels, the same less its expectation, over its deviation: min-k++, equation 2)."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     found: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * len(rows)
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    for chosen in in_batches(rows):
         batch = batch_of([rows[i] for i in chosen])
         labels = batch.labels[:, 1:]
         target, counts = labels[labels >= 0].to(task.device), (labels >= 0).sum(1).tolist()

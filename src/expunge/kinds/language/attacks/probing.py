@@ -10,7 +10,7 @@ from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of
+from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
@@ -51,7 +51,7 @@ class Probing(Attack):
         for layer in (at + 1 for at in spread(len(task.layers), LAYERS)):
             differences = (states[0][:, layer - 1] - states[1][:, layer - 1]).numpy()
             given, asked = differences[facts.given], differences[facts.held_back]
-            values = told(given, np.ones(len(given), bool), asked)
+            values = told(given, asked)
             yield Trial(setting=f"layer {layer} of {len(task.layers)}", values=values, facts=facts.held_back)
 
 
@@ -72,25 +72,23 @@ def mismatched(side: Side) -> list[Row]:
 
 def asked_states(task: CausalLM, rows: Sequence[Row]) -> Tensor:
     """(rows, layers, width) float32: the mean hidden state of each row's asked tokens after each layer."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     found: list[Tensor] = [torch.empty(0)] * len(rows)
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    for chosen in in_batches(rows):
         batch = batch_of([rows[i] for i in chosen])
         for i, states in zip(chosen, task.example_states(batch, batch.labels >= 0).cpu(), strict=True):
             found[i] = states
     return torch.stack(found)
 
 
-def told(given: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> list[float]:
+def told(given: np.ndarray, asked: np.ndarray) -> list[float]:
     """(asked,) whether a ridge rule fitted on differences of states tells the true one: 1, 0, or a half where it cannot.
 
     Args:
-        given: (facts, width) true less false; labels: whether they are so, or turned round.
+        given, asked: (facts, width) states of the true answer less those of the false one.
     """
     scale = given.std(0) + 1e-6
-    x = np.where(labels[:, None], given, -given) / scale
-    # w = argmin |x w - 1|^2 + RIDGE n |w|^2, by its dual: there are fewer facts than dimensions
+    x = given / scale
+    # w = argmin |x w - 1|^2 + RIDGE width |w|^2, by its dual: there are fewer facts than dimensions
     gram = x @ x.T / x.shape[1]
     weights = x.T @ np.linalg.solve(gram + RIDGE * np.eye(len(x)), np.ones(len(x)))
     signs = np.sign((asked / scale) @ weights)

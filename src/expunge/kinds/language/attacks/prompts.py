@@ -53,7 +53,7 @@ class Prompts(Attack):
 
 def forms(side: Side) -> list[tuple[str, list[Row]]]:
     """(what is different, the facts' rows in this form); where a fact has no such form, it is asked for as it is."""
-    encoder = Encoder(side.look().tokenizer)
+    encoder = Encoder(side.tokenizer)
     every, found = side.facts.every, []
     told = [side.facts.every[i] for i in side.facts.given[:EXAMPLES]]
     questions = any(fact.question is not None for fact in every)
@@ -86,7 +86,7 @@ def _filled(fact: Fact, template: str, side: Side, encoder: Encoder) -> Row:
         return Row((*prompt, *fact.asked.ids[fact.asked.first :]), len(prompt))
     prompt = side.look().encode_prompt(template.replace("{}", fact.question), chat=True)
     answer = list(fact.asked.ids[fact.asked.first :])
-    if not side.look().tokenizer.chat_template:
+    if not side.tokenizer.chat_template:
         answer = _ids(encoder, f" {fact.answer}")
     return Row((*prompt, *answer), len(prompt))
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -13,16 +11,13 @@ from expunge.kinds.language import signals
 from expunge.kinds.language.signals.retain_labels import RetainLabels
 from expunge.kinds.language.signals.signal import Labels, Signal
 from expunge.runs.method import Method
+from expunge.runs.plugins import named_in
 
 
 @cache
 def built_in() -> dict[str, type[Signal]]:
     """The signals of this folder by name."""
-    modules = [
-        importlib.import_module(f"{signals.__name__}.{each.name}") for each in pkgutil.iter_modules(signals.__path__)
-    ]
-    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
-    return {each.name: each for each in classes if issubclass(each, Signal) and "name" in vars(each)}
+    return {each.name: each for each in named_in(signals, Signal)}
 
 
 def signal_class(name: str) -> type[Signal]:
