@@ -75,9 +75,11 @@ def curves(name: str, attack: Mapping[str, Any]) -> Markup:
     def paint() -> Figure:
         columns = min(3, len(families))
         lines = -(-len(families) // columns)
-        figure = Figure(figsize=(WIDTH, 0.3 + 1.9 * lines))
+        figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * lines))
+        height = figure.get_figheight()
         axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
-        figure.subplots_adjust(left=0.08, right=0.98, wspace=0.12, hspace=0.55, top=0.93, bottom=0.12)
+        figure.subplots_adjust(left=0.08, right=0.98, wspace=0.12, hspace=0.55)
+        figure.subplots_adjust(top=1 - 0.42 / height, bottom=0.3 / height)  # titles have two lines
         for axis, (family, settings) in zip(axes, families.items(), strict=False):
             x = [setting["at"] for setting in settings]
             for side, colour, marker in (("control", GREEN, "s"), ("unlearned", BLUE, "o")):
