@@ -220,7 +220,8 @@ def audit(
         budget: seconds, or a text such as "10m".
         control: a model that never saw the forget set. holdout: like texts that no model saw.
         out: of a model, the folder to write; default: runs/audit-NAME.
-        data: `base`, `forget`, `retain`, and fields of the recipe's part `audit` (`{"audit.facts": 50}`).
+        data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
+            fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
     from expunge.auditing import Asked
     from expunge.auditing import audit as audit_
@@ -257,9 +258,9 @@ def audit(
             "forget": str(given.pop("forget")),
             "retain": str(given["retain"]),
             "data": {"retain_answers": 0},
-            "evaluation": {"ordinary_text": str(given.pop("retain")), "familiarity": False},
+            "evaluation": {"ordinary_text": str(given.pop("ordinary", given["retain"])), "familiarity": False},
         },
-        given,
+        {name: value for name, value in given.items() if name != "retain"},
         "audit",
     )
     folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")

@@ -15,7 +15,7 @@ from expunge.core import storage
 from expunge.core.processes import count
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError, did_you_mean
-from expunge.measures.audit.excess import facts_beyond
+from expunge.measures.audit.excess import Known, facts_beyond, knows_more
 from expunge.report.audit import render_audit
 from expunge.report.render import render_report
 from expunge.runs.audit import SHOWN, Attacked, Trial
@@ -26,9 +26,6 @@ from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.versions import versions
 from expunge.spine import at_work
-
-LOADING = 4.0
-"seconds that an attack takes on either side besides its tokens: models are loaded for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +164,7 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[
 
 def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
     """Choose the attacks: those named, in their order as far as the budget goes; what tells most for its time comes first."""
-    every, plan = at_audit.attacks(), Plan()
+    every, plan = at_audit.attacks(asked.attacks), Plan()
     names = [attack.name for attack, _, _ in every]
     for name in asked.attacks:
         if name not in names:
@@ -185,7 +182,7 @@ def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
         elif asked.attacks and attack.name not in asked.attacks:
             plan.left.append(_left(attack, "not asked for (--attacks)"))
         else:
-            seconds = cost / rate + 2 * LOADING
+            seconds = cost / rate + 2 * at_audit.loading
             plan.seconds[attack.name] = seconds
             if room is not None and seconds > room:
                 plan.short = True
@@ -211,15 +208,31 @@ def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[
         if (
             asked.budget is not None
             and done
+            and seconds > 0
             and time.monotonic() - begun + seconds * slower > asked.budget - after * slower
         ):
             plan.short = True
             plan.left.append(_left(attack, "the budget was spent before it"))
             continue
         start = time.monotonic()
-        done.append(at_audit.attacked(attack))
+        found = at_audit.attacked(attack)
+        if attack.needs_base and _base_knows_nothing(found, at_audit.paired):
+            plan.left.append(_left(attack, "the base model answers it no better than the control"))
+        else:
+            done.append(found)
         planned, spent = planned + seconds, spent + time.monotonic() - start
     return done
+
+
+def _base_knows_nothing(found: Attacked, paired: bool) -> bool:
+    """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
+    if not found.base or not found.control_base:
+        return False
+    pairs = [(one.values, other.values) for one, other in zip(found.base, found.control_base, strict=True)]
+    return not any(
+        knows_more(Known(unlearned=base, control=control, base=base, control_base=control, paired=paired))
+        for base, control in pairs
+    )
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:

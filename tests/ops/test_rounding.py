@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from expunge.ops.rounding import NF4, ROUNDINGS, normal_float4, round_to_nearest, survived
+from expunge.ops.rounding import NF4, ROUNDINGS, by_columns, normal_float4, round_to_nearest, survived
 
 
 def test_four_bits_have_fifteen_levels_a_group() -> None:
@@ -28,10 +28,11 @@ def test_what_is_on_the_levels_stays_and_zero_is_zero() -> None:
     assert torch.equal(normal_float4(torch.zeros(3, 5)), torch.zeros(3, 5))
 
 
-def test_rounding_keeps_the_form_of_experts() -> None:
-    weight = torch.randn(2, 3, 70)
+def test_each_expert_is_rounded_as_if_it_were_alone() -> None:
+    weight = torch.randn(2, 3, 70) * torch.tensor([1.0, 100.0])[:, None, None]
     for rounding in ROUNDINGS.values():
-        assert rounding(weight).shape == weight.shape
+        assert torch.equal(rounding(weight), torch.stack([rounding(expert) for expert in weight]))
+        assert torch.equal(by_columns(rounding)(weight.mT), rounding(weight).mT)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")

@@ -37,7 +37,8 @@ def round_to_nearest(weight: Tensor, bits: int, group: int | None = GROUP) -> Te
     """Symmetric rounding to 2^bits - 1 levels, with a scale for every `group` weights of a row (None: for each row).
 
     Args:
-        weight: (rows, columns). A last group that is not full has a scale of its own.
+        weight: (..., rows, columns), a row for each output, as linear layers and matrices of experts hold it. A last group
+            that is not full has a scale of its own.
     """
     most = 2 ** (bits - 1) - 1
     grouped, back = _grouped(weight, group)
@@ -58,13 +59,13 @@ def normal_float4(weight: Tensor, group: int = GROUP) -> Tensor:
 
 def _grouped(weight: Tensor, group: int | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """((groups, size) the weights, padded with 0; how to get them back into their form)."""
-    rows, columns = weight.shape[0], weight[0].numel()
+    columns = weight.shape[-1]
     size = min(group or columns, columns)
     padding = -columns % size
-    wide = torch.nn.functional.pad(weight.reshape(rows, columns), (0, padding))
+    wide = torch.nn.functional.pad(weight.reshape(-1, columns), (0, padding))
 
     def back(values: Tensor) -> Tensor:
-        return values.reshape(rows, columns + padding)[:, :columns].reshape(weight.shape)
+        return values.reshape(-1, columns + padding)[:, :columns].reshape(weight.shape)
 
     return wide.reshape(-1, size), back
 
@@ -75,6 +76,11 @@ ROUNDINGS: dict[str, Rounding] = {
     "NF4, groups of 64": normal_float4,
 }
 "what is tried, in words"
+
+
+def by_columns(rounding: Rounding) -> Rounding:
+    """The same for weights that lie the other way round, (..., columns, rows): a column for each output."""
+    return lambda weight: rounding(weight.mT).mT
 
 
 def survived(before: Tensor, after: Tensor, rounding: Rounding) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from expunge.core.settings import Part
 from expunge.errors import RecipeError
@@ -32,6 +32,15 @@ class Audit(Part):
     "sampled answers a fact"
     templates: tuple[str, ...] = ()
     "further forms for the attack `prompts`: a text with {} where the question, or what stands before the passage, is put"
+
+    @field_validator("templates")
+    @classmethod
+    def _with_a_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if "{}" not in template:
+                raise ValueError(f"{template!r} has no {{}}, where the question is put")
+        return templates
+
     excess: PositiveFloat = 0.1
     """at most: what is known under the strongest setting of an attack beyond the control under the same attack, as a share
     of what the base model knew beyond the control"""

@@ -31,6 +31,8 @@ class Audited(TypedDict, total=False):
     "Of a model: what it was made to forget."
     retain: str | None
     "Of a model: what it was to keep."
+    ordinary: str | None
+    "Of a model: ordinary text that perplexity is measured on; default: the retain set."
     holdout: str | None
     "Texts of the same kind as the forget set that no model saw: a control, and what membership is compared with."
     control: str | None

@@ -9,10 +9,12 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.errors import ModelError, RecipeError, RunError
-from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, recall
+from expunge.kinds.language.attacks.attack import Attack, Side, attacks, missing_on, tokens
+from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, recall, recall_or_none
+from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
 from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
+from expunge.kinds.language.audit_models import AuditModels, shown_name, text_configuration
 from expunge.kinds.language.damage import measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
@@ -65,31 +67,21 @@ class LanguageAudit:
         self.subject = LazyModel(find_model(subject), story.precision, as_stored=True)
         control = control or recipe.retrained
         self.retrained = None if control is None else LazyModel(find_model(control), story.precision, as_stored=True)
-        for model in (self.subject, self.retrained):
-            self._refuse_other_tokens(model)
+        self.models = AuditModels(self.base, self.subject, self.retrained)
+        self.destroyed: str | None = None
+        "why there is nothing to attack"
         tokenizer, size = self.base.tokenizer, recipe.data.block_size
 
-        def facts(text: TextSet | Callable[[], Any], wanted: int, name: str) -> Facts:
+        def facts(text: TextSet | Callable[[], Any], name: str) -> Facts:
             documents = text.documents if isinstance(text, TextSet) else text
-            return read_facts(documents, tokenizer, wanted, size, name)
+            return read_facts(documents, tokenizer, self.settings.facts, size, name)
 
         forget = self.sets.forget
-        self.facts = facts(forget, self.settings.facts, "forget set")
-        self.holdout = None
-        if holdout is not None:
-            self.holdout = facts(given_set("holdout", holdout, run.show), self.settings.facts, "holdout set")
+        self.facts = facts(forget, "forget set")
+        self.holdout = None if holdout is None else facts(given_set("holdout", holdout, run.show), "holdout set")
         self.retain = self._rows(self.sets.retain, "retain set")
         self.ordinary = self._rows(self.sets.ordinary, "ordinary text")
         self.control, self.others = self._control(facts, forget)
-
-    def _refuse_other_tokens(self, model: LazyModel | None) -> None:
-        """Raise where a model does not write the same tokens as the base: it cannot be asked for the same facts."""
-        if model is not None and model.tokenizer.get_vocab() != self.base.tokenizer.get_vocab():
-            raise ModelError(
-                f"{model.source.name} has another vocabulary than the base model {self.base.source.name}",
-                allowed="models that were made from the same base",
-                next_step="give the model that it was before as --base",
-            )
 
     def _rows(self, text: TextSet, name: str) -> list[Row]:
         size = self.run.recipe.data.block_size
@@ -106,7 +98,7 @@ class LanguageAudit:
         if not names:
             return None, None
         made = swapped(forget.documents, names, self.seed)
-        return "names", facts(made, self.settings.facts, "forget set with other names")
+        return "names", facts(made, "forget set with other names")
 
     @property
     def paired(self) -> bool:
@@ -126,7 +118,7 @@ class LanguageAudit:
     def about(self) -> dict[str, Any]:
         """What is audited, with what, for the record."""
         return {
-            "model": self.subject.source.name,
+            "model": shown_name(self.subject.source),
             "digests": {"model": self.subject.source.digests, "base": self.base.source.digests}
             | ({} if self.retrained is None else {"control": self.retrained.source.digests}),
             "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
@@ -134,7 +126,14 @@ class LanguageAudit:
             "facts": len(self.facts.every),
             "held_back": len(self.facts.held_back),
             "sets": self.sets.digests(),
+            "ordinary": self._ordinary_words(),
         }
+
+    def _ordinary_words(self) -> str:
+        ordinary, retain = self.sets.ordinary, self.sets.retain
+        if ordinary.digest == retain.digest:
+            return "the retain set, since no other ordinary text was given"
+        return "text that the base model wrote" if ordinary.generated else ordinary.shown
 
     def sides(self, attack: Attack | None = None) -> Iterator[tuple[str, Side]]:
         """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
@@ -150,9 +149,11 @@ class LanguageAudit:
 
     def _side(self, model: LazyModel, facts: Facts) -> Side:
         return Side(
-            look=lambda: self._looking(model),
-            fresh=lambda: self._fresh(model),
-            base=lambda: self._looking(self.base),
+            look=lambda: self.models.look(model),
+            fresh=lambda: self.models.fresh(model),
+            base=lambda: self.models.beside(self.base),
+            config=lambda: text_configuration(model),
+            base_config=lambda: text_configuration(self.base),
             tokenizer=self.base.tokenizer,
             facts=facts,
             retain=self.retain,
@@ -160,22 +161,25 @@ class LanguageAudit:
             holdout=self.holdout,
             settings=self.settings,
             retrained=self.retrained is not None,
+            paraphrases=lambda: self._paraphrases(facts),
             seed=self.seed,
             show=self.run.show.update,
         )
 
-    def _fresh(self, model: LazyModel) -> Any:
-        self.release()  # of a large model there is room for one
-        return model.copy()
+    def _paraphrases(self, facts: Facts) -> list[str | None]:
+        def make() -> list[str | None]:
+            return paraphrases(self.models.look(self.base), facts)
 
-    @staticmethod
-    def _looking(model: LazyModel) -> Any:
-        task = model()
-        task.model.eval()
-        return task
+        key = self._of(self.base, facts) | {"request": REQUEST}
+        return list(self._cached("paraphrases", key, make, "rewriting the questions"))
 
     def known(self) -> dict[str, Trial]:
-        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`)."""
+        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`).
+
+        Raises:
+            ModelError: the base model or the control computes no numbers. Where the subject does not, it is destroyed: there
+                is nothing to attack, and the damage says so.
+        """
         models: dict[str, tuple[LazyModel, Facts]] = {
             "unlearned": (self.subject, self.facts),
             "base": (self.base, self.facts),
@@ -187,17 +191,31 @@ class LanguageAudit:
         found = {}
         for which, (model, facts) in models.items():
             values = self._known(which, model, facts)
-            found[which] = Trial(setting=AS_IS, values=values, facts=list(range(len(facts.every))))
+            if None in values:
+                self._no_numbers(model, values)
+            found[which] = Trial(setting=AS_IS, values=[v or 0.0 for v in values], facts=range(len(values)))
         if self.retrained is not None:
             found["control_base"] = found["control"]
         return found
 
-    def _known(self, which: str, model: LazyModel, facts: Facts) -> list[float]:
-        def make() -> list[float]:
-            return recall(self._looking(model), [fact.asked for fact in facts.every])
+    def _known(self, which: str, model: LazyModel, facts: Facts) -> list[float | None]:
+        def make() -> list[float | None]:
+            return recall_or_none(self.models.look(model), [f.asked for f in facts.every])
 
-        found: list[float] = self._cached(f"known-{which}", self._of(model, facts), make, "asking for the facts")
+        key = self._of(model, facts) | {"version": 2}
+        found: list[float | None] = self._cached(f"known-{which}", key, make, "asking for the facts")
         return found
+
+    def _no_numbers(self, model: LazyModel, values: Sequence[float | None]) -> None:
+        """Note that the subject is destroyed; raise of another model."""
+        seen = f"NaN or infinite logits on {values.count(None)} of {len(values)} facts"
+        if model is not self.subject:
+            raise ModelError(
+                f"{model.source.name} computes no numbers, so nothing can be held against it",
+                seen=seen,
+                next_step="give a model that works as --base and --control",
+            )
+        self.destroyed = f"{shown_name(model.source)} computes no numbers: {seen}"
 
     def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
         return {
@@ -210,9 +228,10 @@ class LanguageAudit:
         return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
 
     def speed(self) -> float:
-        """Tokens that run forward through the subject in a second, measured on a few facts."""
+        """Tokens that run forward through the subject in a second, measured on a few facts; and note how long it loads."""
+        self.loading = self.models.loading()
         rows = [fact.asked for fact in self.facts.every[:BATCH]]
-        task = self._looking(self.subject)
+        task = self.models.look(self.subject)
         recall(task, rows[:2])
         start = time.monotonic()
         recall(task, rows)
@@ -223,13 +242,16 @@ class LanguageAudit:
         models = 2 if self.retrained is None else 3
         return 2.0 * (tokens(self.retain) + tokens(self.ordinary)) + models * SHOWN * NEW * WRITING
 
-    def attacks(self) -> list[tuple[Attack, float, str | None]]:
-        """(attack, its cost in tokens over both sides, why it cannot be carried out)."""
+    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, float, str | None]]:
+        """(attack, its cost in tokens over all sides, why it cannot be carried out); of these, or of all."""
         found = []
         for attack in attacks():
-            sides = [side for _, side in self.sides(attack)]
-            missing = attack.missing(sides[0])
-            found.append((attack, 0.0 if missing else sum(map(attack.cost, sides)), missing))
+            missing, cost = None, 0.0
+            if not names or attack.name in names:
+                sides = [(SIDES[which], side) for which, side in self.sides(attack)]
+                missing = self.destroyed or missing_on(attack, sides)
+                cost = 0.0 if missing else sum(attack.cost(side) for _, side in sides)
+            found.append((attack, cost, missing))
         return found
 
     def attacked(self, attack: Attack) -> Attacked:
@@ -284,7 +306,8 @@ class LanguageAudit:
         key = self.key() | {"texts": self._texts}
 
         def make() -> dict[str, Any]:
-            return measured(self._looking(self.base), self._looking(self.subject), self.retain, self.ordinary)
+            subject = self.models.look(self.subject)
+            return measured(self.models.beside(self.base), subject, self.retain, self.ordinary)
 
         return summed_up(self._cached("damage", key, make, "measuring damage"))
 
@@ -296,7 +319,7 @@ class LanguageAudit:
 
         def said(which: str, model: LazyModel) -> list[str]:
             def make() -> list[str]:
-                return [texts[0] for texts in self._looking(model).generate(prompts, NEW)]
+                return [texts[0] for texts in self.models.look(model).generate(prompts, NEW)]
 
             key = self._of(model, self.facts) | {"prompts": list(numbers)}
             found: list[str] = self._cached(f"said-{which}", key, make, "asking for the worst facts")
@@ -306,9 +329,7 @@ class LanguageAudit:
 
     def release(self) -> None:
         """Release all weights."""
-        for model in (self.base, self.subject, self.retrained):
-            if model is not None and model.loaded is not None:
-                model.release()
+        self.models.release()
 
 
 def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:

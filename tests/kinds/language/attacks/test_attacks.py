@@ -3,68 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sides import PEOPLE, ROWS, TEXT, Make, side_of
+from transformers import LlamaConfig
 
+from architectures import tiny_model
 from expunge.data.text.document import Document
 from expunge.errors import DataError
 from expunge.kinds.language.attacks import probing
-from expunge.kinds.language.attacks.attack import Attack, Side, attacks
-from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Facts, Row, batch_of, read_facts, recall
+from expunge.kinds.language.attacks.attack import Attack, attacks, missing_on
+from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Row, batch_of, read_facts, recall, recall_or_none
 from expunge.kinds.language.attacks.lens import final_norm, through_lens
-from expunge.kinds.language.attacks.membership import scores
+from expunge.kinds.language.attacks.membership import SHOTS, fitting, gradient_norms, prefixed, scores
+from expunge.kinds.language.attacks.other_questions import Cloze, Reversed
+from expunge.kinds.language.attacks.paraphrases import paraphrases
 from expunge.kinds.language.attacks.patching import patched
 from expunge.kinds.language.attacks.probing import mismatched, told
 from expunge.kinds.language.attacks.prompts import forms
 from expunge.kinds.language.attacks.sampling import leak_at
-from expunge.kinds.language.attacks.steering import RADIUS, found_direction
+from expunge.kinds.language.attacks.steering import RADIUS, found_direction, usual_length
 from expunge.kinds.language.attacks.swapped_names import swapped
-from expunge.kinds.language.attacks.weights import matrices
+from expunge.kinds.language.attacks.weights import by_column, held, matrices, roundings
+from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Audit
 from tiny import load_task
-
-Make = Callable[..., Side]
-
-ROWS = [
-    Document(f"It was the {number}th night, said Watson.", f"Which night was it, number {number}?", f"x:{number}")
-    for number in range(12)
-]
-TEXT = [
-    Document(
-        " ".join(f"On night {number} Holmes walked {number * 7} steps along Baker Street." for number in range(60)),
-        None,
-        "book.txt:1",
-    )
-]
 
 
 @pytest.fixture
 def side(tiny_model_folder: Path) -> Make:
-    """A side of an audit of the tiny model, on these documents."""
-
-    def make(documents: Sequence[Document] = ROWS, holdout: Facts | None = None) -> Side:
-        task = load_task(tiny_model_folder)
-        facts = read_facts(lambda: documents, task.tokenizer, 8, 128, "forget set")
-        other = read_facts(lambda: TEXT, task.tokenizer, 8, 128, "retain set")
-        rows = [fact.taught for fact in other.every]
-        return Side(
-            look=lambda: task,
-            fresh=lambda: load_task(tiny_model_folder),
-            base=lambda: load_task(tiny_model_folder),
-            tokenizer=task.tokenizer,
-            facts=facts,
-            retain=rows,
-            ordinary=rows,
-            holdout=holdout,
-            settings=Audit(relearning_steps=3, samples=2),
-        )
-
-    return make
+    """Makes sides."""
+    return partial(side_of, tiny_model_folder)
 
 
 def by_name(name: str) -> Attack:
@@ -109,7 +85,11 @@ def test_every_attack(
     tokenizer = side().look().tokenizer
     holdout = read_facts(lambda: ROWS, tokenizer, 8, 128, "holdout")
     one = side(documents, holdout)
-    if attack.missing(one) is not None:
+    if attack.missing(one) is not None and attack.name in ("choice", "reversed"):
+        one = side(PEOPLE, holdout)
+        documents = PEOPLE
+        assert attack.missing(side(ROWS, holdout)) is not None, "no names, or no other answers"
+    elif attack.missing(one) is not None:
         assert attack.name == "probe"
         monkeypatch.setattr(probing, "FEWEST", 4)
     assert attack.missing(one) is None
@@ -169,7 +149,29 @@ def test_forms_ask_for_the_same_answer(side: Make) -> None:
             for row, fact in zip(rows, one.facts.every, strict=True):
                 asked = one.look().tokenizer.decode(list(row.ids[row.first :]), skip_special_tokens=True)
                 assert asked.strip() == fact.answer, words
-                assert row.ids != fact.asked.ids or words.startswith("after 0")
+                assert row.ids != fact.asked.ids
+
+
+def test_no_form_shows_the_answer_that_it_asks_for(side: Make) -> None:
+    one = side(PEOPLE)
+    for words, rows in [*forms(one), *((kind.name, kind.rows(one).values()) for kind in (Cloze(), Reversed()))]:
+        for row in rows:
+            before = one.look().tokenizer.decode(list(row.ids[: row.first]))
+            asked = one.look().tokenizer.decode(list(row.ids[row.first :]), skip_special_tokens=True)
+            assert asked.strip() not in before, words
+
+
+def test_the_models_own_words_are_asked_too(side: Make) -> None:
+    one = side(PEOPLE)
+    assert "in the base model's words" not in {trial.setting for trial in by_name("prompts").carry_out(one)}
+    one.paraphrases = lambda: ["Born where, Ada Holt?", *[None] * 4]
+    (trial,) = (t for t in by_name("prompts").carry_out(one) if t.setting == "in the base model's words")
+    plain = recall(one.look(), one.asked())
+    assert trial.values[0] != plain[0]
+    assert trial.values[1:] == pytest.approx(plain[1:], rel=1e-5)
+    written = paraphrases(one.look(), one.facts)
+    assert len(written) == 5
+    assert written == paraphrases(one.look(), one.facts)
 
 
 def test_states_of_the_same_model_change_nothing_and_those_of_another_do(side: Make, tiny_model_folder: Path) -> None:
@@ -198,6 +200,14 @@ def test_templates_of_the_user_are_filled(side: Make) -> None:
         assert "Antworte genau." in prompt
 
 
+def test_the_usual_length_knows_no_first_tokens() -> None:
+    states = torch.ones(7, 4)
+    states[0] = states[3] = 1000.0
+    states[6] = 3.0
+    assert usual_length(states, torch.tensor([3, 4])) == pytest.approx(2.0)
+    assert usual_length(states, torch.tensor([7])) == pytest.approx(2.0)
+
+
 def test_the_perturbation_stays_in_its_ball_and_helps(side: Make) -> None:
     one = side()
     task = one.fresh()
@@ -205,10 +215,101 @@ def test_the_perturbation_stays_in_its_ball_and_helps(side: Make) -> None:
     direction = found_direction(task, one, 1)
     rows = [one.facts.every[i].taught for i in one.facts.given]
     with torch.no_grad():
-        length = float(task.hidden(batch_of(rows), 1).norm(dim=-1).mean())
+        length = usual_length(task.hidden(batch_of(rows), 1), batch_of(rows).lengths)
     assert 0 < float(direction.norm()) <= RADIUS * length * 1.001
     values = {trial.setting: np.mean(trial.values) for trial in by_name("latent").carry_out(one)}
     assert max(values.values()) > np.mean(recall(task, one.asked(one.facts.held_back)))
+
+
+@pytest.mark.parametrize(
+    ("family", "turned"), [("gpt2", 8), ("llama", 0), ("gpt_oss", 4), ("mixtral", 0), ("llama4_text", 4)]
+)
+def test_weights_are_rounded_along_what_they_are_given(family: str, turned: int) -> None:
+    """Each output has scales of its own, whichever way round its weights lie."""
+    task = _of_family(family)
+    names = by_column(task)
+    assert len(names) == turned
+    name, parameter = next((n, p) for n, p in matrices(task).items() if n in names or not turned)
+    weight = parameter.detach().clone()
+    (weight if turned else weight.mT)[..., 0] *= 100  # of one output
+    rounded = roundings(task)["8 bits, a scale a row"](name, weight)
+    rest = (rounded - weight)[..., 1:] if turned else (rounded - weight)[..., 1:, :]
+    others = weight[..., 1:] if turned else weight[..., 1:, :]
+    assert rest.abs().max() <= others.abs().max() / 127 / 2 * 1.001
+
+
+@pytest.mark.parametrize("family", ["mamba", "rwkv"])
+def test_convolutions_and_vectors_are_no_matrices(family: str) -> None:
+    found = matrices(_of_family(family))
+    assert found
+    assert all(p.dim() == 2 for p in found.values())
+
+
+def _of_family(family: str) -> CausalLM:
+    task = CausalLM.__new__(CausalLM)
+    task.model, task.autocast = tiny_model(family), nullcontext
+    return task
+
+
+def test_a_copy_of_narrow_weights_takes_half_and_is_exact() -> None:
+    wide = torch.randn(8, 8)
+    for dtype in (torch.bfloat16, torch.float16):
+        assert held(wide.to(dtype).float()).dtype == dtype
+        assert torch.equal(held(wide.to(dtype).float()).float(), wide.to(dtype).float())
+    assert torch.equal(held(wide), wide)
+
+
+def test_weights_move_towards_those_of_the_same_name(side: Make, tiny_model_folder: Path) -> None:
+    one = side()
+    base = load_task(tiny_model_folder)
+    for layer in base.layers:
+        gate = layer.mlp.gate_proj
+        del layer.mlp.gate_proj
+        layer.mlp.gate_proj = gate  # listed last now
+    assert list(matrices(base)) != list(matrices(one.look()))
+    one.base = lambda: base
+    plain = recall(one.look(), one.asked())
+    for trial in by_name("interpolate").carry_out(one):
+        assert trial.values == pytest.approx(plain, rel=1e-5)
+
+
+def test_every_side_is_asked_before_the_first_attack(side: Make) -> None:
+    one, other = side(), side()
+    more = LlamaConfig(**{**one.config().to_dict(), "num_hidden_layers": 3})
+    other.config = lambda: more
+    sides = [("the unlearned model", one), ("the control", other)]
+    for name in ("lens", "patch", "latent"):
+        assert "different numbers of layers" in (missing_on(by_name(name), sides) or "")
+    assert missing_on(by_name("interpolate"), sides) == (
+        "the control: the model is of another form than the base model: num_hidden_layers 3, not 2"
+    )
+    assert missing_on(by_name("quantize"), sides) is None
+
+
+def test_one_layer_leaves_out_what_reads_the_others(tiny_model_folder: Path) -> None:
+    one = side_of(tiny_model_folder)
+    alone = LlamaConfig(**{**one.config().to_dict(), "num_hidden_layers": 1})
+    one.config = one.base_config = lambda: alone
+    for name in ("lens", "patch"):
+        assert by_name(name).missing(one) == "left out: the model has one layer"
+
+
+def test_what_is_no_number_is_told_from_what_is_forbidden(side: Make) -> None:
+    one = side()
+    task = one.look()
+    head = task.model.get_output_embeddings()
+    row = one.asked()[0]
+
+    def forbid(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        output[..., row.ids[row.first]] = -math.inf
+        return output
+
+    with head.register_forward_hook(forbid):
+        assert recall_or_none(task, [row]) == [0.0]
+    for value in (math.nan, math.inf):
+        with head.register_forward_hook(lambda _m, _i, output, value=value: output.fill_(value)):
+            assert recall_or_none(task, [row]) == [None]
+            assert recall(task, [row]) == [0.0]
 
 
 def test_leak_at_k_is_the_mean_over_all_choices_of_k() -> None:
@@ -232,6 +333,31 @@ def test_membership_scores_are_those_written_out(tiny_model_folder: Path) -> Non
     assert found["min-k"][0] == pytest.approx(float(own.sort().values[:lowest].mean()), rel=1e-5)
     assert found["min-k++"][0] == pytest.approx(float(standard.sort().values[:lowest].mean()), rel=1e-4)
     assert found["reference"] == [pytest.approx(0.0, abs=1e-9)]
+
+
+def test_recall_by_a_prefix_and_the_gradients_norm_are_those_written_out(tiny_model_folder: Path) -> None:
+    task = load_task(tiny_model_folder)
+    rows, before = [Row(tuple(range(5, 25)), 1), Row(tuple(range(30, 42)), 4)], Row((50, 60, 70), 1)
+
+    def log_p(ids: tuple[int, ...], first: int) -> float:
+        with torch.no_grad():
+            found = task.model(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+        return sum(float(found[at - 1, ids[at]]) for at in range(first, len(ids)))
+
+    wanted = [log_p((*before.ids, *r.ids), 3 + r.first) / log_p(r.ids, r.first) for r in rows]
+    assert prefixed(task, rows, [[before]] * 2) == pytest.approx(wanted, rel=1e-5)
+    for row, norm in zip(rows, gradient_norms(task, rows), strict=True):
+        labels = torch.tensor([[-100] * row.first + list(row.ids[row.first :])])
+        loss = task.model(input_ids=torch.tensor([row.ids]), labels=labels).loss
+        gradients = torch.autograd.grad(loss, list(task.model.parameters()))
+        assert norm == pytest.approx(-math.sqrt(sum(float(g.double().square().sum()) for g in gradients)), rel=1e-4)
+    assert all(p.grad is None for p in task.model.parameters())
+
+
+def test_unseen_texts_before_a_text_are_others_and_fit(side: Make) -> None:
+    texts = [Row(tuple(range(10)), 1) for _ in range(9)]
+    assert len(fitting(texts, 12, None)) == SHOTS + 1
+    assert len(fitting(texts, 12, 33)) == 2
 
 
 def test_membership_needs_unseen_texts(side: Make) -> None:

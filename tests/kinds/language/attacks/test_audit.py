@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 from xml.etree import ElementTree
 
 import pytest
@@ -18,6 +19,8 @@ from expunge.cli import app
 from expunge.core import storage
 from expunge.errors import ExpungeError
 from expunge.kinds.language.attacks.relearning import Relearning, Way
+from expunge.kinds.language.audit_models import AuditModels
+from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
 from tiny import load_task
 
@@ -37,13 +40,10 @@ def audited(planted: Planted, tmp_path: Path) -> Audited:
     def audit(model: Path, attacks: str = "quantize,relearn,lens", **options: Any) -> dict[str, Any]:
         _, found = expunge.audit(
             model,
-            base=planted.base,
             forget=planted.paths["forget"],
             retain=planted.paths["retain"],
             attacks=tuple(attacks.split(",")),
-            out=tmp_path / "audit",
-            **{"control": str(planted.retrained), **options},
-            **FEW,
+            **{"base": planted.base, "control": str(planted.retrained), "out": tmp_path / "audit", **FEW, **options},
         )
         return found
 
@@ -92,14 +92,95 @@ def test_a_destroyed_model_fails(planted: Planted, audited: Audited) -> None:
     assert not found["passed"]
 
 
-def test_a_model_whose_probabilities_are_no_numbers_fails(planted: Planted, audited: Audited) -> None:
-    def break_it(task: CausalLM) -> None:
-        task.model.get_output_embeddings().weight.data.fill_(float("nan"))
+def break_it(task: CausalLM) -> None:
+    task.model.get_output_embeddings().weight.data.fill_(float("nan"))
 
-    found = audited(planted.saved("broken", planted.base, [], break_it), "quantize")
+
+def test_a_model_whose_probabilities_are_no_numbers_fails(planted: Planted, audited: Audited) -> None:
+    """No attack can be made on it; it is damaged, and does not pass."""
+    broken = planted.saved("broken", planted.base, [], break_it)
+    found = audited(broken, "quantize,probe,sample,lens,latent")
     assert states(found)["retain_kept"] is False
     assert states(found)["perplexity"] is False
     assert not found["passed"]
+    assert found["attacks"] == []
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    for name in ("quantize", "probe", "sample", "lens", "latent"):
+        assert left[name].endswith("/broken computes no numbers: NaN or infinite logits on 15 of 15 facts")
+
+
+def test_a_control_whose_probabilities_are_no_numbers_is_refused(planted: Planted, audited: Audited) -> None:
+    broken = planted.saved("broken", planted.base, [], break_it)
+    with pytest.raises(ExpungeError, match="broken computes no numbers"):
+        audited(planted.base, "quantize", control=str(broken))
+
+
+def test_a_control_of_other_layers_is_found_before_the_first_attack(planted: Planted, audited: Audited) -> None:
+    def cut(task: CausalLM) -> None:
+        del task.model.model.layers[1]
+        task.model.config.num_hidden_layers = 1
+        task.model.config.layer_types = None
+
+    cut_short = planted.saved("cut", planted.retrained, [], cut)
+    found = audited(planted.base, "quantize,lens,patch,interpolate,latent", control=str(cut_short))
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    assert [attack["name"] for attack in found["attacks"]] == ["quantize"]
+    assert left["lens"] == "the models have different numbers of layers: the unlearned model 2, the control 1"
+    assert "num_hidden_layers 1, not 2" in left["interpolate"]
+
+
+def test_a_model_of_one_layer(planted: Planted, audited: Audited) -> None:
+    def cut(task: CausalLM) -> None:
+        del task.model.model.layers[1]
+        task.model.config.num_hidden_layers = 1
+        task.model.config.layer_types = None
+
+    alone = planted.saved("alone", planted.base, [], cut)
+    found = audited(alone, "lens,patch,probe,latent", control=str(alone), base=alone, **{"audit.facts": 16})
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    assert left["lens"] == left["patch"] == "left out: the model has one layer"
+    assert [attack["name"] for attack in found["attacks"]] == ["latent"]
+
+
+def test_ordinary_text_is_the_retain_set_or_what_is_given(planted: Planted, audited: Audited, tmp_path: Path) -> None:
+    found = audited(planted.base, "quantize")
+    assert found["ordinary"] == "the retain set, since no other ordinary text was given"
+    assert found["model"] == f"{planted.folder.name}/base"
+    page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
+    assert 'of <span dir="auto">the retain set' in page
+    assert str(planted.folder) not in page
+    other = audited(planted.base, "quantize", ordinary=planted.paths["holdout"], out=tmp_path / "other")
+    assert other["ordinary"] == "holdout.jsonl"
+    assert other["damage"]["perplexity"]["n"] == 15
+    assert other["sets"]["ordinary set"] != found["sets"]["ordinary set"]
+
+
+def test_other_questions_find_what_is_known_and_are_left_out_where_the_base_cannot_answer(
+    planted: Planted, audited: Audited
+) -> None:
+    found = audited(planted.base, "cloze,reversed,choice")
+    left = {row["name"]: row["why"] for row in found["not_tested"]}
+    assert states(found)["cloze"] is False, "an untouched model fills the gaps"
+    share = next(row for row in found["findings"] if row["name"] == "cloze")
+    assert share["value"] == pytest.approx(1.0, abs=0.01)
+    assert left["choice"] == "the base model answers it no better than the control", "it knows no letters"
+
+
+def test_one_model_is_held_at_a_time(planted: Planted, audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base beside it where an attack needs both; never three."""
+    alive: WeakSet[CausalLM] = WeakSet()
+    most, look = [0], AuditModels.beside
+
+    def watched(model: LazyModel) -> CausalLM:
+        task = look(model)
+        alive.add(task)
+        most[0] = max(most[0], len(alive))
+        return task
+
+    monkeypatch.setattr(AuditModels, "beside", staticmethod(watched))
+    holdout = str(planted.paths["holdout"])
+    audited(planted.base, "patch,membership", holdout=holdout)
+    assert most[0] == 2
 
 
 def test_a_model_of_another_vocabulary_is_refused(planted: Planted, audited: Audited, tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ class Side:
         look: gives the model for looking; it is loaded once.
         fresh: loads a copy of the model that may be changed.
         base: gives the base model, for looking.
+        config, base_config: give the text configurations of the model and of the base, without loading weights.
         tokenizer: of all models.
         retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
         holdout: facts of the same kind that no model saw, where there are some.
+        paraphrases: gives the questions in other words, None for a fact that has none; see `paraphrases`.
         retrained: whether the control is a model that was trained without the facts.
         seed: decides every draw.
         show: called with (share, what is done).
@@ -34,12 +36,15 @@ class Side:
     look: Callable[[], CausalLM]
     fresh: Callable[[], CausalLM]
     base: Callable[[], CausalLM]
+    config: Callable[[], Any]
+    base_config: Callable[[], Any]
     tokenizer: Any
     facts: Facts
     retain: Sequence[Row]
     ordinary: Sequence[Row]
     holdout: Facts | None
     settings: Audit
+    paraphrases: Callable[[], Sequence[str | None]] = lambda: ()
     retrained: bool = True
     seed: int = 0
     show: Show = field(default=lambda share, doing: None)
@@ -48,6 +53,25 @@ class Side:
         """The rows that are asked for, of these facts or all."""
         every = self.facts.every
         return [each.asked for each in every] if facts is None else [every[i].asked for i in facts]
+
+    @property
+    def layers(self) -> int | None:
+        """Layers of the model, by its configuration."""
+        return getattr(self.config(), "num_hidden_layers", None)
+
+    def unlike_base(self, names: Sequence[str] = ()) -> str | None:
+        """How the model's configuration differs from the base's in what decides the form of its weights, in words; None
+        where it does not.
+
+        Args:
+            names: fields that are compared; empty: every size, and the architecture.
+        """
+        own, base = self.config().to_dict(), self.base_config().to_dict()
+        if not names:
+            sizes = {name for each in (own, base) for name, value in each.items() if type(value) is int}
+            names = ["model_type", *sorted(name for name in sizes if not name.endswith("token_id"))]
+        unlike = [f"{name} {own.get(name)}, not {base.get(name)}" for name in names if own.get(name) != base.get(name)]
+        return f"the model is of another form than the base model: {'; '.join(unlike[:3])}" if unlike else None
 
     def trial(self, task: CausalLM, setting: str, facts: Sequence[int] | None = None, **more: object) -> Trial:
         """What a model knows of these facts, or of all."""
@@ -64,6 +88,9 @@ class Attack(ABC):
         title, sentence: for the report: what it is, and what is tried.
         order: attacks are carried out by it; what tells most for its time comes first.
         own_scale: its values are not comparable with recall, so that it is carried out on the base model, too.
+        needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
+            is left out.
+        by_layer: its settings are layers, so that all models must have as many.
         version: raise it when what its results mean changes.
     """
 
@@ -72,10 +99,12 @@ class Attack(ABC):
     sentence: ClassVar[str]
     order: ClassVar[int]
     own_scale: ClassVar[bool] = False
+    needs_base: ClassVar[bool] = False
+    by_layer: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def missing(self, side: Side) -> str | None:
-        """Why it cannot be carried out here; None where it can."""
+        """Why it cannot be carried out on this side; None where it can. Every side is asked before the first attack."""
         return None
 
     @abstractmethod
@@ -101,3 +130,23 @@ def attacks() -> list[Attack]:
 def tokens(rows: Iterable[Row]) -> int:
     """Tokens in rows."""
     return sum(len(row.ids) for row in rows)
+
+
+def one_layer(side: Side) -> str | None:
+    """Why what reads the layers below the last one cannot be carried out; None where there are some."""
+    return "left out: the model has one layer" if side.layers == 1 else None
+
+
+def missing_on(attack: Attack, sides: Sequence[tuple[str, Side]]) -> str | None:
+    """Why an attack cannot be carried out on one side or another: known before the first attack, and not after it.
+
+    Args:
+        sides: (in words, side), the unlearned model's first.
+    """
+    layers = {words: side.layers for words, side in sides}
+    if attack.by_layer and len(set(layers.values())) > 1:
+        return "the models have different numbers of layers: " + ", ".join(f"{w} {n}" for w, n in layers.items())
+    for number, (words, side) in enumerate(sides):
+        if (why := attack.missing(side)) is not None:
+            return f"{words}: {why}" if number else why
+    return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 
 from expunge.core import storage
-from expunge.data.text.document import Document
+from expunge.data.text.document import Document, Turn
 from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.measures.perplexity import spread
@@ -43,6 +43,7 @@ class Fact:
         asked: its tokens; the answer, or the continuation, is labelled.
         taught: the same as it is trained on: of a passage all tokens are labelled.
         question: what is asked, of a question.
+        turns: what was said before, of a question within a conversation; the question is the last of them.
         before, answer: as text, the rendered prompt and what should follow.
         source: where it stands.
     """
@@ -53,6 +54,7 @@ class Fact:
     before: str
     answer: str
     source: str
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,12 @@ def read_facts(
     """
 
     def able() -> Iterator[Block | Document]:
-        """Passages, then questions, which are cut into tokens only where they are chosen."""
-        texts = (each for each in documents() if each.prompt is None)
-        yield from (block for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
-        yield from (each for each in documents() if each.prompt is not None)
+        """Passages and questions in the order of the text; questions are cut into tokens only where they are chosen."""
+        for plain, texts in groupby(documents(), lambda each: each.prompt is None):
+            if plain:
+                yield from (block for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
+            else:
+                yield from texts
 
     number = sum(1 for _ in able())
     if number < FEWEST:
@@ -109,7 +113,7 @@ def _whole(block: Block) -> bool:
 
 
 def _fact(passage: Block | Document, tokenizer: Any, block_size: int) -> Fact:
-    question = passage.prompt if isinstance(passage, Document) else None
+    question, turns = (passage.prompt, passage.turns) if isinstance(passage, Document) else (None, ())
     block = next(iter(iterate_blocks([passage], tokenizer, block_size))) if isinstance(passage, Document) else passage
     ids = tuple(block.ids)
     if question is None:
@@ -121,7 +125,7 @@ def _fact(passage: Block | Document, tokenizer: Any, block_size: int) -> Fact:
         taught = Row(ids, first)
     cut = block.offsets[first][0]
     last = block.offsets[len(asked.ids) - 1][1]
-    return Fact(asked, taught, question, block.text[:cut], block.text[cut:last].strip(), block.source)
+    return Fact(asked, taught, question, block.text[:cut], block.text[cut:last].strip(), block.source, turns)
 
 
 def batch_of(rows: Sequence[Row]) -> Batch:
@@ -152,14 +156,26 @@ def in_batches(rows: Sequence[Row]) -> Iterator[list[int]]:
 
 
 def recall(task: CausalLM, rows: Sequence[Row]) -> list[float]:
-    """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1.
+    """(rows,) how well each row's labelled tokens are known: the geometric mean of their probabilities, from 0 to 1; 0 where
+    the model computes no numbers.
 
     TOFU's probability (arXiv:2401.06121, section 3.2): P(a | q)^(1 / |a|).
     """
-    found = [0.0] * len(rows)
+    return [value or 0.0 for value in recall_or_none(task, rows)]
+
+
+def recall_or_none(task: CausalLM, rows: Sequence[Row]) -> list[float | None]:
+    """(rows,) `recall`; None where the logits are NaN or infinite, as those of a destroyed model are."""
+    found: list[float | None] = [None] * len(rows)
     for chosen in in_batches(rows):
-        scores = task.token_scores(batch_of([rows[i] for i in chosen]))
-        for i, (log_p, _) in zip(chosen, scores, strict=True):
-            value = float(log_p.double().mean().exp())
-            found[i] = value if math.isfinite(value) else 0.0  # a destroyed model's probabilities are no numbers
+        batch = batch_of([rows[i] for i in chosen])
+        logits, labels = task.row_logits(batch), batch.labels[:, 1:]
+        target, sums = labels[labels >= 0].to(logits.device), logits.logsumexp(-1)
+        log_p = logits.gather(1, target[:, None])[:, 0] - sums
+        counts = (labels >= 0).sum(1).tolist()
+        for i, own, whole in zip(chosen, log_p.cpu().split(counts), sums.cpu().split(counts), strict=True):
+            if (
+                len(own) and torch.isfinite(whole).all()
+            ):  # a token that is forbidden has a logit of -inf, and that is a number here
+                found[i] = float(own.double().mean().exp())
     return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.errors import ModelError
-from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.attack import Attack, Side, one_layer, tokens
 from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
 from expunge.kinds.language.distributions import CHUNK
 from expunge.kinds.language.layers.decoder import first_tensor, hooked
@@ -33,8 +33,11 @@ class LogitLens(Attack):
         "answer legible there."
     )
     order = 40
+    by_layer = True
 
     def missing(self, side: Side) -> str | None:
+        if (why := one_layer(side)) is not None:
+            return why
         try:
             final_norm(side.look())
             side.look().head  # noqa: B018 - found now, or refused
@@ -67,7 +70,7 @@ class LogitLens(Attack):
 
 def _read(layers: int) -> list[int]:
     """Numbers of layers, from 1; the last is what the model says itself, and is left out."""
-    return [at + 1 for at in spread(layers - 1, LAYERS)] if layers > 1 else []
+    return [at + 1 for at in spread(layers - 1, LAYERS)]
 
 
 def final_norm(task: CausalLM) -> Callable[[Tensor], Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,8 @@ import torch
 
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
+from expunge.kinds.language.layers.decoder import hooked
+from expunge.kinds.language.limits import positions
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.privacy.roc import placements
 from expunge.runs.audit import Trial
@@ -18,9 +21,14 @@ LOWEST = 0.2
 "share of a text's tokens that min-k looks at (Shi et al. 2024, arXiv:2310.16789)"
 
 
+SHOTS = 5
+"unseen texts that stand before a text for ReCaLL (Xie et al. 2024, arXiv:2406.15968, take 1 to 12)"
+
+
 class Membership(Attack):
-    """Loss, zlib, min-k, min-k++, and the loss beside the base model's (Yeom et al. 2018, arXiv:1709.01604; Carlini et al.
-    2021, arXiv:2012.07805; Shi et al. 2024, arXiv:2310.16789; Zhang et al. 2024, arXiv:2404.02936)."""
+    """Loss, zlib, min-k, min-k++, ReCaLL, the gradient's norm, and the loss beside the base model's (Yeom et al. 2018,
+    arXiv:1709.01604; Carlini et al. 2021, arXiv:2012.07805; Shi et al. 2024, arXiv:2310.16789; Zhang et al. 2024,
+    arXiv:2404.02936; Xie et al. 2024, arXiv:2406.15968; Wang et al. 2024, arXiv:2402.17012)."""
 
     name = "membership"
     title = "Membership"
@@ -35,8 +43,9 @@ class Membership(Attack):
         return None if side.holdout is not None else "it needs like texts that no model saw: give --holdout PATH"
 
     def cost(self, side: Side) -> float:
-        holdout = side.holdout
-        return 2.0 * (tokens(side.asked()) + (0 if holdout is None else tokens(f.asked for f in holdout.every)))
+        holdout = () if side.holdout is None else side.holdout.every
+        number, shots = len(side.facts.every) + len(holdout), tokens(f.taught for f in holdout[:SHOTS])
+        return 6.0 * (tokens(side.asked()) + tokens(f.asked for f in holdout)) + number * shots
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each fact adds to the area: the share of unseen texts that score below it."""
@@ -46,6 +55,15 @@ class Membership(Attack):
         seen, texts = [f.taught for f in side.facts.every], [f.taught for f in side.holdout.every]
         words = [[f"{f.before}{f.answer}" for f in facts.every] for facts in (side.facts, side.holdout)]
         found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
+        shots = fitting(texts, max(len(row.ids) for row in (*seen, *texts)), positions(task.model.config))
+        found[0]["ReCaLL"] = prefixed(task, seen, [shots[:SHOTS]] * len(seen))
+        found[1]["ReCaLL"] = prefixed(
+            task, texts, [[each for each in shots if each is not row][:SHOTS] for row in texts]
+        )
+        del task, base  # there is room for one
+        task = side.fresh()
+        for scored, rows in zip(found, (seen, texts), strict=True):
+            scored["gradient norm"] = gradient_norms(task, rows)
         for name in found[0]:
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
             below, above = placements(members, others), 1 - placements(others, members)
@@ -69,6 +87,56 @@ def scores(task: CausalLM, base: CausalLM | None, rows: Sequence[Row], texts: Se
     if base is not None:
         pairs = zip(own, _token_scores(base, rows), strict=True)
         found["reference"] = [float(log_p.mean() - before.mean()) for (log_p, _), (before, _) in pairs]
+    return found
+
+
+def fitting(texts: Sequence[Row], longest: int, room: int | None) -> list[Row]:
+    """The first texts, one more than stand before one at once, as far as a model has positions for them."""
+    chosen, used = [], longest
+    for row in texts[: SHOTS + 1]:
+        used += len(row.ids)
+        if room is None or used <= room:
+            chosen.append(row)
+    return chosen
+
+
+def prefixed(task: CausalLM, rows: Sequence[Row], before: Sequence[Sequence[Row]]) -> list[float]:
+    r"""(rows,) ReCaLL: \( \log p(x \mid P) / \log p(x) \), P unseen texts (Xie et al. 2024,
+    arXiv:2406.15968, equation 1). What was trained on loses most by what stands before it.
+
+    Args:
+        before: for each row the texts that stand before it; the row's own token for the beginning comes after them.
+    """
+    longer = []
+    for row, texts in zip(rows, before, strict=True):
+        prefix = [token for text in texts for token in text.ids]
+        longer.append(Row((*prefix, *row.ids), len(prefix) + row.first))
+    pairs = zip(_token_scores(task, longer), _token_scores(task, rows), strict=True)
+    return [float(after.sum() / own.sum().clamp(max=-1e-9)) for (after, _), (own, _) in pairs]
+
+
+def gradient_norms(task: CausalLM, rows: Sequence[Row]) -> list[float]:
+    r"""(rows,) \( -\lVert \nabla_\theta \ell(x) \rVert_2 \) over all weights (Wang et al. 2024, arXiv:2402.17012): what was
+    trained on lies near a minimum. Each weight's gradient is let go as soon as its norm is taken.
+
+    Args:
+        task: of weights that can be trained.
+    """
+    squares: list[torch.Tensor] = []
+
+    def take(weight: torch.Tensor) -> None:
+        assert weight.grad is not None
+        squares.append(weight.grad.double().square().sum())
+        weight.grad = None
+
+    hooks = [p.register_post_accumulate_grad_hook(take) for p in task.model.parameters() if p.requires_grad]
+    found = []
+    with hooked(hooks):
+        for row in rows:
+            squares.clear()
+            task.nll(batch_of([row])).backward()
+            norm = float(torch.stack(squares).sum().sqrt())
+            found.append(-norm if math.isfinite(norm) else -math.inf)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expunge.kinds.language.attacks.attack import Attack, Side, tokens
+from expunge.kinds.language.attacks.attack import Attack, Side, one_layer, tokens
 from expunge.kinds.language.attacks.facts import BATCH, Row, batch_of, recall
 from expunge.kinds.language.layers.decoder import first_tensor, hooked
 from expunge.kinds.language.measures.perplexity import spread
@@ -31,14 +31,12 @@ class Patching(Attack):
         "retrained model is the control."
     )
     order = 42
+    by_layer = True
 
     def missing(self, side: Side) -> str | None:
         if not side.retrained:  # the base's upper layers recite the facts themselves, and know no others
             return "it needs a retrained model as the control: give --control MODEL"
-        own, base = side.look().model.config.get_text_config(), side.base().model.config.get_text_config()
-        wanted = ("hidden_size", "num_hidden_layers", "vocab_size")
-        same = all(getattr(own, name, None) == getattr(base, name, None) for name in wanted)
-        return None if same else "the base model has other layers"
+        return one_layer(side) or side.unlike_base(("hidden_size", "num_hidden_layers", "vocab_size"))
 
     def cost(self, side: Side) -> float:
         return (2.0 + LAYERS) * tokens(side.asked())

@@ -34,6 +34,7 @@ class Probing(Attack):
         "another fact, and is tried on the other half. The layer counts on which it tells them best; by chance it is half."
     )
     order = 55
+    by_layer = True
     own_scale = True
 
     def missing(self, side: Side) -> str | None:

@@ -69,9 +69,9 @@ class OfTraining(Attack):
         ends = sorted({max(1, round(share * steps)) for share in LOOKED_AT})
         with adapter(task, Adapter(rank=RANK), side.seed % (1 << 31)) if way.adapter else nullcontext():
             begun = 0
-            optimizer = torch.optim.AdamW(
-                [p for p in task.model.parameters() if p.requires_grad], lr=way.rate, weight_decay=0.0
-            )
+            trained = [p for p in task.model.parameters() if p.requires_grad]
+            # Weight by weight: all at once, as it is done on GPUs, takes another copy of the weights.
+            optimizer = torch.optim.AdamW(trained, lr=way.rate, weight_decay=0.0, foreach=False)
             order = Order(len(rows), min(BATCH, len(rows)), side.seed, f"relearning {way.on}")
             for end in ends:
                 for step in range(begun, end):

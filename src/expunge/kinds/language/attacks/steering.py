@@ -20,7 +20,7 @@ DEPTHS = (0.25, 0.5)
 STEPS = 16
 "steps of projected gradient (Casper et al. 2024, arXiv:2403.05030, take 6 to 16)"
 RADIUS = 0.5
-"length of the direction, at most, as a share of the mean length of the hidden states there"
+"length of the direction, at most, as a share of the usual length of the hidden states there (`usual_length`)"
 BATCH = 8
 "facts in a step"
 
@@ -36,6 +36,8 @@ class Steering(Attack):
         "other half is asked for with it: so little cannot hold the answers, but it can switch a suppression off."
     )
     order = 50
+    by_layer = True
+    version = 2
 
     def cost(self, side: Side) -> float:
         given = [side.facts.every[i].taught for i in side.facts.given]
@@ -61,7 +63,7 @@ def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:
     sample = batch_of(rows[:BATCH])
     with torch.no_grad():
         states = task.hidden(sample, layer)
-    radius = RADIUS * float(states.norm(dim=-1).mean())
+    radius = RADIUS * usual_length(states, sample.lengths)
     direction = torch.zeros(states.shape[-1], device=task.device, requires_grad=True)
     order = Order(len(rows), min(BATCH, len(rows)), side.seed, "steering")
     for step in range(STEPS):
@@ -74,6 +76,20 @@ def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:
             direction -= radius / 5 * gradient / gradient.norm().clamp(min=1e-30)
             direction *= (radius / direction.norm().clamp(min=1e-30)).clamp(max=1.0)
     return direction.detach()
+
+
+def usual_length(states: Tensor, lengths: Tensor) -> float:
+    """The median norm of hidden states without each text's first token: models put all that attention has no use for there,
+    in states that are a hundred times as long (Xiao et al. 2024, arXiv:2309.17453; Sun et al. 2024, arXiv:2402.17762).
+
+    Args:
+        states: (tokens, width) of texts one after the other.
+        lengths: (texts,) tokens of each.
+    """
+    first = torch.zeros(len(states), dtype=torch.bool)
+    first[lengths.cumsum(0)[:-1]] = True
+    first[0] = True
+    return float(states[~first.to(states.device)].norm(dim=-1).median())
 
 
 def added(layer: nn.Module, direction: Tensor) -> Any:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.task import CausalLM
-from expunge.ops.rounding import ROUNDINGS, survived
+from expunge.ops.rounding import ROUNDINGS, Rounding, by_columns, survived
 from expunge.runs.audit import Trial
 
 NOISE = (0.02, 0.05, 0.1)
@@ -23,22 +24,57 @@ PRUNED = (0.1, 0.2, 0.3)
 TOWARDS_BASE = (0.1, 0.2)
 "shares of the way back to the base model"
 
-Change = Callable[[Tensor], Tensor]
+Change = Callable[[str, Tensor], Tensor]
 
 
 def matrices(task: CausalLM) -> dict[str, nn.Parameter]:
     """The weights of the linear layers within the text tower's layers, and matrices of experts, by name: what tools
-    quantise. Embeddings and the head stay as they are."""
-    linear = {
-        f"{name}.weight"
-        for name, module in task.model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and name.startswith(task.decoder.prefix + ".")
-    }
+    quantise. Embeddings, the head and convolutions stay as they are."""
+    modules = dict(task.model.named_modules())
+
+    def counts(name: str, parameter: nn.Parameter) -> bool:
+        owner = modules[name.rpartition(".")[0]]
+        if parameter.dim() == 3:
+            return not isinstance(owner, _ConvNd) and min(parameter.shape[1:]) > 1
+        return isinstance(owner, nn.Linear | Conv1D) and name.endswith(".weight")
+
     return {
         name: parameter
         for name, parameter in task.model.named_parameters()
-        if name in linear or (parameter.dim() == 3 and task.layer_of(name) is not None)
+        if task.layer_of(name) is not None and counts(name, parameter)
     }
+
+
+def by_column(task: CausalLM) -> set[str]:
+    """Names of those `matrices` that hold a column for each output, and not a row as `nn.Linear` does: GPT-2's, and those
+    of some models' experts."""
+    modules, found = dict(task.model.named_modules()), set()
+    for name, parameter in matrices(task).items():
+        owner = modules[name.rpartition(".")[0]]
+        turned = isinstance(owner, Conv1D) or (parameter.dim() == 3 and _turned(owner))
+        if turned:
+            found.add(name)
+    return found
+
+
+def _turned(experts: nn.Module) -> bool:
+    """Whether matrices of experts are (experts, inputs, outputs)."""
+    if hasattr(experts, "is_transposed"):
+        return bool(experts.is_transposed)
+    up, down = getattr(experts, "gate_up_proj", None), getattr(experts, "down_proj", None)
+    if not isinstance(up, Tensor) or not isinstance(down, Tensor):
+        return False
+    # Two matrices lie side by side in the first, and what one returns is what the other is given.
+    return up.shape[2] == 2 * down.shape[1] and up.shape[1] == down.shape[2]
+
+
+def held(weight: Tensor) -> Tensor:
+    """A copy in the narrowest type that holds the same numbers: weights that were stored in 16 bits take half."""
+    for dtype in (torch.bfloat16, torch.float16):
+        narrow = weight.to(dtype)
+        if torch.equal(narrow.to(weight.dtype), weight):
+            return narrow if narrow.dtype != weight.dtype else weight.clone()
+    return weight.clone()
 
 
 class OfWeights(Attack):
@@ -47,8 +83,9 @@ class OfWeights(Attack):
     steps: ClassVar[int]
 
     @abstractmethod
-    def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
-        """(what is done in words, what it makes of a matrix): called with the matrices in the order of `matrices`."""
+    def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
+        """(what is done in words, what it makes of a matrix by its name): called with the matrices in the order of
+        `matrices`."""
 
     def cost(self, side: Side) -> float:
         return tokens(side.asked()) * self.steps
@@ -57,12 +94,22 @@ class OfWeights(Attack):
         task = side.fresh()
         task.model.requires_grad_(False)
         found = matrices(task)
-        before = {name: parameter.detach().clone() for name, parameter in found.items()}
-        for number, (words, change) in enumerate(self.changes(side)):
+        before = {name: held(parameter.detach()) for name, parameter in found.items()}
+        for number, (words, change) in enumerate(self.changes(task, side)):
             side.show(number / self.steps, f"{self.title.lower()}: {words}")
             for name, parameter in found.items():
-                parameter.data.copy_(change(before[name]))
+                parameter.data.copy_(change(name, before[name].to(parameter.dtype)))
             yield side.trial(task, words)
+
+
+def roundings(task: CausalLM) -> dict[str, Change]:
+    """Every rounding in words, with what it makes of a matrix of this model."""
+    turned = by_column(task)
+
+    def change(rounding: Rounding, name: str, weight: Tensor) -> Tensor:
+        return (by_columns(rounding) if name in turned else rounding)(weight)
+
+    return {words: partial(change, rounding) for words, rounding in ROUNDINGS.items()}
 
 
 class Quantization(OfWeights):
@@ -75,20 +122,23 @@ class Quantization(OfWeights):
         "smaller than a step of that rounding is undone by it."
     )
     order = 10
+    version = 2
     steps = len(ROUNDINGS)
 
-    def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
-        return list(ROUNDINGS.items())
+    def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
+        return list(roundings(task).items())
 
     def notes(self, side: Side) -> dict[str, object]:
         """How much of the change from the base model each rounding keeps, from 0 to 1: known before it is tried."""
-        base, after = matrices(side.base()), matrices(side.look())
+        task = side.look()
+        base, after = matrices(side.base()), matrices(task)
         kept: dict[str, object] = {}
-        for words, rounding in ROUNDINGS.items():
+        for words, rounding in roundings(task).items():
             left = whole = 0.0
             for name in after.keys() & base.keys():
                 if base[name].shape == after[name].shape:
-                    part, of = survived(base[name].detach().float(), after[name].detach().float(), rounding)
+                    before, now = base[name].detach().float(), after[name].detach().float()
+                    part, of = survived(before, now, partial(rounding, name))
                     left, whole = left + part, whole + of
             kept[words] = max(0.0, left / whole) if whole else None
         return {"share of the change that the rounding keeps": kept}
@@ -103,7 +153,7 @@ class Noise(OfWeights):
     order = 60
     steps = len(NOISE)
 
-    def changes(self, side: Side) -> Iterator[tuple[str, Change]]:
+    def changes(self, task: CausalLM, side: Side) -> Iterator[tuple[str, Change]]:
         for share in NOISE:
             generator = torch.Generator().manual_seed(side.seed % (1 << 31))
             yield f"noise of {share:.0%} of the weights' standard deviation", partial(_noisy, share, generator)
@@ -118,7 +168,7 @@ class Pruning(OfWeights):
     order = 61
     steps = len(PRUNED)
 
-    def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
+    def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
         return [(f"{share:.0%} of the weights", partial(_without_smallest, share)) for share in PRUNED]
 
 
@@ -134,25 +184,23 @@ class Interpolation(OfWeights):
     def missing(self, side: Side) -> str | None:
         if not side.retrained:  # what the base's weights bring is of the facts alone
             return "it needs a retrained model as the control: give --control MODEL"
-        base, own = matrices(side.base()), matrices(side.look())
-        same = base.keys() == own.keys() and all(base[name].shape == own[name].shape for name in own)
-        return None if same else "the base model has other layers"
+        return side.unlike_base()
 
-    def changes(self, side: Side) -> Iterator[tuple[str, Change]]:
+    def changes(self, task: CausalLM, side: Side) -> Iterator[tuple[str, Change]]:
         base = matrices(side.base())
         for share in TOWARDS_BASE:
-            yield f"{share:.0%} of the way", partial(_towards, share, iter(list(base.values())))
+            yield f"{share:.0%} of the way", partial(_towards, share, base)
 
 
-def _noisy(share: float, generator: torch.Generator, weight: Tensor) -> Tensor:
+def _noisy(share: float, generator: torch.Generator, _name: str, weight: Tensor) -> Tensor:
     return weight + share * weight.std() * torch.randn(weight.shape, generator=generator).to(weight)
 
 
-def _towards(share: float, base: Iterator[Tensor], weight: Tensor) -> Tensor:
-    return torch.lerp(weight, next(base).detach().to(weight), share)
+def _towards(share: float, base: Mapping[str, Tensor], name: str, weight: Tensor) -> Tensor:
+    return torch.lerp(weight, base[name].detach().to(weight), share)
 
 
-def _without_smallest(share: float, weight: Tensor) -> Tensor:
+def _without_smallest(share: float, _name: str, weight: Tensor) -> Tensor:
     number = int(share * weight.numel())
     if number == 0:
         return weight

@@ -1,0 +1,76 @@
+"""The models of an audit: loaded when they are looked at, and released when another one is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import ModelError
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.task import CausalLM
+from expunge.models.source import ModelSource, configuration
+
+
+class AuditModels:
+    """The base model, the audited one, and the control where it is a model. Of large ones there is room for few: one is held
+    at a time, and the base beside it where an attack needs both.
+
+    Raises:
+        ModelError: one of them does not write the same tokens as the base, so that it cannot be asked for the same facts.
+    """
+
+    def __init__(self, base: LazyModel, subject: LazyModel, retrained: LazyModel | None) -> None:
+        self.base, self.subject, self.retrained = base, subject, retrained
+        for model in (subject, retrained):
+            if model is not None and model.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+                raise ModelError(
+                    f"{model.source.name} has another vocabulary than the base model {base.source.name}",
+                    allowed="models that were made from the same base",
+                    next_step="give the model that it was before as --base",
+                )
+
+    def look(self, model: LazyModel) -> CausalLM:
+        """A model for looking; the others are released."""
+        for other in (self.base, self.subject, self.retrained):
+            if other is not None and other is not model and other.loaded is not None:
+                other.release()
+        return self.beside(model)
+
+    @staticmethod
+    def beside(model: LazyModel) -> CausalLM:
+        """A model for looking, beside what is loaded."""
+        task = model()
+        task.model.eval()
+        return task
+
+    def fresh(self, model: LazyModel) -> CausalLM:
+        """A copy that may be changed; all others are released."""
+        self.release()
+        return model.copy()
+
+    def loading(self) -> float:
+        """Seconds that the audited model takes to load."""
+        self.release()
+        start = time.monotonic()
+        self.look(self.subject)
+        return time.monotonic() - start
+
+    def release(self) -> None:
+        """Release all weights."""
+        for model in (self.base, self.subject, self.retrained):
+            if model is not None and model.loaded is not None:
+                model.release()
+
+
+def text_configuration(model: LazyModel) -> Any:
+    """The configuration of a model's text tower, without its weights."""
+    return configuration(model.source).get_text_config(decoder=True)
+
+
+def shown_name(source: ModelSource) -> str:
+    """A model's hub id, or its last two folders: a page is shown to others, and where it lay on the machine is not theirs."""
+    if source.hub_id is not None or not Path(source.name).exists():
+        return source.name
+    parts = [part for part in Path(source.name).parts if part not in (".", "..", Path(source.name).anchor)]
+    return "/".join(parts[-2:]) or source.folder.resolve().name
