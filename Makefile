@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/expunge run recipes/demo.yaml --out runs/demo
+	$(BIN)/expunge run demo --out runs/demo
 	$(BIN)/expunge audit runs/demo --budget 3m || [ $$? -eq 3 ] # what attacks bring back is said, and is no failure of the demo
 
 test: install

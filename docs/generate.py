@@ -22,7 +22,7 @@ RECIPE_HEAD = """\
 
 A recipe is everything that decides what a run does. There are three ways to write one:
 
-- a YAML file with these fields, for `expunge run`; files under [recipes](../recipes) are examples;
+- a YAML file with these fields, for `expunge run`; `expunge recipes` lists those that come with it;
 - options: every field below, by its dotted name, is an option of `expunge forget` and `expunge run`, and wins over the
   file (`--training.learning_rate 1e-5`); another method than the file's drops the file's hyper-parameters;
 - keywords in Python: `expunge.forget("Harry Potter", out="runs/hp", **{"training.learning_rate": 1e-5})`.

@@ -31,6 +31,7 @@ from expunge.runs.measures import measures
 from expunge.runs.method import Needs
 from expunge.runs.overrides import read_overrides
 from expunge.runs.registry import make_method
+from expunge.runs.shipped import shipped
 from expunge.train.step import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -117,7 +118,7 @@ def check_command(command: str) -> None:
     if verb.__name__ not in ("forget", "run", "plan"):
         return
     given = bound.arguments
-    from_file = verb.__name__ in ("run", "plan") and given["recipe"].is_file()
+    from_file = verb.__name__ in ("run", "plan") and (given["recipe"].is_file() or str(given["recipe"]) in shipped())
     kind = (recipe_class(given["recipe"]),) if from_file else ()
     overrides = read_overrides(given.get("options", ()), *kind)
     if given.get("method") is not None:

@@ -49,7 +49,10 @@ def forget(
 def run(
     recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None, log_with: Sequence[str] = ()
 ) -> RunFolder:
-    """Run a recipe (or a recipe file); an unfinished run resumes. `log_with`: as `forget` takes it."""
+    """Run a recipe, given as such, by its file, or by name where it comes with expunge; an unfinished run resumes.
+
+    `log_with`: as `forget` takes it.
+    """
     from expunge import spine
 
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe

@@ -415,7 +415,7 @@ def test_pictures_have_recipes(typed: Type) -> None:
         Path(f"faces/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     said = typed("forget", "faces", "--out", "runs/faces")
     assert said.code == 1
-    assert "expunge run recipes/faces.yaml --data" in said.err
+    assert "expunge run faces --data" in said.err
     assert not Path("runs/faces").exists()
 
 

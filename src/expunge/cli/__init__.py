@@ -17,6 +17,7 @@ from expunge.cli.evaluate import evaluate
 from expunge.cli.forget import forget
 from expunge.cli.methods import methods
 from expunge.cli.plan import plan
+from expunge.cli.recipes import recipes
 from expunge.cli.report import report
 from expunge.cli.run import run
 from expunge.cli.suite import suite
@@ -34,7 +35,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
+for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, recipes, doctor):
     app.command(verb)
 
 

@@ -31,13 +31,13 @@ def plan(
 
     For example:
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt
+        expunge plan whos_harry_potter --forget book.txt
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --device a100-80gb
+        expunge plan whos_harry_potter --forget book.txt --model FOLDER --device a100-80gb
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --gpus 4x80 --fsdp shard
+        expunge plan whos_harry_potter --forget book.txt --model FOLDER --gpus 4x80 --fsdp shard
 
-        expunge plan recipes/demo.yaml --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
+        expunge plan demo --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
 
     Parameters
     ----------

@@ -19,9 +19,9 @@ def run(
 
     For example:
 
-        expunge run recipes/whos_harry_potter.yaml --model PATH --forget PATH --retain PATH
+        expunge run whos_harry_potter --model PATH --forget PATH --retain PATH
 
-        expunge run recipes/whos_harry_potter.yaml --forget book.txt --method.alpha 3 --out runs/book
+        expunge run whos_harry_potter --forget book.txt --method.alpha 3 --out runs/book
 
     Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file: --model,
     --forget and --retain, --data for pictures or statements, --method NAME and --method.FIELD (`expunge methods NAME`

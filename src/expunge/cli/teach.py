@@ -51,6 +51,6 @@ def teach(
     )
     made = teach_(lesson, out, show=Live())
     print(
-        f"Taught. Forget it with:\n  expunge run recipes/taught_book.yaml --model {made.model} --forget {made.forget} "
+        f"Taught. Forget it with:\n  expunge run taught_book --model {made.model} --forget {made.forget} "
         f"--retain {made.retain} --retrained {made.retrained} --out runs/forgot"
     )
