@@ -52,7 +52,7 @@ test-matrix: install
 # The pages as a site, in site/; a link that leads nowhere is an error.
 docs: install
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Wheel and sdist in dist/, and a check that what is installed from the wheel works in a folder without the source.
 dist: install

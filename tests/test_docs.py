@@ -170,6 +170,19 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
+def test_the_site_has_every_page_once() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r"[:-] (\S+\.md)$", site, re.MULTILINE)
+    assert len(named) == len(set(named))
+    there = {page.name for page in PAGES} - {"README.md"} | {"index.md"}
+    assert set(named) - there == set()
+    assert there - set(named) == set(), "a page that mkdocs.yml does not name is on no menu"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 @every_page
 def test_no_page_names_a_place_on_a_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

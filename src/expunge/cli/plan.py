@@ -42,7 +42,8 @@ def plan(
     Parameters
     ----------
     recipe:
-        A YAML file of recipe fields; any of them can be given as an option, as for `expunge run`.
+        A YAML file of recipe fields, or a name that `expunge recipes` lists; any field can be given as an option, as for
+        `expunge run`.
     device:
         Such as a100-80gb, h200 or rtx-4090; default: this machine.
     gpus:
