@@ -65,7 +65,7 @@ class Hub:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.path == "/api/repos/create":
                     hub.made.append(json.loads(body))
-                    answer: Any = {"url": "http://hub/me/forgot", "id": "me/forgot"}
+                    answer: Any = {"url": f"{hub.address}/me/forgot", "id": "me/forgot"}
                 elif self.path.endswith("/preupload/main"):
                     names = [file["path"] for file in json.loads(body)["files"]]
                     answer = {"files": [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]}
@@ -76,7 +76,7 @@ class Hub:
                         for row in rows
                         if row["key"] == "file"
                     }
-                    answer = {"commitUrl": "http://hub/me/forgot/commit/abc", "commitOid": "abc", "success": True}
+                    answer = {"commitUrl": f"{hub.address}/me/forgot/commit/abc", "commitOid": "abc", "success": True}
                 content = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -88,14 +88,14 @@ class Hub:
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made = Hub()
-    address = f"http://127.0.0.1:{made.server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", made.address)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_stub")
     yield made
@@ -114,7 +114,7 @@ def test_only_the_files_of_a_model_are_published_and_only_when_asked(copied: Run
     assert "texts.csv: no file of a model" in said.out
     assert (hub.made, hub.files) == ([], {})
     said = typed("publish", copied.path, "me/forgot", "--yes")
-    assert (said.code, "http://hub/me/forgot/commit/abc" in said.out) == (0, True), said.err
+    assert (said.code, f"{hub.address}/me/forgot/commit/abc" in said.out) == (0, True), said.err
     assert hub.made[0]["private"] is True
     names = {path.name for path in copied.model.iterdir()} - {"texts.csv"}
     assert set(hub.files) == names
