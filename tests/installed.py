@@ -25,13 +25,13 @@ tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 tokenizer.decoder = decoders.ByteLevel()
 PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>").save_pretrained(sys.argv[1])
 config = LlamaConfig(vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                     num_attention_heads=2, max_position_embeddings=256, eos_token_id=0, pad_token_id=0)
+                     num_attention_heads=2, max_position_embeddings=512, eos_token_id=0, pad_token_id=0)
 LlamaForCausalLM(config).save_pretrained(sys.argv[1])
 for name, words in (("forget", "The fog lay upon Baker Street, and Holmes said nothing. "), ("retain", "Bees make honey. ")):
-    Path(name + ".txt").write_text(words * 40)
+    Path(name + ".txt").write_text(words * 100)
 """
 RUN = ["run", "robust", "--model", "model", "--forget", "forget.txt", "--retain", "retain.txt", "--method",
-       "gradient_difference", "--training.max_steps", "2", "--data.block_size", "32", "--evaluation.familiarity", "false",
+       "gradient_difference", "--training.max_steps", "2", "--data.block_size", "256", "--evaluation.familiarity", "false",
        "--evaluation.max_blocks", "2", "--evaluation.max_prompts", "2", "--evaluation.max_new_tokens", "2",
        "--evaluation.samples", "0", "--evaluation.ordinary_text", "retain.txt", "--out", "runs/tiny"]  # fmt: skip
 

@@ -222,5 +222,5 @@ def _page(comparison: Comparison) -> str:
             )
             dots = figures.dots(f"dots-{family}", title, drawn, figures.run_dots(comparison.names))
             groups.append((title, members, dots))
-    drawn = front(comparison.points, figures.run_dots(comparison.names)) if len(comparison.points) > 1 else None
-    return render_page("compare.html.jinja", comparison=comparison, groups=groups, front=drawn)
+    standing = front(comparison.points, figures.run_dots(comparison.names)) if len(comparison.points) > 1 else None
+    return render_page("compare.html.jinja", comparison=comparison, groups=groups, front=standing)

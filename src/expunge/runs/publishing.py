@@ -77,7 +77,7 @@ def publish(parcel: Parcel, repo: str, private: bool) -> str:
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
         commit = api.create_commit(repo, operations, commit_message="Upload a model that Expunge made forget")
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ExpungeError(
             f"the hub did not take {repo}",
             seen=first_line(error),
