@@ -7,6 +7,7 @@ build/matrix, and is tested there. What is not on this machine (an interpreter, 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -29,10 +30,13 @@ def lowest() -> list[str]:
 
 
 def has(python: str) -> str | None:
-    """The interpreter of a version, where it is on this machine and starts."""
-    path = shutil.which(f"python{python}")
-    works = path and subprocess.run([path, "-c", "import venv"], capture_output=True).returncode == 0
-    return path if works else None
+    """The interpreter of a version, where it is on this machine and starts: on the path, or among those of pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [shutil.which(f"python{python}"), *sorted(map(str, pyenv.glob(f"versions/{python}.*/bin/python")))]
+    for path in filter(None, found):
+        if subprocess.run([path, "-c", "import venv, ssl"], capture_output=True).returncode == 0:
+            return path
+    return None
 
 
 def tried(python: str, packages: str, torch_index: str | None) -> str:
