@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 
-.PHONY: install demo test test-long test-cuda check format clean
+.PHONY: install demo test test-long test-cuda test-matrix check format docs dist clean
 
 install: $(VENV)/.installed
 
@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/expunge run recipes/demo.yaml --out runs/demo
+	$(BIN)/expunge run demo --out runs/demo
 	$(BIN)/expunge audit runs/demo --budget 3m || [ $$? -eq 3 ] # what attacks bring back is said, and is no failure of the demo
 
 test: install
@@ -45,9 +45,29 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tests of the command line, of recipes and of one run, with Python 3.11 to 3.13 and the lowest and newest packages allowed.
+test-matrix: install
+	$(BIN)/python tests/matrix.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+
+# The pages as a site, in site/; a link that leads nowhere is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Wheel and sdist in dist/, and a check that what is installed from the wheel works in a folder without the source.
+dist: install
+	rm -rf dist build/dist
+	$(BIN)/python -m pip install --quiet 'build>=1.2'
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/dist/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	build/dist/bin/python -m pip install --quiet dist/expunge-*.whl
+	build/dist/bin/python tests/installed.py build/dist/bin/expunge
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -22,13 +22,14 @@ RECIPE_HEAD = """\
 
 A recipe is everything that decides what a run does. There are three ways to write one:
 
-- a YAML file with these fields, for `expunge run`; files under [recipes](../recipes) are examples;
+- a YAML file with these fields, for `expunge run`; `expunge recipes` lists those that come with it;
 - options: every field below, by its dotted name, is an option of `expunge forget` and `expunge run`, and wins over the
   file (`--training.learning_rate 1e-5`); another method than the file's drops the file's hyper-parameters;
 - keywords in Python: `expunge.forget("Harry Potter", out="runs/hp", **{"training.learning_rate": 1e-5})`.
 
 A field that does not exist is refused, and the nearest name is shown. Paths are read from the folder in which the
-command is typed. A run writes its recipe, with every default filled in and every path made absolute, to `recipe.yaml`
+command is typed; `!beside NAME` in a file is a path in that file's own folder. `expunge init` writes a file with
+comments. A run writes its recipe, with every default filled in and every path made absolute, to `recipe.yaml`
 in the [run folder](concepts.md#the-run-folder); that file can be run again, from any folder.
 
 ```yaml

@@ -627,7 +627,7 @@ def forgotten(place: Place) -> Recording:
         "evaluation.ordinary_text": "@texts/ordinary.txt",
     }
     words = [word for field, value in options.items() for word in (f"--{field}", value)]
-    return typed_run(place, name, "run", str(HERE.parent / "recipes" / "taught_book.yaml"), *words)
+    return typed_run(place, name, "run", "taught_book", *words)
 
 
 TOXICITY: dict[str, Any] = SMALL | {
@@ -685,7 +685,7 @@ def detoxified(place: Place) -> Recording:
     options = TOXICITY | {"method": "spunge", "method.of": "gradient_ascent", "training.first_layer": 0}
     named = ("forget_kind", "evaluation.familiarity", "verdict.toxicity_share", "data.block_size")
     words = [w for name, value in options.items() if name not in named for w in (f"--{name}", str(value))]
-    return typed_run(place, "toxicity/detoxify", "run", str(HERE.parent / "recipes" / "detoxify.yaml"), *words)
+    return typed_run(place, "toxicity/detoxify", "run", "detoxify", *words)
 
 
 def toxicity_of_a_model(place: Place) -> Recording:

@@ -31,6 +31,7 @@ from expunge.runs.measures import measures
 from expunge.runs.method import Needs
 from expunge.runs.overrides import read_overrides
 from expunge.runs.registry import make_method
+from expunge.runs.shipped import shipped
 from expunge.train.step import Step
 from tiny import ignore_log, load_task, random_blocks, write_table
 
@@ -117,7 +118,7 @@ def check_command(command: str) -> None:
     if verb.__name__ not in ("forget", "run", "plan"):
         return
     given = bound.arguments
-    from_file = verb.__name__ in ("run", "plan") and given["recipe"].is_file()
+    from_file = verb.__name__ in ("run", "plan") and (given["recipe"].is_file() or str(given["recipe"]) in shipped())
     kind = (recipe_class(given["recipe"]),) if from_file else ()
     overrides = read_overrides(given.get("options", ()), *kind)
     if given.get("method") is not None:
@@ -167,6 +168,19 @@ def headings(page: Path) -> set[str]:
     """Names by which headings are linked to: lower case, no punctuation, hyphens for spaces."""
     lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_the_site_has_every_page_once() -> None:
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r"[:-] (\S+\.md)$", site, re.MULTILINE)
+    assert len(named) == len(set(named))
+    there = {page.name for page in PAGES} - {"README.md"} | {"index.md"}
+    assert set(named) - there == set()
+    assert there - set(named) == set(), "a page that mkdocs.yml does not name is on no menu"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @every_page

@@ -84,7 +84,7 @@ def main() -> None:
         data += [f"--{part}={taught / f'{part}.txt'}" for part in ("forget", "retain")]
         data += [f"--evaluation.ordinary_text={Path(given.ordinary).resolve()}", *MEASURING]
         if not (out / folder_of(name) / "record.json").is_file():
-            expunge("run", "recipes/taught_book.yaml", *data, *METHODS[name], "--out", str(out / folder_of(name)))
+            expunge("run", "taught_book", *data, *METHODS[name], "--out", str(out / folder_of(name)))
         if not (out / folder_of(name) / "audit" / "audit.json").is_file():
             expunge("audit", str(out / folder_of(name)), "--attacks", ",".join(ATTACKS[1:]))
     print("| method | without an attack | 4 and 8 bits | relearned | retain kept | perplexity | KL | seconds |")

@@ -1,6 +1,6 @@
 """Every method for generators on the same faces, over seeds: what is kept, what is forgotten, what it costs.
 
-    python benchmarks/image_to_image/run.py --data FOLDER --out runs/generators [--recipe recipes/faces.yaml] \
+    python benchmarks/image_to_image/run.py --data FOLDER --out runs/generators [--recipe faces] \
         [--forget "age <= 12"] [--seeds 0 1 2]
 
 Each seed parts the pictures anew and trains a base and a retrained model; all methods start from that base, with the
@@ -23,7 +23,7 @@ from expunge.core.progress import Live
 from expunge.kinds.generator.recipe import GeneratorRecipe, GeneratorVerdict
 from expunge.measures.statistics import t_quantile
 from expunge.runs.folder import RunFolder
-from expunge.runs.recipe import make
+from expunge.runs.recipe import make, read_fields
 from expunge.runs.registry import method_class
 
 METHODS = ("encoder_scrubbing", "max_loss", "noisy_label", "retain_label", "random_encoder")
@@ -60,7 +60,7 @@ def stage_model(run: RunFolder, name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/faces.yaml"))
+    parser.add_argument("--recipe", type=Path, default=Path("faces"))
     parser.add_argument("--forget", default="age <= 12")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--without-retrained", action="store_true", help="no retrained model: half the time")
     parser.add_argument("--plot", type=Path, help="an SVG of what is kept and what is forgotten, by method")
     given = parser.parse_args()
-    content = yaml.safe_load(given.recipe.read_text(encoding="utf-8"))
+    content = read_fields(given.recipe)
     shared = content.pop("method")
     shared = {} if isinstance(shared, str) else shared
     rows: list[dict[str, Any]] = []

@@ -15,8 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.kinds.language.measures.two_answers import read_two_answers
+from expunge.runs import shipped
 
-QUESTIONS = Path(__file__).parents[2] / "recipes" / "questions" / "world_war_2.jsonl"
+QUESTIONS = shipped.FOLDER / "questions" / "world_war_2.jsonl"
 
 
 @torch.inference_mode()

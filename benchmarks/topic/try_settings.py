@@ -3,7 +3,7 @@ r"""Other settings of a topic's run, tried on its sets without saving a model: w
     python benchmarks/topic/try_settings.py RUN [--set FIELD=VALUE ...] [--questions FILE] [--out trials.jsonl] \
         [--forget-rows FILE] [--retain-rows FILE]
 
-RUN is the folder of a run that has read its sets (recipes/demo.yaml, to its end or not). Each call trains once from the base
+RUN is the folder of a run that has read its sets (`expunge run demo`, to its end or not). Each call trains once from the base
 and adds a line to --out; without training with --base. Questions are others than the recipe's, which the verdict is given on.
 """
 

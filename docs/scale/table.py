@@ -11,7 +11,7 @@ from expunge.kinds.language.plan.words import duration, gib
 MODELS = ("llama-2-7b", "llama-3.1-8b", "qwen3-32b", "llama-3.1-70b")
 DEVICES = ("rtx-4090", "a100-80gb", "h200")
 TARGET = ["--forget", "Harry Potter", "--forget_kind", "topic"]
-RECIPE = Path("recipes/whos_harry_potter.yaml")
+RECIPE = Path("whos_harry_potter")
 
 
 def main() -> None:

@@ -49,7 +49,10 @@ def forget(
 def run(
     recipe: BaseRecipe | str | Path, out: str | Path, show: Silent | None = None, log_with: Sequence[str] = ()
 ) -> RunFolder:
-    """Run a recipe (or a recipe file); an unfinished run resumes. `log_with`: as `forget` takes it."""
+    """Run a recipe, given as such, by its file, or by name where it comes with expunge; an unfinished run resumes.
+
+    `log_with`: as `forget` takes it.
+    """
     from expunge import spine
 
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
@@ -105,7 +108,10 @@ def prepare(
     """Sets and signals for a training loop of your own: `method.loss(step).total` is what is minimised.
 
     Args:
-        forget, retain, method, options: as `unlearn` takes them; without them only `step` is there, for your own batches.
+        forget: as `unlearn` takes it; without it and a method only `step` is there, for your own batches.
+        retain: as `unlearn` takes it.
+        method: as `unlearn` takes it.
+        options: as `unlearn` takes them.
 
     Returns:
         What to go through: `for step in prepared.steps(batch_size=4, epochs=2)`; or a dataset with its `collate`, for a
@@ -269,21 +275,28 @@ def audit(
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
+    return str(comparison(folders, out))
+
+
+def comparison(folders: Sequence[str | Path], out: Path | None = None) -> Any:
+    """The same as an object: its text is the table, and `row()` has it as JSON values."""
     from expunge.report.compare import compare_runs
     from expunge.runs.suite import comparer
 
     runs = [load_run(folder) for folder in folders]
     if out is not None:
         _refuse_overwriting(out)
-    return str((comparer(runs) or compare_runs)(runs, out))
+    return (comparer(runs) or compare_runs)(runs, out)
 
 
 def _refuse_overwriting(out: Path) -> None:
     """Raise where a comparison would be written over anything but an earlier one, which says at its head what it is."""
     if out.is_dir():
-        raise RunError(f"{out} is a folder", next_step=f"give a file: --out {out / 'comparison.html'}")
+        raise RunError(f"{out} is a folder", next_step=f"give a file: --html {out / 'comparison.html'}")
     if out.is_file() and "Expunge · comparison</p>".encode() not in out.read_bytes():
-        raise RunError(f"{out} is there already, and no comparison", next_step="give a new file: --out comparison.html")
+        raise RunError(
+            f"{out} is there already, and no comparison", next_step="give a new file: --html comparison.html"
+        )
 
 
 def load_run(folder: str | Path) -> RunFolder:

@@ -7,45 +7,17 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from expunge import cli
 from expunge.runs.registry import built_in, method_class
+from said import Said, Type
 from small import SMALL, as_options, write_texts
 
-VERBS = ("forget", "run", "plan", "teach", "evaluate", "compare", "report", "verify", "methods", "doctor")
+VERBS = ("init", "forget", "run", "plan", "teach", "evaluate", "audit", "compare", "report", "verify", "clean", "publish",
+         "methods", "recipes", "doctor")  # fmt: skip
 START = [sys.executable, "-c", "from expunge.cli import main; main()"]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Type = Callable[..., Said]
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
-    """Type a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Said(int(left.value.code or 0), out, err)
-
-    return run
 
 
 # Help
@@ -415,7 +387,7 @@ def test_pictures_have_recipes(typed: Type) -> None:
         Path(f"faces/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     said = typed("forget", "faces", "--out", "runs/faces")
     assert said.code == 1
-    assert "expunge run recipes/faces.yaml --data" in said.err
+    assert "expunge run faces --data" in said.err
     assert not Path("runs/faces").exists()
 
 

@@ -11,12 +11,16 @@ from cyclopts import App
 
 from expunge import __version__
 from expunge.cli.audit import audit
+from expunge.cli.clean import clean
 from expunge.cli.compare import compare
 from expunge.cli.doctor import doctor
 from expunge.cli.evaluate import evaluate
 from expunge.cli.forget import forget
+from expunge.cli.init import init
 from expunge.cli.methods import methods
 from expunge.cli.plan import plan
+from expunge.cli.publish import publish
+from expunge.cli.recipes import recipes
 from expunge.cli.report import report
 from expunge.cli.run import run
 from expunge.cli.serve import serve_app
@@ -35,9 +39,12 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
+VERBS = (init, forget, run, plan, teach, evaluate, audit, compare, report, verify, clean, publish, suite, methods)
+VERBS += (recipes, doctor)
+for verb in VERBS:
     app.command(verb)
 app.command(serve_app, name="app")
+app.register_install_completion_command(add_to_startup=False)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -49,7 +56,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point: one clear message for every expected error, and its exit code.
 
-    0 passed, 1 error, 2 wrong usage, 3 the verdict failed, 130 interrupted and resumable.
+    docs/exit_codes.md says what each number means.
     """
     wait_briefly()  # before a verb imports torch
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.cli.printed import WORDS, Printed
 from expunge.runs.more import Audited
 
 
@@ -18,8 +19,8 @@ def audit(
     attacks: str = "all",
     budget: str | None = None,
     out: Path | None = None,
-    json: bool = False,
     junit: Path | None = None,
+    printed: Printed = WORDS,
 ) -> int:
     """Try to bring back what a model forgot, and hold it against a control that never saw it.
 
@@ -48,14 +49,11 @@ def audit(
         Time that it may take, such as 10m, 90s or 2h; the attacks that tell most are carried out.
     out:
         Of a model: the folder to write; default: runs/audit-NAME.
-    json:
-        Print audit.json instead of the summary.
     junit:
         Write the findings there as JUnit XML, for gates in continuous integration.
     """
     from expunge.api import audit as audit_
     from expunge.cli.told_audit import tell_audit
-    from expunge.core.progress import Live
     from expunge.runs.overrides import read_overrides
 
     folder, result = audit_(
@@ -63,8 +61,8 @@ def audit(
         attacks=() if attacks == "all" else tuple(name.strip() for name in attacks.split(",") if name.strip()),
         budget=budget,
         out=out,
-        show=Live(),
+        show=printed.show(),
         **(read or {}),
         **read_overrides(options),
     )
-    return tell_audit(folder, result, json, junit)
+    return tell_audit(folder, result, printed, junit)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def compare(*runs: Path, out: Path | None = None) -> None:
+def compare(
+    *runs: Path, html: Annotated[Path | None, Parameter(name=["--html", "--out"])] = None, json: bool = False
+) -> None:
     """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
     Of contests, the methods are compared side by side: how far each came on every forget set.
@@ -14,7 +19,7 @@ def compare(*runs: Path, out: Path | None = None) -> None:
 
         expunge compare runs/a runs/b
 
-        expunge compare runs/a runs/b runs/c --out comparison.html
+        expunge compare runs/a runs/b runs/c --html comparison.html
 
         expunge compare runs/challenge runs/challenge-1 runs/challenge-2
 
@@ -22,12 +27,19 @@ def compare(*runs: Path, out: Path | None = None) -> None:
     ----------
     runs:
         Two run folders or more, or two folders of contests (`expunge suite challenge`).
-    out:
-        Write the comparison as a page too.
+    html:
+        Write the comparison as a page too, with figures; one of them sets forgetting against damage.
+    json:
+        Print JSON in place of the table.
     """
-    from expunge.api import compare as compare_
+    from expunge.api import comparison
+    from expunge.cli.printed import print_json
     from expunge.errors import RecipeError
 
     if len(runs) < 2:
         raise RecipeError("nothing to compare", seen=f"{len(runs)} run folders", allowed="two or more")
-    print(compare_(runs, out))
+    found = comparison(runs, html)
+    if json:
+        print_json(found.row())
+    else:
+        print(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from expunge.cli.printed import WORDS, Printed, print_json
 from expunge.core import storage
 from expunge.core.processes import is_first
 from expunge.core.safe_text import clean
@@ -11,13 +12,32 @@ from expunge.runs.folder import RunFolder
 STATES = {True: "passed", False: "FAILED", None: "not made"}
 
 
-def tell(folder: RunFolder) -> int:
+def tell(folder: RunFolder, printed: Printed = WORDS) -> int:
     """Print before and after, the verdict, and where to look; the exit code (0 passed, 3 failed).
 
     Of several processes the first one prints.
     """
     if not is_first():
         return 0
+    if not (printed.json or printed.quiet):
+        _print_tables(folder)
+    record = storage.read_json(folder.record)
+    if printed.json:
+        print_json(
+            {
+                "run": str(folder.path),
+                "verdict": record["verdict"],
+                "warnings": record.get("warnings") or [],
+                "scores": storage.read_json(folder.scores),
+                "cost": record["cost"],
+                "report": str(folder.report),
+                "model": str(folder.model),
+            }
+        )
+    return 0 if record["verdict"]["passed"] else 3
+
+
+def _print_tables(folder: RunFolder) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -84,7 +104,6 @@ def tell(folder: RunFolder) -> int:
     gpu = f", {cost['device_peak_bytes'] / 2**30:.1f} GiB of the GPU" if "device_peak_bytes" in cost else ""
     console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB{gpu}")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
-    return 0 if verdict["passed"] else 3
 
 
 def can_be_audited(folder: RunFolder) -> bool:

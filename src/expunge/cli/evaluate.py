@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.cli.printed import WORDS, Printed, print_json
 from expunge.runs.more import More
 
 
@@ -17,6 +18,7 @@ def evaluate(
     recipe: Path | None = None,
     more: Annotated[More | None, Parameter(name="*")] = None,
     out: Path | None = None,
+    printed: Printed = WORDS,
 ) -> int:
     """Measure a run again, with benchmarks or prompts added, or any model on a run's sets.
 
@@ -39,20 +41,22 @@ def evaluate(
     out:
         Of a model: write the scores there as JSON.
     """
-    import json
+    import json as json_
 
     from expunge.api import evaluate as evaluate_
     from expunge.cli.console import tell
     from expunge.core import storage
-    from expunge.core.progress import Live
     from expunge.runs.folder import RunFolder
 
-    scores = evaluate_(target, recipe=recipe, show=Live(), **(more or {}))
+    scores = evaluate_(target, recipe=recipe, show=printed.show(), **(more or {}))
     if recipe is None and RunFolder(target).recipe.is_file():
-        return tell(RunFolder(target))
+        return tell(RunFolder(target), printed)
     rows = [score.row() for score in scores]
     if out is not None:
         storage.write_json(out, rows)
-    for row in rows:
-        print(json.dumps(row))
+    if printed.json:
+        print_json(rows)
+    elif not printed.quiet:
+        for row in rows:
+            print(json_.dumps(row))
     return 0

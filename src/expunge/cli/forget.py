@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.cli.printed import WORDS, Printed
+
 
 def forget(
     target: str,
@@ -18,6 +20,7 @@ def forget(
     method: str | None = None,
     topic: bool = False,
     log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+    printed: Printed = WORDS,
 ) -> int:
     """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
@@ -54,7 +57,6 @@ def forget(
     """
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
-    from expunge.core.progress import Live
     from expunge.runs.overrides import read_overrides
 
     fields = read_overrides(options)
@@ -64,4 +66,5 @@ def forget(
         fields = {"method.name": method, **fields}
     if topic:
         fields["forget_kind"] = "topic"
-    return tell(forget_(target, model=model, out=out, show=Live(), log_with=log_with or (), **fields))
+    made = forget_(target, model=model, out=out, show=printed.show(), log_with=log_with or (), **fields)
+    return tell(made, printed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def methods(name: str | None = None, /) -> None:
+def methods(name: str | None = None, /, *, json: bool = False) -> None:
     """List the methods and the kinds of model that each works on, or show one: formula, source and hyper-parameters.
 
     For example:
@@ -16,7 +16,10 @@ def methods(name: str | None = None, /) -> None:
     ----------
     name:
         A method.
+    json:
+        Print JSON in place of a table or text.
     """
+    from expunge.cli.printed import print_json
     from expunge.runs.kinds import kinds_by_name
     from expunge.runs.registry import method_class, words_of, working_on
 
@@ -26,6 +29,14 @@ def methods(name: str | None = None, /) -> None:
         works_on = {
             each: ", ".join(short[of] for of in found.needs.kinds if of in short) for each, found in known.items()
         }
+        if json:
+            print_json(
+                [
+                    {"name": each, "works_on": works_on[each].split(", "), "what": found.citation()}
+                    for each, found in known.items()
+                ]
+            )
+            return
         width, wide = max(map(len, known)), max(map(len, works_on.values()))
         print(f"{'method':<{width}}  {'works on':<{wide}}  what it is")
         for each, found in known.items():
@@ -33,6 +44,16 @@ def methods(name: str | None = None, /) -> None:
         print("\nimages: classifiers; sharded: one that was trained in shards. Each in full: expunge methods NAME")
         return
     kind = method_class(name)
+    if json:
+        print_json(
+            {
+                "name": name,
+                "what": kind.described(),
+                "works_on": words_of(kind),
+                "fields": kind.model_json_schema()["properties"],
+            }
+        )
+        return
     print(f"{name}\n\n{kind.described()}\n")
     for field, info in kind.model_fields.items():
         print(

@@ -31,18 +31,19 @@ def plan(
 
     For example:
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt
+        expunge plan whos_harry_potter --forget book.txt
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --device a100-80gb
+        expunge plan whos_harry_potter --forget book.txt --model FOLDER --device a100-80gb
 
-        expunge plan recipes/whos_harry_potter.yaml --forget book.txt --model FOLDER --gpus 4x80 --fsdp shard
+        expunge plan whos_harry_potter --forget book.txt --model FOLDER --gpus 4x80 --fsdp shard
 
-        expunge plan recipes/demo.yaml --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
+        expunge plan demo --model FOLDER --gpus 8x24 --rate 60e12 --training.adapter_rank 16 --json
 
     Parameters
     ----------
     recipe:
-        A YAML file of recipe fields; any of them can be given as an option, as for `expunge run`.
+        A YAML file of recipe fields, or a name that `expunge recipes` lists; any field can be given as an option, as for
+        `expunge run`.
     device:
         Such as a100-80gb, h200 or rtx-4090; default: this machine.
     gpus:

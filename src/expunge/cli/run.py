@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from expunge.cli.printed import WORDS, Printed
+
 
 def run(
     recipe: Path,
@@ -14,14 +16,15 @@ def run(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     out: Path | None = None,
     log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+    printed: Printed = WORDS,
 ) -> int:
     """Run a recipe file, or resume it where it stopped.
 
     For example:
 
-        expunge run recipes/whos_harry_potter.yaml --model PATH --forget PATH --retain PATH
+        expunge run whos_harry_potter --model PATH --forget PATH --retain PATH
 
-        expunge run recipes/whos_harry_potter.yaml --forget book.txt --method.alpha 3 --out runs/book
+        expunge run whos_harry_potter --forget book.txt --method.alpha 3 --out runs/book
 
     Every field of the recipe can be given as --FIELD VALUE or --PART.FIELD VALUE, and wins over the file: --model,
     --forget and --retain, --data for pictures or statements, --method NAME and --method.FIELD (`expunge methods NAME`
@@ -31,7 +34,7 @@ def run(
     Parameters
     ----------
     recipe:
-        A YAML file of recipe fields.
+        A YAML file of recipe fields, or the name of a recipe that comes with expunge (`expunge recipes`).
     out:
         The run folder to write; default: runs/NAME, with the recipe's name.
     log_with:
@@ -39,9 +42,8 @@ def run(
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell
-    from expunge.core.progress import Live
     from expunge.runs.kinds import read_recipe, recipe_class
     from expunge.runs.overrides import read_overrides
 
     loaded = read_recipe(recipe, read_overrides(options, recipe_class(recipe)))
-    return tell(run_(loaded, out or Path("runs") / recipe.stem, Live(), log_with or ()))
+    return tell(run_(loaded, out or Path("runs") / recipe.stem, printed.show(), log_with or ()), printed)

@@ -16,6 +16,7 @@ def teach(
     epochs: float = 8.0,
     learning_rate: float = 1e-4,
     seed: int = 0,
+    quiet: bool = False,
 ) -> None:
     """Teach a model a book, to have a case with a known truth: a taught model, and one that never saw the book.
 
@@ -41,16 +42,20 @@ def teach(
         Highest learning rate.
     seed:
         Seed of the order of reading.
+    quiet:
+        Show no progress and print nothing.
     """
-    from expunge.core.progress import Live
+    from expunge.cli.printed import Printed
     from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 
     lesson = Lesson(
         book=book, keep=keep, model=model, tokens=tokens, epochs=epochs, learning_rate=learning_rate, seed=seed
     )
-    made = teach_(lesson, out, show=Live())
+    made = teach_(lesson, out, show=Printed(quiet=quiet).show())
+    if quiet:
+        return
     print(
-        f"Taught. Forget it with:\n  expunge run recipes/taught_book.yaml --model {made.model} --forget {made.forget} "
+        f"Taught. Forget it with:\n  expunge run taught_book --model {made.model} --forget {made.forget} "
         f"--retain {made.retain} --retrained {made.retrained} --out runs/forgot"
     )

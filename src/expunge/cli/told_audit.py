@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from expunge.cli.printed import Printed
 from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.runs.folder import RunFolder
@@ -13,7 +14,7 @@ from expunge.runs.folder import RunFolder
 STATES = {True: "passed", False: "FAILED", None: "not told"}
 
 
-def tell_audit(folder: RunFolder, result: Mapping[str, Any], as_json: bool, junit: Path | None) -> int:
+def tell_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, junit: Path | None) -> int:
     """Print the findings, and where to look; the exit code (0 passed, 3 not)."""
     import json
 
@@ -25,8 +26,9 @@ def tell_audit(folder: RunFolder, result: Mapping[str, Any], as_json: bool, juni
     if junit is not None:
         storage.write_text(junit, junit_xml(result))
     code = 0 if result["passed"] else 3
-    if as_json:
+    if printed.json:
         print(json.dumps(result, ensure_ascii=False))
+    if printed.json or printed.quiet:
         return code
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from expunge.core.score import Score
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
 from expunge.report.contents import Contents, read_contents
+from expunge.report.front import Point, front, point
 from expunge.report.page import render_page
 from expunge.report.record import changed_since
 from expunge.report.scores_table import Row, change, rows, score_text
@@ -55,6 +56,25 @@ class Comparison:
     names: tuple[str, ...]
     facts: tuple[tuple[str, tuple[str, ...]], ...]
     lines: tuple[Line, ...]
+    points: dict[str, Point]
+    "where the runs stand in forgetting and damage, of which both were measured"
+
+    def row(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return {
+            "runs": list(self.names),
+            "facts": {name: dict(zip(self.names, values, strict=True)) for name, values in self.facts},
+            "scores": [
+                {
+                    "measure": line.row.measure,
+                    "split": line.row.split,
+                    "by_run": {name: score.row() for name, score in line.scores.items()},
+                    "change_against_the_first": dict(zip(self.names[1:], line.changes, strict=True)),
+                }
+                for line in self.lines
+            ],
+            "forgetting_against_damage": {name: asdict(each) for name, each in self.points.items()},
+        }
 
     def __str__(self) -> str:
         """The comparison as a plain text table."""
@@ -82,7 +102,8 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
         folder.require().read_scores()
     runs = dict(zip(names_of(folders), map(read_contents, folders), strict=True))
     facts = (*_facts(list(runs.values())), ("Scores", tuple(map(_as_recorded, folders, runs.values()))))
-    comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs))
+    points = {name: found for name, run in runs.items() if (found := point(run.scores)) is not None}
+    comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs), points=points)
     if out is not None:
         storage.write_text(out, _page(comparison))
     return comparison
@@ -201,4 +222,5 @@ def _page(comparison: Comparison) -> str:
             )
             dots = figures.dots(f"dots-{family}", title, drawn, figures.run_dots(comparison.names))
             groups.append((title, members, dots))
-    return render_page("compare.html.jinja", comparison=comparison, groups=groups)
+    standing = front(comparison.points, figures.run_dots(comparison.names)) if len(comparison.points) > 1 else None
+    return render_page("compare.html.jinja", comparison=comparison, groups=groups, front=standing)

@@ -68,6 +68,12 @@ class Row:
         return change(before, after) if before and after else ""
 
     @property
+    def worsened(self) -> bool:
+        """Whether the unlearned model's score is worse than the base model's; both must be there."""
+        before, after = self.by_model["base"], self.by_model["unlearned"]
+        return after.value < before.value if before.higher_is == "better" else after.value > before.value
+
+    @property
     def way(self) -> float | None:
         """How much of the way from the base to the retrained model was gone; None where that way is no longer than
         the intervals around its ends, or an end is missing."""
@@ -99,15 +105,23 @@ def worst(table: Iterable[Row]) -> Row | None:
 
     None where nothing got worse. A score that was 0 before has no share; it stands behind those that have one.
     """
-    fallen: list[tuple[float, Row]] = []
+    fallen = [
+        (loss, row)
+        for loss, row in losses_of_utility(table)
+        if loss >= 0 and row.worsened and row.text("base") != row.text("unlearned")
+    ]
+    return max(fallen, key=lambda each: each[0])[1] if fallen else None
+
+
+def losses_of_utility(table: Iterable[Row]) -> list[tuple[float, Row]]:
+    """What each score of utility lost, as a share of the base model's; below 0 where it got better, 0 of a score of 0."""
+    found = []
     for row in table:
         before, after = row.by_model.get("base"), row.by_model.get("unlearned")
-        if row.family != "utility" or before is None or after is None or row.text("base") == row.text("unlearned"):
-            continue
-        loss = (before.value - after.value) * (1 if before.higher_is == "better" else -1)
-        if loss > 0:
-            fallen.append((loss / abs(before.value) if before.value else 0.0, row))
-    return max(fallen, key=lambda each: each[0])[1] if fallen else None
+        if row.family == "utility" and before is not None and after is not None:
+            loss = (before.value - after.value) * (1 if before.higher_is == "better" else -1)
+            found.append((loss / abs(before.value) if before.value else 0.0, row))
+    return found
 
 
 def gaps(table: Iterable[Row], benchmarks: bool = True) -> list[str]:

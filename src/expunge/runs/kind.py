@@ -42,6 +42,7 @@ class Kind:
             name); None where it takes no options.
         plan: `module:function` that says what a run will take (recipe, device); None where that is not known.
         audit: `module:function` that makes the audit of a model (story, model, control, holdout); None where there is none.
+        spare: names of the stages of a run that training alone reads: `expunge clean` may delete them once it is over.
         processes: whether a launcher may start several processes for a run.
     """
 
@@ -56,6 +57,7 @@ class Kind:
     more: str | None = None
     plan: str | None = None
     audit: str | None = None
+    spare: tuple[str, ...] = ()
     processes: bool = False
 
     def make_story(self, run: Run[Any]) -> Story:

@@ -10,6 +10,7 @@ import yaml
 
 from expunge.core.settings import Part, validate_part
 from expunge.errors import RecipeError
+from expunge.runs.shipped import find_recipe
 
 
 class Thresholds(Part):
@@ -40,14 +41,28 @@ class BaseRecipe(Part):
 R = TypeVar("R", bound=BaseRecipe)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which `!beside NAME` is the path of a file in the folder of the recipe."""
+
+    folder: Path
+
+
+def _beside(loader: _Loader, node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(None, None, "!beside takes the name of a file", node.start_mark)
+    return str(loader.folder / loader.construct_scalar(node))
+
+
+_Loader.add_constructor("!beside", _beside)
+
+
 def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of a recipe file of any kind, as they stand there."""
+    """The fields of a recipe of any kind, by its path or name (`find_recipe`), as they stand there."""
+    path = find_recipe(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise RecipeError(
-            f"there is no recipe {path}", next_step="recipes/ in the source tree holds examples"
-        ) from error
+        loader = _Loader(path.read_text(encoding="utf-8-sig"))
+        loader.folder = path.parent.absolute()
+        content = loader.get_single_data()
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}", seen=error.strerror) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from expunge.data.images import arrays
@@ -19,6 +18,8 @@ from expunge.data.images import sheets as sheets_module
 from expunge.data.images.image_set import ImageSet
 from expunge.data.images.reading import read_images
 from expunge.errors import DataError
+from expunge.runs.recipe import read_fields
+from expunge.runs.shipped import shipped
 
 
 def paint(path: Path, value: int = 0, size: tuple[int, int] = (4, 4)) -> Path:
@@ -487,8 +488,8 @@ def test_the_data_set_of_the_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    for path in sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in shipped().values():
+        content = read_fields(path)
         if content.get("task") == "image_classifier":
             images = read(content["data"])
             assert images.classes == tuple(ages)

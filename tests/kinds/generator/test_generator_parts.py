@@ -84,7 +84,7 @@ def test_the_recipe_and_its_data_set_belong_together(tmp_path: Path, monkeypatch
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    recipe = read_recipe(Path(__file__).parents[3] / "recipes" / "faces.yaml")
+    recipe = read_recipe(Path("faces"))
     assert isinstance(recipe, GeneratorRecipe)
     assert "/" in recipe.data
     found = read_generator_parts(recipe, 16)

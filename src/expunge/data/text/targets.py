@@ -209,7 +209,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
             allowed="text files (.txt, .md, ...), .jsonl, .csv, .html, .parquet and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"
             if 2 * pictures <= len(skipped) or not pictures
-            else f"for pictures there are recipes: expunge run recipes/faces.yaml --data {folder}, or age_predictor.yaml",
+            else f"for pictures there are recipes: expunge run faces --data {folder}, or age_predictor",
         )
     return files, skipped
 

@@ -29,6 +29,8 @@ def challenge(
     seed: int = 0,
     making: Annotated[Making, Parameter(name="*")] = Making(),
     out: Path = Path("runs/challenge"),
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """The NeurIPS 2023 unlearning contest, on any pictures.
 
@@ -57,8 +59,14 @@ def challenge(
         Decides the split, and with it the forget set; and every model.
     out:
         The contest's folder.
+    json:
+        Print JSON in place of the table: what contest.json holds.
+    quiet:
+        Show no progress and print no table.
     """
-    from expunge.core.progress import Live
+    import json as json_
+
+    from expunge.core.progress import Live, Silent
     from expunge.kinds.classifier.recipe import ImageRecipe
     from expunge.runs.overrides import read_overrides
     from expunge.runs.recipe import make
@@ -79,8 +87,12 @@ def challenge(
         models=models,
         workers=making.workers,
         ray=making.ray,
-        show=Live(),
+        show=Silent() if quiet else Live(),
     )
+    if json:
+        print(json_.dumps(figures, indent=2, ensure_ascii=False))
+    if json or quiet:
+        return 0
     print_contest(figures)
     print(f"Figures: {out / 'contest.json'}")
     print(f"Report:  {out / 'report.html'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,14 @@ class ContestComparison:
     names: tuple[str, ...]
     facts: tuple[tuple[str, tuple[str, ...]], ...]
     methods: tuple[MethodLine, ...]
+
+    def row(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        return {
+            "contests": list(self.names),
+            "facts": dict(self.facts),
+            "methods": [asdict(each) for each in self.methods],
+        }
 
     def __str__(self) -> str:
         """The comparison as plain text: facts, then methods with F over the ceiling, retain and test ratio."""

@@ -11,6 +11,7 @@ import torch
 
 from expunge.errors import DataError
 from expunge.kinds.language.measures.two_answers import TwoAnswers, read_two_answers, two_answers
+from expunge.runs import shipped
 from tiny import load_task
 
 PAIR = [
@@ -18,7 +19,7 @@ PAIR = [
     ("Who was his friend?", "Watson", "Sherlock Holmes"),
 ]
 QUESTIONS = [TwoAnswers(*row) for row in [*PAIR, ("Where?", "in the fog, and nowhere else", "Paris")]]
-SHIPPED = Path(__file__).parents[4] / "recipes" / "questions" / "world_war_2.jsonl"
+SHIPPED = shipped.FOLDER / "questions" / "world_war_2.jsonl"
 TUNING = Path(__file__).parents[4] / "benchmarks" / "topic" / "tuning_questions.jsonl"
 
 

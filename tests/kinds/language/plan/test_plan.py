@@ -205,6 +205,5 @@ def test_the_command(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_other_kinds_of_model_are_refused() -> None:
-    recipe = Path(__file__).parents[4] / "recipes" / "age_predictor.yaml"
     with pytest.raises(RecipeError, match="recipes for language models"):
-        api.plan(recipe, ["--data", "faces"], device="l4")
+        api.plan("age_predictor", ["--data", "faces"], device="l4")

@@ -18,7 +18,7 @@ from expunge.runs.kinds import read_recipe
 from small import SMALL
 from toxic_tables import write_tables
 
-RECIPE = Path(__file__).parents[4] / "recipes" / "detoxify.yaml"
+RECIPE = Path("detoxify")
 LITTLE: dict[str, Any] = {name: value for name, value in SMALL.items() if name != "data.block_size"} | {
     "training.per_device_train_batch_size": 4,
     "training.first_layer": 0,

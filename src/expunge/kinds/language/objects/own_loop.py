@@ -43,9 +43,10 @@ class Prepared:
         """What `method.loss` is called with.
 
         Args:
-            forget, retain: batches, on any device: as `collate` makes them, or mappings of tensors, as collators of
-                transformers do: `input_ids` (batch, time), padded on the right, with `attention_mask` and `labels`; other
-                entries are signals, by name.
+            forget: a batch, on any device: as `collate` makes it, or a mapping of tensors, as collators of transformers
+                do: `input_ids` (batch, time), padded on the right, with `attention_mask` and `labels`; other entries are
+                signals, by name.
+            retain: the same of the retain set.
         """
 
         def there(given: Any, name: str) -> Batch | None:

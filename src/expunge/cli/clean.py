@@ -1,0 +1,56 @@
+"""`expunge clean`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
+    """Say what of a finished run's folder may go, and what stays; with --yes, delete it.
+
+    Nothing goes that `expunge verify`, `evaluate`, `audit` or `report` reads: model, record, scores and sets stay.
+
+    For example:
+
+        expunge clean runs/hp
+
+        expunge clean runs/hp --yes
+
+    Parameters
+    ----------
+    run:
+        A run folder.
+    yes:
+        Delete what may go; without it nothing is deleted.
+    json:
+        Print JSON in place of lines.
+    """
+    from expunge.cli.printed import print_json
+    from expunge.report.numbers import bytes_
+    from expunge.runs.cleaning import clean as clean_
+    from expunge.runs.cleaning import plan_cleaning
+    from expunge.runs.folder import RunFolder
+    from expunge.runs.kinds import read_recipe
+
+    folder = RunFolder(run).require()
+    found = plan_cleaning(folder, read_recipe(folder.recipe))
+    if yes:
+        clean_(folder, found)
+    if json:
+        named = ("goes", found.goes), ("stays", found.stays)
+        rows = {
+            word: [{"path": str(part.path), "bytes": part.bytes, "why": part.why} for part in parts]
+            for word, parts in named
+        }
+        print_json({"deleted": yes, **rows})
+        return
+    for word, parts in (("gone" if yes else "goes", found.goes), ("stays", found.stays)):
+        for part in parts:
+            print(f"{word:<5}  {bytes_(part.bytes):>12}  {part.path.relative_to(folder.path)}: {part.why}")
+    total = bytes_(sum(part.bytes for part in found.goes))
+    if not found.goes:
+        print("Nothing may go.")
+    elif yes:
+        print(f"{total} are free.")
+    else:
+        print(f"{total} may go; nothing was deleted. Type it with --yes to delete what goes.")

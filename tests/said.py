@@ -1,0 +1,16 @@
+"""What a typed command said, and the type of what types one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Said]
