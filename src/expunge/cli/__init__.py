@@ -18,8 +18,9 @@ from expunge.cli.forget import forget
 from expunge.cli.methods import methods
 from expunge.cli.plan import plan
 from expunge.cli.report import report
+from expunge.cli.request import request
 from expunge.cli.run import run
-from expunge.cli.suite import suite
+from expunge.cli.sign import sign
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.core.interruption import leave_now
@@ -34,8 +35,14 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
+for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, sign, request, methods, doctor):
     app.command(verb)
+# Which suites there are is looked for in all that is installed: only when one is asked for.
+app.command(
+    "expunge.cli.suite:suite",
+    name="suite",
+    help="Run a benchmark suite; `expunge suite NAME --help` lists its options.",
+)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
