@@ -255,8 +255,9 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
         control = [("", known["control"])] + [(each.name, trial) for each in judged for trial in each.control]
         others = worst(control, len(values))
         beyond = facts_beyond([value for value, _ in values], [value for value, _ in others])
-    order = sorted(range(len(values)), key=lambda i: (others[i][0] if others else 0.0) - values[i][0])[:SHOWN]
-    said = at_audit.said(order)
+    order = sorted(range(len(values)), key=lambda i: (others[i][0] if others else 0.0) - values[i][0])
+    order = order[:SHOWN] if at_audit.excerpts else []
+    said = at_audit.said(order) if order else {}
     rows = []
     for place, number in enumerate(order):
         fact = at_audit.facts.every[number]

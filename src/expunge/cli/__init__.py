@@ -22,9 +22,10 @@ from expunge.cli.plan import plan
 from expunge.cli.publish import publish
 from expunge.cli.recipes import recipes
 from expunge.cli.report import report
+from expunge.cli.request import request
 from expunge.cli.run import run
 from expunge.cli.serve import serve_app
-from expunge.cli.suite import suite
+from expunge.cli.sign import sign
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.core.interruption import leave_now
@@ -39,11 +40,19 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-VERBS = (init, forget, run, plan, teach, evaluate, audit, compare, report, verify, clean, publish, suite, methods)
-VERBS += (recipes, doctor)
+VERBS = (
+    *(init, forget, run, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean, publish),
+    *(methods, recipes, doctor),
+)
 for verb in VERBS:
     app.command(verb)
 app.command(serve_app, name="app")
+# Which suites there are is looked for in all that is installed: only when one is asked for.
+app.command(
+    "expunge.cli.suite:suite",
+    name="suite",
+    help="Run a benchmark suite; `expunge suite NAME --help` lists its options.",
+)
 app.register_install_completion_command(add_to_startup=False)
 
 

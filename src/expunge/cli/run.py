@@ -17,6 +17,7 @@ def run(
     out: Path | None = None,
     log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
     printed: Printed = WORDS,
+    no_excerpts: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Run a recipe file, or resume it where it stopped.
 
@@ -39,11 +40,14 @@ def run(
         The run folder to write; default: runs/NAME, with the recipe's name.
     log_with:
         An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
+    no_excerpts:
+        Quote nothing of the forget set, and nothing that the models said of it, in report, record, card and log.
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell
     from expunge.runs.kinds import read_recipe, recipe_class
     from expunge.runs.overrides import read_overrides
 
-    loaded = read_recipe(recipe, read_overrides(options, recipe_class(recipe)))
+    fields = read_overrides(options, recipe_class(recipe))
+    loaded = read_recipe(recipe, fields | {"excerpts": False} if no_excerpts else fields)
     return tell(run_(loaded, out or Path("runs") / recipe.stem, printed.show(), log_with or ()), printed)

@@ -7,7 +7,9 @@ from pathlib import Path
 WORDS = {True: "ok", False: "FAILED", None: "not checked"}
 
 
-def verify(run: Path, /, *, json: bool = False, quiet: bool = False) -> int:
+def verify(
+    run: Path, /, *, key: Path | None = None, only_signature: bool = False, json: bool = False, quiet: bool = False
+) -> int:
     """Check that a run folder is what its record says: model, files, sets, verdict, report. Exit code 1 where it is not.
 
     What cannot be checked is printed, too, and does not change the exit code.
@@ -16,10 +18,16 @@ def verify(run: Path, /, *, json: bool = False, quiet: bool = False) -> int:
 
         expunge verify runs/hp
 
+        expunge verify runs/hp --key keys/officer.pub
+
     Parameters
     ----------
     run:
         A run folder.
+    key:
+        A public key (PEM): check what `expunge sign` signed, too. Neither weights nor data are needed for it.
+    only_signature:
+        With --key: check nothing else.
     json:
         Print JSON: what was checked, and whether it is right (null: it was not checked).
     quiet:
@@ -29,7 +37,14 @@ def verify(run: Path, /, *, json: bool = False, quiet: bool = False) -> int:
     from expunge.report.verify import verify_run
     from expunge.runs.folder import RunFolder
 
-    findings = verify_run(RunFolder(run).require())
+    folder = RunFolder(run)
+    findings = []
+    if key is not None:
+        from expunge.evidence.signed import signature_findings
+
+        findings = signature_findings(folder, key)
+    if key is None or not only_signature:
+        findings += verify_run(folder.require())
     if json:
         print_json([{"what": finding.what, "ok": finding.ok} for finding in findings])
     for finding in () if json else [each for each in findings if each.ok is False or not quiet]:

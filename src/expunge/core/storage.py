@@ -78,13 +78,17 @@ def _belongs(name: Path, path: Path) -> bool:
     return name.is_relative_to(path.parent) and name.relative_to(path.parent).parts[0].startswith(f".{path.name}.")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
+OWN = 0o600
+"permissions of a file that its owner alone may read"
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part; the umask is taken from `mode`."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = _beside(path, "aside")
         try:
-            with open(aside, "xb") as file:
+            with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -93,6 +97,21 @@ def write_bytes(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(aside)
             raise
+
+
+def write_own(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone may read; it is on the disk, name and all, when this returns."""
+    write_bytes(path, content, OWN)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the disk holds a folder's names: of files that were renamed or deleted there."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _beside(path: Path, what: str) -> Path:

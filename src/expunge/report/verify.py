@@ -53,7 +53,7 @@ def verify_run(folder: RunFolder) -> list[Finding]:
 
 
 def _findings(folder: RunFolder) -> list[Finding]:
-    record, recipe = _record(folder), read_recipe(folder.recipe)
+    record, recipe = read_whole_record(folder), read_recipe(folder.recipe)
     evidence = main_kind(recipe).make_evidence()
     damaged = [name for name in PARTS if not isinstance(record.get(name), dict)]
     digests = {} if "digests" in damaged else record["digests"]
@@ -78,7 +78,8 @@ def _findings(folder: RunFolder) -> list[Finding]:
     ]
 
 
-def _record(folder: RunFolder) -> dict[str, Any]:
+def read_whole_record(folder: RunFolder) -> dict[str, Any]:
+    """The record of a finished run. Raises `RunError` where there is none."""
     if not folder.record.is_file():
         ended = any(folder.read_events("finished"))
         raise RunError(

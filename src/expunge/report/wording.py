@@ -45,6 +45,7 @@ MISSING = {
     "verdict": "There is no verdict: the run has not reached the point where the checks are made.",
     "familiarity": "Familiarity was not measured, so there is no headline figure to show.",
     "answers": "No answers were recorded, so there is nothing to set side by side.",
+    "excerpts": "Nothing is quoted: the recipe asks for a report without text of the forget set (excerpts).",
     "probes": "No probe prompts were followed during unlearning, so there are no token probabilities over steps.",
     "steps": "No training steps were recorded: the method does not train, or unlearning has not begun.",
     "inputs": "Which files were read was not recorded, or the sets were written by the model itself.",

@@ -62,7 +62,7 @@ class LanguageAudit:
                 "an audit asks for facts, and toxicity is a habit",
                 next_step="measure it by expunge evaluate, with other prompts (--toxicity-prompts FILE)",
             )
-        self.settings, self.seed = recipe.audit, recipe.seed
+        self.settings, self.seed, self.excerpts = recipe.audit, recipe.seed, recipe.excerpts
         self.base, self.sets = story.base, story.sets
         self.subject = LazyModel(find_model(subject), story.precision, as_stored=True)
         control = control or recipe.retrained

@@ -173,7 +173,8 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     kept_table, measured_table, ordinary_table = _kept_tables(run, base, kept, ordinary)
     # Cutting needs a tokenizer only, but prompts are encoded by the task, which is loaded for measuring anyway.
     wanted = settings.max_prompts or MAX_PROMPTS
-    notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared_note(content["shared"]))]
+    shared = shared_note(content["shared"], run.recipe.excerpts)
+    notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared)]
     if run.recipe.forget_kind == "topic":
         notes += asked_notes(run.recipe.forget, language)
     completion, probability = (
@@ -191,7 +192,8 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     secrets = find_secrets(run.recipe, forget, forget_table, tokenizer, bool(completion))
     if secrets and forget_table.tokens <= SHORT and settings.prompts is None:
         completion, probability = [], []
-        notes.append(SECRET_NOTE.format(secrets[0].text if len(secrets) == 1 else f"{len(secrets)} secrets"))
+        quoted = secrets[0].text if len(secrets) == 1 and run.recipe.excerpts else f"found in it: {len(secrets)}"
+        notes.append(SECRET_NOTE.format(quoted))
         run.show.say(notes[-1])
     control: tuple[list[Prompt], list[Prompt]] = ([], [])
     if familiar and completion:

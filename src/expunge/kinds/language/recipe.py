@@ -253,10 +253,19 @@ class Recipe(BaseRecipe):
     audit: Audit = Audit()
     seed: int = 0
     "decides every draw: order, sampling, translations"
+    excerpts: bool = True
+    """whether text of the forget set, and what the models said of it, is quoted in report, record, card, answers.json,
+    toxicity.json and events.jsonl"""
     save: Literal["model", "adapter", "both"] = "model"
     "what is saved: the model with the adapter merged, the adapter of `training.adapter_rank` by itself, or both"
     save_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "type of the saved weights; auto: the base model's own unless rounding would undo the forgetting, else float32"
+
+    @model_validator(mode="after")
+    def _no_secret_quoted(self) -> Recipe:
+        if not self.excerpts and self.evaluation.secret is not None:
+            raise ValueError("evaluation.secret is text of the forget set, and excerpts are not wanted: leave one out")
+        return self
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

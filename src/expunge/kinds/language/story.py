@@ -137,9 +137,10 @@ class LanguageStory(Story):
             oracle.release()
         run.show.stage("writing the report")
         judged, notes = judged_scores({which: one.grades for which, one in measured.items()})
-        storage.write_json(folder.answers, side_by_side(list(measured.values())))
+        if recipe.excerpts:
+            storage.write_json(folder.answers, side_by_side(list(measured.values())))
         toxic = {which: one.toxic for which, one in measured.items() if one.toxic is not None}
-        if toxic:
+        if toxic and recipe.excerpts:
             storage.write_json(folder.toxicity, toxic_side_by_side(toxic))
         return Outcome(
             scores=[score for one in measured.values() for score in one.scores] + judged,

@@ -89,7 +89,8 @@ def carry_out(
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
     task = base.under_adapter(recipe.training.bits) if adapted else base.to_train()
-    probes = sets.material.probability[:PROBES] or sets.material.completion[:PROBES]
+    # Probes are logged with their words.
+    probes = (sets.material.probability[:PROBES] or sets.material.completion[:PROBES]) if recipe.excerpts else []
     watched = _watched(folder, probes)
 
     def probe(task: CausalLM, step: int) -> None:

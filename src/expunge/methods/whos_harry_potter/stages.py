@@ -73,6 +73,12 @@ def reinforced_model(run: Run[Recipe], base: LazyModel, target: TokenTable, dige
     return reinforced
 
 
+def _notice(run: Run[Recipe], dictionary: AnchorDictionary) -> None:
+    """Note what is to be said of the terms; the notes quote some."""
+    for note in dictionary.notes if run.recipe.excerpts else ():
+        run.notice(note)
+
+
 def anchors(
     run: Run[Recipe],
     reinforced: Reinforced,
@@ -113,8 +119,7 @@ def anchors(
             own = (own_text(block)[0] for block in blocks(text, run.recipe, reinforced.base.tokenizer))
             dictionary = without_shared(dictionary, rates(dictionary, own, kept.documents()))
         write_anchors(dictionary, path / "anchors.yaml")
-        for note in dictionary.notes:
-            run.notice(note)
+        _notice(run, dictionary)
         if not len(dictionary):
             run.notice(
                 "no anchored terms were found: labels come from the reinforced model alone (give --anchors FILE)"
@@ -232,8 +237,7 @@ class GenericLabels(Labels):
         reinforced = reinforced_model(run, source.base, source.table, sets.forget.digest)
         kept = None if sets.retain.generated else sets.retain
         dictionary, file = anchors(run, reinforced, sets.forget, count, sets.language, kept)
-        for note in dictionary.notes:
-            run.notice(note)
+        _notice(run, dictionary)
         table = label_table(run, self.method, reinforced, dictionary, sets.forget, count)
         source.notes["anchors"] = storage.digest_file(file)
         source.base.release()  # its layers are wrapped by the adapter: what follows works on clean ones

@@ -102,14 +102,14 @@ def without_shared(dictionary: AnchorDictionary, of: dict[str, Rate]) -> AnchorD
     return AnchorDictionary(kept, [*dictionary.notes, *shared_note(shared)], (*dictionary.shared, *shared))
 
 
-def shared_note(shared: Sequence[str]) -> list[str]:
-    """The note on terms that the retain set has about as often."""
+def shared_note(shared: Sequence[str], quoted: bool = True) -> list[str]:
+    """The note on terms that the retain set has about as often; they are of the forget set too, and maybe not `quoted`."""
     if not shared:
         return []
     more = f" and {len(shared) - LISTED} more" if len(shared) > LISTED else ""
     were, them = ("1 term was", "it") if len(shared) == 1 else (f"{len(shared)} terms were", "them")
-    named = ", ".join(shared[:LISTED])
-    return [f"{were} left out, for the retain set has {them} about as often: {named}{more}"]
+    named = f": {', '.join(shared[:LISTED])}{more}" if quoted else ""
+    return [f"{were} left out, for the retain set has {them} about as often{named}"]
 
 
 def alone(terms: TargetTerms, of: dict[str, Rate]) -> TargetTerms:

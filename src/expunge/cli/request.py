@@ -1,0 +1,281 @@
+"""`expunge request`."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from expunge.cli.ledger import LEDGER, Place, number, opened
+from expunge.cli.request_run import run_requests
+
+if TYPE_CHECKING:
+    from expunge.requests.ledger import Request
+
+request = App(
+    name="request",
+    help="Keep the requests to forget: when they came, until when they are due, what became of them (docs/requests.md).",
+)
+Id = Annotated[str, Parameter(help="The request's id, such as R000012.")]
+request.command(run_requests, name="run")
+
+
+@request.command
+def add(
+    *files: Path,
+    subject: str,
+    due: str | None = None,
+    received: str | None = None,
+    idempotency_key: str | None = None,
+    ledger: Place = LEDGER,
+) -> int:
+    """Add a request, and print its id.
+
+    For example:
+
+        expunge request add --subject CUSTOMER-4711 mails.jsonl letters/
+
+    The ledger holds salted digests of SUBJECT and of the files. Where the files lie is noted beside it, until the request
+    is closed; the files stay there.
+
+    Parameters
+    ----------
+    files:
+        Files or folders that hold what is to be forgotten.
+    subject:
+        Who asks, by the id that you use elsewhere.
+    due:
+        The deadline, YYYY-MM-DD; default: one month after --received.
+    received:
+        The day on which the request came, YYYY-MM-DD; default: today.
+    idempotency_key:
+        A second request with the same key is the first one, and nothing is added.
+    """
+    with opened(ledger, create=True) as book:
+        made, new = book.add(
+            subject,
+            files,
+            due=_date(due),
+            received=_date(received),
+            idempotency_key=idempotency_key,
+        )
+    print(f"{made.name}  {made.state}, due {made.due}" + ("" if new else " (added before)"))
+    return 0
+
+
+@request.command(name="list")
+def list_(
+    *,
+    state: Literal["open", "running", "passed", "failed", "refused", "closed"] | None = None,
+    subject: str | None = None,
+    due_by: str | None = None,
+    json: bool = False,
+    ledger: Place = LEDGER,
+) -> int:
+    """List requests: id, state, deadline.
+
+    For example:
+
+        expunge request list --state open
+
+    Parameters
+    ----------
+    state:
+        Only requests in this state.
+    subject:
+        Only requests of this person, closed ones too.
+    due_by:
+        Only requests that are due by that day and not answered.
+    json:
+        Print JSON.
+    """
+    import sys
+
+    with opened(ledger) as book:
+        day = _date(due_by)
+        found = book.requests() if day is None else book.due_by(day)
+        if subject is not None:
+            theirs = book.of_subject(subject)
+            found = [each for each in found if each.number in theirs]
+    if state is not None:
+        found = [each for each in found if each.state == state]
+    if json:
+        import json as json_
+
+        rows = [{"id": each.name, "state": each.state, "due": each.due.isoformat()} for each in found]
+        print(json_.dumps(rows, indent=1))
+        return 0
+    today = date.today()
+    late = {each.number for each in found if each.due < today and each.state in ("open", "running", "failed")}
+    lines = [
+        f"{each.name}  {each.state:<8} due {each.due.isoformat()}{'  OVERDUE' if each.number in late else ''}\n"
+        for each in found
+    ]
+    sys.stdout.write("".join(lines) or "no requests\n")
+    return 0
+
+
+@request.command
+def show(name: Id, /, *, json: bool = False, ledger: Place = LEDGER) -> int:
+    """Show a request: its events, its run, which model came from which, and whom to tell.
+
+    Parameters
+    ----------
+    json:
+        Print JSON.
+    """
+    from expunge.core.safe_text import clean
+    from expunge.requests.showing import facts, lines
+
+    with opened(ledger) as book:
+        found = facts(book, number(name))
+    if json:
+        import json as json_
+
+        print(json_.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        for line in lines(found):
+            print(clean(line))
+    return 0
+
+
+@request.command
+def reopen(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
+    """Give up a run that cannot go on: the requests that it was begun for can be run again, with another recipe.
+
+    Parameters
+    ----------
+    reason:
+        Why. It stays in the ledger: no names.
+    """
+    with opened(ledger) as book:
+        for each in book.reopen(number(name), reason):
+            _say(book.request(each))
+    return 0
+
+
+@request.command
+def refuse(name: Id, /, *, reason: str, ledger: Place = LEDGER) -> int:
+    """Refuse a request.
+
+    Parameters
+    ----------
+    reason:
+        Why, as the person is told. It stays in the ledger: no names.
+    """
+    with opened(ledger) as book:
+        return _say(book.refuse(number(name), reason))
+
+
+@request.command
+def extend(name: Id, /, *, reason: str, to: str | None = None, ledger: Place = LEDGER) -> int:
+    """Move the deadline of a request, by two months at most.
+
+    Parameters
+    ----------
+    reason:
+        Why, as the person is told. It stays in the ledger: no names.
+    to:
+        The new deadline, YYYY-MM-DD; default: two months after the first one.
+    """
+    with opened(ledger) as book:
+        return _say(book.extend(number(name), reason, _date(to)))
+
+
+@request.command
+def close(name: Id, /, *, reason: str | None = None, ledger: Place = LEDGER) -> int:
+    """Close a request that passed or was refused, and delete who asked and where the files lie.
+
+    Parameters
+    ----------
+    reason:
+        Why a request is closed that neither passed nor was refused. It stays in the ledger: no names.
+    """
+    from expunge.requests.showing import texts_left
+
+    with opened(ledger) as book:
+        made = book.close_request(number(name), reason)
+        left = texts_left(book, made.number)
+    for place in left:
+        print(f"{place} still holds text of the request: delete it when you need no further audit of that run")
+    return _say(made)
+
+
+@request.command
+def note_copy(
+    model: Path,
+    /,
+    *,
+    kind: Literal["adapter", "merged", "quantized", "deployed", "other"],
+    where: str,
+    tell: str,
+    ledger: Place = LEDGER,
+) -> int:
+    """Note a copy of a model, so that `show` says who must be told of a request.
+
+    For example:
+
+        expunge request note-copy models/base --kind quantized --where "phone app 2.1" --tell "mobile team"
+
+    Parameters
+    ----------
+    model:
+        The model that it was made from: its folder, or a run folder.
+    kind:
+        What it is.
+    where:
+        Where it is used.
+    tell:
+        Who has it: a role or a company, no person.
+    """
+    from expunge.models.digest import digest_saved
+    from expunge.requests.lineage import model_digest, model_folder
+
+    digest = model_digest(digest_saved(model_folder(model)))
+    with opened(ledger, create=True) as book:
+        print(f"copy {book.note_copy(digest, kind, where, tell)} of model {digest[:12]}")
+    return 0
+
+
+@request.command
+def told(name: Id, /, *, copy: int, ledger: Place = LEDGER) -> int:
+    """Note that whoever has a copy was told of a request.
+
+    Parameters
+    ----------
+    copy:
+        The copy's number, as `show` lists it.
+    """
+    with opened(ledger) as book:
+        book.told(number(name), copy)
+        return _say(book.request(number(name)))
+
+
+@request.command
+def check(*, head: str | None = None, ledger: Place = LEDGER) -> int:
+    """Walk the ledger's chain, and name a broken link. Exit code 1 where there is one.
+
+    Parameters
+    ----------
+    head:
+        The digest that an earlier check printed: events that were cut off or rewritten since are noticed.
+    """
+    with opened(ledger) as book:
+        found, count, last = book.findings(head)
+    for each in found:
+        print(f"FAILED       {each}")
+    print(f"{count} events, the last one {last}" + ("" if found else ": the chain is whole"))
+    return 1 if found else 0
+
+
+def _say(made: Request) -> int:
+    print(f"{made.name}  {made.state}, due {made.due}")
+    return 0
+
+
+def _date(text: str | None) -> date | None:
+    from expunge.requests.states import read_date
+
+    return None if text is None else read_date(text)

@@ -1,0 +1,71 @@
+"""`expunge request run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from expunge.cli.ledger import LEDGER, Place, number, opened
+
+
+def run_requests(
+    *words: Annotated[str, Parameter(name="ID", allow_leading_hyphen=True)],
+    recipe: Path,
+    all_due: bool = False,
+    within: int = 7,
+    pool: Annotated[bool, Parameter(negative="--one-by-one")] = True,
+    out: Path = Path("runs"),
+    ledger: Place = LEDGER,
+) -> int:
+    """Run requests: make the model forget what they name. What was begun and interrupted goes on first.
+
+    For example:
+
+        expunge request run --all-due --recipe recipes/whos_harry_potter.yaml --model FOLDER --retain PATH
+
+        expunge request run R12 R13 --one-by-one --recipe recipes/whos_harry_potter.yaml --retain PATH
+
+    A run starts from the newest model that passed, or from --model where none did. Fields of the recipe are given as
+    `expunge run` takes them. Exit code 3: a verdict failed.
+
+    Parameters
+    ----------
+    words:
+        Ids of requests, then fields of the recipe as --FIELD VALUE.
+    recipe:
+        A YAML file of recipe fields; the target is filled in.
+    all_due:
+        All requests that are due soon or overdue, in place of ids.
+    within:
+        Days that count as soon.
+    pool:
+        One run for all of them, or one after another (--one-by-one), each from the model before.
+    out:
+        The folder of the run folders.
+    """
+    from expunge.cli.console import tell
+    from expunge.core.progress import Live
+    from expunge.errors import RecipeError
+    from expunge.requests.ledger import soon
+    from expunge.requests.states import name_of
+    from expunge.requests.work import batches, run_batch
+    from expunge.runs.kinds import recipe_class
+    from expunge.runs.overrides import read_overrides
+
+    first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    numbers = [number(word) for word in words[:first]]
+    overrides = read_overrides(words[first:], recipe_class(recipe))
+    if all_due == bool(numbers):
+        raise RecipeError("say which requests are run", allowed="ids, or --all-due")
+    codes = []
+    with opened(ledger) as book:
+        wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
+        planned = batches(book, wanted, pool)
+        for each in planned:
+            print(f"{', '.join(map(name_of, each.numbers))}: {'going on' if each.begun else 'running'} as {each.name}")
+            codes.append(tell(run_batch(book, each, recipe, overrides, out, Live())))
+    if not planned:
+        print("nothing to run")
+    return max(codes, default=0)

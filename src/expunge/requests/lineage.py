@@ -1,0 +1,58 @@
+"""Which model came from which, and which copies of them may still hold what a request was about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.errors import RunError
+from expunge.models.digest import digest_saved
+from expunge.requests.ledger import Ledger
+
+
+def model_digest(files: Mapping[str, str]) -> str:
+    """One digest of a model's files; its card is left out. That of an adapter covers its base."""
+    return storage.digest_value({name: digest for name, digest in files.items() if not name.endswith(".md")})
+
+
+def model_folder(path: Path) -> Path:
+    """The folder of a model that is named by itself or by its run. Raises `RunError` where no model is there."""
+    folder = path / "model" if (path / "model").is_dir() else path
+    if not digest_saved(folder):
+        raise RunError(f"there is no model in {path}", next_step="name the folder of a model, or of a run")
+    return folder
+
+
+def lineage(ledger: Ledger) -> dict[str, str]:
+    """digest of a model -> digest of the one it came from, of all runs that ended."""
+    rows = ledger.chain.events("kind IN ('passed', 'failed')")
+    return {each.content["model"]: each.content["parent"] for each in rows}
+
+
+def ancestors(parents: Mapping[str, str], model: str) -> list[str]:
+    """The models that one came from, the nearest first."""
+    found: list[str] = []
+    while (parent := parents.get(model)) is not None and parent not in found:
+        found.append(parent)
+        model = parent
+    return found
+
+
+def forgot(ledger: Ledger, number: int) -> set[str]:
+    """Models that have forgotten a request: that of its last run, where it passed, and all that came from it."""
+    passed = ledger.last(number, "passed")
+    if passed is None:
+        return set()
+    parents = lineage(ledger)
+    made = {model for model in parents if passed["model"] in ancestors(parents, model)}
+    return made | {passed["model"]}
+
+
+def copies_to_tell(ledger: Ledger, number: int) -> list[dict[str, Any]]:
+    """Every copy that was noted of a model which has not forgotten a request, and whether who has it was told."""
+    clean = forgot(ledger, number)
+    told = {each.content["copy"]: each.at for each in ledger.events_of(number) if each.kind == "told"}
+    rows = [{"copy": each.seq, **each.content, "told": told.get(each.seq)} for each in ledger.copies()]
+    return [row for row in rows if row["model"] not in clean]

@@ -1,0 +1,144 @@
+"""What a ledger holds of a person in the clear, apart from its chain: who asked, and where the files lie.
+
+`key` makes the digests of the chain; without it nobody can try names against them. `private/` has a file for each request
+that is not closed, and the files of a run under names that say nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.errors import DataError, RunError
+
+
+def read_key(path: Path) -> bytes:
+    """The key of a ledger. Raises `RunError` where it is gone, is none, or others may read it."""
+    with storage.reading(path):
+        if not path.is_file():
+            raise RunError(
+                f"{path} is missing: the digests of the ledger cannot be made or compared without it",
+                next_step="put it back from a backup",
+            )
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise RunError(
+                f"others may read {path}", allowed="a file of its owner alone", next_step=f"chmod 600 {path}"
+            )
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise RunError(f"{path} is no key of a ledger", allowed="32 bytes, as hexadecimal digits")
+    return key
+
+
+def salted(key: bytes, what: str, value: bytes) -> str:
+    """HMAC-SHA256 of a value under the ledger's key; `what` keeps digests of unlike things apart."""
+    return hmac.new(key, what.encode() + b"\0" + value, hashlib.sha256).hexdigest()
+
+
+def salted_file(key: bytes, path: Path) -> str:
+    """HMAC-SHA256 of a file's sha256. Raises `StorageError` where it cannot be read."""
+    return salted(key, "file", bytes.fromhex(storage.digest_file(path)))
+
+
+def list_files(targets: Iterable[Path]) -> list[Path]:
+    """The files that targets name, absolute and in order; of a folder all below it, without links and hidden ones.
+
+    Raises:
+        DataError: a target is not there, or holds no file.
+    """
+    found: list[Path] = []
+    for target in targets:
+        below = sorted(target.rglob("*")) if target.is_dir() else [target]
+        files = [
+            each.absolute()
+            for each in below
+            if each.is_file()
+            and (each == target or not each.is_symlink())
+            and not any(part.startswith(".") for part in each.relative_to(target).parts)
+        ]
+        if not files:
+            why = "there is no such file or folder" if not target.exists() else "there is no file in it"
+            raise DataError(f"{target}: {why}", next_step="name the files that hold the person's data")
+        found += files
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The private folder of a ledger."""
+
+    path: Path
+
+    def _of(self, request: int) -> Path:
+        return self.path / f"R{request:06d}.json"
+
+    def write(self, request: int, subject: str, files: Iterable[Path]) -> None:
+        """Note who asked and where the files lie."""
+        content = {"subject": subject, "files": [str(file) for file in files]}
+        storage.write_own(self._of(request), json.dumps(content, ensure_ascii=False).encode())
+
+    def read(self, request: int) -> Mapping[str, Any] | None:
+        """What was noted; None where it was deleted."""
+        path = self._of(request)
+        return storage.read_json(path) if path.is_file() else None
+
+    def numbers(self) -> set[int]:
+        """Of which requests something is noted."""
+        return {int(file.stem[1:]) for file in self.path.glob("R*.json")}
+
+    def folder_of(self, run: str) -> Path:
+        """Where the files of a run lie while its requests are open."""
+        return self.path / "files" / run
+
+    def lay_out(self, run: str, files: Iterable[tuple[str, Path]]) -> Path:
+        """A folder with the files of a run under names that say nothing; hard links where the disk can, else copies.
+
+        Args:
+            files: (name, where it lies).
+        """
+        folder = self.folder_of(run)
+        with storage.storage_errors(folder, "choose another --ledger"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name, source in files:
+                place, aside = folder / name, folder / f".{name}.aside"
+                if place.exists():
+                    continue
+                aside.unlink(missing_ok=True)
+                try:
+                    os.link(source.resolve(), aside)
+                except OSError:  # another disk, or a file of somebody else
+                    shutil.copyfile(source, aside)
+                    aside.chmod(storage.OWN)
+                os.replace(aside, place)
+        return folder
+
+    def remove(self, request: int, runs: Iterable[str]) -> None:
+        """Delete what is noted of a request, and its files in the folders of its runs."""
+        with storage.storage_errors(self.path, "give yourself permission to delete there, and close it again"):
+            self._of(request).unlink(missing_ok=True)
+            for run in runs:
+                folder = self.folder_of(run)
+                for file in self._files(folder, request):
+                    file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # files of other requests are in it still
+                    folder.rmdir()
+            storage.flush_folder(self.path)
+
+    @staticmethod
+    def _files(folder: Path, request: int) -> Iterator[Path]:
+        yield from folder.glob(f"R{request:06d}-*")
+        yield from folder.glob(f".R{request:06d}-*")

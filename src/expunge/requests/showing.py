@@ -1,0 +1,67 @@
+"""A request as it is shown: what happened, by which run, from which model, and whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.requests.ledger import Ledger
+from expunge.requests.lineage import ancestors, copies_to_tell, lineage
+from expunge.runs.folder import RunFolder
+
+SHORT = 12
+"digits of a digest that are shown"
+
+
+def facts(ledger: Ledger, number: int) -> dict[str, Any]:
+    """Everything that the ledger knows of a request, as JSON; `subject` and the files' places while it is not closed."""
+    found, events = ledger.request(number), ledger.events_of(number)
+    noted = ledger.private.read(number) or {}
+    ended = [each.content for each in events if each.kind in ("passed", "failed")]
+    model = ended[-1]["model"] if ended else None
+    return {
+        "id": found.name,
+        "state": found.state,
+        "due": found.due.isoformat(),
+        "subject": noted.get("subject"),
+        "files": noted.get("files"),
+        "events": [
+            {"seq": each.seq, "at": each.at, "kind": each.kind, "due": each.due, **each.content} for each in events
+        ],
+        "model": model,
+        "came_from": [] if model is None else ancestors(lineage(ledger), model),
+        "copies": copies_to_tell(ledger, number),
+    }
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The same in lines of words."""
+    yield f"{found['id']}  {found['state']}, due {found['due']}"
+    if found["subject"] is not None:
+        yield f"  subject  {found['subject']}"
+        yield from (f"  file     {file}" for file in found["files"])
+    for event in found["events"]:
+        words = {
+            "added": f"received {event.get('received')}, {len(event.get('files', ()))} files, due {event['due']}",
+            "extended": f"to {event['due']}: {event.get('reason')}",
+            "started": str(event.get("run")),
+            "told": f"who has copy {event.get('copy')}",
+        }.get(event["kind"], event.get("reason", ""))
+        if event["kind"] in ("passed", "failed"):
+            words = f"model {event['model'][:SHORT]} from {event['parent'][:SHORT]}, as {event['name']}"
+        yield f"  {event['at']}  {event['kind']:<8} {words}".rstrip()
+    if found["came_from"]:
+        yield "  model    " + " <- ".join(each[:SHORT] for each in (found["model"], *found["came_from"]))
+    for copy in found["copies"]:
+        state = f"told {copy['told']}" if copy["told"] else "NOT TOLD"
+        yield (
+            f"  copy {copy['copy']}: {copy['kind']}, of model {copy['model'][:SHORT]}, {copy['where']}; "
+            f"tell {copy['tell']}: {state}"
+        )
+
+
+def texts_left(ledger: Ledger, number: int) -> list[Path]:
+    """Parts of the folders of a request's runs that hold the text that was forgotten, and are still there."""
+    runs = [RunFolder(each.content["run"]) for each in ledger.events_of(number) if each.kind == "started"]
+    return [place for run in runs for place in (run.stages, run.anchors) if place.exists()]

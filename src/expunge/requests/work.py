@@ -1,0 +1,175 @@
+"""Runs that answer requests: one after another, or several in one; each noted with its run folder and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge import spine
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.errors import DataError, RecipeError, RunError
+from expunge.models.adapters import is_adapter
+from expunge.models.digest import digest_saved
+from expunge.requests.ledger import Ledger, Request
+from expunge.requests.lineage import model_digest
+from expunge.requests.private import salted_file
+from expunge.requests.states import name_of
+from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import read_recipe
+from expunge.runs.recipe import BaseRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that one run answers.
+
+    Attributes:
+        name: of the run; it says no more than the requests' ids.
+        begun: where the run lies that was begun for them; None where none was.
+    """
+
+    name: str
+    numbers: tuple[int, ...]
+    begun: Path | None = None
+
+
+def batches(ledger: Ledger, requests: Sequence[Request], pool: bool) -> list[Batch]:
+    """What is to be run: what was begun first, with all the requests it was begun for, then the others."""
+    begun: dict[str, Path] = {}
+    for each in requests:
+        if each.state == "running":
+            started = ledger.last(each.number, "started")
+            assert started is not None
+            begun[started["name"]] = Path(started["run"])
+    found = [Batch(name, tuple(ledger.running_as(name)), path) for name, path in begun.items()]
+    others = [each.number for each in requests if each.state in ("open", "failed")]
+    groups = [others] if pool and others else [[each] for each in others]
+    return found + [Batch(_name(ledger, group), tuple(group)) for group in groups]
+
+
+def _name(ledger: Ledger, numbers: Sequence[int]) -> str:
+    """R000003; of several R000003-R000009-1a2b3c4d; with the number of the attempt after one that failed."""
+    name = name_of(numbers[0])
+    if len(numbers) > 1:
+        name += f"-{name_of(numbers[-1])}-{storage.digest_value(list(numbers))[:8]}"
+    taken = {each.content["name"] for each in ledger.chain.events("kind = 'started'")}
+    tried = 1
+    while (full := name if tried == 1 else f"{name}-{tried}") in taken:
+        tried += 1
+    return full
+
+
+def run_batch(
+    ledger: Ledger,
+    batch: Batch,
+    recipe: Path,
+    overrides: Mapping[str, Any],
+    out: Path,
+    show: Silent | None = None,
+) -> RunFolder:
+    """Run what a batch asks for, to the end, and note it; one that was begun goes on by the recipe in its folder.
+
+    A run starts from the newest model that passed, of those that came from the recipe's base model, so that what was
+    forgotten stays so.
+    """
+    files = _files(ledger, batch)
+    folder = RunFolder(batch.begun or (out / batch.name).absolute())
+    if batch.begun is None and folder.path.exists():
+        raise RunError(
+            f"{folder.path} is there already, and not of this ledger",
+            next_step="give --out with a folder that this ledger's runs have for themselves",
+        )
+    target = ledger.private.lay_out(batch.name, files).absolute()
+    if batch.begun is not None and folder.recipe.is_file():
+        made = read_recipe(folder.recipe)
+    else:
+        made, base = make_recipe(ledger, recipe, overrides, target, [name for name, _ in files])
+        if batch.begun is None:
+            ledger.note("started", batch.numbers, {"name": batch.name, "run": str(folder.path), "base": base})
+    spine.run(made, folder.path, show)
+    record = storage.read_json(folder.record)
+    saved, base_files = digest_saved(folder.model), record["digests"]["base model"]
+    whole = (
+        base_files | {f"adapter/{name}": each for name, each in saved.items()} if is_adapter(folder.model) else saved
+    )
+    body = {
+        "name": batch.name,
+        "model": model_digest(whole),
+        "saved": model_digest(saved),
+        "parent": model_digest(base_files),
+        "record": storage.digest_file(folder.record),
+    }
+    ledger.note("passed" if record["verdict"]["passed"] else "failed", batch.numbers, body)
+    return folder
+
+
+def make_recipe(
+    ledger: Ledger, path: Path, overrides: Mapping[str, Any], target: Path, names: Sequence[str]
+) -> tuple[BaseRecipe, str]:
+    """(the recipe of a run, the base model that its requests have in common with earlier ones)."""
+    plain = read_recipe(path, {**overrides, "forget": str(target)})
+    base = str(Path(plain.model).absolute()) if Path(plain.model).exists() else plain.model
+    fields: dict[str, Any] = dict(overrides)
+    if (newest := newest_model(ledger, base)) is not None:
+        fields["model"] = str(newest)
+    if "excerpts" in type(plain).model_fields:
+        fields = {"excerpts": False, "forget_kind": "path", **fields}
+    elif len(names) > 1:
+        raise RecipeError(
+            f"a run on {plain.model} takes one list of what is to be forgotten",
+            seen=f"{len(names)} files",
+            next_step="give --one-by-one, and one file a request",
+        )
+    else:
+        target = target / names[0]
+    return read_recipe(path, {**fields, "forget": str(target)}), base
+
+
+def newest_model(ledger: Ledger, base: str) -> Path | None:
+    """The model that passed last, of those that come from a base model; None where none did.
+
+    Raises:
+        RunError: it is gone, or was changed since.
+    """
+    started = {each.content["name"]: each.content for each in ledger.chain.events("kind = 'started'")}
+    for event in reversed(ledger.chain.events("kind = 'passed'")):
+        begun = started[event.content["name"]]
+        if begun["base"] != base:
+            continue
+        folder = RunFolder(begun["run"])
+        if model_digest(digest_saved(folder.model)) != event.content["saved"]:
+            raise RunError(
+                f"{folder.model} is gone or was changed: the next run would start from it",
+                next_step="put it back, or give --model with the model to start from",
+            )
+        return folder.model
+    return None
+
+
+def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
+    """(name in the run, where it lies) of every file of a batch. Raises `DataError` for one that is not as it was."""
+    found = []
+    for number in batch.numbers:
+        noted = ledger.private.read(number)
+        added = ledger.last(number, "added")
+        if noted is None or added is None or len(noted["files"]) != len(added["files"]):
+            raise RunError(
+                f"where the files of {name_of(number)} lie is not noted any more",
+                next_step="put private/ back from a backup, or refuse the request and add it again",
+            )
+        for place, (path, entry) in enumerate(zip(noted["files"], added["files"], strict=True), 1):
+            name = f"{name_of(number)}-{place}{''.join(Path(path).suffixes[-1:])}"
+            laid = ledger.private.folder_of(batch.name) / name
+            source = laid if laid.is_file() else Path(path)
+            if not source.is_file() or salted_file(ledger.key, source) != entry["digest"]:
+                raise DataError(
+                    f"file {place} of {name_of(number)} is {'not' if source.is_file() else 'gone, and was not'} as it was "
+                    "when the request was added",
+                    seen=source,
+                    next_step="put it back, or refuse the request and add it again",
+                )
+            found.append((name, source))
+    return found
