@@ -15,6 +15,7 @@ from expunge.cli.compare import compare
 from expunge.cli.doctor import doctor
 from expunge.cli.evaluate import evaluate
 from expunge.cli.forget import forget
+from expunge.cli.inspect import inspect
 from expunge.cli.methods import methods
 from expunge.cli.plan import plan
 from expunge.cli.report import report
@@ -34,7 +35,7 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
 )
-for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
+for verb in (forget, inspect, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
     app.command(verb)
 
 

@@ -21,7 +21,8 @@ def forget(
 ) -> int:
     """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
-    Run the same command again to resume an interrupted run.
+    Run the same command again to resume an interrupted run. `expunge inspect TARGET --model MODEL` shows what would be
+    forgotten, and what the model knows of it, without training.
 
     For example:
 
@@ -31,14 +32,18 @@ def forget(
 
         expunge forget complaint.jsonl --out runs/c --method gradient_difference --training.learning_rate 1e-5
 
+        expunge forget book.epub letters.pdf posts.csv --columns text=body --retain other/ --out runs/three
+
     Any other field of the recipe can be given as --PART.FIELD VALUE (`--training.num_train_epochs 3`,
-    `--method.alpha 5`); also --prompts FILE, --benchmarks FOLDER, --anchors FILE and --anchors-from URL.
+    `--method.alpha 5`); also --columns FIELD=COLUMN, --prompts FILE, --benchmarks FOLDER, --anchors FILE and
+    --anchors-from URL.
     docs/recipe.md lists them all.
 
     Parameters
     ----------
     target:
-        A file or folder of text, rows or conversations (docs/inputs.md); a dataset id; or a topic.
+        A file or folder of text, documents, rows or conversations (docs/inputs.md); a dataset id; or a topic. Several
+        files, folders or ids may be given.
     out:
         The run folder to write.
     model:
@@ -55,8 +60,9 @@ def forget(
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
     from expunge.core.progress import Live
-    from expunge.runs.overrides import read_overrides
+    from expunge.runs.overrides import further_targets, read_overrides
 
+    targets, options = further_targets(target, options)
     fields = read_overrides(options)
     if retain is not None:
         fields["retain"] = retain
@@ -64,4 +70,4 @@ def forget(
         fields = {"method.name": method, **fields}
     if topic:
         fields["forget_kind"] = "topic"
-    return tell(forget_(target, model=model, out=out, show=Live(), log_with=log_with or (), **fields))
+    return tell(forget_(targets, model=model, out=out, show=Live(), log_with=log_with or (), **fields))

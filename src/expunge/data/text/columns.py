@@ -9,6 +9,20 @@ from typing import Any
 from expunge.errors import DataError
 
 
+def read_names(given: Any) -> dict[str, str]:
+    """Field -> column, of a mapping or of words such as `question=q, answer=a`.
+
+    Raises:
+        ValueError: other words than `FIELD=COLUMN`, with commas between them.
+    """
+    if not isinstance(given, str):
+        return dict(given)
+    pairs = [part.partition("=") for part in given.split(",")]
+    if not all(equals and name.strip() and column.strip() for name, equals, column in pairs):
+        raise ValueError(f"{given!r} does not read FIELD=COLUMN, such as text=body or question=q,answer=a")
+    return {name.strip().lower(): column.strip() for name, _, column in pairs}
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Names of fields, and the columns that hold them; without any, columns are known by their own names."""

@@ -11,8 +11,23 @@ from pathlib import PurePath
 from typing import Literal
 
 Form = Literal[
-    *("text", "json lines", "json", "yaml", "table", "html", "subtitles", "parquet", "arrow", "mail"),
-    *("pdf", "word", "open document", "book", "rich text", "notebook", "sheets"),
+    "text",
+    "json lines",
+    "json",
+    "yaml",
+    "table",
+    "html",
+    "subtitles",
+    "parquet",
+    "arrow",
+    "mail",
+    "pdf",
+    "word",
+    "open document",
+    "book",
+    "rich text",
+    "notebook",
+    "sheets",
 ]
 
 PROSE = (".txt", ".text", ".md", ".markdown", ".mdown", ".rst", ".adoc", ".asciidoc", ".org")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from expunge.data.text.document import Document, digest_documents
@@ -21,7 +21,7 @@ from expunge.data.text.targets import classify_target, list_files, nothing_to_re
 from expunge.data.text.text_files import encoding_of, head_of, kind_of_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
-__all__ = ["digest_documents", "read_documents"]
+__all__ = ["digest_documents", "read_documents", "read_several"]
 
 _READERS: dict[str, Callable[[Path, Notes], Iterator[Document]]] = {
     "text": lambda path, notes: read_text_file(path),
@@ -68,6 +68,12 @@ def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -
             seen="; ".join(notes.lines()) or "no text but white space",
             next_step="name a file or folder with text in it",
         )
+
+
+def read_several(targets: Iterable[str], notes: Notes | None = None) -> Iterator[Document]:
+    """The documents of several targets, one target after another. Raises as `read_documents`."""
+    for target in targets:
+        yield from read_documents(target, notes)
 
 
 def _read_path(path: Path, notes: Notes) -> Iterator[Document]:

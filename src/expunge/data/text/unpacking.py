@@ -8,7 +8,7 @@ import io
 import lzma
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from expunge.data.text.file_kinds import COLUMNAR, ending
 from expunge.errors import DataError
@@ -66,7 +66,8 @@ class _Zstandard(io.RawIOBase):
     """Zstandard frames, one after another; a frame that ends too early is an error."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._frame, self._left = file, None, b""
+        self._file, self._left = file, b""
+        self._frame: Any = None
         self._ready = b""
 
     def readable(self) -> bool:
