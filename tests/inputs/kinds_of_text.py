@@ -93,7 +93,7 @@ def typed(*words: str) -> Callable[[Path], Any]:
 
 
 def columns_typed(*words: str) -> Callable[[Path], Any]:
-    return lambda folder: make_recipe({"forget": "x"}, read_overrides(words)).data.columns
+    return lambda folder: resolve_paths(make_recipe({"forget": "Hogwarts"}, read_overrides(words))).data.columns
 
 
 TABLE = "id,title,body\n1,x,The fog.\n2,y,Rain.\n"

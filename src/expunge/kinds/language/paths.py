@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from expunge.data.images.hub import fetch
+from expunge.data.text.row_forms import FIELDS, used_fields
 from expunge.data.text.targets import classify_target, missing_target, nothing_to_read
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Toxicity
@@ -21,7 +22,13 @@ def resolve_paths(recipe: Recipe) -> Recipe:
 
     Raises:
         DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
+        RecipeError: columns of fields that make no row.
     """
+    columns = recipe.data.columns
+    if columns and set(used_fields(columns)) != set(columns):
+        raise RecipeError(
+            "data.columns names fields that make no row", seen=", ".join(columns), allowed=f"{FIELDS}: all of one row"
+        )
     kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
     also = _further(recipe, kind) if recipe.forget_also else ()
     if also and "path" in (kind, *(classify_target(each) for each in also)):
