@@ -62,8 +62,8 @@ def forget(
     from expunge.core.progress import Live
     from expunge.runs.overrides import further_targets, read_overrides
 
-    targets, options = further_targets(target, options)
-    fields = read_overrides(options)
+    targets, others = further_targets(target, options)
+    fields = read_overrides(others)
     if retain is not None:
         fields["retain"] = retain
     if method is not None:

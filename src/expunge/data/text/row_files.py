@@ -86,9 +86,9 @@ def _rows(value: Any, columns: Columns) -> list[Any] | None:
     fields = columns.fields(map(str, value))
     used = [fields[name] for name in used_fields(fields)]
     if used and all(isinstance(value.get(name), list) and not as_turns(value.get(name)) for name in used):
-        columns = [value[name] for name in used]
-        if len({len(column) for column in columns}) == 1:
-            return [dict(zip(used, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        lists = [value[name] for name in used]
+        if len({len(each) for each in lists}) == 1:
+            return [dict(zip(used, cells, strict=True)) for cells in zip(*lists, strict=True)]
     if used and all(isinstance(value.get(name), Mapping) and not as_turns(value.get(name)) for name in used):
         # columns by row number, as pandas writes them
         return [{name: value[name].get(key) for name in used} for key in value[used[0]]]

@@ -77,7 +77,7 @@ class LanguageAudit:
         self.facts = facts(forget, self.settings.facts, "forget set")
         self.holdout = None
         if holdout is not None:
-            self.holdout = facts(given_set("holdout", holdout, run.show), self.settings.facts, "holdout set")
+            self.holdout = facts(given_set("holdout", [holdout], recipe, run.show), self.settings.facts, "holdout set")
         self.retain = self._rows(self.sets.retain, "retain set")
         self.ordinary = self._rows(self.sets.ordinary, "ordinary text")
         self.control, self.others = self._control(facts, forget)
