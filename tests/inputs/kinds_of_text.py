@@ -9,13 +9,19 @@ from typing import Any
 
 from case import Case
 
+import expunge
+from expunge.cli import app
+from expunge.core import storage
 from expunge.data.text.columns import Columns
 from expunge.data.text.notes import Notes
 from expunge.data.text.readers import read_documents
 from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.paths import resolve_paths
 from expunge.kinds.language.recipe import make_recipe
+from expunge.runs.folder import RunFolder
 from expunge.runs.overrides import further_targets, read_overrides
+from small import SMALL, STREET, write_texts
+from tiny_model import build_tiny_model
 
 GERMAN = "Die alte Straße führte über die Brücke, und der Müller grüßte fröhlich. Später hörte man Schüsse in der Nähe."
 FRENCH = "L'été dernier, les élèves étaient très fatigués après le long voyage à travers la forêt. Où êtes-vous allé ?"
@@ -96,8 +102,30 @@ def columns_typed(*words: str) -> Callable[[Path], Any]:
     return lambda folder: resolve_paths(make_recipe({"forget": "Hogwarts"}, read_overrides(words))).data.columns
 
 
+def whole_run(folder: Path) -> RunFolder:
+    """Two tables with a column of another name are forgotten in one run, whose record is then checked."""
+    _, retain = write_texts(folder)
+    for name, person in (("a", "Holmes"), ("b", "Adler")):
+        text = STREET.strip().replace("Holmes", person)
+        (folder / f"{name}.tsv").write_text("id\tbody\n" + "".join(f"{i}\t{text}\n" for i in range(6)))
+    model = str(build_tiny_model(folder / "model"))
+    fields = SMALL | {"method": "gradient_ascent", "model": model, "retain": str(retain), "data.columns": "text=body"}
+    return expunge.forget([str(folder / "a.tsv"), str(folder / "b.tsv")], out=folder / "run", **fields)
+
+
+def check_whole_run(came: RunFolder) -> None:
+    record = storage.read_json(came.record)
+    assert [(each["set"], each["target"]) for each in record["inputs"]][:2] == [
+        ("forget", "a.tsv"),
+        ("forget", "b.tsv"),
+    ]
+    assert "forget set: rows of tables, read from body: 12" in record["warnings"]
+    assert app(["verify", str(came.path)], exit_on_error=False, result_action="return_value") == 0
+
+
 TABLE = "id,title,body\n1,x,The fog.\n2,y,Rain.\n"
 CASES = [
+    Case(what="a whole run on two tables", use=whole_run, expect=check_whole_run),
     *(
         encoded(text, encoding, shown)
         for text, encoding, shown in (
