@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def forget(
-    target: str,
+    target: str | Sequence[str],
     *,
     model: str = "smollm2-135m",
     out: str | Path,
@@ -33,7 +33,7 @@ def forget(
     """Make a model forget a topic, text or dataset.
 
     Args:
-        target: a path, a Hugging Face dataset id, or a topic in words.
+        target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
         log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
@@ -43,7 +43,12 @@ def forget(
     Returns:
         The run folder, with `model`, `scores.json` and `report.html` in it.
     """
-    return run(make_recipe({"model": model, "forget": target}, options), out, show, log_with)
+    return run(
+        make_recipe({"model": model, "forget": target if isinstance(target, str) else list(target)}, options),
+        out,
+        show,
+        log_with,
+    )
 
 
 def run(
@@ -161,6 +166,30 @@ def plan(
             next_step="run it: these models are small, and an interrupted run resumes",
         )
     return reference(kind.plan)(recipe, find_device(device, gpus, rate, fsdp))
+
+
+def inspect(
+    target: str | Sequence[str],
+    *,
+    model: str = "smollm2-135m",
+    budget: str | float = 60,
+    show: Silent | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """What would be forgotten, and what a model knows of it, without training or writing anything.
+
+    Args:
+        target, model, options: as `forget` takes them.
+        budget: seconds for measuring, or a text such as "2m"; what does not fit is left out, and named.
+
+    Returns:
+        What `expunge inspect --json` prints.
+    """
+    from expunge.kinds.language.inspection import inspect_target
+    from expunge.runs.audit import seconds_of
+
+    targets = target if isinstance(target, str) else list(target)
+    return inspect_target(make_recipe({"model": model, "forget": targets}, options), seconds_of(budget), show)
 
 
 def evaluate(

@@ -125,7 +125,7 @@ CASES = [
         what="a table without text",
         use=documents("a.csv", "id,price\n1,2\n"),
         refused=DataError,
-        says=("a.csv", "the columns id, price", "rename the column"),
+        says=("a.csv", "the columns id, price", "--columns text=price"),
     ),
     Case(
         what="a table without text called text",

@@ -17,6 +17,7 @@ from expunge.cli.doctor import doctor
 from expunge.cli.evaluate import evaluate
 from expunge.cli.forget import forget
 from expunge.cli.init import init
+from expunge.cli.inspect import inspect
 from expunge.cli.methods import methods
 from expunge.cli.plan import plan
 from expunge.cli.publish import publish
@@ -41,7 +42,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 VERBS = (
-    *(init, forget, run, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean, publish),
+    *(init, forget, inspect, run, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean, publish),
     *(methods, recipes, doctor),
 )
 for verb in VERBS:

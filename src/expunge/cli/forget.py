@@ -24,7 +24,8 @@ def forget(
 ) -> int:
     """Make a model forget TARGET: a path, a Hugging Face dataset id, or a topic in words.
 
-    Run the same command again to resume an interrupted run.
+    Run the same command again to resume an interrupted run. `expunge inspect TARGET --model MODEL` shows what would be
+    forgotten, and what the model knows of it, without training.
 
     For example:
 
@@ -34,14 +35,18 @@ def forget(
 
         expunge forget complaint.jsonl --out runs/c --method gradient_difference --training.learning_rate 1e-5
 
+        expunge forget book.epub letters.pdf posts.csv --columns text=body --retain other/ --out runs/three
+
     Any other field of the recipe can be given as --PART.FIELD VALUE (`--training.num_train_epochs 3`,
-    `--method.alpha 5`); also --prompts FILE, --benchmarks FOLDER, --anchors FILE and --anchors-from URL.
+    `--method.alpha 5`); also --columns FIELD=COLUMN, --prompts FILE, --benchmarks FOLDER, --anchors FILE and
+    --anchors-from URL.
     docs/recipe.md lists them all.
 
     Parameters
     ----------
     target:
-        A file or folder of text, rows or conversations (docs/inputs.md); a dataset id; or a topic.
+        A file or folder of text, documents, rows or conversations (docs/inputs.md); a dataset id; or a topic. Several
+        files, folders or ids may be given.
     out:
         The run folder to write.
     model:
@@ -57,14 +62,15 @@ def forget(
     """
     from expunge.api import forget as forget_
     from expunge.cli.console import tell
-    from expunge.runs.overrides import read_overrides
+    from expunge.runs.overrides import further_targets, read_overrides
 
-    fields = read_overrides(options)
+    targets, others = further_targets(target, options)
+    fields = read_overrides(others)
     if retain is not None:
         fields["retain"] = retain
     if method is not None:
         fields = {"method.name": method, **fields}
     if topic:
         fields["forget_kind"] = "topic"
-    made = forget_(target, model=model, out=out, show=printed.show(), log_with=log_with or (), **fields)
+    made = forget_(targets, model=model, out=out, show=printed.show(), log_with=log_with or (), **fields)
     return tell(made, printed)

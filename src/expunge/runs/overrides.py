@@ -10,6 +10,7 @@ from typing import Any, get_args
 import yaml
 
 from expunge.core.settings import Part
+from expunge.data.text.targets import classify_target
 from expunge.errors import RecipeError
 from expunge.runs.kinds import DEFAULT_TASK, kinds_of
 
@@ -21,14 +22,45 @@ SHORT = {
     "scorer": "toxicity.scorer",
     "anchors": "anchors.path",
     "anchors-from": "anchors.url",
+    "columns": "data.columns",
 }
 "options that stand for a longer field name; an underscore does as well as a hyphen"
 SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 "numbers such as 1e-5, which YAML 1.1 takes for text where point or sign is missing"
 
 
+def further_targets(first: str, tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(all targets: the first one, and those before the options or given as --forget; the other tokens).
+
+    Raises:
+        RecipeError: several, and one of them is a topic.
+    """
+    targets, rest = [first], list(tokens)
+    while rest and not rest[0].startswith("--"):
+        targets.append(rest.pop(0))
+    others: list[str] = []
+    while rest:
+        token = rest.pop(0)
+        if token.startswith("--forget="):
+            targets.append(token.partition("=")[2])
+        elif token == "--forget" and rest:
+            targets.append(rest.pop(0))
+        else:
+            others.append(token)
+    for each in [*targets[1:], first] if len(targets) > 1 else ():
+        if classify_target(each) == "topic":
+            raise RecipeError(
+                f"unexpected argument {each!r}",
+                allowed="several targets in one run, where each is a file, a folder or a dataset id",
+                next_step='put what holds spaces in quotes: "Harry Potter"; of several topics make one run each',
+            )
+    return targets, others
+
+
 def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dict[str, Any]:
     """Pairs of `--field value` (or `--field=value`) as a mapping; values are read as YAML, but for those of text fields.
+
+    `--forget` and `--columns` may be given several times: all of them count.
 
     Args:
         kind: the recipe whose fields they are; that of language models if not given.
@@ -55,7 +87,13 @@ def read_overrides(tokens: Sequence[str], kind: type[Part] | None = None) -> dic
         name = SHORT.get(name.replace("_", "-"), name.replace("-", "_"))
         if name == "data" and _holds_fields(kind, name) and not isinstance(_value(value, None), dict):
             name = "forget"  # a part of that name holds settings; of a recipe for pictures it is the data
-        overrides[name] = _value(value, _text_field(kind, name))
+        read = _value(value, _text_field(kind, name))
+        if name in overrides and name == "forget":
+            before = overrides[name]
+            read = [*(before if isinstance(before, list) else [before]), read]
+        elif name in overrides and name == "data.columns":
+            read = f"{overrides[name]},{read}"
+        overrides[name] = read
     return overrides
 
 

@@ -194,7 +194,6 @@ def test_a_folder_of_white_space(tmp_path: Path) -> None:
     [
         (b"words\0words", "a zero byte at byte 5"),
         (b"ab\x01\x02\x03\x04 cd", "44% control characters"),
-        (b"%PDF-1.7 words", "a PDF document"),
         (b"PK\x03\x04words", "a zip archive"),
         (b"\x1f\x8b\x08words", "a gzip archive"),
     ],
@@ -221,10 +220,10 @@ def test_bad_utf8_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     refused(write(tmp_path / "end.txt", b"abcdefg\n\xe6\x9d"), ":2 is not UTF-8", "byte 0xe6 at byte 8")
 
 
-def test_utf16_is_named(tmp_path: Path) -> None:
+def test_utf16_is_read_and_a_half_of_it_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "wide.txt", "words".encode("utf-16"))
-    refused(path, "UTF-16", f"iconv -f utf-16 -t utf-8 {path}")
-    refused(tmp_path, "UTF-16")
+    assert [document.text for document in read(path)] == ["words"] == [document.text for document in read(tmp_path)]
+    refused(write(path, "words".encode("utf-16")[:-1]), f"{path} is not in the encoding", "utf-16; byte 10", "UTF-8")
 
 
 def test_a_pipe_or_device_is_not_opened(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.text.file_kinds import ending
-from expunge.data.text.text_files import decode_utf8, open_file, read_bytes, refuse_binary
+from expunge.data.text.text_files import decode_utf8, open_text, read_bytes, refuse_binary
 from expunge.errors import DataError
 
 MAX_CELL = 1 << 24
@@ -63,7 +63,7 @@ def read_delimited(path: Path) -> Table:
 
 def header_of(path: Path) -> list[str]:
     """The names of the columns, out of the first line alone."""
-    with open_file(path) as file:
+    with open_text(path) as file:
         lines = file.read(1 << 16).decode("utf-8-sig", errors="replace").lstrip("\r\n").splitlines()
     first = lines[0] if lines else ""
     return [name.strip() for name in next(csv.reader([first], delimiter=_delimiter(first, ending(path.name))), [])]

@@ -10,7 +10,25 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-Form = Literal["text", "json lines", "json", "yaml", "table", "html", "subtitles", "parquet", "arrow", "mail"]
+Form = Literal[
+    "text",
+    "json lines",
+    "json",
+    "yaml",
+    "table",
+    "html",
+    "subtitles",
+    "parquet",
+    "arrow",
+    "mail",
+    "pdf",
+    "word",
+    "open document",
+    "book",
+    "rich text",
+    "notebook",
+    "sheets",
+]
 
 PROSE = (".txt", ".text", ".md", ".markdown", ".mdown", ".rst", ".adoc", ".asciidoc", ".org")
 "endings of plain text; the marks of the light ones stay in it"
@@ -22,9 +40,20 @@ CODE = (
 "endings of source code, which is text as it stands"
 COLUMNAR = (".parquet", ".pq", ".arrow", ".feather")
 "endings of tables that are no text, read by pyarrow"
-PACKED = (".gz", ".bz2", ".xz")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 "endings of files that are unpacked while they are read"
+DOCUMENTS: dict[str, Form] = {
+    ".pdf": "pdf",
+    **dict.fromkeys((".docx", ".docm"), "word"),
+    **dict.fromkeys((".odt", ".ott"), "open document"),
+    ".epub": "book",
+    ".rtf": "rich text",
+    ".ipynb": "notebook",
+    **dict.fromkeys((".xlsx", ".xlsm"), "sheets"),
+}
+"endings of documents, each read by a reader of its own, whatever its first bytes are"
 _FORMS: dict[str, Form] = {
+    **DOCUMENTS,
     **dict.fromkeys(PROSE, "text"),
     **dict.fromkeys(CODE, "text"),
     **dict.fromkeys((".jsonl", ".ndjson"), "json lines"),
@@ -40,19 +69,15 @@ _FORMS: dict[str, Form] = {
 _PANDOC = "save it as plain text first: pandoc -t plain FILE -o FILE.txt"
 _REFUSED = {
     **dict.fromkeys((".tex", ".latex", ".sty", ".bib"), ("LaTeX, not prose", _PANDOC)),
-    ".rtf": ("rich text (RTF), not plain text", _PANDOC),
-    **dict.fromkeys((".docx", ".odt", ".epub", ".fb2"), ("a document of a word processor or an e-book", _PANDOC)),
+    ".fb2": ("an e-book in XML", _PANDOC),
     **dict.fromkeys((".doc", ".mobi", ".azw3", ".pages"), ("a document that only its program reads", _PANDOC)),
-    ".pdf": ("a PDF document", "extract its text first: pdftotext FILE.pdf FILE.txt"),
-    ".ipynb": ("a Jupyter notebook", "save it as plain text first: jupyter nbconvert --to markdown FILE.ipynb"),
     **dict.fromkeys(
         (".xml", ".tei", ".rss", ".xsl", ".svg"),
         ("XML, of which it is not known which elements are text", 'write the text as JSON lines: {"text": "..."}'),
     ),
     **dict.fromkeys((".mht", ".mhtml"), ("a saved web page with all its parts", "save it as .html")),
-    **dict.fromkeys((".xls", ".xlsx", ".ods"), ("a spreadsheet", "save it as .csv, with a column `text`")),
+    **dict.fromkeys((".xls", ".ods"), ("a spreadsheet", "save it as .xlsx or .csv, with a column `text`")),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ("an archive", "unpack it, and name the folder")),
-    ".zst": ("a file packed by Zstandard", "unpack it first: zstd -d FILE.zst"),
     **dict.fromkeys(
         (".pkl", ".pickle", ".pt", ".bin", ".npy", ".npz", ".h5", ".db", ".sqlite"),
         ("data of a program, not text", 'write the text as JSON lines: {"text": "..."}'),
@@ -132,7 +157,9 @@ def file_kind(name: str, head: str, whole: bool) -> FileKind:
 def _inside(head: str, known: str, whole: bool) -> FileKind | None:
     """What text turns out to be, whatever it is called; None for what may be prose."""
     if head.lstrip().startswith("{\\rtf"):
-        return FileKind(None, *_REFUSED[".rtf"])
+        return FileKind("rich text", "rich text (RTF)")
+    if head.startswith("%PDF-"):
+        return FileKind("pdf", "PDF")
     if _HTML.match(head) or (known in (".txt", ".text", "") and _FRAGMENT.match(head) and _many_tags(head)):
         return FileKind("html", "HTML")
     if _XML.match(head):
@@ -157,7 +184,7 @@ def _inside(head: str, known: str, whole: bool) -> FileKind | None:
 
 def _notebook(head: str) -> FileKind | None:
     if re.match(r'\s*\{\s*"(cells|nbformat|metadata)"\s*:', head) and '"cell_type"' in head:
-        return FileKind(None, *_REFUSED[".ipynb"])
+        return FileKind("notebook", "a notebook")
     return None
 
 

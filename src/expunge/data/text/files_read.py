@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.data.text.columns import Columns
 from expunge.data.text.targets import classify_target, list_files
 
 MOST = 2000
 "files of a set that are named, of those read and of those not read; more are counted, and are in `digest` all the same"
 
 
-def files_read(name: str, target: str) -> dict[str, Any] | None:
+def files_read(name: str, target: str, columns: Columns | None = None) -> dict[str, Any] | None:
     """What `read_documents` reads of a target, as `listed` has it; None where it is no path or dataset."""
     kind = classify_target(target, may_be_topic=False)
     if kind == "dataset":
@@ -25,7 +26,7 @@ def files_read(name: str, target: str) -> dict[str, Any] | None:
     path = Path(target).expanduser()
     if not path.is_dir():
         return listed(name, target, path.parent, [path], [])
-    files, skipped = list_files(path)
+    files, skipped = list_files(path, columns)
     return listed(name, target, path, files, skipped)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.text.document import Document
+from expunge.data.text.encodings import marked_encoding
 from expunge.data.text.notes import Notes
 from expunge.data.text.text_files import MAX_WHOLE, bad_utf8, decode_utf8, documents_of, normalise_newlines, read_bytes
 from expunge.errors import DataError
@@ -50,8 +51,8 @@ def read_html(path: Path, notes: Notes) -> Iterator[Document]:
     yield from documents_of([text], str(path), None)
 
 
-def _whole(path: Path, most: int = MAX_WHOLE) -> bytes:
-    return read_bytes(path, "save it as plain text: pandoc -t plain FILE -o FILE.txt", most)
+def _whole(path: Path, most: int = MAX_WHOLE, text: bool = False) -> bytes:
+    return read_bytes(path, "save it as plain text: pandoc -t plain FILE -o FILE.txt", most, text)
 
 
 def html_text(content: bytes, path: Path) -> str:
@@ -86,8 +87,8 @@ def _hidden(tag: object) -> bool:
 
 
 def _decoded(content: bytes, path: Path) -> str:
-    if content.startswith(codecs.BOM_UTF8):
-        return content.decode("utf-8-sig", errors="replace")
+    if (marked := marked_encoding(content[:4096])) is not None:
+        return content.decode(marked, errors="replace").removeprefix("\ufeff")
     named = _CHARSET.search(content[:4096])
     declared = named.group(1).decode("ascii").lower() if named else "utf-8"
     try:
@@ -118,7 +119,7 @@ def read_subtitles(path: Path, notes: Notes) -> Iterator[Document]:
     Raises:
         DataError: bytes that are not UTF-8.
     """
-    text = normalise_newlines(decode_utf8(_whole(path), path))
+    text = normalise_newlines(decode_utf8(_whole(path, text=True), path))
     said: list[str] = []
     for block in re.split(r"\n[ \t]*\n", text):
         lines = block.strip("\n").split("\n")

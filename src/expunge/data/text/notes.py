@@ -1,17 +1,27 @@
-"""What a reader of the scores must know of how a set was read: sentences with counts and file names."""
+"""What a reader of the scores must know of how a set was read: sentences with counts and file names.
+
+Readers are handed it, so it also says by which columns rows are read.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from expunge.data.text.columns import Columns
 
 SHOWN = 3
 "files that a note names"
 
 
 class Notes:
-    """Collects what readers have to say. Files and counts of the same words become one note."""
+    """Collects what readers have to say. Files and counts of the same words become one note.
 
-    def __init__(self) -> None:
+    Args:
+        columns: by which the rows of this set are read.
+    """
+
+    def __init__(self, columns: Columns | None = None) -> None:
+        self.columns = columns or Columns()
         self._files: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
         self._said: list[str] = []

@@ -5,22 +5,25 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from expunge.data.text.document import Document, digest_documents
-from expunge.data.text.file_kinds import CODE, COLUMNAR, Form, ending, refused_by_name
+from expunge.data.text.documents.reading import FORMS, read_document_file
+from expunge.data.text.documents.sheets import read_sheets
+from expunge.data.text.encodings import shown_encoding
+from expunge.data.text.file_kinds import CODE, COLUMNAR, DOCUMENTS, ending, refused_by_name
 from expunge.data.text.markup import read_html, read_mail, read_subtitles
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_files import read_json, read_table, read_yaml
 from expunge.data.text.rows import read_arrow, read_dataset, read_json_lines, read_parquet
 from expunge.data.text.targets import classify_target, list_files, nothing_to_read
-from expunge.data.text.text_files import CHUNK, kind_of_file, open_file, read_text_file, refuse_binary
+from expunge.data.text.text_files import encoding_of, head_of, kind_of_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
-__all__ = ["digest_documents", "read_documents"]
+__all__ = ["digest_documents", "read_documents", "read_several"]
 
-_READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
+_READERS: dict[str, Callable[[Path, Notes], Iterator[Document]]] = {
     "text": lambda path, notes: read_text_file(path),
     "json lines": read_json_lines,
     "json": read_json,
@@ -31,6 +34,8 @@ _READERS: dict[Form, Callable[[Path, Notes], Iterator[Document]]] = {
     "mail": read_mail,
     "parquet": read_parquet,
     "arrow": read_arrow,
+    "sheets": read_sheets,
+    **{form: functools.partial(read_document_file, form) for form in FORMS},
 }
 "how a file is read, by what it holds"
 
@@ -65,11 +70,17 @@ def read_documents(target: str | os.PathLike[str], notes: Notes | None = None) -
         )
 
 
+def read_several(targets: Iterable[str], notes: Notes | None = None) -> Iterator[Document]:
+    """The documents of several targets, one target after another. Raises as `read_documents`."""
+    for target in targets:
+        yield from read_documents(target, notes)
+
+
 def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
     if not path.is_dir():
         yield from _read_file(path, notes)
         return
-    files, skipped = list_files(path)
+    files, skipped = list_files(path, notes.columns)
     for entry, reason in skipped:
         _log_once(logging.INFO if reason == "hidden" else logging.WARNING, f"not read: {entry}: {reason}")
     for file in files:
@@ -78,27 +89,30 @@ def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
 
 def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
     known = ending(path.name)
-    if known in COLUMNAR:
-        yield from _READERS["parquet" if known in (".parquet", ".pq") else "arrow"](path, notes)
+    if known in COLUMNAR or known in DOCUMENTS:
+        form = DOCUMENTS.get(known) or ("parquet" if known in (".parquet", ".pq") else "arrow")
+        yield from _READERS[form](path, notes)
         return
-    with open_file(path) as file:
-        head = file.read(CHUNK)
     kind = refused_by_name(path.name)
     if kind is None:
-        refuse_binary(path, head)
+        head = head_of(path)
         kind = kind_of_file(path, head)
+        if kind.form not in FORMS:
+            refuse_binary(path, head)
     if kind.form is None:
         step = (kind.next_step or "").replace("FILE.txt", f"{path.stem}.txt").replace(f"FILE{known}", path.name)
         raise DataError(
             f"{path} is not read as text",
             seen=kind.reason,
-            allowed="plain text, JSON lines, JSON, CSV, HTML, Parquet and others (docs/inputs.md)",
+            allowed="plain text, PDF, .docx, .epub, JSON lines, CSV, HTML, Parquet and others (docs/inputs.md)",
             next_step=step.replace("FILE", path.name),
         )
     if kind.reason is not None:
         notes.file(f"{kind.reason}, whatever its ending says: read as that", path)
     elif known in CODE:
         notes.file("source code, read as it stands", path)
+    if kind.form not in ("html", "mail", *FORMS) and (encoding := encoding_of(path)) != "utf-8":
+        notes.file(f"no UTF-8: read as {shown_encoding(encoding)}, which its bytes show", path)
     yield from _READERS[kind.form](path, notes)
 
 

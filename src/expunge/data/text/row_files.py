@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from expunge.data.text.columns import Columns
 from expunge.data.text.conversations import as_turns
 from expunge.data.text.delimited import header_of, read_delimited
 from expunge.data.text.document import Document
@@ -16,10 +17,11 @@ from expunge.data.text.file_kinds import FileKind
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_forms import FIELDS, row_documents, used_fields
 from expunge.data.text.rows import read_json_lines
-from expunge.data.text.text_files import decode_utf8, open_file, read_bytes
+from expunge.data.text.text_files import decode_utf8, open_text, read_bytes
 from expunge.errors import DataError
 
 Row = Mapping[str, Any]
+NO_COLUMN = "a table without a column of text"
 
 
 def read_json(path: Path, notes: Notes) -> Iterator[Document]:
@@ -57,7 +59,7 @@ def _yaml(path: Path) -> Any:
 
 
 def _documents(value: Any, path: Path, notes: Notes) -> Iterator[Document]:
-    rows = _rows(value)
+    rows = _rows(value, notes.columns)
     if rows is None:
         raise DataError(
             f"{path} holds no rows of text",
@@ -72,7 +74,7 @@ def _documents(value: Any, path: Path, notes: Notes) -> Iterator[Document]:
         yield from row_documents({str(name): cell for name, cell in row.items()}, where, notes)
 
 
-def _rows(value: Any) -> list[Any] | None:
+def _rows(value: Any, columns: Columns) -> list[Any] | None:
     """Rows in what a file holds; None where there are none."""
     if isinstance(value, list):
         if as_turns(value):
@@ -81,11 +83,12 @@ def _rows(value: Any) -> list[Any] | None:
     if not isinstance(value, Mapping):
         return None
     values = list(value.values())
-    used = used_fields(map(str, value))
+    fields = columns.fields(map(str, value))
+    used = [fields[name] for name in used_fields(fields)]
     if used and all(isinstance(value.get(name), list) and not as_turns(value.get(name)) for name in used):
-        columns = [value[name] for name in used]
-        if len({len(column) for column in columns}) == 1:
-            return [dict(zip(used, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        lists = [value[name] for name in used]
+        if len({len(each) for each in lists}) == 1:
+            return [dict(zip(used, cells, strict=True)) for cells in zip(*lists, strict=True)]
     if used and all(isinstance(value.get(name), Mapping) and not as_turns(value.get(name)) for name in used):
         # columns by row number, as pandas writes them
         return [{name: value[name].get(key) for name in used} for key in value[used[0]]]
@@ -93,8 +96,8 @@ def _rows(value: Any) -> list[Any] | None:
         return [value]
     inner = [each for each in values if isinstance(each, list) and each and all(isinstance(r, Mapping) for r in each)]
     if len(inner) == 1:
-        return _rows(inner[0])
-    if values and all(isinstance(each, Mapping) and used_fields(map(str, each)) for each in values):
+        return _rows(inner[0], columns)
+    if values and all(isinstance(each, Mapping) and used_fields(columns.fields(map(str, each))) for each in values):
         return values
     return None
 
@@ -112,14 +115,10 @@ def read_table(path: Path, notes: Notes) -> Iterator[Document]:
         DataError: as `read_delimited`; no column of text that is known.
     """
     table = read_delimited(path)
-    used = used_fields(table.cells)
+    fields = notes.columns.fields(table.cells)
+    used = [fields[name] for name in used_fields(fields)]
     if not used:
-        raise DataError(
-            f"{path} is a table without a column of text",
-            seen=f"the columns {', '.join(table.cells)}",
-            allowed="a column `text`, or two such as `question` and `answer`, `prompt` and `completion`",
-            next_step="rename the column that holds the text to `text`",
-        )
+        raise no_column(path, list(table.cells), notes.columns)
     for note in table.notes:
         notes.say(note)
     notes.file("read as a table", path)
@@ -128,7 +127,17 @@ def read_table(path: Path, notes: Notes) -> Iterator[Document]:
         yield from row_documents(dict(zip(used, cells, strict=True)), table.where(row), notes)
 
 
-def reason_no_rows(path: Path, kind: FileKind) -> str | None:
+def no_column(path: Path, header: list[str], columns: Columns) -> DataError:
+    """The error for a table in which no column holds text."""
+    return DataError(
+        f"{path} is {NO_COLUMN}",
+        seen=f"the columns {', '.join(header) or '(none)'}" + columns.asked(),
+        allowed="a column `text`, or two such as `question` and `answer`, `prompt` and `completion`",
+        next_step=f"say which column holds the text: --columns text={header[-1] if header else 'NAME'}; or rename it",
+    )
+
+
+def reason_no_rows(path: Path, kind: FileKind, columns: Columns) -> str | None:
     """Why a file of rows in a folder should be passed over: nothing in it is text; None for what should be read.
 
     What is damaged should be read: the error says where.
@@ -138,9 +147,13 @@ def reason_no_rows(path: Path, kind: FileKind) -> str | None:
     try:
         if kind.form == "table":
             header = header_of(path)
-            return None if used_fields(header) else f"a table without a column of text ({', '.join(header[:8])})"
+            return (
+                None
+                if used_fields(columns.fields(header))
+                else f"a table without a column of text ({', '.join(header[:8])})"
+            )
         if kind.form == "json lines":
-            with open_file(path) as file:
+            with open_text(path) as file:
                 value = json.loads(file.readline(1 << 24).decode("utf-8-sig"))
         else:
             value = json.loads(_text(path)) if kind.form == "json" else _yaml(path)
@@ -148,8 +161,8 @@ def reason_no_rows(path: Path, kind: FileKind) -> str | None:
         return "YAML that is no rows of text" if kind.form == "yaml" else None
     except (ValueError, RecursionError):
         return None
-    rows = _rows(value)
+    rows = _rows(value, columns)
     first = rows[0] if rows else None
-    if isinstance(first, Mapping) and used_fields(map(str, first)):
+    if isinstance(first, Mapping) and used_fields(columns.fields(map(str, first))):
         return None
     return f"{kind.form} without a field of text ({_shown(value)})"

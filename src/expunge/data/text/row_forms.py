@@ -21,6 +21,7 @@ PAIRS = (
     ("prompt", "response"),
     ("prompt", "answer"),
     ("prompt", "output"),
+    ("prompt", "gt"),
     ("question", "response"),
     ("query", "response"),
     ("query", "answer"),
@@ -76,6 +77,7 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes) -> Iterator[
     Raises:
         DataError: `where` and the fields seen, for a row without usable fields.
     """
+    row = notes.columns.row(row, where)
     # A field of that name may hold something else, such as a number of turns.
     seen = {name: value for name, value in row.items() if name.strip().lower() not in LISTS or as_turns(value)}
     used = used_fields(seen)
@@ -85,7 +87,7 @@ def row_documents(row: Mapping[str, Any], where: str, notes: Notes) -> Iterator[
             f"{where} has no text to read",
             seen=f"fields {', '.join(map(str, row)) or '(none)'}",
             allowed=FIELDS,
-            next_step="rename the fields, or remove the row",
+            next_step="name the field that holds the text (--columns text=NAME), or remove the row",
         )
     if empty := next((name for name in values if name not in OPTIONAL and _is_empty(values[name])), None):
         notes.count(f"rows left out, since their field {empty} is empty")

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from expunge.data.text.columns import Columns
 from expunge.data.text.conversations import LISTS, as_turns
 from expunge.data.text.document import Document
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_forms import FIELDS, row_documents, used_fields
-from expunge.data.text.text_files import bad_utf8, open_file, refuse_binary
+from expunge.data.text.text_files import bad_utf8, open_file, open_text, refuse_binary
 from expunge.errors import DataError
 
 MAX_ROW = 1 << 24
@@ -32,7 +33,7 @@ def read_json_lines(path: Path, notes: Notes) -> Iterator[Document]:
     Raises:
         DataError: with file and line, for a line that is no UTF-8, no JSON, no object, too long, or without fields.
     """
-    with open_file(path) as file:
+    with open_text(path) as file:
         offset, number = 0, 0
         while line := file.readline(MAX_ROW + 1):
             number += 1
@@ -103,7 +104,7 @@ def _opened(path: Path, kind: str) -> Iterator[tuple[Any, BinaryIO]]:
 
 def read_parquet(path: Path, notes: Notes) -> Iterator[Document]:
     """Rows of a Parquet file, decoded in batches of `PARQUET_BATCH`. Raises as `read_arrow`."""
-    _, rows = parquet_rows(path, lambda types: _usable_columns(types, path))
+    _, rows = parquet_rows(path, lambda types: _usable_columns(types, path, notes.columns))
     for where, row in rows:
         yield from row_documents(row, where, notes)
 
@@ -118,7 +119,7 @@ def read_arrow(path: Path, notes: Notes) -> Iterator[Document]:
         whole = file.read(6) == b"ARROW1"
         file.seek(0)
         reader = pa.ipc.open_file(file) if whole else pa.ipc.open_stream(file)
-        used = _usable_columns({field.name: str(field.type) for field in reader.schema}, path)
+        used = _usable_columns({field.name: str(field.type) for field in reader.schema}, path, notes.columns)
         batches = (reader.get_batch(i) for i in range(reader.num_record_batches)) if whole else reader
         rows = (row for batch in batches for row in batch.select(used).to_pylist())
         for number, row in enumerate(rows, 1):
@@ -150,18 +151,19 @@ def parquet_rows(
     return columns, rows()
 
 
-def _usable_columns(types: Mapping[str, str], path: Path) -> list[str]:
+def _usable_columns(types: Mapping[str, str], path: Path, columns: Columns) -> list[str]:
     readable = [name for name, kind in types.items() if kind.removeprefix("dictionary<values=").startswith(_READABLE)]
-    used = used_fields(readable)
-    listed = [name for name in used if "list" in types[name] or "struct" in types[name]]
+    fields = columns.fields(readable)
+    used = used_fields(fields)
+    listed = [name for name in used if "list" in types[fields[name]] or "struct" in types[fields[name]]]
     if not used or any(name.strip().lower() not in _MAY_BE_LISTS for name in listed):
         raise DataError(
             f"{path} has no usable column",
             seen=", ".join(f"{name} ({kind})" for name, kind in types.items()) or "no columns",
             allowed=FIELDS,
-            next_step="rename the columns",
+            next_step="say which column holds the text: --columns text=NAME; or rename it",
         )
-    return used
+    return [fields[name] for name in used]
 
 
 def read_dataset(name: str, notes: Notes) -> Iterator[Document]:

@@ -9,9 +9,12 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Literal
 
-from expunge.data.text.file_kinds import CODE, COLUMNAR, KNOWN, ending, refused_by_name
+from expunge.data.text.columns import Columns
+from expunge.data.text.documents.reading import reason_unread
+from expunge.data.text.documents.sheets import reason_no_sheets
+from expunge.data.text.file_kinds import CODE, COLUMNAR, DOCUMENTS, KNOWN, ending, refused_by_name
 from expunge.data.text.row_files import reason_no_rows
-from expunge.data.text.text_files import CHUNK, kind_of_file, open_file, refuse_binary, refuse_listing
+from expunge.data.text.text_files import head_of, kind_of_file, refuse_binary, refuse_listing
 from expunge.errors import DataError, nearest
 
 TargetKind = Literal["path", "dataset", "topic"]
@@ -165,7 +168,7 @@ def missing_target(target: str) -> DataError:
     )
 
 
-def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
+def list_files(folder: Path, columns: Columns | None = None) -> tuple[list[Path], list[Skipped]]:
     """The files below a folder that can be read as text or rows, sorted, and the entries left out with the reason.
 
     Hidden entries, links (whether they lead outside or to what is read anyway), devices, empty and binary files are
@@ -184,7 +187,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         hidden = [name for name in folders if name.startswith(".")]
         folders[:] = sorted(set(folders) - set(hidden))
         for path in [Path(parent, name) for name in {*names, *links, *hidden}]:
-            reason = _reason_to_skip(path, root)
+            reason = _reason_to_skip(path, root, columns or Columns())
             if reason is None:
                 files.append(path)
             else:
@@ -206,7 +209,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
         raise DataError(
             f"the folder {folder} holds no text that can be read",
             seen=reasons or "an empty folder",
-            allowed="text files (.txt, .md, ...), .jsonl, .csv, .html, .parquet and others (docs/inputs.md)",
+            allowed="text files (.txt, .md, ...), .pdf, .docx, .epub, .jsonl, .csv, .html and others (docs/inputs.md)",
             next_step="name a folder with text in it, or a single file"
             if 2 * pictures <= len(skipped) or not pictures
             else f"for pictures there are recipes: expunge run faces --data {folder}, or age_predictor",
@@ -214,7 +217,7 @@ def list_files(folder: Path) -> tuple[list[Path], list[Skipped]]:
     return files, skipped
 
 
-def _reason_to_skip(path: Path, root: Path) -> str | None:
+def _reason_to_skip(path: Path, root: Path, columns: Columns) -> str | None:
     if path.name.startswith("."):
         return "hidden"
     if path.is_symlink():
@@ -222,28 +225,30 @@ def _reason_to_skip(path: Path, root: Path) -> str | None:
         return "a link to what is read under its own name" if inside else "a link that leads out of the folder"
     if not stat.S_ISREG(path.stat().st_mode):
         return "no regular file"
-    return _reason_not_text(path)
+    return _reason_not_text(path, columns)
 
 
-def _reason_not_text(path: Path) -> str | None:
+def _reason_not_text(path: Path, columns: Columns) -> str | None:
     """Why a file should be passed over (empty, binary, of a kind that is not read, rows without text); else None."""
-    if path.suffix.lower() in COLUMNAR:
+    if not path.stat().st_size:
+        return "empty"
+    if (known := ending(path.name)) in COLUMNAR:
         return None
-    with open_file(path) as file:
-        chunk = file.read(CHUNK)
-    if not chunk:
+    if known in DOCUMENTS:
+        return (
+            reason_no_sheets(path, columns) if DOCUMENTS[known] == "sheets" else reason_unread(DOCUMENTS[known], path)
+        )
+    head = head_of(path)
+    if not head:
         return "empty"
     if (refused := refused_by_name(path.name)) is not None:
         return refused.reason
     try:
-        refuse_binary(path, chunk)
+        refuse_binary(path, head)
     except DataError as error:
-        # UTF-16 is text: to pass over it would leave out what the user meant to be read.
-        if "UTF-16" not in str(error.seen):
-            return f"binary ({error.seen})"
-        return reason_no_rows(path, kind_of_file(path, chunk))
-    kind = kind_of_file(path, chunk)
-    return kind.reason if kind.form is None else reason_no_rows(path, kind)
+        return f"binary ({error.seen})"
+    kind = kind_of_file(path, head)
+    return kind.reason if kind.form is None else reason_no_rows(path, kind, columns)
 
 
 def _describes_data(path: Path) -> bool:

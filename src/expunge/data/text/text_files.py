@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import contextlib
 import gzip
@@ -13,17 +12,22 @@ import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from expunge.data.text.document import Document
-from expunge.data.text.file_kinds import FileKind, file_kind
+from expunge.data.text.encodings import Recoded, found_encoding, marked_encoding, shown_encoding
+from expunge.data.text.file_kinds import FileKind, ending, file_kind
+from expunge.data.text.unpacking import unpacked
 from expunge.errors import DataError
 
 PIECE = 32_768
 "most characters in one piece of a long passage"
 CHUNK = 1 << 16
 "bytes read at once"
+SAMPLE, MAX_LINE = 1 << 17, 1 << 23
+"bytes of lines by which an encoding is found; and of one line that are read for it"
 MAX_WHOLE = 1 << 30
 "most bytes of a file that is held whole: a table, a list in JSON"
 MAX_CONTROL_SHARE = 0.05
@@ -31,9 +35,13 @@ MAX_CONTROL_SHARE = 0.05
 
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _FORMATS = {
-    b"%PDF-": ("a PDF document", "extract its text first: pdftotext FILE.pdf FILE.txt"),
-    b"PK\x03\x04": ("a zip archive (.zip, .docx, .epub, ...)", "unpack it, or save it as plain text, first"),
-    b"\x1f\x8b": ("a gzip archive", "unpack it first: gunzip FILE.gz"),
+    b"%PDF-": ("a PDF document", "give it the ending .pdf"),
+    b"PK\x03\x04": (
+        "a zip archive (.zip, .docx, .epub, ...)",
+        "give it its ending back (.docx, .odt, .epub, .xlsx), or unpack it first",
+    ),
+    b"\x28\xb5\x2f\xfd": ("a file packed by Zstandard", "give it the ending .zst"),
+    b"\x1f\x8b": ("a gzip archive", "give it the ending .gz"),
     b"PAR1": ("a Parquet file", "give it the ending .parquet"),
 }
 _BREAKS = (re.compile(r"(?s:.*)\n[ \t]*\n"), re.compile(r"(?s:.*)\n"), re.compile(r"(?s:.*)\s"))
@@ -41,13 +49,13 @@ _BREAKS = (re.compile(r"(?s:.*)\n[ \t]*\n"), re.compile(r"(?s:.*)\n"), re.compil
 
 
 def read_text_file(path: Path) -> Iterator[Document]:
-    """The text of a UTF-8 file, in pieces of at most `PIECE` characters cut after an empty line where there is one.
+    """The text of a file, in pieces of at most `PIECE` characters cut after an empty line where there is one.
 
     The text stays as it is but for line ends (all become `\\n`) and a leading byte order mark. A file of nothing but
     white space gives no document. At no time more than a chunk and a piece are held.
 
     Raises:
-        DataError: missing, unreadable or special file, binary content, bytes that are not UTF-8.
+        DataError: missing, unreadable or special file, binary content, bytes of no encoding that is certain.
     """
     return documents_of(_decoded(path), str(path), 1)
 
@@ -94,7 +102,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
                 next_step="save the text to a file and name that",
             )
         with open(path, "rb") as file:
-            yield _unpacked(path, file)
+            yield unpacked(path, file)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}", next_step="check the path") from error
     except PermissionError as error:
@@ -107,9 +115,103 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         raise DataError(f"{path} cannot be read", seen=error.strerror or error, next_step="check the disk") from error
 
 
-def read_bytes(path: Path, step: str, most: int = MAX_WHOLE) -> bytes:
-    """A file that is held whole. Raises as `open_file`, and DataError with the next `step` for more than `most` bytes."""
+@contextlib.contextmanager
+def open_text(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of text; what is read is UTF-8, whatever the file's encoding is. Raises as `open_file`, and DataError
+    for an encoding that is not certain."""
+    encoding = encoding_of(path)
     with open_file(path) as file:
+        if encoding == "utf-8":
+            yield file
+            return
+
+        def refuse(at: int, reason: str) -> DataError:
+            return DataError(
+                f"{path} is not in the encoding that its beginning shows",
+                seen=f"{shown_encoding(encoding)}; byte {at} of the file ({reason})",
+                next_step="save it as UTF-8",
+            )
+
+        yield cast(BinaryIO, io.BufferedReader(Recoded(file, encoding, refuse)))
+
+
+def encoding_of(path: Path) -> str:
+    """Python's name of the encoding of a file of text: UTF-8 where all of it is that.
+
+    Raises:
+        DataError: what `open_file` raises; damaged UTF-8, or another encoding that is not certain (file, line, byte).
+    """
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return "utf-8"  # opening it says why
+    return _encoding_of(path, seen.st_size, seen.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _encoding_of(path: Path, size: int, changed: int) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, line, beyond = 0, 1, False
+    with open_file(path) as file:
+        while True:
+            chunk = file.read(CHUNK)
+            if offset == 0 and (marked := marked_encoding(chunk)) is not None:
+                return marked
+            pending = decoder.getstate()[0]
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                refused = bad_utf8(path, error, offset - len(pending), line)
+                if beyond or not error.object[: error.start].isascii():
+                    raise refused from error  # what stands before shows that it is UTF-8, and damaged
+                refuse_binary(path, chunk, offset)
+                found = found_encoding(_sample(pending + chunk, file))
+                if found is None:
+                    raise refused from error
+                return found
+            if not chunk:
+                return "utf-8"
+            beyond = beyond or not chunk.isascii()
+            offset += len(chunk)
+            line += chunk.count(b"\n")
+
+
+def _sample(first: bytes, file: BinaryIO) -> bytes:
+    """Whole lines with bytes beyond ASCII, of what was read already and what follows."""
+    found, rest = bytearray(), first
+    while len(found) < SAMPLE:
+        more = file.read(CHUNK)
+        *lines, rest = rest.split(b"\n")
+        found += b"".join(line + b"\n" for line in lines if not line.isascii())
+        if not more or len(rest) > MAX_LINE:
+            found += b"" if rest.isascii() else rest
+            break
+        rest += more
+    return bytes(found)
+
+
+def head_of(path: Path) -> bytes:
+    """The beginning of a file, as UTF-8 where its encoding is known."""
+    with open_file(path) as file:
+        head = file.read(CHUNK)
+    encoding = marked_encoding(head)
+    if encoding is None and not ending(path.name).startswith((".htm", ".xhtm")):
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            with contextlib.suppress(DataError):  # reading it says why
+                encoding = encoding_of(path)
+    if encoding in (None, "utf-8"):
+        return head
+    return codecs.getincrementaldecoder(encoding)(errors="replace").decode(head).encode("utf-8", "replace")
+
+
+def read_bytes(path: Path, step: str, most: int = MAX_WHOLE, text: bool = True) -> bytes:
+    """A file that is held whole, as UTF-8 where it is `text`.
+
+    Raises as `open_text` or `open_file`, and DataError with the next `step` for more than `most` bytes.
+    """
+    with open_text(path) if text else open_file(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise DataError(
@@ -128,14 +230,6 @@ def decode_utf8(content: bytes, path: Path) -> str:
         raise bad_utf8(path, error, 0, 1) from error
 
 
-def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
-    """A file as it is, or what is packed in it, where its ending says so."""
-    packed = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}.get(path.suffix.lower())
-    if packed is None:
-        return file
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file) if packed is gzip.GzipFile else packed(file))
-
-
 def refuse_listing(error: OSError) -> NoReturn:
     """Raise for a folder that may not be listed: the `onerror` of `os.walk`."""
     raise DataError(
@@ -150,13 +244,6 @@ def refuse_binary(path: Path, chunk: bytes, offset: int = 0) -> None:
     for magic, (kind, step) in _FORMATS.items():
         if offset == 0 and chunk.startswith(magic):
             raise DataError(f"{path} is no text file", seen=kind, allowed="UTF-8 text", next_step=step)
-    if offset == 0 and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(
-            f"{path} is not UTF-8",
-            seen="a UTF-16 byte order mark at byte 0",
-            allowed="UTF-8 text",
-            next_step=f"convert it: iconv -f utf-16 -t utf-8 {path} > converted.txt",
-        )
     zero = chunk.find(b"\0")
     control = len(chunk) - len(chunk.translate(None, _CONTROL))
     if zero >= 0 or control > MAX_CONTROL_SHARE * len(chunk):
@@ -186,7 +273,7 @@ def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     offset, line, first = 0, 1, True
-    with open_file(path) as file:
+    with open_text(path) as file:
         while True:
             chunk = file.read(CHUNK)
             refuse_binary(path, chunk, offset)

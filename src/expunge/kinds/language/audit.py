@@ -78,7 +78,9 @@ class LanguageAudit:
 
         forget = self.sets.forget
         self.facts = facts(forget, "forget set")
-        self.holdout = None if holdout is None else facts(given_set("holdout", holdout, run.show), "holdout set")
+        self.holdout = None
+        if holdout is not None:
+            self.holdout = facts(given_set("holdout", [holdout], recipe, run.show), "holdout set")
         self.retain = self._rows(self.sets.retain, "retain set")
         self.ordinary = self._rows(self.sets.ordinary, "ordinary text")
         self.control, self.others = self._control(facts, forget)

@@ -8,7 +8,8 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.score import Score
-from expunge.data.text.readers import digest_documents, read_documents
+from expunge.data.text.notes import Notes
+from expunge.data.text.readers import digest_documents, read_documents, read_several
 from expunge.errors import ExpungeError
 from expunge.kinds.language.measures.declared import FORGETTING
 from expunge.kinds.language.measures.judging import not_known, overshoot
@@ -58,7 +59,8 @@ class LanguageEvidence(Evidence):
     benchmarks = True
 
     def title(self, recipe: Any) -> str:
-        return Path(recipe.forget).name if recipe.forget_kind in ("path", "toxicity") else str(recipe.forget)
+        named = recipe.forget_kind in ("path", "toxicity")
+        return ", ".join(Path(each).name if named else str(each) for each in recipe.targets)
 
     def judge(
         self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]
@@ -117,6 +119,7 @@ def _compared(what: str, same: bool) -> tuple[str, bool]:
 
 def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> Iterable[tuple[str, bool | None]]:
     asked = folder.target / "answers.jsonl"
+    also = () if asked.is_file() else recipe.forget_also
     named: dict[str, str | None] = {
         "forget": str(asked) if asked.is_file() else recipe.forget,
         "retain": recipe.retain,
@@ -133,11 +136,15 @@ def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> I
             continue
         if target is None:
             yield _check_sampled(folder, name, wanted)
-        elif not Path(target).exists():
+            continue
+        targets = (target, *(also if name == "forget" else ()))
+        target = ", ".join(targets)
+        if not all(Path(each).exists() for each in targets):
             yield f"the {name} set {target}: no file or folder that is there", None
         else:
+            notes = Notes(None if target == str(asked) else recipe.data.read_by(name))
             try:
-                yield _compared(f"the {name} set {target}", digest_documents(read_documents(target)) == wanted)
+                yield _compared(f"the {name} set {target}", digest_documents(read_several(targets, notes)) == wanted)
             except ExpungeError as error:
                 yield f"the {name} set {target} cannot be read: {error.what}", False
 

@@ -108,7 +108,7 @@ class Sets:
         for text in (self.forget, self.retain, self.ordinary, *general):
             if not text.generated and text.origin is None:
                 given.setdefault(text.name, text)
-        entries = (files_read(name, text.target) for name, text in given.items())
+        entries = (files_read(name, target, text.columns) for name, text in given.items() for target in text.targets)
         return found + [entry for entry in entries if entry is not None]
 
     def sizes(self) -> dict[str, dict[str, int | str | bool]]:
@@ -127,7 +127,7 @@ class Sets:
                 "documents": sum(not document.continues for document in text.documents()),
                 "blocks": len(lengths),
                 "tokens": int(lengths.sum()),
-                "source": "sampled from the model" if text.generated else text.origin or text.target,
+                "source": "sampled from the model" if text.generated else text.origin or ", ".join(text.targets),
             }
             for name, text, lengths in found
         }
@@ -160,7 +160,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         further = topic_forms(run, forget, content.get("without_control", terms.unique), base)
         if further is not None:
             forms = further, token_table(run, [forget, further], base, balanced=False)
-    named = [*terms.unique, run.recipe.forget]
+    named = [*terms.unique, *run.recipe.targets]
     general = general_set(run, forget, named, base)
     kept = [text for text in (given, general) if text is not None]
     if not kept:
@@ -291,7 +291,7 @@ def _read_toxicity_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     language = language_of((document.text for document in found.toxic.documents()), run.recipe.data.language)
     tokenizer = base.tokenizer
     forget_table = statement_table(run, found.toxic, tokenizer, base.tokenizer_digest)
-    own = given_set("retain", run.recipe.retain, run.show) if run.recipe.retain is not None else None
+    own = given_set("retain", [run.recipe.retain], run.recipe, run.show) if run.recipe.retain is not None else None
     general = own or general_set(run, found.toxic, [], base)
     kept = [text for text in (found.clean, general) if text is not None]
     ordinary = ordinary_set(run, found.toxic, [], base)

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from expunge.data.images.hub import fetch
+from expunge.data.text.row_forms import FIELDS, used_fields
 from expunge.data.text.targets import classify_target, missing_target, nothing_to_read
+from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Toxicity
 from expunge.kinds.language.toxicity.scorer import DEFAULT
 from expunge.kinds.language.toxicity.statements import HUB
@@ -20,9 +22,19 @@ def resolve_paths(recipe: Recipe) -> Recipe:
 
     Raises:
         DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
+        RecipeError: columns of fields that make no row.
     """
+    columns = recipe.data.columns
+    if columns and set(used_fields(columns)) != set(columns):
+        raise RecipeError(
+            "data.columns names fields that make no row", seen=", ".join(columns), allowed=f"{FIELDS}: all of one row"
+        )
     kind = classify_target(recipe.forget) if recipe.forget_kind == "auto" else recipe.forget_kind
-    on_disk = kind == "path" or (kind == "toxicity" and recipe.forget != HUB)
+    also = _further(recipe, kind) if recipe.forget_also else ()
+    if also and "path" in (kind, *(classify_target(each) for each in also)):
+        kind = "path"
+    first_on_disk = kind == "path" and (not also or classify_target(recipe.forget) == "path")
+    on_disk = first_on_disk or (kind == "toxicity" and recipe.forget != HUB)
     if on_disk and not os.path.exists(os.path.expanduser(recipe.forget)):
         raise missing_target(recipe.forget)
     if kind == "toxicity" and recipe.toxicity.prompts is None:
@@ -38,6 +50,7 @@ def resolve_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={
             "forget": absolute(recipe.forget) if on_disk else recipe.forget,
+            "forget_also": also,
             "forget_kind": kind,
             "retain": retain,
             "model": recipe.model if recipe.model in STARTERS else absolute_if_there(recipe.model),
@@ -60,6 +73,33 @@ def resolve_paths(recipe: Recipe) -> Recipe:
             ),
         }
     )
+
+
+def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:
+    """Further targets, paths as absolute ones.
+
+    Raises:
+        RecipeError: topics or tables of toxicity, of which a run takes one; a target that another one holds.
+        DataError: as `classify_target`.
+    """
+    kinds = {recipe.forget: kind} | {each: classify_target(each) for each in recipe.forget_also}
+    for each, found in kinds.items():
+        if found not in ("path", "dataset"):
+            raise RecipeError(
+                f"several targets in one run are files, folders or datasets, and {each!r} is none",
+                seen=", ".join(map(repr, recipe.targets)),
+                next_step="put a topic of several words in quotes; of several topics make one run each, or write what is "
+                "known of them into a file",
+            )
+    places = [Path(each).expanduser().resolve() for each, found in kinds.items() if found == "path"]
+    twice = [one for one in places if any(other in one.parents for other in places)]
+    if twice or len(kinds) < len(recipe.targets):
+        raise RecipeError(
+            "a target is named twice, or lies in another one",
+            seen=str(twice[0]) if twice else ", ".join(recipe.targets),
+            next_step="name it once",
+        )
+    return tuple(absolute(each) if kinds[each] == "path" else each for each in recipe.forget_also)
 
 
 def _with_prompts(recipe: Recipe) -> Toxicity:

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from expunge.core.settings import Part
+from expunge.data.text.columns import Columns, read_names
 from expunge.kinds.language.training_recipe import Training
 from expunge.runs.audit import Audit
 from expunge.runs.recipe import BaseRecipe, Thresholds, make, read_fields
@@ -27,6 +36,18 @@ class Data(Part):
     "use at most this many retain blocks"
     language: str = "auto"
     "language of the target, a code such as de; auto: detected, and said in the record"
+    columns: dict[str, str] = {}
+    """which columns of rows hold the fields that are read, such as `text: body`, or `question: q` and `answer: a`; default:
+    columns are known by their own names (docs/inputs.md)"""
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _columns_in_words(cls, value: Any) -> Any:
+        return read_names(value)
+
+    def read_by(self, name: str) -> Columns:
+        """How the rows of a set are read: those of the forget set must have the columns."""
+        return Columns(self.columns, required=name == "forget")
 
 
 class Statements(Part):
@@ -231,7 +252,10 @@ class Recipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    "a path, a Hugging Face dataset id, or a topic in words; of toxicity a folder of tables, or `hub`"
+    """a path, a Hugging Face dataset id, or a topic in words, or a list of several paths and ids; of toxicity a folder of
+    tables, or `hub`"""
+    forget_also: tuple[str, ...] = ()
+    "further paths or dataset ids, forgotten in the same run; a list in `forget` fills it"
     forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None
@@ -266,6 +290,22 @@ class Recipe(BaseRecipe):
         if not self.excerpts and self.evaluation.secret is not None:
             raise ValueError("evaluation.secret is text of the forget set, and excerpts are not wanted: leave one out")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_targets(cls, values: Any) -> Any:
+        """A list in `forget`: the first target, and further ones."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("forget"), list | tuple):
+            return values
+        targets = [*values["forget"], *values.get("forget_also", ())]
+        if not targets or not all(isinstance(each, str) for each in targets):
+            raise ValueError("forget must be a path, an id or a topic, or a list of paths and ids")
+        return {**values, "forget": targets[0], "forget_also": tuple(targets[1:])}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All that is to be forgotten."""
+        return (self.forget, *self.forget_also)
 
 
 def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.progress import Silent
+from expunge.data.text.columns import Columns
 from expunge.data.text.document import Document, digest_documents
 from expunge.data.text.notes import Notes
 from expunge.data.text.overlap import drop_overlapping, refuse_overlap, refuse_same_place
-from expunge.data.text.readers import read_documents
+from expunge.data.text.readers import read_documents, read_several
 from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, check_target_length, iterate_blocks
 from expunge.kinds.language.chat import form_of
@@ -46,6 +47,10 @@ class TextSet:
     "what the user named, where `target` was made of that"
     notes: tuple[str, ...] = ()
     "what a reader must know of how it was read"
+    also: tuple[str, ...] = ()
+    "further targets of the same set"
+    columns: Columns = field(default_factory=Columns)
+    "by which its rows are read"
 
     @classmethod
     def written(cls, name: str, path: Path) -> TextSet:
@@ -53,12 +58,16 @@ class TextSet:
         return cls(name, str(path), digest_documents(read_documents(path)), True)
 
     def documents(self) -> Iterator[Document]:
-        return read_documents(self.target)
+        return read_several(self.targets, Notes(self.columns))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.target, *self.also)
 
     @property
     def shown(self) -> str:
         """Its name without the folders above it: what is said of it may end up in a model card."""
-        return Path(self.target).name if Path(self.target).is_absolute() else self.target
+        return ", ".join(Path(each).name if Path(each).is_absolute() else each for each in self.targets)
 
 
 def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
@@ -67,7 +76,7 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
     The recipe is resolved: it names the kind of target.
     """
     if run.recipe.forget_kind != "topic":
-        return given_set("forget", run.recipe.forget, run.show)
+        return given_set("forget", run.recipe.targets, run.recipe, run.show)
     path, so_far = run.folder.target / "answers.jsonl", so_far_of("elicited", run.folder, base)
     if not path.is_file():
         run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read")
@@ -83,19 +92,22 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
     return TextSet.written("forget", path)
 
 
-def given_set(name: str, target: str, show: Silent) -> TextSet:
+def given_set(name: str, targets: Sequence[str], recipe: Recipe, show: Silent) -> TextSet:
+    """A set that the user gave, read once."""
     show.stage(f"reading the {name} set")
-    notes = Notes()
-    digest = digest_documents(read_documents(target, notes))
-    return TextSet(name, target, digest, False, notes=notes.lines())
+    notes = Notes(recipe.data.read_by(name))
+    digest = digest_documents(read_several(targets, notes))
+    first, *also = targets
+    return TextSet(name, first, digest, False, notes=notes.lines(), also=tuple(also), columns=notes.columns)
 
 
 def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
     """The user's retain set, checked against the target; None where none is given."""
     if recipe.retain is None:
         return None
-    refuse_same_place(forget.target, recipe.retain)
-    given = given_set("retain", recipe.retain, show)
+    for target in forget.targets:
+        refuse_same_place(target, recipe.retain)
+    given = given_set("retain", [recipe.retain], recipe, show)
     refuse_overlap(forget.documents(), given.documents())
     return given
 
@@ -110,7 +122,7 @@ def general_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyM
 def ordinary_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet:
     """Ordinary text to measure on: given, or sampled on the half of the general prompts that nothing is trained on."""
     if run.recipe.evaluation.ordinary_text is not None:
-        return given_set("ordinary", run.recipe.evaluation.ordinary_text, run.show)
+        return given_set("ordinary", [run.recipe.evaluation.ordinary_text], run.recipe, run.show)
     return _sampled(run, "ordinary", 1, run.recipe.evaluation.max_blocks, forget, terms, base)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from expunge.data.text.readers import read_documents
+from expunge.data.text.document import Document
+from expunge.data.text.notes import Notes
+from expunge.data.text.readers import read_several
 from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
@@ -114,7 +117,7 @@ def forget_amount(recipe: Recipe, model: PlannedModel) -> Amount:
     if recipe.forget_kind == "toxicity":
         wanted = recipe.statements.toxic or 8000
         return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")
-    return _of_target(recipe.forget, recipe, model)
+    return _of_target("forget", recipe.targets, recipe, model)
 
 
 def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
@@ -125,7 +128,7 @@ def retain_amount(recipe: Recipe, model: PlannedModel) -> Amount:
     own = _answers(recipe.data.retain_answers, recipe, "sampled answers")
     if recipe.retain is None:
         return own
-    given = _of_target(recipe.retain, recipe, model)
+    given = _of_target("retain", (recipe.retain,), recipe, model)
     copies = max(1, round(given.blocks / max(1, own.blocks))) if own.blocks else 0
     return Amount(given.blocks + copies * own.blocks, given.tokens + copies * own.tokens, given.how)
 
@@ -135,21 +138,25 @@ def _answers(count: int, recipe: Recipe, what: str) -> Amount:
     return Amount(count, count * length, f"{count} {what} of at most {length} tokens")
 
 
-def _of_target(target: str, recipe: Recipe, model: PlannedModel) -> Amount:
+def _of_target(name: str, targets: tuple[str, ...], recipe: Recipe, model: PlannedModel) -> Amount:
     size = recipe.data.block_size
-    if not Path(target).exists():
+
+    def documents() -> Iterator[Document]:
+        return read_several(targets, Notes(recipe.data.read_by(name)))
+
+    if not all(Path(each).exists() for each in targets):
         return Amount(
-            ASSUMED, ASSUMED * size, f"{target} is not read before the run: {ASSUMED} whole blocks are assumed"
+            ASSUMED,
+            ASSUMED * size,
+            f"{', '.join(targets)} is not read before the run: {ASSUMED} whole blocks are assumed",
         )
     try:
         tokenizer: Any = read_tokenizer(model.folder, model.name)
     except ExpungeError:
-        characters = sum(len(document.text) for document in itertools.islice(read_documents(target), 100_000))
+        characters = sum(len(document.text) for document in itertools.islice(documents(), 100_000))
         tokens = max(1, characters // CHARACTERS)
         blocks = math.ceil(tokens / size)
         return Amount(blocks, tokens, f"{characters:,} characters, {CHARACTERS} a token: there is no tokenizer")
-    lengths = [
-        len(block.ids) for block in itertools.islice(iterate_blocks(read_documents(target), tokenizer, size), MOST)
-    ]
+    lengths = [len(block.ids) for block in itertools.islice(iterate_blocks(documents(), tokenizer, size), MOST)]
     more = f" (the first {MOST:,} blocks)" if len(lengths) == MOST else ""
     return Amount(len(lengths), sum(lengths), f"counted{more}")

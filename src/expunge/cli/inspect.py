@@ -1,0 +1,105 @@
+"""`expunge inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+
+def inspect(
+    target: str,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    model: str = "smollm2-135m",
+    retain: str | None = None,
+    budget: str = "60s",
+    topic: bool = False,
+    json: bool = False,
+) -> int:
+    """Show what would be forgotten, and what the model knows of it now; nothing is trained or written.
+
+    Documents, tokens, terms and secrets of TARGET, what it shares with the retain set, and the measures of a run on a
+    small sample of it. A topic is asked of the model, eight answers.
+
+    For example:
+
+        expunge inspect book.epub --model FOLDER
+
+        expunge inspect letters/ posts.csv --columns text=body --retain other/ --model FOLDER --json
+
+        expunge inspect "Harry Potter" --budget 2m
+
+    Fields of the recipe can be given as for `expunge forget`. Pictures are not read: `expunge run` with a recipe for
+    pictures says what its query selects.
+
+    Parameters
+    ----------
+    target:
+        As for `expunge forget`; several files, folders or ids may be given.
+    model:
+        A starter model (smollm2-135m), a folder, or a Hugging Face id.
+    retain:
+        The retain set, to see what both share.
+    budget:
+        How long may be measured, such as 30s or 2m; what does not fit is left out, and named.
+    topic:
+        TARGET is a topic in words, whatever files are there or it looks like.
+    json:
+        Print JSON in place of lines.
+    """
+    from expunge.api import inspect as inspect_
+    from expunge.core.progress import Live
+    from expunge.runs.overrides import further_targets, read_overrides
+
+    targets, options_left = further_targets(target, options)
+    fields = read_overrides(options_left)
+    if retain is not None:
+        fields["retain"] = retain
+    if topic:
+        fields["forget_kind"] = "topic"
+    show = Live()
+    try:
+        found = inspect_(targets, model=model, budget=budget, show=show, **fields)
+    finally:
+        show.close()
+    if json:
+        import json as json_
+
+        print(json_.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        from expunge.core.safe_text import clean
+
+        for line in _lines(found):
+            print(clean(line))
+    return 0
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    lines = [_set("target", found["target"]) + f", {found['target']['language']}"]
+    for entry in found["files"]:
+        lines += [f"  not read: {each['file']}: {each['reason']}" for each in entry["unread"]]
+    terms = found["terms"]
+    lines.append(f"terms: {terms['found']:,} of the target alone: {', '.join(terms['unique'][:12]) or 'none'}")
+    if terms["shared_with_retain"]:
+        lines.append(f"  left out, since the retain set names them: {', '.join(terms['shared_with_retain'][:12])}")
+    if found["secrets"]:
+        lines.append(f"secrets: {', '.join(found['secrets'])}")
+    if (overlap := found["overlap"]) is not None:
+        shared = f"{overlap['share']:.1%} of its runs of {overlap['run_length']} words stand in the target"
+        such = f', such as "{overlap["example"]}"' if overlap["example"] else ""
+        lines += [_set("retain", found["retain"]), f"overlap: {shared}{such}"]
+        if overlap["refused"]:
+            lines.append(f"  a run would be refused: {overlap['refused']}")
+    lines.append(f"what {found['model']} knows now (a sample; intervals are 95 %):")
+    for row in found["knows"]:
+        name = f"{row['measure'].replace('_', ' ')}, {row['split']}"
+        lines.append(f"  {name:<34} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}], n = {row['n']}")
+    lines += [f"  not measured: {each}" for each in found["not_measured"]]
+    return lines + [f"note: {each}" for each in found["notes"]]
+
+
+def _set(name: str, of: dict[str, Any]) -> str:
+    kinds = f"{of['documents']:,} documents" + (f" ({of['questions']:,} with a question)" if of["questions"] else "")
+    asked = ", as the model says it" if of["asked_of_the_model"] else ""
+    return f"{name}: {of['name']}{asked}: {kinds}, {of['tokens']:,} tokens in {of['blocks']:,} blocks"
