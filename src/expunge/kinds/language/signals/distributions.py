@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +16,7 @@ from expunge.kinds.language.signals.signal import Signal, Source
 from expunge.kinds.language.token_dataset import Lookup
 
 
+@dataclass(frozen=True)
 class Distributions(Signal):
     """An `Original`: what `step.against_original` makes whole distributions of, at each labelled token.
 
@@ -21,11 +24,12 @@ class Distributions(Signal):
     model whose logits are not made of an output layer's is a `ModelError`.
     """
 
+    set: Literal["forget", "retain"] = "retain"
+
     name = "distributions"
-    set = "retain"
     per = "row"
     stage = "original"
-    doing = "noting what the base model says of what is kept"
+    doing = "noting what the base model says of each token"
 
     def block(self, source: Source, row: int) -> Tensor:
         task = source.base()
