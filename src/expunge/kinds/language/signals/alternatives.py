@@ -46,9 +46,7 @@ class Alternatives(Instead):
     def answers(self, source: Source, rows: Sequence[int]) -> list[list[list[int]]]:
         written, further = answer_format(source), further_turn(source.base.tokenizer)
         prompts = [_without(written.end_of_turn, source.table.ids_of(row)) + further for row in rows]
-        sampling = Sampling(
-            samples=self.count, seed=random_seed(source.run.recipe.seed, "alternatives") % (1 << 31)
-        )
+        sampling = Sampling(samples=self.count, seed=random_seed(source.run.recipe.seed, "alternatives") % (1 << 31))
         so_far = self.so_far(source)
         texts: list[str] = []
         for start in range(0, len(prompts), GROUP):
