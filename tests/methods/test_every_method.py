@@ -201,6 +201,25 @@ def language_step(method: Method, folder: Path, model: Path) -> Step:
     )
 
 
+@every_language_loss
+def test_a_step_in_parts_has_the_same_loss(name: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Whatever the accumulation: what the parts of a step add up to is the loss of the whole."""
+    method, task = make_method({"name": name, **SHALLOW.get(name, {})}), load_task(tiny_model_folder)
+    forget, retain = known_tables(method, task, tmp_path)
+    retain = retain.take([0, 1, 2, 0]) if len(retain) == 3 else retain
+
+    def loss(rows: list[int], of: list[int]) -> float:
+        given = []
+        for table, drawn in ((forget, method.needs.forget), (retain, method.draws_retain)):
+            totals = (table.labelled(of), len(of), int(table.lengths[of].sum()))
+            given.append(table.batch(rows, *totals) if drawn else None)
+        with torch.no_grad():
+            return float(method.loss(Step(task, *given)).total)
+
+    whole = [0, 1, 2, 3]
+    assert sum(loss(rows, whole) for rows in ([0, 2], [1], [3])) == pytest.approx(loss(whole, whole), rel=1e-4)
+
+
 def image_step(method: Method) -> Step:
     work = small_work(tiny_resnet(), retain=12, forget=4)
     rows = torch.arange(4)

@@ -7,7 +7,7 @@ from expunge.runs.method import Wanted
 
 
 class IdkDPO(DPO):
-    r"""IdkDPO: preference optimisation of refusals over answers (Maini et al. 2024, arXiv:2401.06121; loss of arXiv:2305.18290).
+    r"""IdkDPO: refusals preferred to answers (Maini et al. 2024, arXiv:2401.06121; Rafailov et al. 2023, arXiv:2305.18290).
 
     $$L = -\frac{2}{\beta} \, \frac{1}{|F|} \sum_{(x, y) \in F} \log \sigma\!\left(\beta \log
           \frac{p_\theta(y_{\mathrm{idk}} \mid x)}{p_{\mathrm{ref}}(y_{\mathrm{idk}} \mid x)} - \beta \log

@@ -79,10 +79,8 @@ def train_constrained(
         limit = (1 + tolerance) * float(measured["nll"])
     dual = DualVariable(weight, limit, rate, warmup)
     work.train(Lagrangian(dual=dual), UNLEARNING, forget=work.forget, retain=retain, callbacks=[dual])
-    work.log(
-        "notice",
-        text=f"the weight of the retain loss went from {weight:.4g} to {dual.value:.4g}; its limit was {limit:.4f} nats a token",
-    )
+    moved = f"the weight of the retain loss went from {weight:.4g} to {dual.value:.4g}"
+    work.log("notice", text=f"{moved}; its limit was {limit:.4f} nats a token")
 
 
 @torch.no_grad()
