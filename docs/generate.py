@@ -81,7 +81,7 @@ by more than `training.max_retain_increase`.
 | `wga` | the same, times p^beta | yes | | any |
 | `satimp` | the same, times p^beta (1 - p)^beta2 | yes | | any |
 | `ceu` | cross-entropy with its own distribution without the true token | yes | | any |
-| `undial` | cross-entropy with the original's distribution, the true logit lowered | yes: it has a minimum | distributions | any |
+| `undial` | cross-entropy with the original's distribution, the true logit lowered | yes | distributions | any |
 | `npo` | log p of each example against the original's | yes | likelihoods | any |
 | `simnpo` | log p of each example, by length | yes | | any |
 | `jensun` | Jensen-Shannon divergence from a fixed distribution | yes | distributions, of the retain set | any |
