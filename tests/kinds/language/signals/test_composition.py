@@ -78,8 +78,8 @@ def sets(task: CausalLM, tmp_path_factory: pytest.TempPathFactory) -> tuple[Toke
     place = tmp_path_factory.mktemp("sets")
 
     def written(name: str, texts: list[str]) -> TokenTable:
-        # What has two labels less than tokens begins with a question.
-        return write_table(place / name, [task.tokenizer(text)["input_ids"] for text in texts], first_label=2)
+        asked = 1 if name == "preferred" else 2  # tokens before the first label: two are a question
+        return write_table(place / name, [task.tokenizer(text)["input_ids"] for text in texts], asked)
 
     forget = written("forget", TEXTS)
     forget.preferred = written("preferred", [text.replace("dog", "hen") for text in TEXTS[:-1]] + ["x"])
