@@ -6,6 +6,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from expunge.kinds.language.signals.distributions import ForgetDistributions
 from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
 
@@ -35,7 +36,7 @@ class UNDIAL(Method):
     "what R is labelled with: its own text, or what the base model says there"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
-    signals: ClassVar[tuple[Wanted, ...]] = (("distributions", {"set": "forget"}),)
+    signals: ClassVar[tuple[Wanted, ...]] = (ForgetDistributions(),)
 
     def loss(self, step: Step) -> Loss:
         forget = step.row_mean(step.forget, step.against_original(step.forget, self.cross_entropy, labels=True))

@@ -191,7 +191,7 @@ def test_a_whole_run_of_a_method_with_a_loop_of_its_own(
     assert "</html>" in folder.report.read_text()
 
 
-@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("name", [pytest.param("altpo", marks=pytest.mark.long), "idk_ap"])
 def test_a_whole_run_on_questions(name: str, forget: Forget, tmp_path: Path) -> None:
     rows = [{"question": f"Who is in street {n}?", "answer": f"Holmes is in Baker Street {n}."} for n in range(9)]
     kept = [{"question": f"Where is town {n}?", "answer": f"The town {n} is in France."} for n in range(9)]

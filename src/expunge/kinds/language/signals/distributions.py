@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +15,6 @@ from expunge.kinds.language.signals.signal import Signal, Source
 from expunge.kinds.language.token_dataset import Lookup
 
 
-@dataclass(frozen=True)
 class Distributions(Signal):
     """An `Original`: what `step.against_original` makes whole distributions of, at each labelled token.
 
@@ -24,9 +22,8 @@ class Distributions(Signal):
     model whose logits are not made of an output layer's is a `ModelError`.
     """
 
-    set: Literal["forget", "retain"] = "retain"
-
     name = "distributions"
+    set: ClassVar[Literal["forget", "retain"]] = "retain"
     per = "row"
     stage = "original"
     doing = "noting what the base model says of each token"
@@ -51,6 +48,12 @@ class Distributions(Signal):
             return Original(states(rows), head)
 
         return found
+
+
+class ForgetDistributions(Distributions):
+    """The same of the forget set, under the same name: a method asks for one of the two, for this one by the class."""
+
+    set = "forget"
 
 
 def _small(tensor: Tensor) -> Tensor:
