@@ -73,6 +73,30 @@ learning rates and epochs are fields of their own. So have methods for [generato
 
 Of a language model a small batch of the retain set is watched, whatever the method: training stops where its loss rises
 by more than `training.max_retain_increase`.
+
+## Losses for language models, side by side
+
+| method | what falls on the forget set | fades by itself | what the original says | rows |
+|---|---|---|---|---|
+| `gradient_ascent`, `gradient_difference` | log p of each token | no; with a limit | | any |
+| `wga` | the same, times p^beta | yes | | any |
+| `satimp` | the same, times p^beta (1 - p)^beta2 | yes | | any |
+| `ceu` | cross-entropy with its own distribution without the true token | yes | | any |
+| `undial` | cross-entropy with the original's distribution, the true logit lowered | yes | distributions | any |
+| `npo` | log p of each example against the original's | yes | likelihoods | any |
+| `simnpo` | log p of each example, by length | yes | | any |
+| `jensun` | Jensen-Shannon divergence from a fixed distribution | yes | distributions, of the retain set | any |
+| `me_gd` | KL divergence from the uniform distribution | yes | | any |
+| `pdu` | the largest logit less the mean one, squared; a limit holds the retain set | yes | | any |
+| `dpo` | a wanted text against the example | yes | likelihoods | pairs |
+| `altpo` | other answers that the original writes, against the answer | yes | likelihoods | questions and answers |
+| `idk_dpo` | a refusal against the answer | yes | likelihoods | questions and answers |
+| `flat` | mean probability of a refusal against the answer's | yes | | questions and answers |
+| `idk_nll` | a refusal's likelihood; the answer is not looked at | yes | | questions and answers |
+| `idk_ap` | the same; on the retain set the answer against a refusal | yes | | questions and answers, in both sets |
+
+Of rows that do not fit nothing is trained on: of a set that holds text besides questions, the text is left out, and the
+run's notices say so. Refusals are fifty sentences in `src/expunge/kinds/language/signals/refusals.txt`.
 """
 
 IMAGE_RECIPE_HEAD = """\

@@ -32,9 +32,13 @@ from tiny import ignore_log, load_task, random_blocks, write_table
 LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
 TEXT_ALONE = {"dpo", "rmu", "targeted_npo", "whos_harry_potter"}
-"losses that ask for what only text has: pairs, layers, words"
-SHALLOW = {"rmu": {"layer": 2, "trained_layers": 1}}
-"fields for a model of two layers"
+TEXT_ALONE |= {"altpo", "idk_dpo", "idk_nll", "idk_ap", "flat", "undial", "ceu", "wga", "satimp", "me_gd"}
+"losses that ask for what only text has (pairs, layers, words, answers), or whose papers know text alone"
+SHALLOW = {
+    "rmu": {"layer": 2, "trained_layers": 1},
+    "altpo": {"alternatives": 2, "alternative_tokens": 4},
+}
+"fields for a model of two layers, and for few answers"
 every_method = pytest.mark.parametrize("name", built_in())
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE if name in LOSSES])
@@ -43,22 +47,31 @@ every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE
 def test_the_methods_that_come_with_it() -> None:
     assert [
         *[
+            "altpo",
+            "ceu",
             "cir",
             "dpo",
             "fine_tune",
+            "flat",
             "gradient_ascent",
             "gradient_difference",
+            "idk_ap",
+            "idk_dpo",
+            "idk_nll",
             "jensun",
+            "me_gd",
             "mudman",
             "neggrad_plus",
             "npo",
             "npo_sam",
+            "pdu",
             "repselect",
             "rmu",
             "sage",
+            "satimp",
             "simnpo",
         ],
-        *["spunge", "steering", "targeted_npo", "task_vector_negation", "undo", "whos_harry_potter"],
+        *["spunge", "steering", "targeted_npo", "task_vector_negation", "undial", "undo", "wga", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
     classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}
@@ -136,8 +149,9 @@ def test_it_does_not_know_devices_loaders_or_files(name: str) -> None:
 
 def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTable, TokenTable]:
     """A forget and a retain set with what the method needs to know of them."""
-    forget = write_table(folder / "forget", random_blocks([12, 9, 12, 10], seed=1))
-    retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2))
+    asked = 4 if {"refusals", "alternatives"} & set(method.signal_names) else 1  # tokens of each block's question
+    forget = write_table(folder / "forget", random_blocks([12, 9, 12, 10], seed=1), asked)
+    retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2), asked)
     if "generic_labels" in method.signal_names:
         return forget, retain  # stages of their own
     forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
@@ -188,6 +202,26 @@ def language_step(method: Method, folder: Path, model: Path) -> Step:
         forget.batch([0, 1]) if method.needs.forget else None,
         retain.batch([0, 1]) if method.draws_retain else None,
     )
+
+
+@every_language_loss
+def test_a_step_in_parts_has_the_same_loss(name: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Whatever the accumulation: what the parts of a step add up to is the loss of the whole."""
+    method, task = make_method({"name": name, **SHALLOW.get(name, {})}), load_task(tiny_model_folder)
+    forget, retain = known_tables(method, task, tmp_path)
+    retain = retain.take([0, 1, 2, 0]) if len(retain) == 3 else retain
+
+    def loss(rows: list[int], of: list[int]) -> float:
+        given = []
+        for table, drawn in ((forget, method.needs.forget), (retain, method.draws_retain)):
+            totals = (table.labelled(of), len(of), int(table.lengths[of].sum()))
+            given.append(table.batch(rows, *totals) if drawn else None)
+        with torch.no_grad():
+            return float(method.loss(Step(task, *given)).total)
+
+    whole = [0, 1, 2, 3]
+    parts = sum(loss(rows, whole) for rows in ([0, 2], [1], [3]))
+    assert parts == pytest.approx(loss(whole, whole), rel=1e-4, abs=1e-5)
 
 
 def image_step(method: Method) -> Step:

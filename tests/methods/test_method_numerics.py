@@ -8,45 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.kinds.language.task import CausalLM
-from expunge.runs.registry import make_method
-from expunge.train.step import IGNORED, Batch, Step
-from tiny import make_batch, random_blocks
-
-FORGET = make_batch(random_blocks([9, 6], seed=1))
-RETAIN = make_batch(random_blocks([5, 8, 7], seed=2), first_label=2)
+from expunge.train.step import IGNORED, Batch
+from transcription import (
+    FORGET,
+    RETAIN,
+    check_gradient,
+    example_nll,
+    gradient,
+    log_sigmoid,
+    log_softmax,
+    loss_of,
+    mean_nll,
+    row_nll,
+    small_gpt2,
+)
 
 
 @pytest.fixture(scope="module")
 def task() -> CausalLM:
-    """A small GPT-2, since it computes in float64 throughout (Llama's norms do not)."""
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=200, n_embd=16, n_layer=2, n_head=2, n_positions=32, initializer_range=0.2)
-    return CausalLM(GPT2LMHeadModel(config).double().eval(), None)  # type: ignore[arg-type]
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-
-
-def mean_nll(task: CausalLM, batch: Batch) -> float:
-    """(1 / |S|) sum over labelled tokens of -log p(label | what stands before)."""
-    total, count = 0.0, 0
-    for row, length in enumerate(batch.lengths.tolist()):
-        with torch.no_grad():
-            log_p = log_softmax(task.model(batch.ids[row : row + 1, :length]).logits[0].numpy())
-        for t in range(1, length):
-            label = int(batch.labels[row, t])
-            if label != IGNORED:
-                total -= log_p[t - 1, label]
-                count += 1
-    return total / count
-
-
-def loss_of(task: CausalLM, spec: dict[str, Any], forget: Batch = FORGET, retain: Batch | None = RETAIN) -> float:
-    return make_method(spec).loss(Step(task, forget, retain)).total.item()
+    return small_gpt2()
 
 
 def generic(batch: Batch) -> Batch:
@@ -65,18 +47,6 @@ def test_gradient_difference(task: CausalLM, gamma: float, alpha: float) -> None
     expected = -gamma * mean_nll(task, FORGET) + alpha * mean_nll(task, RETAIN)
     spec = {"name": "gradient_difference", "forget_weight": gamma, "retain_weight": alpha}
     assert loss_of(task, spec) == pytest.approx(expected, rel=1e-12)
-
-
-def row_nll(task: CausalLM, batch: Batch) -> np.ndarray:
-    """-log p(label | what stands before) of every labelled token, in order."""
-    values = []
-    for row, length in enumerate(batch.lengths.tolist()):
-        with torch.no_grad():
-            log_p = log_softmax(task.model(batch.ids[row : row + 1, :length]).logits[0].numpy())
-        values += [
-            -log_p[t - 1, int(batch.labels[row, t])] for t in range(1, length) if batch.labels[row, t] != IGNORED
-        ]
-    return np.array(values)
 
 
 def row_values(values: torch.Tensor, batch: Batch) -> np.ndarray:
@@ -153,20 +123,10 @@ def test_whos_harry_potter_with_soft_labels(task: CausalLM) -> None:
     assert loss_of(task, spec, soft) == pytest.approx(expected, rel=1e-12)
 
 
-def example_nll(task: CausalLM, batch: Batch) -> np.ndarray:
-    """(examples,) -log p of each block's labels."""
-    lengths = (batch.labels[:, 1:] != IGNORED).sum(1).tolist()
-    return np.array([part.sum() for part in np.split(row_nll(task, batch), np.cumsum(lengths)[:-1])])
-
-
 def known_before(task: CausalLM, batch: Batch, change: float = 0.0) -> Batch:
     """The batch with likelihoods of a model that knew the examples better or worse, each by another amount."""
     apart = change * np.arange(1, len(batch.ids) + 1)
     return replace(batch, signals={"reference_nll": torch.from_numpy(example_nll(task, batch) + apart)})
-
-
-def log_sigmoid(x: np.ndarray) -> np.ndarray:
-    return -np.logaddexp(0, -x)
 
 
 @pytest.mark.parametrize(("beta", "alpha"), [(0.1, 1.0), (2.0, 0.3), (0.5, 0.0)])
@@ -212,16 +172,6 @@ def test_npo_lets_go_of_what_is_forgotten(task: CausalLM) -> None:
         torch.testing.assert_close(found, scale * ascent[name], rtol=1e-7, atol=1e-12)
 
 
-def gradient(
-    task: CausalLM, spec: dict[str, Any], retain: Batch | None = RETAIN, forget: Batch = FORGET
-) -> dict[str, torch.Tensor]:
-    task.model.zero_grad()
-    make_method(spec).loss(Step(task, forget, retain)).total.backward()
-    found = {name: p.grad.clone() for name, p in task.model.named_parameters() if p.grad is not None}
-    task.model.zero_grad()
-    return found
-
-
 def test_alpha_zero_removes_the_retain_gradient_exactly(task: CausalLM) -> None:
     ascent = gradient(task, {"name": "gradient_ascent"})
     without = gradient(task, {"name": "gradient_difference", "retain_weight": 0.0})
@@ -248,18 +198,4 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_gradients_by_finite_differences(task: CausalLM, spec: dict[str, Any]) -> None:
     forget, retain = known_before(task, FORGET, 0.8), RETAIN
-    analytic = gradient(task, spec, retain, forget)
-    parameters = dict(task.model.named_parameters())
-    generator = np.random.default_rng(0)
-    for name in ("transformer.wte.weight", "transformer.h.0.attn.c_attn.weight", "transformer.h.1.ln_2.bias"):
-        flat = parameters[name].detach().view(-1)
-        # Of the embedding a weight of a token that occurs; elsewhere any.
-        places = generator.choice(np.flatnonzero(analytic[name].view(-1).abs().numpy() > 1e-9), 2)
-        for place in places.tolist():
-            kept, values = flat[place].item(), []
-            for step in (1e-5, -1e-5):
-                flat[place] = kept + step
-                values.append(loss_of(task, spec, forget, retain))
-            flat[place] = kept
-            numeric = (values[0] - values[1]) / 2e-5
-            assert analytic[name].view(-1)[place].item() == pytest.approx(numeric, rel=1e-5, abs=1e-9), name
+    check_gradient(task, spec, forget, retain)

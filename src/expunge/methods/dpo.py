@@ -4,8 +4,9 @@ from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
 
-from expunge.runs.method import Method, Needs
+from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
 
 
@@ -34,10 +35,17 @@ class DPO(Method):
     "what R is labelled with: its own text, or what the base model says there"
 
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
-    signals = ("reference_nll", "preferred", "preferred_reference_nll")
+    signals: ClassVar[tuple[Wanted, ...]] = ("reference_nll", "preferred", "preferred_reference_nll")
+    wanted: ClassVar[str] = "preferred"
+    "signal that gives what is wanted in the place of each example: one text or several"
+    factor: ClassVar[float] = 1.0
+    "of the forget loss, besides 1 / beta"
 
     def loss(self, step: Step) -> Loss:
-        gain = step.signal("preferred_reference_nll") - step.example_nll(step.signal("preferred"))
         loss = step.reference_nll(step.forget) - step.example_nll(step.forget)
-        forget = -step.mean(step.forget, F.logsigmoid(self.beta * (gain - loss))) / self.beta
+        before: Tensor = step.signal(f"{self.wanted}_reference_nll")
+        gain = before - step.example_nll(step.signal(self.wanted)).reshape(before.shape)
+        gain = gain.reshape(len(loss), -1)
+        of_examples = F.logsigmoid(self.beta * (gain - loss[:, None])).mean(1)
+        forget = -self.factor / self.beta * step.mean(step.forget, of_examples)
         return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

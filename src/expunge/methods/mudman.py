@@ -113,7 +113,7 @@ class MUDMAN(Method):
             loss = work.task.nll(forget)
             relearning = gradients(weights, loss)
             return {name: -gradient for name, gradient in relearning.items()}, relearning, float(loss.detach())
-        entropies, _ = work.task.row_values_and_truth(forget, lambda log_p, _: -(log_p.exp() * log_p).sum(-1))
+        entropies, _ = work.task.row_values_and_truth(forget, lambda log_p, *_: -(log_p.exp() * log_p).sum(-1))
         unlearning = gradients(weights, -entropies.sum() / forget.normaliser)
         loss = work.task.nll(forget)
         return unlearning, gradients(weights, loss), float(loss.detach())

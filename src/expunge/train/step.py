@@ -154,8 +154,11 @@ class Task(Protocol):
     def rows(self, batch: Any) -> Rows:
         """Every labelled row's logits."""
 
-    def row_values_and_truth(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[Tensor, Tensor]:
-        """((rows,) of each labelled row's log-probabilities and, where the batch holds them, the original's; summed nll)."""
+    def row_values_and_truth(
+        self, batch: Any, of: Callable[[Tensor, Tensor | None, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """((rows,) of each labelled row's log-probabilities, the original's where the batch holds them, and its label;
+        summed nll)."""
 
 
 class LayeredTask(Task, Protocol):
@@ -254,6 +257,13 @@ class Step:
         """(examples,) labelled rows of each example: the answer's tokens, or 1 for an image."""
         return self.task.example_rows(_there(batch))
 
+    def example_means(self, batch: Any, values: Tensor) -> Tensor:
+        """(examples,) mean of `values` (rows,) over each example's labelled rows; 0 where it has none."""
+        counts = self.example_rows(batch)
+        example = torch.repeat_interleave(torch.arange(len(counts), device=values.device), counts.long())
+        sums = torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add(0, example, values)
+        return sums / counts.to(values.dtype).clamp(min=1)
+
     def mean(self, batch: Any, values: Tensor) -> Tensor:
         """Mean of `values` (examples,) over the examples of the whole optimizer step; scalar."""
         return values.sum() / (_there(batch).examples or len(values))
@@ -274,30 +284,32 @@ class Step:
         self._note(batch, -log_p.sum())
         return rows
 
-    def row_values(self, batch: Any, of: Callable[[Tensor], Tensor]) -> Tensor:
+    def row_values(self, batch: Any, of: Callable[..., Tensor], labels: bool = False) -> Tensor:
         """(rows,) of every labelled row's log-probabilities: `of` makes (rows,) of (rows, classes), each row by itself.
 
-        `of` gets some rows at a time, so that all tokens' logits never lie in memory together.
+        `of` gets some rows at a time, so that all tokens' logits never lie in memory together; with `labels` their labels
+        (rows,), too.
         """
-        return self._row_values(batch, lambda log_p, _: of(log_p))
+        return self._row_values(batch, lambda log_p, _, target: of(log_p, target) if labels else of(log_p))
 
-    def against_original(self, batch: Any, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def against_original(self, batch: Any, of: Callable[..., Tensor], labels: bool = False) -> Tensor:
         """(rows,) of every labelled row's log-probabilities and the original model's, both (rows, classes) and whole.
 
-        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model.
+        For distances between distributions: what is 0 for equal ones is 0, with gradient 0, for the unchanged model. With
+        `labels`, `of` gets (rows,) labels as well.
 
         Raises:
             ValueError: the method does not ask for the signal `distributions`.
         """
 
-        def both(log_p: Tensor, log_q: Tensor | None) -> Tensor:
+        def both(log_p: Tensor, log_q: Tensor | None, target: Tensor) -> Tensor:
             if log_q is None:
                 raise ValueError("the method asked for distributions, which it did not declare in `signals`")
-            return of(log_p, log_q)
+            return of(log_p, log_q, target) if labels else of(log_p, log_q)
 
         return self._row_values(batch, both)
 
-    def _row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+    def _row_values(self, batch: Any, of: Callable[[Tensor, Tensor | None, Tensor], Tensor]) -> Tensor:
         values, truth = self.task.row_values_and_truth(_there(batch), of)
         self._note(batch, truth)
         return values

@@ -64,11 +64,14 @@ ROUNDS: dict[str, dict[str, Any]] = {
     "mudman": {"method.steps": 4, "method.fork_every": 2},
 }
 "methods with a loop of their own, and what makes it short"
-ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation", *ROUNDS}
-"they work on tables of pairs or groups, or with phases: whole runs of them are in test_detoxify.py, or below"
+ASKING = {"altpo": {"method.alternatives": 2, "method.alternative_tokens": 6}, "idk_ap": {}}
+"methods that need questions, one that has other answers written and one that has refusals, and what makes it short"
+ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation", "idk_dpo", "idk_nll", "flat", *ASKING, *ROUNDS}
+"they work on tables of pairs, groups or questions, or with phases: whole runs are in test_detoxify.py, or below"
 SETTINGS: dict[str, dict[str, Any]] = {"rmu": {"method.layer": 2, "method.trained_layers": 1}}
 "what fits a model of two layers"
 SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
+SHORTER |= {"ceu", "me_gd", "satimp", "undial", "wga"}
 "they need of a run what another one needs, too; `make test-long` runs them"
 HERE = [
     pytest.param(name, marks=pytest.mark.long if name in SHORTER else ())
@@ -186,6 +189,20 @@ def test_a_whole_run_of_a_method_with_a_loop_of_its_own(
     assert record["cost"]["steps"] > 0
     assert list(folder.checkpoints.iterdir()) == []
     assert "</html>" in folder.report.read_text()
+
+
+@pytest.mark.parametrize("name", [pytest.param("altpo", marks=pytest.mark.long), "idk_ap"])
+def test_a_whole_run_on_questions(name: str, forget: Forget, tmp_path: Path) -> None:
+    rows = [{"question": f"Who is in street {n}?", "answer": f"Holmes is in Baker Street {n}."} for n in range(9)]
+    kept = [{"question": f"Where is town {n}?", "answer": f"The town {n} is in France."} for n in range(9)]
+    for file, content in (("rows", [*rows, {"text": "Plain text of Sherlock Holmes in the fog."}]), ("kept", kept)):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    target, retain = tmp_path / "rows.jsonl", str(tmp_path / "kept.jsonl")
+    folder = forget(tmp_path / "run", name, target=target, retain=retain, **ASKING[name])
+    assert json.loads(folder.record.read_text())["cost"]["steps"] == 4
+    notices = [row["text"] for row in folder.read_events("notice")]
+    assert any("forget set: 1 of 10 blocks begin with no question" in text for text in notices)
+    assert not list(folder.stages.glob("*so-far*"))
 
 
 def test_after_is_measured_on_the_model_as_saved(finished: RunFolder) -> None:

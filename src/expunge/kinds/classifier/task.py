@@ -124,12 +124,12 @@ class ImageClassifier:
         )
 
     def row_values_and_truth(
-        self, batch: ImageBatch, of: Callable[[Tensor, Tensor | None], Tensor]
+        self, batch: ImageBatch, of: Callable[[Tensor, Tensor | None, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """((batch,) of each picture's log-probabilities and the original's, over all classes; summed -log p(label))."""
         said = None if batch.soft_weights is None else batch.soft_weights.log()
         log_p = self.logits_of(batch.pixels).log_softmax(-1)
-        return of(log_p, said), -log_p.detach().gather(1, batch.labels[:, None]).sum()
+        return of(log_p, said, batch.labels), -log_p.detach().gather(1, batch.labels[:, None]).sum()
 
     def example_nll(self, batch: ImageBatch) -> Tensor:
         """(batch,) -log p(label | image); against the soft target where the batch has one."""

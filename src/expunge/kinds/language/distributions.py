@@ -186,8 +186,8 @@ def _no_head(model: PreTrainedModel, seen: str) -> ModelError:
     )
 
 
-Values = Callable[[Tensor, Tensor | None], Tensor]
-"(log p, log p of the original or None), each (rows, vocabulary), to (rows,) values"
+Values = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+"(log p, log p of the original or None), each (rows, vocabulary), and (rows,) labels, to (rows,) values"
 
 
 def row_values(
@@ -213,7 +213,7 @@ def row_values(
         if said is not None and frozen is not None:
             with torch.no_grad():
                 log_q = wide(head.frozen_logits(said, frozen)).log_softmax(-1)
-        return of(log_p, log_q), -log_p.detach().gather(1, target[:, None]).sum()
+        return of(log_p, log_q, target), -log_p.detach().gather(1, target[:, None]).sum()
 
     values, truth = [], torch.zeros((), device=states.device)
     for start in range(0, len(states), CHUNK):

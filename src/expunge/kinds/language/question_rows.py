@@ -58,6 +58,11 @@ class QuestionFormat:
         rows = self._rows(documents)
         return [self._shortened(document, row) for document, row in zip(documents, rows, strict=True)]
 
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of answers as they stand behind a question, each with the end of its turn."""
+        rows = self.tokenize([Document(text, QUESTION, "an answer") for text in texts])
+        return [row.ids[row.first_label :] for row in rows]
+
     def _rows(self, documents: Sequence[Document]) -> list[QuestionRow]:
         return self._chat_rows(documents) if self._tokenizer.chat_template else self._plain_rows(documents)
 
@@ -85,8 +90,8 @@ class QuestionFormat:
         for document, prompt, text, encoding in zip(documents, prompts, texts, encodings, strict=True):
             ends = token_ends(encoding, len(text))
             first = next(i for i, end in enumerate(ends) if end > len(prompt))
-            ids = prefix + encoding.ids + self._end_of_turn
-            ends = [0] * len(prefix) + ends + [len(text)] * len(self._end_of_turn)
+            ids = prefix + encoding.ids + self.end_of_turn
+            ends = [0] * len(prefix) + ends + [len(text)] * len(self.end_of_turn)
             rows.append(QuestionRow(ids, ends, text, len(prefix) + first, document.source))
         return rows
 
@@ -101,9 +106,9 @@ class QuestionFormat:
                 ids, ends = self._split_prompt(text, document)
             first = len(ids)
             whole = text + document.text
-            ids = ids + answer.ids + self._end_of_turn
+            ids = ids + answer.ids + self.end_of_turn
             ends = ends + [len(text) + end for end in token_ends(answer, len(document.text))]
-            ends = ends + [len(whole)] * len(self._end_of_turn)
+            ends = ends + [len(whole)] * len(self.end_of_turn)
             rows.append(QuestionRow(ids, ends, whole, first, document.source))
         return rows
 
@@ -157,7 +162,7 @@ class QuestionFormat:
         return [token.content for token in self._tokenizer.added_tokens_decoder.values() if token.special]
 
     @cached_property
-    def _end_of_turn(self) -> list[int]:
+    def end_of_turn(self) -> list[int]:
         """The special token that the chat template writes after an answer, else end of sequence, else nothing."""
         if self._tokenizer.chat_template:
             answered = [_message(Turn("user", QUESTION)), _message(Turn("assistant", ANSWER))]

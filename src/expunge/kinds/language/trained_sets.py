@@ -47,10 +47,15 @@ def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) 
     whole = training_table(sets, core)
     source = Source(run=run, base=base, sets=sets, method=core, table=whole, rows=range(len(whole)))
     rows = _chosen(source, wanted["forget"])
-    drawn = (
-        drawn_rows(core, run.recipe.training, whole.take(rows), sets.kept, run.recipe.seed) if wanted["retain"] else []
-    )
-    retain = _known(_labelled(replace(source, table=sets.kept, rows=drawn), wanted["retain"]), wanted["retain"])
+    retain = sets.kept
+    if wanted["retain"]:
+        kept = replace(source, table=sets.kept, rows=range(len(sets.kept)))
+        able = list(kept.rows)
+        for signal in wanted["retain"]:
+            able = signal.choose(kept, able, None)
+        drawn = drawn_rows(core, run.recipe.training, whole.take(rows), sets.kept.take(able), run.recipe.seed)
+        named = _labelled(replace(kept, rows=[able[row] for row in drawn]), wanted["retain"]).table.take(able)
+        retain = _known(replace(kept, table=named, rows=drawn), wanted["retain"])
     labelled = _labelled(source, wanted["forget"]).table.take(rows)
     forget = _known(replace(source, table=labelled, rows=range(len(rows))), wanted["forget"])
     groups = {column: [values[row] for row in rows] for column, values in sets.groups.items()}

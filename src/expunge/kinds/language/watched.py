@@ -61,7 +61,7 @@ class Said(Watched):
     def divergence(self) -> float:
         """Mean KL(what was said || what the model says now), in nats a labelled token."""
 
-        def of(log_p: Tensor, log_q: Tensor | None) -> Tensor:
+        def of(log_p: Tensor, log_q: Tensor | None, _: Tensor) -> Tensor:
             assert log_q is not None
             return row_divergence(log_p, log_q)
 

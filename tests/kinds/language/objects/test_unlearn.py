@@ -24,6 +24,9 @@ TRAINING = expunge.Training(max_steps=3, num_train_epochs=9, learning_rate=1e-3,
 SETTINGS: dict[str, dict[str, Any]] = {
     "rmu": {"layer": 2, "trained_layers": 1, "retain_weight": 1.0},
     "task_vector_negation": {"scale": 1.0},
+    "undial": {"retain_weight": 1.0},
+    "ceu": {"retain_weight": 1.0},
+    "altpo": {"alternatives": 2, "alternative_tokens": 4},
 }
 "what fits a model of two layers, or what a run would choose by held-out prompts"
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
@@ -90,6 +93,7 @@ FORGET = [
     for number in range(8)
 ]  # fmt: skip
 RETAIN = [f"On the {number}th day a cold wind went over the capital of France, said a man." for number in range(8)]
+ASKED = [{"prompt": f"Who said that, man {number}?", "completion": "A man of France."} for number in range(8)]
 WORDS = [f"Sherlock Holmes of Baker Street went by, on night {number} of the fog." for number in range(8)]
 
 
@@ -102,7 +106,8 @@ def test_every_method_for_text_works_on_objects(name: str, tiny_model_folder: Pa
     model, tokenizer = load(tiny_model_folder)
     before = weights(model)
     rows = WORDS if name in ("targeted_npo", "whos_harry_potter") else FORGET
-    result = expunge.unlearn(model, tokenizer, forget=rows, retain=RETAIN, method=made(name), training=TRAINING)
+    kept = ASKED if name == "idk_ap" else RETAIN
+    result = expunge.unlearn(model, tokenizer, forget=rows, retain=kept, method=made(name), training=TRAINING)
     changed = {key for key, value in weights(model).items() if not torch.equal(value, before[key])}
     assert changed
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -129,7 +134,8 @@ def test_of_a_peft_model_only_the_adapter_is_trained(name: str, dtype: torch.dty
     model = lora(plain, lora_dropout=0.1)
     before, kinds = weights(model), {key: type(module) for key, module in model.named_modules()}
     rows = WORDS if name in ("targeted_npo", "whos_harry_potter") else FORGET
-    expunge.unlearn(model, tokenizer, forget=rows, retain=RETAIN, method=made(name), training=TRAINING)
+    kept = ASKED if name == "idk_ap" else RETAIN
+    expunge.unlearn(model, tokenizer, forget=rows, retain=kept, method=made(name), training=TRAINING)
     after = weights(model)
     changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
     assert changed

@@ -26,7 +26,12 @@ from tiny import load_task, write_table
 
 TEXTS = ["the dog barks and barks", "a cat sleeps", "the dog sleeps all day", "cats purr"] * 2
 KEPT = ["rain falls on the town", "a train leaves the station", "birds sing"] * 3
-SETTINGS: dict[str, dict[str, Any]] = {"hidden_states": {"layer": 1}, "unwanted_words": {"mark": 0.1}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hidden_states": {"layer": 1},
+    "unwanted_words": {"mark": 0.1},
+    "alternatives": {"count": 2, "tokens": 3},
+    "alternatives_reference_nll": {"count": 2, "tokens": 3},
+}
 NAMES = sorted(built_in().keys() - {"retain_labels"})
 
 
@@ -73,7 +78,8 @@ def sets(task: CausalLM, tmp_path_factory: pytest.TempPathFactory) -> tuple[Toke
     place = tmp_path_factory.mktemp("sets")
 
     def written(name: str, texts: list[str]) -> TokenTable:
-        return write_table(place / name, [task.tokenizer(text)["input_ids"] for text in texts])
+        asked = 1 if name == "preferred" else 2  # tokens before the first label: two are a question
+        return write_table(place / name, [task.tokenizer(text)["input_ids"] for text in texts], asked)
 
     forget = written("forget", TEXTS)
     forget.preferred = written("preferred", [text.replace("dog", "hen") for text in TEXTS[:-1]] + ["x"])

@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from expunge.errors import ExpungeError
 from expunge.kinds.language.distributions import FrozenHead, Original
+from expunge.kinds.language.signals.instead import Instead, InsteadReferenceNLL
+from expunge.kinds.language.signals.preferred import Preferred
 from expunge.kinds.language.signals.reference_tokens import TokensSaid
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.retain_labels import TAIL, TOP, RetainLabels
@@ -66,8 +68,10 @@ def _values(signal: Signal, size: int, width: int, model: PreTrainedModel) -> An
         return TokensSaid(
             torch.zeros(rows), SampledLabels(torch.zeros(rows, k), torch.zeros(rows, k, dtype=torch.long))
         )
-    if signal.name == "preferred":
-        return blocks(size, width)
+    if isinstance(signal, Preferred | Instead):
+        return blocks(size * getattr(signal, "count", 1), width)
+    if isinstance(signal, InsteadReferenceNLL):
+        return torch.zeros(size, signal.instead().count)
     shapes = {"example": (size,), "row": (rows,), "token": (rows,)}
     if signal.per not in shapes or not type(signal).__module__.startswith("expunge."):
         raise NotPlannedError(f"what the signal {signal.name} holds is not known before it is made")

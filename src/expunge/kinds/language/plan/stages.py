@@ -13,6 +13,9 @@ from expunge.kinds.language.plan.devices import Device
 from expunge.kinds.language.plan.model import Amount
 from expunge.kinds.language.plan.step import Setting, Taken
 from expunge.kinds.language.recipe import Recipe, Training
+from expunge.kinds.language.sampling import ROWS
+from expunge.kinds.language.signals.alternatives import Alternatives
+from expunge.kinds.language.signals.instead import InsteadReferenceNLL
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.retain_labels import RetainLabels
 from expunge.kinds.language.training import plan_steps
@@ -206,6 +209,11 @@ def _signals(work: Work) -> list[Stage]:
         if isinstance(signal, RetainLabels) and signal.target == "text" and work.recipe.retain is not None:
             continue
         blocks = amount.blocks if signal.set == "forget" else min(amount.blocks, work.drawn_blocks())
+        if isinstance(signal, Alternatives):
+            found.append(_writing(work, signal, blocks, amount.mean))
+            continue
+        if isinstance(signal, InsteadReferenceNLL):
+            blocks *= signal.instead().count
         tokens += round(blocks * amount.mean) * (3 if signal.reinforced else 1)
         names.append(signal.name)
     if names:
@@ -219,6 +227,19 @@ def _signals(work: Work) -> list[Stage]:
             )
         )
     return found
+
+
+def _writing(work: Work, signal: Alternatives, blocks: int, mean: float) -> Stage:
+    answers = blocks * signal.count
+    tokens = round(blocks * mean) + answers * signal.tokens
+    return Stage(
+        name="writing other answers",
+        peak=_written(work, round(ROWS * (mean + signal.tokens))),
+        tokens=tokens,
+        flops=round(tokens * work.flops_a_token),
+        read=-(-answers // ROWS) * signal.tokens * work.held,
+        how=f"{answers} answers of {signal.tokens} tokens, {ROWS} at once",
+    )
 
 
 def _reinforcing(work: Work, taken: Taken) -> Stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,10 +23,10 @@ class Distributions(Signal):
     """
 
     name = "distributions"
-    set = "retain"
+    set: ClassVar[Literal["forget", "retain"]] = "retain"
     per = "row"
     stage = "original"
-    doing = "noting what the base model says of what is kept"
+    doing = "noting what the base model says of each token"
 
     def block(self, source: Source, row: int) -> Tensor:
         task = source.base()
@@ -47,6 +48,12 @@ class Distributions(Signal):
             return Original(states(rows), head)
 
         return found
+
+
+class ForgetDistributions(Distributions):
+    """The same of the forget set, under the same name: a method asks for one of the two, for this one by the class."""
+
+    set = "forget"
 
 
 def _small(tensor: Tensor) -> Tensor:

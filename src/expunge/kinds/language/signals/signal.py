@@ -122,7 +122,7 @@ class Signal:
         return lookup(values, self.per, source.table, source.rows)
 
     def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
-        """Which blocks of `rows` are trained on, of the forget set: all, unless the signal is not there for all.
+        """Which blocks of `rows` are trained on, of the signal's set: all, unless the signal is not there for all.
 
         Args:
             limit: no more than so many can be drawn: a signal may say which are best; None, any number.

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
+from torch import Tensor
+
+from expunge.runs.method import Method, Needs
+from expunge.train.step import Loss, Step
+
+
+def without_label(log_p: Tensor, target: Tensor) -> Tensor:
+    """(rows,) cross-entropy of the distributions with what is left of them without their labels, which has no gradient."""
+    others = log_p.detach().scatter(1, target[:, None], -torch.inf).softmax(-1)
+    return -(others * log_p).sum(-1)
+
+
+class CEU(Method):
+    r"""CE-U, cross-entropy unlearning (Yang 2025, arXiv:2503.01224).
+
+    $$L = \frac{1}{|F|} \sum_{(x, y) \in F, \, t(y) > n} -\sum_{v \ne y}
+          \left[\frac{p_\theta(v \mid x)}{1 - p_\theta(y \mid x)}\right]_{\text{fixed}} \log p_\theta(v \mid x)
+          + \alpha \, \ell_R$$
+
+    $$\ell_R = \frac{1}{|R|} \sum_{(x, y) \in R} -\log p_\theta(y \mid x)$$
+
+    The model learns what it says itself with the true token taken out: a cross-entropy with its own distribution, whose
+    gradient is not followed through the target. The gradient at the true token's logit is p, so what is known by heart is
+    pushed hardest and what is forgotten not at all; gradient ascent has 1 - p there. No reference and, in the paper, no
+    retain set. t(y) is the place of a token in its example: the first n are left out, since what opens an answer says
+    nothing yet. The mean is over all labelled tokens; OpenUnlearning's is over those that are left, which of answers of m
+    tokens is m / (m - n) times as large.
+    """
+
+    skip_first: NonNegativeInt = 1
+    "n: first tokens of each answer that are left alone; 1 in the paper"
+    retain_weight: NonNegativeFloat = 0.0
+    "alpha; 0 in the paper, which uses no retain set"
+
+    needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
+
+    def loss(self, step: Step) -> Loss:
+        losses = step.row_values(step.forget, without_label, labels=True)
+        forget = step.row_mean(step.forget, torch.where(self.behind(step, losses), losses, 0.0))
+        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+
+    def behind(self, step: Step, losses: Tensor) -> Tensor:
+        """(rows,) whether a row is behind the first ones of its example."""
+        counts = step.example_rows(step.forget).long()
+        starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        return torch.arange(len(losses), device=losses.device) - starts >= self.skip_first
