@@ -31,9 +31,9 @@ from tiny import ignore_log, load_task, random_blocks, write_table
 
 LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
-TEXT_ALONE = {"dpo", "rmu", "targeted_npo", "whos_harry_potter"}
+TEXT_ALONE = {"adaptive_rmu", "dpo", "rmu", "targeted_npo", "whos_harry_potter"}
 "losses that ask for what only text has: pairs, layers, words"
-SHALLOW = {"rmu": {"layer": 2, "trained_layers": 1}}
+SHALLOW = {name: {"layer": 2, "trained_layers": 1} for name in ("adaptive_rmu", "rmu")}
 "fields for a model of two layers"
 every_method = pytest.mark.parametrize("name", built_in())
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -43,6 +43,7 @@ every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE
 def test_the_methods_that_come_with_it() -> None:
     assert [
         *[
+            "adaptive_rmu",
             "cir",
             "dpo",
             "fine_tune",
