@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.method import Method
+from expunge.train.gradients import OwnGradient
+from expunge.train.loop import Stream
+from expunge.train.runtime import Runtime
 from expunge.train.step import IGNORED, Batch, Step
 from tiny import make_batch, random_blocks
 
@@ -28,8 +33,10 @@ def small_gpt2(seed: int = 0, layers: int = 3) -> CausalLM:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    return logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)) - logits.max(
-        -1, keepdims=True
+    return (
+        logits
+        - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        - logits.max(-1, keepdims=True)
     )
 
 
@@ -97,3 +104,43 @@ def check_by_finite_differences(
             flat[place] = kept
             numeric = (values[0] - values[1]) / 2e-5
             assert analytic[name].view(-1)[place].item() == pytest.approx(numeric, rel=rel, abs=1e-8), name
+
+
+def fixed(batch: Batch, size: int) -> Stream:
+    """The examples of a batch in order, `size` a micro-batch; sums are divided by the totals of all."""
+
+    def load(rows: Sequence[list[int]], own: Sequence[int]) -> Iterator[tuple[Batch, int]]:
+        for at in own:
+            places = slice(at * size, (at + 1) * size)
+            width = int(batch.lengths[places].max())
+            part = replace(
+                batch,
+                ids=batch.ids[places, :width],
+                labels=batch.labels[places, :width],
+                lengths=batch.lengths[places],
+                examples=float(len(batch.ids)),
+                tokens=float(batch.lengths.sum()),
+                signals={name: values[places] for name, values in batch.signals.items()},
+            )
+            yield part, part.size
+
+    return Stream(SimpleNamespace(batch=lambda number: [number]), load)  # type: ignore[arg-type]
+
+
+def made(
+    task: CausalLM, method: Method, forget: Batch, retain: Batch | None, size: int, progress: float = 0.0
+) -> tuple[dict[str, Tensor], list[dict[str, Tensor]], tuple[int, ...]]:
+    """(gradient by name, figures, sizes) of one optimizer step of a method that makes its own gradient.
+
+    Both sets have as many examples; `size` of each are a micro-batch.
+    """
+    batches = {"forget": forget} | ({} if retain is None else {"retain": retain})
+    named = dict(task.model.named_parameters())
+    task.model.zero_grad()
+    own = OwnGradient(task, tuple(batches), method.make_gradient, lambda: progress)
+    numbers = range(len(forget.ids) // size)
+    streams = [fixed(batch, size) for batch in batches.values()]
+    figures, sizes = own.made(task.model, named.values(), streams, Runtime(), (numbers, numbers))
+    found = {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named.items()}
+    task.model.zero_grad()
+    return found, figures, sizes

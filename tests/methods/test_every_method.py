@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -31,10 +32,16 @@ from tiny import ignore_log, load_task, random_blocks, write_table
 
 LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
-TEXT_ALONE = {"adaptive_rmu", "dpo", "rmu", "targeted_npo", "whos_harry_potter"}
-"losses that ask for what only text has: pairs, layers, words"
-SHALLOW = {name: {"layer": 2, "trained_layers": 1} for name in ("adaptive_rmu", "rmu")}
-"fields for a model of two layers"
+TEXT_ALONE = {"dpo", "rmu", "targeted_npo", "whos_harry_potter"}
+TEXT_ALONE |= {"adaptive_rmu", "circuit_breakers", "elm", "meow", "shred"}
+TEXT_ALONE |= {"entropy_term", "gru", "lat", "sure", "tar"}
+"losses that ask for what only text has (pairs, layers, words), or are around such a one"
+SHALLOW: dict[str, dict[str, Any]] = {
+    **{name: {"layer": 2, "trained_layers": 1} for name in ("adaptive_rmu", "rmu")},
+    "circuit_breakers": {"layers": (1, 2)},
+    "sure": {"percentile": 0},
+}
+"fields for a model of two layers, and so that every weight changes"
 every_method = pytest.mark.parametrize("name", built_in())
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE if name in LOSSES])
@@ -45,11 +52,18 @@ def test_the_methods_that_come_with_it() -> None:
         *[
             "adaptive_rmu",
             "cir",
+            "circuit_breakers",
             "dpo",
+            "elm",
+            "entropy_term",
             "fine_tune",
             "gradient_ascent",
             "gradient_difference",
+            "gru",
             "jensun",
+            "lat",
+            "lunar",
+            "meow",
             "mudman",
             "neggrad_plus",
             "npo",
@@ -57,9 +71,10 @@ def test_the_methods_that_come_with_it() -> None:
             "repselect",
             "rmu",
             "sage",
+            "shred",
             "simnpo",
         ],
-        *["spunge", "steering", "targeted_npo", "task_vector_negation", "undo", "whos_harry_potter"],
+        *["spunge", "steering", "sure", "tar", "targeted_npo", "task_vector_negation", "undo", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
     classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}

@@ -14,7 +14,8 @@ from expunge.train.step import Step
 class AdaptiveRMU(RMU):
     r"""Adaptive RMU: how far it steers is a multiple of what was there (Dang et al. 2025, arXiv:2408.06223, section 5).
 
-    $$L = \frac{1}{d\,|F|} \sum_{t \in F} \left\lVert h_\theta(t) - \beta \lVert h_{\mathrm{ref}}(t) \rVert_2 \, u \right\rVert_2^2
+    $$L = \frac{1}{d\,|F|} \sum_{t \in F}
+          \left\lVert h_\theta(t) - \beta \lVert h_{\mathrm{ref}}(t) \rVert_2 \, u \right\rVert_2^2
           + \alpha \, \frac{1}{d\,|R|} \sum_{t \in R} \left\lVert h_\theta(t) - h_{\mathrm{ref}}(t) \right\rVert_2^2$$
 
     RMU with a length for each token in the place of one number for all: `steering` is beta, in lengths of the original

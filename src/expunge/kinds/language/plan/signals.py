@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from expunge.errors import ExpungeError
 from expunge.kinds.language.distributions import FrozenHead, Original
+from expunge.kinds.language.signals.layer_states import RetainLayerStates
 from expunge.kinds.language.signals.reference_tokens import TokensSaid
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.retain_labels import TAIL, TOP, RetainLabels
@@ -61,12 +62,14 @@ def _values(signal: Signal, size: int, width: int, model: PreTrainedModel) -> An
         return Original(torch.zeros(rows, hidden), FrozenHead(torch.zeros(head.shape)))
     if signal.name == "hidden_states":
         return torch.zeros(rows, hidden)
+    if isinstance(signal, RetainLayerStates):
+        return torch.zeros(size * width, len(signal.layers), hidden)
     if signal.name == "reference_tokens":
         k = TOP + TAIL
         return TokensSaid(
             torch.zeros(rows), SampledLabels(torch.zeros(rows, k), torch.zeros(rows, k, dtype=torch.long))
         )
-    if signal.name == "preferred":
+    if signal.name in ("preferred", "inverted_facts", "fluent_text"):  # of other texts, about as long
         return blocks(size, width)
     shapes = {"example": (size,), "row": (rows,), "token": (rows,)}
     if signal.per not in shapes or not type(signal).__module__.startswith("expunge."):

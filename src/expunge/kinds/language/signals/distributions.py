@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,7 +23,7 @@ class Distributions(Signal):
     """
 
     name = "distributions"
-    set = "retain"
+    set: ClassVar[Literal["forget", "retain"]] = "retain"
     per = "row"
     stage = "original"
     doing = "noting what the base model says of what is kept"
