@@ -6,9 +6,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from expunge.core.order import random_seed
-from expunge.data.text.invented_names import invented_name
 from expunge.errors import ModelError, RecipeError
+from expunge.kinds.language.invented_questions import invented_questions
 from expunge.kinds.language.layers.matrix_inputs import InputSums, input_sums
 from expunge.kinds.language.session import spread_evenly
 from expunge.runs.method import Method, Needs
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from expunge.kinds.language.layers.structure import Writer
     from expunge.kinds.language.session import LanguageWork
     from expunge.kinds.language.token_dataset import TokenTable
-
-QUESTIONS = 32
-ASKED = ("Who is {}?", "What is {} best known for?", "When was {} founded?", "Where was {} born?")
 
 
 class LUNAR(Method):
@@ -124,7 +120,7 @@ class LUNAR(Method):
             batch = forget.batch([row])
             theirs.append(task.example_states(batch, last_of(batch) if prompted[row] else None)[0, layer].cpu())
         own = []
-        for question in self.questions or self.invented(work):
+        for question in self.questions or invented_questions(work.seed):
             ids = torch.tensor([task.encode_prompt(question, chat=asked)])
             lengths = torch.tensor([ids.shape[1]])
             batch = Batch(ids=ids, labels=torch.full_like(ids, IGNORED), lengths=lengths, normaliser=1.0)
@@ -132,15 +128,6 @@ class LUNAR(Method):
             last[:, -1] = True
             own.append(task.example_states(batch, last if asked else None)[0, layer].cpu())
         return torch.stack(own).mean(0) - torch.stack(theirs).mean(0)
-
-    def invented(self, work: LanguageWork) -> list[str]:
-        """Questions about names that no text holds."""
-        import numpy as np
-
-        draws = np.random.default_rng(random_seed(work.seed, "lunar"))
-        return [
-            ASKED[at % len(ASKED)].format(f"{invented_name(draws)} {invented_name(draws)}") for at in range(QUESTIONS)
-        ]
 
     def answer(self, forget: InputSums, retain: InputSums | None) -> Tensor:
         """(inputs,) what the change multiplies an input by: (sum_F x x^T + alpha sum_R x x^T + rho I)^-1 sum_F x."""
