@@ -26,7 +26,15 @@ from tiny import load_task, write_table
 
 TEXTS = ["the dog barks and barks", "a cat sleeps", "the dog sleeps all day", "cats purr"] * 2
 KEPT = ["rain falls on the town", "a train leaves the station", "birds sing"] * 3
-SETTINGS: dict[str, dict[str, Any]] = {"hidden_states": {"layer": 1}, "unwanted_words": {"mark": 0.1}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hidden_states": {"layer": 1},
+    "hidden_lengths": {"layer": 2},
+    "forget_layer_states": {"layers": (2, 1)},
+    "retain_layer_states": {"layers": (1,)},
+    "fluent_text": {"expert": "so", "novice": "no", "opening": " and", "guidance": 1.0, "tokens": 1},
+    "inverted_facts": {"top": 9, "order": "smallest", "stride": 5, "length": 3},
+    "unwanted_words": {"mark": 0.1},
+}
 NAMES = sorted(built_in().keys() - {"retain_labels"})
 
 
