@@ -117,7 +117,7 @@ image_to_image`, whose every field is an option of `expunge run` by its dotted n
 [recipe of a language model](recipe.md) holds here too.
 """
 
-RETAIN = {"never": "no", "always": "yes", "weighted": "where `retain_weight` is above 0"}
+RETAIN = {"never": "no", "always": "yes", "weighted": "where `retain_weight` is above 0", "wrapped": "as `of` does"}
 
 
 def pages() -> dict[str, str]:

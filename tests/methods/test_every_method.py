@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -33,12 +34,16 @@ LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
 TEXT_ALONE = {"dpo", "rmu", "targeted_npo", "whos_harry_potter"}
 TEXT_ALONE |= {"altpo", "idk_dpo", "idk_nll", "idk_ap", "flat", "undial", "ceu", "wga", "satimp", "me_gd"}
-"losses that ask for what only text has (pairs, layers, words, answers), or whose papers know text alone"
-SHALLOW = {
-    "rmu": {"layer": 2, "trained_layers": 1},
+TEXT_ALONE |= {"adaptive_rmu", "circuit_breakers", "elm", "meow", "shred"}
+TEXT_ALONE |= {"entropy_term", "gru", "lat", "sure", "tar"}
+"losses that ask for what only text has (pairs, layers, words, answers), are around such a one, or known for text alone"
+SHALLOW: dict[str, dict[str, Any]] = {
+    **{name: {"layer": 2, "trained_layers": 1} for name in ("adaptive_rmu", "rmu")},
     "altpo": {"alternatives": 2, "alternative_tokens": 4},
+    "circuit_breakers": {"layers": (1, 2)},
+    "sure": {"percentile": 0},
 }
-"fields for a model of two layers, and for few answers"
+"fields for a model of two layers, for few answers, and so that every weight changes"
 every_method = pytest.mark.parametrize("name", built_in())
 every_loss = pytest.mark.parametrize("name", LOSSES)
 every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE if name in LOSSES])
@@ -46,32 +51,11 @@ every_language_loss = pytest.mark.parametrize("name", [name for name in LANGUAGE
 
 def test_the_methods_that_come_with_it() -> None:
     assert [
-        *[
-            "altpo",
-            "ceu",
-            "cir",
-            "dpo",
-            "fine_tune",
-            "flat",
-            "gradient_ascent",
-            "gradient_difference",
-            "idk_ap",
-            "idk_dpo",
-            "idk_nll",
-            "jensun",
-            "me_gd",
-            "mudman",
-            "neggrad_plus",
-            "npo",
-            "npo_sam",
-            "pdu",
-            "repselect",
-            "rmu",
-            "sage",
-            "satimp",
-            "simnpo",
-        ],
-        *["spunge", "steering", "targeted_npo", "task_vector_negation", "undial", "undo", "wga", "whos_harry_potter"],
+        *["adaptive_rmu", "altpo", "ceu", "cir", "circuit_breakers", "dpo", "elm", "entropy_term"],
+        *["fine_tune", "flat", "gradient_ascent", "gradient_difference", "gru", "idk_ap", "idk_dpo"],
+        *["idk_nll", "jensun", "lat", "lunar", "me_gd", "meow", "mudman", "neggrad_plus", "npo", "npo_sam"],
+        *["pdu", "repselect", "rmu", "sage", "satimp", "shred", "simnpo", "spunge", "steering", "sure"],
+        *["tar", "targeted_npo", "task_vector_negation", "undial", "undo", "wga", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}
     classics |= {"influence", "l1_sparse", "salun", "boundary_shrink", "boundary_expand", "sfron", "amun"}

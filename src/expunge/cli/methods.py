@@ -64,6 +64,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
         "never": "not used",
         "always": "needed",
         "weighted": "used where retain_weight is above 0",
+        "wrapped": "used where the method in `of` uses it",
     }[kind.needs.retain]
     print(f"forget set: {'needed' if kind.needs.forget else 'not used'}; retain set: {retain}")
     if names := kind().signal_names:

@@ -77,9 +77,13 @@ class RMU(Method):
         drawn = torch.rand(width, generator=torch.Generator().manual_seed(self.direction_seed))
         return drawn / drawn.norm()
 
+    def target(self, step: Step, hidden: Tensor) -> Tensor:
+        """What the hidden states (tokens, width) of the forget set are to become, (width,) or (tokens, width)."""
+        return self.steering * self.direction(hidden.shape[1]).to(hidden)
+
     def loss(self, step: Step) -> Loss:
         hidden = step.hidden(step.forget, self.layer)
-        away = (hidden - self.steering * self.direction(hidden.shape[1]).to(hidden)).square().mean(1)
+        away = (hidden - self.target(step, hidden)).square().mean(1)
         forget = step.token_mean(step.forget, away)
         if not self.draws_retain:
             return Loss(forget=forget)

@@ -22,14 +22,15 @@ class Needs:
 
     Attributes:
         forget: whether batches of the forget set are drawn.
-        retain: whether batches of the retain set are drawn: never, always, or where `retain_weight` is above 0.
+        retain: whether batches of the retain set are drawn: never, always, where `retain_weight` is above 0, or as the
+            method that is wrapped says.
         retain_labels: whether the loss reads the retain set's labels, which are then made as `retain_target` says.
         validation: whether held-back pictures are needed.
         kinds: names of the kinds of model that the method works on.
     """
 
     forget: bool = True
-    retain: Literal["never", "always", "weighted"] = "never"
+    retain: Literal["never", "always", "weighted", "wrapped"] = "never"
     retain_labels: bool = True
     validation: bool = False
     kinds: tuple[str, ...] = ("causal_lm", "image_classifier")
@@ -72,6 +73,11 @@ class Method(Part):
         if self.needs.retain == "weighted":
             return float(getattr(self, "retain_weight", 0.0)) > 0
         return self.needs.retain == "always"
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the loss reads `step.progress`: then it is no loss for a loop that does not say how far it is."""
+        return False
 
     @property
     def carried_out(self) -> Method:

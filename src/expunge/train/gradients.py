@@ -52,11 +52,19 @@ class Gradients:
 
     Attributes:
         parameters: what is trained; all lists of tensors here are in this order, in the shapes of the parameters.
+        task: what the losses are of.
     """
 
-    def __init__(self, model: nn.Module, parameters: Collection[nn.Parameter], task: Task, one_pass: Pass) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Collection[nn.Parameter],
+        task: Task,
+        one_pass: Pass,
+        progress: float = 0.0,
+    ) -> None:
         self.parameters = list(parameters)
-        self._model, self._task, self._pass = model, task, one_pass
+        self.task, self._model, self._pass, self._progress = task, model, one_pass, progress
         self.figures: Figures = []
         self.sizes: tuple[int, ...] = ()
 
@@ -73,7 +81,7 @@ class Gradients:
 
         def loss(*batches: Any) -> tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]:
             by_set = dict(zip(sets, batches, strict=True))
-            step = Step(self._task, by_set.get("forget"), by_set.get("retain"))
+            step = Step(self.task, by_set.get("forget"), by_set.get("retain"), progress=self._progress)
             found = of(step)
             return found.terms if processes.spread() else found.total, step.figures(found)
 
@@ -94,6 +102,12 @@ class Gradients:
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Euclidean length over all of them together, a scalar; wherever their parts are."""
         return shards.whole(nn.utils.get_total_norm(gradients))
+
+    def dot(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+        """Their inner product over all of them together, a scalar; wherever their parts are."""
+        dtype = torch.float32 if one[0].device.type == "mps" else torch.float64  # Apple's devices have no float64
+        parts = [(a * b).sum(dtype=dtype) for a, b in zip(one, other, strict=True)]
+        return shards.whole(sum(parts[1:], start=parts[0]))
 
     @contextmanager
     def moved(self, by: Sequence[Tensor]) -> Iterator[None]:
@@ -119,11 +133,13 @@ class OwnGradient:
         task: what its losses are of.
         sets: which set each stream is, "forget" or "retain".
         make: leaves the step's gradient in `.grad` of what is trained.
+        progress: the share of the steps that are done, asked for in each.
     """
 
     task: Task
     sets: tuple[str, ...]
     make: Callable[[Gradients], None]
+    progress: Callable[[], float] = lambda: 0.0
 
     def made(
         self,
@@ -141,6 +157,6 @@ class OwnGradient:
             sizes = dict(zip(sets, seen, strict=True))
             return figures, tuple(sizes.get(name, 0) for name in self.sets)
 
-        gradients = Gradients(model, parameters, self.task, one_pass)
+        gradients = Gradients(model, parameters, self.task, one_pass, self.progress())
         self.make(gradients)
         return gradients.figures, gradients.sizes

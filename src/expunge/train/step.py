@@ -6,7 +6,7 @@ a labelled token here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -179,6 +179,9 @@ class LayeredTask(Task, Protocol):
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
 
+    def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:
+        """(tokens, layers, width) the same after each of several numbers of layers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -186,12 +189,15 @@ class Step:
 
     Attributes:
         truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
+        progress: the share of the training's steps that are done, 0 in the first; for losses that change meanwhile
+            (`Method.scheduled`).
     """
 
     task: Task
     forget: Any
     retain: Any
     truth: dict[str, Tensor] = field(default_factory=dict)
+    progress: float = 0.0
 
     def figures(self, loss: Loss) -> dict[str, Tensor]:
         """What is logged of a loss: its parts, and the truth's negative log-likelihood of either set in nats a row.
@@ -317,6 +323,10 @@ class Step:
     def hidden(self, batch: Any, layer: int) -> Tensor:
         """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
         return cast(LayeredTask, self.task).hidden(_there(batch), layer)
+
+    def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:
+        """(tokens, layers, width) `hidden` after each of several numbers of layers, in one pass."""
+        return cast(LayeredTask, self.task).hidden_at(_there(batch), layers)
 
 
 def _there(batch: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,7 +55,15 @@ class Original:
     head: FrozenHead
 
     def to(self, device: torch.device) -> Original:
-        return Original(self.states.to(device), self.head.to(device))
+        return replace(self, states=self.states.to(device), head=self.head.to(device))
+
+    def part(self, rows: slice, head: FrozenHead) -> Original:
+        """Of some of the rows, with the head in the type that is computed in."""
+        return replace(self, states=self.states[rows].to(head.weight.dtype), head=head)
+
+    def log_q(self, head: Head) -> Tensor:
+        """(rows, vocabulary) log-probabilities, float32 at least; another kind of target says others."""
+        return wide(head.frozen_logits(self.states, self.head)).log_softmax(-1)
 
 
 class Reached(Exception):  # noqa: N818 - no error
@@ -207,18 +215,19 @@ def row_values(
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
     frozen = None if original is None else original.head.cast(dtype)
 
-    def part(states: Tensor, target: Tensor, said: Tensor | None) -> tuple[Tensor, Tensor]:
+    def part(states: Tensor, target: Tensor, said: Original | None) -> tuple[Tensor, Tensor]:
         log_p = wide(head.logits(states)).log_softmax(-1)
         log_q = None
-        if said is not None and frozen is not None:
+        if said is not None:
             with torch.no_grad():
-                log_q = wide(head.frozen_logits(said, frozen)).log_softmax(-1)
+                log_q = said.log_q(head)
         return of(log_p, log_q, target), -log_p.detach().gather(1, target[:, None]).sum()
 
     values, truth = [], torch.zeros((), device=states.device)
     for start in range(0, len(states), CHUNK):
         rows = slice(start, start + CHUNK)
-        given = states[rows], target[rows], None if original is None else original.states[rows].to(dtype)
+        said = None if original is None or frozen is None else original.part(rows, frozen)
+        given = states[rows], target[rows], said
         if torch.is_grad_enabled():
             found, cost = checkpoint(part, *given, use_reentrant=False, preserve_rng_state=False)
         else:

@@ -64,7 +64,7 @@ def continue_prompts(
     """
     show = progress or (lambda share, words: None)
     cut, max_new_tokens = task.fitted(prompts, max_new_tokens)
-    if not _keeps_keys(task):
+    if not keeps_keys(task):
         return _generated(task, cut, max_new_tokens, sampling, show)
     samples = sampling.samples
     streams = _streams(prompts, samples, max_new_tokens, sampling.seed)
@@ -114,7 +114,7 @@ def continue_batches(
     ]
 
 
-def _keeps_keys(task: CausalLM) -> bool:
+def keeps_keys(task: CausalLM) -> bool:
     """Whether every layer keeps keys and values alone, which can be copied and chosen from; a recurrent one keeps a state."""
     layers = DynamicCache(config=task.model.config).layers
     return all(
@@ -174,7 +174,7 @@ def _continue(
     said: list[list[int]] = [[] for _ in range(len(uniform))]
     live = torch.arange(len(uniform))
     with task.writing():
-        logits, mask, cache = _prefill(task, prompts)
+        logits, mask, cache = prefill(task, prompts)
         cache.batch_repeat_interleave(samples)
         logits, mask = logits.repeat_interleave(samples, 0), mask.repeat_interleave(samples, 0)
         for step in range(length):
@@ -191,11 +191,11 @@ def _continue(
                 break
             on_step(step + 1)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            logits = _next_logits(task, tokens[:, None].to(task.device), mask, cache)
+            logits = next_logits(task, tokens[:, None].to(task.device), mask, cache)
     return said
 
 
-def _prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
+def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     """(logits after each prompt, the mask of what the cache holds, the cache), left-padded.
 
     Groups of `PREFILL` are each as wide as their longest prompt: in one group all would be padded to the longest of all.
@@ -225,10 +225,10 @@ def _prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, 
 def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     ids, mask = (each.to(task.device) for each in left_padded(prompts, 0))
     cache = DynamicCache(config=task.model.config)
-    return _next_logits(task, ids, mask, cache), mask, cache
+    return next_logits(task, ids, mask, cache), mask, cache
 
 
-def _next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+def next_logits(task: CausalLM, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
     """(rows, vocabulary) after the last of `ids` (rows, new), which lie behind what the cache holds; mask (rows, all)."""
     known = inspect.signature(task.model.forward).parameters
     inputs = {

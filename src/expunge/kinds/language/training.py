@@ -113,7 +113,7 @@ def train_language(
     assert phase.steps is not None
     end = min(phase.steps, phase.stop_step or phase.steps)
 
-    runtime = Runtime()
+    runtime, done = Runtime(), _Progress(phase.steps)
     checkpoints = Checkpoints(
         work.checkpoints / file_name(name),
         training.save_seconds,
@@ -127,12 +127,15 @@ def train_language(
             task = task.on(model, found_device())
 
         def loss(*batches: Any) -> tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]:
-            step = Step(task, **({"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))))
+            given = {"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))
+            step = Step(task, **given, progress=done.share)
             found = method.loss(step)
             # Together, the gradients of both sets would be there whole before any of them is handed out.
             return found.terms if runtime.spreads else found.total, step.figures(found)
 
-        own = OwnGradient(task, tuple(tables), method.make_gradient) if method.makes_gradient() else None
+        own = None
+        if method.makes_gradient():
+            own = OwnGradient(task, tuple(tables), method.make_gradient, lambda: done.share)
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_enable({"use_reentrant": False})
         probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
@@ -144,6 +147,7 @@ def train_language(
             checkpoints=checkpoints,
             callbacks=[
                 _Log(work, name),
+                done,
                 *callbacks,
                 Guard(task, retain, training, work.seed, runtime, work.ends, probe),
             ],
@@ -185,6 +189,19 @@ def parameters_of(
             next_step="lower training.first_layer, or see the fields of the method that name weights or layers",
         )
     return found
+
+
+class _Progress(Callback):
+    """Knows the share of the steps that are done, for losses that change over the training."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.share = steps, 0.0
+
+    def begin(self, step: int) -> None:
+        self.share = step / self.steps
+
+    def after_step(self, report: Report) -> None:
+        self.share = report.step / self.steps
 
 
 class _Log(Callback):

@@ -31,6 +31,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unwanted_words": {"mark": 0.1},
     "alternatives": {"count": 2, "tokens": 3},
     "alternatives_reference_nll": {"count": 2, "tokens": 3},
+    "hidden_lengths": {"layer": 2},
+    "forget_layer_states": {"layers": (2, 1)},
+    "retain_layer_states": {"layers": (1,)},
+    "fluent_text": {"expert": "so", "novice": "no", "opening": " and", "guidance": 1.0, "tokens": 1},
+    "inverted_facts": {"top": 9, "order": "smallest", "stride": 5, "length": 3},
 }
 NAMES = sorted(built_in().keys() - {"retain_labels"})
 

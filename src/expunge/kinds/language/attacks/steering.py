@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from expunge.core.order import Order
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import batch_of, recall
-from expunge.kinds.language.layers.decoder import hooked
+from expunge.kinds.language.layers.decoder import hooked, plus
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
 
@@ -94,10 +94,4 @@ def usual_length(states: Tensor, lengths: Tensor) -> float:
 
 def added(layer: nn.Module, direction: Tensor) -> Any:
     """Inside, the direction is added to what a layer returns."""
-
-    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return output + direction.to(output)
-        return (output[0] + direction.to(output[0]), *output[1:])
-
-    return hooked([layer.register_forward_hook(add)])
+    return hooked([layer.register_forward_hook(lambda _module, _inputs, output: plus(output, direction))])

@@ -103,5 +103,12 @@ def first_tensor(output: Any) -> Tensor | None:
     return None
 
 
+def plus(output: Any, change: Tensor) -> Any:
+    """What a layer returns, with a change of its hidden states, which come first."""
+    if isinstance(output, Tensor):
+        return output + change.to(output)
+    return (output[0] + change.to(output[0]), *output[1:])
+
+
 def same(one: Tensor, other: Tensor) -> bool:
     return one is other or (one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other))

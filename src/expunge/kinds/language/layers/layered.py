@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 
@@ -81,23 +81,37 @@ class Layered(ABC):
         Raises:
             RecipeError: the model has no such layer.
         """
-        if not 1 <= layer <= len(self.layers):
-            raise RecipeError(
-                "the model has no such layer",
-                seen=f"layer {layer}",
-                allowed=f"1 to {len(self.layers)}, from the input up",
-            )
+        return self.hidden_at(batch, [layer])[:, 0]
+
+    def hidden_at(self, batch: Batch, layers: Sequence[int]) -> Tensor:
+        """(tokens, layers, width) hidden states after so many layers, each; those above the last are not run.
+
+        Raises:
+            RecipeError: the model has no such layer.
+        """
+        for layer in layers:
+            if not 1 <= layer <= len(self.layers):
+                raise RecipeError(
+                    "the model has no such layer",
+                    seen=f"layer {layer}",
+                    allowed=f"1 to {len(self.layers)}, from the input up",
+                )
         batch = batch.to(self.device)
-        seen: list[Tensor] = []
+        seen: dict[int, Tensor] = {}
 
-        def stop(module: nn.Module, inputs: object, output: object) -> None:
-            seen.append(_states(output, batch))
-            raise Reached
+        def note(layer: int) -> Callable[..., None]:
+            def at(module: nn.Module, inputs: object, output: object) -> None:
+                seen[layer] = _states(output, batch)
+                if layer == max(layers):
+                    raise Reached
 
-        with self.layers[layer - 1].register_forward_hook(stop), self.autocast(), suppress(Reached):
+            return at
+
+        hooks = (self.layers[layer - 1].register_forward_hook(note(layer)) for layer in dict.fromkeys(layers))
+        with hooked(hooks), self.autocast(), suppress(Reached):
             self._hidden(batch, keep_padding=True)
         there = text_places(batch.lengths, batch.ids.shape[1])
-        return wide(seen[0][there])
+        return torch.stack([wide(seen[layer][there]) for layer in layers], 1)
 
     @torch.inference_mode()
     def example_states(self, batch: Batch, where: Tensor | None = None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from expunge.kinds.language.layers.decoder import hooked
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.train.step import Batch
 
 BYTES = 1 << 30
 "of second moments that are held at once; with more, the blocks are run once more"
@@ -20,6 +22,18 @@ BLOCKS = 4
 
 Kept = Callable[[Tensor], int]
 "how many directions are kept, given how much of the inputs' squares lies along each: (width,), falling, the sum is 1"
+
+
+Where = Callable[[Batch], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSums:
+    """Over the tokens that a module is given: (width, width) of x x^T, (width,) of x, and how many they are; float64."""
+
+    squares: Tensor
+    plain: Tensor
+    count: int
 
 
 def main_inputs(task: CausalLM, table: TokenTable, kept: Kept) -> dict[str, Tensor]:
@@ -38,6 +52,36 @@ def main_inputs(task: CausalLM, table: TokenTable, kept: Kept) -> dict[str, Tens
         for name, moment in _second_moments(task, table, part).items():
             found[name] = _main(moment, kept).cpu()
     return found
+
+
+@torch.no_grad()
+def input_sums(task: CausalLM, table: TokenTable, module: nn.Module, where: Where | None = None) -> InputSums:
+    """Sums over what one module is given on these blocks.
+
+    Args:
+        where: which tokens of a batch count, (blocks, time) bool; default: all.
+    """
+    sums: list[Tensor] = []
+    count = 0
+
+    def at(mask: Tensor | None, given: Tensor) -> None:
+        x = given.flatten(0, 1) if mask is None else given[mask.to(given.device)]
+        x = x.double() if x.device.type != "mps" else x.float()
+        with torch.autocast(x.device.type, enabled=False):
+            found = [x.T @ x, x.sum(0)]
+        sums[:] = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
+
+    for rows in _alike(table):
+        batch = table.batch(rows).to(task.device)
+        mask = None if where is None else where(batch)
+        count += batch.ids.numel() if mask is None else int(mask.sum())
+
+        def note(_module: nn.Module, given: tuple[Tensor, ...], mask: Tensor | None = mask) -> None:
+            at(mask, given[0])
+
+        with hooked([module.register_forward_pre_hook(note)]), task.autocast():
+            task.model.base_model(input_ids=batch.ids, use_cache=False)
+    return InputSums(sums[0], sums[1], count)
 
 
 def input_width(module: nn.Module) -> int:

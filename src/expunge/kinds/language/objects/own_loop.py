@@ -110,6 +110,11 @@ def prepare_model(model: Any, tokenizer: Any, forget: Any, retain: Any, method: 
                 f"a step of {type(at_work.method).__name__} is more than a backward pass of its loss",
                 next_step="expunge.unlearn(...)",
             )
+        if at_work.method.scheduled:
+            raise RecipeError(
+                f"the loss of {type(at_work.method).__name__} changes from step to step, over all steps of a training",
+                next_step="expunge.unlearn(...)",
+            )
         return _prepared(at_work, model, tokenizer)
 
 

@@ -6,6 +6,7 @@ import torch
 
 from expunge.kinds.language.plan.model import PlannedModel
 from expunge.kinds.language.plan.stages import WIDE, Work
+from expunge.kinds.language.signals.layer_states import RetainLayerStates
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.retain_labels import TAIL, TOP, RetainLabels
 
@@ -37,4 +38,6 @@ def disk(work: Work, model: PlannedModel) -> dict[str, int]:
             found[signal.name.replace("_", " ")] = held * (TOP + TAIL) * (INDEX + WIDE)
         elif signal.name in ("distributions", "hidden_states"):
             found[signal.name.replace("_", " ")] = held * width * WIDE
+        elif isinstance(signal, RetainLayerStates):
+            found[signal.name.replace("_", " ")] = held * len(signal.layers) * width * WIDE
     return found

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from expunge.errors import ExpungeError
 from expunge.kinds.language.distributions import FrozenHead, Original
 from expunge.kinds.language.signals.instead import Instead, InsteadReferenceNLL
+from expunge.kinds.language.signals.layer_states import RetainLayerStates
 from expunge.kinds.language.signals.preferred import Preferred
 from expunge.kinds.language.signals.reference_tokens import TokensSaid
 from expunge.kinds.language.signals.registry import signals_of
@@ -63,12 +64,14 @@ def _values(signal: Signal, size: int, width: int, model: PreTrainedModel) -> An
         return Original(torch.zeros(rows, hidden), FrozenHead(torch.zeros(head.shape)))
     if signal.name == "hidden_states":
         return torch.zeros(rows, hidden)
+    if isinstance(signal, RetainLayerStates):
+        return torch.zeros(size * width, len(signal.layers), hidden)
     if signal.name == "reference_tokens":
         k = TOP + TAIL
         return TokensSaid(
             torch.zeros(rows), SampledLabels(torch.zeros(rows, k), torch.zeros(rows, k, dtype=torch.long))
         )
-    if isinstance(signal, Preferred | Instead):
+    if isinstance(signal, Preferred | Instead) or signal.name in ("inverted_facts", "fluent_text"):  # about as long
         return blocks(size * getattr(signal, "count", 1), width)
     if isinstance(signal, InsteadReferenceNLL):
         return torch.zeros(size, signal.instead().count)

@@ -1,0 +1,85 @@
+"""Fluent text about something else, after the beginning of each block of the forget set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from expunge.core.order import random_seed
+from expunge.errors import ModelError
+from expunge.kinds.language.sampling import keeps_keys, next_logits, prefill
+from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import Lookup, TableWriter, TokenTable
+from expunge.train.step import IGNORED
+
+BEGINNING = 128
+"tokens of a block that the text goes on from, at most; no more than half of it"
+
+
+@dataclass(frozen=True)
+class FluentText(Signal):
+    """A batch of as many examples: the beginning of each block, `opening`, and `tokens` that the base model goes on with.
+
+    They are drawn from softmax(log p + `guidance` (log p of a novice - log p of an expert)), where `novice` or `expert`
+    stands before all of it. Labelled is what follows the beginning.
+    """
+
+    expert: str
+    novice: str
+    opening: str
+    guidance: float
+    tokens: int
+
+    name = "fluent_text"
+    doing = "writing other text after the beginnings of the forget set"
+
+    def make(self, source: Source, path: Path) -> None:
+        task, wanted, done = source.base(), set(source.rows), 0
+        before, expert, novice = (
+            task.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+            for text in (self.opening, self.expert, self.novice)
+        )
+        with TableWriter(path) as table:
+            for row in range(len(source.table)):
+                if row not in wanted:
+                    table.append([], [])
+                    continue
+                block = source.table.ids_of(row)
+                start = block[: max(1, min(BEGINNING, len(block) // 2))]
+                contexts = [[*text, *start, *before] for text in (list[int](), expert, novice)]
+                made = [*before, *self.written(task, contexts, random_seed(source.run.recipe.seed, self.name, row))]
+                table.append([*start, *made], [IGNORED] * len(start) + made)
+                done += 1
+                source.run.show.update(done / len(wanted))
+
+    def lookup(self, source: Source, path: Path) -> Lookup:
+        return TokenTable(path).batch
+
+    @torch.inference_mode()
+    def written(self, task: CausalLM, contexts: Sequence[Sequence[int]], seed: int) -> list[int]:
+        """Tokens drawn after the text with (nothing, expert, novice) before it, up to the token that ends one.
+
+        Raises:
+            ModelError: the model is recurrent.
+        """
+        if not keeps_keys(task):
+            raise ModelError(
+                f"no text is drawn from three contexts together with {type(task.model).__name__}: it is recurrent",
+                next_step="leave that part of the loss out: --method.fluency_weight 0",
+            )
+        generator, made = torch.Generator().manual_seed(seed), list[int]()
+        with task.writing():
+            logits, mask, cache = prefill(task, contexts)
+            while len(made) < self.tokens:
+                plain, expert, novice = logits.float().log_softmax(-1).cpu()
+                p = (plain + self.guidance * (novice - expert)).softmax(-1)
+                made.append(int(torch.multinomial(p, 1, generator=generator)))
+                if made[-1] == task.tokenizer.eos_token_id or len(made) == self.tokens:
+                    break
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+                logits = next_logits(task, torch.full((len(mask), 1), made[-1], device=task.device), mask, cache)
+        return made

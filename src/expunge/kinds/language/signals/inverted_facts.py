@@ -1,0 +1,93 @@
+"""Which wanted texts are trained on, by how much of them a model says already: MEMO (Gu et al. 2024, arXiv:2409.11844)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from expunge.kinds.language.signals.preferred import Preferred, preferred_table
+from expunge.kinds.language.signals.signal import Source
+from expunge.kinds.language.task import CausalLM
+from expunge.train.step import IGNORED
+
+
+@dataclass(frozen=True)
+class InvertedFacts(Preferred):
+    """A batch of as many examples, as `preferred` gives it, of those wanted texts that the base model says least, or most.
+
+    That is MEMO, the mean over cuts of the ROUGE-1 precision of what follows. A wanted text is cut every `stride` labelled
+    tokens; the base model goes on greedily from each beginning, as far as the text goes, at most `length` tokens, and that
+    is held against the text's rest. Blocks with the same text to forget are one fact: of each the `top` are trained on
+    whose MEMO is `order`. Where no fact has more of them, none is computed.
+    """
+
+    top: int
+    order: Literal["smallest", "largest"]
+    stride: int
+    length: int
+
+    name = "inverted_facts"
+
+    def choose(self, source: Source, rows: list[int], limit: int | None) -> list[int]:
+        facts: dict[tuple[int, ...], list[int]] = {}
+        for row in super().choose(source, rows, limit):
+            facts.setdefault(tuple(source.table.ids_of(row)), []).append(row)
+        several = [row for of_fact in facts.values() if len(of_fact) > self.top for row in of_fact]
+        if several:
+            scores = self.scores(replace(source, rows=several))
+            sign = 1 if self.order == "smallest" else -1
+            for of_fact in facts.values():
+                of_fact[:] = sorted(of_fact, key=lambda row: (sign * scores.get(row, 0.0), row))[: self.top]
+        return sorted(row for of_fact in facts.values() for row in of_fact)
+
+    def scores(self, source: Source) -> dict[int, float]:
+        """MEMO of the wanted text of each of the source's rows; computed now, unless it was before."""
+
+        def make(path: Path) -> None:
+            table, task, values = preferred_table(source), source.base(), []
+            for row in source.rows:
+                first = int(np.flatnonzero(table.labels_of(row) != IGNORED)[0])
+                values.append(memo(task, table.ids_of(row), first, self.stride, self.length))
+                source.run.show.update(len(values) / len(source.rows))
+            np.save(path / "values.npy", np.array(values), allow_pickle=False)
+
+        doing = "noting how much of the wanted texts the base model says already"
+        path = source.run.cached("memo", self.key(source), make, doing)
+        values = np.load(path / "values.npy", allow_pickle=False)
+        return dict(zip(source.rows, values.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def memo(task: CausalLM, ids: Sequence[int], first: int, stride: int, length: int) -> float:
+    """The mean ROUGE-1 precision, over cuts `stride` tokens apart from token `first` on, of a greedy continuation."""
+    found = []
+    for cut in range(max(1, first), len(ids), stride):
+        rest = list(ids[cut : cut + length])
+        said = greedy(task, list(ids[:cut]), len(rest))
+        found.append(rouge_1_precision(said, rest))
+    return float(np.mean(found)) if found else 0.0
+
+
+def greedy(task: CausalLM, ids: list[int], length: int) -> list[int]:
+    """At most so many likeliest tokens after others, up to one that ends a text."""
+    made = task.model.generate(
+        input_ids=torch.tensor([ids], device=task.device),
+        attention_mask=torch.ones((1, len(ids)), dtype=torch.long, device=task.device),
+        max_new_tokens=length,
+        do_sample=False,
+        pad_token_id=task.tokenizer.eos_token_id or 0,
+    )
+    found: list[int] = made[0, len(ids) :].tolist()
+    return found
+
+
+def rouge_1_precision(said: Sequence[int], reference: Sequence[int]) -> float:
+    """Share of the tokens said that the reference has, each counted as often as it stands there; 0 of nothing said."""
+    shared = Counter(said) & Counter(reference)
+    return sum(shared.values()) / len(said) if said else 0.0
