@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from expunge.errors import RecipeError
+from expunge.kinds.language.damage import damage_findings
 from expunge.runs.audit import AS_IS, Attacked, Audit, Trial, seconds_of
-from expunge.runs.findings import findings, passed
+from expunge.runs.findings import Finding, findings, passed
 
 FACTS = 60
 
@@ -48,12 +49,13 @@ def attacked(
     )
 
 
-def harm(kept: float = 1.0, ratio: float = 1.0) -> dict[str, Any]:
-    return {
+def harm(kept: float = 1.0, ratio: float = 1.0) -> list[Finding]:
+    found = {
         "retain": {"before": 0.5, "after": 0.5 * kept, "kept": [kept, kept - 0.02, kept + 0.02], "n": 40},
         "perplexity": {"ratio": [ratio, ratio - 0.01, ratio + 0.01], "n": 40},
         "kl": [0.01, 0.0, 0.02],
     }
+    return damage_findings(Audit(), found)
 
 
 def states(found: Any) -> dict[str, bool | None]:
@@ -66,9 +68,9 @@ def test_planted_cases(seed: int) -> None:
     settings = Audit()
 
     def audit(
-        now: float, under: Sequence[float], damage: dict[str, Any], control: Sequence[float] | None = None
+        now: float, under: Sequence[float], damaged: list[Finding], control: Sequence[float] | None = None
     ) -> Any:
-        return findings(settings, known(now, seed), [attacked(under, seed, control)], damage, paired=True)
+        return findings(settings, known(now, seed), [attacked(under, seed, control)], damaged, paired=True)
 
     assert passed(audit(0.2, [0.2, 0.21], harm()))
     assert states(audit(0.8, [0.8, 0.8], harm()))[AS_IS] is False  # untouched

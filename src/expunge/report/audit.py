@@ -17,7 +17,7 @@ from expunge.runs.folder import RunFolder
 KINDS = {
     "under-forgetting": "Is it gone? What each attack brought back",
     "over-forgetting": "Was too much taken? What tells that it was there",
-    "damage": "What it cost: text that was to stay",
+    "damage": "What it cost: what was to stay",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
 from expunge.measures.privacy.roc import area_difference
 from expunge.measures.statistics import Z
-from expunge.runs.audit import AS_IS, Attacked, Audit, Trial
+from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
 UNDER: Speaks = "under-forgetting"
@@ -56,23 +56,23 @@ class Finding:
 
 
 def findings(
-    settings: Audit, known: Mapping[str, Trial], attacked: Sequence[Attacked], damage: Mapping[str, Any], paired: bool
+    settings: Limits, known: Mapping[str, Trial], attacked: Sequence[Attacked], damaged: Sequence[Finding], paired: bool
 ) -> list[Finding]:
     """All findings of an audit.
 
     A finding of an attack is met where its excess is within the limit, and the interval shows that: where its half is wider
     than the limit, nothing can be told. It is not met where the excess is over the limit and more than chance, all attacks
-    together (`Audit.level`). Between the two nothing can be told, either; and what cannot be told does not count as passed.
+    together (`Limits.level`). Between the two nothing can be told, either; and what cannot be told does not count as passed.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
-        damage: what `retain`, `perplexity` and `kl` are (see `LanguageAudit.damage`).
+        damaged: what forgetting cost, which the kind of model judges.
         paired: whether the control is asked for the same facts.
     """
     return [
         *_brought_back(settings, known, attacked, paired),
         *_overshot(settings, known, paired),
-        *_damaged(settings, damage),
+        *damaged,
     ]
 
 
@@ -101,7 +101,7 @@ def _known(unlearned: Trial, control: Trial, known: Mapping[str, Trial], paired:
 
 
 def _brought_back(
-    settings: Audit, known: Mapping[str, Trial], attacked: Sequence[Attacked], paired: bool
+    settings: Limits, known: Mapping[str, Trial], attacked: Sequence[Attacked], paired: bool
 ) -> list[Finding]:
     if "control" not in known:
         reason = "not told: there is no control; give --control MODEL or --holdout PATH"
@@ -136,14 +136,14 @@ def _on_its_scale(one: Attacked, worst: Trial, own: Trial, known: Mapping[str, T
     )
 
 
-def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
+def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
     """What an attack found, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
         return _told_apart(settings, one, paired)
     # The control's strongest setting is its own: to choose among settings helps both sides alike.
     worst, own = strongest(one.unlearned), strongest(one.control)
     values = _on_its_scale(one, worst, own, known, paired)
-    told = f"{worst.mean:.1%} {'found' if one.base else 'recalled'}, {own.mean:.1%} by the control"
+    told = f"{worst.mean:.1%} {'found' if one.base else 'known'}, {own.mean:.1%} by the control"
     if not knows_more(values):
         reason = f"not told: the base model knew no more of it than the control ({told})"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
@@ -163,7 +163,7 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
     )
 
 
-def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
+def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
     areas = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
@@ -187,7 +187,7 @@ def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
     )
 
 
-def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
+def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     if raw.value is None:
         return raw
     assert raw.high is not None
@@ -197,7 +197,7 @@ def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
     return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)
 
 
-def _overshot(settings: Audit, known: Mapping[str, Trial], paired: bool) -> list[Finding]:
+def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> list[Finding]:
     """Whether the model knows less than one that never saw the forget set: that, too, tells that it was there."""
     if "control" not in known:
         return []
@@ -220,37 +220,3 @@ def _overshot(settings: Audit, known: Mapping[str, Trial], paired: bool) -> list
     assert finding.value is not None
     over = finding.value > settings.overshoot
     return [replace(finding, passed=(False if found.p_less < settings.level else None) if over else True)]
-
-
-def _damaged(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
-    retain, perplexity = damage["retain"], damage["perplexity"]
-    kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
-    return [
-        Finding(
-            name="retain_kept",
-            kind=DAMAGE,
-            title="Recall of the retain set kept",
-            limit=settings.retain_kept,
-            value=kept[0],
-            low=kept[1],
-            high=kept[2],
-            bound="at least",
-            unit="share of before",
-            n=retain["n"],
-            passed=None if kept[0] is None else kept[0] >= settings.retain_kept,
-            explain=f"{retain['before']:.1%} recalled before, {retain['after']:.1%} after",
-        ),
-        Finding(
-            name="perplexity",
-            kind=DAMAGE,
-            title="Perplexity on ordinary text",
-            limit=settings.perplexity,
-            value=ratio[0],
-            low=ratio[1],
-            high=ratio[2],
-            unit="times before",
-            n=perplexity["n"],
-            passed=ratio[0] <= settings.perplexity,
-            explain=f"KL divergence from the base model {damage['kl'][0]:.4f} nats a token",
-        ),
-    ]
