@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from expunge.data.images.duplicates import exact_copies
+from expunge.data.images.request import means_a_group
 from expunge.errors import DataError, RunError
 from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
 from expunge.kinds.classifier.attacks.examples import FEWEST, Examples, evenly, known, matched, pictures_digest
@@ -72,14 +73,17 @@ class ImageAuditing:
         for source in (self.subject, self.retrained):
             if source is not None:  # what does not fit the pictures is refused before anything is made
                 self._look(source)
-        self.asked, self.holdout = self._examples(holdout)
-        self.control = "retrained" if self.retrained else "holdout" if self.holdout else None
+        # Of a group none were held back: the test pictures are others, which may be known better or worse.
+        like = holdout is not None or recipe.images.only_train or not means_a_group(recipe.forget)
+        self.asked, self.holdout = self._examples(holdout, matching=like and self.retrained is None)
+        self.control = "retrained" if self.retrained else "holdout" if like and self.holdout else None
         self.others = self.holdout if self.control == "holdout" else None
 
-    def _examples(self, holdout: str | None) -> tuple[Examples, Examples | None]:
+    def _examples(self, holdout: str | None, matching: bool) -> tuple[Examples, Examples | None]:
         """(pictures of the forget set, as many of the same classes that no model saw, where there are enough).
 
-        With a retrained control all pictures are asked for; else those that have a counterpart.
+        Args:
+            matching: ask only for pictures that have a counterpart, which is their control.
         """
         forget, wanted = self.sets.parts["forget"], self.settings.pictures
         if len(forget) < FEWEST:
@@ -93,7 +97,7 @@ class ImageAuditing:
         like: Examples | None = None
         if len(others) >= FEWEST:
             like = Examples(tensors(unseen.take(others)), unseen.take(others).ids)
-        if self.retrained is not None or like is None:
+        if not matching or like is None:
             rows = evenly(len(forget), wanted)
         chosen = forget.take(rows)
         return Examples(tensors(chosen), chosen.ids), like
@@ -195,9 +199,9 @@ class ImageAuditing:
         """Pictures that run forward through the subject in a second, measured on a few."""
         task, some = self._look(self.subject), self.sets.tensors["retain"]
         some = some.take(torch.arange(min(TIMED, len(some))))
-        task.outputs(some.take(torch.arange(min(8, len(some)))))
+        task.outputs(some.take(torch.arange(min(8, len(some))))).cpu()
         start = time.monotonic()
-        task.outputs(some)
+        task.outputs(some).cpu()
         return len(some) / max(1e-9, time.monotonic() - start)
 
     def around(self) -> float:
@@ -268,7 +272,7 @@ class ImageAuditing:
         models = {"base": self.base, "unlearned": self.subject}
         models |= {} if self.retrained is None else {"control": self.retrained}
         some, classes = self.asked.some(list(numbers)), self.sets.classes
-        outputs = {which: self._look(source).outputs(some).double().softmax(-1).cpu().numpy()
+        outputs = {which: self._look(source).outputs(some).cpu().double().softmax(-1).numpy()
                    for which, source in models.items()}  # fmt: skip
         return [
             {

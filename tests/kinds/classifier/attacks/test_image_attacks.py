@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.data.images.request import means_a_group
 from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
 from expunge.kinds.classifier.attacks.examples import Examples, evenly, known, matched
 from expunge.kinds.classifier.attacks.membership import scores
@@ -213,3 +214,17 @@ def test_what_is_kept_is_a_share_of_before() -> None:
     assert summed_up([1, 1, 1, 0], [1, 0, 1, 0])["kept"][0] == pytest.approx(2 / 3)
     assert summed_up([1.0] * 50, [1.0] * 50)["kept"][1] < 1
     assert summed_up([0.0, 0.0], [1.0, 0.0])["kept"] is None
+
+
+@pytest.mark.parametrize(
+    ("forget", "group"),
+    [
+        ("age <= 12", True),
+        ("class:ant", True),
+        ("random:0.1", False),
+        ("identity:person:3", False),
+        ("People.CSV", False),
+    ],
+)
+def test_groups_are_queries_and_classes(forget: str, group: bool) -> None:
+    assert means_a_group(forget) is group

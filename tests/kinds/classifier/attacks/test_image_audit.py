@@ -114,6 +114,9 @@ def test_without_a_like_picture_there_is_no_control(planted: PlantedPictures, tm
     assert states(found)["as_is"] is None
     assert not found["passed"]
     assert "--holdout" in {row["name"]: row["why"] for row in found["not_tested"]}["membership"]
+    group = {"recipe": {"retrained": "none", "forget": "id < 'cat'", "audit.pictures": 20}}
+    found = planted.audited(planted.base, tmp_path / "group", "quantize", **group)
+    assert found["control"] is None, "of what a query means none are held back"
     few = {"recipe": {"forget": "random:5"}}
     with pytest.raises(ExpungeError, match="too few pictures"):
         planted.audited(planted.base, tmp_path / "few", "quantize", **few)

@@ -84,5 +84,5 @@ def scores(side: Side) -> dict[str, Groups]:
 
 def _logits(task: ImageClassifier, examples: Examples) -> np.ndarray:
     """(pictures, classes); 0 of a picture for which they are no numbers: as unsure as can be."""
-    logits = task.outputs(examples.pictures).double().cpu().numpy()
+    logits = task.outputs(examples.pictures).cpu().double().numpy()
     return np.where(np.isfinite(logits).all(1, keepdims=True), logits, 0.0)
