@@ -14,7 +14,7 @@ from expunge.data.images.duplicates import exact_copies
 from expunge.data.images.request import means_a_group
 from expunge.errors import DataError, RunError
 from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
-from expunge.kinds.classifier.attacks.examples import FEWEST, Examples, evenly, known, matched, pictures_digest
+from expunge.kinds.classifier.attacks.examples import FEWEST, Examples, evenly, known, matched
 from expunge.kinds.classifier.damage import damage_findings, right, summed_up
 from expunge.kinds.classifier.parts import of_classes, read_as_asked
 from expunge.kinds.classifier.recipe import ImageRecipe
@@ -70,6 +70,7 @@ class ImageAuditing:
         elif (oracle := story.make_oracle()) is not None:
             self.retrained = oracle.source
         self._loaded: dict[str, ImageClassifier] = {}
+        self._retain = self.sets.parts["retain"].digest()
         for source in (self.subject, self.retrained):
             if source is not None:  # what does not fit the pictures is refused before anything is made
                 self._look(source)
@@ -224,7 +225,7 @@ class ImageAuditing:
             key = {
                 "models": [source and source.digest for source in (self.subject, self.base, self.retrained)],
                 "asked": [self.asked.digest, self.holdout and self.holdout.digest, self.control],
-                "retain": pictures_digest(side.retain),
+                "retain": self._retain,
                 "device": found_device().type,
                 "seed": self.seed,
                 "version": attack.version,

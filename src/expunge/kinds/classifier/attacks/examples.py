@@ -48,20 +48,15 @@ class Examples:
 
     @cached_property
     def digest(self) -> str:
-        """Of what results depend on."""
-        return pictures_digest(self.pictures, self.ids)
+        """sha256, hex, of pixels, labels and ids."""
+        sha = hashlib.sha256(repr((tuple(self.pictures.pixels.shape), self.ids)).encode())
+        for each in (self.pictures.pixels, self.pictures.labels):
+            sha.update(np.ascontiguousarray(each.numpy()).data)
+        return sha.hexdigest()
 
     def some(self, numbers: list[int]) -> Pictures:
         """The pictures of these numbers."""
         return self.pictures.take(torch.tensor(numbers, dtype=torch.int64))
-
-
-def pictures_digest(pictures: Pictures, ids: tuple[str, ...] = ()) -> str:
-    """sha256, hex, of pixels, labels and ids."""
-    sha = hashlib.sha256(repr((tuple(pictures.pixels.shape), ids)).encode())
-    for each in (pictures.pixels, pictures.labels):
-        sha.update(np.ascontiguousarray(each.numpy()).data)
-    return sha.hexdigest()
 
 
 def evenly(count: int, wanted: int) -> np.ndarray:
