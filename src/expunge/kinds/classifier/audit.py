@@ -269,7 +269,7 @@ class ImageAuditing:
         return damage_findings(self.settings, damage)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """What is shown of each of these pictures: number, name and true class, and what the models take it for."""
+        """What is shown of each of these pictures: its id and true class, and what the models take it for."""
         models = {"base": self.base, "unlearned": self.subject}
         models |= {} if self.retrained is None else {"control": self.retrained}
         some, classes = self.asked.some(list(numbers)), self.sets.classes
@@ -278,7 +278,7 @@ class ImageAuditing:
         return [
             {
                 "source": self.asked.ids[number],
-                "prompt": f"picture {number + 1}: {self.asked.ids[number]}",
+                "prompt": f"picture {self.asked.ids[number]}",
                 "true": classes[int(some.labels[place])],
                 "said": {which: _answer(p[place], classes) for which, p in outputs.items()},
             }

@@ -13,13 +13,16 @@ import torch
 from planted_pictures import PlantedPictures, small_net, teach, write_noise
 
 import expunge
+from expunge.auditing import Asked, audit
 from expunge.cli import app
 from expunge.cli.console import can_be_audited
 from expunge.core import storage
 from expunge.errors import ExpungeError
 from expunge.kinds.classifier.attacks.relearning import Relearning, Way
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 
 ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
 
@@ -123,10 +126,10 @@ def test_without_a_like_picture_there_is_no_control(planted: PlantedPictures, tm
 
 
 def test_the_same_command_reuses_what_it_found_and_limits_stay(planted: PlantedPictures, run: RunFolder) -> None:
-    attacks = ("quantize", "relearn_retain")
+    attacks = ("quantize", "prune")
     first = expunge.audit(run.path, attacks=attacks)[1]
     stages = sorted(path.name for path in run.stages.iterdir())
-    shutil.rmtree(next(run.stages.glob("audit-relearn_retain-control-*")))
+    shutil.rmtree(next(run.stages.glob("audit-prune-control-*")))
     second = expunge.audit(run.path, attacks=attacks)[1]
     assert sorted(path.name for path in run.stages.iterdir()) == stages
     for found in (first, second):
@@ -165,7 +168,7 @@ def test_report_page_junit_and_verify(
     assert int(suite.attrib["failures"]) == sum(row["passed"] is False for row in content["findings"])
     page = (run.audit / "report.html").read_text(encoding="utf-8")
     worst = content["facts_shown"]["rows"][0]
-    assert re.fullmatch(r"picture \d+: .*\.png", worst["prompt"])
+    assert re.fullmatch(r"picture \w+/\d+\.png", worst["prompt"])
     for text in (
         "Audit: failed",
         "<svg",
@@ -184,3 +187,10 @@ def test_report_page_junit_and_verify(
     assert found["audit/audit.json is of this model"] is True
     assert found["audit/report.html is what audit/audit.json makes"] is True
     assert False not in found.values(), found
+
+
+def test_kinds_without_an_audit_say_so(planted: PlantedPictures, tmp_path: Path) -> None:
+    recipe = make(GeneratorRecipe, {"data": str(planted.data), "forget": "random:0.1"})
+    with pytest.raises(ExpungeError, match="generators are not audited yet") as refused:
+        audit(recipe, RunFolder(tmp_path / "run"), Asked())
+    assert "image classifiers" in str(refused.value)
