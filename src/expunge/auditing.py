@@ -6,7 +6,7 @@ Every attack on either side is cached in the folder, so the same command resumes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,8 +90,8 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 next_step="see expunge evaluate",
             )
         with folder.locked():
-            fixed = _fix(folder, recipe)
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
+            fixed = _fix(folder, recipe, at_audit.key())
             known = at_audit.known()
             plan = _plan(at_audit, asked, begun)
             attacked = _carried_out(at_audit, plan, asked, begun)
@@ -102,13 +102,15 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             result = {
                 "format": FORMAT,
                 "passed": passed(found) and bool(attacked) and not plan.short,
+                "short": plan.short,
                 "settings": fixed["settings"],
                 "settings_digest": fixed["digest"],
                 "fixed_at": fixed["time"],
+                "earlier_limits": fixed["earlier"],
                 **at_audit.about(),
                 "findings": [finding.row() for finding in found],
-                "attacks": [_row(each) for each in attacked],
-                "known": {which: trial.mean for which, trial in known.items()},
+                "attacks": [each.row() for each in attacked],
+                "known": {which: [float(value) for value in trial.values] for which, trial in known.items()},
                 "damage": damage,
                 "facts_shown": facts,
                 "not_tested": plan.left,
@@ -124,11 +126,17 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
     return result
 
 
-def _fix(folder: RunFolder, recipe: BaseRecipe) -> dict[str, Any]:
-    """Note the limits, their digest and the time, before anything is looked at; an earlier audit's stay.
+def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
+    """Note the limits, their digest, the time, and what is audited, before a model is asked; an earlier audit's stay.
+
+    Args:
+        key: digests of what is audited.
+
+    Returns:
+        What is noted, and under "earlier" the digests and times of other limits that were noted here before.
 
     Raises:
-        RunError: an audit of the same folder was begun with other limits.
+        RunError: an audit in the same folder was begun with other limits, or of another model or other data.
     """
     settings = recipe.audit.model_dump(mode="json")  # type: ignore[attr-defined]
     path, digest = folder.audit / "settings.json", storage.digest_value(settings)
@@ -143,11 +151,20 @@ def _fix(folder: RunFolder, recipe: BaseRecipe) -> dict[str, Any]:
                 seen=f"{different[0]}: {settings[different[0]]}" if different else "",
                 next_step=f"undo the change, or delete {folder.audit} to begin another audit",
             )
-        return fixed
-    fixed = {"settings": settings, "digest": digest, "time": round(time.time(), 3)}
-    storage.write_json(path, fixed)
-    folder.log("audit_fixed", digest=digest)
-    return fixed
+        other = [name for name in key if name != "arithmetic" and fixed["of"].get(name) != key[name]]
+        if other:
+            raise RunError(
+                f"{folder.path} holds the audit of another model, or on other data",
+                seen=f"another {' and '.join(other)}",
+                next_step=f"give another folder, or delete {folder.audit} to begin another audit",
+            )
+    else:
+        fixed = {"settings": settings, "digest": digest, "time": round(time.time(), 3), "of": dict(key)}
+        storage.write_json(path, fixed)
+        folder.log("audit_fixed", digest=digest)
+    # Who deletes the limits to loosen them has seen results: the log still knows.
+    before = [row for row in folder.read_events("audit_fixed") if row["digest"] != digest]
+    return fixed | {"earlier": [{"digest": row["digest"], "time": row["time"]} for row in before]}
 
 
 def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
@@ -162,10 +179,13 @@ def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
     rate = plan.rate = at_audit.speed()
     room = None if asked.budget is None else asked.budget - (time.monotonic() - begun) - at_audit.around() / rate
     for attack, cost, missing in every:
-        if asked.attacks and attack.name not in asked.attacks:
-            plan.left.append(_left(attack, "not asked for (--attacks)"))
-        elif missing is not None:
+        if missing is not None:
             plan.left.append(_left(attack, missing))
+        elif at_audit.done(attack):
+            plan.seconds[attack.name] = 0.0
+            plan.chosen.append(attack)  # what an earlier audit found here counts, whatever this one asks for
+        elif asked.attacks and attack.name not in asked.attacks:
+            plan.left.append(_left(attack, "not asked for (--attacks)"))
         else:
             seconds = cost / rate + 2 * LOADING
             plan.seconds[attack.name] = seconds
@@ -202,29 +222,6 @@ def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[
         done.append(at_audit.attacked(attack))
         planned, spent = planned + seconds, spent + time.monotonic() - start
     return done
-
-
-def _row(attacked: Attacked) -> dict[str, Any]:
-    """An attack as `audit.json` holds it: every setting with its means, and the values behind them."""
-    controls: Sequence[Trial | None] = attacked.control or [None] * len(attacked.unlearned)
-    return {
-        "name": attacked.name,
-        "title": attacked.title,
-        "sentence": attacked.sentence,
-        "figures": attacked.figures,
-        "seconds": round(attacked.seconds, 1),
-        "settings": [
-            {
-                "setting": own.setting,
-                "family": own.family,
-                "at": own.at,
-                "facts": list(own.facts),
-                "unlearned": list(own.values),
-                "control": None if control is None else list(control.values),
-            }
-            for own, control in zip(attacked.unlearned, controls, strict=True)
-        ],
-    }
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,9 +98,55 @@ def test_false_alarms_on_innocent_models_are_few() -> None:
     assert failed / 200 <= 0.05
 
 
-def test_the_control_chooses_its_own_strongest_setting() -> None:
-    found = findings(Audit(), known(0.2, 0), [attacked([0.5, 0.2], 0, [0.2, 0.5])], harm(), paired=True)
-    assert states(found)["attack"] is True
+def test_the_control_is_held_against_the_model_setting_by_setting() -> None:
+    """What comes back sooner than in the control is known, though the control gets as far in the end."""
+    found = findings(Audit(), known(0.2, 0), [attacked([0.5, 0.5], 0, [0.2, 0.5])], harm(), paired=True)
+    (one,) = (each for each in found if each.name == "attack")
+    assert one.passed is False
+    assert one.setting == "setting 0"
+    assert one.value == pytest.approx(0.5, abs=0.06)
+    both = findings(Audit(), known(0.2, 0), [attacked([0.5, 0.5], 0, [0.5, 0.5])], harm(), paired=True)
+    assert states(both)["attack"] is True
+
+
+def test_every_setting_that_is_tried_costs_evidence() -> None:
+    of = [attacked([0.26] + [0.2] * more, 0) for more in (0, 30)]
+    few, many = (
+        next(each.p for each in findings(Audit(), known(0.2, 0), [one], harm(), paired=True) if each.name == "attack")
+        for one in of
+    )
+    assert few is not None
+    assert many == pytest.approx(min(1.0, few * 31), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "state"),
+    [(0.95, 0.3, True), (0.85, 0.02, False), (0.85, 0.1, None)],
+)
+def test_damage_that_chance_may_have_done_is_not_told(value: float, half: float, state: bool | None) -> None:
+    retain, perplexity = harm()
+    found = replace(retain, value=value, low=value - half, high=value + half)
+    assert states(findings(Audit(), known(0.2, 0), [], [found], paired=True))["retain_kept"] is state
+    found = replace(perplexity, value=2 - value, low=2 - value - half, high=2 - value + half)
+    assert states(findings(Audit(), known(0.2, 0), [], [found], paired=True))["perplexity"] is state
+
+
+def test_an_audit_that_was_read_back_finds_the_same() -> None:
+    apart = [
+        Attacked(
+            name="membership",
+            title="Membership",
+            sentence="",
+            unlearned=[trial(0.6, 1, "loss", others=values(0.6, 3))],
+            control=[trial(0.5, 2, "loss", others=values(0.5, 4))],
+        ),
+        replace(attacked([0.4, 0.5], 0, name="own"), base=[trial(0.9, 5)] * 2, control_base=[trial(0.3, 6)] * 2),
+    ]
+    apart[1].control = [replace(each, facts=[*range(1, FACTS), 0]) for each in apart[1].control]
+    once = findings(Audit(), known(0.2, 0), apart, harm(), paired=True)
+    back = [Attacked.of(json.loads(json.dumps(each.row()))) for each in apart]
+    assert list(back[1].control[0].facts) == [*range(1, FACTS), 0]
+    assert findings(Audit(), known(0.2, 0), back, harm(), paired=True) == once
 
 
 def test_without_a_control_nothing_is_told() -> None:

@@ -19,6 +19,7 @@ from expunge.cli.methods import methods
 from expunge.cli.plan import plan
 from expunge.cli.report import report
 from expunge.cli.run import run
+from expunge.cli.serve import serve_app
 from expunge.cli.suite import suite
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
@@ -36,6 +37,7 @@ app = App(
 )
 for verb in (forget, run, plan, teach, evaluate, audit, compare, report, verify, suite, methods, doctor):
     app.command(verb)
+app.command(serve_app, name="app")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
+from pathlib import Path
 
 from expunge.errors import RunError, first_line
 
@@ -79,3 +81,27 @@ def keep_freed_memory() -> bool:
         return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGE)) and bool(libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGE - 1))
     except (OSError, AttributeError):  # another system's library
         return False
+
+
+def machine_memory() -> tuple[int, int | None]:
+    """(bytes of main memory in all, bytes free now), within what the process may take; None where that is not said."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _number(Path("/sys/fs/cgroup/memory.max"))
+    free = None
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    if limit is not None and limit < total:
+        used = _number(Path("/sys/fs/cgroup/memory.current")) or 0
+        free = limit - used if free is None else min(free, limit - used)
+        total = limit
+    return total, free
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -12,6 +12,8 @@ from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.report import audit_figures, numbers
 from expunge.report.page import render_page
+from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
+from expunge.runs.findings import DAMAGE, Finding, findings, passed
 from expunge.runs.folder import RunFolder
 
 KINDS = {
@@ -61,11 +63,33 @@ def headline(result: Mapping[str, Any]) -> tuple[str, str]:
     failed = [row["title"].lower() for row in rows if row["passed"] is False]
     open_ = [row["title"].lower() for row in rows if row["passed"] is None]
     if result["passed"]:
-        return "passed", f"All {len(rows)} findings hold the limits that were fixed before the first attack."
+        made, every = len(result["attacks"]), len(result["attacks"]) + len(result["not_tested"])
+        held = f"All {len(rows)} findings hold the limits that were fixed before the first attack"
+        return "passed", f"{held}; {made} of {every} attacks were made."
     if failed:
         return "failed", f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
     few = "attacks that were asked for were not made" if result["attacks"] else "no attack was made"
     return "not told", f"The evidence is not enough: {', '.join(open_) or few}."
+
+
+def audit_follows(result: Mapping[str, Any]) -> bool:
+    """Whether findings and verdict are what the values of an audit and its limits make."""
+    every = list(range(max(map(len, result["known"].values()))))
+    known = {
+        which: Trial(setting=AS_IS, values=values, facts=every[: len(values)])
+        for which, values in result["known"].items()
+    }
+    attacked = [Attacked.of(row) for row in result["attacks"]]
+    settings = result["settings"]
+    limits = Limits(**{name: settings[name] for name in Limits.model_fields})
+    damaged = [
+        Finding(**{**row, "limit": settings[row["name"]], "passed": None})
+        for row in result["findings"]
+        if row["kind"] == DAMAGE
+    ]
+    found = findings(limits, known, attacked, damaged, result["paired"])
+    holds = passed(found) and bool(attacked) and not result["short"]
+    return [each.row() for each in found] == result["findings"] and holds == result["passed"]
 
 
 def figure(value: float | None, unit: str) -> str:
@@ -112,13 +136,18 @@ def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
         "attacks": result["attacks"],
         "means": audit_figures.means,
         "result": result,
-        "fixed": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result["fixed_at"])),
+        "fixed": _date(result["fixed_at"]),
+        "earlier": [_date(each["time"]) for each in result["earlier_limits"]],
     }
 
 
+def _date(seconds: float) -> str:
+    return time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(seconds))
+
+
 def junit_xml(result: Mapping[str, Any]) -> str:
-    """The findings as one JUnit test suite: failed ones as failures, those that cannot be told and what was not tested as
-    skipped."""
+    """The findings as one JUnit test suite: failed ones as failures, those that cannot be told as errors, and what was not
+    tested as skipped."""
     rows, left = result["findings"], result["not_tested"]
     suite = ElementTree.Element(
         "testsuite",

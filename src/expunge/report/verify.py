@@ -10,7 +10,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.errors import ExpungeError, RunError
 from expunge.models.digest import INDEX, digest_model, digest_saved
-from expunge.report.audit import audit_of_run, audit_page, read_audit
+from expunge.report.audit import audit_follows, audit_of_run, audit_page, read_audit
 from expunge.report.record import vouched
 from expunge.report.render import report_page
 from expunge.runs.extras import missing
@@ -154,9 +154,11 @@ def _audit(folder: RunFolder, record: Mapping[str, Any]) -> Iterable[Finding]:
         digest = storage.digest_value(found["settings"])
         same = digest == found["settings_digest"] == fixed["digest"]
         yield Finding(f"the audit's limits are {'those' if same else 'not those'} that were fixed before it", same)
-        # One that its budget cut short does not pass, whatever it found.
-        follows = not found["passed"] or all(row["passed"] is True for row in found["findings"])
-        yield Finding(f"the audit's verdict {'follows' if follows else 'does not follow'} from its findings", follows)
+        if not _same_version(found, JUDGING):
+            yield Finding("the audit's verdict: another version of expunge judged", None)
+        else:
+            follows = audit_follows(found)
+            yield Finding(f"the audit's verdict {'follows' if follows else 'does not follow'} from its values", follows)
         if not _same_version(found, (*JUDGING, *PAGE_PACKAGES)):
             yield Finding("audit/report.html: another version of expunge, or of what sets its pages, wrote it", None)
             return

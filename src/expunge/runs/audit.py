@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ SHOWN = 10
 "facts that are shown with their answers: those that are known best under some attack"
 AS_IS = "as_is"
 "name of what is measured without an attack"
+SIDES = ("unlearned", "control", "base", "control_base")
+"whose values an attack has"
 
 
 class Limits(Part):
@@ -118,3 +120,47 @@ class Attacked:
     control_base: list[Trial] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def row(self) -> dict[str, Any]:
+        """As `audit.json` holds it: setting by setting, with the values behind every figure."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "sentence": self.sentence,
+            "figures": self.figures,
+            "seconds": round(self.seconds, 1),
+            "settings": [self._setting(at) for at in range(len(self.unlearned))],
+        }
+
+    def _setting(self, at: int) -> dict[str, Any]:
+        own = self.unlearned[at]
+        row: dict[str, Any] = {
+            "setting": own.setting,
+            "family": own.family,
+            "at": own.at,
+            "facts": [int(fact) for fact in own.facts],
+        }
+        for side in SIDES:
+            trials: list[Trial] = getattr(self, side)
+            row[side] = [float(value) for value in trials[at].values] if trials else None
+            if trials and list(trials[at].facts) != list(own.facts):
+                row[f"{side}_facts"] = [int(fact) for fact in trials[at].facts]
+            if trials and trials[at].others:
+                row[f"{side}_others"] = [float(value) for value in trials[at].others]
+        return row
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Attacked:
+        """Read what `row` wrote."""
+        found = cls(name=row["name"], title=row["title"], sentence=row["sentence"])
+        for each in row["settings"]:
+            for side in SIDES:
+                if (values := each[side]) is not None:
+                    trial = Trial(
+                        setting=each["setting"],
+                        values=values,
+                        facts=each.get(f"{side}_facts", each["facts"]),
+                        others=each.get(f"{side}_others", ()),
+                    )
+                    getattr(found, side).append(trial)
+        return found

@@ -28,7 +28,7 @@ class Finding:
         limit: from the settings; value, low, high: what was found, with its 95 % interval, in `unit`.
         bound: what side of the limit is met.
         n: facts, or rows.
-        p: one-sided p-value of no excess, adjusted for the number of attacks; None where there is none.
+        p: p-value of no excess, adjusted for the number of settings and findings; None where there is none.
         setting: that counted.
         passed: None where it cannot be told.
         explain: in a sentence.
@@ -60,20 +60,27 @@ def findings(
 ) -> list[Finding]:
     """All findings of an audit.
 
-    A finding of an attack is met where its excess is within the limit, and the interval shows that: where its half is wider
-    than the limit, nothing can be told. It is not met where the excess is over the limit and more than chance, all attacks
-    together (`Limits.level`). Between the two nothing can be told, either; and what cannot be told does not count as passed.
+    Of an attack the setting with the largest excess counts, and its p-value is multiplied by the number of settings. A
+    finding is met where its value is within the limit and the upper arm of its interval is no longer than the limit. It is
+    not met where the value is over the limit and more than chance, all findings together (`Limits.level`; Holm 1979).
+    Otherwise nothing can be told, and what cannot be told does not count as passed. Damage is met where its value is within
+    the limit, and not met where its whole interval is beyond.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
-        damaged: what forgetting cost, which the kind of model judges.
+        damaged: what forgetting cost, as the kind of model measures it; not yet judged.
         paired: whether the control is asked for the same facts.
     """
-    return [
-        *_brought_back(settings, known, attacked, paired),
-        *_overshot(settings, known, paired),
-        *damaged,
-    ]
+    damaged = [_within(each) for each in damaged]
+    if "control" not in known:
+        return [*_without_control(settings, attacked), *damaged]
+    as_is = Attacked(
+        name=AS_IS, title="Without an attack", sentence="", unlearned=[known["unlearned"]], control=[known["control"]]
+    )
+    raw = [_attack(settings, each, known, paired) for each in (as_is, *attacked) if each.unlearned and each.control]
+    raw.append(_overshot(settings, known, paired))
+    adjusted = holm([each.p if each.p is not None else 1.0 for each in raw])
+    return [*(_judged(settings, each, p) for each, p in zip(raw, adjusted, strict=True)), *damaged]
 
 
 def passed(found: Sequence[Finding]) -> bool:
@@ -81,73 +88,40 @@ def passed(found: Sequence[Finding]) -> bool:
     return bool(found) and all(each.passed is True for each in found)
 
 
-def strongest(trials: Sequence[Trial]) -> Trial:
-    """The setting under which most is known."""
-    return max(trials, key=lambda trial: trial.mean)
+def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Finding]:
+    reason = "not told: there is no control; give --control MODEL or --holdout PATH"
+    titles = [(AS_IS, "Without an attack"), *((each.name, each.title) for each in attacked if each.unlearned)]
+    return [
+        Finding(name=name, kind=UNDER, title=title, limit=settings.excess, value=None, explain=reason)
+        for name, title in titles
+    ]
 
 
-def _of(trial: Trial, facts: Sequence[int]) -> list[float]:
-    return [trial.values[i] for i in facts]
-
-
-def _known(unlearned: Trial, control: Trial, known: Mapping[str, Trial], paired: bool) -> Known:
-    return Known(
-        unlearned=unlearned.values,
-        control=control.values,
-        base=_of(known["base"], unlearned.facts),
-        control_base=_of(known["control_base"], control.facts),
-        paired=paired,
-    )
-
-
-def _brought_back(
-    settings: Limits, known: Mapping[str, Trial], attacked: Sequence[Attacked], paired: bool
-) -> list[Finding]:
-    if "control" not in known:
-        reason = "not told: there is no control; give --control MODEL or --holdout PATH"
-        found = [
-            Finding(
-                name=AS_IS, kind=UNDER, title="Without an attack", limit=settings.excess, value=None, explain=reason
-            )
-        ]
-        return found + [
-            replace(found[0], name=each.name, title=each.title, setting=strongest(each.unlearned).setting)
-            for each in attacked
-            if each.unlearned
-        ]
-    as_is = Attacked(
-        name=AS_IS, title="Without an attack", sentence="", unlearned=[known["unlearned"]], control=[known["control"]]
-    )
-    raw = [_attack(settings, each, known, paired) for each in (as_is, *attacked) if each.unlearned and each.control]
-    adjusted = holm([each.p if each.p is not None else 1.0 for each in raw])
-    return [_judged(settings, each, p) for each, p in zip(raw, adjusted, strict=True)]
-
-
-def _on_its_scale(one: Attacked, worst: Trial, own: Trial, known: Mapping[str, Trial], paired: bool) -> Known:
-    """The values of an attack, beside what the base model reaches: by recall, or under the same attack."""
-    if not one.base or not one.control_base:
-        return _known(worst, own, known, paired)
-    return Known(
-        unlearned=worst.values,
-        control=own.values,
-        base=strongest(one.base).values,
-        control_base=strongest(one.control_base).values,
-        paired=paired,
-    )
+def _known(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool) -> Known:
+    """The values under one setting, beside what the base model knows: by recall, or under the same setting."""
+    own, control = one.unlearned[at], one.control[at]
+    if one.base and one.control_base:
+        base, control_base = one.base[at].values, one.control_base[at].values
+    else:
+        base = [known["base"].values[i] for i in own.facts]
+        control_base = [known["control_base"].values[i] for i in control.facts]
+    return Known(unlearned=own.values, control=control.values, base=base, control_base=control_base, paired=paired)
 
 
 def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
     """What an attack found, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
         return _told_apart(settings, one, paired)
-    # The control's strongest setting is its own: to choose among settings helps both sides alike.
-    worst, own = strongest(one.unlearned), strongest(one.control)
-    values = _on_its_scale(one, worst, own, known, paired)
-    told = f"{worst.mean:.1%} {'found' if one.base else 'known'}, {own.mean:.1%} by the control"
-    if not knows_more(values):
-        reason = f"not told: the base model knew no more of it than the control ({told})"
+    if len(one.unlearned) != len(one.control):
+        raise ValueError(f"{one.name}: {len(one.unlearned)} settings, {len(one.control)} of the control")
+    every = [(at, _known(one, at, known, paired)) for at in range(len(one.unlearned))]
+    measurable = [(at, values) for at, values in every if knows_more(values)]
+    if not measurable:
+        reason = "not told: the base model knew no more of it than the control"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
-    found: Excess = excess(values)
+    excesses: list[tuple[int, Excess]] = [(at, excess(values)) for at, values in measurable]
+    at, found = max(excesses, key=lambda each: each[1].share.value)
+    own, control = one.unlearned[at], one.control[at]
     return Finding(
         name=one.name,
         kind=UNDER,
@@ -157,9 +131,9 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
         low=found.share.low,
         high=found.share.high,
         n=found.n,
-        p=found.p,
-        setting="" if one.name == AS_IS else worst.setting,
-        explain=told,
+        p=min(1.0, found.p * len(excesses)),
+        setting="" if one.name == AS_IS else own.setting,
+        explain=f"{own.mean:.1%} {'found' if one.base else 'known'}, {control.mean:.1%} by the control",
     )
 
 
@@ -197,26 +171,38 @@ def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)
 
 
-def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> list[Finding]:
-    """Whether the model knows less than one that never saw the forget set: that, too, tells that it was there."""
-    if "control" not in known:
-        return []
-    of = _known(known["unlearned"], known["control"], known, paired)
-    found = excess(of)
+def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Finding:
+    """Whether the model knows less than one that never saw the forget set: that, too, shows that it was there."""
+    as_is = Attacked(name="", title="", sentence="", unlearned=[known["unlearned"]], control=[known["control"]])
+    values = _known(as_is, 0, known, paired)
     finding = Finding(
         name="overshoot",
         kind=OVER,
         title="Knows less than the control",
         limit=settings.overshoot,
+        value=None,
+        explain="far below a model that never saw it, the forget set shows in what the model avoids",
+    )
+    if not knows_more(values):
+        return finding
+    found = excess(values)
+    return replace(
+        finding,
         value=-found.share.value,
         low=-found.share.high,
         high=-found.share.low,
         n=found.n,
         p=found.p_less,
-        explain="far below a model that never saw it, the forget set can be told by what the model avoids",
     )
-    if not knows_more(_known(known["base"], known["control_base"], known, paired)):
-        return [replace(finding, value=None, low=None, high=None)]
-    assert finding.value is not None
-    over = finding.value > settings.overshoot
-    return [replace(finding, passed=(False if found.p_less < settings.level else None) if over else True)]
+
+
+def _within(finding: Finding) -> Finding:
+    """Damage, judged by value and interval."""
+    if finding.value is None:
+        return finding
+    assert finding.low is not None and finding.high is not None  # noqa: PT018
+    if finding.bound == "at least":
+        met, beyond = finding.value >= finding.limit, finding.high < finding.limit
+    else:
+        met, beyond = finding.value <= finding.limit, finding.low > finding.limit
+    return replace(finding, passed=True if met else False if beyond else None)

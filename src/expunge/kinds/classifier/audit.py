@@ -130,6 +130,16 @@ class ImageAuditing:
         """Whether the control is asked for the same pictures."""
         return self.others is None
 
+    def key(self) -> dict[str, Any]:
+        """What all results depend on."""
+        return {
+            "subject": self.subject.digest,
+            "base": self.base.digest,
+            "facts": self.asked.digest,
+            "arithmetic": found_device().type,
+            "seed": self.seed,
+        }
+
     def about(self) -> dict[str, Any]:
         """What is audited, with what, for the record."""
         return {
@@ -222,16 +232,6 @@ class ImageAuditing:
         """Carry an attack out on both sides; what was done before is read from the folder."""
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
         for which, side in self.sides(attack):
-            key = {
-                "models": [source and source.digest for source in (self.subject, self.base, self.retrained)],
-                "asked": [self.asked.digest, self.holdout and self.holdout.digest, self.control],
-                "retain": self._retain,
-                "device": found_device().type,
-                "seed": self.seed,
-                "version": attack.version,
-                "settings": self.settings.model_dump(include={"relearning_steps"}),
-                "side": which,
-            }
 
             def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
                 start = time.monotonic()
@@ -240,13 +240,29 @@ class ImageAuditing:
                 return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
 
             title = f"{attack.title.lower()}, {SIDES[which]}"
-            made = self._cached(f"{attack.name}-{which}", key, carry_out, title)
+            made = self._cached(f"{attack.name}-{which}", self._key_of(attack, which), carry_out, title)
             setattr(found, which, [Trial(**row) for row in made["trials"]])
             found.figures |= made["figures"]
             found.seconds += made["seconds"]
         if attack.own_scale and self.others is None:
             found.control_base = found.control
         return found
+
+    def done(self, attack: Attack) -> bool:
+        """Whether its results are in the folder, of every side."""
+        keys = [(f"audit-{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)]
+        return all((self.run.cache_path(name, key) / "stage.json").is_file() for name, key in keys)
+
+    def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:
+        """What the results of an attack on a side depend on."""
+        return {
+            **self.key(),
+            "control": [self.control, self.retrained and self.retrained.digest, self.holdout and self.holdout.digest],
+            "retain": self._retain,
+            "version": attack.version,
+            "settings": self.settings.model_dump(include={"relearning_steps"}),
+            "side": which,
+        }
 
     def damage(self) -> dict[str, Any]:
         """What forgetting cost: accuracy on the retain set and on the test set, of the base model and the subject."""
@@ -265,7 +281,7 @@ class ImageAuditing:
         return {name: summed_up(**values) for name, values in found.items()}
 
     def damaged(self, damage: dict[str, Any]) -> list[Finding]:
-        """What `damage` gave, held against the limits."""
+        """What `damage` gave, beside the limits; not yet judged."""
         return damage_findings(self.settings, damage)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def summed_up(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]
 
 
 def damage_findings(settings: ImageAudit, damage: Mapping[str, Any]) -> list[Finding]:
-    """What `summed_up` gives of each set, held against the limits."""
+    """What `summed_up` gives of each set, beside the limits; not yet judged."""
     limits = {"retain": settings.retain_kept, "test": settings.test_kept}
     found = []
     for name, row in damage.items():
@@ -49,7 +49,6 @@ def damage_findings(settings: ImageAudit, damage: Mapping[str, Any]) -> list[Fin
                 bound="at least",
                 unit="share of before",
                 n=row["n"],
-                passed=None if kept[0] is None else kept[0] >= limits[name],
                 explain=f"{row['before']:.1%} right before, {row['after']:.1%} after",
             )
         )

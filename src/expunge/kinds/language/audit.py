@@ -239,14 +239,6 @@ class LanguageAudit:
         """Carry an attack out on both sides; what was done before is read from the folder."""
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
         for which, side in self.sides(attack):
-            key = {
-                **self.key(),
-                "version": attack.version,
-                "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
-                "side": [which, self._side_digest(which)],
-                "holdout": None if self.holdout is None else self.holdout.digest,
-                "texts": self._texts,
-            }
 
             def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
                 start = time.monotonic()
@@ -255,13 +247,29 @@ class LanguageAudit:
                 return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
 
             title = f"{attack.title.lower()}, {SIDES[which]}"
-            made = self._cached(f"{attack.name}-{which}", key, carry_out, title)
+            made = self._cached(f"{attack.name}-{which}", self._key_of(attack, which), carry_out, title)
             setattr(found, which, [Trial(**row) for row in made["trials"]])
             found.figures |= made["figures"]
             found.seconds += made["seconds"]
         if attack.own_scale and self.others is None:
             found.control_base = found.control
         return found
+
+    def done(self, attack: Attack) -> bool:
+        """Whether its results are in the folder, of every side."""
+        keys = [(f"audit-{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)]
+        return all((self.run.cache_path(name, key) / "stage.json").is_file() for name, key in keys)
+
+    def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:
+        """What the results of an attack on a side depend on."""
+        return {
+            **self.key(),
+            "version": attack.version,
+            "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
+            "side": [which, self._side_digest(which)],
+            "holdout": None if self.holdout is None else self.holdout.digest,
+            "texts": self._texts,
+        }
 
     def _side_digest(self, which: str) -> Any:
         if which == "control" and self.retrained is not None:
@@ -284,7 +292,7 @@ class LanguageAudit:
         return summed_up(self._cached("damage", key, make, "measuring damage"))
 
     def damaged(self, damage: dict[str, Any]) -> list[Finding]:
-        """What `damage` gave, held against the limits."""
+        """What `damage` gave, beside the limits; not yet judged."""
         return damage_findings(self.settings, damage)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:

@@ -29,14 +29,16 @@ def measured(base: CausalLM, subject: CausalLM, retain: Sequence[Row], ordinary:
 def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
     """Means with their 95 % intervals, in pairs: recall kept, ratio of perplexities, KL(base || subject) in nats a token."""
     before, after = found["retain"]["base"], found["retain"]["unlearned"]
-    lost = paired_interval(before, after)
     rise = paired_interval(found["nats"]["base"], found["nats"]["unlearned"])
     mean = sum(before) / len(before)
+    known = [(b, a) for b, a in zip(before, after, strict=True) if b > 0]
+    # sum(after) / sum(before): a mean of ratios with weights, so that what was known before varies in the resamples, too.
+    kept = list(bootstrap_interval([a / b for b, a in known], [b for b, _ in known])) if known else None
     return {
         "retain": {
             "before": mean,
             "after": sum(after) / len(after),
-            "kept": [1 + limit / mean for limit in lost] if mean > 0 else None,
+            "kept": kept,
             "n": len(before),
         },
         "perplexity": {"ratio": [math.exp(min(MOST_NATS, limit)) for limit in rise], "n": len(found["kl"])},
@@ -45,7 +47,7 @@ def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
-    """What `summed_up` gives, held against the limits."""
+    """What `summed_up` gives, beside the limits; not yet judged."""
     retain, perplexity = damage["retain"], damage["perplexity"]
     kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
     return [
@@ -60,7 +62,6 @@ def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]
             bound="at least",
             unit="share of before",
             n=retain["n"],
-            passed=None if kept[0] is None else kept[0] >= settings.retain_kept,
             explain=f"{retain['before']:.1%} recalled before, {retain['after']:.1%} after",
         ),
         Finding(
@@ -73,7 +74,6 @@ def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]
             high=ratio[2],
             unit="times before",
             n=perplexity["n"],
-            passed=ratio[0] <= settings.perplexity,
             explain=f"KL divergence from the base model {damage['kl'][0]:.4f} nats a token",
         ),
     ]

@@ -59,11 +59,11 @@ def area_difference(
     Args:
         positive, negative: placements of the first score: for each positive the share of negatives below it, and for each
             negative the share of positives above it. other_positive, other_negative: of the second.
-        paired: whether both scores are of the same examples.
+        paired: whether both scores are of the same positives. The negatives are the same.
     """
     p, n, q, m = (np.asarray(v, np.float64) for v in (positive, negative, other_positive, other_negative))
     value = float(p.mean() - q.mean())
-    variance = sum(map(_variance, (p - q, n - m) if paired else (p, n, q, m)))
+    variance = sum(map(_variance, (p - q, n - m) if paired else (p, q, n - m)))
     half = Z * float(np.sqrt(variance))
     return Estimate(value, value - half, value + half)
 

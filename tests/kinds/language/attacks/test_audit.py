@@ -117,6 +117,8 @@ def test_a_holdout_is_a_control(planted: Planted, audited: Audited) -> None:
     assert untouched["control"]["kind"] == "holdout"
     assert states(untouched)["as_is"] is False
     assert states(untouched)["membership"] is False
+    (membership,) = (each for each in untouched["attacks"] if each["name"] == "membership")
+    assert all(set(each["control"]) == {0.5} for each in membership["settings"]), "texts beside themselves"
     assert untouched["facts_shown"]["beyond"] is None, "facts of the holdout are others"
 
 
@@ -191,6 +193,29 @@ def test_page_json_and_junit(
     assert "<svg" in page
     assert not re.search(r"(src|href)=\"(?!#)", page)
     assert content["settings_digest"][:16] in page
+
+
+def test_attacks_add_up(planted: Planted, audited: Audited) -> None:
+    """A second audit with other attacks does not take away what the first one found."""
+    first = audited(planted.base, "quantize")
+    second = audited(planted.base, "noise")
+    assert [each["name"] for each in second["attacks"]] == ["quantize", "noise"]
+    assert second["attacks"][0] == first["attacks"][0]
+    assert {"quantize", "noise"} <= set(states(second))
+
+
+def test_a_folder_holds_one_audit(planted: Planted, audited: Audited, tmp_path: Path) -> None:
+    audited(planted.base, "quantize")
+    with pytest.raises(ExpungeError, match="audit of another model") as refused:
+        audited(planted.retrained, "quantize")
+    assert "another subject" in str(refused.value)
+    with pytest.raises(ExpungeError, match=r"differ in excess"):
+        audited(planted.base, "quantize", **{"audit.excess": 2.0})
+    shutil.rmtree(tmp_path / "audit" / "audit")
+    loosened = audited(planted.base, "quantize", **{"audit.excess": 2.0})
+    assert len(loosened["earlier_limits"]) == 1, "limits that were deleted once results were seen"
+    page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "Other limits were fixed in this folder before" in page
 
 
 def test_what_is_wrong_is_refused_in_a_sentence(planted: Planted, audited: Audited, tmp_path: Path) -> None:

@@ -87,14 +87,21 @@ def test_verify_knows_an_audit(run: RunFolder) -> None:
     assert findings() == {
         "audit/audit.json is of this model": True,
         "the audit's limits are those that were fixed before it": True,
-        "the audit's verdict follows from its findings": True,
+        "the audit's verdict follows from its values": True,
         "audit/report.html is what audit/audit.json makes": True,
     }
     assert all(finding.ok is not False for finding in verify_run(run)), "the run's report, too, is what the files make"
     path = run.audit / "audit.json"
     content: dict[str, Any] = storage.read_json(path)
+    wrong = "the audit's verdict does not follow from its values"
     storage.write_json(path, content | {"passed": True})
-    assert findings()["the audit's verdict does not follow from its findings"] is False
+    assert findings()[wrong] is False
+    told = [row | {"passed": True} for row in content["findings"]]
+    storage.write_json(path, content | {"passed": True, "findings": told})
+    assert findings()[wrong] is False, "findings that were changed to fit"
+    content["attacks"][0]["settings"][0]["unlearned"][0] += 0.01
+    storage.write_json(path, content)
+    assert findings()[wrong] is False, "a value that was changed"
     storage.write_json(path, content | {"settings": content["settings"] | {"excess": 0.9}})
     assert findings()["the audit's limits are not those that were fixed before it"] is False
     path.write_text("{}")

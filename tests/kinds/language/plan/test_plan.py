@@ -12,11 +12,12 @@ import pytest
 from small_plan import config, parameters
 
 from expunge import api, cli
+from expunge.core.memory import machine_memory
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
 from expunge.kinds.language.plan import check
 from expunge.kinds.language.plan.check import check_memory
-from expunge.kinds.language.plan.devices import DEVICES, Device, find_device, machine_memory
+from expunge.kinds.language.plan.devices import DEVICES, Device, find_device
 from expunge.kinds.language.plan.plan import make_plan
 from expunge.kinds.language.recipe import Recipe, make_recipe
 from expunge.models.source import find_model

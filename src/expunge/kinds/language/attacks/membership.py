@@ -29,6 +29,7 @@ class Membership(Attack):
         "against like texts that no model saw. 0.5 is chance; far below it, the model gives away what it forgot."
     )
     order = 35
+    version = 2
 
     def missing(self, side: Side) -> str | None:
         return None if side.holdout is not None else "it needs like texts that no model saw: give --holdout PATH"
@@ -47,13 +48,11 @@ class Membership(Attack):
         found = [scores(task, base, rows, text) for rows, text in zip((seen, texts), words, strict=True)]
         for name in found[0]:
             members, others = np.asarray(found[0][name]), np.asarray(found[1][name])
-            below = placements(members, others)
-            yield Trial(
-                setting=name,
-                values=below.tolist(),
-                facts=list(range(len(seen))),
-                others=(1 - placements(others, members)).tolist(),
-            )
+            below, above = placements(members, others), 1 - placements(others, members)
+            if side.facts is side.holdout:
+                # Texts are not told from themselves, whatever the score: the area is one half, and not by chance.
+                below, above = np.full_like(below, 0.5), np.full_like(above, 0.5)
+            yield Trial(setting=name, values=below.tolist(), facts=list(range(len(seen))), others=above.tolist())
 
 
 def scores(task: CausalLM, base: CausalLM | None, rows: Sequence[Row], texts: Sequence[str]) -> dict[str, list[float]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from expunge.core.memory import resident_bytes
+from expunge.core.memory import machine_memory, resident_bytes
 from expunge.errors import RecipeError, did_you_mean
 
 USABLE = 0.92
@@ -149,27 +147,3 @@ def this_machine() -> Device:
         free=room,
         main_memory=True,
     )
-
-
-def machine_memory() -> tuple[int, int | None]:
-    """(bytes of main memory in all, bytes free now), within what the process may take; None where that is not said."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _number(Path("/sys/fs/cgroup/memory.max"))
-    free = None
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    if limit is not None and limit < total:
-        used = _number(Path("/sys/fs/cgroup/memory.current")) or 0
-        free = limit - used if free is None else min(free, limit - used)
-        total = limit
-    return total, free
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

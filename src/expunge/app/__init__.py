@@ -1,0 +1,1 @@
+"""`expunge app`: runs on a page, for this machine alone."""

@@ -1,0 +1,124 @@
+"""A question to the model before and after it forgot, side by side: both are loaded once, and answers are streamed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from expunge.core.memory import machine_memory
+from expunge.errors import ExpungeError, RunError
+from expunge.runs.folder import RunFolder
+
+Side = Literal["before", "after"]
+LONGEST = 4000
+"characters of a question"
+NEW = 160
+"tokens of an answer"
+
+
+def needs(folder: RunFolder) -> dict[str, int | None]:
+    """Bytes that both models take when they are loaded (their weights as float32), and how many are free."""
+    own = sum(_values(path) for path in folder.model.glob("*.safetensors"))
+    return {"bytes": 2 * 4 * own, "free": machine_memory()[1]}
+
+
+def _values(path: Path) -> int:
+    """Numbers in a file of weights, from its header."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+
+
+class Chat:
+    """The two models of one run at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: Path | None = None
+        self._models: dict[Side, Any] = {}
+
+    def answer(self, folder: RunFolder, side: Side, question: str, stop: threading.Event) -> Iterator[str]:
+        """What a model says, piece by piece, greedily; one answer at a time is written, others wait.
+
+        Args:
+            stop: set, it ends the answer: whoever asked has left.
+
+        Raises:
+            RunError: the run has no model, or an empty question. ModelError: a model cannot be loaded.
+        """
+        if not question.strip() or len(question) > LONGEST:
+            raise RunError("a question has between 1 and 4,000 characters", seen=f"{len(question)}")
+        with self._lock:
+            if not stop.is_set():
+                yield from _written(self._model(folder, side), question, stop)
+
+    def _model(self, folder: RunFolder, side: Side) -> Any:
+        from expunge.kinds.language.lazy import LazyModel
+        from expunge.models.source import find_model
+        from expunge.train.precision import Precision
+
+        if self._of != folder.path:
+            self._models.clear()
+            self._of = folder.path
+        if side not in self._models:
+            if not (folder.model / "config.json").is_file():
+                raise RunError(f"{folder.path} has no unlearned model yet", next_step="wait until the run has ended")
+            recipe: dict[str, Any] = yaml.safe_load(folder.recipe.read_text("utf-8"))
+            name, revision = (recipe["model"], recipe.get("revision")) if side == "before" else (folder.model, None)
+            self._models[side] = LazyModel(find_model(str(name), revision), Precision(bf16=False), as_stored=True)
+        task = self._models[side]()
+        task.model.eval()
+        return task
+
+
+def _written(task: Any, question: str, stop: threading.Event) -> Iterator[str]:
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+
+    from expunge.kinds.language.chat import render_question
+
+    class Left(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: Any, scores: Any, **more: Any) -> Any:
+            return torch.full((len(input_ids),), stop.is_set(), device=input_ids.device)
+
+    tokenizer = task.tokenizer
+    if tokenizer.chat_template:
+        text = render_question(tokenizer, [{"role": "user", "content": question}], True)
+        tokens = tokenizer(text, return_tensors="pt", add_special_tokens=False)
+    else:
+        tokens = tokenizer(f"Question: {question}\nAnswer:", return_tensors="pt")
+    stream = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            task.model.generate(
+                **tokens.to(task.device),
+                streamer=stream,
+                max_new_tokens=NEW,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+                stopping_criteria=StoppingCriteriaList([Left()]),
+            )
+        except Exception as error:
+            failed.append(error)
+            stream.end()
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield from stream
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        if isinstance(failed[0], ExpungeError):
+            raise failed[0]
+        raise RunError("the model could not answer", seen=str(failed[0])[:300])

@@ -1,0 +1,44 @@
+"use strict";
+// Progress of a run: what the server sends, until the run has ended; then the page with its report is loaded.
+const place = document.getElementById("progress");
+if (place) {
+  const state = place.querySelector(".state");
+  const stages = place.querySelector(".stages");
+  const printed = place.querySelector(".printed");
+  const losses = place.querySelector(".losses");
+  let atWork = true;
+  const source = new EventSource(place.dataset.run + "/progress");
+  source.onmessage = (event) => {
+    const told = JSON.parse(event.data);
+    if (told.state !== "at work") {
+      if (atWork) { source.close(); location.reload(); }
+      return;
+    }
+    const words = [];
+    if (told.stage) words.push("At work: " + told.stage.replaceAll("-", " "));
+    if (told.step !== null) words.push("step " + told.step);
+    if (told.tokens_per_second) words.push(Math.round(told.tokens_per_second) + " tokens/s");
+    const text = words.join(" · ") || "At work";
+    if (state.textContent !== text) state.textContent = text;
+    stages.replaceChildren(...told.stages.map((each) => {
+      const line = document.createElement("li");
+      line.textContent = each.name.replaceAll("-", " ") + ": " + each.seconds + " s";
+      return line;
+    }));
+    printed.textContent = told.printed;
+    draw(told.losses);
+  };
+  source.onerror = () => { state.textContent = "The connection is broken; trying again …"; };
+  function draw(points) {
+    losses.replaceChildren();
+    if (points.length < 2) return;
+    const x = points.map((p) => p[0]), y = points.map((p) => p[1]);
+    const [left, right, low, high] = [Math.min(...x), Math.max(...x), Math.min(...y), Math.max(...y)];
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    line.setAttribute("points", points.map(([a, b]) =>
+      (5 + 590 * (a - left) / (right - left || 1)) + "," + (155 - 150 * (b - low) / (high - low || 1))).join(" "));
+    losses.append(line);
+    losses.setAttribute("aria-label", "Loss by step: " + y[0].toPrecision(3) + " at step " + x[0] + ", " +
+      y[y.length - 1].toPrecision(3) + " at step " + x[x.length - 1]);
+  }
+}

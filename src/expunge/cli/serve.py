@@ -1,0 +1,46 @@
+"""`expunge app`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False) -> int:
+    """Show the runs of a folder on a page: table, progress, reports, comparison, the model before and after, new runs.
+
+    It answers on this machine alone, and only to who has the address that is printed, which holds a token. Runs that the
+    page starts are processes of their own: they go on when the app ends. Ctrl-C ends it.
+
+    For example:
+
+        expunge app
+
+        expunge app runs --port 8100 --open
+
+    Parameters
+    ----------
+    runs:
+        The folder whose runs are shown; new ones are written there.
+    port:
+        Port of the loopback address; 0 takes one that is free.
+    open:
+        Open the page in the browser.
+    """
+    import sys
+    import webbrowser
+
+    from expunge.app.server import serve
+    from expunge.errors import RunError
+
+    if runs.exists() and not runs.is_dir():
+        raise RunError(f"{runs} is a file", allowed="a folder of runs")
+    runs.mkdir(parents=True, exist_ok=True)
+
+    def ready(address: str) -> None:
+        print(f"Runs of {runs.resolve()}:\n\n    {address}\n\nCtrl-C ends the app; runs that it started go on.")
+        sys.stdout.flush()
+        if open:
+            webbrowser.open(address)
+
+    serve(runs, port, ready)
+    return 0
