@@ -253,7 +253,7 @@ def audit(
         target: a run folder; or a model, and then `base`, `forget` and `retain` name the model before and the sets.
         attacks: names of those that are carried out; empty: all.
         budget: seconds, or a text such as "10m".
-        control: a model that never saw the forget set. holdout: like texts that no model saw.
+        control: a model that never saw the forget set. holdout: like texts or pictures that no model saw.
         out: of a model, the folder to write; default: runs/audit-NAME.
         data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).

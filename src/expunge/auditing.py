@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
@@ -22,6 +21,7 @@ from expunge.runs.audit import SHOWN, Attacked, Trial
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
+from expunge.runs.kinds import kinds_by_name
 from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.versions import versions
@@ -82,7 +82,9 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
     with at_work(recipe, folder, show, f"run the same command again: it resumes in {folder.path}") as (kind, story):
         if kind.audit is None:
             raise RecipeError(
-                f"{kind.words} are not audited yet", allowed="language models", next_step="see expunge evaluate"
+                f"{kind.words} are not audited yet",
+                allowed=", ".join(each.words for each in kinds_by_name().values() if each.audit is not None),
+                next_step="see expunge evaluate",
             )
         with folder.locked():
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
@@ -91,7 +93,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             plan = _plan(at_audit, asked, begun)
             attacked = _carried_out(at_audit, plan, asked, begun)
             damage = at_audit.damage()
-            found = findings(at_audit.settings, known, attacked, damage, at_audit.paired)
+            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired)
             facts = _facts(at_audit, known, attacked)
             at_audit.release()
             result = {
@@ -257,21 +259,15 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
         beyond = facts_beyond([value for value, _ in values], [value for value, _ in others])
     order = sorted(range(len(values)), key=lambda i: (others[i][0] if others else 0.0) - values[i][0])
     order = order[:SHOWN] if at_audit.excerpts else []
-    said = at_audit.said(order) if order else {}
-    rows = []
-    for place, number in enumerate(order):
-        fact = at_audit.facts.every[number]
-        rows.append(
-            {
-                "number": number,
-                "source": Path(fact.source).name,
-                "prompt": fact.question or fact.before,
-                "true": fact.answer,
-                "worst": values[number][0],
-                "attack": values[number][1] or "without an attack",
-                "control": others[number][0] if others else None,
-                "base": known["base"].values[number],
-                "said": {which: texts[place] for which, texts in said.items()},
-            }
-        )
+    rows = [
+        {
+            "number": number,
+            **shown,
+            "worst": values[number][0],
+            "attack": values[number][1] or "without an attack",
+            "control": others[number][0] if others else None,
+            "base": known["base"].values[number],
+        }
+        for number, shown in zip(order, at_audit.shown(order), strict=True)
+    ]
     return {"rows": rows, "beyond": beyond, "of": len(values)}

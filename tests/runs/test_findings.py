@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from expunge.errors import RecipeError
+from expunge.kinds.language.damage import damage_findings
 from expunge.runs.audit import AS_IS, Attacked, Audit, Trial, seconds_of
-from expunge.runs.findings import findings, passed
+from expunge.runs.findings import Finding, findings, passed
 
 FACTS = 60
 
@@ -49,12 +50,13 @@ def attacked(
     )
 
 
-def harm(kept: float = 1.0, ratio: float = 1.0) -> dict[str, Any]:
-    return {
+def harm(kept: float = 1.0, ratio: float = 1.0) -> list[Finding]:
+    found = {
         "retain": {"before": 0.5, "after": 0.5 * kept, "kept": [kept, kept - 0.02, kept + 0.02], "n": 40},
         "perplexity": {"ratio": [ratio, ratio - 0.01, ratio + 0.01], "n": 40},
         "kl": [0.01, 0.0, 0.02],
     }
+    return damage_findings(Audit(), found)
 
 
 def states(found: Any) -> dict[str, bool | None]:
@@ -67,9 +69,9 @@ def test_planted_cases(seed: int) -> None:
     settings = Audit()
 
     def audit(
-        now: float, under: Sequence[float], damage: dict[str, Any], control: Sequence[float] | None = None
+        now: float, under: Sequence[float], damaged: list[Finding], control: Sequence[float] | None = None
     ) -> Any:
-        return findings(settings, known(now, seed), [attacked(under, seed, control)], damage, paired=True)
+        return findings(settings, known(now, seed), [attacked(under, seed, control)], damaged, paired=True)
 
     assert passed(audit(0.2, [0.2, 0.21], harm()))
     assert states(audit(0.8, [0.8, 0.8], harm()))[AS_IS] is False  # untouched
@@ -122,12 +124,11 @@ def test_every_setting_that_is_tried_costs_evidence() -> None:
     [(0.95, 0.3, True), (0.85, 0.02, False), (0.85, 0.1, None)],
 )
 def test_damage_that_chance_may_have_done_is_not_told(value: float, half: float, state: bool | None) -> None:
-    damage = harm()
-    damage["retain"]["kept"] = [value, value - half, value + half]
-    assert states(findings(Audit(), known(0.2, 0), [], damage, paired=True))["retain_kept"] is state
-    damage = harm()
-    damage["perplexity"]["ratio"] = [2 - value, 2 - value - half, 2 - value + half]
-    assert states(findings(Audit(), known(0.2, 0), [], damage, paired=True))["perplexity"] is state
+    retain, perplexity = harm()
+    found = replace(retain, value=value, low=value - half, high=value + half)
+    assert states(findings(Audit(), known(0.2, 0), [], [found], paired=True))["retain_kept"] is state
+    found = replace(perplexity, value=2 - value, low=2 - value - half, high=2 - value + half)
+    assert states(findings(Audit(), known(0.2, 0), [], [found], paired=True))["perplexity"] is state
 
 
 def test_an_audit_that_was_read_back_finds_the_same() -> None:

@@ -25,8 +25,8 @@ def audit(
     """Try to bring back what a model forgot, and hold it against a control that never saw it.
 
     Exit code 0: passed; 3: not. What an attack brings back counts as far as it goes beyond the control: a model that was
-    trained without the forget set (--control), like texts that no model saw (--holdout), or the forget set with its names
-    replaced by invented ones.
+    trained without the forget set (--control), like texts or pictures that no model saw (--holdout), or, of texts, the forget
+    set with its names replaced by invented ones.
 
     For example:
 
@@ -42,7 +42,7 @@ def audit(
     Parameters
     ----------
     target:
-        A run folder; or a model (folder, id, starter), with --base, --forget and --retain.
+        A run folder; or a language model (folder, id, starter), with --base, --forget and --retain.
     attacks:
         Names of attacks with commas between; all: every one.
     budget:

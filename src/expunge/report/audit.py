@@ -12,14 +12,14 @@ from expunge.core import storage
 from expunge.core.safe_text import clean
 from expunge.report import audit_figures, numbers
 from expunge.report.page import render_page
-from expunge.runs.audit import AS_IS, Attacked, Audit, Trial
-from expunge.runs.findings import findings, passed
+from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
+from expunge.runs.findings import DAMAGE, Finding, findings, passed
 from expunge.runs.folder import RunFolder
 
 KINDS = {
     "under-forgetting": "Is it gone? What each attack brought back",
     "over-forgetting": "Was too much taken? What tells that it was there",
-    "damage": "What it cost: text that was to stay",
+    "damage": "What it cost: what was to stay",
 }
 
 
@@ -80,7 +80,14 @@ def audit_follows(result: Mapping[str, Any]) -> bool:
         for which, values in result["known"].items()
     }
     attacked = [Attacked.of(row) for row in result["attacks"]]
-    found = findings(Audit(**result["settings"]), known, attacked, result["damage"], result["paired"])
+    settings = result["settings"]
+    limits = Limits(**{name: settings[name] for name in Limits.model_fields})
+    damaged = [
+        Finding(**{**row, "limit": settings[row["name"]], "passed": None})
+        for row in result["findings"]
+        if row["kind"] == DAMAGE
+    ]
+    found = findings(limits, known, attacked, damaged, result["paired"])
     holds = passed(found) and bool(attacked) and not result["short"]
     return [each.row() for each in found] == result["findings"] and holds == result["passed"]
 

@@ -100,4 +100,6 @@ def curves(name: str, attack: Mapping[str, Any]) -> Markup:
         f"{family}: {means(settings[-1]['unlearned'])}, control {means(settings[-1]['control'])}"
         for family, settings in families.items()
     )
-    return draw(name, f"{attack['title']}: recall", f"Blue is the model, green the control; at the end {said}.", paint)
+    return draw(
+        name, f"{attack['title']}: what is known", f"Blue is the model, green the control; at the end {said}.", paint
+    )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
 from expunge.measures.privacy.roc import area_difference
 from expunge.measures.statistics import Z
-from expunge.runs.audit import AS_IS, Attacked, Audit, Trial
+from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
 UNDER: Speaks = "under-forgetting"
@@ -56,22 +56,22 @@ class Finding:
 
 
 def findings(
-    settings: Audit, known: Mapping[str, Trial], attacked: Sequence[Attacked], damage: Mapping[str, Any], paired: bool
+    settings: Limits, known: Mapping[str, Trial], attacked: Sequence[Attacked], damaged: Sequence[Finding], paired: bool
 ) -> list[Finding]:
     """All findings of an audit.
 
     Of an attack the setting with the largest excess counts, and its p-value is multiplied by the number of settings. A
     finding is met where its value is within the limit and the upper arm of its interval is no longer than the limit. It is
-    not met where the value is over the limit and more than chance, all findings together (`Audit.level`; Holm 1979).
+    not met where the value is over the limit and more than chance, all findings together (`Limits.level`; Holm 1979).
     Otherwise nothing can be told, and what cannot be told does not count as passed. Damage is met where its value is within
     the limit, and not met where its whole interval is beyond.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
-        damage: what `retain`, `perplexity` and `kl` are (see `LanguageAudit.damage`).
+        damaged: what forgetting cost, as the kind of model measures it; not yet judged.
         paired: whether the control is asked for the same facts.
     """
-    damaged = _damaged(settings, damage)
+    damaged = [_within(each) for each in damaged]
     if "control" not in known:
         return [*_without_control(settings, attacked), *damaged]
     as_is = Attacked(
@@ -88,7 +88,7 @@ def passed(found: Sequence[Finding]) -> bool:
     return bool(found) and all(each.passed is True for each in found)
 
 
-def _without_control(settings: Audit, attacked: Sequence[Attacked]) -> list[Finding]:
+def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Finding]:
     reason = "not told: there is no control; give --control MODEL or --holdout PATH"
     titles = [(AS_IS, "Without an attack"), *((each.name, each.title) for each in attacked if each.unlearned)]
     return [
@@ -108,7 +108,7 @@ def _known(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool) -> 
     return Known(unlearned=own.values, control=control.values, base=base, control_base=control_base, paired=paired)
 
 
-def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
+def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
     """What an attack found, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
         return _told_apart(settings, one, paired)
@@ -133,11 +133,11 @@ def _attack(settings: Audit, one: Attacked, known: Mapping[str, Trial], paired: 
         n=found.n,
         p=min(1.0, found.p * len(excesses)),
         setting="" if one.name == AS_IS else own.setting,
-        explain=f"{own.mean:.1%} {'found' if one.base else 'recalled'}, {control.mean:.1%} by the control",
+        explain=f"{own.mean:.1%} {'found' if one.base else 'known'}, {control.mean:.1%} by the control",
     )
 
 
-def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
+def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
     areas = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
@@ -161,7 +161,7 @@ def _told_apart(settings: Audit, one: Attacked, paired: bool) -> Finding:
     )
 
 
-def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
+def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     if raw.value is None:
         return raw
     assert raw.high is not None
@@ -171,7 +171,7 @@ def _judged(settings: Audit, raw: Finding, p: float) -> Finding:
     return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)
 
 
-def _overshot(settings: Audit, known: Mapping[str, Trial], paired: bool) -> Finding:
+def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Finding:
     """Whether the model knows less than one that never saw the forget set: that, too, shows that it was there."""
     as_is = Attacked(name="", title="", sentence="", unlearned=[known["unlearned"]], control=[known["control"]])
     values = _known(as_is, 0, known, paired)
@@ -196,44 +196,8 @@ def _overshot(settings: Audit, known: Mapping[str, Trial], paired: bool) -> Find
     )
 
 
-def _damaged(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
-    retain, perplexity = damage["retain"], damage["perplexity"]
-    kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
-    return [
-        _within(
-            Finding(
-                name="retain_kept",
-                kind=DAMAGE,
-                title="Recall of the retain set kept",
-                limit=settings.retain_kept,
-                value=kept[0],
-                low=kept[1],
-                high=kept[2],
-                bound="at least",
-                unit="share of before",
-                n=retain["n"],
-                explain=f"{retain['before']:.1%} recalled before, {retain['after']:.1%} after",
-            )
-        ),
-        _within(
-            Finding(
-                name="perplexity",
-                kind=DAMAGE,
-                title="Perplexity on ordinary text",
-                limit=settings.perplexity,
-                value=ratio[0],
-                low=ratio[1],
-                high=ratio[2],
-                unit="times before",
-                n=perplexity["n"],
-                explain=f"KL divergence from the base model {damage['kl'][0]:.4f} nats a token",
-            )
-        ),
-    ]
-
-
 def _within(finding: Finding) -> Finding:
-    """Judged by value and interval."""
+    """Damage, judged by value and interval."""
     if finding.value is None:
         return finding
     assert finding.low is not None and finding.high is not None  # noqa: PT018

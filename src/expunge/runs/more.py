@@ -23,7 +23,7 @@ class More(TypedDict, total=False):
 
 
 class Audited(TypedDict, total=False):
-    """What `expunge audit` reads besides the model: models and texts; None and a missing one are the same."""
+    """What `expunge audit` reads besides the model: models and data; None and a missing one are the same."""
 
     base: str | None
     "Of a model: the model that it was before it forgot."
@@ -34,6 +34,6 @@ class Audited(TypedDict, total=False):
     ordinary: str | None
     "Of a model: ordinary text that perplexity is measured on; default: the retain set."
     holdout: str | None
-    "Texts of the same kind as the forget set that no model saw: a control, and what membership is compared with."
+    "Texts or pictures like the forget set that no model saw: a control, and what membership is compared with."
     control: str | None
-    "A model that never saw the forget set."
+    "A model that never saw the forget set; of classifiers also a run."

@@ -49,6 +49,12 @@ def select(images: ImageSet, forget: str, *, seed: int = 0, among: np.ndarray | 
     return rows
 
 
+def means_a_group(forget: str) -> bool:
+    """Whether a request is a query or a class: what is like the pictures that it means, it means as well."""
+    text = forget.strip()
+    return not text.startswith(("random:", "identity:")) and not text.lower().endswith(ENDINGS)
+
+
 def askable(images: ImageSet) -> dict[str, np.ndarray]:
     """The columns a query may name."""
     names = typed(images.classes)

@@ -20,12 +20,16 @@ from expunge.report.cost import passes_cost
 from expunge.runs.folder import RunFolder
 from expunge.runs.kind import Evidence
 
-NOT_TESTED = [
-    "Attacks on single pictures, which need many models (U-LiRA, RULI, the 2023 challenge): `expunge suite challenge`.",
-    "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
-    "Whether it comes back when the weights are quantised, merged or pruned.",
-    "Whether traces can be read from the model's inner features.",
-]
+NOT_TESTED = {
+    "": "Attacks on single pictures, which need many models (U-LiRA, RULI, the 2023 challenge): `expunge suite challenge`.",
+    "relearn": "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
+    "quantize": "Whether it comes back when the weights are quantised.",
+    "prune": "Whether it comes back when the weights are pruned.",
+    "merge": "Whether it comes back when the model is merged with others.",
+    "probe": "Whether traces can be read from the model's inner features.",
+}
+"attack of an audit -> what is not tested without it"
 NO_ORACLE = "Comparison with a model retrained without the forget set: `--retrained train` makes one."
 
 
@@ -83,7 +87,10 @@ class ClassifierEvidence(PictureEvidence):
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
         compared = any(score.model == "retrained" for score in scores)
-        return list(NOT_TESTED) if compared else [NO_ORACLE, *NOT_TESTED]
+        return [*([] if compared else [NO_ORACLE]), *NOT_TESTED.values()]
+
+    def tested_by(self, attacks: Iterable[str]) -> list[str]:
+        return [NOT_TESTED[name] for name in attacks if name in NOT_TESTED]
 
     def remarks(self, scores: Sequence[Score]) -> list[str]:
         return [NOTE]

@@ -14,4 +14,5 @@ KIND = Kind(
     story="expunge.kinds.classifier.story:ClassifierStory",
     evidence="expunge.kinds.classifier.evidence:ClassifierEvidence",
     measures="expunge.kinds.classifier.measures.declared:DECLARED",
+    audit="expunge.kinds.classifier.audit:make_audit",
 )

@@ -100,14 +100,7 @@ def read_image_parts(
     if recipe.test_data is not None:
         test = read_as_asked(recipe.test_data, size, settings.model_copy(update={"limit": None}))
         notes += test.notes
-        if not set(test.classes) <= set(images.classes):
-            raise DataError(
-                f"the test pictures {recipe.test_data} have other classes than {recipe.data}",
-                seen=", ".join(test.classes),
-                allowed=", ".join(images.classes),
-            )
-        places = tuple(map(images.classes.index, test.classes))
-        named["test"] = reordered(test, ClassOrder(images.classes, places))
+        named["test"] = of_classes(test, images.classes, f"the test pictures {recipe.test_data}", recipe.data)
     if not len(named["test"]):
         raise DataError(
             "there are no test pictures to measure on",
@@ -115,6 +108,15 @@ def read_image_parts(
             next_step="give more pictures, a larger share (--images.test 0.2), or pictures of their own (--test_data)",
         )
     return ImageParts(named, images.classes, tuple(notes), other)
+
+
+def of_classes(images: ImageSet, classes: Sequence[str], what: str, data: str) -> ImageSet:
+    """The pictures with labels that count these classes. Raises `DataError` where they have others; `what` they are."""
+    if not set(images.classes) <= set(classes):
+        raise DataError(
+            f"{what} have other classes than {data}", seen=", ".join(images.classes), allowed=", ".join(classes)
+        )
+    return reordered(images, ClassOrder(tuple(classes), tuple(map(tuple(classes).index, images.classes))))
 
 
 def _rows(images: ImageSet, trained: Collection[str]) -> np.ndarray:

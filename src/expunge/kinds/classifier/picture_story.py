@@ -110,7 +110,8 @@ class PictureStory(Story):
         run.show.stage("reading the pictures")
         self.read_data()
         notes = self.try_models()
-        run.folder.claim(run.recipe.model_dump(mode="json"), run.recipe.to_yaml())
+        # An audit's limits are fixed when it begins.
+        run.folder.claim(run.recipe.model_dump(mode="json"), run.recipe.to_yaml(), free=("audit",))
         for note in (*self.sets.notes, *notes):
             run.notice(note)
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from expunge.core.settings import Part
+from expunge.runs.audit import Limits
 from expunge.runs.recipe import BaseRecipe, Thresholds
 
 
@@ -83,6 +84,20 @@ class ImageVerdict(Thresholds):
     "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
 
+class ImageAudit(Limits):
+    """What an audit tries, and the limits that it is judged by. They are fixed, and their digest noted, before the first
+    attack. Shares are fractions: 0.1 is 10 %."""
+
+    pictures: PositiveInt = Field(default=500, ge=8)
+    """pictures of the forget set that are asked for; an attacker that trains is given one half, and asked for the other"""
+    relearning_steps: PositiveInt = 100
+    "optimizer steps of each relearning attack, of at most 64 pictures"
+    retain_kept: PositiveFloat = 0.95
+    "at least: accuracy on the retain set, as a share of the base model's"
+    test_kept: PositiveFloat = 0.95
+    "at least: accuracy on the test set, as a share of the base model's"
+
+
 class ImageRecipe(BaseRecipe):
     """Everything that decides what a run on an image classifier does."""
 
@@ -112,6 +127,7 @@ class ImageRecipe(BaseRecipe):
     measures: tuple[str, ...] = ()
     "measures and attacks of other packages that are taken too, by name"
     verdict: ImageVerdict = ImageVerdict()
+    audit: ImageAudit = ImageAudit()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, noise"
     save_seconds: PositiveFloat = 60.0

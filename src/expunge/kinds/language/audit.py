@@ -15,7 +15,7 @@ from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
 from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
 from expunge.kinds.language.audit_models import AuditModels, shown_name, text_configuration
-from expunge.kinds.language.damage import measured, summed_up
+from expunge.kinds.language.damage import damage_findings, measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
@@ -23,6 +23,7 @@ from expunge.kinds.language.story import LanguageStory
 from expunge.models.source import find_model
 from expunge.runs.artifacts import unlearned_model
 from expunge.runs.audit import AS_IS, SHOWN, Attacked, Trial
+from expunge.runs.findings import Finding
 
 ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
@@ -125,6 +126,8 @@ class LanguageAudit:
             | ({} if self.retrained is None else {"control": self.retrained.source.digests}),
             "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
             "paired": self.paired,
+            "things": "facts",
+            "known_as": "the geometric mean probability of its tokens",
             "facts": len(self.facts.every),
             "held_back": len(self.facts.held_back),
             "sets": self.sets.digests(),
@@ -313,7 +316,15 @@ class LanguageAudit:
 
         return summed_up(self._cached("damage", key, make, "measuring damage"))
 
-    def said(self, numbers: Sequence[int]) -> dict[str, list[str]]:
+    def damaged(self, damage: dict[str, Any]) -> list[Finding]:
+        """What `damage` gave, beside the limits; not yet judged."""
+        return damage_findings(self.settings, damage)
+
+    def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What is shown of each of these facts, with what the models say to it."""
+        return self.facts.shown(numbers, self._said(numbers)) if numbers else []
+
+    def _said(self, numbers: Sequence[int]) -> dict[str, list[str]]:
         """Model -> what it says to these facts, greedily."""
         prompts = [list(self.facts.every[i].asked.ids[: self.facts.every[i].asked.first]) for i in numbers]
         models = {"base": self.base, "unlearned": self.subject}

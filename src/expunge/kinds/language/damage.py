@@ -12,6 +12,8 @@ from expunge.kinds.language.attacks.facts import Row, batch_of, recall
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import bootstrap_interval, paired_interval
 from expunge.ops.divergences import row_divergence
+from expunge.runs.audit import Audit
+from expunge.runs.findings import DAMAGE, Finding
 
 MOST_NATS = 50.0
 "what a token costs that is impossible, or of a model whose probabilities are no numbers"
@@ -42,6 +44,39 @@ def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
         "perplexity": {"ratio": [math.exp(min(MOST_NATS, limit)) for limit in rise], "n": len(found["kl"])},
         "kl": list(bootstrap_interval(found["kl"])),
     }
+
+
+def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
+    """What `summed_up` gives, beside the limits; not yet judged."""
+    retain, perplexity = damage["retain"], damage["perplexity"]
+    kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
+    return [
+        Finding(
+            name="retain_kept",
+            kind=DAMAGE,
+            title="Recall of the retain set kept",
+            limit=settings.retain_kept,
+            value=kept[0],
+            low=kept[1],
+            high=kept[2],
+            bound="at least",
+            unit="share of before",
+            n=retain["n"],
+            explain=f"{retain['before']:.1%} recalled before, {retain['after']:.1%} after",
+        ),
+        Finding(
+            name="perplexity",
+            kind=DAMAGE,
+            title="Perplexity on ordinary text",
+            limit=settings.perplexity,
+            value=ratio[0],
+            low=ratio[1],
+            high=ratio[2],
+            unit="times before",
+            n=perplexity["n"],
+            explain=f"KL divergence from the base model {damage['kl'][0]:.4f} nats a token",
+        ),
+    ]
 
 
 @torch.inference_mode()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +79,18 @@ class Facts:
     def digest(self) -> str:
         """Of what results depend on."""
         return storage.digest_value([[list(fact.asked.ids), fact.asked.first] for fact in self.every])
+
+    def shown(self, numbers: Sequence[int], said: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """What a page shows of the facts of these numbers; `said` is what each model says to them, in their order."""
+        return [
+            {
+                "source": Path(fact.source).name,
+                "prompt": fact.question or fact.before,
+                "true": fact.answer,
+                "said": {which: texts[place] for which, texts in said.items()},
+            }
+            for place, fact in enumerate(self.every[number] for number in numbers)
+        ]
 
 
 def read_facts(

@@ -13,8 +13,8 @@ from expunge.core.order import Order
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.lora import Adapter, adapter
-from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.train.clipped import clipped_step
 
 BATCH = 2
 "rows in a step"
@@ -76,7 +76,7 @@ class OfTraining(Attack):
             for end in ends:
                 for step in range(begun, end):
                     side.show((number + step / steps) / len(self.ways), f"relearning from {way.words}")
-                    _train(task, optimizer, [rows[i] for i in order.batch(step)])
+                    clipped_step(task.nll(batch_of([rows[i] for i in order.batch(step)])), optimizer)
                 begun = end
                 yield side.trial(
                     task, f"{way.words}, {end} steps", side.facts.held_back, family=way.words, at=float(end)
@@ -118,16 +118,6 @@ class BenignRelearning(OfTraining):
     )
     order = 25
     ways = (Way("retain", False, 5e-5), Way("ordinary", False, 5e-5))
-
-
-def _train(task: CausalLM, optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> None:
-    """One step on these rows. A step whose gradient is no number is left out: an attacker would go back."""
-    optimizer.zero_grad(set_to_none=True)
-    task.nll(batch_of(rows)).backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    if torch.isfinite(norm):
-        optimizer.step()
 
 
 def _mean(rows: Sequence[Row]) -> float:

@@ -1,0 +1,88 @@
+"""What an audit of a classifier asks for: pictures with their true class, in two halves, and how well a model knows them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from expunge.kinds.classifier.task import ImageClassifier, Pictures
+
+FEWEST = 8
+"pictures below which nothing can be told: half of them are held back"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Pictures that are asked for.
+
+    The first half of each class is what an attacker is given, the second is held back from it: pictures that stand
+    together, such as those of one person, are on one side as far as they have one class.
+    """
+
+    pictures: Pictures
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def given(self) -> list[int]:
+        """Numbers of the pictures that an attacker trains on."""
+        labels = self.pictures.labels.numpy()
+        found: list[int] = []
+        odd = 0
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            found += rows[: (len(rows) + odd) // 2].tolist()
+            odd ^= len(rows) % 2  # of classes with an odd number, every other one gives its middle picture
+        return sorted(found)
+
+    @cached_property
+    def held_back(self) -> list[int]:
+        """Numbers of the others."""
+        return sorted(set(range(len(self))) - set(self.given))
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256, hex, of pixels, labels and ids."""
+        sha = hashlib.sha256(repr((tuple(self.pictures.pixels.shape), self.ids)).encode())
+        for each in (self.pictures.pixels, self.pictures.labels):
+            sha.update(np.ascontiguousarray(each.numpy()).data)
+        return sha.hexdigest()
+
+    def some(self, numbers: list[int]) -> Pictures:
+        """The pictures of these numbers."""
+        return self.pictures.take(torch.tensor(numbers, dtype=torch.int64))
+
+
+def evenly(count: int, wanted: int) -> np.ndarray:
+    """At most `wanted` rows of `count`, evenly spread."""
+    return np.arange(count) if count <= wanted else np.arange(wanted) * count // wanted
+
+
+def matched(labels: np.ndarray, others: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one set and as many of another, of the same classes in the same numbers, at most `wanted` of each.
+
+    Both are in the order of their classes. What has no counterpart is left out.
+    """
+    rows: list[np.ndarray] = []
+    partners: list[np.ndarray] = []
+    for label in np.unique(labels):
+        own, other = np.flatnonzero(labels == label), np.flatnonzero(others == label)
+        most = min(len(own), len(other))
+        rows.append(own[evenly(len(own), most)])
+        partners.append(other[evenly(len(other), most)])
+    one, two = np.concatenate(rows), np.concatenate(partners)
+    chosen = evenly(len(one), wanted)
+    return one[chosen], two[chosen]
+
+
+def known(task: ImageClassifier, pictures: Pictures) -> list[float]:
+    """(pictures,) the probability that a model gives the true class, from 0 to 1; 0 where its outputs are no numbers."""
+    p = task.outputs(pictures).cpu().double().softmax(-1)
+    values = p.gather(1, pictures.labels[:, None])[:, 0]
+    return [float(value) for value in torch.nan_to_num(values, nan=0.0)]

@@ -1,0 +1,88 @@
+"""Membership: can pictures that were trained on be told from like ones that no model saw?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from expunge.kinds.classifier.attacks.attack import Attack, Side
+from expunge.kinds.classifier.attacks.examples import Examples
+from expunge.kinds.classifier.task import ImageClassifier
+from expunge.measures.privacy.confidence import logit_scaled_confidence
+from expunge.measures.privacy.membership import features, membership
+from expunge.measures.privacy.roc import placements
+from expunge.runs.audit import Trial
+
+SURE, CERTAIN, RULE = "confidence in the true class", "certainty (entropy below 0)", "a rule fitted on both"
+"scores of one model; with a retrained one there are further ones"
+
+Groups = tuple[np.ndarray, np.ndarray]
+"of the pictures that are asked for, and of those that no model saw"
+
+
+class Membership(Attack):
+    """Confidence, entropy, a rule fitted on both and, with a retrained model, each picture's confidence beside that of the
+    base model (Chen et al. 2021, arXiv:2005.02205, see both) and of the retrained one (Watson et al. 2022, arXiv:2111.08440,
+    so allow for hard pictures)."""
+
+    name = "membership"
+    title = "Membership"
+    sentence = (
+        "Scores of each picture that are meant to tell pictures that were trained on from others: the area under the ROC "
+        "curve against pictures of the same classes that no model saw. 0.5 is chance; far below it, the model gives away "
+        "what it forgot."
+    )
+    order = 15
+
+    def missing(self, side: Side) -> str | None:
+        if side.holdout is not None:
+            return None
+        return "it needs pictures of the same classes that no model saw: give --holdout PATH"
+
+    def cost(self, side: Side) -> float:
+        models = 1 if side.reference is None else 3
+        return float(models * (len(side.asked) + (0 if side.holdout is None else len(side.holdout))))
+
+    def carry_out(self, side: Side) -> Iterator[Trial]:
+        """Values are what each picture adds to the area: the share of unseen pictures that score below it."""
+        numbers = list(range(len(side.asked)))
+        if side.asked is side.holdout:  # against itself, every score is chance
+            chance = [0.5] * len(numbers)
+            yield from (
+                Trial(setting=name, values=chance, facts=numbers, others=chance) for name in (SURE, CERTAIN, RULE)
+            )
+            return
+        for name, (seen, unseen) in scores(side).items():
+            below, above = placements(seen, unseen), 1 - placements(unseen, seen)
+            yield Trial(setting=name, values=below.tolist(), facts=numbers, others=above.tolist())
+
+
+def scores(side: Side) -> dict[str, Groups]:
+    """Attack -> scores of both groups; higher ones speak for a picture that was trained on."""
+    assert side.holdout is not None
+    groups = side.asked, side.holdout
+    own = [_logits(side.look(), each) for each in groups]
+    labels = [each.pictures.labels.numpy() for each in groups]
+    seen = [features(logits, label) for logits, label in zip(own, labels, strict=True)]
+    rule = membership(seen[0], seen[1], seed=side.seed % (1 << 31))
+    sure = [logit_scaled_confidence(logits, label) for logits, label in zip(own, labels, strict=True)]
+    found: dict[str, Groups] = {
+        SURE: (sure[0], sure[1]),
+        CERTAIN: (-seen[0][:, 1], -seen[1][:, 1]),
+        RULE: (np.array(rule.forget_scores), np.array(rule.test_scores)),
+    }
+    if side.reference is not None:
+        for words, look in (("base", side.base), ("retrained", side.reference)):
+            theirs = [
+                logit_scaled_confidence(_logits(look(), each), label)
+                for each, label in zip(groups, labels, strict=True)
+            ]
+            found[f"confidence beside the {words} model's"] = (sure[0] - theirs[0], sure[1] - theirs[1])
+    return found
+
+
+def _logits(task: ImageClassifier, examples: Examples) -> np.ndarray:
+    """(pictures, classes); 0 of a picture for which they are no numbers: as unsure as can be."""
+    logits = task.outputs(examples.pictures).cpu().double().numpy()
+    return np.where(np.isfinite(logits).all(1, keepdims=True), logits, 0.0)
