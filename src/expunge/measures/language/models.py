@@ -1,0 +1,128 @@
+"""Measures of a whole model: forget quality, model utility and PrivLeak, with 95 % intervals over examples.
+
+Models are held against each other on the same questions in the same order; a question is resampled with all that is known
+of it. Where a method was run with several seeds, a value is the mean over the seeds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from expunge.measures.privacy.roc import placements
+from expunge.measures.statistics import Estimate
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetQuality:
+    """How well truth ratios fit those of the model that never saw the forget set.
+
+    Attributes:
+        p: p-value of the two-sample Kolmogorov-Smirnov test.
+        distance: its statistic, the largest distance of the two distribution functions.
+    """
+
+    p: Estimate
+    distance: Estimate
+
+
+def ks_distance(one: ArrayLike, other: ArrayLike) -> float:
+    r"""$\sup_x |F_1(x) - F_2(x)|$ of two samples' distribution functions."""
+    a, b = np.sort(np.asarray(one, dtype=np.float64)), np.sort(np.asarray(other, dtype=np.float64))
+    both = np.concatenate((a, b))
+    return float(np.abs(np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)).max())
+
+
+@cache
+def ks_p_value(steps: int, n: int) -> float:
+    """p-value of a distance of steps / n between two samples of n: exact, as SciPy's `ks_2samp` has it."""
+    from scipy.stats import ks_2samp
+
+    one = np.arange(n, dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where the exact sum just misses 1
+        return float(ks_2samp(one, one + (steps - 0.5 if steps else 0.0)).pvalue)  # samples at that very distance
+
+
+def forget_quality(unlearned: ArrayLike, retrained: ArrayLike, seed: int = 0) -> ForgetQuality:
+    """Forget quality (TOFU, arXiv:2401.06121, section 2.2.2): the test of the forget set's truth ratios.
+
+    Args:
+        unlearned: (seeds, questions) truth ratios or their logarithms: the test is the same for both.
+        retrained: (questions,) the same of the retrained model, in the same order.
+    """
+    ours, theirs = np.asarray(unlearned, dtype=np.float64), np.asarray(retrained, dtype=np.float64)
+
+    def both(rows: Sequence[np.ndarray]) -> np.ndarray:
+        (chosen,) = rows
+        found = [ks_distance(each[chosen], theirs[chosen]) for each in ours]
+        n = len(chosen)
+        return np.array([np.mean([ks_p_value(round(d * n), n) for d in found]), np.mean(found)])
+
+    p, distance = _resampled(both, [len(theirs)], seed)
+    return ForgetQuality(p, distance)
+
+
+def model_utility(splits: Sequence[ArrayLike], seed: int = 0) -> Estimate:
+    r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 where one of them is.
+
+    $$\frac{9}{\sum_{s, m} 1 / \bar v_{s, m}}$$
+
+    over retain set, real authors and world facts, and for each probability, ROUGE-L recall and truth ratio
+    ($\max(0, 1 - R)$).
+
+    Args:
+        splits: for each split (seeds, questions, measures); in TOFU three with three each.
+    """
+    tables = [np.asarray(split, dtype=np.float64) for split in splits]
+
+    def utility(rows: Sequence[np.ndarray]) -> np.ndarray:
+        means = np.concatenate([table[:, chosen].mean(1) for table, chosen in zip(tables, rows, strict=True)], 1)
+        inverse = np.divide(1.0, means, out=np.full_like(means, np.inf), where=means > 0)
+        return np.array([(means.shape[1] / inverse.sum(1)).mean()])
+
+    (found,) = _resampled(utility, [table.shape[1] for table in tables], seed)
+    return found
+
+
+def privleak(
+    forget: ArrayLike, holdout: ArrayLike, retrained_forget: ArrayLike, retrained_holdout: ArrayLike, seed: int = 0
+) -> Estimate:
+    r"""PrivLeak (MUSE, Shi et al. 2024, arXiv:2407.06460, section 3.2), in per cent: 0 is the retrained model.
+
+    $$100 \cdot \frac{A(f) - A(f_{\mathrm{retrain}})}{A(f_{\mathrm{retrain}})}$$
+
+    with $A$ the probability that a held-out text has a higher min-k score than a forgotten one, ties counting half:
+    below 0 the model still takes the forget set for its own, above 0 it gives away that it was pushed from it.
+
+    Args:
+        forget, holdout: (seeds, texts) min-k of the unlearned model; the others, (texts,), of the retrained one.
+    """
+    ours = [np.asarray(values, dtype=np.float64) for values in (forget, holdout)]
+    theirs = [np.asarray(values, dtype=np.float64) for values in (retrained_forget, retrained_holdout)]
+
+    def leak(rows: Sequence[np.ndarray]) -> np.ndarray:
+        taken, held = rows
+        reference = max(float(placements(theirs[1][held], theirs[0][taken]).mean()), 0.5 / (len(taken) * len(held)))
+        areas = [placements(b[held], a[taken]).mean() for a, b in zip(*ours, strict=True)]
+        return np.array([100 * (np.mean(areas) - reference) / reference])
+
+    (found,) = _resampled(leak, [len(values) for values in theirs], seed)
+    return found
+
+
+def _resampled(of: Callable[[Sequence[np.ndarray]], np.ndarray], sizes: Sequence[int], seed: int) -> list[Estimate]:
+    """Values with the 95 % percentiles over resampled questions of each group; limits always hold the value."""
+    values = of([np.arange(size) for size in sizes])
+    generator = np.random.default_rng(seed)
+    draws = [of([generator.integers(0, size, size) for size in sizes]) for _ in range(RESAMPLES)]
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    limits = zip(values, np.minimum(low, values), np.maximum(high, values), strict=True)
+    return [Estimate(*map(float, each)) for each in limits]
