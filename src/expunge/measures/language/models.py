@@ -18,6 +18,7 @@ from expunge.measures.privacy.roc import placements
 from expunge.measures.statistics import Estimate
 
 RESAMPLES = 1000
+"bootstrap resamples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ def ks_p_value(steps: int, n: int) -> float:
         return float(ks_2samp(one, one + (steps - 0.5 if steps else 0.0)).pvalue)  # samples at that very distance
 
 
-def forget_quality(unlearned: ArrayLike, retrained: ArrayLike, seed: int = 0) -> ForgetQuality:
+def forget_quality(
+    unlearned: ArrayLike, retrained: ArrayLike, seed: int = 0, resamples: int = RESAMPLES
+) -> ForgetQuality:
     """Forget quality (TOFU, arXiv:2401.06121, section 2.2.2): the test of the forget set's truth ratios.
 
     Args:
@@ -66,11 +69,11 @@ def forget_quality(unlearned: ArrayLike, retrained: ArrayLike, seed: int = 0) ->
         n = len(chosen)
         return np.array([np.mean([ks_p_value(round(d * n), n) for d in found]), np.mean(found)])
 
-    p, distance = _resampled(both, [len(theirs)], seed)
+    p, distance = _resampled(both, [len(theirs)], seed, resamples)
     return ForgetQuality(p, distance)
 
 
-def model_utility(splits: Sequence[ArrayLike], seed: int = 0) -> Estimate:
+def model_utility(splits: Sequence[ArrayLike], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 where one of them is.
 
     $$\frac{9}{\sum_{s, m} 1 / \bar v_{s, m}}$$
@@ -88,12 +91,17 @@ def model_utility(splits: Sequence[ArrayLike], seed: int = 0) -> Estimate:
         inverse = np.divide(1.0, means, out=np.full_like(means, np.inf), where=means > 0)
         return np.array([(means.shape[1] / inverse.sum(1)).mean()])
 
-    (found,) = _resampled(utility, [table.shape[1] for table in tables], seed)
+    (found,) = _resampled(utility, [table.shape[1] for table in tables], seed, resamples)
     return found
 
 
 def privleak(
-    forget: ArrayLike, holdout: ArrayLike, retrained_forget: ArrayLike, retrained_holdout: ArrayLike, seed: int = 0
+    forget: ArrayLike,
+    holdout: ArrayLike,
+    retrained_forget: ArrayLike,
+    retrained_holdout: ArrayLike,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Estimate:
     r"""PrivLeak (MUSE, Shi et al. 2024, arXiv:2407.06460, section 3.2), in per cent: 0 is the retrained model.
 
@@ -114,15 +122,20 @@ def privleak(
         areas = [placements(b[held], a[taken]).mean() for a, b in zip(*ours, strict=True)]
         return np.array([100 * (np.mean(areas) - reference) / reference])
 
-    (found,) = _resampled(leak, [len(values) for values in theirs], seed)
+    (found,) = _resampled(leak, [len(values) for values in theirs], seed, resamples)
     return found
 
 
-def _resampled(of: Callable[[Sequence[np.ndarray]], np.ndarray], sizes: Sequence[int], seed: int) -> list[Estimate]:
-    """Values with the 95 % percentiles over resampled questions of each group; limits always hold the value."""
+def _resampled(
+    of: Callable[[Sequence[np.ndarray]], np.ndarray], sizes: Sequence[int], seed: int, resamples: int
+) -> list[Estimate]:
+    """Values with the 95 % percentiles over resampled questions of each group; limits always hold the value.
+
+    Without resamples the limits are the values.
+    """
     values = of([np.arange(size) for size in sizes])
     generator = np.random.default_rng(seed)
-    draws = [of([generator.integers(0, size, size) for size in sizes]) for _ in range(RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    draws = [of([generator.integers(0, size, size) for size in sizes]) for _ in range(resamples)]
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0) if draws else (values, values)
     limits = zip(values, np.minimum(low, values), np.maximum(high, values), strict=True)
     return [Estimate(*map(float, each)) for each in limits]

@@ -1,0 +1,97 @@
+"""`expunge suite tofu`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How the model and the oracle are taught, and what is asked of all models."""
+
+    epochs: float = 5.0
+    "Times the model and the oracle read what they are taught."
+    learning_rate: float = 1e-4
+    "Highest learning rate of teaching."
+    batch: int = 8
+    "Rows in a step of teaching."
+    rows: int | None = None
+    "Ask at most so many questions of each split, evenly spread; if not given, all."
+    new_tokens: int = 200
+    "Tokens of an answer, at most."
+    seed: int = 0
+    "Seed of the order of teaching."
+
+
+def tofu(
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    data: str,
+    model: str = "smollm2-135m",
+    forget: str = "forget05",
+    authors: int | None = None,
+    methods: str = "all",
+    seeds: int = 1,
+    teaching: Annotated[Teaching, Parameter(name="*")] = Teaching(),
+    out: Path = Path("runs/tofu"),
+) -> int:
+    """TOFU: teach a model invented authors, let methods forget some of them, and compare with one that never saw these.
+
+    For example:
+
+        expunge suite tofu --data FOLDER --model smollm2-135m --forget forget05 --methods all --out runs/tofu
+
+        expunge suite tofu --data FOLDER --authors 40 --methods npo,simnpo,gradient_difference --seeds 3
+
+    What is finished stays, and the same command resumes. More methods or seeds may be added later. Fields of the runs'
+    recipes can be given as --PART.FIELD VALUE, such as --training.max_steps 50; they hold for all methods.
+
+    Parameters
+    ----------
+    data:
+        A folder with the files of TOFU (JSON lines, JSON, Parquet), or a Hugging Face dataset id (locuslab/TOFU).
+    model:
+        The model that is taught: a starter's name, a folder, or an id.
+    forget:
+        Which rows are to be forgotten: forget01, forget05 or forget10.
+    authors:
+        Use so many authors in all, in the forget set's proportion; if not given, all.
+    methods:
+        Names with commas between them, or all.
+    seeds:
+        Models of each method.
+    out:
+        The suite's folder.
+    """
+    from expunge.core.progress import Live
+    from expunge.runs.overrides import read_overrides
+    from expunge.suites.tofu.cells import wanted_methods
+    from expunge.suites.tofu.reading import read_tofu
+    from expunge.suites.tofu.report import print_questions
+    from expunge.suites.tofu.run import Lesson, run_questions
+    from expunge.suites.tofu.suite import FIGURES
+
+    sets = read_tofu(data, forget, authors).spread(teaching.rows)
+    figures = run_questions(
+        "tofu",
+        sets,
+        Lesson(model=model, epochs=teaching.epochs, learning_rate=teaching.learning_rate, batch=teaching.batch,
+               new_tokens=teaching.new_tokens, seed=teaching.seed),
+        out,
+        figures_file=FIGURES,
+        asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, "forget": forget,
+                   "authors": authors},
+        methods=wanted_methods(methods),
+        overrides=read_overrides(options),
+        seeds=seeds,
+        all_methods=methods == "all",
+        show=Live(),
+    )  # fmt: skip
+    print_questions(figures)
+    print(f"Figures: {out / FIGURES}")
+    print(f"Report:  {out / 'report.html'}")
+    return 0
