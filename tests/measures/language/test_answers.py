@@ -35,7 +35,9 @@ def test_probability_is_the_geometric_mean() -> None:
 def test_probability_of_options_is_a_share() -> None:
     true, wrong = tokens(3), [tokens(4), tokens(2), tokens(9)]
     expected = normalised(true) / (normalised(true) + sum(map(normalised, wrong)))
-    assert answers.probability_options(mean_log(true), [mean_log(p) for p in wrong]) == pytest.approx(expected, rel=1e-13)
+    assert answers.probability_options(mean_log(true), [mean_log(p) for p in wrong]) == pytest.approx(
+        expected, rel=1e-13
+    )
     assert answers.probability_options(-1500.0, [-1500.0] * 3) == pytest.approx(0.25)  # where probabilities are all 0
 
 

@@ -129,7 +129,9 @@ def _measures(split: str, perturbed: bool) -> dict[str, Of]:
         )
     if not options:
         measures["extraction_strength"] = lambda row, true: extraction_strength(row.greedy)
-        measures["extraction_strength_openunlearning"] = lambda row, true: openunlearning_extraction_strength(row.greedy)
+        measures["extraction_strength_openunlearning"] = lambda row, true: openunlearning_extraction_strength(
+            row.greedy
+        )
         measures["exact_memorization"] = lambda row, true: exact_memorization(row.greedy)
     return measures
 

@@ -38,7 +38,9 @@ def read_tofu(data: str, forget: str, authors: int | None = None) -> QuestionSet
     found = re.fullmatch(r"forget(\d\d)", forget)
     if found is None or not 0 < int(found[1]) < 100:
         able = [name for name in files.names if re.fullmatch(r"forget\d\d", name)]
-        raise RecipeError(f"{forget} is no forget set of TOFU", allowed=", ".join(able) or "forget01, forget05, forget10")
+        raise RecipeError(
+            f"{forget} is no forget set of TOFU", allowed=", ".join(able) or "forget01, forget05, forget10"
+        )
     share = int(found[1])
     kept = f"retain{100 - share:02d}"
     taken, retain = _rows(files, forget), _rows(files, kept)
@@ -95,7 +97,9 @@ def _measured(
         if name != f"{split}_perturbed":
             missing.append(f"{split}_perturbed")
     if f"{forget}_perturbed" in missing:
-        left_out.append(f"truth ratio of the forget set and forget quality are left out: there is no {forget}_perturbed")
+        left_out.append(
+            f"truth ratio of the forget set and forget quality are left out: there is no {forget}_perturbed"
+        )
     if others := [name for name in missing if name != f"{forget}_perturbed"]:
         left_out.append(f"model utility is left out: there is no {', '.join(others)}")
     holdout = forget.replace("forget", "holdout")
@@ -122,7 +126,9 @@ def _authors(
     most = (len(taken) + len(retain)) // AUTHOR
     if not 2 <= authors <= most:
         raise RecipeError(
-            "there are not so many authors", seen=f"authors {authors}", allowed=f"2 to {most}: some are forgotten, some kept"
+            "there are not so many authors",
+            seen=f"authors {authors}",
+            allowed=f"2 to {most}: some are forgotten, some kept",
         )
     forgotten = min(max(1, round(authors * share / 100)), len(taken) // AUTHOR)
     return list(taken[: forgotten * AUTHOR]), list(retain[: (authors - forgotten) * AUTHOR])

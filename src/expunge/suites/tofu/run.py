@@ -157,7 +157,9 @@ def _common(folder: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
 
 def _elsewhere(sets: QuestionSets) -> list[Asked]:
     """Rows that are asked and that nothing was taught of."""
-    return [row for split, rows in sets.measured.items() if split not in ("forget", "retain", "holdout") for row in rows]
+    return [
+        row for split, rows in sets.measured.items() if split not in ("forget", "retain", "holdout") for row in rows
+    ]
 
 
 def _write_sets(folder: Path, sets: QuestionSets) -> None:
@@ -207,7 +209,11 @@ def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Le
         nonlocal lazy
         lazy = lazy or LazyModel(find_model(str(model)), Precision("auto"), as_stored=True)
         found = answer_questions(
-            lazy(), sets.measured[split], new_tokens=lesson.new_tokens, generate=split != "holdout", show=run.show.update
+            lazy(),
+            sets.measured[split],
+            new_tokens=lesson.new_tokens,
+            generate=split != "holdout",
+            show=run.show.update,
         )
         return [each.row() for each in found]
 

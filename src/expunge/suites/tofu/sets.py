@@ -49,7 +49,9 @@ def pair(row: Asked) -> tuple[str, str]:
 
 
 def refuse_overlap(
-    unseen: Sequence[Asked], taught: Sequence[Asked], what: str = "the oracle would be trained on what is to be forgotten"
+    unseen: Sequence[Asked],
+    taught: Sequence[Asked],
+    what: str = "the oracle would be trained on what is to be forgotten",
 ) -> None:
     """Raise, saying `what` that means, where a model would be taught a row that it must never have seen."""
     apart = {pair(row): row for row in unseen}

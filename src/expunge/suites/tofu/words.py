@@ -41,14 +41,20 @@ MEASURES = {
         "p-value of the Kolmogorov-Smirnov test that the forget set's truth ratios are those of the oracle. Above 0.05 the "
         "test cannot tell the two apart; few questions tell little apart.",
     ),
-    "forget_quality_paper": Words("forget quality, paper's mean", "The same with the truth ratio as the paper writes it."),
-    "ks_distance": Words("KS distance", "The statistic of that test: the largest distance of the distributions. 0 is best."),
+    "forget_quality_paper": Words(
+        "forget quality, paper's mean", "The same with the truth ratio as the paper writes it."
+    ),
+    "ks_distance": Words(
+        "KS distance", "The statistic of that test: the largest distance of the distributions. 0 is best."
+    ),
     "ks_distance_paper": Words("KS distance, paper's mean", "The same with the truth ratio as the paper writes it."),
     "model_utility": Words(
         "model utility",
         "Harmonic mean of nine: probability, ROUGE-L recall and truth ratio on retain set, real authors and world facts.",
     ),
-    "model_utility_paper": Words("model utility, paper's mean", "The same with the truth ratio as the paper writes it."),
+    "model_utility_paper": Words(
+        "model utility, paper's mean", "The same with the truth ratio as the paper writes it."
+    ),
     "privleak": Words(
         "PrivLeak",
         "How far min-40 % tells forgotten from held-out rows, against the oracle, in per cent. 0 is best; below 0 the model "
@@ -65,9 +71,12 @@ MEASURES = {
         "How likely wrong answers are beside the right one, R, by their geometric mean: min(R, 1/R) on the forget set, "
         "max(0, 1 - R) elsewhere. As TOFU's leaderboard and OpenUnlearning compute it.",
     ),
-    "truth_ratio_paper": Words("truth ratio, paper's mean", "The same by the arithmetic mean, as TOFU's paper writes it."),
+    "truth_ratio_paper": Words(
+        "truth ratio, paper's mean", "The same by the arithmetic mean, as TOFU's paper writes it."
+    ),
     "truth_ratio_openunlearning": Words(
-        "truth ratio, 1 / (1 + R)", "The share that the right answer has of both: 0.5 is no knowledge (OpenUnlearning's paper)."
+        "truth ratio, 1 / (1 + R)",
+        "The share that the right answer has of both: 0.5 is no knowledge (OpenUnlearning's paper).",
     ),
     "extraction_strength": Words(
         "extraction strength", "Share of the true answer that is the first choice from some token on to its end."
