@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import hmean, ks_2samp
 
-from expunge.measures.language.models import forget_quality, ks_distance, ks_p_value, model_utility, privleak
+from expunge.measures.language.models import forget_quality, ks_distances, ks_p_value, model_utility, privleak
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -29,9 +29,13 @@ def test_distances_with_ties_are_those_of_scipy() -> None:
     generator = np.random.default_rng(2)
     for _ in range(20):
         one, other = generator.integers(0, 6, 12), generator.integers(0, 6, 12)
-        expected = ks_2samp(one, other)
-        assert ks_distance(one, other) == pytest.approx(expected.statistic, abs=1e-15)
-        assert ks_p_value(round(expected.statistic * 12), 12) == pytest.approx(expected.pvalue, rel=1e-12)
+        rows = generator.integers(0, 12, 12)
+        weights = np.stack((np.ones(12), np.bincount(rows, minlength=12)))
+        found = ks_distances(one, other, weights)
+        for distance, (a, b) in zip(found, ((one, other), (one[rows], other[rows])), strict=True):
+            expected = ks_2samp(a, b)
+            assert distance == pytest.approx(expected.statistic, abs=1e-14)
+            assert ks_p_value(round(distance * 12), 12) == pytest.approx(expected.pvalue, rel=1e-12)
 
 
 def test_the_same_model_has_quality_one_and_another_one_none() -> None:

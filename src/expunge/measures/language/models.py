@@ -14,7 +14,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from expunge.measures.privacy.roc import placements
 from expunge.measures.statistics import Estimate
 
 RESAMPLES = 1000
@@ -34,11 +33,18 @@ class ForgetQuality:
     distance: Estimate
 
 
-def ks_distance(one: ArrayLike, other: ArrayLike) -> float:
-    r"""$\sup_x |F_1(x) - F_2(x)|$ of two samples' distribution functions."""
-    a, b = np.sort(np.asarray(one, dtype=np.float64)), np.sort(np.asarray(other, dtype=np.float64))
-    both = np.concatenate((a, b))
-    return float(np.abs(np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)).max())
+def ks_distances(one: ArrayLike, other: ArrayLike, weights: ArrayLike) -> np.ndarray:
+    r"""(draws,) $\sup_x |F_1(x) - F_2(x)|$ of two samples' distribution functions.
+
+    Args:
+        one, other: (n,) each.
+        weights: (draws, n) how often each place of both samples counts.
+    """
+    both, counts = np.concatenate((one, other)).astype(np.float64), np.asarray(weights, dtype=np.float64)
+    order = np.argsort(both, kind="stable")
+    steps = np.concatenate((counts, -counts), axis=1)[:, order]
+    last = np.append(np.diff(both[order]) > 0, True)  # of equal values: the function jumps over all of them at once
+    return np.asarray(np.abs(np.cumsum(steps, axis=1)[:, last]).max(1) / counts.sum(1))
 
 
 @cache
@@ -63,11 +69,12 @@ def forget_quality(
     """
     ours, theirs = np.asarray(unlearned, dtype=np.float64), np.asarray(retrained, dtype=np.float64)
 
-    def both(rows: Sequence[np.ndarray]) -> np.ndarray:
-        (chosen,) = rows
-        found = [ks_distance(each[chosen], theirs[chosen]) for each in ours]
-        n = len(chosen)
-        return np.array([np.mean([ks_p_value(round(d * n), n) for d in found]), np.mean(found)])
+    def both(weights: Sequence[np.ndarray]) -> np.ndarray:
+        n = len(theirs)
+        found = np.stack([ks_distances(each, theirs, weights[0]) for each in ours])
+        values, where = np.unique(np.rint(found * n).astype(int), return_inverse=True)
+        p = np.array([ks_p_value(int(steps), n) for steps in values])[where].reshape(found.shape)
+        return np.stack((p.mean(0), found.mean(0)), axis=1)
 
     p, distance = _resampled(both, [len(theirs)], seed, resamples)
     return ForgetQuality(p, distance)
@@ -86,10 +93,12 @@ def model_utility(splits: Sequence[ArrayLike], seed: int = 0, resamples: int = R
     """
     tables = [np.asarray(split, dtype=np.float64) for split in splits]
 
-    def utility(rows: Sequence[np.ndarray]) -> np.ndarray:
-        means = np.concatenate([table[:, chosen].mean(1) for table, chosen in zip(tables, rows, strict=True)], 1)
+    def utility(weights: Sequence[np.ndarray]) -> np.ndarray:
+        # (draws, seeds, 9) means
+        means = np.concatenate([np.einsum("dq,sqm->dsm", own / own.sum(1, keepdims=True), table)
+                                for own, table in zip(weights, tables, strict=True)], axis=2)  # fmt: skip
         inverse = np.divide(1.0, means, out=np.full_like(means, np.inf), where=means > 0)
-        return np.array([(means.shape[1] / inverse.sum(1)).mean()])
+        return np.asarray((means.shape[2] / inverse.sum(2)).mean(1))[:, None]
 
     (found,) = _resampled(utility, [table.shape[1] for table in tables], seed, resamples)
     return found
@@ -116,11 +125,16 @@ def privleak(
     ours = [np.asarray(values, dtype=np.float64) for values in (forget, holdout)]
     theirs = [np.asarray(values, dtype=np.float64) for values in (retrained_forget, retrained_holdout)]
 
-    def leak(rows: Sequence[np.ndarray]) -> np.ndarray:
-        taken, held = rows
-        reference = max(float(placements(theirs[1][held], theirs[0][taken]).mean()), 0.5 / (len(taken) * len(held)))
-        areas = [placements(b[held], a[taken]).mean() for a, b in zip(*ours, strict=True)]
-        return np.array([100 * (np.mean(areas) - reference) / reference])
+    def areas(taken: np.ndarray, held: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+        above = (held[:, None] > taken) + 0.5 * (held[:, None] == taken)
+        shares = [own / own.sum(1, keepdims=True) for own in weights]
+        return np.asarray(np.einsum("dh,ht,dt->d", shares[1], above, shares[0], optimize=True))
+
+    def leak(weights: Sequence[np.ndarray]) -> np.ndarray:
+        least = 0.5 / (len(theirs[0]) * len(theirs[1]))
+        reference = np.maximum(areas(*theirs, weights), least)
+        mean = np.mean([areas(a, b, weights) for a, b in zip(*ours, strict=True)], axis=0)
+        return np.asarray(100 * (mean - reference) / reference)[:, None]
 
     (found,) = _resampled(leak, [len(values) for values in theirs], seed, resamples)
     return found
@@ -132,10 +146,15 @@ def _resampled(
     """Values with the 95 % percentiles over resampled questions of each group; limits always hold the value.
 
     Without resamples the limits are the values.
+
+    Args:
+        of: from weights, (draws, questions) of each group, to (draws, values). The first draw has every question once.
+        sizes: questions of each group.
     """
-    values = of([np.arange(size) for size in sizes])
     generator = np.random.default_rng(seed)
-    draws = [of([generator.integers(0, size, size) for size in sizes]) for _ in range(resamples)]
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0) if draws else (values, values)
-    limits = zip(values, np.minimum(low, values), np.maximum(high, values), strict=True)
+    weights = [np.concatenate((np.ones((1, size)), generator.multinomial(size, np.full(size, 1 / size), resamples)))
+               for size in sizes]  # fmt: skip
+    found = of(weights)
+    low, high = np.percentile(found, [2.5, 97.5], axis=0)
+    limits = zip(found[0], np.minimum(low, found[0]), np.maximum(high, found[0]), strict=True)
     return [Estimate(*map(float, each)) for each in limits]

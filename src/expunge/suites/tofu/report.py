@@ -147,9 +147,9 @@ def print_questions(figures: Mapping[str, Any]) -> None:
         table.add_column(header)
     for name, measures in rows:
         table.add_row(name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names))
-    for row in figures["failed"]:
-        table.add_row(row["name"], f"{row['models']} of {row['of']} models: {row['reason']}")
     console.print(table)
+    for row in figures["failed"]:
+        console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     count = figures["asked"]["forget"]
     console.print(f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals.")
     for sentence in figures["left_out"]:
