@@ -34,7 +34,7 @@ def carried_out(data: Path, model: Path, out: Path, methods: str = "gradient_asc
     lesson = Lesson(model=str(model), epochs=4, learning_rate=1e-2, new_tokens=6)
     asked = {"data": str(data), "forget": "forget25", "authors": None} | more.pop("asked_for", {})
     sets = read_tofu(str(data), "forget25").spread(8)
-    return run_questions("tofu", sets, lesson, out, figures_file="tofu.json", asked_for=asked,
+    return run_questions("tofu", sets, lesson, out, asked_for=asked,
                          methods=wanted_methods(methods), overrides=OVERRIDES, **more)  # fmt: skip
 
 

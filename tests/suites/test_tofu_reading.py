@@ -96,7 +96,8 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         change("forget25_perturbed", lambda rows: rows[5]["perturbed_answer"].pop()),
         "another number of perturbed answers", "forget25_perturbed.json:6"),
     "an empty perturbed answer": (
-        change("retain_perturbed", lambda rows: rows[2]["perturbed_answer"].append("")), "is empty", "retain_perturbed.json:3"),
+        change("retain_perturbed", lambda rows: rows[2]["perturbed_answer"].append("")), "is empty",
+        "retain_perturbed.json:3"),
     "perturbed answers that are no list": (
         change("forget25_perturbed", lambda rows: rows[2].update(perturbed_answer="one")), "no list of texts", ":3"),
     "an oracle trained on forget rows": (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from expunge.suites.tofu.sets import QuestionSets
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Teaching:
     "Seed of the order of teaching."
 
 
+TEACHING = Teaching()
+
+
 def tofu(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     data: str,
@@ -36,7 +43,7 @@ def tofu(
     authors: int | None = None,
     methods: str = "all",
     seeds: int = 1,
-    teaching: Annotated[Teaching, Parameter(name="*")] = Teaching(),
+    teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
     out: Path = Path("runs/tofu"),
 ) -> int:
     """TOFU: teach a model invented authors, let methods forget some of them, and compare with one that never saw these.
@@ -67,31 +74,46 @@ def tofu(
     out:
         The suite's folder.
     """
+    from expunge.suites.tofu.reading import read_tofu
+
+    sets = read_tofu(data, forget, authors)
+    asked_for = {"forget": forget, "authors": authors}
+    return carry_out("tofu", data, sets, asked_for, model, methods, seeds, teaching, options, out)
+
+
+def carry_out(
+    name: str,
+    data: str,
+    sets: QuestionSets,
+    asked_for: Mapping[str, Any],
+    model: str,
+    methods: str,
+    seeds: int,
+    teaching: Teaching,
+    options: Sequence[str],
+    out: Path,
+) -> int:
+    """Run a suite of questions as its command has it, and print its table."""
     from expunge.core.progress import Live
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
-    from expunge.suites.tofu.reading import read_tofu
     from expunge.suites.tofu.report import print_questions
     from expunge.suites.tofu.run import Lesson, run_questions
-    from expunge.suites.tofu.suite import FIGURES
 
-    sets = read_tofu(data, forget, authors).spread(teaching.rows)
+    taught = {each: value for each, value in asdict(teaching).items() if each != "rows"}
     figures = run_questions(
-        "tofu",
-        sets,
-        Lesson(model=model, epochs=teaching.epochs, learning_rate=teaching.learning_rate, batch=teaching.batch,
-               new_tokens=teaching.new_tokens, seed=teaching.seed),
+        name,
+        sets.spread(teaching.rows),
+        Lesson(model=model, **taught),
         out,
-        figures_file=FIGURES,
-        asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, "forget": forget,
-                   "authors": authors},
+        asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
         methods=wanted_methods(methods),
         overrides=read_overrides(options),
         seeds=seeds,
         all_methods=methods == "all",
         show=Live(),
-    )  # fmt: skip
+    )
     print_questions(figures)
-    print(f"Figures: {out / FIGURES}")
+    print(f"Figures: {out / f'{name}.json'}")
     print(f"Report:  {out / 'report.html'}")
     return 0

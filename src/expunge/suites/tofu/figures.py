@@ -29,6 +29,8 @@ from expunge.measures.statistics import Estimate, share_interval
 from expunge.suites.tofu.cells import Cell
 from expunge.suites.tofu.sets import UTILITY
 
+FORGET = ("forget", "forget_completions", "forget_more")
+"splits of what is to be forgotten"
 Answers = Mapping[str, Sequence[Answered]]
 "split -> what a model answered to its rows"
 Found = dict[str, Any]
@@ -113,7 +115,7 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
 
 def _measures(split: str, perturbed: bool) -> dict[str, Of]:
     options = split in UTILITY[1:] and perturbed
-    on_forget = truth_ratio_forget if split == "forget" else truth_ratio_retain
+    on_forget = truth_ratio_forget if split in FORGET else truth_ratio_retain
     measures: dict[str, Of] = {
         "probability": lambda row, true: probability(row.log_p),
         "rouge_l_recall": lambda row, true: published_rouge_l(row.said or "", true)[0],

@@ -23,11 +23,10 @@ ALIKE = 0.05
 def read_figures(folder: RunFolder) -> dict[str, Any]:
     """The figures of a suite's folder. Raises `RunError` where the suite has not ended."""
     made_by = suite_of(folder.path)
-    name = "tofu.json" if made_by is None else made_by.marks[0]
-    path = folder.path / name
+    path = folder.path if made_by is None else folder.path / made_by.marks[0]
     if not path.is_file():
         raise RunError(
-            f"{folder.path} has no {name}: the suite has not ended",
+            f"{folder.path} has no figures: the suite has not ended",
             next_step="run the command that started it again; it resumes where it stopped",
         )
     figures: dict[str, Any] = storage.read_json(path)

@@ -61,7 +61,7 @@ class Files:
         if self._hub:
             return self._hub_rows(name)
         path = next(self._folder / f"{name}{e}" for e in ENDINGS if (self._folder / f"{name}{e}").is_file())
-        found = list(parquet_rows(path)[1]) if path.suffix == ".parquet" else _json_rows(path)
+        found: list[Row] = [*parquet_rows(path)[1]] if path.suffix == ".parquet" else _json_rows(path)
         if not found:
             raise DataError(f"{path} is empty", next_step="download it again")
         return found

@@ -1,8 +1,8 @@
 """A suite of questions: teach a model and an oracle, let every method forget, ask all of them, and compare.
 
-The suite's folder holds `recipe.yaml` (what is run), `data/` (what is taught), `stages/` (the models that were taught, and
-what every model answered), `cells/METHOD/SEED/` (ordinary run folders), the figures and `report.html`. A suite that was
-interrupted resumes with what is missing; more methods and seeds may be added to it later.
+The suite's folder holds `recipe.yaml` (what is run), `data-SUITE/` (what methods are given), `stages/` (the models that
+were taught, and what every model answered), `cells/METHOD/SEED/` (ordinary run folders), the figures and `report.html`. A
+suite that was interrupted resumes with what is missing; more methods and seeds may be added to it later.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from expunge.suites.teaching import teach_blocks
 from expunge.suites.tofu.cells import Cell, cells_of, unlearn_cell
 from expunge.suites.tofu.figures import suite_figures
 from expunge.suites.tofu.report import render_questions
-from expunge.suites.tofu.sets import QuestionSets
+from expunge.suites.tofu.sets import UTILITY, QuestionSets
+from expunge.suites.tofu.suite import data_folder
 from expunge.train.precision import Precision
 
 Answers = dict[str, list[Answered]]
@@ -73,7 +74,6 @@ def run_questions(
     lesson: Lesson,
     out: str | Path,
     *,
-    figures_file: str,
     asked_for: Mapping[str, Any],
     methods: Mapping[str, Mapping[str, Any]],
     overrides: Mapping[str, Any] = {},
@@ -98,7 +98,7 @@ def run_questions(
         with interruptible(f"run the same command again: it resumes in {folder.path}"), folder.held():
             source = find_model(lesson.model)
             folder.refuse_base(source.folder)
-            content = _common(folder.path, sets, lesson)
+            content = _common(folder.path / data_folder(name), sets, lesson)
             cells = cells_of(folder.path, {**content, "model": lesson.model}, methods, overrides, seeds)
             settings = {
                 "suite": name,
@@ -108,11 +108,11 @@ def run_questions(
                 "base": source.digest,
             }
             folder.claim(settings, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-            _write_sets(folder.path, sets)
+            _write_sets(folder.path / data_folder(name), sets)
             run = Run(make(Recipe, {**content, "model": lesson.model}), folder, show)
             taught = {
                 who: _teach(run, who, source, rows, lesson)
-                for who, rows in (("taught", [*sets.forget, *sets.retain]), ("oracle", sets.retain))
+                for who, rows in (("taught", sets.taken + sets.kept), ("oracle", sets.kept))
             }
             answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
             cells = cells_of(
@@ -129,22 +129,21 @@ def run_questions(
                 "suite": name,
                 "settings": settings,
                 "seeds": seeds,
-                "taught": {"forget": len(sets.forget), "retain": len(sets.retain)},
+                "taught": {"forget": len(sets.taken), "retain": len(sets.kept)},
                 "asked": {split: len(rows) for split, rows in sets.measured.items()},
                 "left_out": list(sets.left_out),
                 "notices": run.notices(),
                 "versions": versions(),
             }
-            storage.write_json(folder.path / figures_file, figures)
+            storage.write_json(folder.path / f"{name}.json", figures)
             render_questions(folder)
     finally:
         show.close()
     return figures
 
 
-def _common(folder: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
+def _common(data: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
     """What all cells' recipes have in common: little is measured in the runs themselves."""
-    data = folder / "data"
     ordinary = "ordinary" if _elsewhere(sets) else "retain"
     return {
         "forget": str(data / "forget.jsonl"),
@@ -157,18 +156,16 @@ def _common(folder: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
 
 def _elsewhere(sets: QuestionSets) -> list[Asked]:
     """Rows that are asked and that nothing was taught of."""
-    return [
-        row for split, rows in sets.measured.items() if split not in ("forget", "retain", "holdout") for row in rows
-    ]
+    return [row for split in UTILITY[1:] for row in sets.measured.get(split, ())]
 
 
-def _write_sets(folder: Path, sets: QuestionSets) -> None:
+def _write_sets(data: Path, sets: QuestionSets) -> None:
     parts = {"forget": sets.forget, "retain": sets.retain, "ordinary": _elsewhere(sets)}
-    (folder / "data").mkdir(exist_ok=True)
+    data.mkdir(exist_ok=True)
     for name, rows in parts.items():
         lines = [json.dumps({"question": row.question, "answer": row.answer}, ensure_ascii=False) for row in rows]
         if lines:
-            storage.write_text(folder / "data" / f"{name}.jsonl", "\n".join(lines) + "\n")
+            storage.write_text(data / f"{name}.jsonl", "\n".join(lines) + "\n")
 
 
 def _teach(run: Run[Recipe], who: str, source: ModelSource, rows: Sequence[Asked], lesson: Lesson) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from expunge.core import storage
 from expunge.errors import DataError
@@ -19,7 +19,8 @@ class QuestionSets:
     """Rows by what they are for.
 
     Attributes:
-        forget, retain: what the model is taught; the oracle is taught `retain` alone.
+        forget, retain: what the model is taught, and methods are given; the oracle is taught `retain` alone.
+        more_forget, more_retain: what is taught with them and methods are not given; they are asked for it.
         measured: split -> the rows that every model is asked; `forget` and `retain` always.
         left_out: sentences on measures that the files are missing for.
     """
@@ -27,12 +28,15 @@ class QuestionSets:
     forget: tuple[Asked, ...]
     retain: tuple[Asked, ...]
     measured: dict[str, tuple[Asked, ...]]
+    more_forget: tuple[Asked, ...] = ()
+    more_retain: tuple[Asked, ...] = ()
     left_out: tuple[str, ...] = field(default=())
 
     @property
     def digest(self) -> str:
         """Of all rows, wherever they were read from."""
-        parts = {"forget": self.forget, "retain": self.retain} | {f"asked {k}": v for k, v in self.measured.items()}
+        parts = {name: getattr(self, name) for name in ("forget", "retain", "more_forget", "more_retain")}
+        parts |= {f"asked {name}": rows for name, rows in self.measured.items()}
         return storage.digest_value({name: digest_asked(rows) for name, rows in parts.items()})
 
     def spread(self, rows: int | None) -> QuestionSets:
@@ -40,7 +44,17 @@ class QuestionSets:
         if rows is None:
             return self
         measured = {name: tuple(all_[i] for i in spread(len(all_), rows)) for name, all_ in self.measured.items()}
-        return QuestionSets(forget=self.forget, retain=self.retain, measured=measured, left_out=self.left_out)
+        return replace(self, measured=measured)
+
+    @property
+    def kept(self) -> tuple[Asked, ...]:
+        """What the oracle is taught."""
+        return self.retain + self.more_retain
+
+    @property
+    def taken(self) -> tuple[Asked, ...]:
+        """What only the model is taught."""
+        return self.forget + self.more_forget
 
 
 def pair(row: Asked) -> tuple[str, str]:

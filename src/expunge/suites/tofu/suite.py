@@ -1,17 +1,26 @@
-"""The suite: TOFU, a task of fictitious unlearning."""
+"""The suite: TOFU, a task of fictitious unlearning; and what suites of questions are, whichever they are."""
 
 from __future__ import annotations
 
 from expunge.runs.suite import Suite
 
-FIGURES = "tofu.json"
-"what a suite's folder holds besides what every run's does: the figures"
 CELLS = "cells"
-"the folder of its runs: one a method and seed"
+"the folder of a suite's runs: one a method and seed"
 
-SUITE = Suite(
-    name="tofu",
-    command="expunge.suites.tofu.command:tofu",
-    marks=(FIGURES, CELLS),
-    render="expunge.suites.tofu.report:render_questions",
-)
+
+def data_folder(name: str) -> str:
+    """What a suite's folder holds from its beginning on, and no other suite's: the rows that are taught."""
+    return f"data-{name}"
+
+
+def questions_suite(name: str) -> Suite:
+    """A suite of questions, whose command is `expunge.suites.NAME.command:NAME`."""
+    return Suite(
+        name=name,
+        command=f"expunge.suites.{name}.command:{name}",
+        marks=(f"{name}.json", data_folder(name)),
+        render="expunge.suites.tofu.report:render_questions",
+    )
+
+
+SUITE = questions_suite("tofu")

@@ -13,13 +13,17 @@ class Words:
     sentence: str
 
 
-SUITES = {"tofu": "TOFU"}
+SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo"}
 "suite -> its name in the report"
 SPLITS = {
     "forget": "Forget set",
     "retain": "Retain set",
     "real_authors": "Real authors",
     "world_facts": "World facts",
+    "forget_completions": "Forget set, completions",
+    "retain_completions": "Retain set, completions",
+    "forget_more": "Forget set, other questions",
+    "retain_more": "Retain set, other questions",
 }
 MAIN = (
     "forget_quality",
@@ -29,6 +33,8 @@ MAIN = (
     "forget/truth_ratio",
     "forget/extraction_strength",
     "retain/rouge_l_recall",
+    "forget_completions/rouge_l_recall",
+    "forget_more/rouge_l_recall",
     "privleak",
 )
 "measures of the first table and of the console's"
