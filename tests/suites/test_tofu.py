@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from expunge.errors import DivergedError, RecipeError, RunError
+from expunge.api import compare
+from expunge.errors import DataError, DivergedError, RecipeError, RunError
 from expunge.kinds.language.measures.question_answers import Answered
+from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu import cells, run
 from expunge.suites.tofu.cells import wanted_methods
 from expunge.suites.tofu.figures import model_figures
+from expunge.suites.tofu.openunlearning import read_evaluation
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
 from expunge.suites.tofu.run import Lesson, run_questions
@@ -188,3 +191,61 @@ def test_methods_are_known_by_name() -> None:
     for wrong in ("salun", "nppo", ""):
         with pytest.raises(RecipeError):
             wanted_methods(wrong)
+
+
+EVALUATION: dict[str, Any] = {
+    "forget_quality": {"agg_value": 0.25},
+    "model_utility": {"agg_value": 0.5},
+    "forget_Q_A_Prob": {
+        "agg_value": 0.4,
+        "value_by_index": {"0": {"prob": 0.3, "avg_loss": 1.2}, "1": {"prob": 0.5, "avg_loss": 0.7}},
+    },
+    "forget_truth_ratio": {"agg_value": 0.45, "value_by_index": {"0": {"score": 2.0}, "1": {"score": 0.4}}},
+    "extraction_strength": {"agg_value": 0.06},
+    "mia_loss": {"agg_value": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", ["TOFU_EVAL.json", "TOFU_SUMMARY.json"])
+def test_evaluations_by_openunlearning_stand_beside_ours(name: str, finished: Path, tmp_path: Path) -> None:
+    file, page = tmp_path / name, tmp_path / "page.html"
+    short = {key: entry["agg_value"] for key, entry in EVALUATION.items()}
+    file.write_text(json.dumps(EVALUATION if "EVAL" in name else short))
+    text = compare([finished, file], page)
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    assert "0.250" in line
+    assert "0.060" in line
+    assert ("0.400 [" in line) == ("EVAL" in name)
+    assert "out: gradient_ascent" in text
+    assert "Forget set: extraction strength, OpenUnlearning's" in text
+    assert name in page.read_text()
+
+
+def test_truth_ratios_of_openunlearning_are_brought_to_what_its_mean_is_of(tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(json.dumps(EVALUATION))
+    found = read_evaluation(file)["forget/truth_ratio"]
+    assert found["value"] == 0.45  # of min(2, 1/2) and min(0.4, 1/0.4)
+    assert (found["low"], found["high"]) == pytest.approx(share_interval([0.5, 0.4])[1:])
+    assert read_evaluation(file)["forget/probability"]["n"] == 2
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ("{", "is not valid JSON"), ('{"other": 1}', "is no evaluation of TOFU"), ("[1]", "is no evaluation of TOFU"),
+    ('{"forget_Q_A_Prob": {"agg_value": 1, "value_by_index": {"0": {}}}}', "rows of forget_Q_A_Prob cannot be read"),
+])  # fmt: skip
+def test_files_that_are_no_evaluation(content: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(content)
+    with pytest.raises(DataError, match=told):
+        read_evaluation(file)
+
+
+def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(json.dumps(EVALUATION))
+    with pytest.raises(RunError, match="no run folder"):
+        compare([file, file])
+    (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
+    with pytest.raises(RunError, match="holds no suite of questions"):
+        compare([finished, cell])

@@ -97,14 +97,17 @@ def best(methods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 
 def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
-    """(value, interval) of a measure, formatted."""
+    """(value, interval) of a measure, formatted; no interval where none is known."""
     if found is None:
         return "–", ""
     digits = 1 if name == "privleak" else 3
-    small = name.startswith("forget_quality")
-    values = [numbers.plain(v) if small and v < 0.001 else numbers.fixed(v, digits)
-              for v in (found["value"], found["low"], found["high"])]  # fmt: skip
-    return values[0], f"[{values[1]}, {values[2]}]"
+
+    def said(value: float) -> str:
+        small = name.startswith("forget_quality") and value < 0.001
+        return numbers.plain(value) if small else numbers.fixed(value, digits)
+
+    limits = "" if found["low"] is None else f"[{said(found['low'])}, {said(found['high'])}]"
+    return said(found["value"]), limits
 
 
 def heading(name: str) -> str:

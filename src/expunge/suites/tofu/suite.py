@@ -20,6 +20,7 @@ def questions_suite(name: str) -> Suite:
         command=f"expunge.suites.{name}.command:{name}",
         marks=(f"{name}.json", data_folder(name)),
         render="expunge.suites.tofu.report:render_questions",
+        compare="expunge.suites.tofu.compare:compare_questions",
     )
 
 
