@@ -132,7 +132,7 @@ def privleak(
 
     def leak(weights: Sequence[np.ndarray]) -> np.ndarray:
         least = 0.5 / (len(theirs[0]) * len(theirs[1]))
-        reference = np.maximum(areas(*theirs, weights), least)
+        reference = np.maximum(areas(theirs[0], theirs[1], weights), least)
         mean = np.mean([areas(a, b, weights) for a, b in zip(*ours, strict=True)], axis=0)
         return np.asarray(100 * (mean - reference) / reference)[:, None]
 

@@ -98,7 +98,8 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
         for name, ratio in (("model_utility", "truth_ratio"), ("model_utility_paper", "truth_ratio_paper")):
             found[name] = _utility(seeds, truths, ratio)
     if oracle is not None and oracle["forget"][0].perturbed:
-        for mean, suffix in (("geometric", ""), ("arithmetic", "_paper")):
+        means: tuple[tuple[Mean, str], ...] = (("geometric", ""), ("arithmetic", "_paper"))
+        for mean, suffix in means:
             ours = [[_log_ratio(row, mean) for row in answers["forget"]] for answers in seeds]
             theirs = [_log_ratio(row, mean) for row in oracle["forget"]]
             quality = forget_quality(ours, theirs)
@@ -161,8 +162,8 @@ def _privleak(seeds: Sequence[Answers], oracle: Answers) -> dict[str, Any]:
         return [[row.min_k for row in answers[split]] for split in ("forget", "holdout")]
 
     ours, theirs = [scores(answers) for answers in seeds], scores(oracle)
-    value = privleak([each[0] for each in ours], [each[1] for each in ours], *theirs)
-    singles = [privleak([a], [b], *theirs, resamples=0).value for a, b in ours]
+    value = privleak([each[0] for each in ours], [each[1] for each in ours], theirs[0], theirs[1])
+    singles = [privleak([a], [b], theirs[0], theirs[1], resamples=0).value for a, b in ours]
     return _of_model(value, len(theirs[0]) + len(theirs[1]), singles)
 
 

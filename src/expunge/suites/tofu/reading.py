@@ -77,7 +77,9 @@ def _asked(row: Row) -> Asked:
 def _measured(
     files: Files, taken: Sequence[Asked], retain: Sequence[Asked], forget: str, kept: str
 ) -> tuple[dict[str, list[Asked]], list[str]]:
-    measured, left_out, missing = {}, [], []
+    measured: dict[str, list[Asked]] = {}
+    left_out: list[str] = []
+    missing: list[str] = []
     for split, name, every, source in (
         ("forget", f"{forget}_perturbed", taken, forget),
         ("retain", "retain_perturbed", retain, kept),
@@ -91,10 +93,10 @@ def _measured(
             measured[split] = list(every[:PERTURBED])
             missing.append(name)
     for split in ("real_authors", "world_facts"):
-        name = next((each for each in (f"{split}_perturbed", split) if each in files.names), None)
-        if name is not None:
-            measured[split] = _rows(files, name)
-        if name != f"{split}_perturbed":
+        there = next((each for each in (f"{split}_perturbed", split) if each in files.names), None)
+        if there is not None:
+            measured[split] = _rows(files, there)
+        if there != f"{split}_perturbed":
             missing.append(f"{split}_perturbed")
     if f"{forget}_perturbed" in missing:
         left_out.append(

@@ -236,7 +236,7 @@ def _cell(
     run: Run[Recipe], cell: Cell, sets: QuestionSets, lesson: Lesson, all_methods: bool, place: str
 ) -> tuple[dict[str, Any], Answers]:
     """(what a cell took, or why it failed; what its model answers); made once."""
-    key = {"recipe": cell.recipe.model_dump(mode="json", exclude={"forget", "retain", "evaluation"}),
+    key: dict[str, Any] = {"recipe": cell.recipe.model_dump(mode="json", exclude={"forget", "retain", "evaluation"}),
            "forget": digest_asked(sets.forget), "retain": digest_asked(sets.retain)}  # fmt: skip
     key["recipe"]["model"] = Path(cell.recipe.model).parent.name  # the folder may have been moved
     spent = run.cached_json(

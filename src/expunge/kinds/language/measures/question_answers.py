@@ -101,7 +101,8 @@ def answer_questions(
     """
     task = task.exact()
     encoded = QuestionFormat(Encoder(task.tokenizer), BLOCK)
-    documents, places = [], []
+    documents: list[Document] = []
+    places: list[int] = []
     for row in rows:
         others = [row.paraphrased] if row.paraphrased is not None else []
         texts = [row.answer, *others, *row.perturbed]
