@@ -179,10 +179,12 @@ def test_the_best_is_among_those_like_the_oracle() -> None:
         return {"name": name, "measures": {"forget_quality": {"value": quality}, "model_utility": {"value": utility}}}
 
     rows = [row("strong", 0.01, 0.9), row("fine", 0.3, 0.6), row("alike", 0.9, 0.4)]
-    found = best(rows)
+    taught = row("taught", 1e-5, 0.9)["measures"]
+    found = best(rows, taught)
     assert found is not None
     assert found["name"] == "fine"
-    assert best(rows[:1]) is None
+    assert best(rows[:1], taught) is None
+    assert best(rows, rows[1]["measures"]) is None  # the test tells nothing apart
 
 
 def test_methods_are_known_by_name() -> None:

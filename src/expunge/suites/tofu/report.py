@@ -16,6 +16,8 @@ from expunge.runs.suite import suite_of
 from expunge.suites.tofu import plots
 from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES
 
+ACROSS = 6
+"measures in a table"
 ALIKE = 0.05
 "p-value above which a model cannot be told from the oracle by the test (TOFU)"
 
@@ -58,12 +60,12 @@ def questions_page(folder: RunFolder) -> str:
         title=SUITES[figures["suite"]],
         figures=figures,
         rows=rows,
-        main=[name for name in MAIN if name in there],
+        main=_parts([name for name in MAIN if name in there]),
         aside=[name for name in ASIDE if name in there],
-        tables=[(title, names) for title, names in tables if names],
+        tables=[(title, _parts(names)) for title, names in tables if names],
         words=MEASURES,
         used=[MEASURES[each] for each in dict.fromkeys(name.rpartition("/")[2] for name in there)],
-        best=best(figures["methods"]),
+        best=best(figures["methods"], figures["taught_model"]),
         alike=ALIKE,
         shown=shown,
         heading=heading,
@@ -90,8 +92,13 @@ def best_first(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(methods, key=key)
 
 
-def best(methods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The method with most utility among those that the test cannot tell from the oracle; None where there is none."""
+def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The method with most utility among those that the test cannot tell from the oracle; None where there is none.
+
+    And where the test cannot tell the taught model from the oracle, either: then it says nothing.
+    """
+    if taught.get("forget_quality", {"value": 0.0})["value"] > ALIKE:
+        return None
     alike = [row for row in methods if row["measures"].get("forget_quality", {"value": 0.0})["value"] > ALIKE]
     return max(alike, key=lambda row: row["measures"][utility_of(row["measures"])]["value"], default=None)
 
@@ -156,6 +163,11 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     console.print(f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals.")
     for sentence in figures["left_out"]:
         console.print(f"Note: {sentence}.")
+
+
+def _parts(names: Sequence[str]) -> list[Sequence[str]]:
+    """Measures in tables that fit on a page."""
+    return [names[start : start + ACROSS] for start in range(0, len(names), ACROSS)]
 
 
 def _citation(name: str) -> str:
