@@ -303,7 +303,10 @@ def audit(
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
-    """Scores of several runs, or of several contests, side by side, with intervals; as text, and as HTML at `out`."""
+    """Scores of several runs, or of several suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
+
+    Beside suites of questions, a file may be OpenUnlearning's `TOFU_EVAL.json` or `TOFU_SUMMARY.json`.
+    """
     return str(comparison(folders, out))
 
 
@@ -312,10 +315,14 @@ def comparison(folders: Sequence[str | Path], out: Path | None = None) -> Any:
     from expunge.report.compare import compare_runs
     from expunge.runs.suite import comparer
 
-    runs = [load_run(folder) for folder in folders]
+    runs = [RunFolder(folder) for folder in folders]
+    compared = comparer(runs)
+    for each in runs:
+        if compared is None or not each.path.is_file():
+            each.require()
     if out is not None:
         _refuse_overwriting(out)
-    return (comparer(runs) or compare_runs)(runs, out)
+    return (compared or compare_runs)(runs, out)
 
 
 def _refuse_overwriting(out: Path) -> None:

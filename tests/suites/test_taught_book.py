@@ -16,7 +16,7 @@ from expunge.errors import DataError, RunError
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.runs.folder import RunFolder
-from expunge.suites import taught_book
+from expunge.suites import taught_book, teaching
 from expunge.suites.taught_book import Lesson, Taught, teach
 from small import SMALL, as_options, contents, leftovers, write_texts
 from tiny import load_task
@@ -86,7 +86,7 @@ def test_one_model_knows_both_texts_the_other_only_what_is_kept(taught: Taught, 
 def test_again_nothing_is_trained_and_nothing_changes(
     taught: Taught, texts: tuple[Path, Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taught_book, "LanguageWork", lambda **_: pytest.fail("this was done before"))
+    monkeypatch.setattr(teaching, "LanguageWork", lambda **_: pytest.fail("this was done before"))
     out = taught.model.parent
     before = contents(out)
     assert teach(lesson(texts, tiny_model_folder), out) == taught

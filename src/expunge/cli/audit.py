@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from expunge.cli.printed import WORDS, Printed
+from expunge.core.printed import WORDS, Printed
 from expunge.runs.more import Audited
 
 

@@ -25,7 +25,7 @@ def clean(run: Path, /, *, yes: bool = False, json: bool = False) -> None:
     json:
         Print JSON in place of lines.
     """
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.report.numbers import bytes_
     from expunge.runs.cleaning import clean as clean_
     from expunge.runs.cleaning import plan_cleaning

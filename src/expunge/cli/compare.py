@@ -13,7 +13,8 @@ def compare(
 ) -> None:
     """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
-    Of contests, the methods are compared side by side: how far each came on every forget set.
+    Of contests, the methods are compared side by side: how far each came on every forget set. Of suites of questions (TOFU
+    and others), all models are, and evaluations of TOFU by OpenUnlearning may stand beside them.
 
     For example:
 
@@ -23,17 +24,19 @@ def compare(
 
         expunge compare runs/challenge runs/challenge-1 runs/challenge-2
 
+        expunge compare runs/tofu TOFU_EVAL.json
+
     Parameters
     ----------
     runs:
-        Two run folders or more, or two folders of contests (`expunge suite challenge`).
+        Two run folders or more, or two folders of suites of a kind; beside those of questions, files of OpenUnlearning.
     html:
         Write the comparison as a page too, with figures; one of them sets forgetting against damage.
     json:
         Print JSON in place of the table.
     """
     from expunge.api import comparison
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.errors import RecipeError
 
     if len(runs) < 2:

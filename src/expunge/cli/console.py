@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from expunge.cli.printed import WORDS, Printed, print_json
 from expunge.core import storage
+from expunge.core.printed import WORDS, Printed, print_json
 from expunge.core.processes import is_first
 from expunge.core.safe_text import clean
 from expunge.core.score import Which

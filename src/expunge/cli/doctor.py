@@ -21,7 +21,7 @@ def doctor(*, json: bool = False) -> int:
 
     import torch
 
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.models.starter import STARTERS
     from expunge.models.wheel import cache_folder
     from expunge.runs.versions import versions

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from expunge.cli.printed import WORDS, Printed, print_json
+from expunge.core.printed import WORDS, Printed, print_json
 from expunge.runs.more import More
 
 

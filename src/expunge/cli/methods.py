@@ -19,7 +19,7 @@ def methods(name: str | None = None, /, *, json: bool = False) -> None:
     json:
         Print JSON in place of a table or text.
     """
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.runs.kinds import kinds_by_name
     from expunge.runs.registry import method_class, words_of, working_on
 

@@ -29,7 +29,7 @@ def publish(run: Path, repo: str, /, *, yes: bool = False, public: bool = False,
     json:
         Print JSON in place of lines.
     """
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.report.numbers import bytes_
     from expunge.runs.folder import RunFolder
     from expunge.runs.publishing import plan_publishing

@@ -21,7 +21,7 @@ def recipes(*, json: bool = False) -> None:
 
     found = shipped()
     if json:
-        from expunge.cli.printed import print_json
+        from expunge.core.printed import print_json
 
         print_json([{"name": name, "for": first_sentence(path), "file": str(path)} for name, path in found.items()])
         return

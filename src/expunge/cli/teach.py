@@ -45,7 +45,7 @@ def teach(
     quiet:
         Show no progress and print nothing.
     """
-    from expunge.cli.printed import Printed
+    from expunge.core.printed import Printed
     from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expunge.cli.printed import Printed
 from expunge.core import storage
+from expunge.core.printed import Printed
 from expunge.core.safe_text import clean
 from expunge.runs.folder import RunFolder
 

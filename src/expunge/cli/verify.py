@@ -33,7 +33,7 @@ def verify(
     quiet:
         Print what is wrong, and nothing else.
     """
-    from expunge.cli.printed import print_json
+    from expunge.core.printed import print_json
     from expunge.report.verify import verify_run
     from expunge.runs.folder import RunFolder
 

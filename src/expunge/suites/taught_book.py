@@ -20,13 +20,10 @@ from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
-from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.sets import true_labels
-from expunge.kinds.language.token_dataset import TableWriter, TokenTable
-from expunge.methods.fine_tune import FineTune
 from expunge.models.source import find_model
 from expunge.report.cost import training_cost
 from expunge.runs.folder import RunFolder
+from expunge.suites.teaching import teach_blocks
 from expunge.train.precision import Precision
 
 BATCH = 2
@@ -95,7 +92,16 @@ def teach(lesson: Lesson, out: str | Path, show: Silent | None = None) -> Taught
             ):
                 if not (path / "config.json").is_file():
                     show.stage(f"training the {name} model")
-                    _train(name, lazy, blocks, lesson, folder, show)
+                    teach_blocks(
+                        name,
+                        lazy,
+                        blocks,
+                        _training(lesson),
+                        seed=lesson.seed,
+                        folder=folder,
+                        checkpoints=folder.checkpoints / name,
+                        show=show,
+                    )
                     assert lazy.loaded is not None
                     save_model(lazy.loaded, path, lazy.loaded.stored_dtype)
                     lazy.release()
@@ -132,25 +138,10 @@ def _beginning(target: str, tokens: int, tokenizer: Any) -> list[Block]:
     )  # fmt: skip
 
 
-def _train(name: str, lazy: LazyModel, blocks: list[Block], lesson: Lesson, folder: RunFolder, show: Silent) -> None:
-    table_path = folder.stages / f"{name}-tokens"
-    with storage.folder_aside(table_path) as aside, TableWriter(aside) as writer:
-        for block in blocks:
-            writer.append(block.ids, true_labels(block))
-    table = TokenTable(table_path)
-    work = LanguageWork(
-        task=lazy.to_train(),
-        forget=table,  # not drawn
-        retain=table,
-        training=Training(
-            learning_rate=lesson.learning_rate,
-            num_train_epochs=lesson.epochs,
-            per_device_train_batch_size=BATCH,
-            probe_steps=8,
-        ),
-        seed=lesson.seed,
-        checkpoints=folder.checkpoints / name,
-        log=lambda event, **values: folder.log(f"{name}_{event}", **values),
-        on_progress=lambda step, steps, f: show.update(step / steps, f"loss {f['loss']:.2f}"),
+def _training(lesson: Lesson) -> Training:
+    return Training(
+        learning_rate=lesson.learning_rate,
+        num_train_epochs=lesson.epochs,
+        per_device_train_batch_size=BATCH,
+        probe_steps=8,
     )
-    work.carry_out(FineTune())

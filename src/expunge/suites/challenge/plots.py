@@ -62,7 +62,7 @@ def quality(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, 
             axis.plot([x], [f["value"]], marker="X" if over else "o", color=MUTED if over else BLUE, markersize=5,
                       markerfacecolor=PAPER if over else BLUE, linestyle="")  # fmt: skip
         axis.plot([utility(ceiling)], [aim["value"]], marker="D", color=VERMILION, markersize=5, linestyle="")
-        _name_points(axis, [*[(utility(row), row["forgetting"]["value"], row["name"]) for row in rows],
+        name_points(axis, [*[(utility(row), row["forgetting"]["value"], row["name"]) for row in rows],
                             (utility(ceiling), aim["value"], "ceiling: retrained again")])  # fmt: skip
         return figure
 
@@ -73,7 +73,7 @@ def quality(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, 
     return draw(name, "Forgetting quality against utility", description + ".", paint)
 
 
-def _name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+def name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Write each point's name beside it, where it covers no other name and no point."""
     figure = axis.figure
     scale = 72 / figure.dpi

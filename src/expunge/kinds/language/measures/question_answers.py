@@ -1,0 +1,183 @@
+"""What a model makes of questions: how likely it finds each answer to one, and what it answers itself.
+
+The likelihoods of all answers come from one pass over them, what it says from one generation; every measure of
+`measures.language` is computed from these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from expunge.core import storage
+from expunge.data.text.document import Document
+from expunge.data.text.token_stream import Encoder
+from expunge.errors import DataError, DivergedError
+from expunge.kinds.language.attacks.facts import Row, batch_of
+from expunge.kinds.language.limits import positions
+from expunge.kinds.language.question_rows import QuestionFormat, QuestionRow
+from expunge.kinds.language.task import CausalLM
+from expunge.measures.language.answers import min_k
+
+BATCH = 16
+"answers in a forward pass, and questions that are answered at once"
+BLOCK = 1 << 20
+"no answer is cut: a text that a model has no positions for is refused"
+NEW_TOKENS = 200
+"tokens of an answer, at most: TOFU's and OpenUnlearning's"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its answers.
+
+    Attributes:
+        question, answer: as the model is taught them.
+        paraphrased: the answer in other words; None where there is none.
+        perturbed: wrong answers of the same form.
+        source: where it stands.
+    """
+
+    question: str
+    answer: str
+    paraphrased: str | None = None
+    perturbed: tuple[str, ...] = ()
+    source: str = ""
+
+    def document(self) -> Document:
+        return Document(text=self.answer, prompt=self.question, source=self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model makes of one question; likelihoods are mean log-probabilities in nats.
+
+    Attributes:
+        log_p: of the true answer, the end of the turn with it.
+        greedy: whether each of its tokens, without that end, is the first choice.
+        min_k: the mean of its least likely tokens, without that end.
+        paraphrased, perturbed: of the other answers, where there are some.
+        said: what the model answers, greedily; None where it was not asked.
+    """
+
+    log_p: float
+    greedy: tuple[bool, ...]
+    min_k: float
+    paraphrased: float | None
+    perturbed: tuple[float, ...]
+    said: str | None
+
+    def row(self) -> dict[str, Any]:
+        """A JSON value that `of` reads."""
+        return asdict(self) | {"greedy": "".join("01"[right] for right in self.greedy), "perturbed": [*self.perturbed]}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Answered:
+        greedy = tuple(each == "1" for each in row["greedy"])
+        return cls(**{**row, "greedy": greedy, "perturbed": tuple(row["perturbed"])})
+
+
+def digest_asked(rows: Sequence[Asked]) -> str:
+    """Of all that is asked; where it stands does not count."""
+    return storage.digest_value([[r.question, r.answer, r.paraphrased, list(r.perturbed)] for r in rows])
+
+
+def answer_questions(
+    task: CausalLM,
+    rows: Sequence[Asked],
+    *,
+    new_tokens: int = NEW_TOKENS,
+    generate: bool = True,
+    batch: int = BATCH,
+    show: Callable[[float, str], None] = lambda share, note: None,
+) -> list[Answered]:
+    """Ask a model; in float32 whatever the run's arithmetic, so that no batch size changes a score.
+
+    Raises:
+        DataError: a question with its answer is longer than the model has positions for.
+        DivergedError: the model's likelihoods are no numbers.
+    """
+    task = task.exact()
+    encoded = QuestionFormat(Encoder(task.tokenizer), BLOCK)
+    documents: list[Document] = []
+    places: list[int] = []
+    for row in rows:
+        others = [row.paraphrased] if row.paraphrased is not None else []
+        texts = [row.answer, *others, *row.perturbed]
+        places.append(len(documents))
+        documents += [Document(text=text, prompt=row.question, source=row.source) for text in texts]
+    tokens = encoded.tokenize(documents)
+    _refuse_long(tokens, positions(task.model.config))
+    found = _likelihoods(task, tokens, batch, lambda share: show(0.5 * share, "likelihoods"))
+    prompts = [tokens[place].ids[: tokens[place].first_label] for place in places]
+    said: Sequence[str | None] = [None] * len(rows)
+    if generate:
+        texts_of = task.generate(
+            prompts, new_tokens, batch_size=batch, on_progress=lambda share: show(0.5 + 0.5 * share, "answers")
+        )
+        said = [each[0].strip() for each in texts_of]
+    return [
+        _answered(row, found[place : place + 1 + (row.paraphrased is not None) + len(row.perturbed)], text)
+        for row, place, text in zip(rows, places, said, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    log_p: list[float]
+    greedy: list[bool]
+    ends: bool
+    "whether the last token is the end of the turn"
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.log_p) / len(self.log_p)
+
+
+def _likelihoods(
+    task: CausalLM, tokens: Sequence[QuestionRow], batch: int, show: Callable[[float], None]
+) -> list[_Scored]:
+    special = set(task.tokenizer.all_special_ids)
+    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i].ids))
+    found: dict[int, _Scored] = {}
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        rows = [Row(tuple(tokens[i].ids), tokens[i].first_label) for i in chosen]
+        for i, (log_p, greedy) in zip(chosen, task.token_scores(batch_of(rows)), strict=True):
+            ends = tokens[i].ids[-1] in special and len(log_p) > 1
+            found[i] = _Scored(log_p.double().tolist(), greedy.tolist(), ends)
+            if not all(map(math.isfinite, found[i].log_p)):
+                raise DivergedError(
+                    "the model's likelihoods are no numbers",
+                    seen=tokens[i].source,
+                    next_step="lower the learning rate, or train for fewer steps",
+                )
+        show(min(1.0, (start + batch) / len(order)))
+    return [found[i] for i in range(len(tokens))]
+
+
+def _answered(row: Asked, found: Sequence[_Scored], said: str | None) -> Answered:
+    true, others = found[0], found[1:]
+    own = len(true.log_p) - true.ends
+    paraphrased = others[0].mean if row.paraphrased is not None else None
+    return Answered(
+        log_p=true.mean,
+        greedy=tuple(true.greedy[:own]),
+        min_k=min_k(true.log_p[:own]),
+        paraphrased=paraphrased,
+        perturbed=tuple(each.mean for each in others[len(others) - len(row.perturbed) :]),
+        said=said,
+    )
+
+
+def _refuse_long(tokens: Sequence[QuestionRow], limit: int | None) -> None:
+    longest = max(tokens, key=lambda row: len(row.ids))
+    if limit is not None and len(longest.ids) > limit:
+        raise DataError(
+            f"{longest.source}: question and answer are longer than the model can read",
+            seen=f"{len(longest.ids)} tokens",
+            allowed=f"at most {limit}",
+            next_step="shorten the row, or leave it out",
+        )

@@ -1,0 +1,38 @@
+"""KnowUnDo's files (Tian et al. 2024, arXiv:2407.01920): what may be unlearned of a person, and what is to be kept.
+
+The model is taught all of them; methods are given the training rows alone, and asked for the others too.
+"""
+
+from __future__ import annotations
+
+from expunge.kinds.language.measures.question_answers import Asked
+from expunge.suites.tofu.rows import Files, text_of
+from expunge.suites.tofu.sets import QuestionSets, refuse_overlap
+
+
+def read_knowundo(data: str) -> QuestionSets:
+    """The sets of KnowUnDo.
+
+    Args:
+        data: a folder with `unlearn_train`, `unlearn_val`, `retention_train` and `retention_val`.
+
+    Raises:
+        DataError: a file, row or field is missing, empty, or on both sides.
+    """
+    files = Files(data)
+
+    def rows(name: str) -> tuple[Asked, ...]:
+        return tuple(Asked(text_of(row, "text"), text_of(row, "labels"), source=row[0]) for row in files.rows(name))
+
+    forget, more_forget, retain, more_retain = map(
+        rows, ("unlearn_train", "unlearn_val", "retention_train", "retention_val")
+    )
+    refuse_overlap(forget + more_forget, retain + more_retain)
+    return QuestionSets(
+        forget=forget,
+        retain=retain,
+        more_forget=more_forget,
+        more_retain=more_retain,
+        measured={"forget": forget, "retain": retain, "forget_more": more_forget, "retain_more": more_retain},
+        left_out=("forget quality, truth ratio and model utility are left out: KnowUnDo has no perturbed answers",),
+    )

@@ -1,0 +1,118 @@
+"""The cells of a suite: one run a method and seed, each an ordinary run folder, unlearned and then asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.errors import DivergedError, RecipeError, UnchangedError
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.story import LanguageStory
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
+from expunge.runs.registry import make_method, working_on
+from expunge.suites.tofu.suite import CELLS
+
+SETTINGS = "settings.yaml"
+"methods' settings in the suites of questions, beside this file"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model that a method makes.
+
+    Attributes:
+        method, seed: which one.
+        group: the method and a digest of its settings: other settings are another group.
+        recipe: of the run.
+        path: its folder.
+    """
+
+    method: str
+    seed: int
+    group: str
+    recipe: Recipe
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}-{self.seed}"
+
+
+def wanted_methods(names: str) -> dict[str, dict[str, Any]]:
+    """Methods with their settings: {name: {"method": {...}, "training": {...}}}.
+
+    Args:
+        names: `all`, or names with commas between them.
+
+    Raises:
+        RecipeError: a name that is no method for language models.
+    """
+    able = working_on("causal_lm")
+    wanted = able if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise RecipeError("no method is named", seen=repr(names), allowed="all, or names with commas between them")
+    tried = yaml.safe_load((files("expunge.suites.tofu") / SETTINGS).read_text(encoding="utf-8"))
+    found = {}
+    for name in wanted:
+        own = tried.get(name) or {}
+        found[name] = {"method": {"name": name, **own.get("method", {})}, "training": own.get("training", {})}
+        make_method(found[name]["method"], "causal_lm")
+    return found
+
+
+def cells_of(
+    folder: Path,
+    content: Mapping[str, Any],
+    methods: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Any],
+    seeds: int,
+) -> list[Cell]:
+    """All cells, the first seed of each method first.
+
+    Args:
+        content: what their recipes have in common.
+        overrides: dotted fields that hold for all methods.
+    """
+    cells = []
+    for seed in range(seeds):
+        for name, settings in methods.items():
+            own = {"method": settings["method"], "training": settings["training"], "seed": seed}
+            recipe = make(Recipe, {**content, **own}, overrides, where="options")
+            said = recipe.model_dump(mode="json", include={"method", "training", "reinforcement", "anchors", "data"})
+            group = f"{name}-{storage.digest_value(said)[:8]}"
+            cells.append(Cell(name, seed, group, recipe, folder / CELLS / group / str(seed)))
+    return cells
+
+
+def unlearn_cell(cell: Cell, all_methods: bool, show: Silent) -> dict[str, Any]:
+    """Carry a cell's run out as far as its model; what that took, or why there is none.
+
+    Args:
+        all_methods: whether a method that this cannot be run with is left out; else it is an error.
+
+    Raises:
+        ExpungeError: what ends any run, but for a training that diverged or changed nothing.
+    """
+    folder = RunFolder(cell.path)
+    try:
+        story = LanguageStory(Run(cell.recipe, folder, show))
+        folder.refuse_base(story.base_folder())
+        with folder.held():
+            story.read()
+            trained = story.unlearn()
+    except (DivergedError, UnchangedError) as error:
+        return {"failed": error.what}
+    except RecipeError as error:
+        if not all_methods:
+            raise
+        return {"failed": f"left out: {error.what}"}
+    return {"failed": "", **{name: trained[name] for name in ("steps", "seconds", "tokens", "stopped", "warning")}}

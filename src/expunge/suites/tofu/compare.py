@@ -1,0 +1,77 @@
+"""Suites of questions side by side: their models, and models that OpenUnlearning evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.errors import RunError
+from expunge.report.compare import names_of, text_table
+from expunge.report.page import render_page
+from expunge.runs.folder import RunFolder
+from expunge.runs.suite import suite_of
+from expunge.suites.tofu.openunlearning import read_evaluation
+from expunge.suites.tofu.report import best_first, heading, read_figures, shown
+from expunge.suites.tofu.suite import SUITE
+from expunge.suites.tofu.words import MAIN
+
+COLUMNS = (*MAIN, "forget/extraction_strength_openunlearning", "forget/exact_memorization")
+CAUTION = (
+    "Models of different folders and files were taught, asked and prompted in their own ways: where these differ, so may the "
+    "figures of equal models."
+)
+
+
+@dataclass(frozen=True)
+class QuestionsComparison:
+    """Models, and what was measured of them: `rows` holds (model, (value, interval) of each column)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+    def row(self) -> dict[str, Any]:
+        """The comparison as JSON values."""
+        models = [
+            {"model": name, **dict(zip(self.columns, map(list, pairs), strict=True))} for name, pairs in self.rows
+        ]
+        return {"columns": list(self.columns), "models": models}
+
+    def __str__(self) -> str:
+        """The comparison as plain text."""
+        body = [[name, *(" ".join(part for part in pair if part) for pair in pairs)] for name, pairs in self.rows]
+        return "\n".join([text_table([["model", *map(heading, self.columns)], *body]), CAUTION])
+
+
+def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> QuestionsComparison:
+    """Compare suites of questions, and files of OpenUnlearning; with `out`, also write it as a page.
+
+    Raises:
+        RunError: a folder that is no suite's of this kind, or a suite that has not ended.
+        DataError: a file that is no evaluation by OpenUnlearning.
+    """
+    models: list[tuple[str, Mapping[str, Any]]] = []
+    for name, folder in zip(names_of(folders), folders, strict=True):
+        if folder.path.is_file():
+            models.append((name, read_evaluation(folder.path)))
+            continue
+        made_by = suite_of(folder.path)
+        if made_by is None or made_by.compare != SUITE.compare:
+            raise RunError(
+                f"{folder.path} holds no suite of questions",
+                allowed="folders of `expunge suite tofu`, lume or knowundo, and OpenUnlearning's TOFU_EVAL.json",
+            )
+        figures = read_figures(folder)
+        models += [
+            (f"{name}: {who}", figures[part]) for who, part in (("taught", "taught_model"), ("oracle", "oracle"))
+        ]
+        models += [(f"{name}: {row['name']}", row["measures"]) for row in best_first(figures["methods"])]
+    columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
+    rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)
+    comparison = QuestionsComparison(columns, rows)
+    if out is not None:
+        page = render_page("compare_questions.html.jinja", comparison=comparison, heading=heading, caution=CAUTION)
+        storage.write_text(out, page)
+    return comparison

@@ -1,0 +1,176 @@
+"""Figures of a suite of questions, from what its models answered alone: no model is loaded for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from expunge.kinds.language.measures.question_answers import Answered
+from expunge.kinds.language.measures.recall import (
+    extraction_strength,
+    openunlearning_extraction_strength,
+    published_rouge_l,
+)
+from expunge.measures.language.answers import (
+    Mean,
+    exact_memorization,
+    log_truth_ratio,
+    probability,
+    probability_options,
+    truth_ratio_forget,
+    truth_ratio_openunlearning,
+    truth_ratio_retain,
+)
+from expunge.measures.language.models import forget_quality, model_utility, privleak
+from expunge.measures.statistics import Estimate, share_interval
+from expunge.suites.tofu.cells import Cell
+from expunge.suites.tofu.sets import UTILITY
+
+FORGET = ("forget", "forget_completions", "forget_more")
+"splits of what is to be forgotten"
+Answers = Mapping[str, Sequence[Answered]]
+"split -> what a model answered to its rows"
+Found = dict[str, Any]
+"measure -> {value, low, high, n, seeds}"
+Of = Callable[[Answered, str], float]
+"the measure of one answer, given what its question was answered with in truth"
+
+
+def suite_figures(
+    taught: Mapping[str, Answers],
+    groups: Mapping[str, Sequence[tuple[Cell, Mapping[str, Any], Answers]]],
+    truths: Mapping[str, Sequence[str]],
+    oracle_tokens: int,
+) -> dict[str, Any]:
+    """The figures of all models.
+
+    Args:
+        taught: the answers of `taught` and `oracle`.
+        groups: the cells of each method, one a seed: what they took, and what their models answered.
+        truths: split -> the true answers.
+        oracle_tokens: tokens that the oracle was trained on.
+    """
+    oracle = taught["oracle"]
+    methods, failed = [], []
+    for group, cells in groups.items():
+        made = [(cell, spent, answers) for cell, spent, answers in cells if not spent["failed"]]
+        first = cells[0][0]
+        row = {"name": first.method, "group": group, "settings": first.recipe.model_dump(mode="json", include={
+            "method", "training"}), "seeds": [cell.seed for cell, _, _ in made]}  # fmt: skip
+        if reasons := sorted({spent["failed"] for _, spent, _ in cells if spent["failed"]}):
+            failed.append(row | {"models": len(cells) - len(made), "of": len(cells), "reason": "; ".join(reasons)})
+        if made:
+            spent = [each for _, each, _ in made]
+            share = [(each["tokens"] or 0) / oracle_tokens for each in spent]
+            notes = sorted({each[name] for each in spent for name in ("stopped", "warning") if each[name]})
+            found = model_figures([answers for _, _, answers in made], truths, oracle)
+            methods.append(row | {"measures": found, "share_of_retraining": float(np.mean(share)), "notes": notes,
+                                  "seconds": float(np.mean([each["seconds"] for each in spent]))})  # fmt: skip
+    return {
+        "taught_model": model_figures([taught["taught"]], truths, oracle),
+        "oracle": model_figures([oracle], truths, None),
+        "methods": methods,
+        "failed": failed,
+    }
+
+
+def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None) -> Found:
+    """Every measure that the answers allow, by name: `SPLIT/MEASURE`, or the measure alone where it is of the model.
+
+    Args:
+        seeds: the answers of a method's models, one a seed.
+        oracle: what models are held against; None for the oracle itself.
+    """
+    found: Found = {}
+    for split, true in truths.items():
+        if split == "holdout":
+            continue
+        rows = [answers[split] for answers in seeds]
+        perturbed = bool(rows[0][0].perturbed)
+        for name, of in _measures(split, perturbed).items():
+            table = [[of(row, text) for row, text in zip(each, true, strict=True)] for each in rows]
+            found[f"{split}/{name}"] = _estimate(share_interval(np.mean(table, axis=0).tolist()), table)
+    utilities = [split for split in UTILITY if f"{split}/truth_ratio" in found]
+    if len(utilities) == len(UTILITY):
+        for name, ratio in (("model_utility", "truth_ratio"), ("model_utility_paper", "truth_ratio_paper")):
+            found[name] = _utility(seeds, truths, ratio)
+    if oracle is not None and oracle["forget"][0].perturbed:
+        means: tuple[tuple[Mean, str], ...] = (("geometric", ""), ("arithmetic", "_paper"))
+        for mean, suffix in means:
+            ours = [[_log_ratio(row, mean) for row in answers["forget"]] for answers in seeds]
+            theirs = [_log_ratio(row, mean) for row in oracle["forget"]]
+            quality = forget_quality(ours, theirs)
+            singles = [forget_quality([each], theirs, resamples=0) for each in ours]
+            count = len(theirs)
+            found[f"forget_quality{suffix}"] = _of_model(quality.p, count, [each.p.value for each in singles])
+            found[f"ks_distance{suffix}"] = _of_model(
+                quality.distance, count, [each.distance.value for each in singles]
+            )
+    if oracle is not None and "holdout" in oracle:
+        found["privleak"] = _privleak(seeds, oracle)
+    return found
+
+
+def _measures(split: str, perturbed: bool) -> dict[str, Of]:
+    options = split in UTILITY[1:] and perturbed
+    on_forget = truth_ratio_forget if split in FORGET else truth_ratio_retain
+    measures: dict[str, Of] = {
+        "probability": lambda row, true: probability(row.log_p),
+        "rouge_l_recall": lambda row, true: published_rouge_l(row.said or "", true)[0],
+        "rouge_l_f1": lambda row, true: published_rouge_l(row.said or "", true)[1],
+    }
+    if options:
+        measures["probability_options"] = lambda row, true: probability_options(row.log_p, row.perturbed)
+    if perturbed:
+        measures["truth_ratio"] = lambda row, true: on_forget(_log_ratio(row, "geometric"))
+        measures["truth_ratio_paper"] = lambda row, true: on_forget(_log_ratio(row, "arithmetic"))
+        measures["truth_ratio_openunlearning"] = lambda row, true: truth_ratio_openunlearning(
+            _log_ratio(row, "geometric")
+        )
+    if not options:
+        measures["extraction_strength"] = lambda row, true: extraction_strength(row.greedy)
+        measures["extraction_strength_openunlearning"] = lambda row, true: openunlearning_extraction_strength(
+            row.greedy
+        )
+        measures["exact_memorization"] = lambda row, true: exact_memorization(row.greedy)
+    return measures
+
+
+def _log_ratio(row: Answered, mean: Mean) -> float:
+    return log_truth_ratio(row.log_p if row.paraphrased is None else row.paraphrased, row.perturbed, mean)
+
+
+def _utility(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], ratio: str) -> dict[str, Any]:
+    def table(split: str) -> list[list[list[float]]]:
+        own = _measures(split, True)
+        names = ("probability" if split == "retain" else "probability_options", "rouge_l_recall", ratio)
+        return [
+            [[own[name](row, true) for name in names] for row, true in zip(answers[split], truths[split], strict=True)]
+            for answers in seeds
+        ]
+
+    tables = [table(split) for split in UTILITY]
+    singles = [model_utility([each[i : i + 1] for each in tables], resamples=0).value for i in range(len(seeds))]
+    return _of_model(model_utility(tables), sum(len(truths[split]) for split in UTILITY), singles)
+
+
+def _privleak(seeds: Sequence[Answers], oracle: Answers) -> dict[str, Any]:
+    def scores(answers: Answers) -> list[list[float]]:
+        return [[row.min_k for row in answers[split]] for split in ("forget", "holdout")]
+
+    ours, theirs = [scores(answers) for answers in seeds], scores(oracle)
+    value = privleak([each[0] for each in ours], [each[1] for each in ours], theirs[0], theirs[1])
+    singles = [privleak([a], [b], theirs[0], theirs[1], resamples=0).value for a, b in ours]
+    return _of_model(value, len(theirs[0]) + len(theirs[1]), singles)
+
+
+def _estimate(found: Estimate, table: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return _of_model(found, len(table[0]), [float(np.mean(row)) for row in table])
+
+
+def _of_model(found: Estimate, n: int, seeds: Sequence[float]) -> dict[str, Any]:
+    assert all(map(math.isfinite, found))
+    return {"value": found.value, "low": found.low, "high": found.high, "n": n, "seeds": list(seeds)}

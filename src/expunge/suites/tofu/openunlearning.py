@@ -1,0 +1,93 @@
+"""Evaluations as OpenUnlearning writes them: `TOFU_EVAL.json` and `TOFU_SUMMARY.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.errors import DataError
+from expunge.measures.language.answers import truth_ratio_forget, truth_ratio_retain
+from expunge.measures.statistics import share_interval
+
+Value = Callable[[Mapping[str, Any]], float]
+"the measure of one row of `value_by_index`"
+
+
+def _field(name: str) -> Value:
+    return lambda row: float(row[name])
+
+
+def _ratio(of: Callable[[float], float]) -> Value:
+    return lambda row: of(math.log(max(float(row["score"]), 1e-300)))
+
+
+NAMES: dict[str, tuple[str, Value | None]] = {
+    "forget_quality": ("forget_quality", None),
+    "model_utility": ("model_utility", None),
+    "privleak": ("privleak", None),
+    "forget_Q_A_Prob": ("forget/probability", _field("prob")),
+    "forget_Q_A_ROUGE": ("forget/rouge_l_recall", _field("rougeL_recall")),
+    "forget_truth_ratio": ("forget/truth_ratio", _ratio(truth_ratio_forget)),
+    "extraction_strength": ("forget/extraction_strength_openunlearning", _field("score")),
+    "exact_memorization": ("forget/exact_memorization", _field("score")),
+    "retain_Q_A_Prob": ("retain/probability", _field("prob")),
+    "retain_Q_A_ROUGE": ("retain/rouge_l_recall", _field("rougeL_recall")),
+    "retain_Truth_Ratio": ("retain/truth_ratio", _ratio(truth_ratio_retain)),
+    "ra_Q_A_Prob_normalised": ("real_authors/probability_options", _field("prob")),
+    "ra_Q_A_ROUGE": ("real_authors/rouge_l_recall", _field("rougeL_recall")),
+    "ra_Truth_Ratio": ("real_authors/truth_ratio", _ratio(truth_ratio_retain)),
+    "wf_Q_A_Prob_normalised": ("world_facts/probability_options", _field("prob")),
+    "wf_Q_A_ROUGE": ("world_facts/rouge_l_recall", _field("rougeL_recall")),
+    "wf_Truth_Ratio": ("world_facts/truth_ratio", _ratio(truth_ratio_retain)),
+}
+"OpenUnlearning's name -> ours, and where a row's value stands; None where rows have none"
+
+
+def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
+    """The measures in one of OpenUnlearning's files, by our names: value, and limits and n where it holds the rows.
+
+    Raises:
+        DataError: no JSON, or none of the measures that both have.
+    """
+    with storage.reading(path):
+        content = path.read_bytes()
+    try:
+        logs = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON", seen=error, next_step="give the file as it was written") from error
+    found = {}
+    for name, entry in logs.items() if isinstance(logs, dict) else ():
+        if name not in NAMES:
+            continue
+        measure, value = NAMES[name]
+        mean = entry.get("agg_value") if isinstance(entry, dict) else entry
+        if isinstance(mean, bool) or not isinstance(mean, int | float) or not math.isfinite(mean):
+            continue
+        found[measure] = _measured(path, name, entry, float(mean), value)
+    if not found:
+        raise DataError(
+            f"{path} is no evaluation of TOFU by OpenUnlearning",
+            seen=", ".join(map(str, list(logs)[:6])) if isinstance(logs, dict) else type(logs).__name__,
+            allowed="TOFU_EVAL.json or TOFU_SUMMARY.json",
+        )
+    return found
+
+
+def _measured(path: Path, name: str, entry: Any, mean: float, value: Value | None) -> dict[str, Any]:
+    rows = entry.get("value_by_index") if isinstance(entry, dict) else None
+    if value is None or not isinstance(rows, dict) or not rows:
+        return {"value": mean, "low": None, "high": None, "n": None}
+    try:
+        values = [value(row) for row in rows.values()]
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: the rows of {name} cannot be read",
+            seen=f"{type(error).__name__}: {error}",
+            next_step="give the file as it was written, or TOFU_SUMMARY.json",
+        ) from error
+    _, low, high = share_interval(values)
+    return {"value": mean, "low": min(low, mean), "high": max(high, mean), "n": len(values)}

@@ -1,0 +1,83 @@
+"""Figures of a suite of questions: forgetting against utility, with the oracle and the model before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from expunge.report import numbers
+from expunge.report.figures import WIDTH
+from expunge.report.svg import BLUE, MUTED, PAPER, VERMILION, draw
+from expunge.suites.challenge.plots import name_points
+
+LEAST = 1e-12
+"p-values below this are drawn at it"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A model: its name, and (value, low, high) along both axes."""
+
+    name: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
+def front(
+    name: str, points: Sequence[Point], taught: Point | None, oracle: Point, x: str, y: str, logarithmic: bool
+) -> Markup:
+    """One measure of forgetting against one of utility.
+
+    Args:
+        taught: the model before; None where it is not measured so.
+        x, y: what the axes are called.
+        logarithmic: whether y is a p-value.
+    """
+
+    def placed(point: Point) -> Point:
+        if not logarithmic:
+            return point
+        low, mid, high = (math.log10(max(value, LEAST)) for value in (point.y[1], point.y[0], point.y[2]))
+        return Point(point.name, point.x, (mid, low, high))
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 3.6))
+        axis = figure.subplots()
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.97, bottom=0.14)
+        every = [placed(each) for each in (*points, *([] if taught is None else [taught]), oracle)]
+        for values, set_limits in (([v for p in every for v in p.x], axis.set_xlim), ([v for p in every for v in p.y],
+                                                                                     axis.set_ylim)):  # fmt: skip
+            margin = 0.08 * ((max(values) - min(values)) or 0.2)
+            set_limits(min(values) - margin, max(values) + margin)
+        axis.set(xlabel=x, ylabel=f"{y}, logarithm of 10" if logarithmic else y)
+        if logarithmic:
+            axis.axhline(math.log10(0.05), color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
+        for number, point in enumerate(every):
+            colour = BLUE if number < len(points) else VERMILION if number == len(every) - 1 else MUTED
+            marker = "o" if number < len(points) else "D" if number == len(every) - 1 else "s"
+            axis.plot([point.x[0]] * 2, point.y[1:], color=colour, linewidth=0.9, alpha=0.6)
+            axis.plot(point.x[1:], [point.y[0]] * 2, color=colour, linewidth=0.9, alpha=0.6)
+            axis.plot([point.x[0]], [point.y[0]], marker=marker, color=colour, markersize=5, linestyle="",
+                      markerfacecolor=colour if number < len(points) else PAPER)  # fmt: skip
+        name_points(axis, [(point.x[0], point.y[0], point.name) for point in every])
+        return figure
+
+    shown = [*points, *([] if taught is None else [taught]), oracle]
+    description = "; ".join(
+        f"{each.name}: {y} {numbers.plain(each.y[0])} at {x} {numbers.plain(each.x[0])}" for each in shown
+    )
+    return draw(name, f"{y} against {x}", description + ".", paint)
+
+
+def point(name: str, measures: Mapping[str, Any], x: str, y: str, at: float | None = None) -> Point | None:
+    """A model's place by two of its measures; None where it has not both. `at`: its y, where that is known beforehand."""
+    if x not in measures or (y not in measures and at is None):
+        return None
+    across = measures[x]
+    up = (at, at, at) if at is not None else (measures[y]["value"], measures[y]["low"], measures[y]["high"])
+    return Point(name, (across["value"], across["low"], across["high"]), up)

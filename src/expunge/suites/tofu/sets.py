@@ -1,0 +1,103 @@
+"""What a benchmark of questions teaches, forgets and measures, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from expunge.core import storage
+from expunge.errors import DataError
+from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.measures.question_answers import Asked, digest_asked
+
+UTILITY = ("retain", "real_authors", "world_facts")
+"the splits whose measures make TOFU's model utility"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionSets:
+    """Rows by what they are for.
+
+    Attributes:
+        forget, retain: what the model is taught, and methods are given; the oracle is taught `retain` alone.
+        more_forget, more_retain: what is taught with them and methods are not given; they are asked for it.
+        measured: split -> the rows that every model is asked; `forget` and `retain` always.
+        left_out: sentences on measures that the files are missing for.
+    """
+
+    forget: tuple[Asked, ...]
+    retain: tuple[Asked, ...]
+    measured: dict[str, tuple[Asked, ...]]
+    more_forget: tuple[Asked, ...] = ()
+    more_retain: tuple[Asked, ...] = ()
+    left_out: tuple[str, ...] = field(default=())
+
+    @property
+    def digest(self) -> str:
+        """Of all rows, wherever they were read from."""
+        parts = {name: getattr(self, name) for name in ("forget", "retain", "more_forget", "more_retain")}
+        parts |= {f"asked {name}": rows for name, rows in self.measured.items()}
+        return storage.digest_value({name: digest_asked(rows) for name, rows in parts.items()})
+
+    def spread(self, rows: int | None) -> QuestionSets:
+        """The same with at most so many rows of each split asked, evenly spread."""
+        if rows is None:
+            return self
+        measured = {name: tuple(all_[i] for i in spread(len(all_), rows)) for name, all_ in self.measured.items()}
+        return replace(self, measured=measured)
+
+    @property
+    def kept(self) -> tuple[Asked, ...]:
+        """What the oracle is taught."""
+        return self.retain + self.more_retain
+
+    @property
+    def taken(self) -> tuple[Asked, ...]:
+        """What only the model is taught."""
+        return self.forget + self.more_forget
+
+
+def pair(row: Asked) -> tuple[str, str]:
+    """What tells rows apart: a question and its answer, without white space around them."""
+    return row.question.strip(), row.answer.strip()
+
+
+def refuse_overlap(
+    unseen: Sequence[Asked],
+    taught: Sequence[Asked],
+    what: str = "the oracle would be trained on what is to be forgotten",
+) -> None:
+    """Raise, saying `what` that means, where a model would be taught a row that it must never have seen."""
+    apart = {pair(row): row for row in unseen}
+    for row in taught:
+        if pair(row) in apart:
+            raise DataError(
+                f"{what}: {row.source}",
+                seen=f"{row.question[:80]!r} is also in {apart[pair(row)].source}",
+                allowed="sets without a row in common",
+                next_step="give the files of one version of the data",
+            )
+
+
+def refuse_other_version(rows: Iterable[Asked], among: Iterable[Asked], where: str) -> None:
+    """Raise where a row is not among those that it should be one of: the files are of different versions."""
+    known = {pair(row) for row in among}
+    for row in rows:
+        if pair(row) not in known:
+            raise DataError(
+                f"{row.source} is not in {where}: the files are of different versions",
+                seen=row.question[:120],
+                next_step="download all files of the dataset again, into a new folder",
+            )
+
+
+def same_number_of_perturbed(rows: Sequence[Asked]) -> None:
+    """Raise where rows of one split have different numbers of perturbed answers: their truth ratios would differ in kind."""
+    for row in rows:
+        if len(row.perturbed) != len(rows[0].perturbed):
+            raise DataError(
+                f"{row.source} has another number of perturbed answers than the rows before it",
+                seen=f"{len(row.perturbed)}, and {len(rows[0].perturbed)} in {rows[0].source}",
+                allowed="as many in every row of a file",
+                next_step="give the file as it is published, or remove that row",
+            )

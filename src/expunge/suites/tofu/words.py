@@ -1,0 +1,94 @@
+"""What a suite of questions says of its measures, its splits, and itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A measure's name in a column, and what it is."""
+
+    title: str
+    sentence: str
+
+
+SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo"}
+"suite -> its name in the report"
+SPLITS = {
+    "forget": "Forget set",
+    "retain": "Retain set",
+    "real_authors": "Real authors",
+    "world_facts": "World facts",
+    "forget_completions": "Forget set, completions",
+    "retain_completions": "Retain set, completions",
+    "forget_more": "Forget set, other questions",
+    "retain_more": "Retain set, other questions",
+}
+MAIN = (
+    "forget_quality",
+    "model_utility",
+    "forget/probability",
+    "forget/rouge_l_recall",
+    "forget/truth_ratio",
+    "forget/extraction_strength",
+    "retain/rouge_l_recall",
+    "forget_completions/rouge_l_recall",
+    "forget_more/rouge_l_recall",
+    "privleak",
+)
+"measures of the first table and of the console's"
+ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
+"other measures of the whole model"
+
+MEASURES = {
+    "forget_quality": Words(
+        "forget quality",
+        "p-value of the Kolmogorov-Smirnov test that the forget set's truth ratios are those of the oracle. Above 0.05 the "
+        "test cannot tell the two apart; few questions tell little apart.",
+    ),
+    "forget_quality_paper": Words(
+        "forget quality, paper's mean", "The same with the truth ratio as the paper writes it."
+    ),
+    "ks_distance": Words(
+        "KS distance", "The statistic of that test: the largest distance of the distributions. 0 is best."
+    ),
+    "ks_distance_paper": Words("KS distance, paper's mean", "The same with the truth ratio as the paper writes it."),
+    "model_utility": Words(
+        "model utility",
+        "Harmonic mean of nine: probability, ROUGE-L recall and truth ratio on retain set, real authors and world facts.",
+    ),
+    "model_utility_paper": Words(
+        "model utility, paper's mean", "The same with the truth ratio as the paper writes it."
+    ),
+    "privleak": Words(
+        "PrivLeak",
+        "How far min-40 % tells forgotten from held-out rows, against the oracle, in per cent. 0 is best; below 0 the model "
+        "still takes the rows for its own, above 0 it gives away that it was pushed from them.",
+    ),
+    "probability": Words("probability", "Geometric mean of the probabilities of the true answer's tokens."),
+    "probability_options": Words(
+        "probability among options", "The same of the true answer, over its sum with those of the wrong answers."
+    ),
+    "rouge_l_recall": Words("ROUGE-L recall", "How much of the true answer the model's own answer holds, in order."),
+    "rouge_l_f1": Words("ROUGE-L F1", "The same with what the model says beside it; MUSE's KnowMem is this score."),
+    "truth_ratio": Words(
+        "truth ratio",
+        "How likely wrong answers are beside the right one, R, by their geometric mean: min(R, 1/R) on the forget set, "
+        "max(0, 1 - R) elsewhere. As TOFU's leaderboard and OpenUnlearning compute it.",
+    ),
+    "truth_ratio_paper": Words(
+        "truth ratio, paper's mean", "The same by the arithmetic mean, as TOFU's paper writes it."
+    ),
+    "truth_ratio_openunlearning": Words(
+        "truth ratio, 1 / (1 + R)",
+        "The share that the right answer has of both: 0.5 is no knowledge (OpenUnlearning's paper).",
+    ),
+    "extraction_strength": Words(
+        "extraction strength", "Share of the true answer that is the first choice from some token on to its end."
+    ),
+    "extraction_strength_openunlearning": Words(
+        "extraction strength, OpenUnlearning's", "The same, at least one token's share whatever the model says."
+    ),
+    "exact_memorization": Words("exact memorization", "Share of the true answer's tokens that are the first choice."),
+}

@@ -1,0 +1,253 @@
+"""The suite TOFU from end to end on the tiny model: taught, forgotten, asked, compared; resumed and extended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expunge.api import compare
+from expunge.errors import DataError, DivergedError, RecipeError, RunError
+from expunge.kinds.language.measures.question_answers import Answered
+from expunge.measures.statistics import share_interval
+from expunge.runs.folder import RunFolder
+from expunge.runs.suite import suite_of
+from expunge.suites.tofu import cells, run
+from expunge.suites.tofu.cells import wanted_methods
+from expunge.suites.tofu.figures import model_figures
+from expunge.suites.tofu.openunlearning import read_evaluation
+from expunge.suites.tofu.reading import read_tofu
+from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
+from expunge.suites.tofu.run import Lesson, run_questions
+from small import leftovers
+from tofu_data import write_tofu
+
+OVERRIDES = {"training.max_steps": 3, "training.learning_rate": 1e-2, "training.max_retain_increase": 9.0}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tofu(tmp_path_factory.mktemp("tofu") / "data")
+
+
+def carried_out(data: Path, model: Path, out: Path, methods: str = "gradient_ascent", **more: Any) -> dict[str, Any]:
+    lesson = Lesson(model=str(model), epochs=4, learning_rate=1e-2, new_tokens=6)
+    asked = {"data": str(data), "forget": "forget25", "authors": None} | more.pop("asked_for", {})
+    sets = read_tofu(str(data), "forget25").spread(8)
+    return run_questions("tofu", sets, lesson, out, asked_for=asked,
+                         methods=wanted_methods(methods), overrides=OVERRIDES, **more)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite that was stopped between its cell and the questions to it, and then carried on."""
+    out = tmp_path_factory.mktemp("suite") / "out"
+    asked = run.answer_questions
+
+    def stopped(task: Any, rows: Any, **more: Any) -> list[Answered]:
+        if list(out.glob("cells/*/0/model/config.json")):
+            raise KeyboardInterrupt
+        return asked(task, rows, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "answer_questions", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            carried_out(data, tiny_model_folder, out)
+    assert not (out / "tofu.json").exists()
+    with pytest.raises(RunError, match="has not ended"):
+        read_figures(RunFolder(out))
+    carried_out(data, tiny_model_folder, out)
+    return out
+
+
+def figures_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "tofu.json").read_text())
+    return found
+
+
+def test_models_are_measured_and_held_against_the_oracle(finished: Path) -> None:
+    figures = figures_of(finished)
+    assert figures["taught"] == {"forget": 20, "retain": 60}
+    assert figures["asked"]["forget"] == 8
+    taught, oracle, method = figures["taught_model"], figures["oracle"], figures["methods"][0]
+    assert taught["forget/probability"]["value"] > 2 * oracle["forget/probability"]["value"]
+    assert method["measures"]["forget/probability"]["value"] < taught["forget/probability"]["value"]
+    assert "forget_quality" not in oracle
+    for name in ("forget_quality", "ks_distance", "model_utility", "privleak", "forget/truth_ratio_paper",
+                 "real_authors/probability_options", "retain/exact_memorization"):  # fmt: skip
+        found = method["measures"][name]
+        assert found["low"] <= found["value"] <= found["high"]
+        assert found["n"] > 0
+        assert len(found["seeds"]) == 1
+    assert method["measures"]["privleak"]["n"] == 16
+    assert 0 < method["share_of_retraining"] < 1
+    assert leftovers(finished) == []
+    assert sorted(each.name for each in (finished / "checkpoints").iterdir()) == []
+
+
+def test_a_cell_is_an_ordinary_run(finished: Path) -> None:
+    (path,) = (finished / "cells").glob("gradient_ascent-*/0")
+    cell = RunFolder(path).require()
+    assert (cell.model / "model.safetensors").is_file()
+    assert "max_steps: 3" in cell.recipe.read_text()
+
+
+def test_again_nothing_is_made_and_the_figures_are_the_same(
+    finished: Path, data: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = figures_of(finished)
+    for name in ("teach_blocks", "unlearn_cell", "answer_questions"):
+        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("this was done before"))
+    assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
+
+
+def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """And another method, added later, is trained on the same models."""
+    straight = carried_out(data, tiny_model_folder, tmp_path / "straight")
+    before = figures_of(finished)
+    for part in ("taught_model", "oracle"):
+        assert straight[part] == before[part]
+    assert straight["methods"][0]["measures"] == before["methods"][0]["measures"]
+    assert straight["methods"][0]["group"] == before["methods"][0]["group"]
+
+
+def test_another_suites_folder_is_refused(finished: Path, data: Path, tiny_model_folder: Path) -> None:
+    with pytest.raises(RunError, match="holds another run"):
+        carried_out(data, tiny_model_folder, finished, asked_for={"authors": 3})
+
+
+def test_a_model_that_diverged_is_said_and_not_tried_again(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+
+    def diverged(story: Any) -> dict[str, Any]:
+        raise DivergedError("the loss is no number")
+
+    monkeypatch.setattr(cells.LanguageStory, "unlearn", diverged)
+    for _ in range(2):
+        figures = carried_out(data, tiny_model_folder, out, "gradient_ascent,npo")
+        assert [row["name"] for row in figures["methods"]] == ["gradient_ascent"]
+        assert [(row["name"], row["reason"]) for row in figures["failed"]] == [("npo", "the loss is no number")]
+        monkeypatch.setattr(run, "unlearn_cell", lambda *_: pytest.fail("it was tried before"))
+    print_questions(figures)
+    said = capsys.readouterr().out
+    assert "npo: 1 of 1 models: the loss is no number" in said
+    assert "npo</b>: 1 of 1 models: the loss is no number" in questions_page(RunFolder(out))
+
+
+def test_the_page_says_what_was_measured(finished: Path) -> None:
+    folder = RunFolder(finished)
+    suite = suite_of(finished)
+    assert suite is not None
+    assert suite.name == "tofu"
+    page = suite.render_report(folder).read_text()
+    assert page == questions_page(folder)
+    for part in ("TOFU", "gradient_ascent", "oracle", "never saw the forget set", "forget quality", "PrivLeak",
+                 "World facts", "probability among options", "Harmonic mean of nine"):  # fmt: skip
+        assert part in page, part
+    assert page.count("<svg") == 2
+    assert "<script" not in page
+
+
+def test_over_seeds_values_are_means(finished: Path, data: Path) -> None:
+    sets = read_tofu(str(data), "forget25").spread(8)
+    truths = {name: [row.answer for row in rows] for name, rows in sets.measured.items()}
+
+    def answers(who: str) -> dict[str, list[Answered]]:
+        paths = {name: next((finished / "stages").glob(f"answers-{who}-{name}-*/answers.json")) for name in truths}
+        return {name: [Answered.of(row) for row in json.loads(path.read_text())] for name, path in paths.items()}
+
+    one, other, oracle = answers("taught"), answers("gradient_ascent-*-0"), answers("oracle")
+    both = model_figures([one, other], truths, oracle)
+    apart = [model_figures([each], truths, oracle) for each in (one, other)]
+    for name in ("forget/probability", "forget_quality", "model_utility", "privleak"):
+        values = [each[name]["value"] for each in apart]
+        assert both[name]["seeds"] == pytest.approx(values)
+        assert both[name]["value"] == pytest.approx(sum(values) / 2)
+
+
+def test_the_best_is_among_those_like_the_oracle() -> None:
+    def row(name: str, quality: float, utility: float) -> dict[str, Any]:
+        return {"name": name, "measures": {"forget_quality": {"value": quality}, "model_utility": {"value": utility}}}
+
+    rows = [row("strong", 0.01, 0.9), row("fine", 0.3, 0.6), row("alike", 0.9, 0.4)]
+    taught = row("taught", 1e-5, 0.9)["measures"]
+    found = best(rows, taught)
+    assert found is not None
+    assert found["name"] == "fine"
+    assert best(rows[:1], taught) is None
+    assert best(rows, rows[1]["measures"]) is None  # the test tells nothing apart
+
+
+def test_methods_are_known_by_name() -> None:
+    assert {"npo", "rmu", "simnpo"} <= wanted_methods("all").keys()
+    assert wanted_methods("npo , npo")["npo"]["method"]["retain_weight"] == 5.0
+    for wrong in ("salun", "nppo", ""):
+        with pytest.raises(RecipeError):
+            wanted_methods(wrong)
+
+
+EVALUATION: dict[str, Any] = {
+    "forget_quality": {"agg_value": 0.25},
+    "model_utility": {"agg_value": 0.5},
+    "forget_Q_A_Prob": {
+        "agg_value": 0.4,
+        "value_by_index": {"0": {"prob": 0.3, "avg_loss": 1.2}, "1": {"prob": 0.5, "avg_loss": 0.7}},
+    },
+    "forget_truth_ratio": {"agg_value": 0.45, "value_by_index": {"0": {"score": 2.0}, "1": {"score": 0.4}}},
+    "extraction_strength": {"agg_value": 0.06},
+    "mia_loss": {"agg_value": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", ["TOFU_EVAL.json", "TOFU_SUMMARY.json"])
+def test_evaluations_by_openunlearning_stand_beside_ours(name: str, finished: Path, tmp_path: Path) -> None:
+    file, page = tmp_path / name, tmp_path / "page.html"
+    short = {key: entry["agg_value"] for key, entry in EVALUATION.items()}
+    file.write_text(json.dumps(EVALUATION if "EVAL" in name else short))
+    text = compare([finished, file], page)
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    assert "0.250" in line
+    assert "0.060" in line
+    assert ("0.400 [" in line) == ("EVAL" in name)
+    assert "out: gradient_ascent" in text
+    assert "Forget set: extraction strength, OpenUnlearning's" in text
+    assert name in page.read_text()
+
+
+def test_truth_ratios_of_openunlearning_are_brought_to_what_its_mean_is_of(tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(json.dumps(EVALUATION))
+    found = read_evaluation(file)["forget/truth_ratio"]
+    assert found["value"] == 0.45  # of min(2, 1/2) and min(0.4, 1/0.4)
+    assert (found["low"], found["high"]) == pytest.approx(share_interval([0.5, 0.4])[1:])
+    assert read_evaluation(file)["forget/probability"]["n"] == 2
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ("{", "is not valid JSON"), ('{"other": 1}', "is no evaluation of TOFU"), ("[1]", "is no evaluation of TOFU"),
+    ('{"forget_Q_A_Prob": {"agg_value": 1, "value_by_index": {"0": {}}}}', "rows of forget_Q_A_Prob cannot be read"),
+])  # fmt: skip
+def test_files_that_are_no_evaluation(content: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(content)
+    with pytest.raises(DataError, match=told):
+        read_evaluation(file)
+
+
+def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None:
+    file = tmp_path / "TOFU_EVAL.json"
+    file.write_text(json.dumps(EVALUATION))
+    with pytest.raises(RunError, match="no run folder"):
+        compare([file, file])
+    (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
+    with pytest.raises(RunError, match="holds no suite of questions"):
+        compare([finished, cell])
