@@ -84,7 +84,7 @@ def _written(task: Any, question: str, stop: threading.Event) -> Iterator[str]:
 
     from expunge.kinds.language.chat import render_question
 
-    class Left(StoppingCriteria):  # type: ignore[misc]
+    class Left(StoppingCriteria):
         def __call__(self, input_ids: Any, scores: Any, **more: Any) -> Any:
             return torch.full((len(input_ids),), stop.is_set(), device=input_ids.device)
 
