@@ -148,7 +148,7 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[
                 seen=f"{different[0]}: {settings[different[0]]}" if different else "",
                 next_step=f"undo the change, or delete {folder.audit} to begin another audit",
             )
-        other = [name for name in key if name != "arithmetic" and fixed["of"].get(name) != key[name]]
+        other = [name for name in key if name != "arithmetic" and fixed.get("of", {}).get(name) != key[name]]
         if other:
             raise RunError(
                 f"{folder.path} holds the audit of another model, or on other data",
