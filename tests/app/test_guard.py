@@ -56,7 +56,7 @@ def test_every_page_says_what_a_browser_may_do(site: Any) -> None:
         assert "unsafe" not in policy
         assert "http" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
 
 
 def test_pages_hold_nothing_inline_and_nothing_from_elsewhere() -> None:

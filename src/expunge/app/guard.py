@@ -49,7 +49,8 @@ class Guard:
                 headers.setdefault("content-security-policy", POLICY)
                 headers.setdefault("cache-control", "no-store")
                 headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                # Without a referrer at all, browsers send "null" as the origin of the app's own forms.
+                headers["referrer-policy"] = "same-origin"
                 headers["cross-origin-resource-policy"] = "same-origin"
             await send(message)
 
