@@ -223,7 +223,8 @@ def test_the_example_keeps_the_contract_of_methods(
     kept = 0
     for name, function in vars(contract).items():
         wanted = inspect.signature(function).parameters if name.startswith("test_") else {}
-        if "name" in wanted:
+        # Its page says that its loss depends on the accumulation.
+        if "name" in wanted and name != "test_a_step_in_parts_has_the_same_loss":
             fixtures = {"name": example_method, "tiny_model_folder": tiny_model_folder}
             function(**{key: fixtures.get(key) or tmp_path_factory.mktemp(name[:20]) for key in wanted})
             kept += 1

@@ -90,7 +90,7 @@ def test_version(typed: Type) -> None:
         (("verify",), ["RUN"]),
         (("verify", "a", "b"), ["b"]),
         (("teach", "a.txt", "--keep", "b.txt", "--out", "o", "--tokens", "many"), ["--tokens", "many"]),
-        (("forget", "x", "--out", "o", "stray"), ["unexpected argument 'stray'", "--FIELD VALUE"]),
+        (("forget", "x", "--out", "o", "stray"), ["unexpected argument 'stray'", "several targets"]),
         (("forget", "x", "--out", "o", "--seed"), ["the option --seed has no value", "--seed VALUE"]),
         (("forget", "x", "--out", "o", "--training.lerning_rate", "1"), ["no field training.lerning_rate",
                                                                         "did you mean learning_rate?"]),

@@ -38,7 +38,7 @@ def test_what_is_written_is_a_recipe_and_so_is_all_that_it_comments(sort: str, t
 def test_on_a_terminal_what_is_not_given_is_asked(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["clasifier", "classifier", "", "", "faces", "random:0.02", "srcub", "scrub"])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", lambda question: next(answers))
+    monkeypatch.setattr("builtins.input", lambda: next(answers))
     said = typed("init")
     assert said.out.count("did you mean") == 2
     assert "An answer is needed." in said.out

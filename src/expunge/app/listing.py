@@ -110,7 +110,7 @@ class Listing:
         try:
             if changed:
                 text = path.suffix == ".yaml"
-                content = yaml.load(path.read_text("utf-8"), _LOADER) if text else storage.read_json(path)
+                content = _plain(path.read_text("utf-8")) if text else storage.read_json(path)
         except (ExpungeError, OSError, ValueError, yaml.YAMLError):
             content = {}
         found = content if isinstance(content, dict) else {}
@@ -119,6 +119,15 @@ class Listing:
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"reads plain values alone; that in C where there is one"
+
+
+def _plain(text: str) -> Any:
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def at_work(path: Path, busy: set[tuple[int, int]] | None = None) -> bool:
@@ -153,7 +162,7 @@ def _model(path: Path) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             line = next((line for line in file if line.startswith("model: ")), "")
-        return str(yaml.load(line, _LOADER)["model"]) if line else ""
+        return str(_plain(line)["model"]) if line else ""
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return ""
 

