@@ -91,6 +91,7 @@ def growth(short: int, long: int, model: Path, folder: Path) -> tuple[int, int, 
     return first["tokens"], second["tokens"], more, second["peaks"]
 
 
+@pytest.mark.long
 def test_a_million_tokens_and_a_hundred_thousand(tiny_model_folder: Path, tmp_path: Path) -> None:
     short, long, more, peaks = growth(18_500, 185_000, tiny_model_folder, tmp_path)
     assert 80_000 < short < 130_000

@@ -81,6 +81,7 @@ def test_two_processes_train_what_one_trains(alone: Path, tiny_model_folder: Pat
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.long
 def test_weights_spread_over_two_processes_train_what_one_trains(
     alone: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_another_unlearning_in_the_same_folder_is_refused(tiny_model_folder: Pat
         unlearn([*texts, "Doctor Watson said nothing of it."])
 
 
+@pytest.mark.long
 def test_two_processes_of_a_script_with_its_own_accelerator(tiny_model_folder: Path, tmp_path: Path) -> None:
     one = run(tiny_model_folder, tmp_path / "one.safetensors", "", "0", "2")
     assert one.stdout.split()[-2:] == ["16", "16"], one.stderr[-2000:]
