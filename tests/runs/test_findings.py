@@ -109,8 +109,57 @@ def test_the_control_is_held_against_the_model_setting_by_setting() -> None:
     assert states(both)["attack"] is True
 
 
+def spread(mean: float, deviation: float, seed: int, setting: str = AS_IS) -> Trial:
+    """A trial whose values lie as far apart as is said."""
+    drawn = np.random.default_rng(seed).normal(mean, deviation, FACTS)
+    return Trial(setting=setting, values=list(drawn - drawn.mean() + mean), facts=list(range(FACTS)))
+
+
+def test_a_setting_that_is_too_coarse_is_not_hidden_by_a_fine_one() -> None:
+    one = Attacked(
+        name="attack",
+        title="attack",
+        sentence="",
+        unlearned=[spread(0.21, 0.01, 1, "fine"), spread(0.2, 0.6, 2, "coarse")],
+        control=[spread(0.2, 0.01, 3, "fine"), spread(0.2, 0.01, 4, "coarse")],
+    )
+    (found,) = (each for each in findings(Audit(), known(0.2, 0), [one], harm(), paired=True) if each.name == "attack")
+    assert found.passed is None
+    assert found.setting == "coarse"
+
+
+def test_far_below_the_control_no_interval_is_too_wide() -> None:
+    one = Attacked(
+        name="attack",
+        title="attack",
+        sentence="",
+        unlearned=[spread(-0.4, 0.5, 1, "s")],
+        control=[spread(0.2, 0.01, 3, "s")],
+    )
+    (found,) = (each for each in findings(Audit(), known(0.2, 0), [one], harm(), paired=True) if each.name == "attack")
+    assert found.high is not None
+    assert found.high < 0
+    assert found.passed is True
+
+
+def test_a_value_that_may_be_within_the_limit_does_not_fail() -> None:
+    """0.11 measured to 0.02: more than nothing, and not surely more than the limit of 0.1."""
+    states_ = []
+    for mean in (0.266, 0.35):  # excess 0.11 and 0.25 of 0.6
+        one = Attacked(
+            name="attack",
+            title="attack",
+            sentence="",
+            unlearned=[spread(mean, 0.05, 1, "s")],
+            control=[spread(0.2, 0.01, 3, "s")],
+        )
+        known_ = known(0.2, 0) | {"base": spread(0.8, 0.02, 8), "control_base": spread(0.2, 0.02, 9)}
+        states_.append(states(findings(Audit(), known_, [one], harm(), paired=True))["attack"])
+    assert states_ == [None, False]
+
+
 def test_every_setting_that_is_tried_costs_evidence() -> None:
-    of = [attacked([0.26] + [0.2] * more, 0) for more in (0, 30)]
+    of = [attacked([0.3] + [0.2] * more, 0) for more in (0, 30)]
     few, many = (
         next(each.p for each in findings(Audit(), known(0.2, 0), [one], harm(), paired=True) if each.name == "attack")
         for one in of

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
 from expunge.measures.privacy.roc import area_difference
-from expunge.measures.statistics import Z
+from expunge.measures.statistics import Estimate, Z
 from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
@@ -28,7 +28,8 @@ class Finding:
         limit: from the settings; value, low, high: what was found, with its 95 % interval, in `unit`.
         bound: what side of the limit is met.
         n: facts, or rows.
-        p: p-value of no excess, adjusted for the number of settings and findings; None where there is none.
+        p: p-value of a true value within the limit, adjusted for the number of settings and findings; None where there is
+            none.
         setting: that counted.
         passed: None where it cannot be told.
         explain: in a sentence.
@@ -60,11 +61,11 @@ def findings(
 ) -> list[Finding]:
     """All findings of an audit.
 
-    Of an attack the setting with the largest excess counts, and its p-value is multiplied by the number of settings. A
-    finding is met where its value is within the limit and the upper arm of its interval is no longer than the limit. It is
-    not met where the value is over the limit and more than chance, all findings together (`Limits.level`; Holm 1979).
-    Otherwise nothing can be told, and what cannot be told does not count as passed. Damage is met where its value is within
-    the limit, and not met where its whole interval is beyond.
+    A finding is met where its value is within the limit, and its interval either ends within the limit or has an upper arm no
+    longer than the limit; of an attack under every setting. It is not met where a value is over the limit by more than
+    chance: the p-value of a true value within the limit is multiplied by the number of settings, and adjusted for all
+    findings together (`Limits.level`; Holm 1979). Otherwise nothing can be told, and what cannot be told does not count as
+    passed. Damage is met where its value is within the limit, and not met where its whole interval is beyond.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
@@ -119,8 +120,9 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
     if not measurable:
         reason = "not told: the base model knew no more of it than the control"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
-    excesses: list[tuple[int, Excess]] = [(at, excess(values)) for at, values in measurable]
-    at, found = max(excesses, key=lambda each: each[1].share.value)
+    excesses: list[tuple[int, Excess]] = [(at, excess(values, limit=settings.excess)) for at, values in measurable]
+    place = _that_counts([(found.share, found.p) for _, found in excesses], settings.excess)
+    at, found = excesses[place]
     own, control = one.unlearned[at], one.control[at]
     return Finding(
         name=one.name,
@@ -137,25 +139,44 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
     )
 
 
+def _that_counts(every: Sequence[tuple[Estimate, float]], limit: float) -> int:
+    """Which setting, of (value with its interval, p-value): the one that is over the limit least by chance; where none is
+    over it, the one that reaches furthest of those that are measured too coarsely, or else the largest."""
+    places = range(len(every))
+    if over := [i for i in places if every[i][0].value > limit]:
+        return min(over, key=lambda i: (every[i][1], -every[i][0].value))
+    if coarse := [i for i in places if not _fine(every[i][0].value, every[i][0].high, limit)]:
+        return max(coarse, key=lambda i: every[i][0].high)
+    return max(places, key=lambda i: every[i][0].value)
+
+
+def _fine(value: float, high: float, limit: float) -> bool:
+    """Whether a value within the limit is measured finely enough to pass."""
+    return high <= limit or high - value <= limit
+
+
 def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
-    areas = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
-    at = max(range(len(pairs)), key=lambda i: abs(areas[i].value))
-    (own, control), (value, low, high) = pairs[at], areas[at]
-    deviation = max((high - low) / (2 * Z), 1e-9)
+    found = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
+    sides = [Estimate(abs(v), low if v >= 0 else -high, high if v >= 0 else -low) for v, low, high in found]
+    # In two directions.
+    ps = [
+        math.erfc((s.value - settings.membership) / max((s.high - s.low) / (2 * Z), 1e-9) / math.sqrt(2)) for s in sides
+    ]
+    at = _that_counts(list(zip(sides, ps, strict=True)), settings.membership)
+    own, control = pairs[at]
     return Finding(
         name=one.name,
-        kind=UNDER if value >= 0 else OVER,
+        kind=UNDER if found[at].value >= 0 else OVER,
         title=one.title,
         limit=settings.membership,
-        value=abs(value),
-        low=low if value >= 0 else -high,
-        high=high if value >= 0 else -low,
+        value=sides[at].value,
+        low=sides[at].low,
+        high=sides[at].high,
         unit="area",
         n=len(own.values),
-        # In two directions, and by the best of several scores.
-        p=min(1.0, math.erfc(abs(value) / deviation / math.sqrt(2)) * len(pairs)),
+        p=min(1.0, ps[at] * len(pairs)),
         setting=own.setting,
         explain=f"area {own.mean:.3f}, {control.mean:.3f} of the control; 0.5 is chance",
     )
@@ -168,7 +189,7 @@ def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     judged = replace(raw, p=p)
     if raw.value > raw.limit:
         return replace(judged, passed=False if p < settings.level else None)
-    return replace(judged, passed=True if raw.high - raw.value <= raw.limit else None)
+    return replace(judged, passed=True if _fine(raw.value, raw.high, raw.limit) else None)
 
 
 def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Finding:
@@ -185,7 +206,7 @@ def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Fin
     )
     if not knows_more(values):
         return finding
-    found = excess(values)
+    found = excess(values, limit=settings.overshoot)
     return replace(
         finding,
         value=-found.share.value,

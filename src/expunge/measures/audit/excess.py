@@ -22,8 +22,8 @@ class Excess:
     Attributes:
         share: of what was to be forgotten; not a number where the base model knew no more than the control.
         points: the same before the division: difference of means.
-        p: one-sided p-value of no excess.
-        p_less: the same of the model knowing less than the control.
+        p: one-sided p-value of a share that is at most the limit.
+        p_less: the same of the model knowing less than the control, by at most the limit.
         n: facts.
     """
 
@@ -51,12 +51,16 @@ class Known:
     paired: bool = True
 
 
-def excess(known: Known, seed: int = 0) -> Excess:
+def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
     """The excess (mean unlearned - mean control) / (mean base - mean control_base), and its bootstrap interval.
 
     Facts are resampled, pairs together (Efron and Tibshirani 1993, chapter 8); numerator and denominator in the same
     resample, since they share facts. Limits are moved apart as far as Student's distribution asks for in small samples
     (Hesterberg 2015).
+
+    Args:
+        limit: the share that p-values are against. That mean(u) - mean(c) exceeds limit * (mean(b) - mean(c0)) is tested of
+            the means of u - limit * b and c - limit * c0, so that no division is needed.
     """
     u, c, b, c0 = (np.asarray(v, np.float64) for v in (known.unlearned, known.control, known.base, known.control_base))
     if known.paired and len(u) != len(c):
@@ -74,7 +78,8 @@ def excess(known: Known, seed: int = 0) -> Excess:
         # A resample in which the base knows nothing beyond the control says that the share may be anything.
         shares = np.where(whole > 0, points / np.where(whole > 0, whole, 1.0), np.copysign(np.inf, points))
         share = _limits(point / all_of_it, shares, wider)
-    more, less = p_values(u, c, known.paired)
+    more, _ = p_values(u - limit * b, c - limit * c0, known.paired)
+    _, less = p_values(u + limit * b, c + limit * c0, known.paired)
     return Excess(share=share, points=_limits(point, points, wider), p=more, p_less=less, n=min(len(u), len(c)))
 
 
