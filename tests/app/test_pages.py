@@ -65,7 +65,7 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     assert rows["suite/cell"].state == "interrupted"
     assert rows["suite/cell"].title == "a book"
     assert rows["good"].model == "tiny"
-    assert rows["audited"].audited is False
+    assert (rows["audited"].has_audit, rows["audited"].audited) == (True, False)
     text = ask(site, "/").text
     for words in ("not audited", "✗ failed", "interrupted", "✗ not passed", "/runs/suite/cell"):
         assert words in text
@@ -122,8 +122,18 @@ def test_damaged_files_do_not_break_the_table(site: Any, tmp_path: Path) -> None
     (folder / "record.json").write_text('{"title": ')
     other = make_run(tmp_path, "odd", passed=None)
     (other / "recipe.yaml").write_text("- a\n: {")
+    strange = make_run(tmp_path, "strange")
+    (strange / "record.json").write_text(
+        '{"verdict": [1], "cost": {"seconds_total": "long"}, "method": 3, "title": {}}'
+    )
     assert ask(site, "/").status == 200
-    assert {row.name for row in Listing(tmp_path).rows()} == {"torn", "odd"}
+    assert ask(site, "/runs/strange").status == 200
+    assert {row.name for row in Listing(tmp_path).rows()} == {"torn", "odd", "strange"}
+
+
+@pytest.mark.parametrize("name", ["\0", "a" * 5000, "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_no_run(site: Any, name: str) -> None:
+    assert ask(site, f"/runs/{name}").status == 404
 
 
 def test_progress_is_sent_until_the_reader_leaves(site: Any, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Row:
     model: str
     state: State
     passed: bool | None
-    audited: bool | None
+    audited: bool
     has_audit: bool
     seconds: float | None
     changed: float
@@ -59,9 +59,12 @@ class Listing:
 
     def find(self, name: str) -> RunFolder | None:
         """The run of a name; None where the folder holds none. A path that leaves the folder is none."""
-        path = (self.root / name).resolve()
-        inside = path.is_relative_to(self.root) and path != self.root
-        return RunFolder(path) if inside and (path / "recipe.yaml").is_file() else None
+        try:
+            path = (self.root / name).resolve()
+            inside = path.is_relative_to(self.root) and path != self.root
+            return RunFolder(path) if inside and (path / "recipe.yaml").is_file() else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
 
     def _folders(self) -> Iterator[Path]:
         def below(folder: Path, levels: int) -> Iterator[Path]:
@@ -83,7 +86,8 @@ class Listing:
         record = self._content(folder.record)
         recipe = {"model": _model(folder.recipe)} if record else self._content(folder.recipe)
         audit = self._content(folder.audit / "audit.json")
-        verdict, method = record.get("verdict") or {}, record.get("method") or recipe.get("method") or {}
+        verdict, cost = _mapping(record.get("verdict")), _mapping(record.get("cost"))
+        method, seconds = record.get("method") or recipe.get("method") or {}, cost.get("seconds_total")
         state: State = "finished" if record else "interrupted"
         if at_work(path, busy):
             state = "at work"
@@ -93,10 +97,10 @@ class Listing:
             method=str(method.get("name", "") if isinstance(method, dict) else method),
             model=str(recipe.get("model") or ""),
             state=state,
-            passed=verdict.get("passed") if verdict else None,
-            audited=audit.get("passed"),
+            passed=verdict["passed"] is True if "passed" in verdict else None,
+            audited=audit.get("passed") is True,
             has_audit=bool(audit),
-            seconds=(record.get("cost") or {}).get("seconds_total"),
+            seconds=seconds if isinstance(seconds, int | float) else None,
             changed=max(_changed(folder.record), _changed(folder.events)),
         )
 
@@ -165,6 +169,10 @@ def _model(path: Path) -> str:
         return str(_plain(line)["model"]) if line else ""
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return ""
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _changed(path: Path) -> float:

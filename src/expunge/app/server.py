@@ -161,7 +161,7 @@ class Site:
     async def draft(self, request: Request) -> Response:
         name = request.path_params["name"]
         path = self._draft(name)
-        error, text = None, path.read_text("utf-8")
+        error, text = None, path.read_text("utf-8", errors="replace")
         if request.method == "POST":
             text = (await _fields(request)).get("recipe", "").replace("\r\n", "\n")
             try:

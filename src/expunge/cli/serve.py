@@ -24,7 +24,8 @@ def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False
     port:
         Port of the loopback address; 0 takes one that is free.
     open:
-        Open the page in the browser.
+        Open the page in the browser. While it starts, other users of this machine may read the token in the list of
+        processes.
     """
     import sys
     import webbrowser
