@@ -73,7 +73,7 @@ def publish(parcel: Parcel, repo: str, private: bool) -> str:
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import (
-        HTTPError,  # type: ignore[attr-defined]  # of its HTTP client, httpx or httpx2
+        HTTPError,  # of its HTTP client, httpx or httpx2
         LocalTokenNotFoundError,
         OfflineModeIsEnabled,
     )
