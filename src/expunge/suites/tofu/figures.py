@@ -34,7 +34,7 @@ FORGET = ("forget", "forget_completions", "forget_more")
 Answers = Mapping[str, Sequence[Answered]]
 "split -> what a model answered to its rows"
 Found = dict[str, Any]
-"measure -> {value, low, high, n, seeds}"
+"measure -> {value, low, high, n, seeds}; low and high are None of a p-value"
 Of = Callable[[Answered, str], float]
 "the measure of one answer, given what its question was answered with in truth"
 
@@ -103,9 +103,10 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
             ours = [[_log_ratio(row, mean) for row in answers["forget"]] for answers in seeds]
             theirs = [_log_ratio(row, mean) for row in oracle["forget"]]
             quality = forget_quality(ours, theirs)
-            singles = [forget_quality([each], theirs, resamples=0) for each in ours]
+            singles = [forget_quality([each], theirs) for each in ours]
             count = len(theirs)
-            found[f"forget_quality{suffix}"] = _of_model(quality.p, count, [each.p.value for each in singles])
+            found[f"forget_quality{suffix}"] = {"value": quality.p, "low": None, "high": None, "n": count,
+                                                "seeds": [each.p for each in singles]}  # fmt: skip
             found[f"ks_distance{suffix}"] = _of_model(
                 quality.distance, count, [each.distance.value for each in singles]
             )

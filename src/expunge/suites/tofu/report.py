@@ -93,7 +93,8 @@ def best_first(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The method with most utility among those that the test cannot tell from the oracle; None where there is none.
+    """The method with most utility among those that the test cannot tell from the oracle, with any seed; None where there
+    is none.
 
     And where the test cannot tell the taught model from the oracle, either: then it says nothing.
     """
@@ -160,7 +161,11 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     count = figures["asked"]["forget"]
-    console.print(f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals.")
+    console.print(
+        f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals, none of p-values."
+    )
+    if figures["seeds"] > 1:
+        console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     for sentence in figures["left_out"]:
         console.print(f"Note: {sentence}.")
 
