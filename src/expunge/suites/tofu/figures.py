@@ -26,7 +26,7 @@ from expunge.measures.language.answers import (
 )
 from expunge.measures.language.models import forget_quality, model_utility, privleak
 from expunge.measures.statistics import Estimate, share_interval
-from expunge.suites.tofu.cells import Cell
+from expunge.suites.tofu.cells import Cell, is_tuned
 from expunge.suites.tofu.sets import UTILITY
 
 FORGET = ("forget", "forget_completions", "forget_more")
@@ -58,8 +58,9 @@ def suite_figures(
     for group, cells in groups.items():
         made = [(cell, spent, answers) for cell, spent, answers in cells if not spent["failed"]]
         first = cells[0][0]
-        row = {"name": first.method, "group": group, "settings": first.recipe.model_dump(mode="json", include={
-            "method", "training"}), "seeds": [cell.seed for cell, _, _ in made]}  # fmt: skip
+        settings = first.recipe.model_dump(mode="json", include={"method", "training"})
+        row = {"name": first.method, "group": group, "settings": settings, "tuned": is_tuned(first.method, settings),
+               "seeds": [cell.seed for cell, _, _ in made]}  # fmt: skip
         if reasons := sorted({spent["failed"] for _, spent, _ in cells if spent["failed"]}):
             failed.append(row | {"models": len(cells) - len(made), "of": len(cells), "reason": "; ".join(reasons)})
         if made:

@@ -79,8 +79,9 @@ def point(name: str, measures: Mapping[str, Any], x: str, y: str, at: float | No
     if x not in measures or (y not in measures and at is None):
         return None
     across = measures[x]
-    up = (at, at, at)
-    if at is None:
+    if at is not None:
+        up = (at, at, at)
+    else:
         value, low, high = (measures[y][part] for part in ("value", "low", "high"))
         up = (value, value, value) if low is None else (value, low, high)
     return Point(name, (across["value"], across["low"], across["high"]), up)

@@ -14,7 +14,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.registry import method_class
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu import plots
-from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES
+from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES, TUNED
 
 ACROSS = 6
 "measures in a table"
@@ -47,7 +47,7 @@ def questions_page(folder: RunFolder) -> str:
     rows = [
         {"name": "taught", "measures": figures["taught_model"], "what": "before"},
         {"name": "oracle", "measures": figures["oracle"], "what": "never saw the forget set"},
-        *({**row, "what": _citation(row["name"])} for row in best_first(figures["methods"])),
+        *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures["methods"])),
     ]
     there = dict.fromkeys(name for row in rows for name in row["measures"])
     tables = [
@@ -70,7 +70,8 @@ def questions_page(folder: RunFolder) -> str:
         shown=shown,
         heading=heading,
         fronts=fronts(figures),
-        settings=[(row["name"], _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
+        tuned=TUNED if any(row.get("tuned") for row in figures["methods"]) else "",
+        settings=[(called(row), _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
         several=figures["seeds"] > 1,
     )
 
@@ -118,6 +119,11 @@ def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
     return said(found["value"]), limits
 
 
+def called(row: Mapping[str, Any]) -> str:
+    """A method's name, with the mark of one that a grid tuned."""
+    return f"{row['name']} (tuned)" if row.get("tuned") else str(row["name"])
+
+
 def heading(name: str) -> str:
     """The head of a measure's column."""
     split, _, measure = name.rpartition("/")
@@ -150,7 +156,7 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 220
     rows = [("taught", figures["taught_model"]), ("oracle", figures["oracle"])]
-    rows += [(row["name"], row["measures"]) for row in best_first(figures["methods"])]
+    rows += [(called(row), row["measures"]) for row in best_first(figures["methods"])]
     names = [name for name in MAIN if any(name in measures for _, measures in rows)]
     table = Table(box=None, pad_edge=False)
     for header in ("method", *map(heading, names)):
@@ -166,7 +172,8 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     )
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
-    for sentence in figures["left_out"]:
+    tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
+    for sentence in [*tuned, *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 

@@ -40,6 +40,11 @@ MAIN = (
 "measures of the first table and of the console's"
 ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
 "other measures of the whole model"
+TUNED = (
+    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of another model. All other methods run "
+    "with their defaults or with the options given: a difference may be one of tuning"
+)
+"what the mark beside a method's name is"
 
 MEASURES = {
     "forget_quality": Words(
