@@ -58,6 +58,7 @@ class Hub:
     def __init__(self) -> None:
         self.made: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
+        self.private = True
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,6 +80,12 @@ class Hub:
                         if row["key"] == "file"
                     }
                     answer = {"commitUrl": f"{hub.address}/me/forgot/commit/abc", "commitOid": "abc", "success": True}
+                self.answer(answer)
+
+            def do_GET(self) -> None:
+                self.answer({"id": "me/forgot", "private": hub.private} if self.path == "/api/models/me/forgot" else {})
+
+            def answer(self, answer: Any) -> None:
                 content = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -122,6 +129,24 @@ def test_only_the_files_of_a_model_are_published_and_only_when_asked(copied: Run
     assert set(hub.files) == names
     assert {"config.json", "model.safetensors", "README.md"} <= names
     assert all(content == (copied.model / name).read_bytes() for name, content in hub.files.items())
+
+
+def test_a_repository_that_everybody_sees_takes_a_model_with_public_alone(
+    copied: RunFolder, typed: Type, hub: Hub
+) -> None:
+    hub.private = False  # it was there, and public: making it again changes nothing
+    said = typed("publish", copied.path, "me/forgot", "--yes")
+    assert (said.code, "is there for everybody to see" in said.err, hub.files) == (1, True, {})
+    said = typed("publish", copied.path, "me/forgot", "--yes", "--public")
+    assert (said.code, "model.safetensors" in hub.files) == (0, True), said.err
+
+
+def test_a_hub_that_is_not_reached_is_an_error_of_one_line(
+    copied: RunFolder, typed: Type, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    said = typed("publish", copied.path, "me/forgot", "--yes")
+    assert (said.code, "the hub did not take me/forgot" in said.err, "Traceback" in said.err) == (1, True, False)
 
 
 def test_another_model_than_the_record_says_is_not_published(copied: RunFolder, typed: Type) -> None:

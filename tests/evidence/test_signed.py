@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from securesystemslib import dsse
 
+from expunge.cli.verify import verify
 from expunge.core import storage
 from expunge.core.score import Score
 from expunge.errors import RunError
-from expunge.evidence.envelope import PAYLOAD_TYPE, EvidenceError, new_key
+from expunge.evidence.envelope import PAYLOAD_TYPE, EvidenceError, _text, new_key, read_signer
 from expunge.evidence.signed import sign_run, signature_findings
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_saved
@@ -157,15 +159,17 @@ def test_the_statement_says_what_was_run_and_not_on_whom(folder: RunFolder, key:
     sign_run(folder, key)
     found = payload(folder)
     assert found["_type"] == "https://in-toto.io/Statement/v1"
-    subject = {each["name"]: each["digest"]["sha256"] for each in found["subject"]}
-    assert subject["model/model.safetensors"] == storage.digest_file(folder.model / "model.safetensors")
+    subject = {each["name"]: each["digest"] for each in found["subject"]}
+    assert subject["model/model.safetensors"] == {"sha256": storage.digest_file(folder.model / "model.safetensors")}
+    salt = bytes.fromhex((folder.path / "evidence" / "salt").read_text())
+    recipe = {"hmac-sha256": hmac.digest(salt, storage.digest_file(folder.recipe).encode(), "sha256").hex()}
+    assert subject["recipe.yaml"] == recipe
     predicate = found["predicate"]
     built = predicate["buildDefinition"]
     assert built["externalParameters"]["method"] == "npo"
-    assert built["externalParameters"]["recipe"] == {"sha256": storage.digest_file(folder.recipe)}
+    assert built["externalParameters"]["recipe"] == recipe
     dependencies = {each["name"]: each["digest"] for each in built["resolvedDependencies"]}
     assert dependencies["base model/model.safetensors"] == {"sha256": "3f" * 32}
-    salt = bytes.fromhex((folder.path / "evidence" / "salt").read_text())
     assert dependencies["forget set"] == {"hmac-sha256": hmac.digest(salt, b"07" * 32, "sha256").hex()}
     assert predicate["runDetails"]["metadata"] == {
         "startedOn": "2025-10-09T08:53:20Z", "finishedOn": "2025-10-09T09:01:52Z"
@@ -175,7 +179,7 @@ def test_the_statement_says_what_was_run_and_not_on_whom(folder: RunFolder, key:
     assert predicate["audit"]["findings"][0]["value"] == 0.02
     assert predicate["sets"] == {"forget": {"documents": 2, "tokens": 90}, "retain": {"tokens": 70}}
     told = json.dumps(found) + (folder.path / "evidence" / "bom.cdx.json").read_text(encoding="utf-8")
-    for word in (TARGET, "07" * 32, str(folder.path)):
+    for word in (TARGET, "07" * 32, str(folder.path), storage.digest_file(folder.recipe)):
         assert word not in told
 
 
@@ -189,6 +193,49 @@ def test_neither_weights_nor_data_are_needed(folder: RunFolder, key: Path) -> No
     assert "model/model.safetensors: signed, and not here" in unchecked
     assert "answers.json: signed, and not here" in unchecked
     assert "evidence/salt: signed, and not here" in unchecked
+
+
+def test_without_the_salt_a_recipe_is_not_checked(folder: RunFolder, key: Path) -> None:
+    """Its text is short, so its plain digest would tell it to whoever guesses."""
+    sign_run(folder, key)
+    (folder.path / "evidence" / "salt").unlink()
+    told = {each.what.partition(":")[0]: each.ok for each in signature_findings(folder, public(key))}
+    assert told["recipe.yaml"] is None
+    folder.recipe.unlink()
+    assert failing(folder, key) == []
+
+
+def test_a_signature_that_another_key_added_is_found(folder: RunFolder, key: Path, tmp_path: Path) -> None:
+    sign_run(folder, key)
+    path = folder.path / ENVELOPE
+    before = path.read_bytes()
+    envelope = dsse.Envelope.from_dict(json.loads(before))
+    other = new_key(tmp_path / "somebody").with_suffix("")
+    envelope.sign(read_signer(other))
+    path.write_text(_text(envelope), encoding="utf-8")
+    assert len(storage.read_json(path)["signatures"]) == 2
+    assert [each.startswith(f"{ENVELOPE}: the signature does not hold") for each in failing(folder, key)] == [True]
+    assert [each.ok for each in signature_findings(folder, other.with_suffix(".pub"))] == [False]
+    path.write_bytes(before)
+    assert failing(folder, key) == []
+
+
+@pytest.mark.parametrize("gone", [("recipe.yaml",), ("record.json",), ("recipe.yaml", "record.json")])
+def test_evidence_that_was_handed_on_is_checked_without_the_run(
+    folder: RunFolder, key: Path, gone: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_run(folder, key)
+    for name in gone:
+        (folder.path / name).unlink()
+    assert verify(folder.path, key=public(key)) == 0
+    said = capsys.readouterr().out
+    assert f"ok           {ENVELOPE}: signed by the key" in said
+    assert f"not checked  the run against its record: {' and '.join(gone)} not here" in said
+    folder.report.write_text("<p>another</p>", encoding="utf-8")
+    assert verify(folder.path, key=public(key), quiet=True) == 1
+    assert "report.html is not as it was signed" in capsys.readouterr().out
+    with pytest.raises(RunError):
+        verify(folder.path)  # without a key, this is no run
 
 
 def test_a_file_that_came_later(folder: RunFolder, key: Path) -> None:

@@ -16,7 +16,7 @@ from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu import cells, run
-from expunge.suites.tofu.cells import wanted_methods
+from expunge.suites.tofu.cells import cells_of, is_tuned, wanted_methods
 from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.openunlearning import read_evaluation
 from expunge.suites.tofu.reading import read_tofu
@@ -79,7 +79,10 @@ def test_models_are_measured_and_held_against_the_oracle(finished: Path) -> None
     for name in ("forget_quality", "ks_distance", "model_utility", "privleak", "forget/truth_ratio_paper",
                  "real_authors/probability_options", "retain/exact_memorization"):  # fmt: skip
         found = method["measures"][name]
-        assert found["low"] <= found["value"] <= found["high"]
+        if name == "forget_quality":  # a p-value
+            assert (found["low"], found["high"]) == (None, None)
+        else:
+            assert found["low"] <= found["value"] <= found["high"]
         assert found["n"] > 0
         assert len(found["seeds"]) == 1
     assert method["measures"]["privleak"]["n"] == 16
@@ -157,7 +160,7 @@ def test_the_page_says_what_was_measured(finished: Path) -> None:
     assert "<script" not in page
 
 
-def test_over_seeds_values_are_means(finished: Path, data: Path) -> None:
+def test_over_seeds_values_are_means_and_p_values_the_least(finished: Path, data: Path) -> None:
     sets = read_tofu(str(data), "forget25").spread(8)
     truths = {name: [row.answer for row in rows] for name, rows in sets.measured.items()}
 
@@ -168,10 +171,11 @@ def test_over_seeds_values_are_means(finished: Path, data: Path) -> None:
     one, other, oracle = answers("taught"), answers("gradient_ascent-*-0"), answers("oracle")
     both = model_figures([one, other], truths, oracle)
     apart = [model_figures([each], truths, oracle) for each in (one, other)]
-    for name in ("forget/probability", "forget_quality", "model_utility", "privleak"):
+    for name in ("forget/probability", "forget_quality", "ks_distance", "model_utility", "privleak"):
         values = [each[name]["value"] for each in apart]
         assert both[name]["seeds"] == pytest.approx(values)
-        assert both[name]["value"] == pytest.approx(sum(values) / 2)
+        over = {"forget_quality": min(values), "ks_distance": max(values)}.get(name, sum(values) / 2)
+        assert both[name]["value"] == pytest.approx(over)
 
 
 def test_the_best_is_among_those_like_the_oracle() -> None:
@@ -187,9 +191,43 @@ def test_the_best_is_among_those_like_the_oracle() -> None:
     assert best(rows, rows[1]["measures"]) is None  # the test tells nothing apart
 
 
+def test_methods_that_a_grid_tuned_are_marked_unless_options_change_them(
+    finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    content = {"forget": "x.jsonl", "retain": "y.jsonl", "model": "smollm2-135m"}
+    methods = wanted_methods("npo,undial,gradient_ascent")
+
+    def tuned(overrides: dict[str, Any]) -> dict[str, bool]:
+        made = cells_of(tmp_path, content, methods, overrides, seeds=1)
+        return {cell.method: is_tuned(cell.method, cell.recipe.model_dump(mode="json")) for cell in made}
+
+    assert tuned({}) == {"npo": True, "undial": True, "gradient_ascent": False}
+    assert not any(tuned({"training.learning_rate": 1e-2}).values())
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    figures = figures_of(out)
+    (row,) = figures["methods"]
+    assert row["tuned"] is False
+    print_questions(figures)
+    assert "tuned" not in capsys.readouterr().out + questions_page(RunFolder(out))
+    figures["methods"].append(row | {"name": "npo", "tuned": True})
+    (out / "tofu.json").write_text(json.dumps(figures))
+    print_questions(figures)
+    said, page = capsys.readouterr().out, questions_page(RunFolder(out))
+    for text in (said, page, str(compare([out, finished]))):
+        assert "npo (tuned)" in text
+        assert "gradient_ascent (tuned)" not in text
+        assert "a difference may be one of tuning" in text
+    assert "tuning" not in str(compare([finished, finished]))
+
+
 def test_methods_are_known_by_name() -> None:
     assert {"npo", "rmu", "simnpo"} <= wanted_methods("all").keys()
     assert wanted_methods("npo , npo")["npo"]["method"]["retain_weight"] == 5.0
+    for name, rate, weight, epochs in (("altpo", 5e-5, 2, 10), ("idk_dpo", 5e-5, 1, 10), ("undial", 3e-4, 5, 5)):
+        found = wanted_methods(name)[name]
+        assert found["training"] == {"learning_rate": rate, "num_train_epochs": epochs}
+        assert found["method"]["retain_weight"] == weight
     for wrong in ("salun", "nppo", ""):
         with pytest.raises(RecipeError):
             wanted_methods(wrong)

@@ -25,7 +25,7 @@ def publish(run: Path, repo: str, /, *, yes: bool = False, public: bool = False,
     yes:
         Upload; without it nothing is sent.
     public:
-        A repository that is made now is for everybody to see.
+        A repository that is made now is for everybody to see; without it, one that is there must be private.
     json:
         Print JSON in place of lines.
     """

@@ -34,7 +34,7 @@ def verify(
         Print what is wrong, and nothing else.
     """
     from expunge.core.printed import print_json
-    from expunge.report.verify import verify_run
+    from expunge.report.verify import Finding, verify_run
     from expunge.runs.folder import RunFolder
 
     folder = RunFolder(run)
@@ -43,8 +43,11 @@ def verify(
         from expunge.evidence.signed import signature_findings
 
         findings = signature_findings(folder, key)
-    if key is None or not only_signature:
+    lacking = [path.name for path in (folder.recipe, folder.record) if not path.is_file()]
+    if key is None or not (only_signature or lacking):
         findings += verify_run(folder.require())
+    elif lacking and not only_signature:
+        findings.append(Finding(f"the run against its record: {' and '.join(lacking)} not here", None))
     if json:
         print_json([{"what": finding.what, "ok": finding.ok} for finding in findings])
     for finding in () if json else [each for each in findings if each.ok is False or not quiet]:

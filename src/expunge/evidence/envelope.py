@@ -91,13 +91,16 @@ def unseal(text: bytes, key: Any) -> dict[str, Any]:
     """The statement in an envelope that a key signed.
 
     Raises:
-        EvidenceError: it is no such envelope, or one byte of it is not as it was written, signed part or not.
+        EvidenceError: it is no such envelope, one byte of it is not as it was written, signed part or not, or another
+            key signed it too.
     """
     dsse, _ = _library()
     from securesystemslib.exceptions import Error
 
     try:
         envelope = dsse.Envelope.from_dict(json.loads(text))
+        if len(envelope.signatures) != 1:
+            raise ValueError("not as it was written: signed by one key")
         envelope.verify([key], 1)
         # What is not signed (white space, a key's name, how base64 ends) has one form.
         if envelope.payload_type != PAYLOAD_TYPE or _text(envelope).encode() != text:

@@ -9,7 +9,7 @@ from pathlib import Path
 from expunge.core import storage
 from expunge.evidence.bom import make_bom
 from expunge.evidence.envelope import EvidenceError, read_public, read_signer, seal, unseal
-from expunge.evidence.statement import PREDICATE, STATEMENT, make_statement, signed_files
+from expunge.evidence.statement import PREDICATE, SALTED, STATEMENT, make_statement, salted, signed_files
 from expunge.report.verify import Finding, read_whole_record
 from expunge.runs.folder import RunFolder
 
@@ -60,20 +60,34 @@ def signature_findings(folder: RunFolder, key: Path) -> list[Finding]:
         return [Finding(f"{name}: {error.what}, {error.seen}", False)]
     if (statement.get("_type"), statement.get("predicateType")) != (STATEMENT, PREDICATE):
         return [Finding(f"{name}: a statement of another kind", False)]
-    signed = {each["name"]: each["digest"]["sha256"] for each in statement["subject"]}
+    signed = {each["name"]: each["digest"] for each in statement["subject"]}
     return [
         Finding(f"{name}: signed by the key {public.keyid[:12]}", True),
         *_files(folder, signed),
     ]
 
 
-def _files(folder: RunFolder, signed: Mapping[str, str]) -> Iterable[Finding]:
+def _files(folder: RunFolder, signed: Mapping[str, Mapping[str, str]]) -> Iterable[Finding]:
     """What was signed, as it is now; and what came to the run since."""
-    here = signed_files(folder, [folder.path / "evidence" / name for name in (BOM, SALT)])
-    for name, digest in signed.items():
-        if name in here:
-            yield Finding(f"{name} {'is' if here[name] == digest else 'is not'} as it was signed", here[name] == digest)
-        else:
+    beside = [folder.path / "evidence" / name for name in (BOM, SALT)]
+    here = signed_files(folder, beside)
+    place = f"evidence/{SALT}"
+    salt = _salt(beside[1]) if place in here and here[place] == signed.get(place, {}).get("sha256") else None
+    for name, digests in signed.items():
+        if name not in here:
             yield Finding(f"{name}: signed, and not here", None)
+        elif SALTED in digests and salt is None:
+            yield Finding(
+                f"{name}: not checked, as its digest is salted and the {place} that was signed is not here", None
+            )
+        else:
+            found = salted(salt, here[name]) if salt and SALTED in digests else here[name]
+            same = found in digests.values()
+            yield Finding(f"{name} {'is' if same else 'is not'} as it was signed", same)
     for name in sorted(set(here) - set(signed)):
         yield Finding(f"{name}: not signed", False)
+
+
+def _salt(path: Path) -> bytes:
+    with storage.reading(path):
+        return bytes.fromhex(path.read_text(encoding="ascii"))

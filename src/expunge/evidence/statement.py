@@ -19,7 +19,9 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:expunge:unlearning:1"
 BUILD = "urn:expunge:run:1"
 SALTED = "hmac-sha256"
-"HMAC-SHA256 of a recorded digest under the run's salt: a short text cannot be guessed from it"
+"HMAC-SHA256 of a sha256 (hexadecimal) under the run's salt: a short text cannot be guessed from it"
+GUESSABLE = ("recipe.yaml", "anchors.yaml")
+"signed files that hold little but the target's words and what follows from them: salted too"
 FINDING = ("kind", "title", "passed", "value", "low", "high", "limit", "bound", "unit", "n")
 "what of an audit's findings is signed; none of it is text of the target"
 
@@ -44,13 +46,13 @@ def make_statement(folder: RunFolder, record: Mapping[str, Any], beside: Iterabl
     Args:
         record: its `record.json`.
         beside: files of the evidence that are signed too.
-        salt: for the digests of sets.
+        salt: for the digests of sets, and of files whose text could be guessed.
     """
     predicate = {
         "buildDefinition": {
             "buildType": BUILD,
             "externalParameters": {
-                "recipe": {"sha256": storage.digest_file(folder.recipe)},
+                "recipe": {SALTED: salted(salt, storage.digest_file(folder.recipe))},
                 "method": record["method"]["name"],
                 "settings": record["method"]["settings"],
                 "thresholds": record["thresholds"],
@@ -74,7 +76,10 @@ def make_statement(folder: RunFolder, record: Mapping[str, Any], beside: Iterabl
             "attacks": [each["name"] for each in audit["attacks"]],
             "findings": [{name: row[name] for name in FINDING if name in row} for row in audit["findings"]],
         }
-    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in signed_files(folder, beside).items()]
+    subject = [
+        {"name": name, "digest": {SALTED: salted(salt, digest)} if name in GUESSABLE else {"sha256": digest}}
+        for name, digest in signed_files(folder, beside).items()
+    ]
     return {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": predicate}
 
 
@@ -90,8 +95,8 @@ def when(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def salted_set(salt: bytes, digest: str) -> str:
-    """What stands in the statement for the recorded digest of a set."""
+def salted(salt: bytes, digest: str) -> str:
+    """What stands in the statement for the digest of what could be guessed: a set, a recipe."""
     return hmac.new(salt, digest.encode(), "sha256").hexdigest()
 
 
@@ -113,4 +118,4 @@ def _dependencies(digests: Mapping[str, Any], salt: bytes) -> Iterable[dict[str,
     for name, digest in digests["base model"].items():
         yield {"name": f"base model/{name}", "digest": {"sha256": digest}}
     for name, digest in sets_of(digests).items():
-        yield {"name": name, "digest": {SALTED: salted_set(salt, digest)}}
+        yield {"name": name, "digest": {SALTED: salted(salt, digest)}}

@@ -65,19 +65,32 @@ def publish(parcel: Parcel, repo: str, private: bool) -> str:
 
     The hub and the token are those of huggingface_hub (`HF_ENDPOINT`, `hf auth login`).
 
+    Args:
+        private: refuse a repository that everybody sees.
+
     Raises:
-        ExpungeError: the hub did not take it, or could not be reached.
+        ExpungeError: the hub did not take it, or could not be reached; or the repository is not private, but should be.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HTTPError,  # of its HTTP client, httpx or httpx2
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     with storage.reading(parcel.folder):
         operations = [CommitOperationAdd(name, parcel.folder / name) for name in parcel.files]
     try:
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
+        # One that is there already stays as it is, and an organization may make all of its own public.
+        if private and not api.repo_info(repo).private:
+            raise ExpungeError(
+                f"{repo} is there for everybody to see: nothing was sent",
+                next_step="make it private on the hub, name another, or type it again with --public",
+            )
         commit = api.create_commit(repo, operations, commit_message="Upload a model that Expunge made forget")
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise ExpungeError(
             f"the hub did not take {repo}",
             seen=first_line(error),

@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.stats import hmean, ks_2samp
 
-from expunge.measures.language.models import forget_quality, ks_distances, ks_p_value, model_utility, privleak
+from expunge.measures.language.models import forget_quality, model_utility, privleak
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-@pytest.mark.parametrize("n", [5, 40])
-def test_forget_quality_is_the_test_of_scipy(n: int) -> None:
-    ours, theirs = normal(n) + 0.7, normal(n, seed=1)
-    expected = ks_2samp(ours, theirs)
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """By its definition, at every place where a function jumps."""
+    return max(abs(float(np.mean(one <= at) - np.mean(other <= at))) for at in np.concatenate((one, other)))
+
+
+def test_forget_quality_is_the_share_of_splits_that_lie_as_far_apart() -> None:
+    """The exact test by its definition: all ways to split the ten ratios in two fives."""
+    ours, theirs = normal(5) + 1.2, normal(5, seed=1)
+    every = np.concatenate((ours, theirs))
+    splits = [np.isin(np.arange(10), rows) for rows in combinations(range(10), 5)]
+    far = [distance(every[split], every[~split]) for split in splits]
     found = forget_quality([ours], theirs)
-    assert found.p.value == pytest.approx(expected.pvalue, rel=1e-12)
-    assert found.distance.value == pytest.approx(expected.statistic, rel=1e-12)
-    assert found.p.low <= found.p.value <= found.p.high
+    assert found.distance.value == pytest.approx(distance(ours, theirs), rel=1e-12)
+    assert found.p == pytest.approx(np.mean(np.array(far) >= distance(ours, theirs) - 1e-9), rel=1e-12)
+    assert 0.01 < found.p < 0.9
     # The test looks at ranks alone, so a ratio and its logarithm are the same to it.
     assert forget_quality([np.exp(ours)], np.exp(theirs)) == found
 
 
-def test_distances_with_ties_are_those_of_scipy() -> None:
+def test_equal_values_are_one_jump() -> None:
     generator = np.random.default_rng(2)
     for _ in range(20):
-        one, other = generator.integers(0, 6, 12), generator.integers(0, 6, 12)
-        rows = generator.integers(0, 12, 12)
-        weights = np.stack((np.ones(12), np.bincount(rows, minlength=12)))
-        found = ks_distances(one, other, weights)
-        for distance, (a, b) in zip(found, ((one, other), (one[rows], other[rows])), strict=True):
-            expected = ks_2samp(a, b)
-            assert distance == pytest.approx(expected.statistic, abs=1e-14)
-            assert ks_p_value(round(distance * 12), 12) == pytest.approx(expected.pvalue, rel=1e-12)
+        one, other = generator.integers(0, 6, (2, 12))
+        assert forget_quality([one], other).distance.value == pytest.approx(distance(one, other), abs=1e-14)
 
 
 def test_the_same_model_has_quality_one_and_another_one_none() -> None:
     same, other = normal(60), normal(60, seed=1) + 9
-    assert forget_quality([same], same).p == (1.0, 1.0, 1.0)
+    found = forget_quality([same], same)
+    assert (found.p, found.distance.value, found.distance.low) == (1.0, 0.0, 0.0)
     found = forget_quality([other], same)
-    assert found.p.high < 1e-20
-    assert found.distance.value == 1.0
+    assert found.p < 1e-20
+    assert (found.distance.value, found.distance.high) == (1.0, 1.0)
 
 
-def test_over_seeds_the_value_is_the_mean() -> None:
-    seeds, theirs = normal(3, 30) + 0.4, normal(30, seed=1)
-    expected = np.mean([ks_2samp(each, theirs).pvalue for each in seeds])
-    assert forget_quality(seeds, theirs).p.value == pytest.approx(expected, rel=1e-12)
+def test_of_several_seeds_the_farthest_counts() -> None:
+    theirs = normal(30, seed=1)
+    seeds = np.stack((theirs, normal(30) + 1.5, normal(30, seed=3)))
+    tests = [ks_2samp(each, theirs) for each in seeds]
+    found = forget_quality(seeds, theirs)
+    assert found.p == pytest.approx(min(test.pvalue for test in tests), rel=1e-12)
+    assert found.p < 0.05 < np.mean([test.pvalue for test in tests])
+    assert found.distance.value == pytest.approx(max(test.statistic for test in tests), rel=1e-12)
 
 
-def test_the_interval_gets_narrower_with_more_questions() -> None:
-    few, many = (forget_quality([normal(n) + 0.5], normal(n, seed=1)).distance for n in (20, 320))
-    assert many.high - many.low < 0.5 * (few.high - few.low)
+def test_the_interval_of_the_distance_is_that_of_dvoretzky_kiefer_and_wolfowitz() -> None:
+    one = forget_quality([normal(400) + 0.8], normal(400, seed=1)).distance
+    reach = 2 * np.sqrt(np.log(2 * 2 / 0.05) / 800)
+    assert (one.low, one.high) == pytest.approx((one.value - reach, one.value + reach), rel=1e-12)
+    assert 2 * 2 * np.exp(-2 * 400 * (reach / 2) ** 2) == pytest.approx(0.05)  # both functions, by Massart's bound
+    three = forget_quality(np.stack([normal(400) + 0.8] * 3), normal(400, seed=1)).distance
+    assert three.high > one.high
+
+
+def test_the_interval_holds_the_distance_of_the_distributions() -> None:
+    """Of two normal distributions with means 0 and 1: 0.383. And of equal ones: 0, where a bootstrap lies above it."""
+    for shift, true in ((1.0, 0.3829249), (0.0, 0.0)):
+        pairs = ((normal(50, seed=seed) + shift, normal(50, seed=1000 + seed)) for seed in range(200))
+        found = [forget_quality([one], other).distance for one, other in pairs]
+        assert np.mean([each.low <= true <= each.high for each in found]) >= 0.95
+        assert np.mean([each.value for each in found]) > true  # biased upward, in the sample itself
 
 
 def test_model_utility_is_the_harmonic_mean_of_nine() -> None:

@@ -60,13 +60,29 @@ def wanted_methods(names: str) -> dict[str, dict[str, Any]]:
     wanted = able if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise RecipeError("no method is named", seen=repr(names), allowed="all, or names with commas between them")
-    tried = yaml.safe_load((files("expunge.suites.tofu") / SETTINGS).read_text(encoding="utf-8"))
+    tried = tuned_settings()
     found = {}
     for name in wanted:
         own = tried.get(name) or {}
         found[name] = {"method": {"name": name, **own.get("method", {})}, "training": own.get("training", {})}
         make_method(found[name]["method"], "causal_lm")
     return found
+
+
+def tuned_settings() -> dict[str, dict[str, Any]]:
+    """The settings of the methods that a published grid tuned: {name: {"method": {...}, "training": {...}}}."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load(
+        (files("expunge.suites.tofu") / SETTINGS).read_text(encoding="utf-8")
+    )
+    return found
+
+
+def is_tuned(name: str, settings: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a method was run with the settings that the grid found best for it: options may have changed them."""
+    own = tuned_settings().get(name)
+    return own is not None and all(
+        settings[part][key] == value for part, values in own.items() for key, value in values.items()
+    )
 
 
 def cells_of(

@@ -14,9 +14,9 @@ from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu.openunlearning import read_evaluation
-from expunge.suites.tofu.report import best_first, heading, read_figures, shown
+from expunge.suites.tofu.report import best_first, called, heading, read_figures, shown
 from expunge.suites.tofu.suite import SUITE
-from expunge.suites.tofu.words import MAIN
+from expunge.suites.tofu.words import MAIN, TUNED
 
 COLUMNS = (*MAIN, "forget/extraction_strength_openunlearning", "forget/exact_memorization")
 CAUTION = (
@@ -32,6 +32,12 @@ class QuestionsComparison:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
+    @property
+    def caution(self) -> str:
+        """What to mind in reading it."""
+        marked = any(name.endswith("(tuned)") for name, _ in self.rows)
+        return f"{CAUTION} {TUNED}." if marked else CAUTION
+
     def row(self) -> dict[str, Any]:
         """The comparison as JSON values."""
         models = [
@@ -42,7 +48,7 @@ class QuestionsComparison:
     def __str__(self) -> str:
         """The comparison as plain text."""
         body = [[name, *(" ".join(part for part in pair if part) for pair in pairs)] for name, pairs in self.rows]
-        return "\n".join([text_table([["model", *map(heading, self.columns)], *body]), CAUTION])
+        return "\n".join([text_table([["model", *map(heading, self.columns)], *body]), self.caution])
 
 
 def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> QuestionsComparison:
@@ -67,11 +73,13 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
         models += [
             (f"{name}: {who}", figures[part]) for who, part in (("taught", "taught_model"), ("oracle", "oracle"))
         ]
-        models += [(f"{name}: {row['name']}", row["measures"]) for row in best_first(figures["methods"])]
+        models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures["methods"])]
     columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
     rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)
     comparison = QuestionsComparison(columns, rows)
     if out is not None:
-        page = render_page("compare_questions.html.jinja", comparison=comparison, heading=heading, caution=CAUTION)
+        page = render_page(
+            "compare_questions.html.jinja", comparison=comparison, heading=heading, caution=comparison.caution
+        )
         storage.write_text(out, page)
     return comparison

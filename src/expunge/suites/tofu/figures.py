@@ -26,7 +26,7 @@ from expunge.measures.language.answers import (
 )
 from expunge.measures.language.models import forget_quality, model_utility, privleak
 from expunge.measures.statistics import Estimate, share_interval
-from expunge.suites.tofu.cells import Cell
+from expunge.suites.tofu.cells import Cell, is_tuned
 from expunge.suites.tofu.sets import UTILITY
 
 FORGET = ("forget", "forget_completions", "forget_more")
@@ -34,7 +34,7 @@ FORGET = ("forget", "forget_completions", "forget_more")
 Answers = Mapping[str, Sequence[Answered]]
 "split -> what a model answered to its rows"
 Found = dict[str, Any]
-"measure -> {value, low, high, n, seeds}"
+"measure -> {value, low, high, n, seeds}; low and high are None of a p-value"
 Of = Callable[[Answered, str], float]
 "the measure of one answer, given what its question was answered with in truth"
 
@@ -58,8 +58,9 @@ def suite_figures(
     for group, cells in groups.items():
         made = [(cell, spent, answers) for cell, spent, answers in cells if not spent["failed"]]
         first = cells[0][0]
-        row = {"name": first.method, "group": group, "settings": first.recipe.model_dump(mode="json", include={
-            "method", "training"}), "seeds": [cell.seed for cell, _, _ in made]}  # fmt: skip
+        settings = first.recipe.model_dump(mode="json", include={"method", "training"})
+        row = {"name": first.method, "group": group, "settings": settings, "tuned": is_tuned(first.method, settings),
+               "seeds": [cell.seed for cell, _, _ in made]}  # fmt: skip
         if reasons := sorted({spent["failed"] for _, spent, _ in cells if spent["failed"]}):
             failed.append(row | {"models": len(cells) - len(made), "of": len(cells), "reason": "; ".join(reasons)})
         if made:
@@ -103,9 +104,10 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
             ours = [[_log_ratio(row, mean) for row in answers["forget"]] for answers in seeds]
             theirs = [_log_ratio(row, mean) for row in oracle["forget"]]
             quality = forget_quality(ours, theirs)
-            singles = [forget_quality([each], theirs, resamples=0) for each in ours]
+            singles = [forget_quality([each], theirs) for each in ours]
             count = len(theirs)
-            found[f"forget_quality{suffix}"] = _of_model(quality.p, count, [each.p.value for each in singles])
+            found[f"forget_quality{suffix}"] = {"value": quality.p, "low": None, "high": None, "n": count,
+                                                "seeds": [each.p for each in singles]}  # fmt: skip
             found[f"ks_distance{suffix}"] = _of_model(
                 quality.distance, count, [each.distance.value for each in singles]
             )

@@ -21,7 +21,7 @@ LEAST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A model: its name, and (value, low, high) along both axes."""
+    """A model: its name, and (value, low, high) along both axes; the limits are the value where it has none."""
 
     name: str
     x: tuple[float, float, float]
@@ -79,5 +79,9 @@ def point(name: str, measures: Mapping[str, Any], x: str, y: str, at: float | No
     if x not in measures or (y not in measures and at is None):
         return None
     across = measures[x]
-    up = (at, at, at) if at is not None else (measures[y]["value"], measures[y]["low"], measures[y]["high"])
+    if at is not None:
+        up = (at, at, at)
+    else:
+        value, low, high = (measures[y][part] for part in ("value", "low", "high"))
+        up = (value, value, value) if low is None else (value, low, high)
     return Point(name, (across["value"], across["low"], across["high"]), up)

@@ -14,7 +14,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.registry import method_class
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu import plots
-from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES
+from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES, TUNED
 
 ACROSS = 6
 "measures in a table"
@@ -47,7 +47,7 @@ def questions_page(folder: RunFolder) -> str:
     rows = [
         {"name": "taught", "measures": figures["taught_model"], "what": "before"},
         {"name": "oracle", "measures": figures["oracle"], "what": "never saw the forget set"},
-        *({**row, "what": _citation(row["name"])} for row in best_first(figures["methods"])),
+        *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures["methods"])),
     ]
     there = dict.fromkeys(name for row in rows for name in row["measures"])
     tables = [
@@ -70,7 +70,8 @@ def questions_page(folder: RunFolder) -> str:
         shown=shown,
         heading=heading,
         fronts=fronts(figures),
-        settings=[(row["name"], _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
+        tuned=TUNED if any(row.get("tuned") for row in figures["methods"]) else "",
+        settings=[(called(row), _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
         several=figures["seeds"] > 1,
     )
 
@@ -93,7 +94,8 @@ def best_first(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The method with most utility among those that the test cannot tell from the oracle; None where there is none.
+    """The method with most utility among those that the test cannot tell from the oracle, with any seed; None where there
+    is none.
 
     And where the test cannot tell the taught model from the oracle, either: then it says nothing.
     """
@@ -115,6 +117,11 @@ def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
 
     limits = "" if found["low"] is None else f"[{said(found['low'])}, {said(found['high'])}]"
     return said(found["value"]), limits
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """A method's name, with the mark of one that a grid tuned."""
+    return f"{row['name']} (tuned)" if row.get("tuned") else str(row["name"])
 
 
 def heading(name: str) -> str:
@@ -149,7 +156,7 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 220
     rows = [("taught", figures["taught_model"]), ("oracle", figures["oracle"])]
-    rows += [(row["name"], row["measures"]) for row in best_first(figures["methods"])]
+    rows += [(called(row), row["measures"]) for row in best_first(figures["methods"])]
     names = [name for name in MAIN if any(name in measures for _, measures in rows)]
     table = Table(box=None, pad_edge=False)
     for header in ("method", *map(heading, names)):
@@ -160,8 +167,13 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     count = figures["asked"]["forget"]
-    console.print(f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals.")
-    for sentence in figures["left_out"]:
+    console.print(
+        f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals, none of p-values."
+    )
+    if figures["seeds"] > 1:
+        console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
+    tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
+    for sentence in [*tuned, *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 

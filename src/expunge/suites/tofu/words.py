@@ -40,18 +40,25 @@ MAIN = (
 "measures of the first table and of the console's"
 ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
 "other measures of the whole model"
+TUNED = (
+    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of another model. All other methods run "
+    "with their defaults or with the options given: a difference may be one of tuning"
+)
+"what the mark beside a method's name is"
 
 MEASURES = {
     "forget_quality": Words(
         "forget quality",
         "p-value of the Kolmogorov-Smirnov test that the forget set's truth ratios are those of the oracle. Above 0.05 the "
-        "test cannot tell the two apart; few questions tell little apart.",
+        "test cannot tell the two apart; few questions tell little apart. Of several seeds the least p-value.",
     ),
     "forget_quality_paper": Words(
         "forget quality, paper's mean", "The same with the truth ratio as the paper writes it."
     ),
     "ks_distance": Words(
-        "KS distance", "The statistic of that test: the largest distance of the distributions. 0 is best."
+        "KS distance",
+        "The statistic of that test: the largest distance of the distributions, of the same seed. 0 is best. Its interval "
+        "supposes nothing of the distributions (Dvoretzky, Kiefer, Wolfowitz).",
     ),
     "ks_distance_paper": Words("KS distance, paper's mean", "The same with the truth ratio as the paper writes it."),
     "model_utility": Words(
