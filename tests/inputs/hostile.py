@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
-from documents import refused
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from case import Case
+from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, using, zipped
+
+from expunge.data.text.documents import zipped as reader
+from expunge.errors import DataError
+
+ENTITY = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE d [<!ENTITY a "grown">]>'
+"beginning of XML whose bytes do not show what it declares"
+
+
+def too_many_tags(folder: Path) -> Any:
+    with patch.object(reader, "MOST_TAGS", 1000):
+        return using("a.docx", lambda: docx("<w:a/>" * 1000))(folder)
+
 
 CASES = [
+    read("a Word document of 3,000 elements within each other", "a.docx",
+         lambda: docx("<w:a>" * 3000 + paragraph("Rain.") + "</w:a>" * 3000), "Rain.\n", noted="Word"),
+    refused("a Word document of elements without an end of them", "a.docx",
+            lambda: docx("<w:a>" * 10_001 + "</w:a>" * 10_001), "nested more than 10,000 deep"),
+    refused("a Word document that declares entities in UTF-16", "a.docx",
+            lambda: zipped(word__document_dot_xml=f'{ENTITY}<w:d xmlns:w="{WORD}"><w:p><w:t>&a;</w:t></w:p></w:d>'.encode(
+                "utf-16")), "word/document.xml declares a document type"),
+    refused("an OpenDocument text that declares entities in UTF-16", "a.odt",
+            lambda: zipped(content_dot_xml=f'{ENTITY}<t:p xmlns:t="{OPEN}text:1.0">&a;</t:p>'.encode("utf-16")),
+            "content.xml declares a document type"),
+    refused("an e-book that declares entities in UTF-16", "a.epub",
+            lambda: epub(container=f"{ENTITY}<c>&a;</c>".encode("utf-16")), "declares a document type"),
+    refused("an OpenDocument text of spaces by their number", "a.odt", lambda: odt("<t:p><t:s t:c='999'/></t:p>" * 1100),
+            "spaces are given by their number"),
+    Case(what="a Word document of tags alone", use=too_many_tags, refused=DataError,
+         says=("a.docx has more than 1,000 tags", "word/document.xml", "next:")),
     refused("a page that names a codec of bytes", "a.html", lambda: '<meta charset="hex"><p>6869</p>',
             "names an encoding that does not exist", "hex"),
     refused("a page that names a codec that never decodes", "a.html", lambda: '<meta charset="undefined"><p>x</p>',
