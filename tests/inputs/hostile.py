@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from case import Case
-from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, using, zipped
+from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, sheet, using, zipped
 
 from expunge.data.text.documents import zipped as reader
 from expunge.errors import DataError
@@ -19,6 +22,35 @@ ENTITY = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE d [<!ENTITY a "grown"
 def too_many_tags(folder: Path) -> Any:
     with patch.object(reader, "MOST_TAGS", 1000):
         return using("a.docx", lambda: docx("<w:a/>" * 1000))(folder)
+
+
+def repacked(content: bytes, change: Callable[[str, bytes], tuple[str, bytes]]) -> bytes:
+    """A zip file of which each part (its name, its content) was changed."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return zipped(**dict(change(name, file.read(name)) for name in file.namelist()))
+
+
+def declaring_sheet(encoding: str) -> bytes:
+    """A spreadsheet whose cell is an entity."""
+
+    def change(name: str, part: bytes) -> tuple[str, bytes]:
+        if name.endswith("sheet1.xml"):
+            text = part.decode().replace("<worksheet", '<!DOCTYPE d [<!ENTITY a "grown">]><worksheet', 1)
+            part = text.replace("Rain.", "&a;").encode(encoding)
+        return name, part
+
+    return repacked(sheet(["text"], ["Rain."]), change)
+
+
+def renamed_sheet(folder: Path) -> Any:
+    """A sheet under a name that does not say it is XML, of more bytes than are read."""
+
+    def change(name: str, part: bytes) -> tuple[str, bytes]:
+        return name.replace("sheet1.xml", "sheet1.dat"), part.replace(b"sheet1.xml", b"sheet1.dat")
+
+    large = repacked(sheet(["text"], *(["Rain." * 1000] for _ in range(9))), change)
+    with patch.object(reader, "MOST", 40_000):
+        return using("a.xlsx", lambda: large)(folder)
 
 
 CASES = [
@@ -44,4 +76,9 @@ CASES = [
             "names an encoding that does not exist", "undefined"),
     refused("a page that names a codec of host names", "a.html", lambda: '<meta charset="punycode"><p>x</p>',
             "names an encoding that does not exist", "punycode"),
+    *(refused(f"a spreadsheet that declares entities in {encoding}", "a.xlsx",
+              lambda encoding=encoding: declaring_sheet(encoding), "xl/worksheets/sheet1.xml declares a document type")
+      for encoding in ("UTF-8", "UTF-16")),
+    Case(what="a spreadsheet with a sheet of another name", use=renamed_sheet, refused=DataError,
+         says=("a.xlsx unpacks to more than", "sheet1.dat", "next:")),
 ]  # fmt: skip

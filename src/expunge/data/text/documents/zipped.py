@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
 from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import XMLParser
+from defusedxml.ElementTree import XMLParser, iterparse
 
 from expunge.data.text.documents.paragraphs import Paragraphs, local_name
 from expunge.data.text.markup import html_text
@@ -22,8 +22,8 @@ from expunge.errors import DataError
 
 MOST = 1 << 28
 "most bytes that the text of a document may unpack to"
-MOST_TAGS, MOST_TAGS_OF_TREE = 1 << 24, 1 << 20
-"most tags in its XML, each of which costs a microsecond; and where a tree is built, a hundred bytes"
+MOST_TAGS, MOST_TAGS_OF_TREE = 1 << 23, 1 << 20
+"most tags in its XML, each of which costs some microseconds; and where a tree is built, a hundred bytes"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 "what files of the older Office begin with, and encrypted ones of the newer"
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -82,9 +82,20 @@ class Zipped:
             parser.feed(self.read_xml(name, most))
             return parser.close()
         except DefusedXmlException as error:
-            raise self.damaged(f"{name} declares a document type, or entities") from error
+            raise self._declares(name) from error
         except (ParseError, LookupError, ValueError) as error:
             raise self.damaged(f"{name}: {error}") from error
+
+    def refuse_declarations(self, name: str, content: bytes) -> None:
+        """Raise DataError for a part that another library parses, where it declares a document type."""
+        try:
+            next(
+                iterparse(io.BytesIO(content), events=("start",), forbid_dtd=True), None
+            )  # it stands before all elements
+        except DefusedXmlException as error:
+            raise self._declares(name) from error
+        except (ParseError, LookupError, ValueError):
+            return  # no XML, such as a picture, or damaged: who parses it says so
 
     def tree(self, name: str) -> Element:
         """A part as a tree of XML, which is small: a list of other parts. Raises as `parse`."""
@@ -97,6 +108,9 @@ class Zipped:
             seen=seen,
             next_step="open it in its program and save it again, or save it as .txt",
         )
+
+    def _declares(self, name: str) -> DataError:
+        return self.damaged(f"{name} declares a document type, or entities")
 
     def _too_large(self, how: str, seen: str) -> DataError:
         return DataError(
