@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from case import Case
 from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, sheet, using, zipped
 
 from expunge.data.text.documents import zipped as reader
+from expunge.data.text.unpacking import unpacked
 from expunge.errors import DataError
 
 ENTITY = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE d [<!ENTITY a "grown">]>'
@@ -40,6 +42,32 @@ def declaring_sheet(encoding: str) -> bytes:
         return name, part
 
     return repacked(sheet(["text"], ["Rain."]), change)
+
+
+def repeated(blocks: int) -> bytes:
+    """A Zstandard frame of blocks of 128 KiB, each of which is one byte repeated, and takes four."""
+    last = blocks - 1
+    made = b"".join((131_072 << 3 | 1 << 1 | (number == last)).to_bytes(3, "little") + b"a" for number in range(blocks))
+    return b"\x28\xb5\x2f\xfd\0\x38" + made
+
+
+def held_of_frame(folder: Path) -> Any:
+    """Most bytes that are held while the beginning of a frame of 64 MiB is read, and how many were read."""
+    path = folder / "a.txt.zst"
+    path.write_bytes(repeated(512))
+    tracemalloc.start()
+    try:
+        with path.open("rb") as file:
+            content = unpacked(path, file)
+            read = sum(len(content.read(1 << 13)) for _ in range(4096))
+        return read, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def check_held(came: Any) -> None:
+    assert came[0] == 1 << 25
+    assert came[1] < 40 << 20
 
 
 def renamed_sheet(folder: Path) -> Any:
@@ -81,4 +109,5 @@ CASES = [
       for encoding in ("UTF-8", "UTF-16")),
     Case(what="a spreadsheet with a sheet of another name", use=renamed_sheet, refused=DataError,
          says=("a.xlsx unpacks to more than", "sheet1.dat", "next:")),
+    Case(what="a small file of Zstandard that is a large one", use=held_of_frame, expect=check_held),
 ]  # fmt: skip
