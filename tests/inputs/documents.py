@@ -88,7 +88,7 @@ def odt(body: str, **more: str) -> bytes:
     return zipped(content_dot_xml=text, **more)
 
 
-def epub(encryption: str | None = None, container: str | None = None) -> bytes:
+def epub(encryption: str | None = None, container: str | bytes | None = None) -> bytes:
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
         '<item id="n" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>'
@@ -97,7 +97,7 @@ def epub(encryption: str | None = None, container: str | None = None) -> bytes:
         '<spine><itemref idref="n"/><itemref idref="a"/><itemref idref="b"/></spine></package>'
     )
     named = '<container xmlns="c"><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>'
-    parts: dict[str, str] = {
+    parts: dict[str, str | bytes] = {
         "META-INF/container.xml": container or named,
         "OEBPS/book.opf": package,
         "OEBPS/nav.xhtml": "<html><body><p>Contents</p></body></html>",
@@ -202,7 +202,7 @@ CASES = [
          lambda: docx(
              paragraph("The fog &amp; rain")
              + "<w:tbl><w:tr><w:tc>" + paragraph("cell") + "</w:tc></w:tr></w:tbl>"
-             + "<w:p><w:r><w:t>new</w:t><w:br/><w:t xml:space='preserve'> line</w:t></w:r>"
+             + "<w:p><w:r/><w:r><w:t>new</w:t><w:br/><w:t xml:space='preserve'> line</w:t></w:r>"
              "<w:del><w:r><w:delText>gone</w:delText></w:r></w:del></w:p>",
              word__footnotes_dot_xml=f'<w:footnotes xmlns:w="{WORD}">{paragraph("a note")}</w:footnotes>',
          ),
@@ -214,7 +214,7 @@ CASES = [
             "is encrypted", "without a password"),
     refused("an old Word document by the new ending", "a.docx", lambda: OLE + b"x" * 99, "older Office", ".docx"),
     refused("a Word document that declares entities", "a.docx",
-            lambda: zipped(word__document_dot_xml='<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'), "declares entities"),
+            lambda: zipped(word__document_dot_xml='<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'), "declares a document type"),
     refused("a Word document of broken XML", "a.docx", lambda: zipped(word__document_dot_xml="<a><b></a>"), "mismatched"),
     refused("an old Word document", "a.doc", lambda: OLE + b"x", "only its program reads", "pandoc"),
     read("an OpenDocument text", "a.odt",

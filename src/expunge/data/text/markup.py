@@ -33,6 +33,8 @@ LINES = ("li", "tr", "dt", "dd", "caption", "summary")
 MAX_PAGE = 1 << 26
 "most bytes of a page: its tree takes many times that"
 
+_NO_PAGE = ("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape")
+"codecs of Python that are for other things than pages"
 _CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 _TIMING = re.compile(r"^\s*(\d+:)?\d{1,2}:\d{2}[,.]\d{3}\s*-->")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|\{\\an?\d\}")
@@ -93,22 +95,28 @@ def _decoded(content: bytes, path: Path) -> str:
     declared = named.group(1).decode("ascii").lower() if named else "utf-8"
     try:
         encoding = codecs.lookup(declared).name
-    except LookupError as error:
+        if encoding in _NO_PAGE:
+            raise LookupError(encoding)
+        if encoding in ("iso8859-1", "ascii"):
+            encoding = "cp1252"  # as every browser reads them
+        return content.decode(encoding)
+    except LookupError as error:  # so ends a codec that turns bytes into bytes (hex, zlib), too
         raise DataError(
             f"{path} names an encoding that does not exist", seen=declared, next_step="correct its <meta charset>"
         ) from error
-    if encoding in ("iso8859-1", "ascii"):
-        encoding = "cp1252"  # as every browser reads them
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding == "utf-8":
-            raise bad_utf8(path, error, 0, 1) from error
+    except UnicodeError as error:
         if encoding == "cp1252":
             return content.decode("latin-1")
+        if encoding == "utf-8" and isinstance(error, UnicodeDecodeError):
+            raise bad_utf8(path, error, 0, 1) from error
+        at = (
+            f"byte 0x{content[error.start]:02x} at byte {error.start}"
+            if isinstance(error, UnicodeDecodeError)
+            else error
+        )
         raise DataError(
             f"{path} is not in the encoding that it names",
-            seen=f"{declared}; byte 0x{content[error.start]:02x} at byte {error.start}",
+            seen=f"{declared}; {at}",
             next_step="correct its <meta charset>",
         ) from error
 

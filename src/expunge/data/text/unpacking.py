@@ -16,6 +16,8 @@ from expunge.errors import DataError
 BOMB, ALWAYS = 250, 1 << 26
 "how many times its size a file may unpack to (text: 3 to 30); and bytes that any file may"
 
+PIECE = 1 << 9
+"packed bytes taken at once: four of them, of a block of one byte repeated, may unpack to 128 KiB"
 
 _OPEN: dict[str, Callable[[BinaryIO], IO[bytes]]] = {
     ".gz": lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
@@ -68,24 +70,24 @@ class _Zstandard(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._left = file, b""
         self._frame: Any = None
-        self._ready = b""
+        self._ready, self._at = b"", 0  # what is unpacked, and how much of it was read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready and self._fill():
+        while self._at == len(self._ready) and self._fill():
             pass
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
+        chunk = self._ready[self._at : self._at + len(buffer)]
+        self._at += len(chunk)
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
     def _fill(self) -> bool:
         """Unpack the next piece; whether there is more."""
         import zstandard
 
-        chunk = self._left or self._file.read(1 << 13)  # small: a piece may unpack to a thousand times as much
+        chunk = self._left or self._file.read(PIECE)
         self._left = b""
         if not chunk:
             if self._frame is not None:
@@ -95,7 +97,7 @@ class _Zstandard(io.RawIOBase):
             # Corpora are packed with windows of up to 2 GiB (zstd --long=31).
             self._frame = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
         try:
-            self._ready = self._frame.decompress(chunk)
+            self._ready, self._at = self._frame.decompress(chunk), 0
         except zstandard.ZstdError as error:
             raise EOFError(str(error)) from error
         if self._frame.eof:

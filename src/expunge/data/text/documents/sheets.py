@@ -67,8 +67,8 @@ def _sheets_of(path: Path, size: int, changed: int) -> tuple[Sheet, ...]:
 
     content = read_bytes(path, "save it as .csv", MOST, text=False)
     zipped = Zipped(content, path, "spreadsheet (.xlsx)")
-    for name in sorted(name for name in zipped.names if name.endswith(".xml")):
-        zipped.read(name)  # what is damaged or much too large is found before it is parsed
+    for name in sorted(zipped.names):  # a sheet may have any name; what it must not hold is found before it is parsed
+        zipped.refuse_declarations(name, zipped.read_xml(name))
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         return tuple(found for sheet in book.worksheets if (found := _sheet(sheet)) is not None)

@@ -1,30 +1,35 @@
-"""Word, OpenDocument and EPUB: zip files of XML, read with what Python has; nothing in them is run or looked up."""
+"""Word, OpenDocument and EPUB: zip files of XML; nothing in them is run or looked up."""
 
 from __future__ import annotations
 
 import io
 import posixpath
 import re
-import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import XMLParser, iterparse
+
+from expunge.data.text.documents.paragraphs import Paragraphs, local_name
 from expunge.data.text.markup import html_text
 from expunge.errors import DataError
 
 MOST = 1 << 28
 "most bytes that the text of a document may unpack to"
+MOST_TAGS, MOST_TAGS_OF_TREE = 1 << 23, 1 << 20
+"most tags in its XML, each of which costs some microseconds; and where a tree is built, a hundred bytes"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 "what files of the older Office begin with, and encrypted ones of the newer"
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 "kinds of encryption that hide fonts alone"
 _WORD_UNREAD = ("Fallback", "moveFrom", "instrText", "delText", "pPr", "rPr", "sectPr", "tblPr", "tcPr")
 "what Word does not show: a second form of the same, what was deleted or moved away, and properties"
-_MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "line-break": "\n", "noBreakHyphen": "-"}
-_SPACE = re.compile(r"[ \t\r\n]+")
 _OPEN_UNREAD = ("annotation", "tracked-changes", "sequence-decls", "note-citation")
 
 
@@ -36,7 +41,7 @@ class Zipped:
     """
 
     def __init__(self, content: bytes, path: Path, kind: str) -> None:
-        self.path, self.kind, self._left = path, kind, MOST
+        self.path, self.kind, self._left, self._tags = path, kind, MOST, MOST_TAGS
         if content.startswith(_OLE):
             self._refuse_ole(content)
         try:
@@ -58,28 +63,60 @@ class Zipped:
             raise self.damaged(f"{name}: {error}") from error
         self._left -= len(found)
         if self._left < 0:
-            raise DataError(
-                f"{self.path} unpacks to more than {MOST >> 20} MiB of text: no {self.kind} is that large",
-                seen=name,
-                next_step="look at what is in it, and give its text as .txt",
-            )
+            raise self._too_large(f"unpacks to more than {MOST >> 20} MiB of text", name)
         return found
 
-    def tree(self, name: str) -> ElementTree.Element:
-        """A part as XML; document type definitions, which could make it grow, are refused."""
+    def read_xml(self, name: str, most: int = MOST_TAGS) -> bytes:
+        """A part of at most so many tags. Raises as `read`, and DataError for more."""
         found = self.read(name)
-        if b"<!DOCTYPE" in found or b"<!ENTITY" in found:
-            raise self.damaged(f"{name} declares entities")
+        tags = found.count(b"<")
+        self._tags -= tags
+        if self._tags < 0 or tags > most:
+            raise self._too_large(f"has more than {min(most, MOST_TAGS):,} tags", name)
+        return found
+
+    def parse(self, name: str, target: Any, most: int = MOST_TAGS) -> Any:
+        """What a target makes of a part that is XML; document type definitions, which could make it grow, are refused."""
+        parser = XMLParser(target=target, forbid_dtd=True)
         try:
-            return ElementTree.fromstring(found)
-        except (ElementTree.ParseError, LookupError, ValueError) as error:
+            parser.feed(self.read_xml(name, most))
+            return parser.close()
+        except DefusedXmlException as error:
+            raise self._declares(name) from error
+        except (ParseError, LookupError, ValueError) as error:
             raise self.damaged(f"{name}: {error}") from error
+
+    def refuse_declarations(self, name: str, content: bytes) -> None:
+        """Raise DataError for a part that another library parses, where it declares a document type."""
+        try:
+            next(
+                iterparse(io.BytesIO(content), events=("start",), forbid_dtd=True), None
+            )  # it stands before all elements
+        except DefusedXmlException as error:
+            raise self._declares(name) from error
+        except (ParseError, LookupError, ValueError):
+            return  # no XML, such as a picture, or damaged: who parses it says so
+
+    def tree(self, name: str) -> Element:
+        """A part as a tree of XML, which is small: a list of other parts. Raises as `parse`."""
+        root: Element = self.parse(name, TreeBuilder(), MOST_TAGS_OF_TREE)
+        return root
 
     def damaged(self, seen: object) -> DataError:
         return DataError(
             f"{self.path} is no {self.kind} that can be read",
             seen=seen,
             next_step="open it in its program and save it again, or save it as .txt",
+        )
+
+    def _declares(self, name: str) -> DataError:
+        return self.damaged(f"{name} declares a document type, or entities")
+
+    def _too_large(self, how: str, seen: str) -> DataError:
+        return DataError(
+            f"{self.path} {how}: no {self.kind} is that large",
+            seen=seen,
+            next_step="look at what is in it, and give its text as .txt",
         )
 
     def encrypted(self) -> DataError:
@@ -100,9 +137,8 @@ def word_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     """(paragraphs of a .docx file with those of its tables, then its notes; what a reader must know)."""
     zipped = Zipped(content, path, "Word document (.docx)")
     parts = ["word/document.xml", "word/footnotes.xml", "word/endnotes.xml"]
-    main = zipped.tree(parts[0])
-    others = [zipped.tree(name) for name in parts[1:] if name in zipped.names]
-    lines = [line for root in (main, *others) for line in _paragraphs(root, ("p",), _WORD_UNREAD, "t")]
+    read = [parts[0], *(name for name in parts[1:] if name in zipped.names)]
+    lines = [line for name in read for line in zipped.parse(name, Paragraphs(("p",), _WORD_UNREAD, "t"))]
     return _joined(lines), ("read as a Word document: its paragraphs, tables and notes, without headers and comments",)
 
 
@@ -111,7 +147,7 @@ def open_text_document(content: bytes, path: Path) -> tuple[str, tuple[str, ...]
     zipped = Zipped(content, path, "OpenDocument text (.odt)")
     if "META-INF/manifest.xml" in zipped.names and b"encryption-data" in zipped.read("META-INF/manifest.xml"):
         raise zipped.encrypted()
-    lines = _paragraphs(zipped.tree("content.xml"), ("p", "h"), _OPEN_UNREAD)
+    lines = zipped.parse("content.xml", Paragraphs(("p", "h"), _OPEN_UNREAD))
     return _joined(lines), ("read as an OpenDocument text: its paragraphs and tables, without headers and comments",)
 
 
@@ -156,45 +192,8 @@ def _protected(zipped: Zipped) -> set[str]:
     return found
 
 
-def _local(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
-
-
-def _all(root: ElementTree.Element, name: str) -> Iterable[ElementTree.Element]:
-    return (element for element in root.iter() if _local(element) == name)
-
-
-def _paragraphs(
-    root: ElementTree.Element, names: tuple[str, ...], unread: tuple[str, ...], only: str | None = None
-) -> list[str]:
-    """The text of each paragraph, in order; one within another (a text box, a note) stands after its beginning.
-
-    Args:
-        names: elements that are paragraphs. only: the element that text stands in, where it is not all of a paragraph.
-    """
-    found: list[list[str]] = []
-
-    def walk(element: ElementTree.Element, into: list[str], inside: bool) -> None:
-        name = _local(element)
-        if name in unread:
-            return
-        if name in names:
-            into, inside = [], True
-            found.append(into)
-        if name in _MARKS:
-            into.append(_MARKS[name])
-        elif name == "s":  # OpenDocument's spaces in a row
-            count = next((value for key, value in element.attrib.items() if key.endswith("}c")), "1")
-            into.append(" " * (min(int(count), 1000) if count.isdecimal() else 1))
-        if element.text and (inside if only is None else name == only):
-            into.append(element.text if only else _SPACE.sub(" ", element.text))
-        for child in element:
-            walk(child, into, inside)
-            if child.tail and inside and only is None:
-                into.append(_SPACE.sub(" ", child.tail))
-
-    walk(root, [], False)
-    return ["".join(part) for part in found]
+def _all(root: Element, name: str) -> Iterable[Element]:
+    return (element for element in root.iter() if local_name(element.tag) == name)
 
 
 def _joined(lines: Iterable[str]) -> str:
