@@ -91,6 +91,20 @@ def test_a_folder_stands_for_its_files_and_nothing_is_refused_twice(ledger: Ledg
     assert len(ledger.requests()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"), [("a.doc", b"\xd0\xcf", "only its program reads"), ("a.txt", b"", "empty")]
+)
+def test_what_can_be_seen_to_be_unreadable_is_not_added(
+    name: str, content: bytes, reason: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read") as raised:
+        ledger.add(SUBJECT, [tmp_path / name])
+    assert reason in str(raised.value.seen)
+    assert ledger.requests() == []
+    assert ledger.private.numbers() == set()
+
+
 # What is held of a person
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from expunge import spine
 from expunge.core import storage
-from expunge.errors import DataError, RunError
+from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_model, digest_saved
 from expunge.requests.ledger import Ledger
@@ -183,6 +183,41 @@ def test_files_that_changed_since_are_refused_before_anything_is_noted(
         run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
     assert ledger.request(2).state == "open"
     assert runs.recipes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("scan.pdf", b"%PDF-1.4 damaged", "PDF"),
+        ("notes.csv", b"id,note\n1,person five\n", "column"),
+        ("blank.txt", b"  \n\n ", "no text but white space"),
+        ("page.txt", b'<?xml version="1.0"?><a>person four</a>', "XML"),
+        ("job.py", b"print('Ada Lovelace')\n", "source code among other text"),
+    ],
+)
+@pytest.mark.parametrize("pool", [True, False])
+def test_no_request_runs_of_which_a_file_would_not_be_read(
+    pool: bool, name: str, content: bytes, reason: str, ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    ledger.add(SUBJECT, [tmp_path / "inbox" / "0" / NAME, tmp_path / "inbox" / "1" / NAME, tmp_path / name])
+    batch = batches(ledger, ledger.requests([1, 4] if pool else [4]), pool)[0]
+    with pytest.raises(DataError, match="file 3 of R000004 would not be read") as raised:
+        run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
+    assert str(tmp_path / name) in str(raised.value.seen)
+    assert reason in str(raised.value.seen)
+    assert {each.state for each in ledger.requests()} == {"open"}
+    assert runs.recipes == []
+
+
+def test_rows_are_read_by_the_columns_of_the_recipe(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("id,note\n1,person five\n")
+    ledger.add(SUBJECT, [tmp_path / "notes.csv"])
+    (batch,) = batches(ledger, ledger.requests([4]), pool=True)
+    run_batch(ledger, batch, recipe, {"data.columns": "text=note"}, tmp_path / "runs")
+    assert ledger.request(4).state == "passed"
+    with pytest.raises(RecipeError, match="files of requests are read as text"):
+        run_batch(ledger, batches(ledger, ledger.requests([1]), True)[0], recipe, {"forget_kind": "topic"}, tmp_path)
 
 
 def test_closing_takes_the_files_out_of_the_run(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:

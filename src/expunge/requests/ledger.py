@@ -15,6 +15,7 @@ from expunge.errors import RecipeError, RunError
 from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
 from expunge.requests.private import Private, salted, salted_file
+from expunge.requests.reading import refuse_by_sight
 from expunge.requests.states import (
     MONTHS,
     MORE_MONTHS,
@@ -167,6 +168,8 @@ class Ledger:
         if due < received:
             raise RecipeError("the deadline lies before the request", seen=due, allowed=f"{received} or later")
         listed = private.list_files(files)
+        for file in listed:
+            refuse_by_sight(file)
         body = {
             "subject": salted(self.key, "subject", subject.encode()),
             "files": [{"digest": salted_file(self.key, file), "bytes": file.stat().st_size} for file in listed],

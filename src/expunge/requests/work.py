@@ -11,11 +11,13 @@ from expunge import spine
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, RunError
+from expunge.kinds.language.recipe import Recipe
 from expunge.models.adapters import is_adapter
 from expunge.models.digest import digest_saved
 from expunge.requests.ledger import Ledger, Request
 from expunge.requests.lineage import model_digest
 from expunge.requests.private import salted_file
+from expunge.requests.reading import refuse_unread
 from expunge.requests.states import name_of
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import read_recipe
@@ -74,6 +76,9 @@ def run_batch(
 
     A run starts from the newest model that passed, of those that came from the recipe's base model, so that what was
     forgotten stays so.
+
+    Raises:
+        DataError: a file that is not as it was, or that the run would not read; before the run is noted.
     """
     files = _files(ledger, batch)
     folder = RunFolder(batch.begun or (out / batch.name).absolute())
@@ -83,12 +88,15 @@ def run_batch(
             next_step="give --out with a folder that this ledger's runs have for themselves",
         )
     target = ledger.private.lay_out(batch.name, files).absolute()
+    base = ""
     if batch.begun is not None and folder.recipe.is_file():
         made = read_recipe(folder.recipe)
     else:
         made, base = make_recipe(ledger, recipe, overrides, target, [name for name, _ in files])
-        if batch.begun is None:
-            ledger.note("started", batch.numbers, {"name": batch.name, "run": str(folder.path), "base": base})
+    if isinstance(made, Recipe):
+        refuse_unread(target, files, made.data.read_by("forget"))
+    if batch.begun is None:
+        ledger.note("started", batch.numbers, {"name": batch.name, "run": str(folder.path), "base": base})
     spine.run(made, folder.path, show)
     record = storage.read_json(folder.record)
     saved, base_files = digest_saved(folder.model), record["digests"]["base model"]
@@ -115,8 +123,10 @@ def make_recipe(
     fields: dict[str, Any] = dict(overrides)
     if (newest := newest_model(ledger, base)) is not None:
         fields["model"] = str(newest)
-    if "excerpts" in type(plain).model_fields:
-        fields = {"excerpts": False, "forget_kind": "path", **fields}
+    if isinstance(plain, Recipe):
+        if (kind := fields.get("forget_kind", "path")) not in ("path", "auto"):
+            raise RecipeError("the files of requests are read as text", seen=f"forget_kind {kind}", allowed="path")
+        fields = {"excerpts": False, **fields, "forget_kind": "path"}
     elif len(names) > 1:
         raise RecipeError(
             f"a run on {plain.model} takes one list of what is to be forgotten",
