@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ import yaml
 
 from expunge import spine
 from expunge.core import storage
+from expunge.data.text.readers import read_documents
 from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_model, digest_saved
@@ -208,6 +210,20 @@ def test_no_request_runs_of_which_a_file_would_not_be_read(
     assert reason in str(raised.value.seen)
     assert {each.state for each in ledger.requests()} == {"open"}
     assert runs.recipes == []
+
+
+def test_files_are_laid_out_with_the_endings_that_are_known_and_no_others(
+    ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path
+) -> None:
+    named = tmp_path / "Akte von Dr. Erika Müller"
+    named.write_text("She wrote a letter to the bank.", encoding="utf-8")
+    (tmp_path / "mails.JSONL.gz").write_bytes(gzip.compress(b'{"text": "My name is Ann."}\n' * 3))
+    ledger.add(SUBJECT, [named, tmp_path / "mails.JSONL.gz"])
+    (batch,) = batches(ledger, ledger.requests([4]), pool=True)
+    run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
+    target = Path(runs.recipes[0].forget)
+    assert {file.name for file in target.iterdir()} == {"R000004-1", "R000004-2.jsonl.gz"}
+    assert [each.text for each in read_documents(target / "R000004-2.jsonl.gz")] == ["My name is Ann."] * 3
 
 
 def test_rows_are_read_by_the_columns_of_the_recipe(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:

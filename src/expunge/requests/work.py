@@ -10,6 +10,7 @@ from typing import Any
 from expunge import spine
 from expunge.core import storage
 from expunge.core.progress import Silent
+from expunge.data.text.file_kinds import known_endings
 from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.adapters import is_adapter
@@ -171,7 +172,7 @@ def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
                 next_step="put private/ back from a backup, or refuse the request and add it again",
             )
         for place, (path, entry) in enumerate(zip(noted["files"], added["files"], strict=True), 1):
-            name = f"{name_of(number)}-{place}{''.join(Path(path).suffixes[-1:])}"
+            name = f"{name_of(number)}-{place}{known_endings(Path(path).name)}"
             laid = ledger.private.folder_of(batch.name) / name
             source = laid if laid.is_file() else Path(path)
             if not source.is_file() or salted_file(ledger.key, source) != entry["digest"]:
