@@ -78,6 +78,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return made
 
 
+def start(name: str) -> dict[str, str]:
+    return {"name": name, "run": f"runs/{name}", "base": "base"}
+
+
+def end(name: str) -> dict[str, str]:
+    return {"name": name, "model": f"model of {name}", "saved": "", "parent": "", "record": ""}
+
+
 def run_all(ledger: Ledger, recipe: Path, out: Path, pool: bool, **fields: Any) -> list[RunFolder]:
     every = batches(ledger, ledger.requests(), pool)
     return [run_batch(ledger, each, recipe, fields, out) for each in every]
@@ -161,6 +169,56 @@ def test_a_run_that_cannot_go_on_is_given_up_for_all_it_was_begun_for(
     run_batch(ledger, again, recipe, {"seed": 6}, tmp_path / "runs")
     assert [each.state for each in ledger.requests()] == ["passed", "passed", "open"]
     assert ledger.findings()[0] == []
+
+
+def test_two_runs_on_one_base_do_not_run_at_once(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:
+    first, second, third = batches(ledger, ledger.requests(), pool=False)
+    runs.stops = True
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(ledger, first, recipe, {}, tmp_path / "runs")
+    runs.stops = False
+    with pytest.raises(RunError, match=r"the run R000001 on .* has not ended") as raised:
+        run_batch(ledger, second, recipe, {}, tmp_path / "runs")
+    assert "expunge request reopen R000001" in str(raised.value.next_step)
+    assert [each.state for each in ledger.requests()] == ["running", "open", "open"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.json").write_text("{}")
+    run_batch(ledger, second, recipe, {"model": str(tmp_path / "elsewhere")}, tmp_path / "runs")  # another base
+    run_batch(ledger, batches(ledger, [ledger.request(1)], pool=False)[0], recipe, {}, tmp_path / "runs")
+    run_batch(ledger, third, recipe, {}, tmp_path / "runs")
+    assert [each.state for each in ledger.requests()] == ["passed"] * 3
+    assert ledger.last(3, "started")["from"] == ledger.last(1, "passed")["model"]  # type: ignore[index]
+
+
+def test_a_run_does_not_start_from_a_model_that_is_no_longer_the_newest(ledger: Ledger) -> None:
+    ledger.note("started", [1], start("R000001"))
+    ledger.note("passed", [1], end("R000001"))
+    with pytest.raises(RunError, match="another run on base passed just now"):
+        ledger.note("started", [2], {**start("R000002"), "from": None})
+    ledger.note("started", [2], {**start("R000002"), "from": "model of R000001"})
+
+
+def test_a_run_does_not_pass_where_another_passed_since_it_began(ledger: Ledger) -> None:
+    with ledger.chain.writing():  # two at once, as nothing here starts them
+        for number in (1, 2):
+            ledger.chain.append("started", number, start(f"R00000{number}"))
+    ledger.note("passed", [2], end("R000002"))
+    with pytest.raises(RunError, match="R000002 passed since R000001 began"):
+        ledger.note("passed", [1], end("R000001"))
+    assert ledger.request(1).state == "running"
+    ledger.note("failed", [1], end("R000001"))
+
+
+@pytest.mark.parametrize("kind", ["passed", "failed"])
+def test_a_run_that_was_given_up_decides_nothing(kind: str, ledger: Ledger) -> None:
+    ledger.note("started", [1, 2], start("R000001"))
+    ledger.reopen(1, "it stood still")
+    ledger.note("started", [1], start("R000001-2"))
+    with pytest.raises(RunError, match="the run R000001 was given up: it decides nothing for R000001"):
+        ledger.note(kind, [1], end("R000001"))
+    assert ledger.request(1).state == "running"
+    ledger.note(kind, [1], end("R000001-2"))
+    assert ledger.request(1).state == kind
 
 
 def test_a_folder_that_is_there_is_refused_before_anything_is_noted(

@@ -14,6 +14,7 @@ from expunge.core import storage
 from expunge.errors import RecipeError, RunError
 from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
+from expunge.requests.order import refuse_fork, refuse_late_end
 from expunge.requests.private import Private, salted, salted_file
 from expunge.requests.reading import refuse_by_sight
 from expunge.requests.states import (
@@ -230,10 +231,20 @@ class Ledger:
         return self.request(number)
 
     def note(self, kind: str, numbers: Sequence[int], body: dict[str, Any]) -> None:
-        """Append an event for each of several requests, for all or for none."""
+        """Append an event for each of several requests, for all or for none.
+
+        Raises:
+            RunError: it may not happen in the state of one of them, or in this order of runs (`order`).
+        """
         with self.chain.writing():
-            for each in self.requests(numbers):
+            found = self.requests(numbers)
+            for each in found:
                 refuse_event(kind, each.number, each.state)
+            if kind == "started":
+                refuse_fork(self.chain, body)
+            elif kind in ("passed", "failed"):
+                refuse_late_end(self.chain, kind, numbers, body)
+            for each in found:
                 self.chain.append(kind, each.number, body)
 
     def reopen(self, number: int, reason: str) -> list[int]:
