@@ -159,6 +159,31 @@ def test_closing_deletes_who_asked_and_the_person_is_found_still(ledger: Ledger,
     assert ledger.findings()[0] == []
 
 
+def test_what_a_crash_left_of_a_request_is_named_and_goes_when_it_is_closed(ledger: Ledger, letter: Path) -> None:
+    private = ledger.private.path
+    left = private / ".R000001.json.aside-deadbeef"
+    left.write_text("Somebody Else")  # of an add that was killed: the number is given again
+    for _ in range(2):
+        ledger.add(SUBJECT, [letter])
+    assert not left.exists()
+    left.write_text(SUBJECT)
+    assert ledger.findings()[0] == ["private/.R000001.json.aside-deadbeef was left by a crash: delete it"]
+    ledger.refuse(1, "no data of that person")
+    ledger.close_request(1)
+    assert not left.exists()
+    # A run that was laid out and never noted has its files there, too.
+    ledger.private.lay_out("R000001", [("R000001-1.txt", letter)])
+    ledger.private.lay_out("R000001", [("R000002-1.txt", letter)])
+    left.write_text(SUBJECT)
+    assert sorted(ledger.findings()[0]) == [
+        f"R000001 is closed, and private/{name} is there still: close it again"
+        for name in (".R000001.json.aside-deadbeef", "files/R000001/R000001-1.txt")
+    ]
+    ledger.close_request(1)
+    assert ledger.findings()[0] == []
+    assert sorted(file.name for file in private.rglob("*") if file.is_file()) == ["R000002-1.txt", "R000002.json"]
+
+
 # States
 
 

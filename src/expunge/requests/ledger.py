@@ -226,8 +226,7 @@ class Ledger:
                 )
             with self._may("closed", number):
                 self.chain.append("closed", number, {} if reason is None else {"reason": _words(reason)})
-        runs = {each.content["name"] for each in self.chain.events("request = ? AND kind = 'started'", (number,))}
-        self.private.remove(number, runs)
+        self.private.remove(number)
         return self.request(number)
 
     def note(self, kind: str, numbers: Sequence[int], body: dict[str, Any]) -> None:
@@ -299,6 +298,13 @@ class Ledger:
                 found.append(f"{name_of(request)} is closed, and who asked is noted still: close it again")
             if state != "closed" and request not in noted:
                 found.append(f"{name_of(request)} is {state}, and private/ does not say where its files lie")
+        for request, file in self.private.left_over():
+            if states.get(request) == "closed":
+                found.append(
+                    f"{name_of(request)} is closed, and {file.relative_to(self.path)} is there still: close it again"
+                )
+            elif file.parent == self.private.path:
+                found.append(f"{file.relative_to(self.path)} was left by a crash: delete it")
         found += [f"private/{name_of(each)}.json is of no request" for each in sorted(noted - set(states))]
         return found, count, last
 

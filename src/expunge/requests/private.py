@@ -11,9 +11,10 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def list_files(targets: Iterable[Path]) -> list[Path]:
     return found
 
 
+_NAME = re.compile(r"\.?R(\d{6,})[-.]")
+
+
 @dataclass(frozen=True, slots=True)
 class Private:
     """The private folder of a ledger."""
@@ -87,7 +91,9 @@ class Private:
         return self.path / f"R{request:06d}.json"
 
     def write(self, request: int, subject: str, files: Iterable[Path]) -> None:
-        """Note who asked and where the files lie."""
+        """Note who asked and where the files lie; what an add of this number left that was killed is deleted."""
+        for file in self.path.glob(f".R{request:06d}.json.*"):
+            file.unlink(missing_ok=True)
         content = {"subject": subject, "files": [str(file) for file in files]}
         storage.write_own(self._of(request), json.dumps(content, ensure_ascii=False).encode())
 
@@ -126,19 +132,19 @@ class Private:
                 os.replace(aside, place)
         return folder
 
-    def remove(self, request: int, runs: Iterable[str]) -> None:
-        """Delete what is noted of a request, and its files in the folders of its runs."""
+    def remove(self, request: int) -> None:
+        """Delete what is noted of a request, what crashes left of it, and its files in the folders of runs."""
         with storage.storage_errors(self.path, "give yourself permission to delete there, and close it again"):
             self._of(request).unlink(missing_ok=True)
-            for run in runs:
-                folder = self.folder_of(run)
-                for file in self._files(folder, request):
+            for number, file in self.left_over():
+                if number == request:
                     file.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # files of other requests are in it still
-                    folder.rmdir()
+                    if file.parent != self.path:
+                        with contextlib.suppress(OSError):  # files of other requests are in it still
+                            file.parent.rmdir()
             storage.flush_folder(self.path)
 
-    @staticmethod
-    def _files(folder: Path, request: int) -> Iterator[Path]:
-        yield from folder.glob(f"R{request:06d}-*")
-        yield from folder.glob(f".R{request:06d}-*")
+    def left_over(self) -> list[tuple[int, Path]]:
+        """(request, file) of what was laid out for runs, and of what a crash left before it had its name."""
+        files = (*self.path.glob(".R*.json.*"), *self.path.glob("files/*/R*"), *self.path.glob("files/*/.R*"))
+        return [(int(name[1]), file) for file in sorted(files) if (name := _NAME.match(file.name)) is not None]
