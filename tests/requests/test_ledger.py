@@ -6,15 +6,18 @@ import json
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expunge.errors import DataError, ExpungeError, RecipeError, RunError, StorageError
 from expunge.requests.ledger import Ledger
+from expunge.requests.private import Private
 from expunge.requests.states import add_months, number_of
 
 SUBJECT, TEXT = "Ada Lovelace", "letters to Mr. Babbage"
@@ -297,6 +300,37 @@ def test_a_chain_that_was_made_again_with_an_event_that_may_not_be_is_noticed(lo
     with long_ledger.chain.writing():
         long_ledger.chain.append("passed", 3, {"model": "x"})
     assert long_ledger.findings()[0] == ["event 6: passed, where R000003 is open"]
+
+
+@pytest.mark.parametrize("step", ["write", "remove"])
+def test_a_check_while_another_process_writes_finds_nothing(
+    step: str, ledger: Ledger, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an add its private file is there before its event; of a close its event before the file is gone."""
+    ledger.add(SUBJECT, [letter])
+    real, found = getattr(Private, step), []
+
+    def check() -> None:
+        with closing(Ledger.open(ledger.path)) as other:
+            found.append(other.findings()[0])
+
+    checking = threading.Thread(target=check)
+
+    def slow(self: Private, *values: Any) -> None:
+        if step == "write":
+            real(self, *values)
+        checking.start()
+        checking.join(0.2)
+        if step == "remove":
+            real(self, *values)
+
+    monkeypatch.setattr(Private, step, slow)
+    if step == "write":
+        ledger.add(SUBJECT, [letter])
+    else:
+        ledger.close_request(1, "twice the same")
+    checking.join()
+    assert found == [[]]
 
 
 def test_events_are_not_changed_by_accident(long_ledger: Ledger) -> None:

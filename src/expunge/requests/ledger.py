@@ -216,7 +216,7 @@ class Ledger:
     def close_request(self, number: int, reason: str | None = None) -> Request:
         """End a request, and delete who asked and where the files lie.
 
-        One that is closed already is cleared again: a crash may have come before that.
+        Killed in between, it is not closed, and is closed again; one that is closed is cleared again.
         """
         if (state := self.request(number).state) != "closed":
             if state not in ("passed", "refused") and reason is None:
@@ -226,7 +226,9 @@ class Ledger:
                 )
             with self._may("closed", number):
                 self.chain.append("closed", number, {} if reason is None else {"reason": _words(reason)})
-        self.private.remove(number)
+                self.private.remove(number)
+        else:
+            self.private.remove(number)
         return self.request(number)
 
     def note(self, kind: str, numbers: Sequence[int], body: dict[str, Any]) -> None:
@@ -278,6 +280,10 @@ class Ledger:
         Args:
             head: a digest that was the last one once; a ledger that was cut or rewritten before it does not hold it.
         """
+        with self.chain.writing():  # an add writes its private file first: nobody may be between the two
+            return self._findings(head)
+
+    def _findings(self, head: str | None) -> tuple[list[str], int, str]:
         found, count, last = self.chain.broken()
         if head is not None and not self.chain.events("digest = ?", (head,)):
             found.append(f"no event has the digest {head}: events were cut off or rewritten")
