@@ -325,6 +325,21 @@ def test_who_has_a_copy_of_an_older_model_is_to_be_told(
     assert ledger.findings()[0] == []
 
 
+def test_a_copy_of_a_clean_adapter_is_not_to_be_told(ledger: Ledger, tmp_path: Path) -> None:
+    """`note-copy` sees the adapter's files; the model's digest covers its base, too."""
+    ledger.note("started", [1], start("R000001"))
+    ledger.note("passed", [1], {**end("R000001"), "saved": "adapter alone"})
+    ledger.note("started", [2], start("R000002"))
+    ledger.note("failed", [2], {**end("R000002"), "saved": "failed adapter", "parent": "another"})
+    ledger.note_copy("adapter alone", "adapter", "phone app", "mobile team")
+    failed = ledger.note_copy("failed adapter", "adapter", "web", "web team")
+    assert [row["copy"] for row in copies_to_tell(ledger, 1)] == [failed]
+    # The same files on a model that has not forgotten it: nobody can say which one the copy is of.
+    ledger.note("started", [2], start("R000002-2"))
+    ledger.note("failed", [2], {**end("R000002-2"), "saved": "adapter alone", "parent": "another"})
+    assert len(copies_to_tell(ledger, 1)) == 2
+
+
 def test_a_real_run_says_nothing_of_the_person(tiny_model_folder: Path, tmp_path: Path) -> None:
     """On the tiny model, which knows nothing: the verdict fails, and the request may be run again."""
     forget, retain = write_texts(tmp_path)
