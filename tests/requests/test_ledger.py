@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from expunge.errors import DataError, ExpungeError, RecipeError, RunError, StorageError
-from expunge.requests.ledger import Ledger
+from expunge.requests.ledger import Ledger, soon
 from expunge.requests.private import Private
 from expunge.requests.states import add_months, number_of
 
@@ -92,6 +93,38 @@ def test_a_folder_stands_for_its_files_and_nothing_is_refused_twice(ledger: Ledg
     with pytest.raises(RecipeError, match="before the request"):
         ledger.add(SUBJECT, [folder], received=date(2026, 5, 2), due=date(2026, 5, 1))
     assert len(ledger.requests()) == 1
+
+
+@pytest.mark.parametrize("call", ["scandir", "lstat"])
+def test_a_folder_that_may_not_be_entered_is_an_error(
+    call: str, ledger: Ledger, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = letter.parent / "mails" / "closed"
+    closed.mkdir(parents=True)
+    for file in (closed / "a.txt", closed.parent / "b.txt"):
+        file.write_text("a letter")
+    real = getattr(os, call)
+
+    def refuse(path: str, *args: Any, **more: Any) -> Any:
+        if str(path).startswith(str(closed)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(DataError, match="mails/closed") as raised:
+        ledger.add(SUBJECT, [closed.parent])
+    assert raised.value.seen == os.strerror(errno.EACCES)
+    assert ledger.requests() == []
+
+
+def test_days_beyond_the_calendar_are_refused(ledger: Ledger, letter: Path) -> None:
+    with pytest.raises(RecipeError, match="1 months after 9999-12-31 is no date"):
+        ledger.add(SUBJECT, [letter], received=date.max)
+    assert ledger.add(SUBJECT, [letter], received=date(9999, 11, 30))[0].due == date(9999, 12, 30)
+    for days in (10**7, 10**12, -(10**7)):
+        with pytest.raises(RecipeError, match="--within leads to no date"):
+            soon(days)
+    assert soon(1) > date.today()
 
 
 @pytest.mark.parametrize(

@@ -336,5 +336,8 @@ def _words(text: str) -> str:
 
 
 def soon(days: int) -> date:
-    """The day so many days from today."""
-    return date.today() + timedelta(days=days)
+    """The day so many days from today. Raises `RecipeError` where there is no such day."""
+    try:
+        return date.today() + timedelta(days=days)
+    except OverflowError as error:
+        raise RecipeError("--within leads to no date", seen=f"{days} days", allowed="a number of days") from error

@@ -14,12 +14,13 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.data.text.text_files import refuse_listing
 from expunge.errors import DataError, RunError
 
 
@@ -59,23 +60,31 @@ def list_files(targets: Iterable[Path]) -> list[Path]:
     """The files that targets name, absolute and in order; of a folder all below it, without links and hidden ones.
 
     Raises:
-        DataError: a target is not there, or holds no file.
+        DataError: a target is not there, holds no file, or holds a folder or file that may not be looked at.
     """
     found: list[Path] = []
     for target in targets:
-        below = sorted(target.rglob("*")) if target.is_dir() else [target]
-        files = [
-            each.absolute()
-            for each in below
-            if each.is_file()
-            and (each == target or not each.is_symlink())
-            and not any(part.startswith(".") for part in each.relative_to(target).parts)
-        ]
+        try:
+            files = sorted(_below(target)) if target.is_dir() else [target.absolute()] * target.is_file()
+        except OSError as error:
+            raise DataError(
+                f"{error.filename} cannot be looked at",
+                seen=error.strerror,
+                next_step="give yourself permission to read it",
+            ) from error
         if not files:
             why = "there is no such file or folder" if not target.exists() else "there is no file in it"
             raise DataError(f"{target}: {why}", next_step="name the files that hold the person's data")
         found += files
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=refuse_listing):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and stat.S_ISREG(os.lstat(path := os.path.join(parent, name)).st_mode):
+                yield Path(path).absolute()
 
 
 _NAME = re.compile(r"\.?R(\d{6,})[-.]")
