@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from expunge.requests.lineage import copies_to_tell, model_digest
 from expunge.requests.showing import facts, lines
 from expunge.requests.work import batches, run_batch
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import read_fields
 from small import FORGET, SMALL, files, write_texts
 
 NAME, SUBJECT = "lovelace.txt", "Ada Lovelace"
@@ -338,6 +340,16 @@ def test_a_copy_of_a_clean_adapter_is_not_to_be_told(ledger: Ledger, tmp_path: P
     ledger.note("started", [2], start("R000002-2"))
     ledger.note("failed", [2], {**end("R000002-2"), "saved": "adapter alone", "parent": "another"})
     assert len(copies_to_tell(ledger, 1)) == 2
+
+
+@pytest.mark.parametrize("place", ["docs/requests.md", "docs/evidence.md", "src/expunge/cli/request_run.py"])
+def test_the_recipes_that_are_named_are_there(place: str) -> None:
+    text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
+    named = re.findall(r"--recipe ([\w./-]+)|expunge run ([\w./-]+) --", text)
+    found = {word for pair in named for word in pair} - {"", "FILE"}
+    assert found != set()
+    for each in found:
+        read_fields(Path(each))
 
 
 def test_a_real_run_says_nothing_of_the_person(tiny_model_folder: Path, tmp_path: Path) -> None:
