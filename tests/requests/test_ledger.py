@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from expunge.errors import DataError, ExpungeError, RecipeError, RunError, StorageError
-from expunge.requests.ledger import Ledger
+from expunge.requests.ledger import Ledger, soon
+from expunge.requests.private import Private
 from expunge.requests.states import add_months, number_of
 
 SUBJECT, TEXT = "Ada Lovelace", "letters to Mr. Babbage"
@@ -91,6 +95,52 @@ def test_a_folder_stands_for_its_files_and_nothing_is_refused_twice(ledger: Ledg
     assert len(ledger.requests()) == 1
 
 
+@pytest.mark.parametrize("call", ["scandir", "lstat"])
+def test_a_folder_that_may_not_be_entered_is_an_error(
+    call: str, ledger: Ledger, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = letter.parent / "mails" / "closed"
+    closed.mkdir(parents=True)
+    for file in (closed / "a.txt", closed.parent / "b.txt"):
+        file.write_text("a letter")
+    real = getattr(os, call)
+
+    def refuse(path: str, *args: Any, **more: Any) -> Any:
+        if str(path).startswith(str(closed)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(DataError, match="mails/closed") as raised:
+        ledger.add(SUBJECT, [closed.parent])
+    assert raised.value.seen == os.strerror(errno.EACCES)
+    assert ledger.requests() == []
+
+
+def test_days_beyond_the_calendar_are_refused(ledger: Ledger, letter: Path) -> None:
+    with pytest.raises(RecipeError, match="1 months after 9999-12-31 is no date"):
+        ledger.add(SUBJECT, [letter], received=date.max)
+    assert ledger.add(SUBJECT, [letter], received=date(9999, 11, 30))[0].due == date(9999, 12, 30)
+    for days in (10**7, 10**12, -(10**7)):
+        with pytest.raises(RecipeError, match="--within leads to no date"):
+            soon(days)
+    assert soon(1) > date.today()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"), [("a.doc", b"\xd0\xcf", "only its program reads"), ("a.txt", b"", "empty")]
+)
+def test_what_can_be_seen_to_be_unreadable_is_not_added(
+    name: str, content: bytes, reason: str, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read") as raised:
+        ledger.add(SUBJECT, [tmp_path / name])
+    assert reason in str(raised.value.seen)
+    assert ledger.requests() == []
+    assert ledger.private.numbers() == set()
+
+
 # What is held of a person
 
 
@@ -143,6 +193,31 @@ def test_closing_deletes_who_asked_and_the_person_is_found_still(ledger: Ledger,
     assert ledger.findings()[0] == ["R000001 is closed, and who asked is noted still: close it again"]
     assert ledger.close_request(1).state == "closed"
     assert ledger.findings()[0] == []
+
+
+def test_what_a_crash_left_of_a_request_is_named_and_goes_when_it_is_closed(ledger: Ledger, letter: Path) -> None:
+    private = ledger.private.path
+    left = private / ".R000001.json.aside-deadbeef"
+    left.write_text("Somebody Else")  # of an add that was killed: the number is given again
+    for _ in range(2):
+        ledger.add(SUBJECT, [letter])
+    assert not left.exists()
+    left.write_text(SUBJECT)
+    assert ledger.findings()[0] == ["private/.R000001.json.aside-deadbeef was left by a crash: delete it"]
+    ledger.refuse(1, "no data of that person")
+    ledger.close_request(1)
+    assert not left.exists()
+    # A run that was laid out and never noted has its files there, too.
+    ledger.private.lay_out("R000001", [("R000001-1.txt", letter)])
+    ledger.private.lay_out("R000001", [("R000002-1.txt", letter)])
+    left.write_text(SUBJECT)
+    assert sorted(ledger.findings()[0]) == [
+        f"R000001 is closed, and private/{name} is there still: close it again"
+        for name in (".R000001.json.aside-deadbeef", "files/R000001/R000001-1.txt")
+    ]
+    ledger.close_request(1)
+    assert ledger.findings()[0] == []
+    assert sorted(file.name for file in private.rglob("*") if file.is_file()) == ["R000002-1.txt", "R000002.json"]
 
 
 # States
@@ -258,6 +333,37 @@ def test_a_chain_that_was_made_again_with_an_event_that_may_not_be_is_noticed(lo
     with long_ledger.chain.writing():
         long_ledger.chain.append("passed", 3, {"model": "x"})
     assert long_ledger.findings()[0] == ["event 6: passed, where R000003 is open"]
+
+
+@pytest.mark.parametrize("step", ["write", "remove"])
+def test_a_check_while_another_process_writes_finds_nothing(
+    step: str, ledger: Ledger, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an add its private file is there before its event; of a close its event before the file is gone."""
+    ledger.add(SUBJECT, [letter])
+    real, found = getattr(Private, step), []
+
+    def check() -> None:
+        with closing(Ledger.open(ledger.path)) as other:
+            found.append(other.findings()[0])
+
+    checking = threading.Thread(target=check)
+
+    def slow(self: Private, *values: Any) -> None:
+        if step == "write":
+            real(self, *values)
+        checking.start()
+        checking.join(0.2)
+        if step == "remove":
+            real(self, *values)
+
+    monkeypatch.setattr(Private, step, slow)
+    if step == "write":
+        ledger.add(SUBJECT, [letter])
+    else:
+        ledger.close_request(1, "twice the same")
+    checking.join()
+    assert found == [[]]
 
 
 def test_events_are_not_changed_by_accident(long_ledger: Ledger) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,8 @@ import yaml
 
 from expunge import spine
 from expunge.core import storage
-from expunge.errors import DataError, RunError
+from expunge.data.text.readers import read_documents
+from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.digest import digest_model, digest_saved
 from expunge.requests.ledger import Ledger
@@ -21,6 +24,7 @@ from expunge.requests.lineage import copies_to_tell, model_digest
 from expunge.requests.showing import facts, lines
 from expunge.requests.work import batches, run_batch
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import read_fields
 from small import FORGET, SMALL, files, write_texts
 
 NAME, SUBJECT = "lovelace.txt", "Ada Lovelace"
@@ -74,6 +78,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
     monkeypatch.setattr(spine, "run", made)
     return made
+
+
+def start(name: str) -> dict[str, str]:
+    return {"name": name, "run": f"runs/{name}", "base": "base"}
+
+
+def end(name: str) -> dict[str, str]:
+    return {"name": name, "model": f"model of {name}", "saved": "", "parent": "", "record": ""}
 
 
 def run_all(ledger: Ledger, recipe: Path, out: Path, pool: bool, **fields: Any) -> list[RunFolder]:
@@ -161,6 +173,56 @@ def test_a_run_that_cannot_go_on_is_given_up_for_all_it_was_begun_for(
     assert ledger.findings()[0] == []
 
 
+def test_two_runs_on_one_base_do_not_run_at_once(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:
+    first, second, third = batches(ledger, ledger.requests(), pool=False)
+    runs.stops = True
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(ledger, first, recipe, {}, tmp_path / "runs")
+    runs.stops = False
+    with pytest.raises(RunError, match=r"the run R000001 on .* has not ended") as raised:
+        run_batch(ledger, second, recipe, {}, tmp_path / "runs")
+    assert "expunge request reopen R000001" in str(raised.value.next_step)
+    assert [each.state for each in ledger.requests()] == ["running", "open", "open"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "config.json").write_text("{}")
+    run_batch(ledger, second, recipe, {"model": str(tmp_path / "elsewhere")}, tmp_path / "runs")  # another base
+    run_batch(ledger, batches(ledger, [ledger.request(1)], pool=False)[0], recipe, {}, tmp_path / "runs")
+    run_batch(ledger, third, recipe, {}, tmp_path / "runs")
+    assert [each.state for each in ledger.requests()] == ["passed"] * 3
+    assert ledger.last(3, "started")["from"] == ledger.last(1, "passed")["model"]  # type: ignore[index]
+
+
+def test_a_run_does_not_start_from_a_model_that_is_no_longer_the_newest(ledger: Ledger) -> None:
+    ledger.note("started", [1], start("R000001"))
+    ledger.note("passed", [1], end("R000001"))
+    with pytest.raises(RunError, match="another run on base passed just now"):
+        ledger.note("started", [2], {**start("R000002"), "from": None})
+    ledger.note("started", [2], {**start("R000002"), "from": "model of R000001"})
+
+
+def test_a_run_does_not_pass_where_another_passed_since_it_began(ledger: Ledger) -> None:
+    with ledger.chain.writing():  # two at once, as nothing here starts them
+        for number in (1, 2):
+            ledger.chain.append("started", number, start(f"R00000{number}"))
+    ledger.note("passed", [2], end("R000002"))
+    with pytest.raises(RunError, match="R000002 passed since R000001 began"):
+        ledger.note("passed", [1], end("R000001"))
+    assert ledger.request(1).state == "running"
+    ledger.note("failed", [1], end("R000001"))
+
+
+@pytest.mark.parametrize("kind", ["passed", "failed"])
+def test_a_run_that_was_given_up_decides_nothing(kind: str, ledger: Ledger) -> None:
+    ledger.note("started", [1, 2], start("R000001"))
+    ledger.reopen(1, "it stood still")
+    ledger.note("started", [1], start("R000001-2"))
+    with pytest.raises(RunError, match="the run R000001 was given up: it decides nothing for R000001"):
+        ledger.note(kind, [1], end("R000001"))
+    assert ledger.request(1).state == "running"
+    ledger.note(kind, [1], end("R000001-2"))
+    assert ledger.request(1).state == kind
+
+
 def test_a_folder_that_is_there_is_refused_before_anything_is_noted(
     ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path
 ) -> None:
@@ -183,6 +245,55 @@ def test_files_that_changed_since_are_refused_before_anything_is_noted(
         run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
     assert ledger.request(2).state == "open"
     assert runs.recipes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("scan.pdf", b"%PDF-1.4 damaged", "PDF"),
+        ("notes.csv", b"id,note\n1,person five\n", "column"),
+        ("blank.txt", b"  \n\n ", "no text but white space"),
+        ("page.txt", b'<?xml version="1.0"?><a>person four</a>', "XML"),
+        ("job.py", b"print('Ada Lovelace')\n", "source code among other text"),
+    ],
+)
+@pytest.mark.parametrize("pool", [True, False])
+def test_no_request_runs_of_which_a_file_would_not_be_read(
+    pool: bool, name: str, content: bytes, reason: str, ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    ledger.add(SUBJECT, [tmp_path / "inbox" / "0" / NAME, tmp_path / "inbox" / "1" / NAME, tmp_path / name])
+    batch = batches(ledger, ledger.requests([1, 4] if pool else [4]), pool)[0]
+    with pytest.raises(DataError, match="file 3 of R000004 would not be read") as raised:
+        run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
+    assert str(tmp_path / name) in str(raised.value.seen)
+    assert reason in str(raised.value.seen)
+    assert {each.state for each in ledger.requests()} == {"open"}
+    assert runs.recipes == []
+
+
+def test_files_are_laid_out_with_the_endings_that_are_known_and_no_others(
+    ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path
+) -> None:
+    named = tmp_path / "Akte von Dr. Erika Müller"
+    named.write_text("She wrote a letter to the bank.", encoding="utf-8")
+    (tmp_path / "mails.JSONL.gz").write_bytes(gzip.compress(b'{"text": "My name is Ann."}\n' * 3))
+    ledger.add(SUBJECT, [named, tmp_path / "mails.JSONL.gz"])
+    (batch,) = batches(ledger, ledger.requests([4]), pool=True)
+    run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
+    target = Path(runs.recipes[0].forget)
+    assert {file.name for file in target.iterdir()} == {"R000004-1", "R000004-2.jsonl.gz"}
+    assert [each.text for each in read_documents(target / "R000004-2.jsonl.gz")] == ["My name is Ann."] * 3
+
+
+def test_rows_are_read_by_the_columns_of_the_recipe(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("id,note\n1,person five\n")
+    ledger.add(SUBJECT, [tmp_path / "notes.csv"])
+    (batch,) = batches(ledger, ledger.requests([4]), pool=True)
+    run_batch(ledger, batch, recipe, {"data.columns": "text=note"}, tmp_path / "runs")
+    assert ledger.request(4).state == "passed"
+    with pytest.raises(RecipeError, match="files of requests are read as text"):
+        run_batch(ledger, batches(ledger, ledger.requests([1]), True)[0], recipe, {"forget_kind": "topic"}, tmp_path)
 
 
 def test_closing_takes_the_files_out_of_the_run(ledger: Ledger, recipe: Path, runs: Runs, tmp_path: Path) -> None:
@@ -214,6 +325,31 @@ def test_who_has_a_copy_of_an_older_model_is_to_be_told(
     assert "phone app; tell mobile team: NOT TOLD" in shown
     assert "tell Partner Ltd: told 2" in shown
     assert ledger.findings()[0] == []
+
+
+def test_a_copy_of_a_clean_adapter_is_not_to_be_told(ledger: Ledger, tmp_path: Path) -> None:
+    """`note-copy` sees the adapter's files; the model's digest covers its base, too."""
+    ledger.note("started", [1], start("R000001"))
+    ledger.note("passed", [1], {**end("R000001"), "saved": "adapter alone"})
+    ledger.note("started", [2], start("R000002"))
+    ledger.note("failed", [2], {**end("R000002"), "saved": "failed adapter", "parent": "another"})
+    ledger.note_copy("adapter alone", "adapter", "phone app", "mobile team")
+    failed = ledger.note_copy("failed adapter", "adapter", "web", "web team")
+    assert [row["copy"] for row in copies_to_tell(ledger, 1)] == [failed]
+    # The same files on a model that has not forgotten it: nobody can say which one the copy is of.
+    ledger.note("started", [2], start("R000002-2"))
+    ledger.note("failed", [2], {**end("R000002-2"), "saved": "adapter alone", "parent": "another"})
+    assert len(copies_to_tell(ledger, 1)) == 2
+
+
+@pytest.mark.parametrize("place", ["docs/requests.md", "docs/evidence.md", "src/expunge/cli/request_run.py"])
+def test_the_recipes_that_are_named_are_there(place: str) -> None:
+    text = (Path(__file__).parents[2] / place).read_text(encoding="utf-8")
+    named = re.findall(r"--recipe ([\w./-]+)|expunge run ([\w./-]+) --", text)
+    found = {word for pair in named for word in pair} - {"", "FILE"}
+    assert found != set()
+    for each in found:
+        read_fields(Path(each))
 
 
 def test_a_real_run_says_nothing_of_the_person(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ def run_requests(
 
     For example:
 
-        expunge request run --all-due --recipe recipes/whos_harry_potter.yaml --model FOLDER --retain PATH
+        expunge request run --all-due --recipe whos_harry_potter --model FOLDER --retain PATH
 
-        expunge request run R12 R13 --one-by-one --recipe recipes/whos_harry_potter.yaml --retain PATH
+        expunge request run R12 R13 --one-by-one --recipe whos_harry_potter --retain PATH
 
     A run starts from the newest model that passed, or from --model where none did. Fields of the recipe are given as
     `expunge run` takes them. Exit code 3: a verdict failed.
@@ -35,7 +35,7 @@ def run_requests(
     words:
         Ids of requests, then fields of the recipe as --FIELD VALUE.
     recipe:
-        A YAML file of recipe fields; the target is filled in.
+        A YAML file of recipe fields, or the name of a recipe that comes with expunge; the target is filled in.
     all_due:
         All requests that are due soon or overdue, in place of ids.
     within:

@@ -14,7 +14,9 @@ from expunge.core import storage
 from expunge.errors import RecipeError, RunError
 from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
+from expunge.requests.order import refuse_fork, refuse_late_end
 from expunge.requests.private import Private, salted, salted_file
+from expunge.requests.reading import refuse_by_sight
 from expunge.requests.states import (
     MONTHS,
     MORE_MONTHS,
@@ -167,6 +169,8 @@ class Ledger:
         if due < received:
             raise RecipeError("the deadline lies before the request", seen=due, allowed=f"{received} or later")
         listed = private.list_files(files)
+        for file in listed:
+            refuse_by_sight(file)
         body = {
             "subject": salted(self.key, "subject", subject.encode()),
             "files": [{"digest": salted_file(self.key, file), "bytes": file.stat().st_size} for file in listed],
@@ -212,7 +216,7 @@ class Ledger:
     def close_request(self, number: int, reason: str | None = None) -> Request:
         """End a request, and delete who asked and where the files lie.
 
-        One that is closed already is cleared again: a crash may have come before that.
+        Killed in between, it is not closed, and is closed again; one that is closed is cleared again.
         """
         if (state := self.request(number).state) != "closed":
             if state not in ("passed", "refused") and reason is None:
@@ -222,15 +226,26 @@ class Ledger:
                 )
             with self._may("closed", number):
                 self.chain.append("closed", number, {} if reason is None else {"reason": _words(reason)})
-        runs = {each.content["name"] for each in self.chain.events("request = ? AND kind = 'started'", (number,))}
-        self.private.remove(number, runs)
+                self.private.remove(number)
+        else:
+            self.private.remove(number)
         return self.request(number)
 
     def note(self, kind: str, numbers: Sequence[int], body: dict[str, Any]) -> None:
-        """Append an event for each of several requests, for all or for none."""
+        """Append an event for each of several requests, for all or for none.
+
+        Raises:
+            RunError: it may not happen in the state of one of them, or in this order of runs (`order`).
+        """
         with self.chain.writing():
-            for each in self.requests(numbers):
+            found = self.requests(numbers)
+            for each in found:
                 refuse_event(kind, each.number, each.state)
+            if kind == "started":
+                refuse_fork(self.chain, body)
+            elif kind in ("passed", "failed"):
+                refuse_late_end(self.chain, kind, numbers, body)
+            for each in found:
                 self.chain.append(kind, each.number, body)
 
     def reopen(self, number: int, reason: str) -> list[int]:
@@ -265,6 +280,10 @@ class Ledger:
         Args:
             head: a digest that was the last one once; a ledger that was cut or rewritten before it does not hold it.
         """
+        with self.chain.writing():  # an add writes its private file first: nobody may be between the two
+            return self._findings(head)
+
+    def _findings(self, head: str | None) -> tuple[list[str], int, str]:
         found, count, last = self.chain.broken()
         if head is not None and not self.chain.events("digest = ?", (head,)):
             found.append(f"no event has the digest {head}: events were cut off or rewritten")
@@ -285,6 +304,13 @@ class Ledger:
                 found.append(f"{name_of(request)} is closed, and who asked is noted still: close it again")
             if state != "closed" and request not in noted:
                 found.append(f"{name_of(request)} is {state}, and private/ does not say where its files lie")
+        for request, file in self.private.left_over():
+            if states.get(request) == "closed":
+                found.append(
+                    f"{name_of(request)} is closed, and {file.relative_to(self.path)} is there still: close it again"
+                )
+            elif file.parent == self.private.path:
+                found.append(f"{file.relative_to(self.path)} was left by a crash: delete it")
         found += [f"private/{name_of(each)}.json is of no request" for each in sorted(noted - set(states))]
         return found, count, last
 
@@ -310,5 +336,8 @@ def _words(text: str) -> str:
 
 
 def soon(days: int) -> date:
-    """The day so many days from today."""
-    return date.today() + timedelta(days=days)
+    """The day so many days from today. Raises `RecipeError` where there is no such day."""
+    try:
+        return date.today() + timedelta(days=days)
+    except OverflowError as error:
+        raise RecipeError("--within leads to no date", seen=f"{days} days", allowed="a number of days") from error

@@ -50,9 +50,16 @@ def forgot(ledger: Ledger, number: int) -> set[str]:
     return made | {passed["model"]}
 
 
+def _digests_of(ledger: Ledger, models: set[str]) -> set[str]:
+    """The digests of models, and those of what was saved of them: an adapter without its base."""
+    rows = [each.content for each in ledger.chain.events("kind IN ('passed', 'failed')")]
+    others = {row["saved"] for row in rows if row["model"] not in models}
+    return models | ({row["saved"] for row in rows if row["model"] in models} - others)
+
+
 def copies_to_tell(ledger: Ledger, number: int) -> list[dict[str, Any]]:
     """Every copy that was noted of a model which has not forgotten a request, and whether who has it was told."""
-    clean = forgot(ledger, number)
+    clean = _digests_of(ledger, forgot(ledger, number))
     told = {each.content["copy"]: each.at for each in ledger.events_of(number) if each.kind == "told"}
     rows = [{"copy": each.seq, **each.content, "told": told.get(each.seq)} for each in ledger.copies()]
     return [row for row in rows if row["model"] not in clean]

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.data.text.text_files import refuse_listing
 from expunge.errors import DataError, RunError
 
 
@@ -58,23 +60,34 @@ def list_files(targets: Iterable[Path]) -> list[Path]:
     """The files that targets name, absolute and in order; of a folder all below it, without links and hidden ones.
 
     Raises:
-        DataError: a target is not there, or holds no file.
+        DataError: a target is not there, holds no file, or holds a folder or file that may not be looked at.
     """
     found: list[Path] = []
     for target in targets:
-        below = sorted(target.rglob("*")) if target.is_dir() else [target]
-        files = [
-            each.absolute()
-            for each in below
-            if each.is_file()
-            and (each == target or not each.is_symlink())
-            and not any(part.startswith(".") for part in each.relative_to(target).parts)
-        ]
+        try:
+            files = sorted(_below(target)) if target.is_dir() else [target.absolute()] * target.is_file()
+        except OSError as error:
+            raise DataError(
+                f"{error.filename} cannot be looked at",
+                seen=error.strerror,
+                next_step="give yourself permission to read it",
+            ) from error
         if not files:
             why = "there is no such file or folder" if not target.exists() else "there is no file in it"
             raise DataError(f"{target}: {why}", next_step="name the files that hold the person's data")
         found += files
     return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=refuse_listing):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and stat.S_ISREG(os.lstat(path := os.path.join(parent, name)).st_mode):
+                yield Path(path).absolute()
+
+
+_NAME = re.compile(r"\.?R(\d{6,})[-.]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,9 @@ class Private:
         return self.path / f"R{request:06d}.json"
 
     def write(self, request: int, subject: str, files: Iterable[Path]) -> None:
-        """Note who asked and where the files lie."""
+        """Note who asked and where the files lie; what an add of this number left that was killed is deleted."""
+        for file in self.path.glob(f".R{request:06d}.json.*"):
+            file.unlink(missing_ok=True)
         content = {"subject": subject, "files": [str(file) for file in files]}
         storage.write_own(self._of(request), json.dumps(content, ensure_ascii=False).encode())
 
@@ -126,19 +141,19 @@ class Private:
                 os.replace(aside, place)
         return folder
 
-    def remove(self, request: int, runs: Iterable[str]) -> None:
-        """Delete what is noted of a request, and its files in the folders of its runs."""
+    def remove(self, request: int) -> None:
+        """Delete what is noted of a request, what crashes left of it, and its files in the folders of runs."""
         with storage.storage_errors(self.path, "give yourself permission to delete there, and close it again"):
             self._of(request).unlink(missing_ok=True)
-            for run in runs:
-                folder = self.folder_of(run)
-                for file in self._files(folder, request):
+            for number, file in self.left_over():
+                if number == request:
                     file.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # files of other requests are in it still
-                    folder.rmdir()
+                    if file.parent != self.path:
+                        with contextlib.suppress(OSError):  # files of other requests are in it still
+                            file.parent.rmdir()
             storage.flush_folder(self.path)
 
-    @staticmethod
-    def _files(folder: Path, request: int) -> Iterator[Path]:
-        yield from folder.glob(f"R{request:06d}-*")
-        yield from folder.glob(f".R{request:06d}-*")
+    def left_over(self) -> list[tuple[int, Path]]:
+        """(request, file) of what was laid out for runs, and of what a crash left before it had its name."""
+        files = (*self.path.glob(".R*.json.*"), *self.path.glob("files/*/R*"), *self.path.glob("files/*/.R*"))
+        return [(int(name[1]), file) for file in sorted(files) if (name := _NAME.match(file.name)) is not None]

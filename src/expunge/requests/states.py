@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import date
+from datetime import MAXYEAR, date
 
 from expunge.errors import RecipeError, RunError
 
@@ -66,7 +66,9 @@ def read_date(text: str) -> date:
 
 
 def add_months(day: date, months: int) -> date:
-    """The same day so many months later; the last day of a month that has no such day."""
+    """The same day so many months later; the last day of a month that has no such day. Raises `RecipeError` after 9999."""
     years, month = divmod(day.month - 1 + months, 12)
     year = day.year + years
+    if year > MAXYEAR:
+        raise RecipeError(f"{months} months after {day} is no date", allowed=f"years up to {MAXYEAR}")
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))

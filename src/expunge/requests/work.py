@@ -10,12 +10,16 @@ from typing import Any
 from expunge import spine
 from expunge.core import storage
 from expunge.core.progress import Silent
+from expunge.data.text.file_kinds import known_endings
 from expunge.errors import DataError, RecipeError, RunError
+from expunge.kinds.language.recipe import Recipe
 from expunge.models.adapters import is_adapter
 from expunge.models.digest import digest_saved
 from expunge.requests.ledger import Ledger, Request
 from expunge.requests.lineage import model_digest
+from expunge.requests.order import newest_passed
 from expunge.requests.private import salted_file
+from expunge.requests.reading import refuse_unread
 from expunge.requests.states import name_of
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import read_recipe
@@ -74,6 +78,9 @@ def run_batch(
 
     A run starts from the newest model that passed, of those that came from the recipe's base model, so that what was
     forgotten stays so.
+
+    Raises:
+        DataError: a file that is not as it was, or that the run would not read; before the run is noted.
     """
     files = _files(ledger, batch)
     folder = RunFolder(batch.begun or (out / batch.name).absolute())
@@ -83,12 +90,15 @@ def run_batch(
             next_step="give --out with a folder that this ledger's runs have for themselves",
         )
     target = ledger.private.lay_out(batch.name, files).absolute()
+    begins: dict[str, str | None] = {}
     if batch.begun is not None and folder.recipe.is_file():
         made = read_recipe(folder.recipe)
     else:
-        made, base = make_recipe(ledger, recipe, overrides, target, [name for name, _ in files])
-        if batch.begun is None:
-            ledger.note("started", batch.numbers, {"name": batch.name, "run": str(folder.path), "base": base})
+        made, begins = make_recipe(ledger, recipe, overrides, target, [name for name, _ in files])
+    if isinstance(made, Recipe):
+        refuse_unread(target, files, made.data.read_by("forget"))
+    if batch.begun is None:
+        ledger.note("started", batch.numbers, {"name": batch.name, "run": str(folder.path), **begins})
     spine.run(made, folder.path, show)
     record = storage.read_json(folder.record)
     saved, base_files = digest_saved(folder.model), record["digests"]["base model"]
@@ -108,15 +118,19 @@ def run_batch(
 
 def make_recipe(
     ledger: Ledger, path: Path, overrides: Mapping[str, Any], target: Path, names: Sequence[str]
-) -> tuple[BaseRecipe, str]:
-    """(the recipe of a run, the base model that its requests have in common with earlier ones)."""
+) -> tuple[BaseRecipe, dict[str, str | None]]:
+    """(the recipe of a run; `base`: the model that its requests have in common with earlier ones, and `from`: the digest of
+    the newest model that came from it, which the run starts from)."""
     plain = read_recipe(path, {**overrides, "forget": str(target)})
     base = str(Path(plain.model).absolute()) if Path(plain.model).exists() else plain.model
     fields: dict[str, Any] = dict(overrides)
-    if (newest := newest_model(ledger, base)) is not None:
+    newest, digest = newest_model(ledger, base)
+    if newest is not None:
         fields["model"] = str(newest)
-    if "excerpts" in type(plain).model_fields:
-        fields = {"excerpts": False, "forget_kind": "path", **fields}
+    if isinstance(plain, Recipe):
+        if (kind := fields.get("forget_kind", "path")) not in ("path", "auto"):
+            raise RecipeError("the files of requests are read as text", seen=f"forget_kind {kind}", allowed="path")
+        fields = {"excerpts": False, **fields, "forget_kind": "path"}
     elif len(names) > 1:
         raise RecipeError(
             f"a run on {plain.model} takes one list of what is to be forgotten",
@@ -125,28 +139,26 @@ def make_recipe(
         )
     else:
         target = target / names[0]
-    return read_recipe(path, {**fields, "forget": str(target)}), base
+    return read_recipe(path, {**fields, "forget": str(target)}), {"base": base, "from": digest}
 
 
-def newest_model(ledger: Ledger, base: str) -> Path | None:
-    """The model that passed last, of those that come from a base model; None where none did.
+def newest_model(ledger: Ledger, base: str) -> tuple[Path, str] | tuple[None, None]:
+    """The model that passed last, of those that come from a base model, and its digest; None where none did.
 
     Raises:
         RunError: it is gone, or was changed since.
     """
-    started = {each.content["name"]: each.content for each in ledger.chain.events("kind = 'started'")}
-    for event in reversed(ledger.chain.events("kind = 'passed'")):
-        begun = started[event.content["name"]]
-        if begun["base"] != base:
-            continue
-        folder = RunFolder(begun["run"])
-        if model_digest(digest_saved(folder.model)) != event.content["saved"]:
-            raise RunError(
-                f"{folder.model} is gone or was changed: the next run would start from it",
-                next_step="put it back, or give --model with the model to start from",
-            )
-        return folder.model
-    return None
+    if (event := newest_passed(ledger.chain, base)) is None:
+        return None, None
+    started = ledger.last(event.request, "started")
+    assert started is not None
+    folder = RunFolder(started["run"])
+    if model_digest(digest_saved(folder.model)) != event.content["saved"]:
+        raise RunError(
+            f"{folder.model} is gone or was changed: the next run would start from it",
+            next_step="put it back, or give --model with the model to start from",
+        )
+    return folder.model, event.content["model"]
 
 
 def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
@@ -161,7 +173,7 @@ def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
                 next_step="put private/ back from a backup, or refuse the request and add it again",
             )
         for place, (path, entry) in enumerate(zip(noted["files"], added["files"], strict=True), 1):
-            name = f"{name_of(number)}-{place}{''.join(Path(path).suffixes[-1:])}"
+            name = f"{name_of(number)}-{place}{known_endings(Path(path).name)}"
             laid = ledger.private.folder_of(batch.name) / name
             source = laid if laid.is_file() else Path(path)
             if not source.is_file() or salted_file(ledger.key, source) != entry["digest"]:

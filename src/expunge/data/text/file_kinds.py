@@ -123,6 +123,12 @@ def ending(name: str) -> str:
     return path.suffix
 
 
+def known_endings(name: str) -> str:
+    """What of a file's name decides how it is read, in lower case: `.jsonl.gz` of `mails.JSONL.gz`, nothing of `Dr. No`."""
+    form, packing = ending(name), PurePath(name.lower()).suffix
+    return (form if form in KNOWN else "") + (packing if packing in PACKED else "")
+
+
 def refused_by_name(name: str) -> FileKind | None:
     """Why a file is not read, where its ending alone says it; XML may be a web page, which stands inside."""
     known = ending(name)
