@@ -348,6 +348,25 @@ def test_what_cannot_be_wrapped(name: str, of: Any) -> None:
         make_method({"name": name, "of": of})
 
 
+BATCHES = {
+    **{name: "refusals" for name in ("idk_nll", "idk_dpo", "idk_ap", "flat")},
+    **{"altpo": "alternatives", "dpo": "preferred", "meow": "inverted_facts", "elm": "fluent_text"},
+}
+
+
+@pytest.mark.parametrize(("name", "signal"), BATCHES.items())
+def test_lat_has_no_perturbation_for_other_text_than_the_forget_sets(name: str, signal: str) -> None:
+    with pytest.raises(RecipeError, match=f"lat cannot wrap {name}") as caught:
+        LAT(of=name)
+    assert signal in str(caught.value)
+    assert SURE(of=name).wrapped.signal_names == make_method({"name": name}).signal_names
+
+
+def test_lat_wraps_what_reads_the_forget_set_alone() -> None:
+    assert LAT(of={"name": "elm", "fluency_weight": 0.0}).signal_names == ("distributions",)
+    assert LAT(of="undial").signal_names == ("distributions",)
+
+
 def test_a_loss_around_a_loss_around_a_loss(task: CausalLM) -> None:
     """UNDO carries out GRU, which projects the gradient of a loss with an entropy term."""
     inner = {"name": "entropy_term", "of": DIFFERENCE, "retain_entropy": 0.0}

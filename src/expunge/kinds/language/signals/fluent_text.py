@@ -35,6 +35,7 @@ class FluentText(Signal):
     tokens: int
 
     name = "fluent_text"
+    is_batch = True
     doing = "writing other text after the beginnings of the forget set"
 
     def make(self, source: Source, path: Path) -> None:
