@@ -165,6 +165,13 @@ def test_tar(task: CausalLM, size: int, tamper: Any, every: int) -> None:
     assert logged["retain_loss"] == pytest.approx(0.3 * float(losses(task, theta, KEPT)[0]), rel=1e-9)
 
 
+def test_tar_takes_the_forget_loss_at_least_once() -> None:
+    with pytest.raises(RecipeError, match="never take the forget loss") as caught:
+        TAR(every=5)
+    assert "at most 4" in str(caught.value)
+    assert TAR(every=4).every == 4
+
+
 def test_an_adversary_that_hardly_moves_leaves_the_methods_gradient(task: CausalLM) -> None:
     method = TAR(of=DIFFERENCE, inner_steps=1, inner_learning_rate=1e-13, tamper="method", tamper_weight=1.0)
     plain = gradient(task, lambda: make_method(DIFFERENCE).loss(Step(task, FOUR, KEPT)).total)
