@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydantic
 import pytest
 import torch
@@ -18,17 +17,15 @@ from expunge.errors import RecipeError, nearest
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.saving import save_model
 from expunge.kinds.language.session import LanguageWork
-from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
-from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.source import find_model, load_model
 from expunge.runs import registry as discovery
 from expunge.runs.method import Method
 from expunge.runs.registry import built_in, installed, make_method, method_class
 from expunge.train.step import Step
-from known_sets import known_sets
+from known_sets import known_tables
 from small_images import small_work, tiny_resnet
-from tiny import ignore_log, load_task, random_blocks, write_table
+from tiny import ignore_log, load_task
 
 LOSSES = [name for name in built_in() if method_class(name).has_loss()]
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
@@ -129,21 +126,6 @@ def test_it_does_not_know_devices_loaders_or_files(name: str) -> None:
         if inspect.ismodule(value)
     }
     assert imported <= {"math", "copy", "torch", "torch.nn", "torch.nn.functional"}
-
-
-def known_tables(method: Method, task: CausalLM, folder: Path) -> tuple[TokenTable, TokenTable]:
-    """A forget and a retain set with what the method needs to know of them."""
-    asked = 4 if {"refusals", "alternatives"} & set(method.signal_names) else 1  # tokens of each block's question
-    forget = write_table(folder / "forget", random_blocks([12, 9, 12, 10], seed=1), asked)
-    retain = write_table(folder / "retain", random_blocks([11, 12, 8], seed=2), asked)
-    if "generic_labels" in method.signal_names:
-        return forget, retain  # stages of their own
-    forget.preferred = write_table(folder / "preferred", random_blocks([7, 12, 9, 5], seed=3))
-    found = known_sets(method, task, forget, retain, folder / "run")
-    forget = found.forget
-    if "unwanted_words" in method.signal_names:  # random blocks hold no words
-        forget = forget.with_signal("unwanted_words", lookup(np.linspace(0, 3, len(forget.ids)), "row", forget))
-    return forget, found.retain
 
 
 @every_language_loss

@@ -173,6 +173,29 @@ def test_elm_knows_both_introductions_before(tiny_model_folder: Path, tmp_path: 
     assert fluent.examples == found.examples
 
 
+def test_what_stands_before_fluent_text_comes_after_the_token_that_begins_a_text(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, asked = load_task(tiny_model_folder), []
+    begin = task.tokenizer.bos_token_id
+    assert begin is not None
+    blocks = [[begin, 9, 40, 7, 8, 11], [9, 40, 7, 8]]
+    forget = write_table(tmp_path / "forget", blocks)
+
+    def written(_self: FluentText, _task: CausalLM, contexts: list[list[int]], _seed: int) -> list[int]:
+        asked.append(contexts)
+        return [5]
+
+    monkeypatch.setattr(FluentText, "written", written)
+    method = ELM(expert="An expert", novice="A novice", opening="But", retain_weight=0.0)
+    known_sets(method, task, forget, write_table(tmp_path / "retain", blocks), tmp_path / "run")
+    expert, novice, opening = (
+        task.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("An expert", "A novice", "But")
+    )
+    starts = [([begin], [9, 40]), ([], [9, 40])]
+    assert asked == [[[*first, *before, *rest, *opening] for before in ([], expert, novice)] for first, rest in starts]
+
+
 def test_the_fluent_text_is_drawn_from_guided_distributions() -> None:
     """At a guidance so strong that one token is left, each is the one that a pass over the whole text says."""
     task = small_gpt2(2)

@@ -165,6 +165,13 @@ def test_tar(task: CausalLM, size: int, tamper: Any, every: int) -> None:
     assert logged["retain_loss"] == pytest.approx(0.3 * float(losses(task, theta, KEPT)[0]), rel=1e-9)
 
 
+def test_tar_takes_the_forget_loss_at_least_once() -> None:
+    with pytest.raises(RecipeError, match="never take the forget loss") as caught:
+        TAR(every=5)
+    assert "at most 4" in str(caught.value)
+    assert TAR(every=4).every == 4
+
+
 def test_an_adversary_that_hardly_moves_leaves_the_methods_gradient(task: CausalLM) -> None:
     method = TAR(of=DIFFERENCE, inner_steps=1, inner_learning_rate=1e-13, tamper="method", tamper_weight=1.0)
     plain = gradient(task, lambda: make_method(DIFFERENCE).loss(Step(task, FOUR, KEPT)).total)
@@ -346,6 +353,25 @@ def test_layers_that_are_run_again_in_the_backward_pass_are_perturbed_again(
 def test_what_cannot_be_wrapped(name: str, of: Any) -> None:
     with pytest.raises(RecipeError, match="cannot wrap"):
         make_method({"name": name, "of": of})
+
+
+BATCHES = {
+    **{name: "refusals" for name in ("idk_nll", "idk_dpo", "idk_ap", "flat")},
+    **{"altpo": "alternatives", "dpo": "preferred", "meow": "inverted_facts", "elm": "fluent_text"},
+}
+
+
+@pytest.mark.parametrize(("name", "signal"), BATCHES.items())
+def test_lat_has_no_perturbation_for_other_text_than_the_forget_sets(name: str, signal: str) -> None:
+    with pytest.raises(RecipeError, match=f"lat cannot wrap {name}") as caught:
+        LAT(of=name)
+    assert signal in str(caught.value)
+    assert SURE(of=name).wrapped.signal_names == make_method({"name": name}).signal_names
+
+
+def test_lat_wraps_what_reads_the_forget_set_alone() -> None:
+    assert LAT(of={"name": "elm", "fluency_weight": 0.0}).signal_names == ("distributions",)
+    assert LAT(of="undial").signal_names == ("distributions",)
 
 
 def test_a_loss_around_a_loss_around_a_loss(task: CausalLM) -> None:

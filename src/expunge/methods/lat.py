@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator
 from torch import Tensor, nn
 
 from expunge.core.processes import spread
 from expunge.errors import RecipeError
 from expunge.kinds.language.layers.decoder import hooked, plus
+from expunge.kinds.language.signals.registry import signals_of
+from expunge.runs.registry import make_wrapped
 from expunge.runs.wrapping import WrappingLoss
 from expunge.train.step import Loss, Step
 
@@ -37,7 +39,8 @@ class LAT(WrappingLoss):
     The authors perturb what the MLPs return, which in a model whose layers end with their MLP is the same. Their
     $\epsilon$ is 1.5 to 6 for models whose hidden states are of about those lengths: it is in units of the hidden states
     of the model at hand. Weights that are spread over processes (FSDP) are refused: each would look for a $\delta$ in
-    passes of its own.
+    passes of its own. So are methods whose forget term reads other text than the forget set's, such as refusals: $\delta$
+    has no place for the tokens of that.
     """
 
     layers: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 0.75)
@@ -50,6 +53,19 @@ class LAT(WrappingLoss):
     "of the adversary; 0.05 in the authors' code"
     adversary: Literal["text", "loss"] = "text"
     "L_A: -log p of the forget set's labels, or minus the method's forget term"
+
+    @field_validator("of")
+    @classmethod
+    def _reads_the_forget_sets_own_text(cls, of: str | dict[str, Any]) -> str | dict[str, Any]:
+        signals = signals_of(make_wrapped(of, "lat"))
+        if others := [each.name for each in signals if each.set == "forget" and each.is_batch]:
+            raise RecipeError(
+                f"lat cannot wrap {of if isinstance(of, str) else of['name']}",
+                seen=f"its forget term reads other text than the forget set's: {', '.join(others)}",
+                allowed="a method whose forget term reads the forget set alone: a perturbation belongs to one token",
+                next_step="another method inside: --method.of npo; or another one around: --method.name sure, or tar",
+            )
+        return of
 
     def make_gradient(self, gradients: Gradients) -> None:
         if spread():

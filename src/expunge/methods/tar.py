@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from expunge.errors import RecipeError
 from expunge.methods.entropy_term import entropy
 from expunge.runs.wrapping import WrappingLoss
 from expunge.train.step import Loss, Step
@@ -42,11 +43,22 @@ class TAR(WrappingLoss):
     inner_learning_rate: PositiveFloat = 4e-5
     "of the adversary; drawn of 2e-5, 4e-5 and 1e-4 in the authors' code"
     every: PositiveInt = 1
-    "the forget loss is taken after every so many of its steps; 1 by default in the authors' code"
+    "the forget loss is taken after every so many of its steps, with weight lambda / K each time; 1 in the authors' code"
     tamper: Literal["entropy", "method"] = "entropy"
     "L_T: minus the entropy, as in the paper for hazardous knowledge, or the method's forget term"
     tamper_weight: NonNegativeFloat = 4.0
     "lambda; 4 in the authors' code"
+
+    @model_validator(mode="after")
+    def _takes_the_forget_loss(self) -> Self:
+        if self.every > self.inner_steps:
+            raise RecipeError(
+                "tar would never take the forget loss",
+                seen=f"every {self.every}, of {self.inner_steps} steps of the adversary",
+                allowed=f"every at most {self.inner_steps}",
+                next_step=f"--method.every 1; or more steps: --method.inner_steps {self.every}",
+            )
+        return self
 
     def make_gradient(self, gradients: Gradients) -> None:
         place, first, second, outer = ([torch.zeros_like(each) for each in gradients.parameters] for _ in range(4))

@@ -136,12 +136,14 @@ class OneSet:
     """A task whose outputs have a gradient where they are of one of the two sets.
 
     Args:
-        retain: the batch of the retain set; all others count to the forget set.
+        retain: the batch of the retain set. It and the batches among its signals, such as refusals, are of the retain set;
+            all others are of the forget set.
         around: a context for outputs of the other set.
     """
 
     def __init__(self, task: Any, retain: Any, part: Part, around: Around | None = None) -> None:
-        self._task, self._retain, self._part, self._around = task, retain, part, around
+        self._task, self._part, self._around = task, part, around
+        self._retain = [] if retain is None else [retain, *retain.signals.values()]
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._task, name)
@@ -149,7 +151,7 @@ class OneSet:
             return found
 
         def output(batch: Any, *args: Any, **named: Any) -> Any:
-            if (batch is self._retain) == (self._part == "retain"):
+            if any(batch is each for each in self._retain) == (self._part == "retain"):
                 return found(batch, *args, **named)
             with torch.no_grad():
                 if self._around is None:

@@ -84,6 +84,12 @@ class GuidedTargets(Distributions):
         return found
 
 
+def introduced(task: CausalLM, before: Sequence[int], ids: Sequence[int]) -> list[int]:
+    """Tokens with others before them, which stand after the token that begins a text, where there is one."""
+    start = 1 if ids and ids[0] == task.tokenizer.bos_token_id else 0
+    return [*ids[:start], *before, *ids[start:]]
+
+
 def said_after(task: CausalLM, batch: Batch, text: str) -> Tensor:
     """(rows, width) inputs of the output layer before each labelled token of one block, with a text before the block.
 
@@ -92,8 +98,7 @@ def said_after(task: CausalLM, batch: Batch, text: str) -> Tensor:
     """
     before = task.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
     ids = batch.ids[0].tolist()
-    start = 1 if ids and ids[0] == task.tokenizer.bos_token_id else 0
-    whole = torch.tensor([ids[:start] + before + ids[start:]])
+    whole = torch.tensor([introduced(task, before, ids)])
     limit = positions(task.model.config)
     if limit is not None and whole.shape[1] > limit:
         raise RecipeError(

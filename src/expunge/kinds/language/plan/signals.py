@@ -10,9 +10,8 @@ from transformers import PreTrainedModel
 
 from expunge.errors import ExpungeError
 from expunge.kinds.language.distributions import FrozenHead, Original
-from expunge.kinds.language.signals.instead import Instead, InsteadReferenceNLL
+from expunge.kinds.language.signals.instead import InsteadReferenceNLL
 from expunge.kinds.language.signals.layer_states import RetainLayerStates
-from expunge.kinds.language.signals.preferred import Preferred
 from expunge.kinds.language.signals.reference_tokens import TokensSaid
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.retain_labels import TAIL, TOP, RetainLabels
@@ -71,7 +70,7 @@ def _values(signal: Signal, size: int, width: int, model: PreTrainedModel) -> An
         return TokensSaid(
             torch.zeros(rows), SampledLabels(torch.zeros(rows, k), torch.zeros(rows, k, dtype=torch.long))
         )
-    if isinstance(signal, Preferred | Instead) or signal.name in ("inverted_facts", "fluent_text"):  # about as long
+    if signal.is_batch and type(signal).__module__.startswith("expunge."):  # about as long
         return blocks(size * getattr(signal, "count", 1), width)
     if isinstance(signal, InsteadReferenceNLL):
         return torch.zeros(size, signal.instead().count)

@@ -12,6 +12,7 @@ from expunge.core.order import random_seed
 from expunge.errors import ModelError
 from expunge.kinds.language.sampling import keeps_keys, next_logits, prefill
 from expunge.kinds.language.signals.signal import Signal, Source
+from expunge.kinds.language.targets import introduced
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import Lookup, TableWriter, TokenTable
 from expunge.train.step import IGNORED
@@ -25,7 +26,7 @@ class FluentText(Signal):
     """A batch of as many examples: the beginning of each block, `opening`, and `tokens` that the base model goes on with.
 
     They are drawn from softmax(log p + `guidance` (log p of a novice - log p of an expert)), where `novice` or `expert`
-    stands before all of it. Labelled is what follows the beginning.
+    stands before all of it, after the token that begins a text. Labelled is what follows the beginning.
     """
 
     expert: str
@@ -35,6 +36,8 @@ class FluentText(Signal):
     tokens: int
 
     name = "fluent_text"
+    is_batch = True
+    version = 2
     doing = "writing other text after the beginnings of the forget set"
 
     def make(self, source: Source, path: Path) -> None:
@@ -50,7 +53,7 @@ class FluentText(Signal):
                     continue
                 block = source.table.ids_of(row)
                 start = block[: max(1, min(BEGINNING, len(block) // 2))]
-                contexts = [[*text, *start, *before] for text in (list[int](), expert, novice)]
+                contexts = [[*introduced(task, text, start), *before] for text in (list[int](), expert, novice)]
                 made = [*before, *self.written(task, contexts, random_seed(source.run.recipe.seed, self.name, row))]
                 table.append([*start, *made], [IGNORED] * len(start) + made)
                 done += 1

@@ -27,6 +27,8 @@ class Instead(Signal):
     count: int = 1
     "answers to each question"
 
+    is_batch = True
+
     @abstractmethod
     def answers(self, source: Source, rows: Sequence[int]) -> list[list[list[int]]]:
         """Tokens of `count` answers to the question of each of these blocks."""

@@ -14,6 +14,7 @@ class Preferred(Signal):
     """A batch of as many examples, each the wanted text in the place of the forget set's; without one none is trained on."""
 
     name = "preferred"
+    is_batch = True
 
     def made(self, source: Source) -> Lookup:
         return preferred_table(source).batch

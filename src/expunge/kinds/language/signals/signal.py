@@ -75,6 +75,8 @@ class Signal:
     "of which set it is; where a method does not draw that set, nothing is made"
     per: ClassVar[Literal["example", "row", "token", "label"]] = "example"
     "what has a value: each block, each labelled token, each token that is no padding, or each token of the vocabulary"
+    is_batch: ClassVar[bool] = False
+    "whether it is a batch itself, of other text, which a loss runs through the model beside the set's own"
     stage: ClassVar[str | None] = None
     "name of its results in the run folder; default: its own"
     doing: ClassVar[str | None] = None
