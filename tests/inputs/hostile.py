@@ -11,8 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 from case import Case
-from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, sheet, using, zipped
+from documents import OPEN, WORD, docx, epub, odt, paragraph, pdf, read, refused, sheet, using, zipped
 
+from expunge.data.text.documents import pdf as pdf_reader
 from expunge.data.text.documents import sheets
 from expunge.data.text.documents import zipped as reader
 from expunge.data.text.documents.sheets import sheets_of
@@ -116,6 +117,11 @@ def row_far_below(folder: Path) -> Any:
         return using("a.xlsx", lambda: repacked(sheet(["text"], ["Rain."]), change))(folder)
 
 
+def pages_of_one_text(folder: Path) -> Any:
+    with patch.object(pdf_reader, "MOST_TEXT", 100):
+        return using("a.pdf", lambda: pdf(*["The fog lay thick."] * 9))(folder)
+
+
 CASES = [
     read("a Word document of 3,000 elements within each other", "a.docx",
          lambda: docx("<w:a>" * 3000 + paragraph("Rain.") + "</w:a>" * 3000), "Rain.\n", noted="Word"),
@@ -150,4 +156,6 @@ CASES = [
     *(Case(what=f"a spreadsheet with a {what}", use=use, refused=DataError,
            says=("a.xlsx has more than", "cells, empty ones among them", "sheet People, row", "next:"))
       for what, use in (("name far to the right", too_many_cells), ("row far below", row_far_below))),
+    Case(what="a PDF whose pages have too much text together", use=pages_of_one_text, refused=DataError,
+         says=("a.pdf has more than 100 characters", "up to page 6", "next:", "pdftotext a.pdf")),
 ]  # fmt: skip
