@@ -117,6 +117,11 @@ def row_far_below(folder: Path) -> Any:
         return using("a.xlsx", lambda: repacked(sheet(["text"], ["Rain."]), change))(folder)
 
 
+def chapter_of_tags(folder: Path) -> Any:
+    with patch.object(reader, "MOST_TAGS_OF_TREE", 13):
+        return using("a.epub", epub)(folder)
+
+
 def pages_of_one_text(folder: Path) -> Any:
     with patch.object(pdf_reader, "MOST_TEXT", 100):
         return using("a.pdf", lambda: pdf(*["The fog lay thick."] * 9))(folder)
@@ -135,6 +140,8 @@ CASES = [
             "content.xml declares a document type"),
     refused("an e-book that declares entities in UTF-16", "a.epub",
             lambda: epub(container=f"{ENTITY}<c>&a;</c>".encode("utf-16")), "declares a document type"),
+    Case(what="an e-book with a chapter of tags alone", use=chapter_of_tags, refused=DataError,
+         says=("a.epub has more than 13 tags", "OEBPS/text/a.xhtml", "next:")),
     refused("an OpenDocument text of spaces by their number", "a.odt", lambda: odt("<t:p><t:s t:c='999'/></t:p>" * 1100),
             "spaces are given by their number"),
     Case(what="a Word document of tags alone", use=too_many_tags, refused=DataError,
