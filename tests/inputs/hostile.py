@@ -11,9 +11,12 @@ from typing import Any
 from unittest.mock import patch
 
 from case import Case
-from documents import OPEN, WORD, docx, epub, odt, paragraph, read, refused, sheet, using, zipped
+from documents import OPEN, WORD, docx, epub, odt, paragraph, pdf, read, refused, sheet, using, zipped
 
+from expunge.data.text.documents import pdf as pdf_reader
+from expunge.data.text.documents import sheets
 from expunge.data.text.documents import zipped as reader
+from expunge.data.text.documents.sheets import sheets_of
 from expunge.data.text.unpacking import unpacked
 from expunge.errors import DataError
 
@@ -81,6 +84,49 @@ def renamed_sheet(folder: Path) -> Any:
         return using("a.xlsx", lambda: large)(folder)
 
 
+def far_right(header_too: bool) -> bytes:
+    """A spreadsheet of 300 rows, each of which has a cell in the last column that there is; maybe with a name above."""
+
+    def change(name: str, part: bytes) -> tuple[str, bytes]:
+        return name, part.replace(b'r="B', b'r="XFD') if "sheet1" in name else part
+
+    return repacked(sheet(["text", "last"] if header_too else ["text"], *[["Rain.", 1]] * 300), change)
+
+
+def wide_rows(folder: Path) -> Any:
+    (folder / "a.xlsx").write_bytes(far_right(header_too=False))
+    return [(header, {len(cells) for _, cells in rows}, len(rows)) for _, header, rows in sheets_of(folder / "a.xlsx")]
+
+
+def check_wide(came: Any) -> None:
+    assert came == [(("text",), {1}, 300)]
+
+
+def too_many_cells(folder: Path) -> Any:
+    with patch.object(sheets, "MOST_CELLS", 1 << 20):
+        return using("a.xlsx", lambda: far_right(header_too=True))(folder)
+
+
+def row_far_below(folder: Path) -> Any:
+    """A row whose number says that a thousand million empty ones stand before it."""
+
+    def change(name: str, part: bytes) -> tuple[str, bytes]:
+        return name, part.replace(b'r="2"', b'r="999999999"').replace(b'r="A2"', b'r="A999999999"')
+
+    with patch.object(sheets, "MOST_CELLS", 1 << 16):
+        return using("a.xlsx", lambda: repacked(sheet(["text"], ["Rain."]), change))(folder)
+
+
+def chapter_of_tags(folder: Path) -> Any:
+    with patch.object(reader, "MOST_TAGS_OF_TREE", 13):
+        return using("a.epub", epub)(folder)
+
+
+def pages_of_one_text(folder: Path) -> Any:
+    with patch.object(pdf_reader, "MOST_TEXT", 100):
+        return using("a.pdf", lambda: pdf(*["The fog lay thick."] * 9))(folder)
+
+
 CASES = [
     read("a Word document of 3,000 elements within each other", "a.docx",
          lambda: docx("<w:a>" * 3000 + paragraph("Rain.") + "</w:a>" * 3000), "Rain.\n", noted="Word"),
@@ -94,6 +140,8 @@ CASES = [
             "content.xml declares a document type"),
     refused("an e-book that declares entities in UTF-16", "a.epub",
             lambda: epub(container=f"{ENTITY}<c>&a;</c>".encode("utf-16")), "declares a document type"),
+    Case(what="an e-book with a chapter of tags alone", use=chapter_of_tags, refused=DataError,
+         says=("a.epub has more than 13 tags", "OEBPS/text/a.xhtml", "next:")),
     refused("an OpenDocument text of spaces by their number", "a.odt", lambda: odt("<t:p><t:s t:c='999'/></t:p>" * 1100),
             "spaces are given by their number"),
     Case(what="a Word document of tags alone", use=too_many_tags, refused=DataError,
@@ -110,4 +158,11 @@ CASES = [
     Case(what="a spreadsheet with a sheet of another name", use=renamed_sheet, refused=DataError,
          says=("a.xlsx unpacks to more than", "sheet1.dat", "next:")),
     Case(what="a small file of Zstandard that is a large one", use=held_of_frame, expect=check_held),
+    refused("a spreadsheet whose first row is a space", "a.xlsx", lambda: sheet([" "], ["x"]), "without a column"),
+    Case(what="a spreadsheet with cells far to the right", use=wide_rows, expect=check_wide),
+    *(Case(what=f"a spreadsheet with a {what}", use=use, refused=DataError,
+           says=("a.xlsx has more than", "cells, empty ones among them", "sheet People, row", "next:"))
+      for what, use in (("name far to the right", too_many_cells), ("row far below", row_far_below))),
+    Case(what="a PDF whose pages have too much text together", use=pages_of_one_text, refused=DataError,
+         says=("a.pdf has more than 100 characters", "up to page 6", "next:", "pdftotext a.pdf")),
 ]  # fmt: skip

@@ -11,6 +11,8 @@ from expunge.errors import DataError, first_line
 
 MOST_PAGE = 1 << 22
 "characters of a page, above which it is no page of text"
+MOST_TEXT = 1 << 24
+"characters of all pages together (a page of a book has 3,000), above which it is no document"
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=[^\W\d_])")
 _WITHIN = re.compile(r"(?<=[^\s.!?:;。！？])[ \t]*\n(?=[^\W\d_])")
 
@@ -21,7 +23,8 @@ def pdf_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     A word that a line's end cuts is joined where it continues in lower case; so are lines that go on in lower case.
 
     Raises:
-        DataError: no PDF, damaged, encrypted with a password that is needed to read, or pictures of pages alone.
+        DataError: no PDF, damaged, encrypted with a password that is needed to read, or pictures of pages alone;
+            more than `MOST_TEXT` characters.
     """
     import pypdf
     from pypdf.errors import DependencyError
@@ -42,8 +45,16 @@ def pdf_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
                 seen="a password is needed to read it",
                 next_step=f"save it without: qpdf --decrypt --password=PASSWORD {path.name} open.pdf",
             )
+        left = MOST_TEXT
         for page in reader.pages:
             pages.append(_page(page.extract_text()[:MOST_PAGE]))
+            left -= len(pages[-1])
+            if left < 0:
+                raise DataError(
+                    f"{path} has more than {MOST_TEXT:,} characters: no PDF is that large",
+                    seen=f"{MOST_TEXT - left:,} characters up to page {len(pages):,}",
+                    next_step=f"look at what is in it, and give its text as .txt: pdftotext {path.name}",
+                )
     except DataError:
         raise
     except DependencyError as error:

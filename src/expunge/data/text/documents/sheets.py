@@ -18,6 +18,8 @@ from expunge.data.text.row_forms import row_documents, used_fields
 from expunge.data.text.text_files import read_bytes
 from expunge.errors import DataError, first_line
 
+MOST_CELLS = 1 << 25
+"most cells of a file, with the empty ones that openpyxl makes between others"
 Sheet = tuple[str, tuple[str, ...], tuple[tuple[int, tuple[Any, ...]], ...]]
 "(name, names of columns, (number of the row, cells) of each row that is not empty)"
 
@@ -71,22 +73,42 @@ def _sheets_of(path: Path, size: int, changed: int) -> tuple[Sheet, ...]:
         zipped.refuse_declarations(name, zipped.read_xml(name))
     try:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        return tuple(found for sheet in book.worksheets if (found := _sheet(sheet)) is not None)
+        room = _Room(path)
+        return tuple(found for sheet in book.worksheets if (found := _sheet(sheet, room)) is not None)
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, SyntaxError) as error:
         raise zipped.damaged(f"{type(error).__name__}: {first_line(error)}") from error
 
 
-def _sheet(sheet: Any) -> Sheet | None:
-    rows = (
-        (number, cells)
-        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1)
-        if any(cell not in (None, "") for cell in cells)
-    )
-    first = next(rows, None)
+class _Room:
+    """Counts what the cells of all sheets take, those that are empty too."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._left = path, MOST_CELLS
+
+    def filled(self, sheet: Any, width: int | None = None) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """(number, cells) of the rows that are not empty, up to a width. Raises DataError for too many cells."""
+        for number, cells in enumerate(sheet.iter_rows(max_col=width, values_only=True), 1):
+            self._left -= len(cells) + 1
+            if self._left < 0:
+                raise DataError(
+                    f"{self._path} has more than {MOST_CELLS:,} cells, empty ones among them",
+                    seen=f"sheet {sheet.title}, row {number:,}",
+                    next_step="save it as .csv, or delete its empty rows and columns",
+                )
+            if any(cell not in (None, "") for cell in cells):
+                yield number, cells
+
+
+def _sheet(sheet: Any, room: _Room) -> Sheet | None:
+    sheet.reset_dimensions()  # the size that it states may be any
+    first = next(room.filled(sheet), None)
     if first is None:
         return None
     header = tuple("" if cell is None else str(cell).strip() for cell in first[1])
-    return str(sheet.title), header, tuple(rows)
+    while header and not header[-1]:  # one cell far to the right would widen every row
+        header = header[:-1]
+    rows = room.filled(sheet, len(header)) if header else iter(())
+    return str(sheet.title), header, tuple(row for row in rows if row[0] > first[0])
 
 
 def _text(cell: Any) -> str | None:

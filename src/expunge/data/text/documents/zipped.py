@@ -175,7 +175,7 @@ def book_text(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
                 seen=name,
                 next_step="get the book without it, or give its text as .txt",
             )
-        chapters.append(html_text(zipped.read(name), path))
+        chapters.append(html_text(zipped.read_xml(name, MOST_TAGS_OF_TREE), path))
     text = "\n\n".join(chapter.strip() for chapter in chapters if chapter.strip())
     return text + "\n" if text else "", (f"read as an e-book: {len(chapters)} chapters in the order of its spine",)
 
