@@ -68,6 +68,27 @@ def test_memo_written_out(tiny_model_folder: Path) -> None:
     assert memo(task, ids, 4, 3, 5) == pytest.approx(np.mean(scores), abs=1e-12)
 
 
+def test_what_the_folder_asks_of_generation_has_no_say(tiny_model_folder: Path) -> None:
+    task = load_task(tiny_model_folder)
+    [ids] = random_blocks([4], seed=4)
+    said = task.greedy_tokens([ids], 8)[0]
+    task.model.generation_config.suppress_tokens = said
+    task.model.generation_config.repetition_penalty = 5.0
+    assert memo(task, ids + said, 4, 3, 5) == 1.0
+
+
+def test_greedy_tokens_of_a_batch_are_those_of_each_alone(tiny_model_folder: Path) -> None:
+    task = load_task(tiny_model_folder)
+    prompts = random_blocks([9, 3, 6], seed=4)
+    whole = task.greedy_tokens(prompts, 6)
+    assert whole == [task.greedy_tokens([each], 6)[0] for each in prompts]
+    end = whole[0][2]
+    task.model.generation_config.eos_token_id = [end]
+    stopped = [said[: said.index(end) + 1] if end in said else said for said in whole]
+    assert task.greedy_tokens(prompts, 6) == stopped
+    assert len(stopped[0]) <= 3
+
+
 @pytest.mark.parametrize("order", ["smallest", "largest"])
 def test_of_each_fact_the_texts_at_one_end_are_trained_on(
     order: Literal["smallest", "largest"], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

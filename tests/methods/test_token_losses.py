@@ -18,6 +18,7 @@ from expunge.methods.me_gd import from_uniform, lost_entropy
 from expunge.methods.satimp import SatImp
 from expunge.methods.undial import UNDIAL
 from expunge.methods.wga import WGA
+from expunge.runs.registry import method_class
 from expunge.train.step import IGNORED, Batch
 from known_sets import known_sets
 from tiny import make_batch, random_blocks, write_table
@@ -232,3 +233,12 @@ def test_where_openunlearnings_undial_differs(task: CausalLM, original: CausalLM
     assert peers_undial(task, original, asked, 10.0) == pytest.approx((12 * parts[0] + 26 * parts[1]) / 38, rel=1e-10)
     long = make_batch(random_blocks([94, 94]), first_label=64)
     assert (long.labels[:, 1:] != IGNORED).double().mean() == pytest.approx(0.32, abs=0.005)
+
+
+def test_the_help_of_satimps_weights_is_of_satimp() -> None:
+    fields = method_class("satimp").model_fields
+    gamma, alpha = fields["forget_weight"], fields["retain_weight"]
+    assert gamma.default == pytest.approx(10 * alpha.default)
+    for field, value in ((gamma, "0.1"), (alpha, "1")):
+        assert "in the paper" in str(field.description)
+        assert f"{value} in OpenUnlearning's configuration" in str(field.description)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from expunge.methods.wga import WGA
@@ -23,8 +23,10 @@ class SatImp(WGA):
     "beta_1, of saturation; 5 in the paper's experiments"
     beta2: NonNegativeFloat = 1.0
     "of importance; 1 in the paper's experiments"
+    forget_weight: PositiveFloat = 1.0
+    "gamma; ten times alpha in the paper; 0.1 in OpenUnlearning's configuration"
     retain_weight: NonNegativeFloat = 0.1
-    "alpha; a tenth of gamma in the paper; OpenUnlearning's configuration has ten times gamma"
+    "alpha; a tenth of gamma in the paper; 1 in OpenUnlearning's configuration, ten times its gamma"
 
     def weights(self, nll: Tensor) -> Tensor:
         return super().weights(nll) * (-torch.expm1(-nll)) ** self.beta2

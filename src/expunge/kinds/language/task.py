@@ -285,21 +285,47 @@ class CausalLM(Layered):
             ids, mask = left_padded(prompts, fill)
             width = ids.shape[1]
             torch.manual_seed(seed * 1_000_003 + start)
-            with self.writing(), self._no_settings_of_its_own():
-                output = self.model.generate(
-                    input_ids=ids.to(self.device),
-                    attention_mask=mask.to(self.device),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=sampling is not None,
-                    num_return_sequences=count,
-                    pad_token_id=fill,
-                    stopping_criteria=watching(on_progress, done, len(prompts), whole, width, max_new_tokens),
-                    **drawn,
-                )
-            decoded = said(self.tokenizer, output[:, width:].tolist())
+            new = self._written(
+                ids,
+                mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=sampling is not None,
+                num_return_sequences=count,
+                pad_token_id=fill,
+                stopping_criteria=watching(on_progress, done, len(prompts), whole, width, max_new_tokens),
+                **drawn,
+            )
+            decoded = said(self.tokenizer, new.tolist())
             made.append([decoded[row * count : (row + 1) * count] for row in range(len(prompts))])
             done += len(prompts)
         return made
+
+    @torch.inference_mode()
+    def greedy_tokens(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+        """The likeliest tokens after each prompt of one batch, up to one that ends a text, which is the last."""
+        fill = 0 if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
+        ids, mask = left_padded(prompts, fill)
+        new = self._written(ids, mask, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=fill)
+        ends = self._ends()
+        found = []
+        for row in new.tolist():
+            length = next((at for at, token in enumerate(row, 1) if token in ends), len(row))
+            found.append(row[:length])
+        return found
+
+    def _written(self, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
+        """(rows, new) tokens that `generate` writes after left-padded prompts (rows, time)."""
+        with self.writing(), self._no_settings_of_its_own():
+            output: Tensor = self.model.generate(
+                input_ids=ids.to(self.device), attention_mask=mask.to(self.device), **options
+            )
+        return output[:, ids.shape[1] :]
+
+    def _ends(self) -> list[int]:
+        """Tokens that end a text: those that the model's folder names, or the tokenizer's."""
+        own = self.model.generation_config
+        ends = self.tokenizer.eos_token_id if own is None or own.eos_token_id is None else own.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -313,10 +339,7 @@ class CausalLM(Layered):
     def _no_settings_of_its_own(self) -> Iterator[None]:
         """`generate` fills what is not given from `model.generation_config`: here with nothing but the tokens that end."""
         own = self.model.generation_config
-        ends = None if own is None else own.eos_token_id
-        self.model.generation_config = GenerationConfig(
-            eos_token_id=self.tokenizer.eos_token_id if ends is None else ends
-        )
+        self.model.generation_config = GenerationConfig(eos_token_id=self._ends() or None)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""What the base model's whole distributions over the retain set are made of: inputs of its output layer, and that layer."""
+"""What the base model's whole distributions over a set are made of: inputs of its output layer, and that layer."""
 
 from __future__ import annotations
 
