@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from expunge.methods.entropy_term import entropy
 from expunge.runs.method import Method, Needs
 from expunge.train.step import Loss, Step
 
@@ -17,7 +18,7 @@ def from_uniform(log_p: Tensor) -> Tensor:
 
 def lost_entropy(log_p: Tensor) -> Tensor:
     """(rows,) KL(p || uniform) in nats: what the entropy lacks to the largest one."""
-    return (log_p.exp() * log_p).sum(-1) + math.log(log_p.shape[-1])
+    return math.log(log_p.shape[-1]) - entropy(log_p)
 
 
 class MeGD(Method):

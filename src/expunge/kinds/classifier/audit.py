@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,8 @@ from expunge.kinds.classifier.story import ClassifierStory
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.models.source import ModelSource
 from expunge.runs.artifacts import unlearned_model
-from expunge.runs.audit import AS_IS, SHOWN, Attacked, Trial
+from expunge.runs.attacking import AnyAudit
+from expunge.runs.audit import AS_IS, SHOWN, Trial
 from expunge.runs.findings import Finding
 from expunge.train.precision import found_device
 
@@ -44,7 +45,7 @@ CONTROLS = {
 }
 
 
-class ImageAuditing:
+class ImageAuditing(AnyAudit[Side]):
     """The audit of one model on the pictures of a run.
 
     Args:
@@ -57,6 +58,8 @@ class ImageAuditing:
         asked: the pictures that are asked for, and `holdout` those like them that no model saw, class by class.
         control: which control there is; see `CONTROLS`.
     """
+
+    words = SIDES
 
     excerpts = True
     "pictures are shown by number and class alone"
@@ -208,9 +211,6 @@ class ImageAuditing:
         )
         return found
 
-    def _cached(self, name: str, key: dict[str, Any], make: Callable[[], Any], doing: str) -> Any:
-        return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
-
     def speed(self) -> float:
         """Pictures that run forward through the subject in a second, measured on a few."""
         task, some = self._look(self.subject), self.sets.tensors["retain"]
@@ -235,31 +235,6 @@ class ImageAuditing:
                 cost = 0.0 if missing else sum(map(attack.cost, sides))
             found.append((attack, cost, missing))
         return found
-
-    def attacked(self, attack: Attack) -> Attacked:
-        """Carry an attack out on both sides; what was done before is read from the folder."""
-        found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
-        for which, side in self.sides(attack):
-
-            def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
-                start = time.monotonic()
-                trials = [trial.row() for trial in attack.carry_out(side)]
-                figures = attack.notes(side) if which == "unlearned" else {}
-                return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
-
-            title = f"{attack.title.lower()}, {SIDES[which]}"
-            made = self._cached(f"{attack.name}-{which}", self._key_of(attack, which), carry_out, title)
-            setattr(found, which, [Trial(**row) for row in made["trials"]])
-            found.figures |= made["figures"]
-            found.seconds += made["seconds"]
-        if attack.own_scale and self.others is None:
-            found.control_base = found.control
-        return found
-
-    def done(self, attack: Attack) -> bool:
-        """Whether its results are in the folder, of every side."""
-        keys = [(f"audit-{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)]
-        return all((self.run.cache_path(name, key) / "stage.json").is_file() for name, key in keys)
 
     def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""

@@ -21,7 +21,8 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
 from expunge.models.source import find_model
-from expunge.runs.audit import AS_IS, SHOWN, Attacked, Trial
+from expunge.runs.attacking import AnyAudit
+from expunge.runs.audit import AS_IS, SHOWN, Trial
 from expunge.runs.findings import Finding
 
 ROWS = 48
@@ -42,7 +43,7 @@ CONTROLS = {
 }
 
 
-class LanguageAudit:
+class LanguageAudit(AnyAudit[Side]):
     """The audit of one model on the data of a run.
 
     Args:
@@ -53,6 +54,8 @@ class LanguageAudit:
     Attributes:
         control: which control there is; see `CONTROLS`.
     """
+
+    words = SIDES
 
     def __init__(self, story: LanguageStory, subject: str, control: str | None, holdout: str | None) -> None:
         run = self.run = story.run
@@ -228,9 +231,6 @@ class LanguageAudit:
             "arithmetic": model.precision.arithmetic,
         }
 
-    def _cached(self, name: str, key: dict[str, Any], make: Callable[[], Any], doing: str) -> Any:
-        return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
-
     def speed(self) -> float:
         """Tokens that run forward through the subject in a second, measured on a few facts; and note how long it loads."""
         self.loading = self.models.loading()
@@ -257,31 +257,6 @@ class LanguageAudit:
                 cost = 0.0 if missing else sum(attack.cost(side) for _, side in sides)
             found.append((attack, cost, missing))
         return found
-
-    def attacked(self, attack: Attack) -> Attacked:
-        """Carry an attack out on both sides; what was done before is read from the folder."""
-        found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
-        for which, side in self.sides(attack):
-
-            def carry_out(side: Side = side, which: str = which) -> dict[str, Any]:
-                start = time.monotonic()
-                trials = [trial.row() for trial in attack.carry_out(side)]
-                figures = attack.notes(side) if which == "unlearned" else {}
-                return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
-
-            title = f"{attack.title.lower()}, {SIDES[which]}"
-            made = self._cached(f"{attack.name}-{which}", self._key_of(attack, which), carry_out, title)
-            setattr(found, which, [Trial(**row) for row in made["trials"]])
-            found.figures |= made["figures"]
-            found.seconds += made["seconds"]
-        if attack.own_scale and self.others is None:
-            found.control_base = found.control
-        return found
-
-    def done(self, attack: Attack) -> bool:
-        """Whether its results are in the folder, of every side."""
-        keys = [(f"audit-{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)]
-        return all((self.run.cache_path(name, key) / "stage.json").is_file() for name, key in keys)
 
     def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from expunge.kinds.classifier.attacks.examples import Examples, known
 from expunge.kinds.classifier.recipe import ImageAudit
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.runs.attacking import AnyAttack
 from expunge.runs.audit import Trial
 from expunge.runs.plugins import named_in
 
@@ -54,41 +53,8 @@ class Side:
         return Trial(setting=setting, values=values, facts=numbers, family=family, at=at)
 
 
-class Attack(ABC):
-    """One attack; a file in this folder with a class on top of this one. Nothing lists it.
-
-    Attributes:
-        name: on the command line.
-        title, sentence: for the report: what it is, and what is tried.
-        order: attacks are carried out by it; what tells most for its time comes first.
-        own_scale: its values are no probabilities of the true class, so that it is carried out on the base model, too.
-        needs_base: of an attack with a scale of its own: it is left out where the base model does no better than the control.
-        version: raise it when what its results mean changes.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    sentence: ClassVar[str]
-    order: ClassVar[int]
-    own_scale: ClassVar[bool] = False
-    needs_base: ClassVar[bool] = False
-    version: ClassVar[int] = 1
-
-    def missing(self, side: Side) -> str | None:
-        """Why it cannot be carried out here; None where it can."""
-        return None
-
-    @abstractmethod
-    def cost(self, side: Side) -> float:
-        """Pictures that run forward through the model on one side; a picture that is trained on counts three."""
-
-    @abstractmethod
-    def carry_out(self, side: Side) -> Iterable[Trial]:
-        """What the model still knows, setting by setting; the same settings in the same order on either side."""
-
-    def notes(self, side: Side) -> dict[str, object]:
-        """Further figures on the unlearned side."""
-        return {}
+class Attack(AnyAttack[Side]):
+    """One attack; a file in this folder with a class on top of this one. Nothing lists it."""
 
 
 def attacks() -> list[Attack]:

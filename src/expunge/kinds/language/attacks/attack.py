@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from expunge.kinds.language.attacks.facts import Facts, Row, recall
 from expunge.kinds.language.task import CausalLM
+from expunge.runs.attacking import AnyAttack
 from expunge.runs.audit import Audit, Trial
 from expunge.runs.plugins import named_in
 
@@ -80,44 +80,14 @@ class Side:
         return Trial(setting=setting, values=values, facts=numbers, **more)  # type: ignore[arg-type]
 
 
-class Attack(ABC):
+class Attack(AnyAttack[Side]):
     """One attack; a file in this folder with a class on top of this one. Nothing lists it.
 
     Attributes:
-        name: on the command line.
-        title, sentence: for the report: what it is, and what is tried.
-        order: attacks are carried out by it; what tells most for its time comes first.
-        own_scale: its values are not comparable with recall, so that it is carried out on the base model, too.
-        needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
-            is left out.
         by_layer: its settings are layers, so that all models must have as many.
-        version: raise it when what its results mean changes.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    sentence: ClassVar[str]
-    order: ClassVar[int]
-    own_scale: ClassVar[bool] = False
-    needs_base: ClassVar[bool] = False
     by_layer: ClassVar[bool] = False
-    version: ClassVar[int] = 1
-
-    def missing(self, side: Side) -> str | None:
-        """Why it cannot be carried out on this side; None where it can. Every side is asked before the first attack."""
-        return None
-
-    @abstractmethod
-    def cost(self, side: Side) -> float:
-        """Tokens that run forward through the model on one side; a token that is trained on counts three."""
-
-    @abstractmethod
-    def carry_out(self, side: Side) -> Iterable[Trial]:
-        """What the model still knows, setting by setting; the same settings in the same order on either side."""
-
-    def notes(self, side: Side) -> dict[str, object]:
-        """Further figures on the unlearned side."""
-        return {}
 
 
 def attacks() -> list[Attack]:
