@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -258,6 +259,7 @@ def audit(
         data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
+    begun = time.monotonic()  # what is imported now takes seconds of the budget, too
     from expunge.auditing import Asked
     from expunge.auditing import audit as audit_
     from expunge.runs.audit import seconds_of
@@ -277,6 +279,7 @@ def audit(
         holdout=None if holdout is None else str(holdout),
         attacks=tuple(attacks),
         budget=None if budget is None else seconds_of(budget),
+        begun=begun,
     )
     if of_run:
         return folder, audit_(read_recipe(folder.recipe), folder, asked, show)

@@ -6,17 +6,18 @@ Every attack on either side is cached in the folder, so the same command resumes
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.processes import count
 from expunge.core.progress import Silent
-from expunge.errors import RecipeError, RunError, did_you_mean
-from expunge.measures.audit.excess import Known, facts_beyond, knows_more
+from expunge.errors import RecipeError, RunError
+from expunge.measures.audit.excess import facts_beyond
 from expunge.report.audit import render_audit
 from expunge.report.render import render_report
+from expunge.runs.attack_plan import ask_fewer, carried_out, make_plan, refuse_unknown
 from expunge.runs.audit import SHOWN, Attacked, Trial
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
@@ -25,6 +26,7 @@ from expunge.runs.kinds import kinds_by_name
 from expunge.runs.plugins import reference
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.versions import versions
+from expunge.runs.work import Budget
 from expunge.spine import at_work
 
 
@@ -38,6 +40,7 @@ class Asked:
         holdout: texts of the same kind as the forget set that no model saw.
         attacks: names of those that are carried out; empty: all that there are.
         budget: seconds that it may take.
+        begun: when it began, by `time.monotonic`.
     """
 
     model: str | None = None
@@ -45,23 +48,7 @@ class Asked:
     holdout: str | None = None
     attacks: tuple[str, ...] = ()
     budget: float | None = None
-
-
-@dataclass(slots=True)
-class Plan:
-    """Attacks that are carried out, in order, and those that are not, with the reason.
-
-    Attributes:
-        seconds: what each is expected to take.
-        rate: tokens a second that run forward.
-        short: whether the budget was too small for an attack that was asked for.
-    """
-
-    chosen: list[Any] = field(default_factory=list)
-    left: list[dict[str, str]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    rate: float = 1.0
-    short: bool = False
+    begun: float = field(default_factory=time.monotonic)
 
 
 def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | None = None) -> dict[str, Any]:
@@ -73,7 +60,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
     Raises:
         ExpungeError: with what happened, where, and the next step; what was found so far stays.
     """
-    begun = time.monotonic()
+    budget = Budget(asked.budget, asked.begun)
     if count() > 1:
         raise RecipeError(
             "an audit is made in one process", seen=f"{count()} processes", next_step="start expunge without a launcher"
@@ -88,10 +75,12 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             )
         with folder.locked():
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
-            fixed = _fix(folder, recipe, at_audit.key())
+            refuse_unknown(at_audit, asked.attacks)
+            ask_fewer(at_audit, budget, _noted(folder))
+            fixed = _fix(folder, recipe, at_audit)
             known = at_audit.known()
-            plan = _plan(at_audit, asked, begun)
-            attacked = _carried_out(at_audit, plan, asked, begun)
+            plan = make_plan(at_audit, asked.attacks, budget)
+            attacked = carried_out(at_audit, plan, budget)
             damage = at_audit.damage()
             found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired)
             facts = _facts(at_audit, known, attacked)
@@ -111,7 +100,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 "damage": damage,
                 "facts_shown": facts,
                 "not_tested": plan.left,
-                "seconds": round(time.monotonic() - begun, 1),
+                "seconds": round(budget.spent, 1),
                 "budget": asked.budget,
                 "versions": versions(),
             }
@@ -123,11 +112,15 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
     return result
 
 
-def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
-    """Note the limits, their digest, the time, and what is audited, before a model is asked; an earlier audit's stay.
+def _noted(folder: RunFolder) -> dict[str, Any]:
+    """What an earlier audit in the folder noted; empty where there was none."""
+    path = folder.audit / "settings.json"
+    found: dict[str, Any] = storage.read_json(path) if path.is_file() else {}
+    return found
 
-    Args:
-        key: digests of what is audited.
+
+def _fix(folder: RunFolder, recipe: BaseRecipe, at_audit: Any) -> dict[str, Any]:
+    """Note the limits, their digest, the time, and what is audited, before a model is judged; an earlier audit's stay.
 
     Returns:
         What is noted, and under "earlier" the digests and times of other limits that were noted here before.
@@ -136,11 +129,10 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[
         RunError: an audit in the same folder was begun with other limits, or of another model or other data.
     """
     settings = recipe.audit.model_dump(mode="json")  # type: ignore[attr-defined]
-    path, digest = folder.audit / "settings.json", storage.digest_value(settings)
+    path, digest, key = folder.audit / "settings.json", storage.digest_value(settings), at_audit.key()
     with storage.storage_errors(folder.audit):
         folder.audit.mkdir(exist_ok=True)
-    if path.is_file():
-        fixed: dict[str, Any] = storage.read_json(path)
+    if fixed := _noted(folder):
         if fixed["digest"] != digest:
             different = [name for name in settings if fixed["settings"].get(name) != settings[name]]
             raise RunError(
@@ -156,85 +148,13 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, key: Mapping[str, Any]) -> dict[
                 next_step=f"give another folder, or delete {folder.audit} to begin another audit",
             )
     else:
-        fixed = {"settings": settings, "digest": digest, "time": round(time.time(), 3), "of": dict(key)}
+        fixed = {"settings": settings, "digest": digest, "time": round(time.time(), 3), "of": key}
+        fixed |= {} if at_audit.wanted is None else {"asked": at_audit.asked_number}
         storage.write_json(path, fixed)
         folder.log("audit_fixed", digest=digest)
     # Who deletes the limits to loosen them has seen results: the log still knows.
     before = [row for row in folder.read_events("audit_fixed") if row["digest"] != digest]
     return fixed | {"earlier": [{"digest": row["digest"], "time": row["time"]} for row in before]}
-
-
-def _plan(at_audit: Any, asked: Asked, begun: float) -> Plan:
-    """Choose the attacks: those named, in their order as far as the budget goes; what tells most for its time comes first."""
-    every, plan = at_audit.attacks(asked.attacks), Plan()
-    names = [attack.name for attack, _, _ in every]
-    for name in asked.attacks:
-        if name not in names:
-            raise RecipeError(
-                f"there is no attack {name!r}", allowed=", ".join(names), next_step=did_you_mean(name, names)
-            )
-    rate = plan.rate = at_audit.speed()
-    room = None if asked.budget is None else asked.budget - (time.monotonic() - begun) - at_audit.around() / rate
-    for attack, cost, missing in every:
-        if missing is not None:
-            plan.left.append(_left(attack, missing))
-        elif at_audit.done(attack):
-            plan.seconds[attack.name] = 0.0
-            plan.chosen.append(attack)  # what an earlier audit found here counts, whatever this one asks for
-        elif asked.attacks and attack.name not in asked.attacks:
-            plan.left.append(_left(attack, "not asked for (--attacks)"))
-        else:
-            seconds = cost / rate + 2 * at_audit.loading
-            plan.seconds[attack.name] = seconds
-            if room is not None and seconds > room:
-                plan.short = True
-                plan.left.append(_left(attack, f"the budget is too small: it takes about {seconds:.0f} s"))
-                continue
-            room = None if room is None else room - seconds
-            plan.chosen.append(attack)
-    return plan
-
-
-def _left(attack: Any, why: str) -> dict[str, str]:
-    return {"name": attack.name, "title": attack.title, "why": why}
-
-
-def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[Attacked]:
-    """The attacks of the plan; where others took longer than planned, the last ones are left out."""
-    done: list[Attacked] = []
-    after = at_audit.around() / plan.rate
-    planned = spent = 0.0
-    for attack in plan.chosen:
-        seconds = plan.seconds[attack.name]
-        slower = max(1.0, spent / planned) if planned else 1.0
-        if (
-            asked.budget is not None
-            and done
-            and seconds > 0
-            and time.monotonic() - begun + seconds * slower > asked.budget - after * slower
-        ):
-            plan.short = True
-            plan.left.append(_left(attack, "the budget was spent before it"))
-            continue
-        start = time.monotonic()
-        found = at_audit.attacked(attack)
-        if attack.needs_base and _base_knows_nothing(found, at_audit.paired):
-            plan.left.append(_left(attack, "the base model answers it no better than the control"))
-        else:
-            done.append(found)
-        planned, spent = planned + seconds, spent + time.monotonic() - start
-    return done
-
-
-def _base_knows_nothing(found: Attacked, paired: bool) -> bool:
-    """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
-    if not found.base or not found.control_base:
-        return False
-    pairs = [(one.values, other.values) for one, other in zip(found.base, found.control_base, strict=True)]
-    return not any(
-        knows_more(Known(unlearned=base, control=control, base=base, control_base=control, paired=paired))
-        for base, control in pairs
-    )
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from expunge.errors import RecipeError
 from expunge.runs.audit import Attacked, Trial
 from expunge.runs.context import Run
+from expunge.runs.plugins import named_in
+from expunge.runs.work import Budget, Piece, Work, total
+
+ATTACKS = "expunge.attacks"
+"entry points by which other packages add attacks: classes on top of a kind's `Attack`"
 
 S = TypeVar("S")
 
@@ -40,8 +48,8 @@ class AnyAttack(ABC, Generic[S]):
         return None
 
     @abstractmethod
-    def cost(self, side: S) -> float:
-        """Tokens or pictures that run forward through the model on one side; what is trained on counts three."""
+    def pieces(self, side: S) -> list[Piece]:
+        """What is done on one side and what it takes, in the order of `carry_out`, as many as the clock can stop it at."""
 
     @abstractmethod
     def carry_out(self, side: S) -> Iterable[Trial]:
@@ -50,6 +58,50 @@ class AnyAttack(ABC, Generic[S]):
     def notes(self, side: S) -> dict[str, object]:
         """Further figures on the unlearned side."""
         return {}
+
+    def noting(self, side: S) -> Work:
+        """What `notes` takes."""
+        return Work()
+
+
+A = TypeVar("A", bound=AnyAttack[Any])
+
+
+def found_attacks(room: ModuleType, base: type[A]) -> list[A]:
+    """Every attack on one kind of model, in their order: those of a folder, and of other packages.
+
+    Args:
+        base: the kind's `Attack`.
+
+    Raises:
+        RecipeError: an entry point is no attack, or two attacks have one name.
+    """
+    found: dict[str, A] = {}
+    classes = named_in(room, base)
+    for point in entry_points(group=ATTACKS):
+        given = point.load()
+        if not (inspect.isclass(given) and issubclass(given, AnyAttack)) or inspect.isabstract(given):
+            raise RecipeError(
+                f"the entry point {point.name} of {ATTACKS} is no attack",
+                seen=point.value,
+                allowed="a class on top of a kind's Attack, with pieces and carry_out",
+                next_step="a measure of another package is an entry point of expunge.measures: see docs/adding.md",
+            )
+        if issubclass(given, base):
+            classes.append(given)
+    for attack in (kind() for kind in classes):
+        if attack.name in found:
+            raise RecipeError(
+                f"two attacks are called {attack.name!r}",
+                seen=f"{type(found[attack.name]).__module__} and {type(attack).__module__}",
+                next_step="give one of them another name, or remove its package",
+            )
+        found[attack.name] = attack
+    return sorted(found.values(), key=lambda attack: (attack.order, attack.name))
+
+
+class _OutOfTimeError(Exception):
+    """An attack was stopped between two pieces."""
 
 
 class AnyAudit(ABC, Generic[S]):
@@ -73,30 +125,123 @@ class AnyAudit(ABC, Generic[S]):
     def _key_of(self, attack: Any, which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""
 
-    def attacked(self, attack: AnyAttack[S]) -> Attacked:
-        """Carry an attack out on every side; what was done before is read from the folder."""
+    def pieces(self, attack: AnyAttack[S]) -> list[Piece]:
+        """The pieces of an attack, each with its work on all sides together."""
+        sides = [side for _, side in self.sides(attack)]
+        every = [attack.pieces(side) for side in sides]
+        noting = attack.noting(sides[0])
+        found = []
+        for number, piece in enumerate(every[0]):
+            work = total([pieces[number] for pieces in every if number < len(pieces)])
+            last = number == len(every[0]) - 1
+            found.append(Piece(words=piece.words, work=work + noting if last else work, trials=piece.trials))
+        return found
+
+    def attacked(self, attack: AnyAttack[S], budget: Budget) -> tuple[Attacked | None, list[str]]:
+        """Carry an attack out on every side; what was done before is read from the folder.
+
+        The clock is looked at before each piece: one that does not fit, on this side and on those to come, is not made,
+        and the sides to come are given no more than this one.
+
+        Returns:
+            What was found, None where there was no time for a piece; the pieces that were not made, in words.
+        """
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
-        for which, side in self.sides(attack):
-
-            def carry_out(side: S = side, which: str = which) -> dict[str, Any]:
-                start = time.monotonic()
-                trials = [trial.row() for trial in attack.carry_out(side)]
-                figures = attack.notes(side) if which == "unlearned" else {}
-                return {"trials": trials, "figures": figures, "seconds": time.monotonic() - start}
-
-            title = f"{attack.title.lower()}, {self.words[which]}"
-            made = self._cached(f"{attack.name}-{which}", self._key_of(attack, which), carry_out, title)
-            setattr(found, which, [Trial(**row) for row in made["trials"]])
-            found.figures |= made["figures"]
-            found.seconds += made["seconds"]
+        sides = list(self.sides(attack))
+        planned = [attack.pieces(side) for _, side in sides]
+        names = [piece.words for piece in planned[0]]
+        most = len(names)
+        if not self.done(attack) and (kept := self.kept(attack)) and not budget.fits(total(self.pieces(attack))):
+            most = kept  # an earlier audit got so far, and this one gets no further
+        for place, (which, side) in enumerate(sides):
+            got, most = self._side_made(attack, which, side, most, budget, planned[place:])
+            setattr(found, which, [Trial(**row) for row in got["trials"]])
+            found.figures |= got["figures"]
+            found.seconds += got["seconds"]
+        if most == 0:
+            return None, names
+        shortest = min(len(getattr(found, which)) for which, _ in sides)
+        for which, _ in sides:
+            setattr(found, which, getattr(found, which)[:shortest])
         if attack.own_scale and self.others is None:
             found.control_base = found.control
-        return found
+        return found, names[most:]
+
+    def _side_made(
+        self,
+        attack: AnyAttack[S],
+        which: str,
+        side: S,
+        most: int,
+        budget: Budget,
+        planned: Sequence[Sequence[Piece]],
+    ) -> tuple[dict[str, Any], int]:
+        """(what was found on one side, its pieces that were made).
+
+        Args:
+            most: pieces that are made, at most.
+            planned: the pieces of this side, and of those to come.
+        """
+        pieces, key = planned[0], self._key_of(attack, which)
+        name, title = f"{attack.name}-{which}", f"{attack.title.lower()}, {self.words[which]}"
+        trials: list[Trial] = []
+        start, number = budget.now(), 0
+
+        def result() -> dict[str, Any]:
+            figures = attack.notes(side) if which == "unlearned" and number == len(pieces) else {}
+            rows = [trial.row() for trial in trials]
+            return {"trials": rows, "figures": figures, "seconds": budget.now() - start}
+
+        def carry_out() -> dict[str, Any]:
+            nonlocal number
+            going = iter(attack.carry_out(side))
+            while number < len(pieces):
+                piece, ahead = pieces[number], number + 1 if which == "unlearned" else most
+                later = total([each for side in planned[1:] for each in side[:ahead]])
+                if number == most or not budget.fits(piece.work + later):
+                    raise _OutOfTimeError
+                begun = budget.now()
+                trials.extend(going if piece.trials is None else taken(going, piece.trials))
+                budget.note(piece.work, budget.now() - begun)
+                number += 1
+            trials.extend(going)
+            return result()
+
+        if self._there(name, key):
+            return self._cached(name, key, carry_out, title), min(most, len(pieces))
+        if self._there(f"{name}-part", key | {"pieces": most}):
+            return self._cached(f"{name}-part", key | {"pieces": most}, result, title), most
+        try:
+            return self._cached(name, key, carry_out, title), len(pieces)
+        except _OutOfTimeError:
+            made = self._cached(f"{name}-part", key | {"pieces": number}, result, title) if number else result()
+            return made, number
 
     def done(self, attack: AnyAttack[S]) -> bool:
         """Whether its results are in the folder, of every side."""
-        keys = [(f"audit-{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)]
-        return all((self.run.cache_path(name, key) / "stage.json").is_file() for name, key in keys)
+        return all(
+            self._there(f"{attack.name}-{which}", self._key_of(attack, which)) for which, _ in self.sides(attack)
+        )
+
+    def kept(self, attack: AnyAttack[S]) -> int:
+        """Pieces of it that are in the folder, of every side: an earlier audit had time for no more."""
+        sides = [which for which, _ in self.sides(attack)]
+        for number in range(len(self.pieces(attack)) - 1, 0, -1):
+            if all(
+                self._there(f"{attack.name}-{which}-part", self._key_of(attack, which) | {"pieces": number})
+                or self._there(f"{attack.name}-{which}", self._key_of(attack, which))
+                for which in sides
+            ):
+                return number
+        return 0
+
+    def _there(self, name: str, key: dict[str, Any]) -> bool:
+        return (self.run.cache_path(f"audit-{name}", key) / "stage.json").is_file()
 
     def _cached(self, name: str, key: dict[str, Any], make: Callable[[], Any], doing: str) -> Any:
         return self.run.cached_json(f"audit-{name}", key, make, "found.json", doing)
+
+
+def taken(going: Iterator[Trial], number: int) -> list[Trial]:
+    """The next trials, as many as there are of so many."""
+    return [trial for _, trial in zip(range(number), going, strict=False)]

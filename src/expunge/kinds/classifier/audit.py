@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from expunge.data.images.request import means_a_group
 from expunge.errors import DataError, RunError
 from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
 from expunge.kinds.classifier.attacks.examples import FEWEST, Examples, evenly, known, matched
+from expunge.kinds.classifier.audit_rates import measured_rates
 from expunge.kinds.classifier.damage import damage_findings, right, summed_up
 from expunge.kinds.classifier.parts import of_classes, read_as_asked
 from expunge.kinds.classifier.recipe import ImageRecipe
@@ -26,12 +26,11 @@ from expunge.runs.artifacts import unlearned_model
 from expunge.runs.attacking import AnyAudit
 from expunge.runs.audit import AS_IS, SHOWN, Trial
 from expunge.runs.findings import Finding
+from expunge.runs.work import Work
 from expunge.train.precision import found_device
 
 MEASURED = 2000
 "pictures of the retain set and of the test set that damage is measured on, at most"
-TIMED = 256
-"pictures whose way through the model is timed"
 
 SIDES = {
     "unlearned": "the unlearned model",
@@ -63,8 +62,8 @@ class ImageAuditing(AnyAudit[Side]):
 
     excerpts = True
     "pictures are shown by number and class alone"
-    loading = 0.5
-    "seconds that it takes to load a model: they are small"
+    wanted: int | None = None
+    "pictures that would be asked for, if there were the time"
 
     def __init__(self, story: ClassifierStory, subject: str, control: str | None, holdout: str | None) -> None:
         run = self.run = story.run
@@ -84,7 +83,8 @@ class ImageAuditing(AnyAudit[Side]):
                 self._look(source)
         # Of a group none were held back: the test pictures are others, which may be known better or worse.
         like = holdout is not None or recipe.images.only_train or not means_a_group(recipe.forget)
-        self.asked, self.holdout = self._examples(holdout, matching=like and self.retrained is None)
+        self._given, self._matching = holdout, like and self.retrained is None
+        self.asked, self.holdout = self._examples(holdout, self._matching)
         self.control = "retrained" if self.retrained else "holdout" if like and self.holdout else None
         self.others = self.holdout if self.control == "holdout" else None
 
@@ -134,6 +134,11 @@ class ImageAuditing(AnyAudit[Side]):
         return self._loaded[source.digest]
 
     @property
+    def asked_number(self) -> int:
+        """Pictures that are asked for."""
+        return len(self.asked)
+
+    @property
     def paired(self) -> bool:
         """Whether the control is asked for the same pictures."""
         return self.others is None
@@ -158,7 +163,8 @@ class ImageAuditing(AnyAudit[Side]):
             "paired": self.paired,
             "things": "pictures",
             "known_as": "the probability that the model gives its true class",
-            "facts": len(self.asked),
+            "facts": self.asked_number,
+            "facts_wanted": self.wanted or self.asked_number,
             "held_back": len(self.asked.held_back),
             "sets": self.sets.digests(),
         }
@@ -211,29 +217,39 @@ class ImageAuditing(AnyAudit[Side]):
         )
         return found
 
-    def speed(self) -> float:
-        """Pictures that run forward through the subject in a second, measured on a few."""
-        task, some = self._look(self.subject), self.sets.tensors["retain"]
-        some = some.take(torch.arange(min(TIMED, len(some))))
-        task.outputs(some.take(torch.arange(min(8, len(some))))).cpu()
-        start = time.monotonic()
-        task.outputs(some).cpu()
-        return len(some) / max(1e-9, time.monotonic() - start)
+    def ask_fewer(self, number: int) -> None:
+        """Ask for so many of the pictures alone, evenly spread over the classes."""
+        self.wanted = self.asked_number
+        self.settings = self.settings.model_copy(update={"pictures": number})
+        self.asked, self.holdout = self._examples(self._given, self._matching)
+        self.others = self.holdout if self.control == "holdout" else None
 
-    def around(self) -> float:
-        """Pictures that an audit looks at besides its attacks: damage, and those that are shown."""
-        return 2.0 * sum(min(MEASURED, len(self.sets.tensors[name])) for name in ("retain", "test")) + 3.0 * SHOWN
+    def measured(self, work: Work) -> Work:
+        """What one of each kind of this work takes here, in seconds: a first piece of each is done."""
+        return measured_rates(work, self._look(self.subject), partial(self.story.load, self.subject), self.sets.tensors)
 
-    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, float, str | None]]:
-        """(attack, its cost in pictures over both sides, why it cannot be carried out); of these, or of all."""
+    def asking(self) -> Work:
+        """What asking for the pictures takes."""
+        models = 2 if self.retrained is None and self.others is None else 3 if self.others is None else 4
+        return Work(read=models * self.asked_number)
+
+    def around(self) -> Work:
+        """What an audit takes after its attacks: damage, and the pictures that are shown."""
+        read = 2.0 * sum(min(MEASURED, len(self.sets.tensors[name])) for name in ("retain", "test")) + 3.0 * SHOWN
+        return Work(read=read)
+
+    def names(self) -> list[str]:
+        """Of all attacks, in their order."""
+        return [attack.name for attack in attacks()]
+
+    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, str | None]]:
+        """(attack, why it cannot be carried out); of these, or of all."""
         found = []
         for attack in attacks():
-            missing, cost = None, 0.0
+            missing = None
             if not names or attack.name in names:
-                sides = [side for _, side in self.sides(attack)]
-                missing = attack.missing(sides[0])
-                cost = 0.0 if missing else sum(map(attack.cost, sides))
-            found.append((attack, cost, missing))
+                missing = attack.missing(next(self.sides(attack))[1])
+            found.append((attack, missing))
         return found
 
     def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from expunge.core import storage
 from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language.attacks.attack import Attack, Side, attacks, missing_on, tokens
-from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, recall, recall_or_none
+from expunge.kinds.language.attacks.facts import Facts, Row, read_facts, recall_or_none
 from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
-from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
 from expunge.kinds.language.audit_models import AuditModels, shown_name, text_configuration
+from expunge.kinds.language.audit_rates import measured_rates
 from expunge.kinds.language.damage import damage_findings, measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
@@ -24,6 +23,7 @@ from expunge.models.source import find_model
 from expunge.runs.attacking import AnyAudit
 from expunge.runs.audit import AS_IS, SHOWN, Trial
 from expunge.runs.findings import Finding
+from expunge.runs.work import Work
 
 ROWS = 48
 "rows of the retain set and of ordinary text that are looked at and that an attacker may train on"
@@ -71,6 +71,8 @@ class LanguageAudit(AnyAudit[Side]):
         control = control or recipe.retrained
         self.retrained = None if control is None else LazyModel(find_model(control), story.precision, as_stored=True)
         self.models = AuditModels(self.base, self.subject, self.retrained)
+        self.wanted: int | None = None
+        "facts that would be asked for, if there were the time"
         self.destroyed: str | None = None
         "why there is nothing to attack"
         tokenizer, size = self.base.tokenizer, recipe.data.block_size
@@ -130,7 +132,8 @@ class LanguageAudit(AnyAudit[Side]):
             "paired": self.paired,
             "things": "facts",
             "known_as": "the geometric mean probability of its tokens",
-            "facts": len(self.facts.every),
+            "facts": self.asked_number,
+            "facts_wanted": self.wanted or self.asked_number,
             "held_back": len(self.facts.held_back),
             "sets": self.sets.digests(),
             "ordinary": self._ordinary_words(),
@@ -148,13 +151,14 @@ class LanguageAudit(AnyAudit[Side]):
         yield "unlearned", self._side(self.subject, self.facts)
         if self.control is not None:
             model = self.retrained or self.subject
-            yield "control", self._side(model, self.others or self.facts)
+            yield "control", self._side(model, self.others or self.facts, again=self.others is None)
         if attack is not None and attack.own_scale:
             yield "base", self._side(self.base, self.facts)
             if self.others is not None:
                 yield "control_base", self._side(self.base, self.others)
 
-    def _side(self, model: LazyModel, facts: Facts) -> Side:
+    def _side(self, model: LazyModel, facts: Facts, again: bool = False) -> Side:
+        """A side; `again`: its facts are those of another one."""
         return Side(
             look=lambda: self.models.look(model),
             fresh=lambda: self.models.fresh(model),
@@ -169,6 +173,7 @@ class LanguageAudit(AnyAudit[Side]):
             settings=self.settings,
             retrained=self.retrained is not None,
             paraphrases=lambda: self._paraphrases(facts),
+            rewritten=again or self._there("paraphrases", self._key_of_paraphrases(facts)),
             seed=self.seed,
             show=self.run.show.update,
         )
@@ -177,8 +182,11 @@ class LanguageAudit(AnyAudit[Side]):
         def make() -> list[str | None]:
             return paraphrases(self.models.look(self.base), facts)
 
-        key = self._of(self.base, facts) | {"request": REQUEST}
+        key = self._key_of_paraphrases(facts)
         return list(self._cached("paraphrases", key, make, "rewriting the questions"))
+
+    def _key_of_paraphrases(self, facts: Facts) -> dict[str, Any]:
+        return self._of(self.base, facts) | {"request": REQUEST}
 
     def known(self) -> dict[str, Trial]:
         """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`).
@@ -231,31 +239,54 @@ class LanguageAudit(AnyAudit[Side]):
             "arithmetic": model.precision.arithmetic,
         }
 
-    def speed(self) -> float:
-        """Tokens that run forward through the subject in a second, measured on a few facts; and note how long it loads."""
-        self.loading = self.models.loading()
-        rows = [fact.asked for fact in self.facts.every[:BATCH]]
-        task = self.models.look(self.subject)
-        recall(task, rows[:2])
-        start = time.monotonic()
-        recall(task, rows)
-        return tokens(rows) / max(1e-9, time.monotonic() - start)
+    @property
+    def asked_number(self) -> int:
+        """Facts that are asked for."""
+        return len(self.facts.every)
 
-    def around(self) -> float:
-        """Tokens that an audit costs besides its attacks: damage, and the answers that are shown."""
+    def ask_fewer(self, number: int) -> None:
+        """Ask for so many of the facts alone: a sample that the seed draws, in the order of the text."""
+        self.wanted = len(self.facts.every)
+        same = self.others is self.holdout
+        self.facts = self.facts.some(number, self.seed)
+        if self.holdout is not None:
+            self.holdout = self.holdout.some(number, self.seed)
+        if self.others is not None:
+            self.others = self.holdout if same else self.others.some(number, self.seed)
+
+    def measured(self, work: Work) -> Work:
+        """What one of each kind of this work takes here, in seconds: a first piece of each is done, and what it finds is
+        thrown away."""
+        return measured_rates(work, self.models, self.subject, self.facts)
+
+    def asking(self) -> Work:
+        """What asking for the facts takes."""
+        own = tokens(fact.asked for fact in self.facts.every)
+        if self.others is None:
+            models = 2 if self.retrained is None else 3
+            return Work(read=models * own, loaded=models)
+        return Work(read=2.0 * (own + tokens(fact.asked for fact in self.others.every)), loaded=4)
+
+    def around(self) -> Work:
+        """What an audit takes after its attacks: damage, and the answers that are shown."""
         models = 2 if self.retrained is None else 3
-        return 2.0 * (tokens(self.retain) + tokens(self.ordinary)) + models * SHOWN * NEW * WRITING
+        written = models * min(SHOWN, self.asked_number) * NEW if self.excerpts else 0
+        read = 2.0 * (tokens(self.retain) + tokens(self.ordinary))
+        return Work(read=read, written=written, loaded=2 + (models if written else 0))
 
-    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, float, str | None]]:
-        """(attack, its cost in tokens over all sides, why it cannot be carried out); of these, or of all."""
+    def names(self) -> list[str]:
+        """Of all attacks, in their order."""
+        return [attack.name for attack in attacks()]
+
+    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, str | None]]:
+        """(attack, why it cannot be carried out); of these, or of all."""
         found = []
         for attack in attacks():
-            missing, cost = None, 0.0
+            missing = None
             if not names or attack.name in names:
                 sides = [(SIDES[which], side) for which, side in self.sides(attack)]
                 missing = self.destroyed or missing_on(attack, sides)
-                cost = 0.0 if missing else sum(attack.cost(side) for _, side in sides)
-            found.append((attack, cost, missing))
+            found.append((attack, missing))
         return found
 
     def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:

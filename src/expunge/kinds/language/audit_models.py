@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,6 @@ class AuditModels:
         """A copy that may be changed; all others are released."""
         self.release()
         return model.copy()
-
-    def loading(self) -> float:
-        """Seconds that the audited model takes to load."""
-        self.release()
-        start = time.monotonic()
-        self.look(self.subject)
-        return time.monotonic() - start
 
     def release(self) -> None:
         """Release all weights."""

@@ -34,6 +34,7 @@ from expunge.kinds.language.attacks.swapped_names import swapped
 from expunge.kinds.language.attacks.weights import by_column, held, matrices, roundings
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Audit
+from expunge.runs.work import KINDS, Work, total
 from tiny import load_task
 
 
@@ -93,10 +94,15 @@ def test_every_attack(
         assert attack.name == "probe"
         monkeypatch.setattr(probing, "FEWEST", 4)
     assert attack.missing(one) is None
-    assert attack.cost(one) > 0
+    pieces = attack.pieces(one)
+    assert total(pieces).seconds(Work(**dict.fromkeys(KINDS, 1.0))) > 0
     before = {name: value.clone() for name, value in one.look().model.state_dict().items()}
     trials = list(attack.carry_out(one))
     assert trials
+    counts = [piece.trials for piece in pieces]
+    assert len(trials) == sum(filter(None, counts)) if None not in counts else len(trials) >= len(pieces)
+    named = [piece.words for piece in pieces if piece.trials == 1 and len(pieces) > 1]
+    assert all(word in [trial.setting for trial in trials] or word.startswith("after layer") for word in named)
     for trial in trials:
         assert len(trial.values) == len(trial.facts) > 0
         assert max(trial.facts) < len(one.facts.every)

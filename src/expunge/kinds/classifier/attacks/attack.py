@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from expunge.kinds.classifier.attacks.examples import Examples, known
 from expunge.kinds.classifier.recipe import ImageAudit
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
-from expunge.runs.attacking import AnyAttack
+from expunge.runs.attacking import AnyAttack, found_attacks
 from expunge.runs.audit import Trial
-from expunge.runs.plugins import named_in
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,11 +53,11 @@ class Side:
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a file in this folder with a class on top of this one. Nothing lists it."""
+    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
 
 
 def attacks() -> list[Attack]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.classifier import attacks as room
 
-    return sorted((kind() for kind in named_in(room, Attack)), key=lambda attack: (attack.order, attack.name))
+    return found_attacks(room, Attack)

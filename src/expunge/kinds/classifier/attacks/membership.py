@@ -13,6 +13,7 @@ from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.membership import features, membership
 from expunge.measures.privacy.roc import placements
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 SURE, CERTAIN = "confidence in the true class", "certainty (entropy below 0)"
 "scores of one model; with a retrained one there are further ones"
@@ -41,9 +42,10 @@ class Membership(Attack):
             return None
         return "it needs pictures of the same classes that no model saw: give --holdout PATH"
 
-    def cost(self, side: Side) -> float:
+    def pieces(self, side: Side) -> list[Piece]:
         models = 1 if side.reference is None else 3
-        return float(models * (len(side.asked) + (0 if side.holdout is None else len(side.holdout))))
+        read = models * (len(side.asked) + (0 if side.holdout is None else len(side.holdout)))
+        return [Piece(words="all scores", work=Work(read=read), trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each picture adds to the area: the share of unseen pictures that score below it."""

@@ -23,12 +23,12 @@ class Noise(OfWeights):
     title = "Weight noise"
     sentence = "Random noise is added to the weights, in proportion to their spread."
     order = 60
-    steps = len(SHARES)
+    settings = tuple(f"noise of {share:.0%} of the weights' standard deviation" for share in SHARES)
 
     def changes(self, side: Side) -> Iterator[tuple[str, Change]]:
-        for share in SHARES:
+        for words, share in zip(self.settings, SHARES, strict=True):
             generator = torch.Generator().manual_seed(random_seed(side.seed, "noise"))
-            yield f"noise of {share:.0%} of the weights' standard deviation", partial(noisy, share, generator)
+            yield words, partial(noisy, share, generator)
 
 
 def noisy(share: float, generator: torch.Generator, weight: Tensor) -> Tensor:

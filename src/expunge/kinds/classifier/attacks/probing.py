@@ -15,6 +15,7 @@ from expunge.kinds.classifier.attacks.examples import evenly
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.ops.layers import blocks, head
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 LAYERS = 3
 "blocks that are probed, evenly spread, beside what the head sees"
@@ -42,8 +43,9 @@ class Probing(Attack):
             return "several networks that answer together have no features in common"
         return None
 
-    def cost(self, side: Side) -> float:
-        return float(len(side.asked) + min(KEPT, len(side.retain)))
+    def pieces(self, side: Side) -> list[Piece]:
+        work = Work(read=len(side.asked) + min(KEPT, len(side.retain)))
+        return [Piece(words="all layers", work=work, trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task, asked = side.look(), side.asked

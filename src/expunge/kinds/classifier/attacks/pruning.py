@@ -22,10 +22,10 @@ class Pruning(OfWeights):
     title = "Pruning"
     sentence = "The smallest weights of each layer are set to 0, as they are to make models faster."
     order = 61
-    steps = len(SHARES)
+    settings = tuple(f"{share:.0%} of the weights" for share in SHARES)
 
     def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
-        return [(f"{share:.0%} of the weights", partial(pruned, share)) for share in SHARES]
+        return [(words, partial(pruned, share)) for words, share in zip(self.settings, SHARES, strict=True)]
 
 
 def pruned(share: float, weight: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from expunge.kinds.classifier.attacks.attack import Side
 from expunge.kinds.classifier.attacks.weights import Change, OfWeights, matrices
 from expunge.ops.rounding import ROUNDINGS, survived
+from expunge.runs.work import Work
 
 
 class Quantization(OfWeights):
@@ -19,7 +20,7 @@ class Quantization(OfWeights):
         "change that is smaller than a step of that rounding is undone by it."
     )
     order = 10
-    steps = len(ROUNDINGS)
+    settings = tuple(ROUNDINGS)
 
     def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
         return list(ROUNDINGS.items())
@@ -38,3 +39,6 @@ class Quantization(OfWeights):
             whole = sum(of for _, of in parts)
             kept[words] = max(0.0, sum(part for part, _ in parts) / whole) if whole else None
         return {"share of the change that the rounding keeps": kept}
+
+    def noting(self, side: Side) -> Work:
+        return Work(changed=2 * len(ROUNDINGS))

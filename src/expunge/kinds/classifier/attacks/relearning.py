@@ -14,6 +14,7 @@ from expunge.core.order import Order, random_seed
 from expunge.kinds.classifier.attacks.attack import Attack, Side
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 from expunge.train.clipped import clipped_step
 
 BATCH = 64
@@ -49,19 +50,24 @@ class OfTraining(Attack):
         """Numbers of the pictures that are asked for: those that the attacker is not given."""
         return side.asked.held_back
 
-    def cost(self, side: Side) -> float:
-        each = 3 * BATCH * side.settings.relearning_steps + len(self.asked(side)) * len(LOOKED_AT)
-        return float(each * len(self.ways))
+    def pieces(self, side: Side) -> list[Piece]:
+        found = []
+        for way in self.ways:
+            begun = 0
+            for end in _ends(side.settings.relearning_steps):
+                work = Work(trained=BATCH * (end - begun), read=len(self.asked(side)), loaded=0 if begun else 1)
+                found.append(Piece(words=f"{way.words}, {end} steps", work=work))
+                begun = end
+        return found
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         for number, way in enumerate(self.ways):
             yield from self._trials(side, way, number)
 
-    def _trials(self, side: Side, way: Way, number: int) -> list[Trial]:
+    def _trials(self, side: Side, way: Way, number: int) -> Iterator[Trial]:
         task, steps = side.fresh(), side.settings.relearning_steps
-        ends = {max(1, round(share * steps)) for share in LOOKED_AT}
+        ends = _ends(steps)
         optimizer = torch.optim.AdamW(task.model.parameters(), lr=way.rate, weight_decay=0.0)
-        trials = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_seed(side.seed, self.name, way.words) % (1 << 31))
             for step, batch in enumerate(batches(side, way, steps), 1):
@@ -69,8 +75,7 @@ class OfTraining(Attack):
                 train(task, optimizer, batch, held=way.on == "given")
                 if step in ends:
                     words = f"{way.words}, {step} steps"
-                    trials.append(side.trial(task, words, self.asked(side), family=way.words, at=float(step)))
-        return trials
+                    yield side.trial(task, words, self.asked(side), family=way.words, at=float(step))
 
 
 class Relearning(OfTraining):
@@ -102,6 +107,11 @@ class RetainRelearning(OfTraining):
 
     def asked(self, side: Side) -> list[int]:
         return list(range(len(side.asked)))
+
+
+def _ends(steps: int) -> list[int]:
+    """Steps after which it is asked again."""
+    return sorted({max(1, round(share * steps)) for share in LOOKED_AT})
 
 
 def batches(side: Side, way: Way, steps: int) -> Iterator[Pictures]:

@@ -12,6 +12,7 @@ from expunge.kinds.classifier.attacks.attack import Attack, Side
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.ops.layers import leaves
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 Change = Callable[[Tensor], Tensor]
 
@@ -28,14 +29,18 @@ def matrices(task: ImageClassifier) -> dict[str, nn.Parameter]:
 class OfWeights(Attack):
     """An attack that changes matrices one by one; the model is asked again after each change."""
 
-    steps: ClassVar[int]
+    settings: ClassVar[tuple[str, ...]]
+    "what is done, in words: those of `changes`"
 
     @abstractmethod
     def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
         """(what is done in words, what it makes of a matrix): called with the matrices in the order of `matrices`."""
 
-    def cost(self, side: Side) -> float:
-        return float(len(side.asked) * self.steps)
+    def pieces(self, side: Side) -> list[Piece]:
+        return [
+            Piece(words=words, work=Work(read=len(side.asked), changed=1, loaded=0 if place else 1))
+            for place, words in enumerate(self.settings)
+        ]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task = side.fresh()
@@ -43,7 +48,7 @@ class OfWeights(Attack):
         found = matrices(task)
         before = {name: weight.detach().clone() for name, weight in found.items()}
         for number, (words, change) in enumerate(self.changes(side)):
-            side.show(number / self.steps, f"{self.title.lower()}: {words}")
+            side.show(number / len(self.settings), f"{self.title.lower()}: {words}")
             for name, weight in found.items():
                 weight.data.copy_(change(before[name]))
             yield side.trial(task, words)

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from expunge.kinds.language.attacks.facts import Facts, Row, recall
 from expunge.kinds.language.task import CausalLM
-from expunge.runs.attacking import AnyAttack
+from expunge.runs.attacking import AnyAttack, found_attacks
 from expunge.runs.audit import Audit, Trial
-from expunge.runs.plugins import named_in
 
 Show = Callable[[float, str], None]
 
@@ -28,6 +27,7 @@ class Side:
         retain, ordinary: rows of text that is no part of the facts: of the retain set, and ordinary text.
         holdout: facts of the same kind that no model saw, where there are some.
         paraphrases: gives the questions in other words, None for a fact that has none; see `paraphrases`.
+        rewritten: whether that is known already, or found for another side.
         retrained: whether the control is a model that was trained without the facts.
         seed: decides every draw.
         show: called with (share, what is done).
@@ -45,6 +45,7 @@ class Side:
     holdout: Facts | None
     settings: Audit
     paraphrases: Callable[[], Sequence[str | None]] = lambda: ()
+    rewritten: bool = False
     retrained: bool = True
     seed: int = 0
     show: Show = field(default=lambda share, doing: None)
@@ -81,7 +82,7 @@ class Side:
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a file in this folder with a class on top of this one. Nothing lists it.
+    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it.
 
     Attributes:
         by_layer: its settings are layers, so that all models must have as many.
@@ -94,7 +95,7 @@ def attacks() -> list[Attack]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.language import attacks as room
 
-    return sorted((kind() for kind in named_in(room, Attack)), key=lambda attack: (attack.order, attack.name))
+    return found_attacks(room, Attack)
 
 
 def tokens(rows: Iterable[Row]) -> int:

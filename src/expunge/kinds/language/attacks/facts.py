@@ -8,9 +8,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from expunge.core import storage
+from expunge.core.order import random_seed
 from expunge.data.text.document import Document, Turn
 from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
@@ -64,6 +66,11 @@ class Facts:
     that facts which stand together are not on both sides."""
 
     every: tuple[Fact, ...]
+
+    def some(self, number: int, seed: int) -> Facts:
+        """So many of them, drawn by the seed, in the order of the text; all, where there are no more."""
+        every = np.random.default_rng(random_seed(seed, "fewer facts")).permutation(len(self.every))[:number]
+        return Facts(tuple(self.every[i] for i in sorted(every)))
 
     @property
     def given(self) -> list[int]:

@@ -17,6 +17,7 @@ from expunge.kinds.language.layers.decoder import first_tensor, hooked
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 LAYERS = 8
 "layers that are read, evenly spread, the last ones among them"
@@ -45,8 +46,8 @@ class LogitLens(Attack):
             return error.what
         return None
 
-    def cost(self, side: Side) -> float:
-        return tokens(side.asked()) * 2.0
+    def pieces(self, side: Side) -> list[Piece]:
+        return [Piece(words="all layers", work=Work(read=2.0 * tokens(side.asked()), loaded=1), trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task, rows = side.look(), side.asked()

@@ -16,6 +16,7 @@ from expunge.kinds.language.limits import positions
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.privacy.roc import placements
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 LOWEST = 0.2
 "share of a text's tokens that min-k looks at (Shi et al. 2024, arXiv:2310.16789)"
@@ -42,10 +43,13 @@ class Membership(Attack):
     def missing(self, side: Side) -> str | None:
         return None if side.holdout is not None else "it needs like texts that no model saw: give --holdout PATH"
 
-    def cost(self, side: Side) -> float:
+    def pieces(self, side: Side) -> list[Piece]:
         holdout = () if side.holdout is None else side.holdout.every
         number, shots = len(side.facts.every) + len(holdout), tokens(f.taught for f in holdout[:SHOTS])
-        return 6.0 * (tokens(side.asked()) + tokens(f.asked for f in holdout)) + number * shots
+        once, models = tokens(side.asked()) + tokens(f.asked for f in holdout), 2 if side.retrained else 1
+        # Every model's own scores, ReCaLL's two, and a gradient.
+        work = Work(read=(models + 2) * once + number * shots, trained=once, loaded=models + 1)
+        return [Piece(words="all scores", work=work, trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each fact adds to the area: the share of unseen texts that score below it."""

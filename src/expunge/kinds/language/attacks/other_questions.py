@@ -17,6 +17,7 @@ from expunge.kinds.language.attacks.facts import Fact, Row, batch_of, in_batches
 from expunge.kinds.language.attacks.forms import Forms
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 FEWEST = 4
 "facts that have the form, below which it is left out"
@@ -44,8 +45,8 @@ class OtherQuestion(Attack):
         number = len(self.rows(side))
         return None if number >= FEWEST else f"{number} facts can be asked so, and it needs {FEWEST}"
 
-    def cost(self, side: Side) -> float:
-        return tokens(self.rows(side).values())
+    def pieces(self, side: Side) -> list[Piece]:
+        return [Piece(words=self.setting, work=Work(read=tokens(self.rows(side).values()), loaded=1))]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         rows = self.rows(side)
@@ -131,9 +132,9 @@ class Choice(Attack):
         number = len(options(side.facts.every))
         return None if number >= FEWEST else f"{number} facts can be asked so, and it needs {FEWEST}"
 
-    def cost(self, side: Side) -> float:
-        forms = Forms(side.tokenizer)
-        return sum(tokens(rows) for rows in _turned(side.facts.every, forms))
+    def pieces(self, side: Side) -> list[Piece]:
+        read = sum(tokens(rows) for rows in _turned(side.facts.every, Forms(side.tokenizer)))
+        return [Piece(words=f"one of {len(LETTERS)} answers", work=Work(read=read, loaded=1))]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         forms, facts = Forms(side.tokenizer), list(options(side.facts.every))

@@ -14,6 +14,7 @@ from expunge.kinds.language.layers.decoder import first_tensor, hooked
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 LAYERS = 6
 "layers after which states are handed over, evenly spread"
@@ -38,8 +39,13 @@ class Patching(Attack):
             return "it needs a retrained model as the control: give --control MODEL"
         return one_layer(side) or side.unlike_base(("hidden_size", "num_hidden_layers", "vocab_size"))
 
-    def cost(self, side: Side) -> float:
-        return (2.0 + LAYERS) * tokens(side.asked())
+    def pieces(self, side: Side) -> list[Piece]:
+        # Layer by layer the model is run up to that layer and on, and the base model once.
+        read = 2.0 * tokens(side.asked())
+        return [
+            Piece(words=f"after layer {layer} of {side.layers}", work=Work(read=read, loaded=0 if place else 2))
+            for place, layer in enumerate(_handed_over(side.layers or 1))
+        ]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         own, base, rows = side.look(), side.base(), side.asked()
@@ -48,7 +54,7 @@ class Patching(Attack):
         for number, row in enumerate(rows):
             lengths.setdefault(len(row.ids), []).append(number)
         groups = [same[start : start + BATCH] for same in lengths.values() for start in range(0, len(same), BATCH)]
-        numbers = [at + 1 for at in spread(len(base.layers) - 1, LAYERS)]
+        numbers = _handed_over(len(base.layers))
         for place, layer in enumerate(numbers):
             side.show(place / len(numbers), f"handing over after layer {layer}")
             values = [0.0] * len(rows)
@@ -62,6 +68,11 @@ class Patching(Attack):
                 family="layers",
                 at=float(layer),
             )
+
+
+def _handed_over(layers: int) -> list[int]:
+    """Numbers of layers, from 1, after which states are handed over."""
+    return [at + 1 for at in spread(layers - 1, LAYERS)]
 
 
 @torch.inference_mode()

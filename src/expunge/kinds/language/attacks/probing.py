@@ -14,6 +14,7 @@ from expunge.kinds.language.attacks.facts import Row, batch_of, in_batches
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 LAYERS = 4
 "layers that are probed, evenly spread"
@@ -41,8 +42,8 @@ class Probing(Attack):
         number = len(side.facts.every)
         return None if number >= FEWEST else f"it needs at least {FEWEST} facts, and there are {number}"
 
-    def cost(self, side: Side) -> float:
-        return 2.0 * tokens(side.asked())
+    def pieces(self, side: Side) -> list[Piece]:
+        return [Piece(words="all layers", work=Work(read=2.0 * tokens(side.asked()), loaded=1), trials=None)]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task, facts = side.look(), side.facts

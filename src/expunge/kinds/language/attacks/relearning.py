@@ -14,6 +14,7 @@ from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.lora import Adapter, adapter
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 from expunge.train.clipped import clipped_step
 
 BATCH = 2
@@ -47,11 +48,17 @@ class OfTraining(Attack):
 
     ways: ClassVar[tuple[Way, ...]]
 
-    def cost(self, side: Side) -> float:
-        asked = tokens(side.asked(side.facts.held_back)) * len(LOOKED_AT)
-        return sum(
-            3 * _mean(self._rows(side, way)) * BATCH * side.settings.relearning_steps + asked for way in self.ways
-        )
+    def pieces(self, side: Side) -> list[Piece]:
+        asked, found = float(tokens(side.asked(side.facts.held_back))), []
+        for way in self.ways:
+            rows, begun = self._rows(side, way), 0
+            for end in _ends(side.settings.relearning_steps) if rows else ():
+                trained = _mean(rows) * min(BATCH, len(rows)) * (end - begun)
+                steps = 0 if way.adapter else end - begun
+                work = Work(trained=trained, steps=steps, read=asked, loaded=0 if begun else 1)
+                found.append(Piece(words=f"{way.words}, {end} steps", work=work))
+                begun = end
+        return found
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         for number, way in enumerate(self.ways):
@@ -66,7 +73,7 @@ class OfTraining(Attack):
 
     def _trials(self, side: Side, way: Way, rows: Sequence[Row], number: int) -> Iterator[Trial]:
         task, steps = side.fresh(), side.settings.relearning_steps
-        ends = sorted({max(1, round(share * steps)) for share in LOOKED_AT})
+        ends = _ends(steps)
         with adapter(task, Adapter(rank=RANK), side.seed % (1 << 31)) if way.adapter else nullcontext():
             begun = 0
             trained = [p for p in task.model.parameters() if p.requires_grad]
@@ -118,6 +125,11 @@ class BenignRelearning(OfTraining):
     )
     order = 25
     ways = (Way("retain", False, 5e-5), Way("ordinary", False, 5e-5))
+
+
+def _ends(steps: int) -> list[int]:
+    """Steps after which it is asked again."""
+    return sorted({max(1, round(share * steps)) for share in LOOKED_AT})
 
 
 def _mean(rows: Sequence[Row]) -> float:

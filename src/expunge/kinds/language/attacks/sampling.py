@@ -12,6 +12,7 @@ from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.recall import rouge_l
 from expunge.kinds.language.texts import Sampling
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 FACTS = 48
 "facts that are sampled, at most: writing is slow"
@@ -19,8 +20,6 @@ NEW = 32
 "tokens of an answer, at most"
 SAID = 0.5
 "ROUGE-L F1 from which an answer counts as said"
-WRITING = 8.0
-"forward tokens that a written token costs"
 
 
 class Samples(Attack):
@@ -35,8 +34,11 @@ class Samples(Attack):
     order = 70
     own_scale = True
 
-    def cost(self, side: Side) -> float:
-        return WRITING * NEW * side.settings.samples * min(FACTS, len(side.facts.every))
+    def pieces(self, side: Side) -> list[Piece]:
+        written = NEW * side.settings.samples * min(FACTS, len(side.facts.every))
+        return [
+            Piece(words=f"{side.settings.samples} answers a fact", work=Work(written=written, loaded=1), trials=None)
+        ]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task, total = side.look(), side.settings.samples

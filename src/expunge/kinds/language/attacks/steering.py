@@ -14,6 +14,7 @@ from expunge.kinds.language.attacks.facts import batch_of, recall
 from expunge.kinds.language.layers.decoder import hooked, plus
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 DEPTHS = (0.25, 0.5)
 "where the direction is added, as a share of the layers"
@@ -39,21 +40,30 @@ class Steering(Attack):
     by_layer = True
     version = 2
 
-    def cost(self, side: Side) -> float:
+    def pieces(self, side: Side) -> list[Piece]:
         given = [side.facts.every[i].taught for i in side.facts.given]
-        step = 3 * BATCH * tokens(given) / max(1, len(given))
-        return len(DEPTHS) * (STEPS * step + tokens(side.asked(side.facts.held_back)))
+        trained = STEPS * min(BATCH, len(given)) * tokens(given) / max(1, len(given))
+        read = float(tokens(side.asked(side.facts.held_back)))
+        return [
+            Piece(words=f"after layer {layer}", work=Work(trained=trained, read=read, loaded=0 if place else 1))
+            for place, layer in enumerate(_depths(side.layers or 1))
+        ]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task = side.fresh()
         task.model.requires_grad_(False)
         held_back = side.facts.held_back
-        for number, layer in enumerate(sorted({max(1, round(depth * len(task.layers))) for depth in DEPTHS})):
+        for number, layer in enumerate(_depths(len(task.layers))):
             side.show(number / len(DEPTHS), f"perturbing layer {layer}")
             direction = found_direction(task, side, layer)
             with added(task.layers[layer - 1], direction):
                 values = recall(task, side.asked(held_back))
             yield Trial(setting=f"after layer {layer} of {len(task.layers)}", values=values, facts=held_back)
+
+
+def _depths(layers: int) -> list[int]:
+    """Numbers of layers, from 1, after which the direction is added."""
+    return sorted({max(1, round(depth * layers)) for depth in DEPTHS})
 
 
 def found_direction(task: CausalLM, side: Side, layer: int) -> Tensor:

@@ -16,6 +16,7 @@ from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.rounding import ROUNDINGS, Rounding, by_columns, survived
 from expunge.runs.audit import Trial
+from expunge.runs.work import Piece, Work
 
 NOISE = (0.02, 0.05, 0.1)
 "standard deviations of the noise, as shares of each matrix's own"
@@ -80,15 +81,20 @@ def held(weight: Tensor) -> Tensor:
 class OfWeights(Attack):
     """An attack that changes matrices one by one."""
 
-    steps: ClassVar[int]
+    settings: ClassVar[tuple[str, ...]]
+    "what is done, in words: those of `changes`"
 
     @abstractmethod
     def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
         """(what is done in words, what it makes of a matrix by its name): called with the matrices in the order of
         `matrices`."""
 
-    def cost(self, side: Side) -> float:
-        return tokens(side.asked()) * self.steps
+    def pieces(self, side: Side) -> list[Piece]:
+        read = float(tokens(side.asked()))
+        return [
+            Piece(words=words, work=Work(read=read, changed=1, loaded=0 if place else 1))
+            for place, words in enumerate(self.settings)
+        ]
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         task = side.fresh()
@@ -96,7 +102,7 @@ class OfWeights(Attack):
         found = matrices(task)
         before = {name: held(parameter.detach()) for name, parameter in found.items()}
         for number, (words, change) in enumerate(self.changes(task, side)):
-            side.show(number / self.steps, f"{self.title.lower()}: {words}")
+            side.show(number / len(self.settings), f"{self.title.lower()}: {words}")
             for name, parameter in found.items():
                 parameter.data.copy_(change(name, before[name].to(parameter.dtype)))
             yield side.trial(task, words)
@@ -123,7 +129,7 @@ class Quantization(OfWeights):
     )
     order = 10
     version = 2
-    steps = len(ROUNDINGS)
+    settings = tuple(ROUNDINGS)
 
     def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
         return list(roundings(task).items())
@@ -143,6 +149,9 @@ class Quantization(OfWeights):
             kept[words] = max(0.0, left / whole) if whole else None
         return {"share of the change that the rounding keeps": kept}
 
+    def noting(self, side: Side) -> Work:
+        return Work(changed=2 * len(ROUNDINGS), loaded=2)
+
 
 class Noise(OfWeights):
     """Gaussian noise on the weights."""
@@ -151,12 +160,12 @@ class Noise(OfWeights):
     title = "Weight noise"
     sentence = "Random noise is added to the weights, in proportion to their spread."
     order = 60
-    steps = len(NOISE)
+    settings = tuple(f"noise of {share:.0%} of the weights' standard deviation" for share in NOISE)
 
     def changes(self, task: CausalLM, side: Side) -> Iterator[tuple[str, Change]]:
-        for share in NOISE:
+        for words, share in zip(self.settings, NOISE, strict=True):
             generator = torch.Generator().manual_seed(side.seed % (1 << 31))
-            yield f"noise of {share:.0%} of the weights' standard deviation", partial(_noisy, share, generator)
+            yield words, partial(_noisy, share, generator)
 
 
 class Pruning(OfWeights):
@@ -166,10 +175,10 @@ class Pruning(OfWeights):
     title = "Pruning"
     sentence = "The smallest weights of each matrix are set to 0, as they are to make models faster."
     order = 61
-    steps = len(PRUNED)
+    settings = tuple(f"{share:.0%} of the weights" for share in PRUNED)
 
     def changes(self, task: CausalLM, side: Side) -> Iterable[tuple[str, Change]]:
-        return [(f"{share:.0%} of the weights", partial(_without_smallest, share)) for share in PRUNED]
+        return [(words, partial(_without_smallest, share)) for words, share in zip(self.settings, PRUNED, strict=True)]
 
 
 class Interpolation(OfWeights):
@@ -179,7 +188,7 @@ class Interpolation(OfWeights):
     title = "Interpolation towards the base model"
     sentence = "The weights are moved a part of the way back to those of the base model, as merging models does."
     order = 62
-    steps = len(TOWARDS_BASE)
+    settings = tuple(f"{share:.0%} of the way" for share in TOWARDS_BASE)
 
     def missing(self, side: Side) -> str | None:
         if not side.retrained:  # what the base's weights bring is of the facts alone
@@ -188,8 +197,8 @@ class Interpolation(OfWeights):
 
     def changes(self, task: CausalLM, side: Side) -> Iterator[tuple[str, Change]]:
         base = matrices(side.base())
-        for share in TOWARDS_BASE:
-            yield f"{share:.0%} of the way", partial(_towards, share, base)
+        for words, share in zip(self.settings, TOWARDS_BASE, strict=True):
+            yield words, partial(_towards, share, base)
 
 
 def _noisy(share: float, generator: torch.Generator, _name: str, weight: Tensor) -> Tensor:

@@ -1,0 +1,142 @@
+"""Which attacks of an audit are carried out within its budget, and which are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from expunge.errors import RecipeError, did_you_mean
+from expunge.measures.audit.excess import Known, knows_more
+from expunge.runs.audit import Attacked
+from expunge.runs.work import KINDS, Budget, Work, total
+
+FIXED = 0.5
+"share of a budget that may go into what is no attack; above it fewer facts are asked for"
+LEAST = 16
+"facts that are asked for in any case, where there are as many"
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """Attacks that are carried out, and those that are not, with the reason.
+
+    Attributes:
+        chosen: the clock may stop the last ones between two pieces.
+        seconds: what each is expected to take.
+        short: whether the budget was too small for something that was asked for.
+    """
+
+    chosen: list[Any] = field(default_factory=list)
+    left: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    short: bool = False
+
+
+def refuse_unknown(at_audit: Any, wanted: Sequence[str]) -> None:
+    """Raise `RecipeError` where an attack is asked for that there is not."""
+    names = at_audit.names()
+    for name in wanted:
+        if name not in names:
+            raise RecipeError(
+                f"there is no attack {name!r}", allowed=", ".join(names), next_step=did_you_mean(name, names)
+            )
+
+
+def ask_fewer(at_audit: Any, budget: Budget, earlier: Mapping[str, Any]) -> None:
+    """Measure what goes on besides attacks; where it takes more than half of the budget, ask for fewer facts, and where an
+    earlier audit in the folder did so, for as many as it did.
+
+    Args:
+        earlier: what that one noted; empty where there was none.
+    """
+    if budget.seconds is not None:
+        budget.rates = at_audit.measured(at_audit.asking() + at_audit.around())
+    if "asked" in earlier:
+        at_audit.ask_fewer(earlier["asked"])
+    elif not earlier and budget.seconds is not None:
+        number = at_audit.asked_number
+        room = FIXED * budget.seconds - budget.spent - budget.predicted(at_audit.around())
+        asking = budget.predicted(at_audit.asking())
+        if asking > room and number > LEAST:
+            at_audit.ask_fewer(max(LEAST, int(number * max(0.0, room) / asking)))
+    budget.after = at_audit.around()
+
+
+def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
+    """Choose the attacks: those that are asked for, in their order as far as the budget goes; then those of which there is
+    room for a part. What an earlier audit found in the folder counts, whatever this one asks for.
+
+    Args:
+        wanted: names; empty: all.
+    """
+    plan, open_ = Plan(), []
+    for attack, missing in at_audit.attacks(wanted):
+        if missing is not None:
+            plan.left.append(_left(attack, missing))
+        elif at_audit.done(attack):
+            plan.seconds[attack.name] = 0.0
+            plan.chosen.append(attack)
+        elif wanted and attack.name not in wanted:
+            plan.left.append(_left(attack, "not asked for (--attacks)"))
+        else:
+            open_.append((attack, at_audit.pieces(attack)))
+    if budget.seconds is not None:
+        every = total([piece for _, pieces in open_ for piece in pieces])
+        budget.rates += at_audit.measured(_not_yet(every, budget.rates))
+    room, part = budget.left, []
+    for attack, pieces in open_:
+        seconds = plan.seconds[attack.name] = budget.predicted(total(pieces))
+        if seconds <= room:
+            room -= seconds
+            plan.chosen.append(attack)
+        else:
+            part.append((attack, pieces))
+    for attack, pieces in part:
+        first, seconds = budget.predicted(pieces[0].work), plan.seconds[attack.name]
+        if first <= room or at_audit.kept(attack):
+            room -= first
+            plan.chosen.append(attack)
+        else:
+            plan.short = True
+            plan.left.append(_left(attack, f"the budget is too small: it takes about {seconds:.0f} s"))
+    return plan
+
+
+def carried_out(at_audit: Any, plan: Plan, budget: Budget) -> list[Attacked]:
+    """The attacks of the plan, in their order; what there is no time left for is added to what the plan leaves out."""
+    done: list[tuple[int, Attacked]] = []
+    for attack in plan.chosen:
+        found, rest = at_audit.attacked(attack, budget)
+        if rest:
+            plan.short = True
+            why = "the budget was spent before it"
+            plan.left.append(_left(attack, why if found is None else f"{why}: {'; '.join(rest)}", found is not None))
+        if found is None:
+            continue
+        if attack.needs_base and _base_knows_nothing(found, at_audit.paired):
+            plan.left.append(_left(attack, "the base model answers it no better than the control"))
+        else:
+            done.append((attack.order, found))
+    return [found for _, found in sorted(done, key=lambda each: (each[0], each[1].name))]
+
+
+def _base_knows_nothing(found: Attacked, paired: bool) -> bool:
+    """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
+    if not found.base or not found.control_base:
+        return False
+    pairs = [(one.values, other.values) for one, other in zip(found.base, found.control_base, strict=True)]
+    return not any(
+        knows_more(Known(unlearned=base, control=control, base=base, control_base=control, paired=paired))
+        for base, control in pairs
+    )
+
+
+def _not_yet(work: Work, rates: Work) -> Work:
+    """The kinds of work of which no rate is known."""
+    return replace(work, **{name: 0.0 for name in KINDS if getattr(rates, name)})
+
+
+def _left(attack: Any, why: str, in_part: bool = False) -> dict[str, Any]:
+    """An attack that is not made, or some of whose settings are not (`in_part`)."""
+    return {"name": attack.name, "title": attack.title, "why": why} | ({"in_part": True} if in_part else {})
