@@ -87,7 +87,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             at_audit.release()
             result = {
                 "format": FORMAT,
-                "passed": passed(found) and bool(attacked) and not plan.short,
+                "passed": passed(found, at_audit.settings.untested_passes) and bool(attacked) and not plan.short,
                 "short": plan.short,
                 "settings": fixed["settings"],
                 "settings_digest": fixed["digest"],

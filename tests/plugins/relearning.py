@@ -44,6 +44,7 @@ EXTRA = Extra(
     kinds=("causal_lm",),
     measures=(RELEARNED,),
     take=take,
+    changes=True,
     thresholds=(
         Threshold(
             "perplexity_relearned",

@@ -51,7 +51,7 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
+def test_a_method_with_a_signal_measures_a_threshold_and_an_attack(
     commands: Commands, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     forget, retain = write_texts(tmp_path)
@@ -76,6 +76,11 @@ def test_a_method_with_a_signal_a_measure_an_attack_and_their_threshold(
         assert words in page
     found = commands.run(["verify", out], tmp_path)
     assert found.code == 0, found.out
+    audited = commands.run(["audit", out, "--attacks", "asked_twice"], tmp_path)
+    assert audited.code in (0, 3), audited.err
+    (attack,) = json.loads((out / "audit" / "audit.json").read_text())["attacks"]
+    assert [each["setting"] for each in attack["settings"]] == ["twice"]
+    assert "Asked twice" in (out / "audit" / "report.html").read_text()
 
 
 def test_a_kind_and_its_method(commands: Commands, tmp_path: Path) -> None:

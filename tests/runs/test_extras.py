@@ -30,12 +30,12 @@ from small_images import SMALL_IMAGES, write_class_folders
 from verdicts import judge
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
-POINTS = "[expunge.measures]\nmin_k = min_k:EXTRA\n[expunge.attacks]\nrelearning = relearning:EXTRA\n"
+POINTS = "[expunge.measures]\nmin_k = min_k:EXTRA\nrelearning = relearning:EXTRA\n"
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an installer leaves of a package with a measure and an attack."""
+    """What an installer leaves of a package with two measures, one of which trains a copy."""
     information = tmp_path / "installed" / "toy-0.1.dist-info"
     information.mkdir(parents=True)
     for name in ("min_k.py", "relearning.py"):
@@ -181,8 +181,8 @@ def test_pictures_have_them_too(task: str, tmp_path: Path, monkeypatch: pytest.M
         ratio_at_least(measure="share_changed", split="forget", explain="{before} {after}"),
         default=1.0,
     )
-    extra = extras.Extra(kinds=(task,), measures=(SHARE,), take=moved, thresholds=(limit,))
-    point = SimpleNamespace(name="moved", group=extras.ATTACKS, value="x:EXTRA", dist=None, load=lambda: extra)
+    extra = extras.Extra(kinds=(task,), measures=(SHARE,), take=moved, thresholds=(limit,), changes=True)
+    point = SimpleNamespace(name="moved", group=extras.MEASURES, value="x:EXTRA", dist=None, load=lambda: extra)
     monkeypatch.setattr(extras, "_points", lambda: iter([point]))
     content = {"task": task, "data": str(tmp_path / "data"), "forget": "class:ant", "measures": ["moved"]}
     if task == "image_to_image":

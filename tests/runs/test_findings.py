@@ -257,3 +257,60 @@ def test_times(text: str | float, seconds: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(RecipeError, match="is no time"):
         seconds_of(text)
+
+
+def coarse(mean: float, seed: int, deviation: float = 0.3) -> list[float]:
+    """Values of few facts that lie far apart, as answers to a choice do."""
+    drawn = np.random.default_rng(seed).normal(mean, deviation, 16)
+    return list(drawn - drawn.mean() + mean)
+
+
+def few_facts(own: float, deviation: float = 0.3) -> tuple[Any, Attacked]:
+    """(what is known of 16 facts, an attack that they are too few for): on its scale the base gets 0.6, the control 0.1."""
+
+    def of(values: list[float]) -> list[Trial]:
+        return [Trial(setting="one of 4 answers", values=values, facts=list(range(16)))]
+
+    one = Attacked(
+        name="choice",
+        title="Multiple choice",
+        sentence="",
+        unlearned=of(coarse(own, 1)),
+        control=of(coarse(0.1, 2, deviation)),
+        base=of(coarse(0.6, 3)),
+        control_base=of(coarse(0.1, 2, deviation)),
+    )
+    every = {which: replace(each, values=each.values[:16], facts=range(16)) for which, each in known(0.2, 0).items()}
+    fine = replace(attacked([0.2], 0, name="fine"), unlearned=[every["control"]], control=[every["control"]])
+    return every, [one, fine]  # type: ignore[return-value]
+
+
+def test_an_attack_with_too_few_facts_is_not_tested_and_says_how_many_it_needs() -> None:
+    """By hand: 0.3 · sqrt(2 / 16) / 0.5, times Student's 2.131 of 15 degrees, a little longer: about five times the limit."""
+    every, attacks = few_facts(0.1)
+    found = findings(Audit(), every, attacks, harm(), paired=True)
+    (choice,) = (each for each in found if each.name == "choice")
+    deviation = np.std(coarse(0.1, 2), ddof=1)
+    least = 2.131450 * (1 + 1.281552 / np.sqrt(30)) * deviation * np.sqrt(2 / 16) / 0.5
+    assert choice.passed is None
+    assert choice.needs == np.ceil(16 * (least / 0.1) ** 2)
+    assert f"it needs about {choice.needs}" in choice.explain
+    assert all(each.needs is None for each in found if each.name != "choice")
+    assert states(found) == {**dict.fromkeys(states(found), True), "choice": None}
+    assert not passed(found), "by default what was not tested does not pass"
+    assert passed(found, untested_passes=True)
+    assert not passed([each for each in found if each.name != "fine"], untested_passes=True), "no attack was tested"
+
+
+def test_what_is_over_its_limit_or_not_fine_for_other_reasons_stays_not_told() -> None:
+    for own, control in ((0.25, 0.3), (0.1, 0.01)):  # over the limit; a control that lies close, so that facts suffice
+        every, attacks = few_facts(own, control)
+        found = findings(Audit(), every, attacks, harm(), paired=True)
+        (choice,) = (each for each in found if each.name == "choice")
+        assert (choice.passed, choice.needs) == (None, None), own
+        assert not passed(found, untested_passes=True)
+
+
+def test_with_too_few_facts_for_its_limit_an_attack_still_fails() -> None:
+    every, attacks = few_facts(1.2)
+    assert states(findings(Audit(), every, attacks, harm(), paired=True))["choice"] is False

@@ -11,8 +11,6 @@ from expunge.core.printed import Printed
 from expunge.core.safe_text import clean
 from expunge.runs.folder import RunFolder
 
-STATES = {True: "passed", False: "FAILED", None: "not told"}
-
 
 def tell_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, junit: Path | None) -> int:
     """Print the findings, and where to look; the exit code (0 passed, 3 not)."""
@@ -21,7 +19,7 @@ def tell_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, j
     from rich.console import Console
     from rich.table import Table
 
-    from expunge.report.audit import figure, headline, interval, junit_xml, limit_words
+    from expunge.report.audit import figure, headline, interval, junit_xml, limit_words, state_of
 
     if junit is not None:
         storage.write_text(junit, junit_xml(result))
@@ -38,9 +36,13 @@ def tell_audit(folder: RunFolder, result: Mapping[str, Any], printed: Printed, j
         table.add_column(name)
     for row in result["findings"]:
         measured = f"{figure(row['value'], row['unit'])} {interval(row)}".rstrip()
-        words = STATES[row["passed"]], clean(row["title"]), limit_words(row), measured, str(row["n"])
+        state = "FAILED" if row["passed"] is False else state_of(row)
+        words = state, clean(row["title"]), limit_words(row), measured, str(row["n"])
         table.add_row(*words, clean(row["setting"]))
     console.print(table)
+    if result.get("facts_wanted", 0) > result["facts"]:
+        some = f"{result['facts']} of {result['facts_wanted']} {result['things']} were asked for"
+        console.print(f"  {some}: more did not fit into the budget", markup=False, soft_wrap=True)
     for left in result["not_tested"]:
         console.print(f"  not tested: {clean(left['title'])} ({clean(left['why'])})", markup=False, soft_wrap=True)
     state, reason = headline(result)

@@ -22,7 +22,7 @@ SALTED = "hmac-sha256"
 "HMAC-SHA256 of a sha256 (hexadecimal) under the run's salt: a short text cannot be guessed from it"
 GUESSABLE = ("recipe.yaml", "anchors.yaml")
 "signed files that hold little but the target's words and what follows from them: salted too"
-FINDING = ("kind", "title", "passed", "value", "low", "high", "limit", "bound", "unit", "n")
+FINDING = ("kind", "title", "passed", "value", "low", "high", "limit", "bound", "unit", "n", "needs")
 "what of an audit's findings is signed; none of it is text of the target"
 
 

@@ -61,15 +61,30 @@ def headline(result: Mapping[str, Any]) -> tuple[str, str]:
     """(state in words, why)."""
     rows = result["findings"]
     failed = [row["title"].lower() for row in rows if row["passed"] is False]
-    open_ = [row["title"].lower() for row in rows if row["passed"] is None]
-    if result["passed"]:
-        made, every = len(result["attacks"]), len(result["attacks"]) + len(result["not_tested"])
-        held = f"All {len(rows)} findings hold the limits that were fixed before the first attack"
-        return "passed", f"{held}; {made} of {every} attacks were made."
+    few = [row for row in rows if row.get("needs") is not None]
+    open_ = [row["title"].lower() for row in rows if row["passed"] is None and row not in few]
+    untested = ", ".join(f"{row['title'].lower()} (needs about {row['needs']})" for row in few)
     if failed:
-        return "failed", f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
-    few = "attacks that were asked for were not made" if result["attacks"] else "no attack was made"
-    return "not told", f"The evidence is not enough: {', '.join(open_) or few}."
+        told = f"Not met: {', '.join(failed)}." + (f" Not told: {', '.join(open_)}." if open_ else "")
+        return "failed", told + (f" Not tested for lack of {result['things']}: {untested}." if few else "")
+    if few and len(few) < len(rows) and not open_ and not result["short"]:
+        held = f"{len(rows) - len(few)} of {len(rows)} findings hold the limits that were fixed before the first attack"
+        return "passed on what was tested", f"{held}. Not tested for lack of {result['things']}: {untested}."
+    if result["passed"]:
+        every = {row["name"] for row in (*result["attacks"], *result["not_tested"])}
+        held = f"All {len(rows)} findings hold the limits that were fixed before the first attack"
+        return "passed", f"{held}; {len(result['attacks'])} of {len(every)} attacks were made."
+    open_ += [untested] if few else []
+    short = "attacks that were asked for were not made" if result["attacks"] else "no attack was made"
+    return "not told", f"The evidence is not enough: {', '.join(open_) or short}."
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    """The state of a finding, in words."""
+    if row.get("needs") is not None:
+        return "not tested"
+    states: dict[bool | None, str] = {True: "passed", False: "failed", None: "not told"}
+    return states[row["passed"]]
 
 
 def audit_follows(result: Mapping[str, Any]) -> bool:
@@ -88,7 +103,7 @@ def audit_follows(result: Mapping[str, Any]) -> bool:
         if row["kind"] == DAMAGE
     ]
     found = findings(limits, known, attacked, damaged, result["paired"])
-    holds = passed(found) and bool(attacked) and not result["short"]
+    holds = passed(found, limits.untested_passes) and bool(attacked) and not result["short"]
     return [each.row() for each in found] == result["findings"] and holds == result["passed"]
 
 
@@ -120,6 +135,7 @@ def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
             "limit_words": limit_words(row),
             "value_words": figure(row["value"], row["unit"]),
             "interval": interval(row),
+            "state": state_of(row),
         }
         for row in result["findings"]
     ]
@@ -128,7 +144,7 @@ def audit_part(result: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "state": state,
-        "css": {"passed": "passed", "failed": "failed"}.get(state, "none"),
+        "css": "passed" if result["passed"] else "failed" if state == "failed" else "none",
         "reason": reason,
         "groups": [(title, [row for row in rows if row["kind"] == kind]) for kind, title in KINDS.items()],
         "overview": audit_figures.overview("audit-overview", result),
@@ -147,22 +163,22 @@ def _date(seconds: float) -> str:
 
 def junit_xml(result: Mapping[str, Any]) -> str:
     """The findings as one JUnit test suite: failed ones as failures, those that cannot be told as errors, and what was not
-    tested as skipped."""
+    tested, for lack of facts or time or anything else, as skipped."""
     rows, left = result["findings"], result["not_tested"]
     suite = ElementTree.Element(
         "testsuite",
         name="expunge audit",
         tests=str(len(rows) + len(left)),
         failures=str(sum(row["passed"] is False for row in rows)),
-        skipped=str(len(left)),
-        errors=str(sum(row["passed"] is None for row in rows)),
+        skipped=str(len(left) + sum(state_of(row) == "not tested" for row in rows)),
+        errors=str(sum(state_of(row) == "not told" for row in rows)),
         time=str(result["seconds"]),
     )
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=f"audit.{row['kind']}", name=clean(row["title"]))
         told = f"{figure(row['value'], row['unit'])}, limit {figure(row['limit'], row['unit'])}; {row['explain']}"
         if row["passed"] is not True:
-            tag = "failure" if row["passed"] is False else "error"
+            tag = {"failed": "failure", "not told": "error", "not tested": "skipped"}[state_of(row)]
             ElementTree.SubElement(case, tag, message=clean(told)).text = clean(row["setting"])
     for each in left:
         case = ElementTree.SubElement(suite, "testcase", classname="audit.not-tested", name=clean(each["title"]))

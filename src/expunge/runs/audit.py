@@ -30,6 +30,9 @@ class Limits(Part):
     "at most: how far the model knows less than the control, as a share of what the base model knew beyond the control"
     membership: PositiveFloat = 0.1
     """at most: how far the area under the ROC curve of a membership attack is from the control's, in either direction"""
+    untested_passes: bool = False
+    """whether an audit passes in which an attack was not tested because there were too few facts for its limit; else it
+    ends with "passed on what was tested", and exit code 3"""
     level: float = Field(default=0.05, gt=0, lt=0.5)
     "chance of one false alarm or more over all attacks of a model that knows as much as the control (Holm 1979)"
 

@@ -1,6 +1,7 @@
-"""Measures and attacks of other packages: entry points of the groups `expunge.measures` and `expunge.attacks`.
+"""Measures of other packages: entry points of the group `expunge.measures`.
 
-A recipe names those that are taken (`measures`). Both return scores; an attack may train or change a copy of the model first.
+A recipe names those that are taken (`measures`). One that trains or changes the model first is given a copy. What attacks
+an audit makes is another matter: `runs/attacking.py`.
 """
 
 from __future__ import annotations
@@ -17,42 +18,43 @@ from expunge.runs.context import Run
 from expunge.runs.measure import Measure
 from expunge.runs.recipe import BaseRecipe
 
-MEASURES, ATTACKS = "expunge.measures", "expunge.attacks"
+MEASURES = "expunge.measures"
 
 R = TypeVar("R", bound=BaseRecipe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extra:
-    """A measure, or an attack, of another package.
+    """A measure of another package.
 
     Attributes:
         kinds: the kinds of models that it works on, as methods list them (`causal_lm`, `image_classifier`, ...).
         measures: what it returns scores of.
-        take: (model, sets, which) to the scores of one model. A measure is given the kind's task, such as `CausalLM`, and
-            leaves it as it is. An attack is given a function without arguments in its place, which loads a fresh copy at
-            every call. `sets` are the run's, as the kind reads them; of a language model they hold the prompts, too.
+        take: (model, sets, which) to the scores of one model. It is given the kind's task, such as `CausalLM`, and leaves it
+            as it is. `sets` are the run's, as the kind reads them; of a language model they hold the prompts, too.
+        changes: it trains or changes the model first: in the model's place it is given a function without arguments, which
+            loads a fresh copy at every call.
         thresholds: judged where the recipe takes the measure; the limit is `verdict.more`'s, else the threshold's default.
     """
 
     kinds: tuple[str, ...]
     measures: tuple[Measure, ...]
     take: Callable[[Any, Any, Which], list[Score]]
+    changes: bool = False
     thresholds: tuple[Threshold, ...] = ()
 
 
 def _points() -> Iterator[EntryPoint]:
-    for group in (MEASURES, ATTACKS):
-        yield from entry_points(group=group)
+    yield from entry_points(group=MEASURES)
 
 
 def installed() -> dict[str, Extra]:
-    """Every measure and attack of another package, by the name of its entry point."""
+    """Every measure of another package, by the name of its entry point."""
     return {point.name: point.load() for point in _points()}
 
 
 def missing(recipe: BaseRecipe) -> list[str]:
-    """Measures and attacks that a recipe names and that are not installed."""
+    """Measures that a recipe names and that are not installed."""
     return [name for name in recipe.measures if name not in {point.name for point in _points()}]
 
 
@@ -72,8 +74,8 @@ def with_extras(recipe: R, kinds: Iterable[str]) -> R:
     for name in recipe.measures:
         if name not in able:
             raise RecipeError(
-                f"there is no measure or attack {name!r}" + (" for this kind of model" if name in known else ""),
-                allowed=", ".join(able) or f"those of installed packages (entry points {MEASURES}, {ATTACKS}); none is",
+                f"there is no measure {name!r}" + (" for this kind of model" if name in known else ""),
+                allowed=", ".join(able) or f"those of installed packages (entry points {MEASURES}); none is",
                 next_step=did_you_mean(name, able),
             )
     limits = {each.name: each.default for name in recipe.measures for each in known[name].thresholds}
@@ -107,7 +109,7 @@ def _unknown(name: str) -> Threshold:
 def extra_scores(
     run: Run[Any], which: Which, key: Mapping[str, Any], load: Callable[[], Any], fresh: Callable[[], Any], sets: Any
 ) -> list[Score]:
-    """The scores of one model by the measures and attacks that the recipe names; each is cached.
+    """The scores of one model by the measures of other packages that the recipe names; each is cached.
 
     Args:
         key: what the scores depend on, the model's digest and the sets' among it.
@@ -119,10 +121,10 @@ def extra_scores(
         if point.name not in run.recipe.measures:
             continue
         extra: Extra = point.load()
-        attack, package = point.group == ATTACKS, point.dist
+        package = point.dist
 
-        def make(extra: Extra = extra, attack: bool = attack) -> list[dict[str, Any]]:
-            scores = extra.take(fresh if attack else load(), sets, which)
+        def make(extra: Extra = extra) -> list[dict[str, Any]]:
+            scores = extra.take(fresh if extra.changes else load(), sets, which)
             return [{**score.row(), "examples": list(score.examples)} for score in scores]
 
         rows = run.cached_json(

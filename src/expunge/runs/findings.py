@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from expunge.measures.audit.excess import Excess, Known, excess, holm, knows_more
+from expunge.measures.audit.power import facts_needed, smallest_area, smallest_excess
 from expunge.measures.privacy.roc import area_difference
 from expunge.measures.statistics import Estimate, Z
 from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
@@ -16,6 +17,8 @@ Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
 UNDER: Speaks = "under-forgetting"
 OVER: Speaks = "over-forgetting"
 DAMAGE: Speaks = "damage"
+OVERSHOOT = "overshoot"
+"name of the finding that the model knows less than the control"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class Finding:
             none.
         setting: that counted.
         passed: None where it cannot be told.
+        needs: facts that it would take, about, where it cannot be told because there are too few: the attack is not tested.
         explain: in a sentence.
     """
 
@@ -48,6 +52,7 @@ class Finding:
     p: float | None = None
     setting: str = ""
     passed: bool | None = None
+    needs: int | None = None
     explain: str = ""
 
     def row(self) -> dict[str, Any]:
@@ -65,7 +70,10 @@ def findings(
     longer than the limit; of an attack under every setting. It is not met where a value is over the limit by more than
     chance: the p-value of a true value within the limit is multiplied by the number of settings, and adjusted for all
     findings together (`Limits.level`; Holm 1979). Otherwise nothing can be told, and what cannot be told does not count as
-    passed. Damage is met where its value is within the limit, and not met where its whole interval is beyond.
+    passed. Where that is so for lack of facts, the attack is not tested, and the finding says how many it needs: its value
+    is within the limit, and control and base model alone show that so many facts tell no excess as small as the limit
+    (`measures/audit/power.py`). Damage is met where its value is within the limit, and not met where its whole interval is
+    beyond.
 
     Args:
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
@@ -84,9 +92,20 @@ def findings(
     return [*(_judged(settings, each, p) for each, p in zip(raw, adjusted, strict=True)), *damaged]
 
 
-def passed(found: Sequence[Finding]) -> bool:
-    """Whether all were met; what cannot be told is not."""
-    return bool(found) and all(each.passed is True for each in found)
+def passed(found: Sequence[Finding], untested_passes: bool = False) -> bool:
+    """Whether all were met; what cannot be told is not.
+
+    Args:
+        untested_passes: attacks that were not tested for lack of facts are left aside, if one at least was tested.
+    """
+    tested = [each for each in found if each.needs is None]
+    if len(tested) < len(found) and not (untested_passes and any(_of_attack(each) for each in tested)):
+        return False
+    return bool(tested) and all(each.passed is True for each in tested)
+
+
+def _of_attack(finding: Finding) -> bool:
+    return finding.name not in (AS_IS, OVERSHOOT) and finding.kind != DAMAGE
 
 
 def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Finding]:
@@ -124,6 +143,7 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
     place = _that_counts([(found.share, found.p) for _, found in excesses], settings.excess)
     at, found = excesses[place]
     own, control = one.unlearned[at], one.control[at]
+    least = max(smallest_excess(values, len(measurable)) for _, values in measurable)
     return Finding(
         name=one.name,
         kind=UNDER,
@@ -135,6 +155,7 @@ def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired:
         n=found.n,
         p=min(1.0, found.p * len(excesses)),
         setting="" if one.name == AS_IS else own.setting,
+        needs=None if one.name == AS_IS else facts_needed(len(known["unlearned"].values), least, settings.excess),
         explain=f"{own.mean:.1%} {'found' if one.base else 'known'}, {control.mean:.1%} by the control",
     )
 
@@ -166,6 +187,8 @@ def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
     ]
     at = _that_counts(list(zip(sides, ps, strict=True)), settings.membership)
     own, control = pairs[at]
+    number, others = len(own.values), len(own.others)
+    least = smallest_area(number, others, 2 if paired else 1, len(pairs))
     return Finding(
         name=one.name,
         kind=UNDER if found[at].value >= 0 else OVER,
@@ -175,9 +198,10 @@ def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
         low=sides[at].low,
         high=sides[at].high,
         unit="area",
-        n=len(own.values),
+        n=number,
         p=min(1.0, ps[at] * len(pairs)),
         setting=own.setting,
+        needs=facts_needed(number, least, settings.membership),
         explain=f"area {own.mean:.3f}, {control.mean:.3f} of the control; 0.5 is chance",
     )
 
@@ -186,10 +210,16 @@ def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     if raw.value is None:
         return raw
     assert raw.high is not None
-    judged = replace(raw, p=p)
+    judged = replace(raw, p=p, needs=None)
     if raw.value > raw.limit:
         return replace(judged, passed=False if p < settings.level else None)
-    return replace(judged, passed=True if _fine(raw.value, raw.high, raw.limit) else None)
+    if _fine(raw.value, raw.high, raw.limit):
+        return replace(judged, passed=True)
+    if raw.needs is None:
+        return judged
+    return replace(
+        judged, needs=raw.needs, explain=f"{raw.explain}; too few facts for this limit, it needs about {raw.needs}"
+    )
 
 
 def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Finding:
@@ -197,7 +227,7 @@ def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Fin
     as_is = Attacked(name="", title="", sentence="", unlearned=[known["unlearned"]], control=[known["control"]])
     values = _known(as_is, 0, known, paired)
     finding = Finding(
-        name="overshoot",
+        name=OVERSHOOT,
         kind=OVER,
         title="Knows less than the control",
         limit=settings.overshoot,

@@ -192,7 +192,7 @@ class PictureStory(Story):
         return found if self.oracle is None else found | {"retrained": self.oracle.source}
 
     def extras(self, models: Mapping[Which, ModelSource]) -> list[Score]:
-        """Scores of models by measures and attacks of other packages."""
+        """Scores of models by measures of other packages."""
         sets, scores = self.sets, []
         for which, source in models.items():
             key = {"model": source.digest, "sets": sets.digests(), "seed": self.run.recipe.seed, **self.read_through}

@@ -125,7 +125,7 @@ class ImageRecipe(BaseRecipe):
     fitting: Fitting = Fitting()
     unlearning: Unlearning = Unlearning()
     measures: tuple[str, ...] = ()
-    "measures and attacks of other packages that are taken too, by name"
+    "measures of other packages that are taken too, by name"
     verdict: ImageVerdict = ImageVerdict()
     audit: ImageAudit = ImageAudit()
     seed: NonNegativeInt = 0

@@ -127,7 +127,7 @@ class GeneratorRecipe(BaseRecipe):
     network: Network = Network()
     evaluation: GeneratorEvaluation = GeneratorEvaluation()
     measures: tuple[str, ...] = ()
-    "measures and attacks of other packages that are taken too, by name"
+    "measures of other packages that are taken too, by name"
     verdict: GeneratorVerdict = GeneratorVerdict()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, corruptions, noise"

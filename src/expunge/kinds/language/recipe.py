@@ -272,7 +272,7 @@ class Recipe(BaseRecipe):
     evaluation: Evaluation = Evaluation()
     toxicity: Toxicity = Toxicity()
     measures: tuple[str, ...] = ()
-    "measures and attacks of other packages that are taken too, by name"
+    "measures of other packages that are taken too, by name"
     verdict: Verdict = Verdict()
     audit: Audit = Audit()
     seed: int = 0

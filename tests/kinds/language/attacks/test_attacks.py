@@ -100,9 +100,9 @@ def test_every_attack(
     trials = list(attack.carry_out(one))
     assert trials
     counts = [piece.trials for piece in pieces]
-    assert len(trials) == sum(filter(None, counts)) if None not in counts else len(trials) >= len(pieces)
-    named = [piece.words for piece in pieces if piece.trials == 1 and len(pieces) > 1]
-    assert all(word in [trial.setting for trial in trials] or word.startswith("after layer") for word in named)
+    assert None in counts or len(trials) == sum(filter(None, counts))
+    if len(pieces) > 1 and attack.name != "prompts":  # of prompts there may be none in other words
+        assert [piece.words for piece in pieces] == [trial.setting for trial in trials]
     for trial in trials:
         assert len(trial.values) == len(trial.facts) > 0
         assert max(trial.facts) < len(one.facts.every)

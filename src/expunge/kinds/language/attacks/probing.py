@@ -37,6 +37,7 @@ class Probing(Attack):
     order = 55
     by_layer = True
     own_scale = True
+    needs_base = True
 
     def missing(self, side: Side) -> str | None:
         number = len(side.facts.every)

@@ -33,6 +33,7 @@ class Samples(Attack):
     )
     order = 70
     own_scale = True
+    needs_base = True
 
     def pieces(self, side: Side) -> list[Piece]:
         written = NEW * side.settings.samples * min(FACTS, len(side.facts.every))

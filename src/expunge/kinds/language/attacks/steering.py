@@ -45,7 +45,10 @@ class Steering(Attack):
         trained = STEPS * min(BATCH, len(given)) * tokens(given) / max(1, len(given))
         read = float(tokens(side.asked(side.facts.held_back)))
         return [
-            Piece(words=f"after layer {layer}", work=Work(trained=trained, read=read, loaded=0 if place else 1))
+            Piece(
+                words=f"after layer {layer} of {side.layers}",
+                work=Work(trained=trained, read=read, loaded=0 if place else 1),
+            )
             for place, layer in enumerate(_depths(side.layers or 1))
         ]
 
