@@ -10,8 +10,8 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from expunge.kinds.language.plan.plan import Plan
 
-ENDS = ("stage", "estimated from")
-"columns of words"
+LAST = "estimated from"
+"the last column"
 
 
 def plan(
@@ -24,7 +24,8 @@ def plan(
     fsdp: Literal["shard", "offload"] | None = None,
     json: bool = False,
 ) -> int:
-    """Say what a run of a recipe will take, before it runs: memory, time, tokens, disk, and the options with which it fits.
+    """Say what a run of a recipe will take, before it runs: memory, time, tokens, disk, and the options with which it fits;
+    and what its audit will take, attack by attack.
 
     A language model's configuration is enough: no weight is loaded. A step of the training is made with the method's own
     loss on tensors without values. The exit code is 0 where the run fits as it is, and 3 where it does not.
@@ -79,20 +80,25 @@ def _tell(found: Plan) -> None:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no edge: nothing is cut off
     console.print(head(found), markup=False)
-    table = Table(box=None, pad_edge=False)
-    for header in ("stage", "memory", "tokens", "FLOPs", "time", "estimated from"):
-        table.add_column(header, no_wrap=header != "estimated from", justify="left" if header in ENDS else "right")
-    for stage in found.stages:
-        seconds = stage.seconds(found.device)
-        table.add_row(
-            stage.name,
-            gib(stage.peak),
-            f"{stage.tokens:,}" if stage.tokens else "",
-            scientific(stage.flops) if stage.flops else "",
-            duration(seconds) if stage.flops else "",
-            stage.how,
-        )
-    console.print(table)
+    for first, stages in (("stage", found.stages), ("of expunge audit", found.audit)):
+        table = Table(box=None, pad_edge=False)
+        for header in (first, "memory", "tokens", "FLOPs", "time", "estimated from"):
+            table.add_column(header, no_wrap=header != LAST, justify="left" if header in (first, LAST) else "right")
+        for stage in stages:
+            seconds = stage.seconds(found.device)
+            table.add_row(
+                stage.name,
+                gib(stage.peak),
+                f"{stage.tokens:,}" if stage.tokens else "",
+                scientific(stage.flops) if stage.flops else "",
+                duration(seconds) if stage.flops else "",
+                stage.how,
+            )
+        if stages:
+            console.print(table)
+            console.print()
+    if found.audit and found.audit_seconds is not None:
+        console.print(f"  the audit takes {duration(found.audit_seconds)} in all, loading of models not counted")
     rows = Table(box=None, pad_edge=False, show_header=False)
     for name, value in found.disk.items():
         rows.add_row("disk", name, gib(value))

@@ -207,3 +207,25 @@ def test_the_command(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_other_kinds_of_model_are_refused() -> None:
     with pytest.raises(RecipeError, match="recipes for language models"):
         api.plan("age_predictor", ["--data", "faces"], device="l4")
+
+
+def test_the_audit_is_planned_attack_by_attack(tiny_model_folder: Path, recipe: Recipe) -> None:
+    """By hand: 100 passages of 64 tokens, of the model and of the control."""
+    plan = make_plan(recipe, device(1000, rate=1e12))
+    assert plan.audit == [], "without a tokenizer there are no facts"
+    own = recipe.model_copy(update={"model": str(tiny_model_folder)})
+    plan = make_plan(own, device(1000, rate=1e12))
+    each = {stage.name: stage for stage in plan.audit}
+    assert not {"relearn", "quantize"} & {stage.name for stage in plan.stages}
+    facts = own.audit.facts
+    assert each["lens"].tokens == 2 * 2 * 64 * facts
+    assert each["what is known, and damage"].tokens == 4 * 64 * facts + 2 * 2 * 48 * 64 + 2 * 10 * 32
+    training = 2 * own.audit.relearning_steps * 2 * 64  # two ways, two rows a step
+    asked = 6 * 32 * 64 * (facts / 64)  # six looks at half of the facts
+    assert each["relearn"].tokens == round(2 * (training + asked))
+    assert "membership" not in each, "it needs a holdout"
+    assert each["relearn"].peak > each["lens"].peak
+    assert plan.audit_seconds == pytest.approx(sum(stage.seconds(plan.device) or 0 for stage in plan.audit))
+    row = plan.row()
+    assert [stage["stage"] for stage in row["audit"]] == list(each)
+    assert row["seconds"] == plan.seconds, "no part of the run"

@@ -7,6 +7,7 @@ from typing import Any
 
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.paths import resolve_paths
+from expunge.kinds.language.plan.audit import audit_stages
 from expunge.kinds.language.plan.devices import Device
 from expunge.kinds.language.plan.disk import disk
 from expunge.kinds.language.plan.model import PlannedModel, forget_amount, planned_model, retain_amount
@@ -25,6 +26,7 @@ class Plan:
     Attributes:
         weights, trained: of the model, in numbers.
         stages: in order.
+        audit: what `expunge audit` of the run takes: what it measures besides, then each attack; no part of the run.
         disk: bytes by what they are for.
         steps: of the unlearning.
         fits: options with which it fits, None where none do; empty where it fits as it is.
@@ -43,6 +45,7 @@ class Plan:
     fits: dict[str, Any] | None
     fitting: int
     notes: list[str]
+    audit: list[Stage]
 
     @property
     def peak(self) -> int:
@@ -53,6 +56,12 @@ class Plan:
     def seconds(self) -> float | None:
         """Of all stages; None where the device's speed is not known."""
         each = [stage.seconds(self.device) for stage in self.stages]
+        return None if None in each else sum(value for value in each if value is not None)
+
+    @property
+    def audit_seconds(self) -> float | None:
+        """Of all of the audit; None where the device's speed is not known."""
+        each = [stage.seconds(self.device) for stage in self.audit]
         return None if None in each else sum(value for value in each if value is not None)
 
     def row(self) -> dict[str, Any]:
@@ -79,6 +88,8 @@ class Plan:
             "peak_bytes_with_options": self.fitting,
             "seconds": self.seconds,
             "stages": [stage.row(device) for stage in self.stages],
+            "audit": [stage.row(device) for stage in self.audit],
+            "audit_seconds": self.audit_seconds,
             "disk_bytes": self.disk,
             "notes": self.notes,
         }
@@ -128,4 +139,5 @@ def make_plan(recipe: Recipe, device: Device, model: PlannedModel | None = None)
         fits=best.fields if best.fits else None,
         fitting=best.peak,
         notes=notes,
+        audit=audit_stages(model, given.work),
     )
