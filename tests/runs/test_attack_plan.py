@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from expunge.errors import RecipeError
+from expunge.runs import attacking
 from expunge.runs.attack_plan import LEAST, ask_fewer, carried_out, make_plan
-from expunge.runs.attacking import AnyAttack, AnyAudit
+from expunge.runs.attacking import AnyAttack, AnyAudit, found_attacks
 from expunge.runs.audit import Trial
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
@@ -42,6 +44,16 @@ class ToyAttack(AnyAttack[Any]):
         for at, units in enumerate(self.units):
             side.clock.work(units * side.rate)
             yield Trial(setting=f"{self.name} {at}", values=[0.1, 0.2], facts=[0, 1])
+
+
+class TwoPieces(AnyAttack[Any]):
+    """An attack on another kind of model."""
+
+    def pieces(self, side: Any) -> list[Piece]:
+        return []
+
+    def carry_out(self, side: Any) -> list[Trial]:
+        return []
 
 
 class ToyAudit(AnyAudit[Any]):
@@ -79,6 +91,44 @@ class ToyAudit(AnyAudit[Any]):
 
     def ask_fewer(self, number: int) -> None:
         self.wanted, self.asked_number = self.asked_number, number
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, *values: object) -> None:
+    points = [SimpleNamespace(name=f"point{at}", value=f"toy:{at}", load=lambda v=v: v) for at, v in enumerate(values)]
+    monkeypatch.setattr(attacking, "entry_points", lambda group: points if group == "expunge.attacks" else [])
+
+
+def named(name: str, base: type[Any] = ToyAttack, order: int = 5) -> Any:
+    """A class as another package offers it."""
+    return type(name, (base,), {"name": name, "title": name, "order": order, "__init__": lambda self: None})
+
+
+def test_attacks_of_other_packages_are_found_by_the_kind_that_they_are_built_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, other = ModuleType("room"), type("OtherKind", (AnyAttack,), {})
+    room.__path__ = []
+    offered(monkeypatch, named("late", order=9), named("early", order=1), named("elsewhere", TwoPieces))
+    assert [attack.name for attack in found_attacks(room, ToyAttack)] == ["early", "late"]
+    assert found_attacks(room, other) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (("no class",), "is no attack"),
+        ((AnyAttack,), "is no attack"),
+        ((named("one"), named("one")), "two attacks are called"),
+    ],
+)
+def test_what_is_no_attack_and_names_that_are_taken_are_refused(
+    values: tuple[object, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = ModuleType("room")
+    room.__path__ = []
+    offered(monkeypatch, *values)
+    with pytest.raises(RecipeError, match=told):
+        found_attacks(room, ToyAttack)
 
 
 def audited(at_audit: ToyAudit, seconds: float | None, wanted: tuple[str, ...] = (), pace: float = 1.0) -> Any:
