@@ -33,7 +33,7 @@ def forget(
     """Make a model forget a topic, text or dataset.
 
     Args:
-        target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids.
+        target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids, or topics.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
         log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.

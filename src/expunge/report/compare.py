@@ -21,7 +21,7 @@ from expunge.report.scores_table import Row, change, rows, score_text
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
 
-SAME_EXAMPLES = ("forget", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
+SAME_EXAMPLES = ("forget", "forget_also", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
 "fields of the recipe that decide which examples are measured"
 BASE = "base model"
 

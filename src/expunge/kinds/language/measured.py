@@ -103,7 +103,7 @@ def _grades(run: Run[Recipe], sets: Sets, which: Which, said: list[str]) -> Any:
     settings, material = run.recipe.evaluation, sets.material
     url = settings.judge_url
     assert url is not None
-    chats = judge_messages(run.recipe.forget, material.completion, material.terms, said)
+    chats = judge_messages(", ".join(run.recipe.targets), material.completion, material.terms, said)
     key = {"url": url, "model": settings.judge_model, "chats": storage.digest_value(chats)}
     return run.cached_json(
         f"judged-{which}",
