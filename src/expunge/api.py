@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from expunge.kinds.language.objects.own_loop import Prepared
     from expunge.kinds.language.objects.unlearning import Options, Unlearned
     from expunge.kinds.language.recipe import Training
+    from expunge.report.verify import Finding
 
 
 def forget(
@@ -234,6 +235,23 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
             next_step="give --recipe runs/NAME/recipe.yaml too",
         )
     return evaluate_toxicity(model, given, show)
+
+
+def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:
+    """Measure a sample of a finished run's scores again from its saved model, and hold them against the stored ones.
+
+    Args:
+        sample: how many, drawn by lot; all where there are no more. Nothing is written to the run folder.
+    """
+    from expunge import spine
+    from expunge.report.sampled import compared, drawn
+    from expunge.runs.format import read_record
+
+    folder = load_run(run)
+    recipe, stored = read_recipe(folder.recipe), drawn(folder.read_scores(), sample)
+    again = spine.measure_again(recipe, folder, {(each.measure, each.split) for each in stored}, show)
+    record = read_record(folder.record) or {}
+    return compared(stored, again, narrow="bfloat16" in str(record.get("arithmetic")))
 
 
 def audit(

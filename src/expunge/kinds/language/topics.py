@@ -80,8 +80,8 @@ def how_read(recipe: Recipe) -> str:
     if recipe.forget_list:
         files, count = ", ".join(recipe.forget_list), len(recipe.targets)
         return (
-            f"{files}: a name a line, and each of the {count} is a topic that the model is asked about (--data.lines facts or "
-            "text reads the lines themselves)"
+            f"{files}: a name a line, and each of the {count} is a topic that the model is asked about (--data.lines facts "
+            "or text reads the lines themselves)"
         )
     if recipe.forget_also:
         return f"{shown(recipe.targets)} are taken for topics in words: no file, folder or dataset is read"
