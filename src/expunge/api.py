@@ -238,20 +238,10 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
 
 
 def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:
-    """Measure a sample of a finished run's scores again from its saved model, and hold them against the stored ones.
-
-    Args:
-        sample: how many, drawn by lot; all where there are no more. Nothing is written to the run folder.
-    """
+    """Measure `sample` of a run's scores, drawn by lot, again from its saved model; whether they are the stored ones."""
     from expunge import spine
-    from expunge.report.sampled import compared, drawn
-    from expunge.runs.format import read_record
 
-    folder = load_run(run)
-    recipe, stored = read_recipe(folder.recipe), drawn(folder.read_scores(), sample)
-    again = spine.measure_again(recipe, folder, {(each.measure, each.split) for each in stored}, show)
-    record = read_record(folder.record) or {}
-    return compared(stored, again, narrow="bfloat16" in str(record.get("arithmetic")))
+    return spine.sampled_findings(load_run(run), sample, show)
 
 
 def audit(

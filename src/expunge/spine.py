@@ -23,10 +23,14 @@ from expunge.errors import RecipeError, RunError
 from expunge.report.model_card import model_card
 from expunge.report.record import make_record
 from expunge.report.render import render_report
+from expunge.report.sampled import compared, drawn
+from expunge.report.verify import Finding
 from expunge.runs.artifacts import unlearned_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import read_record
 from expunge.runs.kind import Kind
+from expunge.runs.kinds import read_recipe
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
@@ -158,6 +162,14 @@ def measure_again(
         with at_work(recipe, aside, show, "run the same command again: it starts again") as (_, story):
             story.reread(found[1])
             return story.scores_again(str(folder.model), wanted)
+
+
+def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None) -> list[Finding]:
+    """Whether so many of a finished run's scores, drawn by lot, come out again from its saved model."""
+    stored = drawn(folder.read_scores(), number)
+    record = read_record(folder.record) or {}
+    again = measure_again(read_recipe(folder.recipe), folder, {(each.measure, each.split) for each in stored}, show)
+    return compared(stored, again, narrow="bfloat16" in str(record.get("arithmetic")))
 
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:
