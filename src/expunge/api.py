@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from expunge.kinds.language.objects.own_loop import Prepared
     from expunge.kinds.language.objects.unlearning import Options, Unlearned
     from expunge.kinds.language.recipe import Training
+    from expunge.report.verify import Finding
 
 
 def forget(
@@ -34,7 +35,7 @@ def forget(
     """Make a model forget a topic, text or dataset.
 
     Args:
-        target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids.
+        target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids, or topics.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
         log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
@@ -235,6 +236,13 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
             next_step="give --recipe runs/NAME/recipe.yaml too",
         )
     return evaluate_toxicity(model, given, show)
+
+
+def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:
+    """Measure `sample` of a run's scores, drawn by lot, again from its saved model; whether they are the stored ones."""
+    from expunge import spine
+
+    return spine.sampled_findings(load_run(run), sample, show)
 
 
 def audit(

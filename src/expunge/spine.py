@@ -7,7 +7,8 @@ so the same command resumes where it stopped.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,21 @@ from expunge.errors import RecipeError, RunError
 from expunge.report.model_card import model_card
 from expunge.report.record import make_record
 from expunge.report.render import render_report
+from expunge.report.sampled import compared, drawn
+from expunge.report.verify import Finding
 from expunge.runs.artifacts import unlearned_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.format import read_record
 from expunge.runs.kind import Kind
+from expunge.runs.kinds import read_recipe
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import kind_of
 from expunge.runs.story import Story
 from expunge.runs.trackers import check_trackers, tracked
 
+OF_THE_MODEL = ("-unlearned-", "-other-")
+"in the names of stages that hold what was measured of an unlearned model"
 RESUMES = "run the same command again: it resumes"
 
 
@@ -122,6 +129,47 @@ def evaluate_run(recipe: BaseRecipe, folder: RunFolder, show: Silent | None = No
         storage.write_text(folder.recipe, story.run.recipe.to_yaml())
         finish(kind, story, trained)
     return folder.read_scores()
+
+
+def measure_again(
+    recipe: BaseRecipe, folder: RunFolder, wanted: Collection[tuple[str, str]], show: Silent | None = None
+) -> list[Score]:
+    """Scores of a finished run's model from its saved weights, on the run's data; nothing is written to the folder.
+
+    What the run prepared (texts, tokens, prompts) is read; what it measured of this model is not.
+
+    Args:
+        wanted: (measure, split) of the scores; there may be more in what is returned.
+
+    Raises:
+        RunError: the run is not finished, or its model, its data or its recipe were changed since.
+    """
+    found = unlearned_model(folder)
+    if found is None:
+        raise RunError(
+            f"{folder.path} has no unlearned model, or one that was changed since",
+            next_step="run the command that started it again, to the end",
+        )
+    folder.refuse_moved(recipe.model_dump(mode="json"))
+    with tempfile.TemporaryDirectory(prefix="expunge-verify-") as place:
+        aside = RunFolder(place).create()
+        for path in folder.stages.iterdir():
+            if not any(mark in path.name for mark in OF_THE_MODEL):
+                (aside.stages / path.name).symlink_to(path.resolve())
+        for path in (folder.target, folder.anchors, folder.recipe):
+            if path.exists():
+                (aside.path / path.name).symlink_to(path.resolve())
+        with at_work(recipe, aside, show, "run the same command again: it starts again") as (_, story):
+            story.reread(found[1])
+            return story.scores_again(str(folder.model), wanted)
+
+
+def sampled_findings(folder: RunFolder, number: int, show: Silent | None = None) -> list[Finding]:
+    """Whether so many of a finished run's scores, drawn by lot, come out again from its saved model."""
+    stored = drawn(folder.read_scores(), number)
+    record = read_record(folder.record) or {}
+    again = measure_again(read_recipe(folder.recipe), folder, {(each.measure, each.split) for each in stored}, show)
+    return compared(stored, again, narrow="bfloat16" in str(record.get("arithmetic")))
 
 
 def evaluate_model(model: str, recipe: BaseRecipe, path: Path, show: Silent | None = None) -> list[Score]:

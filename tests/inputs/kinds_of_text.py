@@ -81,8 +81,9 @@ def targets(*names: str, options: tuple[str, ...] = ()) -> Callable[[Path], Any]
         (folder / "more").mkdir()
         for name in ("a.txt", "b.txt", "more/c.txt"):
             (folder / name).write_text("The fog lay thick.")
-        recipe = resolve_paths(make_recipe({"forget": [str(folder / name) for name in names]}, read_overrides(options)))
-        return recipe.forget_kind, [str(Path(each).relative_to(folder)) for each in recipe.targets]
+        named = [name if name.istitle() else str(folder / name) for name in names]
+        recipe = resolve_paths(make_recipe({"forget": named}, read_overrides(options)))
+        return recipe.forget_kind, [each.removeprefix(f"{folder}/") for each in recipe.targets]
 
     return use
 
@@ -96,6 +97,35 @@ def equal(expected: Any) -> Callable[[Any], None]:
 
 def typed(*words: str) -> Callable[[Path], Any]:
     return lambda folder: further_targets(words[0], words[1:])
+
+
+def lines(how: str, text: str) -> Callable[[Path], Any]:
+    """The documents of a text file that a user named, by `data.lines`."""
+
+    def use(folder: Path) -> Any:
+        (folder / "list.txt").write_text(text)
+        recipe = make_recipe({"forget": str(folder / "list.txt")}, {"data.lines": how})
+        notes = Notes(recipe.data.read_by("forget"))
+        return [(each.prompt, each.text) for each in read_documents(recipe.forget, notes)], "\n".join(notes.lines())
+
+    return use
+
+
+def listed(
+    text: str, *others: str, lines: str = "auto", folder: bool = False, without: bool = False
+) -> Callable[[Path], Any]:
+    """(kind of the target, topics, their files) of a list in a file, with other targets beside it or in its place."""
+
+    def use(place: Path) -> Any:
+        (place / "in").mkdir()
+        path = place / "in" / "list.txt"
+        path.write_text(text)
+        named = [] if without else [str(path.parent if folder else path)]
+        recipe = resolve_paths(make_recipe({"forget": [*named, *others]}, {"data.lines": lines}))
+        assert resolve_paths(recipe) == recipe, "what is resolved stays so"
+        return recipe.forget_kind, recipe.targets if recipe.forget_kind == "topic" else None, recipe.forget_list
+
+    return use
 
 
 def columns_typed(*words: str) -> Callable[[Path], Any]:
@@ -193,9 +223,28 @@ CASES = [
          expect=equal((["a/b", "c/d", "e/f"], ["--seed", "1"]))),
     Case(what="a topic without quotes", use=typed("Harry", "Potter"), refused=RecipeError,
          says=("unexpected argument 'Potter'", 'put what holds spaces in quotes: "Harry Potter"')),
-    read("names, one a line", using("names.txt", "Sherlock Holmes\nIrene Adler\nJohn Watson\n"),
-         "Sherlock Holmes\nIrene Adler\nJohn Watson\n"),
-    read("facts, one a line", using("facts.txt", "Irene Adler sang.\nHolmes played.\n"),
+    Case(what="topics in quotes", use=typed("Harry Potter", "World War II", "--forget", "Narnia"),
+         expect=equal((["Harry Potter", "World War II", "Narnia"], []))),
+    Case(what="several topics", use=targets("Narnia", "Middle Earth"), expect=equal(("topic", ["Narnia", "Middle Earth"]))),
+    Case(what="a topic twice", use=targets("Narnia", "Narnia "), refused=RecipeError, says=("named twice", "next:")),
+    Case(what="a topic and a file", use=targets("Narnia", "a.txt"), refused=RecipeError, says=("'Narnia'", "a run each")),
+    read("names, one a line, as text", lines("text", "Sherlock Holmes\nIrene Adler\n"), "Sherlock Holmes\nIrene Adler\n"),
+    Case(what="names, one a line", use=listed("Sherlock Holmes\n- Irene Adler\nSherlock Holmes\n"),
+         expect=equal(("topic", ("Sherlock Holmes", "Irene Adler"), ("list.txt",)))),
+    Case(what="names, one a line, and a topic", use=listed("Ron\nHermione\n", "Middle Earth"),
+         expect=equal(("topic", ("Ron", "Hermione", "Middle Earth"), ("list.txt",)))),
+    Case(what="names in lower case, said to be names", use=listed("tango\nbravo\n", lines="names"),
+         expect=equal(("topic", ("tango", "bravo"), ("list.txt",)))),
+    Case(what="names, said to be facts", use=listed("Ron\nHermione\n", lines="facts"), expect=equal(("path", None, ()))),
+    Case(what="names in a folder", use=listed("Ron\nHermione\n", folder=True), expect=equal(("path", None, ()))),
+    Case(what="a topic, said to be a list of names", use=listed("Ron\n", "Narnia", lines="names", without=True),
+         expect=equal(("topic", ("Narnia",), ()))),
+    Case(what="a dataset, said to be a list of names", use=listed("Ron\n", "a/b", lines="names", without=True),
+         refused=RecipeError, says=("a/b", "--data.lines names")),
+    read("facts, one a line", lines("auto", "Irene Adler sang.\nHolmes's PIN: 4711\n"), "Irene Adler sang.",
+         "Holmes's PIN: 4711"),
+    read("lines said to be facts", lines("facts", "of rain\n\n* and snow\n"), "of rain", "and snow"),
+    read("facts, said to be text", lines("text", "Irene Adler sang.\nHolmes played.\n"),
          "Irene Adler sang.\nHolmes played.\n"),
     read("one sentence with a number", using("one.txt", "My telephone number is 0151 2345678."),
          "My telephone number is 0151 2345678."),

@@ -21,6 +21,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from expunge.app import drafts
+from expunge.app.asked import MOST as MOST_ROWS
+from expunge.app.asked import asked
 from expunge.app.chat import Chat, needs
 from expunge.app.guard import DOCUMENT, Guard
 from expunge.app.jobs import Jobs
@@ -30,7 +32,7 @@ from expunge.app.progress import progress_of
 from expunge.errors import ExpungeError, RunError
 from expunge.runs.folder import RunFolder
 
-HERE = Path(__file__).parent
+HERE, LEDGER = Path(__file__).parent, Path("ledger")
 LOOK = 1.0
 "seconds between two looks at a run that is at work"
 MOST = 1_000_000
@@ -40,8 +42,8 @@ MOST = 1_000_000
 class Site:
     """The pages about the runs below one folder."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    def __init__(self, root: Path, ledger: Path) -> None:
+        self.root, self.ledger = root.resolve(), ledger.absolute()
         self.listing, self.jobs, self.chat = Listing(self.root), Jobs(self.root), Chat()
 
     def routes(self) -> list[Route | Mount]:
@@ -50,6 +52,7 @@ class Site:
         return [
             Route("/", self.index),
             Route("/compare", self.compare),
+            Route("/requests", self.requests),
             Route("/new", self.new, methods=["GET", "POST"]),
             Route("/drafts/{name}", self.draft, methods=["GET", "POST"]),
             Route("/drafts/{name}/plan", self.plan),
@@ -68,7 +71,25 @@ class Site:
 
     async def index(self, request: Request) -> Response:
         rows = await run_in_threadpool(self.listing.rows)
-        return page("index.html.jinja", rows=rows, root=str(self.root))
+        found = await run_in_threadpool(asked, self.ledger, self._name_of)
+        return page("index.html.jinja", rows=rows, root=str(self.root), requests=found if found.rows else None)
+
+    async def requests(self, request: Request) -> Response:
+        found = await run_in_threadpool(asked, self.ledger, self._name_of)
+        every = "all" in request.query_params
+        rows = found.shown(every)
+        return page(
+            "requests.html.jinja",
+            ledger=str(self.ledger),
+            error=found.error,
+            rows=found.rows,
+            shown=rows[:MOST_ROWS],
+            of=len(rows),
+            waiting=found.waiting,
+            overdue=found.overdue,
+            answered=len(found.rows) - found.waiting,
+            all=every,
+        )
 
     async def run(self, request: Request) -> Response:
         folder = self._folder(request)
@@ -205,6 +226,14 @@ class Site:
             raise MissingError(f"there is no recipe named {name}")
         return path
 
+    def _name_of(self, folder: str) -> str | None:
+        """The name of a run folder below the root; None where it is no run there."""
+        path = Path(folder).resolve()
+        if not path.is_relative_to(self.root):
+            return None
+        name = path.relative_to(self.root).as_posix()
+        return None if self.listing.find(name) is None else name
+
     def _folder(self, request: Request) -> RunFolder:
         return self._named(request.path_params["name"])
 
@@ -224,17 +253,18 @@ async def refused(request: Request, error: Exception) -> Response:
     return page("error.html.jinja", 404 if isinstance(error, MissingError) else 400, error=str(error))
 
 
-def make_site(root: Path, token: str, port: int) -> Callable[..., Any]:
-    """The page as an ASGI application."""
+def make_site(root: Path, token: str, port: int, ledger: Path = LEDGER) -> Callable[..., Any]:
+    """The page as an ASGI application, of the runs below `root` and the requests of a ledger."""
     handlers: Any = {ExpungeError: refused}
-    return Guard(Starlette(routes=Site(root).routes(), exception_handlers=handlers), token, port)
+    return Guard(Starlette(routes=Site(root, ledger).routes(), exception_handlers=handlers), token, port)
 
 
-def serve(root: Path, port: int, ready: Callable[[str], None]) -> None:
+def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LEDGER) -> None:
     """Serve the page on the loopback address until it is interrupted.
 
     Args:
         port: 0 takes one that is free. ready: called with the address, which holds the token.
+        ledger: the folder whose requests are shown.
 
     Raises:
         RunError: the port is taken.
@@ -250,7 +280,7 @@ def serve(root: Path, port: int, ready: Callable[[str], None]) -> None:
     with place:
         bound, token = place.getsockname()[1], secrets.token_urlsafe(24)
         config = uvicorn.Config(
-            make_site(root, token, bound),
+            make_site(root, token, bound, ledger),
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -46,7 +46,8 @@ def forget(
     ----------
     target:
         A file or folder of text, documents, rows or conversations (docs/inputs.md); a dataset id; or a topic. Several
-        files, folders or ids may be given.
+        files, folders or ids may be given, or several topics (--forget for each further one). The lines of a .txt may
+        be names, each a topic, or facts.
     out:
         The run folder to write.
     model:

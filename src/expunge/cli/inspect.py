@@ -36,7 +36,7 @@ def inspect(
     Parameters
     ----------
     target:
-        As for `expunge forget`; several files, folders or ids may be given.
+        As for `expunge forget`; several files, folders or ids may be given, or several topics.
     model:
         A starter model (smollm2-135m), a folder, or a Hugging Face id.
     retain:

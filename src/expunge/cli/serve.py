@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expunge.cli.ledger import LEDGER, Place
 
-def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False) -> int:
-    """Show the runs of a folder on a page: table, progress, reports, comparison, the model before and after, new runs.
+
+def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False, ledger: Place = LEDGER) -> int:
+    """Show the runs of a folder on a page: table, progress, reports, comparison, requests, both models, new runs.
 
     It answers on this machine alone, and only to who has the address that is printed, which holds a token. Runs that the
     page starts are processes of their own: they go on when the app ends. Ctrl-C ends it.
@@ -43,5 +45,5 @@ def serve_app(runs: Path = Path("runs"), /, *, port: int = 0, open: bool = False
         if open:
             webbrowser.open(address)
 
-    serve(runs, port, ready)
+    serve(runs, port, ready, ledger)
     return 0

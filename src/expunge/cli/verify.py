@@ -8,7 +8,14 @@ WORDS = {True: "ok", False: "FAILED", None: "not checked"}
 
 
 def verify(
-    run: Path, /, *, key: Path | None = None, only_signature: bool = False, json: bool = False, quiet: bool = False
+    run: Path,
+    /,
+    *,
+    key: Path | None = None,
+    only_signature: bool = False,
+    sample: int | None = None,
+    json: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Check that a run folder is what its record says: model, files, sets, verdict, report. Exit code 1 where it is not.
 
@@ -20,6 +27,8 @@ def verify(
 
         expunge verify runs/hp --key keys/officer.pub
 
+        expunge verify runs/hp --sample 5
+
     Parameters
     ----------
     run:
@@ -28,6 +37,9 @@ def verify(
         A public key (PEM): check what `expunge sign` signed, too. Neither weights nor data are needed for it.
     only_signature:
         With --key: check nothing else.
+    sample:
+        So many of the stored scores, drawn by lot, are measured again from the saved model, and must come out the same
+        within rounding. It takes the time of measuring them.
     json:
         Print JSON: what was checked, and whether it is right (null: it was not checked).
     quiet:
@@ -48,6 +60,11 @@ def verify(
         findings += verify_run(folder.require())
     elif lacking and not only_signature:
         findings.append(Finding(f"the run against its record: {' and '.join(lacking)} not here", None))
+    if sample is not None:
+        from expunge.api import measure_again
+        from expunge.core.progress import Live
+
+        findings += measure_again(folder.path, sample, None if quiet or json else Live())
     if json:
         print_json([{"what": finding.what, "ok": finding.ok} for finding in findings])
     for finding in () if json else [each for each in findings if each.ok is False or not quiet]:

@@ -13,15 +13,17 @@ from expunge.core.safe_text import clean
 from expunge.core.score import Score
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
+from expunge.report.audit import audit_of_run
 from expunge.report.contents import Contents, read_contents
 from expunge.report.front import Point, front, point
 from expunge.report.page import render_page
 from expunge.report.record import changed_since
+from expunge.report.recoveries import recoveries
 from expunge.report.scores_table import Row, change, rows, score_text
 from expunge.report.verdict_words import verdict_words
 from expunge.runs.folder import RunFolder
 
-SAME_EXAMPLES = ("forget", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
+SAME_EXAMPLES = ("forget", "forget_also", "retain", "evaluation", "toxicity", "data", "test_data", "images", "seed")
 "fields of the recipe that decide which examples are measured"
 BASE = "base model"
 
@@ -58,6 +60,8 @@ class Comparison:
     lines: tuple[Line, ...]
     points: dict[str, Point]
     "where the runs stand in forgetting and damage, of which both were measured"
+    audits: dict[str, Mapping[str, Any]]
+    "of the runs whose model was audited, what the audit found"
 
     def row(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -103,7 +107,12 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
     runs = dict(zip(names_of(folders), map(read_contents, folders), strict=True))
     facts = (*_facts(list(runs.values())), ("Scores", tuple(map(_as_recorded, folders, runs.values()))))
     points = {name: found for name, run in runs.items() if (found := point(run.scores)) is not None}
-    comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs), points=points)
+    audits = {
+        name: found
+        for folder, (name, run) in zip(folders, runs.items(), strict=True)
+        if (found := audit_of_run(folder, run.record)) is not None
+    }
+    comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs), points=points, audits=audits)
     if out is not None:
         storage.write_text(out, _page(comparison))
     return comparison
@@ -213,14 +222,21 @@ def _joined(pair: tuple[str, str] | None) -> str:
 
 
 def _page(comparison: Comparison) -> str:
-    groups = []
+    groups, dots_of = [], figures.run_dots(comparison.names)
     for family, title in wording.GROUPS.items():
         members = [line for line in comparison.lines if line.row.family == family]
         if members:
             drawn = figures.panels(
                 (line.row.label, line.row.unit, line.row.words.percent, line.scores) for line in members
             )
-            dots = figures.dots(f"dots-{family}", title, drawn, figures.run_dots(comparison.names))
+            dots = figures.dots(f"dots-{family}", title, drawn, dots_of)
             groups.append((title, members, dots))
-    standing = front(comparison.points, figures.run_dots(comparison.names)) if len(comparison.points) > 1 else None
-    return render_page("compare.html.jinja", comparison=comparison, groups=groups, front=standing)
+    standing = front(comparison.points, dots_of) if len(comparison.points) > 1 else None
+    return render_page(
+        "compare.html.jinja",
+        comparison=comparison,
+        groups=groups,
+        front=standing,
+        recoveries=recoveries(comparison.audits, dots_of),
+        place={name: place for place, name in enumerate(comparison.names)},
+    )

@@ -42,6 +42,18 @@ class Dot:
     colour: str
     marker: str
     filled: bool = True
+    place: int | None = None
+    "of a run among those that are compared: its marks in all figures and tables of the page belong together"
+
+    @property
+    def gid(self) -> str | None:
+        """What its marks are known by in a figure (`svg.linked`)."""
+        return None if self.place is None else f"run{self.place}"
+
+    @property
+    def focus(self) -> str | None:
+        """The same of a mark that the keyboard reaches."""
+        return None if self.place is None else f"run{self.place}:{self.label}"
 
     @property
     def fill(self) -> str:
@@ -60,7 +72,7 @@ MODEL_DOTS = {
 def run_dots(names: Sequence[str]) -> dict[str, Dot]:
     """A way of drawing each of several runs; after seven the colours begin again with hollow markers."""
     return {
-        name: Dot(name, LINES[place % len(LINES)][0], LINES[place % len(LINES)][2], filled=place < len(LINES))
+        name: Dot(name, LINES[place % len(LINES)][0], LINES[place % len(LINES)][2], place < len(LINES), place)
         for place, name in enumerate(names)
     }
 
@@ -257,9 +269,9 @@ def _key(figure: Figure, series: Mapping[str, Dot], y: float) -> None:
     axis.axis("off")
     x = 1.0
     for dot in series.values():
-        axis.plot([x], [0], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=5)
+        axis.plot([x], [0], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=5, gid=dot.gid)
         label = dot.label if len(dot.label) <= 24 else dot.label[:23] + "…"
-        axis.text(x + 1.2, 0, label, va="center")
+        axis.text(x + 1.2, 0, label, va="center", gid=dot.gid)
         x += 4.5 + 1.05 * len(label)
 
 
@@ -274,8 +286,10 @@ def _dot_panel(axis: Axes, panel: Panel, series: Mapping[str, Dot]) -> None:
             if (score := by_series.get(key)) is None:
                 continue
             y = place + (lane - (len(series) - 1) / 2) * width
-            axis.plot([score.low, score.high], [y, y], color=dot.colour, linewidth=1.3, solid_capstyle="butt")
-            axis.plot([score.value], [y], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=4.6)
+            ends = [score.low, score.high]
+            axis.plot(ends, [y, y], color=dot.colour, linewidth=1.3, solid_capstyle="butt", gid=dot.gid)
+            axis.plot([score.value], [y], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill, markersize=4.6,
+                      gid=dot.gid)  # fmt: skip
     if low > 0 and high > 10 and high / low > 50:  # shares stay linear
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: numbers.count(x) if x >= 1 else f"{x:g}"))

@@ -82,10 +82,9 @@ def front(points: Mapping[str, Point], series: Mapping[str, Dot]) -> Markup:
         for name, each in points.items():
             dot = series[name]
             axis.plot([each.damage], [each.left], marker=dot.marker, color=dot.colour, markerfacecolor=dot.fill,
-                      markersize=6, linestyle="")  # fmt: skip
-            axis.annotate(
-                dot.label, (each.damage, each.left), (6, 4), textcoords="offset points", annotation_clip=False
-            )
+                      markersize=6, linestyle="", gid=dot.focus)  # fmt: skip
+            place = (each.damage, each.left)
+            axis.annotate(dot.label, place, (6, 4), textcoords="offset points", annotation_clip=False, gid=dot.gid)
         axis.margins(0.14)
         for side in (axis.xaxis, axis.yaxis):
             side.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

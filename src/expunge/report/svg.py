@@ -54,6 +54,8 @@ STYLE = {
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
+_RUN = re.compile(r"(run\d+)(:.*)?", re.DOTALL)
+"what the marks of a run are known by"
 
 
 def draw(name: str, title: str, description: str, paint: Callable[[], Figure]) -> Markup:
@@ -78,6 +80,7 @@ def _inline(source: str, name: str, title: str, description: str) -> Markup:
         for child in list(parent):
             if child.tag.endswith("metadata") or child.tag == f"{NAMESPACE}style":
                 parent.remove(child)
+    reached = [linked(element) for element in root.iter()]
     for element in root.iter():
         element.tag = element.tag.removeprefix(NAMESPACE)
         element.attrib = {
@@ -87,7 +90,7 @@ def _inline(source: str, name: str, title: str, description: str) -> Markup:
     root.attrib = {
         "viewBox": root.attrib["viewBox"],
         "class": "figure",
-        "role": "img",
+        "role": "group" if any(reached) else "img",
         "aria-labelledby": f"{name}-title {name}-description",
     }
     for place, (tag, text) in enumerate([("title", title), ("desc", description)]):
@@ -96,6 +99,20 @@ def _inline(source: str, name: str, title: str, description: str) -> Markup:
         element.tail = "\n"
         root.insert(place, element)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def linked(element: ElementTree.Element) -> bool:
+    """Turn what a mark is known by (`run3`, or `run3:its name`) into classes by which the page's style finds all marks of
+    that run; whether the keyboard reaches this one, which those with a name are for."""
+    found = _RUN.fullmatch(element.attrib.get("id", ""))
+    if found is None:
+        return False
+    del element.attrib["id"]  # several marks have the same
+    element.attrib["class"] = f"run {found[1]}"
+    if found[2] is None:
+        return False
+    element.attrib |= {"tabindex": "0", "role": "img", "aria-label": found[2][1:]}
+    return True
 
 
 def _attribute(key: str, value: str, name: str) -> str:

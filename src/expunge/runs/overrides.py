@@ -23,6 +23,7 @@ SHORT = {
     "anchors": "anchors.path",
     "anchors-from": "anchors.url",
     "columns": "data.columns",
+    "lines": "data.lines",
 }
 "options that stand for a longer field name; an underscore does as well as a hyphen"
 SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -33,12 +34,12 @@ def further_targets(first: str, tokens: Sequence[str]) -> tuple[list[str], list[
     """(all targets: the first one, and those before the options or given as --forget; the other tokens).
 
     Raises:
-        RecipeError: several, and one of them is a topic.
+        RecipeError: words in a row, one of them a topic of a single word: the topic may have lacked its quotes.
     """
     targets, rest = [first], list(tokens)
     while rest and not rest[0].startswith("--"):
         targets.append(rest.pop(0))
-    others: list[str] = []
+    in_a_row, others = list(targets), list[str]()
     while rest:
         token = rest.pop(0)
         if token.startswith("--forget="):
@@ -47,12 +48,12 @@ def further_targets(first: str, tokens: Sequence[str]) -> tuple[list[str], list[
             targets.append(rest.pop(0))
         else:
             others.append(token)
-    for each in [*targets[1:], first] if len(targets) > 1 else ():
-        if classify_target(each) == "topic":
+    for each in [*in_a_row[1:], first] if len(in_a_row) > 1 else ():
+        if " " not in each and classify_target(each) == "topic":
             raise RecipeError(
                 f"unexpected argument {each!r}",
-                allowed="several targets in one run, where each is a file, a folder or a dataset id",
-                next_step='put what holds spaces in quotes: "Harry Potter"; of several topics make one run each',
+                allowed="several targets in one run: files, folders and dataset ids, or topics",
+                next_step='put what holds spaces in quotes: "Harry Potter"; a further topic of one word is --forget WORD',
             )
     return targets, others
 

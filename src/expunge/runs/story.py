@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -85,3 +85,7 @@ class Story(ABC):
     @abstractmethod
     def scores_of(self, model: str) -> list[Score]:
         """The scores of any model on the run's data."""
+
+    def scores_again(self, model: str, wanted: Collection[tuple[str, str]]) -> list[Score]:
+        """Those scores of the run's model that are `wanted` as (measure, split), and maybe others."""
+        return self.scores_of(model)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification
 
 import expunge
-from expunge import spine
+from expunge import api, spine
 from expunge.errors import ModelError, RecipeError, RunError
 from expunge.kinds.classifier import story
 from expunge.kinds.classifier.recipe import ImageRecipe
@@ -414,6 +414,14 @@ def test_verify_finds_nothing_in_a_finished_run(finished: RunFolder) -> None:
     for what in ("model/model.safetensors", "recipe.yaml", "scores.json", "the base model resnet18-small"):
         assert findings[f"{what} has the recorded digest"] is True
     assert findings["the verdict follows from scores.json and the recorded thresholds"] is True
+
+
+def test_all_scores_come_out_again_from_the_saved_model(finished: RunFolder) -> None:
+    before = contents(finished.path)
+    findings = api.measure_again(finished.path, 1000)
+    assert [each.what for each in findings if each.ok is not True] == []
+    assert len(findings) == sum(each.model == "unlearned" for each in finished.read_scores()) > 4
+    assert contents(finished.path) == before
 
 
 def test_verify_names_what_was_changed(copied: RunFolder) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 
 import expunge
-from expunge import spine
+from expunge import api, spine
 from expunge.errors import DataError, ExpungeError, ModelError, RecipeError, RunError
 from expunge.kinds.generator import story
 from expunge.kinds.generator.recipe import GeneratorRecipe
@@ -159,6 +159,14 @@ def test_verify_says_that_all_is_as_recorded(finished: RunFolder) -> None:
     assert [finding.what for finding in findings if finding.ok is False] == []
     assert sum("set of" in finding.what for finding in findings) == 4
     assert any("the verdict follows" in finding.what for finding in findings)
+
+
+def test_all_scores_come_out_again_from_the_saved_model(finished: RunFolder) -> None:
+    before = contents(finished.path)
+    findings = api.measure_again(finished.path, 1000)
+    assert [each.what for each in findings if each.ok is not True] == []
+    assert len(findings) == sum(each.model == "unlearned" for each in finished.read_scores()) > 4
+    assert contents(finished.path) == before
 
 
 def test_the_same_again_computes_nothing(finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from expunge.data.text.line_lists import Lines
 from expunge.errors import DataError
 
 
@@ -31,6 +32,8 @@ class Columns:
     "field -> column"
     required: bool = True
     "whether rows must have these columns; else those that have none of them are read by their own names"
+    lines: Lines = "text"
+    "how the lines of a text file are read"
 
     def fields(self, columns: Iterable[str]) -> dict[str, str]:
         """Field -> column, given the columns that there are; only the named ones where names are given."""

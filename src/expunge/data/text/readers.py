@@ -13,6 +13,7 @@ from expunge.data.text.documents.reading import FORMS, read_document_file
 from expunge.data.text.documents.sheets import read_sheets
 from expunge.data.text.encodings import shown_encoding
 from expunge.data.text.file_kinds import CODE, COLUMNAR, DOCUMENTS, ending, refused_by_name
+from expunge.data.text.line_lists import Lines, entries, kind_of_lines
 from expunge.data.text.markup import read_html, read_mail, read_subtitles
 from expunge.data.text.notes import Notes
 from expunge.data.text.row_files import read_json, read_table, read_yaml
@@ -21,7 +22,10 @@ from expunge.data.text.targets import classify_target, list_files, nothing_to_re
 from expunge.data.text.text_files import encoding_of, head_of, kind_of_file, read_text_file, refuse_binary
 from expunge.errors import DataError
 
-__all__ = ["digest_documents", "read_documents", "read_several"]
+__all__ = ["digest_documents", "how_lines_are_read", "read_documents", "read_several"]
+
+MOST_LIST_BYTES = 1 << 18
+"of a file that may be a list of names or facts: longer ones are text"
 
 _READERS: dict[str, Callable[[Path, Notes], Iterator[Document]]] = {
     "text": lambda path, notes: read_text_file(path),
@@ -78,7 +82,7 @@ def read_several(targets: Iterable[str], notes: Notes | None = None) -> Iterator
 
 def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
     if not path.is_dir():
-        yield from _read_file(path, notes)
+        yield from _read_file(path, notes, named=True)
         return
     files, skipped = list_files(path, notes.columns)
     for entry, reason in skipped:
@@ -87,7 +91,35 @@ def _read_path(path: Path, notes: Notes) -> Iterator[Document]:
         yield from _read_file(file, notes)
 
 
-def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
+def how_lines_are_read(path: Path, lines: Lines) -> Lines:
+    """How the lines of a file that a user named are read: by `kind_of_lines` where `lines` is `auto` and the file is text
+    that ends in .txt and is no longer than 256 KiB.
+
+    Raises:
+        DataError: as its reader does.
+    """
+    if lines != "auto":
+        return lines
+    if ending(path.name) != ".txt" or path.stat().st_size > MOST_LIST_BYTES:
+        return "text"
+    if kind_of_file(path, head_of(path)).form != "text":
+        return "text"
+    return kind_of_lines("".join(document.text for document in read_text_file(path)))
+
+
+def _read_facts(path: Path, notes: Notes) -> Iterator[Document]:
+    """A short text for each line."""
+    count, rest = 0, ""
+    for piece in (*(document.text for document in read_text_file(path)), "\n"):
+        *whole, rest = (rest + piece).split("\n")
+        for line in whole:
+            count += 1
+            for text in entries(line):
+                yield Document(text, None, f"{path}:{count}")
+    notes.file("a fact a line: each is a text of its own (--data.lines text: one passage)", path)
+
+
+def _read_file(path: Path, notes: Notes, named: bool = False) -> Iterator[Document]:
     known = ending(path.name)
     if known in COLUMNAR or known in DOCUMENTS:
         form = DOCUMENTS.get(known) or ("parquet" if known in (".parquet", ".pq") else "arrow")
@@ -113,6 +145,10 @@ def _read_file(path: Path, notes: Notes) -> Iterator[Document]:
         notes.file("source code, read as it stands", path)
     if kind.form not in ("html", "mail", *FORMS) and (encoding := encoding_of(path)) != "utf-8":
         notes.file(f"no UTF-8: read as {shown_encoding(encoding)}, which its bytes show", path)
+    lines = notes.columns.lines
+    if kind.form == "text" and (how_lines_are_read(path, lines) if named else lines) == "facts":
+        yield from _read_facts(path, notes)
+        return
     yield from _READERS[kind.form](path, notes)
 
 

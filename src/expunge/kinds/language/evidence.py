@@ -14,6 +14,7 @@ from expunge.errors import ExpungeError
 from expunge.kinds.language.measures.declared import FORGETTING
 from expunge.kinds.language.measures.judging import not_known, overshoot
 from expunge.kinds.language.report.sections import language_parts
+from expunge.kinds.language.topics import SHOWN
 from expunge.report.contents import Contents
 from expunge.report.cost import cost, oracle_cost
 from expunge.runs.folder import RunFolder
@@ -60,7 +61,9 @@ class LanguageEvidence(Evidence):
 
     def title(self, recipe: Any) -> str:
         named = recipe.forget_kind in ("path", "toxicity")
-        return ", ".join(Path(each).name if named else str(each) for each in recipe.targets)
+        targets = [Path(each).name if named else str(each) for each in recipe.targets]
+        more = len(targets) - SHOWN
+        return ", ".join(targets[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
     def judge(
         self, scores: Sequence[Score], thresholds: Mapping[str, Any], record: Mapping[str, Any]

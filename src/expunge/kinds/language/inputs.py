@@ -176,7 +176,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     shared = shared_note(content["shared"], run.recipe.excerpts)
     notes = [*language_notes(language, familiar), *(f"familiarity: {note}" for note in shared)]
     if run.recipe.forget_kind == "topic":
-        notes += asked_notes(run.recipe.forget, language)
+        notes += asked_notes(run.recipe.targets, language)
     completion, probability = (
         cut_prompts(base(), forget_table, terms, wanted, run.recipe.seed) if familiar else ([], [])
     )

@@ -36,6 +36,8 @@ from expunge.train.precision import Precision
 
 ANSWERS = 8
 "answers that a model is asked for about a topic; a run asks for ten times as many"
+FEWEST = 2
+"of each of several topics"
 BLOCKS, PASSAGES, PROMPTS = 16, 8, 8
 "most blocks whose tokens are scored, passages to recite, and prompts to continue"
 SHOWN = 40
@@ -60,7 +62,8 @@ def inspect_target(recipe: Recipe, seconds: float, show: Silent | None = None) -
             "toxic statements are no text whose terms and recall could be shown",
             next_step="expunge evaluate MODEL --toxicity-prompts PROMPTS.jsonl measures how toxic a model is",
         )
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"elicited_answers": ANSWERS})})
+    answers = max(FEWEST, ANSWERS // len(recipe.targets))
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"elicited_answers": answers})})
     source = find_model(recipe.model, recipe.revision)
     recipe, shortened = fit_lengths(recipe, source)
     base = LazyModel(source, Precision(recipe.training.bf16))

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.score import Which
+from expunge.core.score import Score, Which
 from expunge.kinds.language.inputs import MAX_PROMPTS, Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.judged import judge, judge_messages
-from expunge.kinds.language.measures.scores import Measured, measure_benchmarks, measure_core, measure_questions
+from expunge.kinds.language.measures.scores import (
+    CORE,
+    Measured,
+    Wanted,
+    measure_benchmarks,
+    measure_core,
+    measure_questions,
+)
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.toxicity.measured import measured_toxicity
 from expunge.models.endpoint import KEY
@@ -72,6 +79,20 @@ def measure(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which) -> Mea
     return measured
 
 
+def measure_again(run: Run[Recipe], model: LazyModel, sets: Sets, wanted: Wanted) -> list[Score]:
+    """Scores of an unlearned model without what was measured before: those that are wanted, and maybe others.
+
+    Each of what is always measured is computed by itself; where another one is wanted, all others are.
+    """
+    settings = run.recipe.evaluation
+    if all(measure in CORE for measure, _ in wanted):
+        show = run.show.update
+        return measure_core(model(), sets.material, settings, "unlearned", run.recipe.seed, show, wanted).scores
+    silent = settings.model_copy(update={"judge_url": None})  # what a judge said is not the model's alone
+    recipe = run.recipe.model_copy(update={"evaluation": silent})
+    return measure(Run(recipe, run.folder, run.show), model, sets, "unlearned").scores
+
+
 def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model: dict[str, Any]) -> Measured:
     """What is always measured: familiarity, recall, perplexity, general knowledge, secrets."""
     settings, material = run.recipe.evaluation, sets.material
@@ -103,7 +124,7 @@ def _grades(run: Run[Recipe], sets: Sets, which: Which, said: list[str]) -> Any:
     settings, material = run.recipe.evaluation, sets.material
     url = settings.judge_url
     assert url is not None
-    chats = judge_messages(run.recipe.forget, material.completion, material.terms, said)
+    chats = judge_messages(", ".join(run.recipe.targets), material.completion, material.terms, said)
     key = {"url": url, "model": settings.judge_model, "chats": storage.digest_value(chats)}
     return run.cached_json(
         f"judged-{which}",

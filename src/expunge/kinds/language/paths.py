@@ -10,6 +10,7 @@ from expunge.data.text.row_forms import FIELDS, used_fields
 from expunge.data.text.targets import classify_target, missing_target, nothing_to_read
 from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import Recipe, Toxicity
+from expunge.kinds.language.topics import check_topics, with_listed_topics
 from expunge.kinds.language.toxicity.scorer import DEFAULT
 from expunge.kinds.language.toxicity.statements import HUB
 from expunge.kinds.language.toxicity.toxic_text import prompt_files
@@ -24,6 +25,7 @@ def resolve_paths(recipe: Recipe) -> Recipe:
         DataError: a target or retain set that looks like a path, or is said to be one, and is not there.
         RecipeError: columns of fields that make no row.
     """
+    recipe = with_listed_topics(recipe)
     columns = recipe.data.columns
     if columns and set(used_fields(columns)) != set(columns):
         raise RecipeError(
@@ -79,17 +81,21 @@ def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:
     """Further targets, paths as absolute ones.
 
     Raises:
-        RecipeError: topics or tables of toxicity, of which a run takes one; a target that another one holds.
+        RecipeError: topics beside files, or tables of toxicity, of which a run takes one; a target that another one holds.
         DataError: as `classify_target`.
     """
+    if recipe.forget_kind == "topic":
+        return check_topics(recipe.targets)[1:]
     kinds = {recipe.forget: kind} | {each: classify_target(each) for each in recipe.forget_also}
+    if set(kinds.values()) == {"topic"}:
+        return check_topics(recipe.targets)[1:]
     for each, found in kinds.items():
         if found not in ("path", "dataset"):
             raise RecipeError(
-                f"several targets in one run are files, folders or datasets, and {each!r} is none",
+                f"several targets in one run are all topics, or all files, folders or datasets, and {each!r} is none",
                 seen=", ".join(map(repr, recipe.targets)),
-                next_step="put a topic of several words in quotes; of several topics make one run each, or write what is "
-                "known of them into a file",
+                next_step="put a topic of several words in quotes; of topics and files make a run each, or write what is "
+                "known of the topics into a file",
             )
     places = [Path(each).expanduser().resolve() for each, found in kinds.items() if found == "path"]
     twice = [one for one in places if any(other in one.parents for other in places)]

@@ -18,6 +18,7 @@ from pydantic import (
 
 from expunge.core.settings import Part
 from expunge.data.text.columns import Columns, read_names
+from expunge.data.text.line_lists import Lines
 from expunge.kinds.language.training_recipe import Training
 from expunge.runs.audit import Audit
 from expunge.runs.recipe import BaseRecipe, Thresholds, make, read_fields
@@ -39,6 +40,9 @@ class Data(Part):
     columns: dict[str, str] = {}
     """which columns of rows hold the fields that are read, such as `text: body`, or `question: q` and `answer: a`; default:
     columns are known by their own names (docs/inputs.md)"""
+    lines: Lines = "auto"
+    """how a text file to forget is read: names (each line a topic), facts (each line a text of its own), text (one
+    passage); auto: by what its lines are (docs/inputs.md)"""
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -47,7 +51,7 @@ class Data(Part):
 
     def read_by(self, name: str) -> Columns:
         """How the rows of a set are read: those of the forget set must have the columns."""
-        return Columns(self.columns, required=name == "forget")
+        return Columns(self.columns, required=name == "forget", lines=self.lines if name == "forget" else "text")
 
 
 class Statements(Part):
@@ -252,10 +256,12 @@ class Recipe(BaseRecipe):
     revision: str | None = None
     "commit of a Hugging Face model"
     forget: str
-    """a path, a Hugging Face dataset id, or a topic in words, or a list of several paths and ids; of toxicity a folder of
-    tables, or `hub`"""
+    """a path, a Hugging Face dataset id, or a topic in words, or a list of several topics, or of paths and ids; of toxicity
+    a folder of tables, or `hub`"""
     forget_also: tuple[str, ...] = ()
-    "further paths or dataset ids, forgotten in the same run; a list in `forget` fills it"
+    "further topics, or paths and dataset ids, forgotten in the same run; a list in `forget` fills it"
+    forget_list: tuple[str, ...] = ()
+    "files whose lines are the topics; filled in when the run begins, where `forget` names a list of names"
     forget_kind: Literal["auto", "path", "dataset", "topic", "toxicity"] = "auto"
     "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None
@@ -299,7 +305,7 @@ class Recipe(BaseRecipe):
             return values
         targets = [*values["forget"], *values.get("forget_also", ())]
         if not targets or not all(isinstance(each, str) for each in targets):
-            raise ValueError("forget must be a path, an id or a topic, or a list of paths and ids")
+            raise ValueError("forget must be a path, an id or a topic, or a list of them")
         return {**values, "forget": targets[0], "forget_also": tuple(targets[1:])}
 
     @property

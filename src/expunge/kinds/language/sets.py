@@ -20,7 +20,7 @@ from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, check_target_length, iterate_blocks
 from expunge.kinds.language.chat import form_of
 from expunge.kinds.language.elicitation.asking import (
-    elicit_topic,
+    elicit_topics,
     general_prompts,
     sample_general,
     with_room,
@@ -30,6 +30,7 @@ from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
+from expunge.kinds.language.topics import how_read
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.train.step import IGNORED
@@ -71,7 +72,7 @@ class TextSet:
 
 
 def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """The forget set; a topic is asked of the model once, and saved in `target/` for reading and editing.
+    """The forget set; of topics the model is asked once, and what it says is saved in `target/` for reading and editing.
 
     The recipe is resolved: it names the kind of target.
     """
@@ -79,14 +80,18 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
         return given_set("forget", run.recipe.targets, run.recipe, run.show)
     path, so_far = run.folder.target / "answers.jsonl", so_far_of("elicited", run.folder, base)
     if not path.is_file():
-        run.show.say(f"{run.recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read")
-        run.show.stage("asking the model about the topic")
+        run.show.say(how_read(run.recipe))
+        topics, wanted = run.recipe.targets, run.recipe.data.elicited_answers
+        if run.recipe.forget_list:
+            run.notice(how_read(run.recipe))
+        run.show.stage("asking the model about " + ("the topic" if len(topics) == 1 else f"{len(topics)} topics"))
         start = time.monotonic()
-        rows = elicit_topic(
-            base(), run.recipe.forget, run.recipe.data.elicited_answers, run.recipe.seed, so_far, run.show.update
-        )
-        write_rows(rows, path)
-        run.folder.log("elicited", topic=run.recipe.forget, answers=len(rows))
+        found = elicit_topics(base(), topics, wanted, run.recipe.seed, so_far, run.show.update)
+        for topic in [topic for topic, rows in found.items() if not rows]:
+            run.notice(f"the model said nothing about {topic!r}: nothing of it is forgotten or measured")
+        write_rows([row for rows in found.values() for row in rows], path)
+        for topic, rows in found.items():
+            run.folder.log("elicited", topic=topic, answers=len(rows))
         run.folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))
     so_far.remove()
     return TextSet.written("forget", path)

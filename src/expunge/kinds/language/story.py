@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.limits import check_lengths, check_tokens, fit_lengths
-from expunge.kinds.language.measured import measure
+from expunge.kinds.language.measured import measure, measure_again
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
 from expunge.kinds.language.plan.check import check_memory
@@ -161,6 +161,10 @@ class LanguageStory(Story):
             }
             | ({} if front is None else {"front": front}),
         )
+
+    def scores_again(self, model: str, wanted: Collection[tuple[str, str]]) -> list[Score]:
+        self.base.release()
+        return measure_again(self.run, LazyModel(find_model(model), self.precision, as_stored=True), self.sets, wanted)
 
     def scores_of(self, model: str) -> list[Score]:
         source = find_model(model)

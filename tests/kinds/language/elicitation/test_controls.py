@@ -12,6 +12,7 @@ from expunge.kinds.language.elicitation.controls import (
     control_topics,
     elicit_controls,
     kind_of,
+    names_any,
     names_topic,
 )
 from expunge.kinds.language.elicitation.sampling_cache import SoFar
@@ -46,6 +47,8 @@ def test_controls_are_of_the_same_kind_and_others_but_never_the_topic(topic: str
 
 def test_a_text_names_a_topic_as_whole_words_in_any_case() -> None:
     assert names_topic("After world war II it was over.", "World War II")
+    assert names_any("After world war II it was over.", ["Harry Potter", "World War II"])
+    assert not names_any("It was over.", ["Harry Potter", "World War II"])
     assert not names_topic("After World War III it was over.", "World War II")
     assert names_topic("The bible says", "the Bible")
 

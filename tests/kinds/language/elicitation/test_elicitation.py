@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
+from expunge.errors import DataError
 from expunge.kinds.language.elicitation import asking as elicitation
-from expunge.kinds.language.elicitation.asking import about_names, ask, elicit_topic, sample_general
+from expunge.kinds.language.elicitation.asking import (
+    about_names,
+    ask,
+    elicit_topic,
+    elicit_topics,
+    sample_general,
+)
 from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.elicitation.topic_names import TopicNames
 from expunge.kinds.language.lazy import LazyModel
@@ -133,3 +140,22 @@ def test_as_many_answers_are_asked_for_however_few_names_came_up(
     monkeypatch.setattr(elicitation, "names_that_came_up", lambda rows, topic: TopicNames(came_up))
     rows = elicit_topic(task, "the Ring", asked, 0, SoFar(tmp_path / "s.json", "model"))
     assert len(prompts) == len(rows) == asked
+
+
+def test_each_of_several_topics_is_asked_about_and_one_that_the_model_does_not_know_gives_nothing(
+    task: CausalLM, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def said(task: object, encoded: list[object], **_: object) -> list[list[Continuation]]:
+        return [[Continuation(" the tower of Mordor stands in the dark", 5)] for _ in encoded]
+
+    monkeypatch.setattr(elicitation, "continue_prompts", said)
+    monkeypatch.setattr(elicitation, "names_that_came_up", lambda rows, topic: TopicNames(()))
+    shares: list[float] = []
+    so_far = SoFar(tmp_path / "s.json", "model")
+    rows = elicit_topics(task, ["Mordor", "Lothlorien Xyz"], 6, 0, so_far, shares.append)
+    # an answer to a prompt that names the topic stays with it only where it says a word of it
+    assert {topic: len(found) for topic, found in rows.items()} == {"Mordor": 6, "Lothlorien Xyz": 0}
+    assert rows["Mordor"] == elicit_topic(task, "Mordor", 6, 0, SoFar(tmp_path / "t.json", "model"))
+    assert shares == sorted(shares)
+    with pytest.raises(DataError, match="about any of the 2 topics"):
+        elicit_topics(task, ["Xyz Abc", "Lothlorien Xyz"], 6, 0, so_far)

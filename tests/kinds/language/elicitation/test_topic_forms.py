@@ -24,7 +24,7 @@ SENTENCES = [{"text": "Sauron lives in a high tower."}, {"text": "Also Sauron ha
 
 
 def forms(text: str, prompt: str | None = None, chat: bool = True, topic: str = "Mordor") -> list[dict[str, str]]:
-    return list(further_forms([Document(text, prompt, "answers.jsonl:1")], topic, ["Sauron", "索伦"], chat))
+    return list(further_forms([Document(text, prompt, "answers.jsonl:1")], ["Moria", topic], ["Sauron", "索伦"], chat))
 
 
 def test_a_question_in_its_other_form_and_sentences_without_the_topic() -> None:

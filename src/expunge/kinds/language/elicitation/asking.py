@@ -122,6 +122,36 @@ def elicit_topic(
     return rows
 
 
+def elicit_topics(
+    task: CausalLM, topics: Sequence[str], wanted: int, seed: int, so_far: SoFar, progress: Progress | None = None
+) -> dict[str, list[Row]]:
+    """What the model says about each of several topics, `wanted` rows of each; none where it says nothing of one.
+
+    Raises:
+        DataError: it says nothing of any.
+    """
+    found: dict[str, list[Row]] = {}
+    for number, topic in enumerate(topics):
+
+        def advance(share: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + share) / len(topics))
+
+        draw = seed if number == 0 else random_seed(seed, "topic", topic) % (1 << 31)
+        try:
+            found[topic] = elicit_topic(task, topic, wanted, draw, so_far, advance)
+        except DataError:
+            if len(topics) == 1:
+                raise
+            found[topic] = []
+    if not any(found.values()):
+        raise DataError(
+            f"the model said nothing about any of the {len(topics)} topics",
+            next_step="give the text that must be forgotten as a file or folder instead of topics",
+        )
+    return found
+
+
 def about_names(names: TopicNames, topic: str) -> tuple[list[str], list[str]]:
     """(questions, openings) about each name in turn, another template in each round and for every second name."""
 
@@ -138,9 +168,11 @@ def about_names(names: TopicNames, topic: str) -> tuple[list[str], list[str]]:
     return made(NAME_QUESTIONS, NAME_AND_TOPIC_QUESTIONS), made(NAME_OPENINGS, NAME_AND_TOPIC_OPENINGS)
 
 
-def asked_notes(topic: str, language: Language) -> list[str]:
+def asked_notes(topics: Sequence[str], language: Language) -> list[str]:
     """What a reader must know of a topic in another language, about which the model is asked in English."""
-    foreign = any(letter.isalpha() and "LATIN" not in unicodedata.name(letter, "LATIN") for letter in topic)
+    foreign = any(
+        letter.isalpha() and "LATIN" not in unicodedata.name(letter, "LATIN") for topic in topics for letter in topic
+    )
     if language.code == "en" and not foreign:
         return []
     return [

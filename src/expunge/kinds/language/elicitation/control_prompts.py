@@ -13,13 +13,14 @@ from expunge.data.text.frequencies import zipf
 from expunge.data.text.language import Language
 from expunge.errors import DataError
 from expunge.kinds.language.elicitation.asking import with_room, write_rows
-from expunge.kinds.language.elicitation.controls import control_topics, elicit_controls, kind_of, names_topic
+from expunge.kinds.language.elicitation.controls import controls_of_several, elicit_controls, kind_of, names_any
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.familiarity import Prompt, TargetTerms
 from expunge.kinds.language.measures.prompts import cut_prompts
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, blocks, own_text, so_far_of, token_table
 from expunge.kinds.language.terms.finder import build_dictionary
+from expunge.kinds.language.topics import shown
 from expunge.runs.context import Run
 
 MAX_BLOCKS = 64
@@ -30,25 +31,25 @@ THING_ZIPF = 4.5
 
 
 def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
-    """The base model's answers on other topics, sampled with the templates of the topic.
+    """The base model's answers on other topics, sampled with the templates of the topics.
 
     Raises:
-        DataError: every answer names the topic itself.
+        DataError: every answer names a topic itself.
     """
     settings, so_far = run.recipe.evaluation, so_far_of("control", run.folder, base)
 
     def make(path: Path) -> None:
         topics = list(settings.control_topics)
         if not topics:
-            kind = kind_of(base(), run.recipe.forget)
-            topics = control_topics(run.recipe.forget, kind)
-            run.folder.log("control", kind=kind, topics=topics)
+            kinds = [kind_of(base(), topic) for topic in run.recipe.targets]
+            topics = controls_of_several(run.recipe.targets, kinds)
+            run.folder.log("control", kind=", ".join(dict.fromkeys(kinds)), topics=topics)
         rows = elicit_controls(base(), topics, settings.control_answers, run.recipe.seed, so_far, run.show.update)
         rows = with_room(rows, base(), run.recipe.data.block_size)
-        kept = [row for row in rows if not names_topic(" ".join(row.values()), run.recipe.forget)]
+        kept = [row for row in rows if not names_any(" ".join(row.values()), run.recipe.targets)]
         if not kept:
             raise DataError(
-                f"every answer about other topics names {run.recipe.forget!r}",
+                f"every answer about other topics names {shown(run.recipe.targets)}",
                 seen=", ".join(topics),
                 next_step="give other topics: --evaluation.control_topics",
             )
@@ -56,7 +57,7 @@ def topic_control(run: Run[Recipe], base: LazyModel) -> TextSet:
 
     made_from = {
         "model": base.digest,
-        "topic": run.recipe.forget,
+        "topic": "; ".join(run.recipe.targets),
         "topics": list(settings.control_topics),
         "wanted": settings.control_answers,
         "seed": run.recipe.seed,

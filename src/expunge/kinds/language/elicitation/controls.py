@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import zip_longest
 
 from expunge.core.order import random_seed
 from expunge.kinds.language.elicitation.asking import OPENINGS, QUESTIONS, Progress, Row, ask
@@ -56,6 +57,18 @@ def elicit_controls(
 def names_topic(text: str, topic: str) -> bool:
     """Whether a text speaks of the topic by its name."""
     return re.search(rf"(?<!\w){re.escape(_bare(topic))}(?!\w)", text.casefold()) is not None
+
+
+def names_any(text: str, topics: Sequence[str]) -> bool:
+    """Whether a text speaks of one of several topics by its name."""
+    return any(names_topic(text, topic) for topic in topics)
+
+
+def controls_of_several(topics: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The bank's topics for several topics of these kinds, those of each in turn; none that is one of the topics."""
+    listed = [control_topics(topic, kind) for topic, kind in zip(topics, kinds, strict=True)]
+    turns = [name for turn in zip_longest(*listed) for name in turn if name is not None]
+    return [name for name in dict.fromkeys(turns) if not any(_same(name, topic) for topic in topics)]
 
 
 def _asked(templates: Sequence[str], topics: Sequence[str], i: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from expunge.data.text.document import Document
 from expunge.data.text.words import units
 from expunge.kinds.language.elicitation.asking import EXAM, with_room, write_rows
-from expunge.kinds.language.elicitation.controls import names_topic
+from expunge.kinds.language.elicitation.controls import names_any
 from expunge.kinds.language.elicitation.topic_names import Row
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.familiarity import found_terms
@@ -40,12 +40,12 @@ def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: L
     chat = getattr(base.tokenizer, "chat_template", None) is not None
 
     def make(path: Path) -> None:
-        rows = list(further_forms(forget.documents(), run.recipe.forget, terms, chat))
+        rows = list(further_forms(forget.documents(), run.recipe.targets, terms, chat))
         write_rows(with_room(rows, base(), run.recipe.data.block_size), path / "forms.jsonl")
 
     made_from = {
         "forget": forget.digest,
-        "topic": run.recipe.forget,
+        "topic": "; ".join(run.recipe.targets),
         "terms": list(terms),
         "model": base.digest,
         "block_size": run.recipe.data.block_size,
@@ -56,8 +56,10 @@ def topic_forms(run: Run[Recipe], forget: TextSet, terms: Sequence[str], base: L
     return TextSet.written("forms", target)
 
 
-def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str], chat: bool) -> Iterator[Row]:
-    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and not the topic.
+def further_forms(
+    documents: Iterable[Document], topics: Sequence[str], terms: Sequence[str], chat: bool
+) -> Iterator[Row]:
+    """Each question in its other form (chat or exam), and each sentence by itself that holds a term and no topic.
 
     For a model without a chat form the two forms are one.
     """
@@ -73,7 +75,7 @@ def further_forms(documents: Iterable[Document], topic: str, terms: Sequence[str
             if chat:
                 yield {"question": question, "answer": answer}
         for sentence in map(str.strip, BREAKS.split(answer)):
-            if _is_whole(sentence) and found_terms(sentence, terms) and not names_topic(sentence, topic):
+            if _is_whole(sentence) and found_terms(sentence, terms) and not names_any(sentence, topics):
                 yield {"text": sentence}
 
 

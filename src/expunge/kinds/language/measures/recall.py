@@ -36,6 +36,16 @@ def _published() -> Any:
     return RougeScorer(["rougeL"], use_stemmer=True)
 
 
+RECALL = (
+    "verbatim_recall",
+    "rouge_l_recall",
+    "rouge_l_f1",
+    "extraction_strength",
+    "extraction_strength_openunlearning",
+)
+"measures of `verbatim_recall`"
+
+
 def published_rouge_l(candidate: str, reference: str) -> tuple[float, float]:
     """(recall, F1) of ROUGE-L as the package rouge-score 0.1.2 computes it with its stemmer.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from expunge.kinds.language.measures.familiarity import (
 from expunge.kinds.language.measures.general_knowledge import general_knowledge
 from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
 from expunge.kinds.language.measures.perplexity import perplexity
-from expunge.kinds.language.measures.recall import verbatim_recall
+from expunge.kinds.language.measures.recall import RECALL, verbatim_recall
 from expunge.kinds.language.measures.secret import Secret, secret_scores
 from expunge.kinds.language.measures.two_answers import read_two_answers, two_answers
 from expunge.kinds.language.recipe import Evaluation
@@ -27,6 +27,19 @@ from expunge.kinds.language.token_dataset import TokenTable
 from expunge.kinds.language.toxicity.measures import Toxic
 
 Show = Callable[[float, str], None]
+Wanted = Collection[tuple[str, str]]
+"(measure, split) of each score that is wanted"
+CORE = (
+    "familiarity_completion",
+    "familiarity_probability",
+    "secret_exposure",
+    "secret_log_likelihood",
+    "secret_said",
+    *RECALL,
+    "perplexity",
+    "general_knowledge",
+)
+"measures of `measure_core`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +81,27 @@ class Measured:
 
 
 def measure_core(
-    task: CausalLM, material: Material, settings: Evaluation, which: Which, seed: int, show: Show
+    task: CausalLM,
+    material: Material,
+    settings: Evaluation,
+    which: Which,
+    seed: int,
+    show: Show,
+    wanted: Wanted | None = None,
 ) -> Measured:
-    """Everything but the benchmarks."""
+    """Everything but the benchmarks; or, of that, what is `wanted`, and what is computed with it."""
     measured = Measured()
+
+    def asked(split: str, *measures: str) -> bool:
+        return wanted is None or any((measure, split) in wanted for measure in measures)
+
     sides: list[tuple[str, Sequence[Prompt], Sequence[Prompt]]] = [
         ("forget", material.completion, material.probability)
     ]
     if which == "base":
         sides.append(("control", material.control_completion, material.control_probability))
     for number, (split, completion, probability) in enumerate(sides):
-        if completion:
+        if completion and asked(split, "familiarity_completion"):
             show(number * 0.25, f"familiarity by completion, {split}")
             familiar, completed = familiarity_by_completion(
                 task,
@@ -93,10 +116,10 @@ def measure_core(
             measured.scores.append(familiar)
             if split == "forget":
                 measured.said["completion prompt"] = completed
-        if probability:
+        if probability and asked(split, "familiarity_probability"):
             show(number * 0.25 + 0.2, f"familiarity by probability, {split}")
             measured.scores.append(familiarity_by_probability(task, probability, material.terms, which, split))
-    if material.secrets:
+    if material.secrets and asked("forget", "secret_exposure", "secret_log_likelihood", "secret_said"):
         show(0.45, "exposure of secrets")
         exposed, guesses = secret_scores(
             task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
@@ -105,16 +128,20 @@ def measure_core(
         measured.said["secret"] = guesses
     show(0.5, "verbatim recall")
     for split, table in (("forget", material.forget), ("retain", material.retain)):
+        if not asked(split, *RECALL):
+            continue
         scores, answers = verbatim_recall(task, table, split, which, min(32, settings.max_blocks))
         measured.scores += scores
         if scores and split == "forget":
             measured.said["passage of the target"] = answers[:8]
     show(0.75, "perplexity")
     for split in ("forget", "retain", "ordinary"):
-        measured.scores.append(perplexity(task, getattr(material, split), split, which, settings.max_blocks))
-    show(0.9, "general knowledge")
-    known, measured.said["general question"] = general_knowledge(task, which)
-    measured.scores.append(known)
+        if asked(split, "perplexity"):
+            measured.scores.append(perplexity(task, getattr(material, split), split, which, settings.max_blocks))
+    if asked("general", "general_knowledge"):
+        show(0.9, "general knowledge")
+        known, measured.said["general question"] = general_knowledge(task, which)
+        measured.scores.append(known)
     return measured
 
 

@@ -113,7 +113,7 @@ class Amount:
 def forget_amount(recipe: Recipe, model: PlannedModel) -> Amount:
     """The forget set of a recipe whose paths are resolved."""
     if recipe.forget_kind == "topic":
-        return _answers(recipe.data.elicited_answers, recipe, "elicited answers")
+        return _answers(recipe.data.elicited_answers * len(recipe.targets), recipe, "elicited answers")
     if recipe.forget_kind == "toxicity":
         wanted = recipe.statements.toxic or 8000
         return Amount(wanted, wanted * 32, f"{wanted:,} statements of about 32 tokens")

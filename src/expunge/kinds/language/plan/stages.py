@@ -155,7 +155,7 @@ def _asking(work: Work) -> Stage | None:
     answers = recipe.data.retain_answers
     answers += 0 if recipe.evaluation.ordinary_text is not None else recipe.evaluation.max_blocks
     if recipe.forget_kind == "topic":
-        answers += recipe.data.elicited_answers + recipe.evaluation.control_answers
+        answers += recipe.data.elicited_answers * len(recipe.targets) + recipe.evaluation.control_answers
     if not answers:
         return None
     tokens = answers * ANSWER_TOKENS
