@@ -28,7 +28,7 @@ def test_what_is_left_is_counted_beyond_the_control_by_the_measure_that_fell_lea
         *pair("familiarity_completion", "forget", 0.5, 0.2, "worse"),
         score("familiarity_completion", "control", "base", 0.1, "worse"),
         *pair("verbatim_recall", "forget", 0.8, 0.4, "worse"),
-        *pair("perplexity", "forget", 3.0, 90.0, "better"),  # has no share
+        *pair("perplexity", "forget", 3.0, 4.0, "better"),  # counts where nothing else does
         *pair("perplexity", "retain", 10.0, 10.5, "worse"),
         *pair("general_knowledge", "general", 0.8, 0.6, "better"),
     ]
@@ -47,6 +47,17 @@ def test_what_got_better_is_no_damage_and_what_was_not_known_cannot_be_left() ->
     assert (found.left, found.damage) == (0.0, 0.0)
     assert point([*pair("verbatim_recall", "forget", 0.0, 0.0, "worse"), *better]) is None
     assert point(pair("verbatim_recall", "forget", 0.8, 0.1, "worse")) is None
+
+
+def test_where_only_perplexity_is_known_the_probability_of_a_token_is_what_is_left() -> None:
+    kept = pair("general_knowledge", "general", 0.5, 0.5, "better")
+    found = point([*pair("perplexity", "forget", 20.0, 80.0, "better"), *kept])
+    assert found is not None
+    assert found.left == pytest.approx(0.25)  # a token in 20 before, in 80 after
+    assert found.left_by.startswith("Perplexity")
+    unknown = pair("verbatim_recall", "forget", 0.0, 0.0, "worse")
+    assert point([*unknown, *pair("perplexity", "forget", 20.0, 80.0, "better"), *kept]) == found
+    assert point([*pair("perplexity", "retain", 20.0, 80.0, "worse"), *kept]) is None
 
 
 def test_the_front_is_who_is_beaten_by_nobody() -> None:

@@ -27,6 +27,7 @@ from expunge.cli.request import request
 from expunge.cli.run import run
 from expunge.cli.serve import serve_app
 from expunge.cli.sign import sign
+from expunge.cli.sweep import sweep
 from expunge.cli.teach import teach
 from expunge.cli.verify import verify
 from expunge.core.interruption import leave_now
@@ -42,8 +43,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 VERBS = (
-    *(init, forget, inspect, run, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean, publish),
-    *(methods, recipes, doctor),
+    *(init, forget, inspect, run, sweep, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean),
+    *(publish, methods, recipes, doctor),
 )
 for verb in VERBS:
     app.command(verb)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def report(run: Path, /) -> None:
-    """Rewrite report.html of a run folder, or of a contest's, from the files in it.
+    """Rewrite report.html of a run folder, or of a contest's or a sweep's, from the files in it.
 
     For example:
 
@@ -17,11 +17,15 @@ def report(run: Path, /) -> None:
     Parameters
     ----------
     run:
-        A run folder, or the folder of a contest (`expunge suite challenge`).
+        A run folder, or the folder of a suite (`expunge suite`) or of a sweep (`expunge sweep`).
     """
     from expunge.report.render import render_report
     from expunge.runs.folder import RunFolder
     from expunge.runs.suite import suite_of
+    from expunge.sweep.report import is_sweep, render_sweep
 
+    if is_sweep(run):
+        print(render_sweep(RunFolder(run).require()))
+        return
     made_by, folder = suite_of(run), RunFolder(run).require()
     print(render_report(folder) if made_by is None else made_by.render_report(folder))

@@ -35,7 +35,8 @@ def point(scores: Sequence[Score]) -> Point | None:
     """Where a run stands by its scores; None where no measure of forgetting or of utility was taken before and after.
 
     Measures of forgetting are those of the forget set of which less is better, and of which the base model showed more
-    than the control (0 where there is none).
+    than the control (0 where there is none). Where there is none of these, it is the geometric mean of the probabilities of
+    the forget set's tokens, of which perplexity is the inverse.
     """
     table = rows(scores)
     control = {
@@ -44,6 +45,7 @@ def point(scores: Sequence[Score]) -> Point | None:
     shares = [
         (found, row.label) for row in table if (found := _left(row, control.get(row.measure, 0.0))) is not None
     ]  # fmt: skip
+    shares = shares or [(found, row.label) for row in table if (found := _probability_left(row)) is not None]
     losses = losses_of_utility(table)
     if not shares or not losses:
         return None
@@ -58,6 +60,19 @@ def _left(row: Row, control: float) -> float | None:
     if before.higher_is != "worse" or before.value <= control:
         return None
     return (after.value - control) / (before.value - control)
+
+
+def _probability_left(row: Row) -> float | None:
+    before, after = row.by_model.get("base"), row.by_model.get("unlearned")
+    if (
+        row.split != "forget"
+        or row.family != "forgetting"
+        or not row.words.logarithmic
+        or before is None
+        or after is None
+    ):
+        return None
+    return before.value / after.value if before.higher_is == "better" and after.value > 0 else None
 
 
 def on_front(points: Mapping[str, Point]) -> list[str]:

@@ -22,7 +22,12 @@ R = TypeVar("R")
 
 
 def run_jobs(
-    function: Callable[[J], R], jobs: Sequence[J], *, workers: int | None = None, ray: bool = False
+    function: Callable[[J], R],
+    jobs: Sequence[J],
+    *,
+    workers: int | None = None,
+    ray: bool = False,
+    option: str = "--workers",
 ) -> Iterator[tuple[J, R]]:
     """(job, result) of every job, as they are finished.
 
@@ -30,6 +35,7 @@ def run_jobs(
         function: at the top level of a module; it and the jobs are sent to other processes.
         workers: processes; default: one for each processor core.
         ray: use the Ray cluster that `RAY_ADDRESS` names, or a local one.
+        option: what the command calls `workers`, for an error's next step.
 
     Raises:
         RunError: Ray is wanted and not installed, or a process was killed (for want of memory, say).
@@ -37,7 +43,7 @@ def run_jobs(
     if not jobs:
         return
     if ray:
-        yield from _on_ray(function, jobs)
+        yield from _on_ray(function, jobs, option)
         return
     count = min(workers or os.cpu_count() or 1, len(jobs))
     # Spawned, not forked: a fork copies threads' locks, and what torch set up.
@@ -51,7 +57,7 @@ def run_jobs(
             while pending:
                 yield from _finished(pending)
         except BrokenProcessPool as error:
-            raise _killed() from error
+            raise _killed(option) from error
         except BaseException:
             for process in list((pool._processes or {}).values()):
                 process.terminate()
@@ -65,10 +71,10 @@ def _finished(pending: dict[Future[R], J]) -> Iterator[tuple[J, R]]:
         yield pending.pop(future), future.result()
 
 
-def _killed() -> RunError:
+def _killed(option: str) -> RunError:
     return RunError(
         "a worker process was killed, perhaps for want of memory",
-        next_step="run the command again: what is finished stays; give fewer --workers",
+        next_step=f"run the command again: what is finished stays; give fewer {option}",
     )
 
 
@@ -99,7 +105,7 @@ def require_ray() -> None:
         raise RunError("Ray is not installed", next_step="pip install 'expunge[ray]', or leave --ray out")
 
 
-def _on_ray(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, R]]:
+def _on_ray(function: Callable[[J], R], jobs: Sequence[J], option: str) -> Iterator[tuple[J, R]]:
     require_ray()
     import ray
 
@@ -121,7 +127,7 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[tuple[J, 
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # as it was raised, without the worker's stack
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        raise _killed() from error
+        raise _killed(option) from error
     finally:
         if started:
             ray.shutdown()

@@ -1,0 +1,71 @@
+"""`expunge sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from expunge.core.printed import WORDS, Printed
+
+
+def sweep(
+    recipe: Path,
+    /,
+    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    over: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
+    trials: int = 30,
+    jobs: int | None = None,
+    ray: Annotated[bool, Parameter(negative=())] = False,
+    out: Path | None = None,
+    printed: Printed = WORDS,
+) -> int:
+    """Try settings of a recipe: many runs, and which of them forget most at least damage.
+
+    For example:
+
+        expunge sweep recipe.yaml --over method.beta=0.05..0.5 --trials 30
+
+        expunge sweep npo --forget FILE --over training.learning_rate=1e-6..1e-4 --over training.max_steps=100,200
+
+        expunge sweep recipe.yaml --over method=npo,simnpo --over method.beta=log:0.05..0.5 --jobs 4
+
+    Optuna chooses what is tried, from what came of the trials before; the seed of the recipe decides its draws. Each trial
+    is an ordinary run in a folder of its own. The same command resumes, and more --trials may be added later. The axes are
+    those of `expunge compare`: what is left of the target by the measure that fell least, and what the score of utility
+    that suffered most has lost. Fields of the recipe that all trials share can be given as --FIELD VALUE.
+
+    Parameters
+    ----------
+    recipe:
+        A YAML file of recipe fields, or the name of a recipe that comes with expunge (`expunge recipes`).
+    over:
+        FIELD=VALUES, a field of the recipe and what it is tried with: LOW..HIGH, drawn evenly in the logarithm where the
+        ends are more than ten times apart, or as log:LOW..HIGH; or values with commas between them. May be repeated.
+    trials:
+        So many in all. Where there are no more combinations than that, each is tried once.
+    jobs:
+        Trials at the same time, chosen together, each in a process with one thread. Default: 1, with all threads; on Ray 4.
+    ray:
+        Use the Ray cluster that RAY_ADDRESS names, or a local one. Its machines must share the folder.
+    out:
+        The sweep's folder; default: runs/sweep-NAME, with the recipe's name.
+    """
+    from expunge.api import sweep as sweep_
+    from expunge.core.printed import print_json
+    from expunge.runs.kinds import recipe_class
+    from expunge.runs.overrides import read_overrides
+    from expunge.sweep.report import sweep_table
+
+    at = out or Path("runs") / f"sweep-{recipe.stem}"
+    fixed = read_overrides(options, recipe_class(recipe))
+    found = sweep_(recipe, over or (), at, fixed, trials=trials, jobs=jobs, ray=ray, show=printed.show())
+    if printed.json:
+        print_json(found)
+    elif not printed.quiet:
+        print(sweep_table(found))
+        for name, path in found["best"].items():
+            print(f"Recipe of {name}: {at / path}")
+        print(f"Report: {at / 'report.html'}")
+    return 0 if found["front"] else 1
