@@ -93,6 +93,21 @@ def test_weights_spread_over_two_processes_train_what_one_trains(
         assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("env", [{}, SPREAD], ids=["copies", "spread"])
+def test_two_processes_choose_what_one_chooses(
+    alone: Path, tiny_model_folder: Path, tmp_path: Path, env: dict[str, str]
+) -> None:
+    """The second of two trainings resumes the first, which ended early."""
+    together.train("gradient_ascent", tiny_model_folder, alone, tmp_path / "one.safetensors", **together.CHOOSES)
+    done = launch(2, "chooses", alone, tiny_model_folder, tmp_path, program=str(HERE / "together.py"), env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = (tmp_path / "one.txt").read_text()
+    assert 0 < int(kept.split("the weights of step ")[1].split()[0]) < 12
+    assert (tmp_path / "chosen.txt").read_text() == kept
+    assert_same(tmp_path / "one.safetensors", tmp_path / "chosen.safetensors", tiny_model_folder)
+
+
 def test_weights_are_spread_by_the_second_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(RunError, match="weights are spread by FSDP2") as refused:

@@ -18,6 +18,7 @@ from expunge.core import storage
 from expunge.core.processes import first_alone, helped, is_first, spread, world
 from expunge.errors import FollowedError
 from expunge.kinds.language import helping
+from expunge.kinds.language.choosing import Choice
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.sampling import continue_prompts
@@ -45,6 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 ADAPTER: dict[str, Any] = {"adapter_rank": 4, "narrow": True, "gradient_checkpointing": True}
+CHOOSES: dict[str, Any] = {"chooses": True, "max_steps": 12, "learning_rate": 3e-3}
 HALF: dict[str, Any] = {"num_train_epochs": 4, "max_steps": None}
 
 
@@ -71,8 +73,13 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
     if training.pop("narrow", False):
         task.model.bfloat16()
         hold_narrow(task.model, lambda: task.model(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False))
-    method = make_method({"name": name, **METHODS[name]})
+    method = make_method({"name": name, **METHODS.get(name, {})})
     plain = TokenTable(folder / "forget"), TokenTable(folder / "retain")
+    choice = None
+    if training.pop("chooses", False):
+        tables = {"forget": plain[0], "retain": plain[1]}
+        limits = {"retain": 1.02}  # some of the steps keep it
+        choice = Choice(tables=tables, every=2, stop_at=None, asked=True, keeps_best=True, limits=limits)
 
     def sets() -> TrainedSets:
         return known_sets(method, task, *plain, out.parent / f"{out.stem}-run")
@@ -104,10 +111,12 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         checkpoints=out.parent / f"{out.stem}-checkpoints",
         log=ignore_log,
         probe=parts,
+        choice=choice,
     )
     work.carry_out(method)
     if is_first():
         save_file({name: p.detach() for name, p in task.model.named_parameters()}, out)
+        storage.write_text(out.with_suffix(".txt"), work.trained[-1].stopped)
 
 
 def texts(model: Path, out: Path) -> None:
@@ -165,6 +174,9 @@ def main(what: str, data: Path, model: Path, out: Path) -> None:
         train("npo", model, data, out / "interrupted.safetensors")
         # From the middle of what one process trained; with its recipe each process draws as many batches as that one.
         train("npo", model, data, out / "half.safetensors", **HALF, gradient_accumulation_steps=1)
+    if what == "chooses":
+        train("gradient_ascent", model, data, out / "chosen.safetensors", **CHOOSES, stop_step=9)
+        train("gradient_ascent", model, data, out / "chosen.safetensors", **CHOOSES)
     if what == "dies":
         if not is_first():
             threading.Timer(12, os._exit, (9,)).start()

@@ -17,5 +17,9 @@ class GradientAscent(Method):
 
     needs: ClassVar[Needs] = Needs(retain="never")
 
+    @property
+    def diverges(self) -> bool:
+        return True
+
     def loss(self, step: Step) -> Loss:
         return Loss(forget=-step.nll(step.forget))

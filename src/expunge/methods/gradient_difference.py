@@ -51,6 +51,11 @@ class GradientDifference(Method):
     def wants(self) -> Sequence[Wanted]:
         return () if self.surprise_share is None else ("surprise",)
 
+    @property
+    def diverges(self) -> bool:
+        """Ascent on the likelihood or its odds, without a limit; that on the unlikelihood ends where nothing is likely."""
+        return self.forget_loss != "unlikelihood" and self.forget_limit is None and self.surprise_share is None
+
     def loss(self, step: Step) -> Loss:
         ceiling: float | Tensor | None = self.forget_limit
         if self.surprise_share is not None:

@@ -24,6 +24,10 @@ class NeggradPlus(Method):
 
     needs: ClassVar[Needs] = Needs(retain="always")
 
+    @property
+    def diverges(self) -> bool:
+        return True
+
     def loss(self, step: Step) -> Loss:
         return Loss(
             forget=-(1 - self.alpha) * step.nll(step.forget),

@@ -30,6 +30,10 @@ class Contents:
     answers: tuple[dict[str, Any], ...]
     steps: tuple[dict[str, Any], ...]
     probes: tuple[dict[str, Any], ...]
+    evaluations: tuple[dict[str, Any], ...]
+    "losses of a few texts of each set, as training saw them on its way"
+    kept_step: int | None
+    "the step whose weights training chose"
     record: dict[str, Any] | None
     toxicity: dict[str, Any] | None
     "toxicity prompts with every model's continuations and their scores"
@@ -87,6 +91,7 @@ def read_contents(folder: RunFolder) -> Contents:
     text = folder.recipe.read_text(encoding="utf-8", errors="replace")
     recipe = yaml.safe_load(text)
     first = next((row for row in folder.read_events() if "time" in row), None)
+    kept = [int(row["step"]) for row in folder.read_events("kept")]
     return Contents(
         name=folder.path.resolve().name,
         recipe=recipe if isinstance(recipe, dict) else {},
@@ -95,6 +100,8 @@ def read_contents(folder: RunFolder) -> Contents:
         answers=tuple(storage.read_json(folder.answers)) if folder.answers.is_file() else (),
         steps=tuple(folder.steps("step")),
         probes=tuple(folder.steps("probe")),
+        evaluations=tuple(folder.steps("evaluation")),
+        kept_step=kept[-1] if kept else None,
         toxicity=storage.read_json(folder.toxicity) if folder.toxicity.is_file() else None,
         record=read_record(folder.record),
         started=first["time"] if first else None,

@@ -215,6 +215,44 @@ def losses(name: str, steps: Sequence[Mapping[str, Any]]) -> Markup:
     return draw(name, "Losses over the steps of unlearning", description + ".", paint)
 
 
+EVALUATED = {"forget": "forget set", "holdout": "held-out", "retain": "retain set", "ordinary": "ordinary"}
+"set that training is evaluated on -> its name beside its line"
+
+
+def evaluations(name: str, rows: Sequence[Mapping[str, Any]], kept: int | None) -> Markup:
+    """A line a set: the loss of a few of its texts, as training saw it on its way; upright, the step that was kept."""
+    sets = [key for key in EVALUATED if any(_finite(row.get(key)) for row in rows)]
+
+    def paint() -> Figure:
+        figure = Figure(figsize=(WIDTH, 2.6))
+        axis = figure.subplots()
+        figure.subplots_adjust(left=0.07, right=0.84, top=0.92, bottom=0.17)
+        ends = []
+        for key, (colour, dash, marker) in zip(sets, LINES, strict=False):
+            points = [(row["step"], row[key]) for row in rows if _finite(row.get(key))]
+            x, y = zip(*points, strict=True)
+            axis.plot(x, y, color=colour, dashes=dash[1] if dash != "-" else (), linewidth=1.4, marker=marker,
+                      markersize=3.6, markevery=max(1, len(points) // 8))  # fmt: skip
+            ends.append((y[-1], EVALUATED[key], colour, marker))
+        top = 1.08 * max(row[key] for row in rows for key in sets if _finite(row.get(key)))
+        first, last = rows[0]["step"], rows[-1]["step"]
+        axis.set(xlim=(first, last if last > first else first + 1), ylim=(0, top), xlabel="step")
+        axis.set_title("nats a token", loc="left", color=MUTED, fontsize=7.5)
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+        if kept is not None:
+            axis.axvline(kept, color=INK, linewidth=0.9, linestyle=":")
+            axis.text(kept, top, "kept", ha="center", va="bottom", fontsize=8)
+        _label_ends(axis, ends, top)
+        return figure
+
+    description = "; ".join(
+        f"{EVALUATED[key]} from {numbers.plain(rows[0].get(key))} to {numbers.plain(rows[-1].get(key))}" for key in sets
+    )
+    said = "" if kept is None else f" Kept is step {kept}."
+    return draw(name, "Losses of a few texts of each set, in training", description + "." + said, paint)
+
+
 @dataclass(frozen=True)
 class Panel:
     """Scores that share an axis: `rows` holds (label, score by series)."""

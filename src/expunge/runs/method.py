@@ -80,6 +80,11 @@ class Method(Part):
         return False
 
     @property
+    def diverges(self) -> bool:
+        """Whether the loss falls without end on the forget set, so that a training has to be stopped in time."""
+        return False
+
+    @property
     def carried_out(self) -> Method:
         """The method whose needs are to be met: this one, or the one that it wraps."""
         return self

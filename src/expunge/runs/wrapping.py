@@ -90,6 +90,10 @@ class WrappingLoss(Wrapping):
     def scheduled(self) -> bool:
         return self.wrapped.scheduled
 
+    @property
+    def diverges(self) -> bool:
+        return self.wrapped.diverges
+
     def wants(self) -> Sequence[Wanted]:
         return self.wrapped.wants()
 

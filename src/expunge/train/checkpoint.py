@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ class Saved:
     state: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write `folder/step-N`, then delete older ones. `state` must be JSON."""
-    path = folder / f"step-{step:08d}"
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: Collection[int] = ()
+) -> None:
+    """Write `folder/step-N`, then delete others but those of the steps in `keep`. `state` must be JSON."""
+    path = _place(folder, step)
     with storage.folder_aside(path) as aside:
         files: dict[str, str] = {}
         shard: dict[str, Tensor] = {}
@@ -54,9 +56,14 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
                 files[file] = storage.digest_file(aside / file)
                 shard = {}
         storage.write_json(aside / "checkpoint.json", {"format": FORMAT, "step": step, "state": state, "files": files})
+    kept = {path, *(_place(folder, each) for each in keep)}
     for other in checkpoints(folder):
-        if other != path:
+        if other not in kept:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _place(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -84,12 +91,27 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
             behind = steps_behind(int(listed["step"]), int(listed["state"].get("world", 1)), world())
             if at_most is not None and behind > at_most:
                 continue
-            if all(storage.digest_file(path / name) == digest for name, digest in listed["files"].items()):
-                tensors = {key: value for name in listed["files"] for key, value in load_file(path / name).items()}
-                return Saved(int(listed["step"]), tensors, listed["state"])
+            if (saved := _read(path, listed)) is not None:
+                return saved
         except (OSError, KeyError, AttributeError, storage.StorageError):
             continue
     return None
+
+
+def load_step(folder: Path, step: int) -> Saved | None:
+    """The checkpoint of one step; None where it is not there, or its files are not what its list says."""
+    try:
+        return _read(_place(folder, step), storage.read_json(_place(folder, step) / "checkpoint.json"))
+    except (OSError, KeyError, AttributeError, storage.StorageError):
+        return None
+
+
+def _read(path: Path, listed: Mapping[str, Any]) -> Saved | None:
+    """The checkpoint with this list of files; None where they are others."""
+    if any(storage.digest_file(path / name) != digest for name, digest in listed["files"].items()):
+        return None
+    tensors = {key: value for name in listed["files"] for key, value in load_file(path / name).items()}
+    return Saved(int(listed["step"]), tensors, listed["state"])
 
 
 def steps_behind(steps: int, of: int, now: int) -> int:

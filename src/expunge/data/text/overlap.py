@@ -21,11 +21,19 @@ MAX_SHARE_SHORT = 0.5
 "share of a retain document's n-grams that may stand in the target, however few they are"
 
 
-def refuse_overlap(forget: Iterable[Document], retain: Iterable[Document]) -> None:
+def refuse_overlap(
+    forget: Iterable[Document],
+    retain: Iterable[Document],
+    names: tuple[str, str] = ("target", "retain text"),
+    next_step: str = "take the passage out of the retain set (or out of the target, if it is to stay)",
+) -> None:
     """Raise where a retain document repeats the target.
 
     It does where they have more than `MAX_SHARE` of its n-grams and at least `PASSAGE` of them in common, or more than
     `MAX_SHARE_SHORT` of them. Long passages are judged piece by piece, so a chapter inside a library is found.
+
+    Args:
+        names: what both sets are called, where they are others.
 
     Raises:
         DataError: both places and an example.
@@ -36,10 +44,10 @@ def refuse_overlap(forget: Iterable[Document], retain: Iterable[Document]) -> No
         if match.share > allowed:
             said = "characters" if mostly_unspaced(match.example) else "words"
             raise DataError(
-                f"the retain text {match.sources[1]} repeats the target {match.sources[0]}",
+                f"the {names[1]} {match.sources[1]} repeats the {names[0]} {match.sources[0]}",
                 seen=f'{match.share:.0%} of its runs of {NGRAM} {said} stand in both, such as "{match.example}"',
                 allowed=f"at most {allowed:.0%}",
-                next_step="take the passage out of the retain set (or out of the target, if it is to stay)",
+                next_step=next_step,
             )
 
 

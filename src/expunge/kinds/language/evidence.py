@@ -126,6 +126,7 @@ def _check_sets(folder: RunFolder, recipe: Any, digests: Mapping[str, Any]) -> I
     named: dict[str, str | None] = {
         "forget": str(asked) if asked.is_file() else recipe.forget,
         "retain": recipe.retain,
+        "holdout": recipe.holdout,
         "ordinary": recipe.evaluation.ordinary_text,
         "general": None,
     }

@@ -43,6 +43,7 @@ class Guard(Callback):
         runtime: the processes that train.
         probe: what else is measured whenever the guard looks: called with the task and the step, the model in evaluation
             mode.
+        spared: asked where the retain loss ran away: whether good weights were kept, so that training may just end.
     """
 
     name = "guard"
@@ -56,8 +57,10 @@ class Guard(Callback):
         runtime: Runtime,
         ends: bool = False,
         probe: Callable[[CausalLM, int], None] | None = None,
+        spared: Callable[[], bool] = lambda: False,
     ) -> None:
         self.task, self.training, self.runtime, self.ends, self.probe = task, training, runtime, ends, probe
+        self.spared = spared
         self.batch = None
         self.start: float | None = None
         self.forget_loss: float | None = None
@@ -88,14 +91,19 @@ class Guard(Callback):
                 seen=f"loss {loss}, gradient norm {grad_norm}",
                 next_step=self._next_step(" or --training.bf16 false"),
             )
-
-    def after_step(self, report: Report) -> None:
         truth = report.figures.get("forget_truth")
         if self.training.stop_forget_loss is not None and truth is not None:
-            report.stop = self.forgotten(truth)
+            report.stop = self.forgotten(truth)  # so that others know in `after_step` that it is the last
+
+    def after_step(self, report: Report) -> None:
         if report.step % self.training.probe_steps == 0 or report.ends:
             self.task.model.eval()
-            self.look(report.step)
+            try:
+                self.look(report.step)
+            except DivergedError as error:
+                if not self.spared():
+                    raise
+                report.stop = f"{error.what}: {error.seen}"
             self.task.model.train()
 
     def look(self, step: int) -> None:

@@ -32,6 +32,7 @@ from expunge.kinds.language.sets import (
     forget_set,
     general_set,
     given_set,
+    holdout_set,
     ordinary_set,
     own_text,
     retain_set,
@@ -82,6 +83,15 @@ class Sets:
     forms: tuple[TextSet, TokenTable] | None = None
     "of a topic: further forms of the answers, and a table of the answers and these, to train on"
 
+    holdout: tuple[TextSet, TokenTable] | None = None
+    "text of the forget set's kind that no model saw, as text and as tokens"
+
+    def tables(self) -> dict[str, TokenTable]:
+        """Tables that a training may be evaluated on, by the name of their set; no set that is not there."""
+        found = {"forget": self.material.forget} | ({} if self.holdout is None else {"holdout": self.holdout[1]})
+        found |= {"retain": self.material.retain} if self.retain.digest else {}
+        return found | ({} if self.ordinary is self.forget else {"ordinary": self.material.ordinary})
+
     def kept_alone(self) -> TokenTable:
         """The user's text to keep, without what the model wrote itself; all where it wrote all."""
         return self.kept.take(range(self.own_rows or len(self.kept)))
@@ -92,7 +102,8 @@ class Sets:
         return {f"{name} set": text.digest for name, text in texts.items()}
 
     def digests(self) -> dict[str, str]:
-        return self.measured() | ({} if self.general is None else {"general set": self.general[0].digest})
+        further = {"general set": self.general, "holdout set": self.holdout}
+        return self.measured() | {name: each[0].digest for name, each in further.items() if each is not None}
 
     def inputs_read(self) -> list[dict[str, Any]]:
         """Of every set that was given, which files were read and which were not (see `files_read.listed`).
@@ -103,9 +114,9 @@ class Sets:
             listed("toxic and clean statements", each.source, each.folder, each.read, each.unread)
             for each in (self.read.sources if self.read is not None else ())
         ]
-        general = [] if self.general is None else [self.general[0]]
+        further = [each[0] for each in (self.general, self.holdout) if each is not None]
         given: dict[str, TextSet] = {}
-        for text in (self.forget, self.retain, self.ordinary, *general):
+        for text in (self.forget, self.retain, self.ordinary, *further):
             if not text.generated and text.origin is None:
                 given.setdefault(text.name, text)
         entries = (files_read(name, target, text.columns) for name, text in given.items() for target in text.targets)
@@ -120,6 +131,8 @@ class Sets:
         ]
         if self.general is not None:
             found.append(("general", self.general[0], np.asarray(self.general[1])))
+        if self.holdout is not None:
+            found.append(("holdout", self.holdout[0], self.holdout[1].lengths))
         if self.forms is not None:
             found.append(("forms", self.forms[0], self.forms[1].lengths[len(material.forget) :]))
         return {
@@ -151,6 +164,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
     language = language_of((document.text for document in forget.documents()), run.recipe.data.language)
     familiar = settings.familiarity
     given = retain_set(run.recipe, forget, run.show)
+    unseen = holdout_set(run.recipe, forget, given, run.show)
     like = topic_control(run, base) if familiar and run.recipe.forget_kind == "topic" else None
 
     content = found_terms(run, forget, forget_table, given, like, language, tokenizer)
@@ -222,6 +236,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         notes,
         language=language,
         forms=forms,
+        holdout=None if unseen is None else (unseen, token_table(run, [unseen], base)),
     )
 
 

@@ -41,12 +41,6 @@ def resolve_paths(recipe: Recipe) -> Recipe:
         raise missing_target(recipe.forget)
     if kind == "toxicity" and recipe.toxicity.prompts is None:
         recipe = recipe.model_copy(update={"toxicity": _with_prompts(recipe)})
-    retain = recipe.retain
-    if retain is not None:
-        kept_kind = classify_target(retain, may_be_topic=False)
-        if kept_kind == "topic":
-            raise nothing_to_read(retain)
-        retain = absolute(retain) if kept_kind == "path" else retain
     evaluation = recipe.evaluation
     benchmarks = evaluation.benchmarks
     return recipe.model_copy(
@@ -54,7 +48,8 @@ def resolve_paths(recipe: Recipe) -> Recipe:
             "forget": absolute(recipe.forget) if on_disk else recipe.forget,
             "forget_also": also,
             "forget_kind": kind,
-            "retain": retain,
+            "retain": _text_place(recipe.retain),
+            "holdout": _text_place(recipe.holdout),
             "model": recipe.model if recipe.model in STARTERS else absolute_if_there(recipe.model),
             "retrained": absolute_if_there(recipe.retrained),
             "toxicity": recipe.toxicity.model_copy(
@@ -75,6 +70,16 @@ def resolve_paths(recipe: Recipe) -> Recipe:
             ),
         }
     )
+
+
+def _text_place(name: str | None) -> str | None:
+    """Where a set's text lies: a path as an absolute one, or the id of a dataset."""
+    if name is None:
+        return None
+    kind = classify_target(name, may_be_topic=False)
+    if kind == "topic":
+        raise nothing_to_read(name)
+    return absolute(name) if kind == "path" else name
 
 
 def _further(recipe: Recipe, kind: str) -> tuple[str, ...]:

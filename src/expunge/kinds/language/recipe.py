@@ -266,6 +266,9 @@ class Recipe(BaseRecipe):
     "kind of `forget`; auto: a path if it exists, resolved when the run begins"
     retain: str | None = None
     "a path or dataset id; default: sampled from the model itself"
+    holdout: str | None = None
+    """a path or dataset id: text of the same kind as the forget set that no model saw, which training may stop at
+    (`training.stop_at`)"""
     retrained: str | None = None
     "a model trained without the forget set, measured alongside (the oracle), if one exists"
     method: dict[str, Any] = Field(default_factory=lambda: {"name": Recipe.default_method})

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from expunge.core.order import Order, random_seed
 from expunge.core.processes import agreed, is_first
 from expunge.errors import RecipeError
+from expunge.kinds.language.choosing import Choice
 from expunge.kinds.language.distilling import Distillation, Recovered, frozen, taught
 from expunge.kinds.language.layers.matrix_inputs import Kept, main_inputs
 from expunge.kinds.language.lora import Adapter, Targets, adapter, passing_adapter
@@ -40,7 +41,6 @@ ENDLESS = 1e9
 "passes over a set where steps decide"
 STATES = 4
 "blocks whose hidden states are taken at once"
-
 Log = Callable[..., None]
 Tune = Callable[[], tuple[float, float]]
 
@@ -61,6 +61,7 @@ class LanguageWork:
             mode; by all processes where weights are spread over them.
         on_progress: called with (step, steps, figures) after each step.
         on_adapter: called with what a trained adapter was added to, before it is merged.
+        choice: what the training of a method that is a loss looks at, and chooses by.
         ends: whether `training.stop_step` is the user's to give, as the guard then advises.
         trained: what the phases cost so far.
         originals: loads the model again, where an adapter is trained on weights that are held quantised.
@@ -80,6 +81,7 @@ class LanguageWork:
     on_progress: Callable[[int, int, dict[str, Any]], None] | None = None
     on_adapter: Callable[[Targets], None] | None = None
     originals: Callable[[], nn.Module] | None = None
+    choice: Choice | None = None
     ends: bool = False
     trained: list[Trained] = field(default_factory=list)
     stays: bool = False

@@ -117,6 +117,31 @@ def retain_set(recipe: Recipe, forget: TextSet, show: Silent) -> TextSet | None:
     return given
 
 
+def holdout_set(recipe: Recipe, forget: TextSet, retain: TextSet | None, show: Silent) -> TextSet | None:
+    """Text of the forget set's kind that no model saw, checked against what is trained on; None where none is given."""
+    if recipe.holdout is None:
+        return None
+    given = given_set("holdout", [recipe.holdout], recipe, show)
+    refuse_held_out(forget, retain, given)
+    return given
+
+
+def refuse_held_out(forget: TextSet, retain: TextSet | None, holdout: TextSet) -> None:
+    """Raise where held-out text repeats what is trained on.
+
+    Raises:
+        DataError: it does.
+    """
+    for name, other in (("target", forget), ("retain text", retain)):
+        if other is not None:
+            refuse_overlap(
+                other.documents(),
+                holdout.documents(),
+                (name, "held-out text"),
+                "take the passage out of the held-out text: it is to be text that no model saw",
+            )
+
+
 def general_set(run: Run[Recipe], forget: TextSet, terms: list[str], base: LazyModel) -> TextSet | None:
     """How the model talks about everything else, sampled on half of the general prompts; what names the target goes."""
     if not run.recipe.data.retain_answers:

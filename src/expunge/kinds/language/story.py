@@ -10,6 +10,7 @@ from expunge.core import processes, storage
 from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
+from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.claim import claim
 from expunge.kinds.language.inputs import Sets, read_sets, read_target
 from expunge.kinds.language.lazy import LazyModel
@@ -31,6 +32,11 @@ from expunge.runs.story import Outcome, Story
 from expunge.train.precision import Precision
 from expunge.train.shards import check_spread
 
+ENDLESS = (
+    "ascends without end, and nothing but its steps and the guard stops it: with held-out text of the same kind (--holdout "
+    "PATH) training stops once the forget set is no likelier than that"
+)
+
 
 class LanguageStory(Story):
     """A run on a language model."""
@@ -41,6 +47,7 @@ class LanguageStory(Story):
         "kept": "the retain set",
         "method": "the recipe's method",
         "training": "the recipe's training",
+        "evaluated": "what training is evaluated on",
         "reinforcement": "the recipe's reinforcement",
         "save_dtype": "the recipe's save_dtype",
         "seed": "the recipe's seed",
@@ -50,6 +57,8 @@ class LanguageStory(Story):
     base: LazyModel
     sets: Sets
     before: Measured
+    endless: str | None = None
+    "what is to be known of a method whose loss falls without end"
 
     def __init__(self, run: Run[Recipe]) -> None:
         super().__init__(run)
@@ -60,6 +69,7 @@ class LanguageStory(Story):
                 allowed="a method that is a loss, trained with an adapter",
                 next_step="give a rank, such as --training.adapter_rank 16, or leave --save out",
             )
+        self._check_evaluated()
         if run.recipe.training.bits is not None and not self.method.has_loss():
             raise RecipeError(
                 f"{run.recipe.method['name']} changes the weights themselves, and quantised weights cannot be trained",
@@ -76,6 +86,20 @@ class LanguageStory(Story):
                     seen=f"method {run.recipe.method['name']}, training.optim {run.recipe.training.optim}",
                     next_step="start without --use_fsdp: then each process has the whole model",
                 )
+
+    def _check_evaluated(self) -> None:
+        """Raise where training is to be evaluated on what is not there, before anything is read."""
+        recipe = self.run.recipe
+        if recipe.holdout is not None and recipe.forget_kind == "toxicity":
+            raise RecipeError(
+                "held-out text is for texts that are forgotten, and toxicity is a habit",
+                seen=f"holdout {recipe.holdout}",
+                next_step="leave --holdout out",
+            )
+        rule = rule_of(recipe, self.method, recipe.holdout is not None)
+        stops = rule is not None or recipe.training.stop_at == "none" or recipe.training.stop_forget_loss is not None
+        if self.method.has_loss() and self.method.diverges and not stops:
+            self.endless = f"{recipe.method['name']} {ENDLESS}"
 
     def base_folder(self) -> Path | None:
         self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
@@ -117,6 +141,8 @@ class LanguageStory(Story):
         self.before = measure(self.run, self.base, self.sets, "base")
 
     def unlearn(self) -> dict[str, Any]:
+        if self.endless is not None:
+            self.run.notice(self.endless)
         trained = unlearn(self.run, self.base, self.method, self.sets)
         self.base.release()
         return trained

@@ -12,6 +12,7 @@ from expunge.core.memory import give_back_freed_memory, keep_freed_memory
 from expunge.core.order import Order
 from expunge.core.processes import is_first, world
 from expunge.errors import RecipeError
+from expunge.kinds.language.choosing import Choosing
 from expunge.kinds.language.guard import Guard
 from expunge.kinds.language.lora import adapted_weights
 from expunge.kinds.language.recipe import Training
@@ -139,6 +140,10 @@ def train_language(
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_enable({"use_reentrant": False})
         probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
+        parameters, choosing = parameters_of(task, method, training, named), None
+        if work.choice is not None and name == UNLEARNING:
+            folder = work.checkpoints / file_name(name) / "best"
+            choosing = Choosing(work, task, work.choice, runtime, parameters, folder)
         result = train(
             task.model,
             own or loss,
@@ -149,17 +154,29 @@ def train_language(
                 _Log(work, name),
                 done,
                 *callbacks,
-                Guard(task, retain, training, work.seed, runtime, work.ends, probe),
+                *([] if choosing is None else [choosing]),
+                Guard(
+                    task,
+                    retain,
+                    training,
+                    work.seed,
+                    runtime,
+                    work.ends,
+                    probe,
+                    lambda: choosing is not None and choosing.kept_limits,
+                ),
             ],
-            parameters=parameters_of(task, method, training, named),
+            parameters=parameters,
             runtime=runtime,
         )
+        kept = "" if choosing is None else choosing.finish(result.steps)
         if training.gradient_checkpointing:
             task.model.activation_checkpointing_disable()
     if training.gradient_checkpointing:
         keep_freed_memory()
     if not result.stopped:
         result.stopped = "all steps done" if end == phase.steps else f"step {end} of {phase.steps} (training.stop_step)"
+    result.stopped += kept
     return result
 
 

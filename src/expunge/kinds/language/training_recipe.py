@@ -56,6 +56,18 @@ class Training(Part):
     "write a checkpoint at most this often"
     stop_forget_loss: PositiveFloat | None = None
     "stop once the forget set's true tokens have reached this mean negative log-likelihood (nats a token)"
+    evaluate_every: PositiveInt | None = None
+    """look every so many steps at a few texts of the forget set, of held-out, retain and ordinary text; default: every
+    `probe_steps` where training stops at what is seen there, else never"""
+    keep: Literal["best", "last"] = "best"
+    """of a training that is evaluated: save the step that forgot most among those that keep the verdict's limits of
+    perplexity, or the last step"""
+    stop_at: Literal["auto", "none", "holdout", "margin"] = "auto"
+    """stop once the forget set's loss is that of held-out text (`holdout`), or the true token is no longer likelier than the
+    others (margin); auto: holdout, for methods whose loss falls without end, where held-out text is given"""
+    stop_margin_share: float = Field(default=0.475, gt=0, lt=1)
+    """with stop_at margin: the share of a text's tokens, on average, that may still have a margin (MASC, arXiv:2606.02920:
+    0.475 in the authors' runs on TOFU, 0.55 on MUSE News)"""
     max_retain_increase: PositiveFloat = 0.5
     "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
 
@@ -81,6 +93,10 @@ LATER = (
     "adapter_variant",
     "quantization",
     "optim",
+    "evaluate_every",
+    "keep",
+    "stop_at",
+    "stop_margin_share",
 )
 "fields of `Training` that came later: models made before are made from the same still, where these have their defaults"
 

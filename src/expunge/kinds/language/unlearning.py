@@ -12,6 +12,7 @@ import torch
 from expunge.core import storage
 from expunge.core.processes import is_first, world
 from expunge.kinds.language.adapter_files import save_adapter
+from expunge.kinds.language.choosing import choice_of
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.lora import ADAPTER, Targets
@@ -39,6 +40,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
     """Everything that decides what `model/` becomes."""
     forget = sets.material.forget
     trained = training_table(sets, method.carried_out)
+    choice = choice_of(recipe, method, sets.tables())
     return {
         "model": base.digest,
         "forget": forget.folder.name,
@@ -52,6 +54,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         **({} if recipe.save == "model" else {"save": recipe.save}),
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
+        **({} if choice is None else {"evaluated": choice.made_from()}),
     }
 
 
@@ -120,6 +123,7 @@ def carry_out(
         ends=method.has_loss(),
         on_adapter=keep if recipe.save != "model" and is_first() else None,
         originals=None if recipe.training.bits is None else base.originals,
+        choice=choice_of(recipe, method, sets.tables()),
     )
     with must_change(task.model, recipe.method["name"], lambda: work.stays):
         work.carry_out(method)

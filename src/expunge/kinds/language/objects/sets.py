@@ -23,7 +23,7 @@ from expunge.kinds.language.measures.scores import Material
 from expunge.kinds.language.objects.held import HeldModel, known_tokens
 from expunge.kinds.language.objects.rows import IDS, LABELS, MASK, WANTED, GivenSet, column
 from expunge.kinds.language.recipe import Recipe
-from expunge.kinds.language.sets import token_table, true_labels
+from expunge.kinds.language.sets import refuse_held_out, token_table, true_labels
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.signal import Labels
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
@@ -34,8 +34,15 @@ from expunge.train.step import IGNORED
 NO_RETAIN = "the method needs a retain set: give retain=[...], texts that the model is to keep"
 
 
-def given_sets(run: Run[Recipe], base: HeldModel, method: Method, forget: GivenSet, retain: GivenSet | None) -> Sets:
-    """The sets that a method trains on.
+def given_sets(
+    run: Run[Recipe],
+    base: HeldModel,
+    method: Method,
+    forget: GivenSet,
+    retain: GivenSet | None,
+    holdout: GivenSet | None = None,
+) -> Sets:
+    """The sets that a method trains on, and held-out text.
 
     Raises:
         DataError: a retain text repeats the forget set, a set is too short, or a token is not the model's.
@@ -52,13 +59,21 @@ def given_sets(run: Run[Recipe], base: HeldModel, method: Method, forget: GivenS
         )
     if retain is not None:
         refuse_overlap(forget.documents(), retain.documents())
-    for text in (forget, *([] if retain is None else [retain])):
+    if holdout is not None:
+        refuse_held_out(forget, retain, holdout)
+    for text in (forget, *(each for each in (retain, holdout) if each is not None)):
         for note in text.notes:
             run.notice(f"{text.name} set: {note}")
     table, groups = _forget_table(run, forget, base)
     kept = _missing(run) if retain is None else _table(run, retain, base)
+    unseen = None if holdout is None else _table(run, holdout, base)
     known = known_tokens(base.model)
-    for name, part in (("forget", table), ("wanted", table.preferred), ("retain", None if retain is None else kept)):
+    for name, part in (
+        ("forget", table),
+        ("wanted", table.preferred),
+        ("retain", None if retain is None else kept),
+        ("holdout", unseen),
+    ):
         if part is not None:
             check_table(name, part, known, base.source.name)
     language = language_of((document.text for document in forget.documents()), run.recipe.data.language)
@@ -76,6 +91,7 @@ def given_sets(run: Run[Recipe], base: HeldModel, method: Method, forget: GivenS
         own_rows=0 if retain is None else len(kept),
         groups=groups,
         language=language,
+        holdout=None if holdout is None or unseen is None else (holdout, unseen),
     )
 
 

@@ -18,6 +18,7 @@ from accelerate.utils import DistributedType
 
 from expunge.core.processes import agreed, count, first_alone, is_first, launched
 from expunge.errors import RecipeError
+from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.limits import fit_to, positions
 from expunge.kinds.language.objects.held import HeldModel, check_given, known_tokens, refuse_on_adapter
@@ -44,6 +45,7 @@ class Options(TypedDict, total=False):
 
     Attributes:
         seed: decides every draw; 0.
+        holdout: texts of the forget set's kind that no model saw, given as that is; see `Training.stop_at`.
         on_progress: called with (step, steps, figures) after each step.
         data: `block_size` and `language`.
         reinforcement: how "Who's Harry Potter?" trains its reinforced model.
@@ -51,6 +53,7 @@ class Options(TypedDict, total=False):
     """
 
     seed: int
+    holdout: Any
     on_progress: OnProgress
     data: Data
     reinforcement: Reinforcement
@@ -88,6 +91,7 @@ class Work:
     method: Method
     forget: GivenSet
     retain: GivenSet | None
+    holdout: GivenSet | None
     under_adapter: bool
 
     @contextmanager
@@ -140,7 +144,7 @@ def prepared(at_work: Work) -> tuple[Sets, TrainedSets]:
     """The sets, and what a method trains on; the first process makes it, and the others read it."""
 
     def make() -> tuple[Sets, TrainedSets]:
-        sets = given_sets(at_work.run, at_work.base, at_work.method, at_work.forget, at_work.retain)
+        sets = given_sets(at_work.run, at_work.base, at_work.method, at_work.forget, at_work.retain, at_work.holdout)
         trained = trained_sets(at_work.run, at_work.base, at_work.method, sets)
         return sets, trained if at_work.retain is not None else replace(trained, retain=None)
 
@@ -177,11 +181,13 @@ def work(
         reinforcement = reinforcement.model_copy(update={"adapter": False})
     given = given_set("forget", forget, tokenizer)
     kept = None if retain is None else given_set("retain", retain, tokenizer)
+    unseen = None if options.get("holdout") is None else given_set("holdout", options["holdout"], tokenizer)
     recipe = Recipe(
         model=f"given in Python, {base.digest[:16]}",
         forget=f"given in Python, {given.digest[:16]}",
         forget_kind="path",
         retain=None if kept is None else f"given in Python, {kept.digest[:16]}",
+        holdout=None if unseen is None else f"given in Python, {unseen.digest[:16]}",
         method={"name": name, **made.model_dump(mode="json")},
         training=training,
         data=options.get("data", Data()).model_copy(update={"retain_answers": 0}),
@@ -189,6 +195,7 @@ def work(
         anchors=options.get("anchors", Anchors()),
         seed=options.get("seed", 0),
     )
+    rule_of(recipe, made, unseen is not None)
     recipe, shortened = fit_to(recipe, positions(base.model.config), base.source.name)
     base.notices += shortened
     if len(tokenizer) < FEW_TOKENS * known_tokens(base.model):
@@ -199,7 +206,7 @@ def work(
     with _folder(out) as folder, folder.held() if out is not None else nullcontext():
         if out is not None:
             folder.claim(recipe.model_dump(mode="json"), recipe.to_yaml())
-        yield Work(Run(recipe, folder), base, made, given, kept, under_adapter)
+        yield Work(Run(recipe, folder), base, made, given, kept, unseen, under_adapter)
         agreed(None)  # nobody reads any more
 
 

@@ -39,12 +39,34 @@ def language_parts(contents: Contents) -> dict[str, Any]:
         "answer_groups": answers.groups(contents.answers),
         "probes": [(probe, figures.probabilities(f"probe{i}", probe)) for i, probe in enumerate(followed)],
         "losses": figures.losses("losses", contents.steps) if contents.steps else None,
+        "evaluated": _evaluated(contents),
         "first_and_last": (contents.steps[0], contents.steps[-1]) if contents.steps else None,
         "has_retain_loss": any(
             row.get(key) is not None for row in contents.steps for key in ("retain_loss", "retain_truth")
         ),
         "inputs": inputs(contents),
         "cost": _cost(contents),
+    }
+
+
+def _evaluated(contents: Contents) -> dict[str, Any] | None:
+    """What training saw of a few texts of each set: a figure, and a table of some steps, the kept one among them."""
+    seen = contents.evaluations
+    if not seen:
+        return None
+    kept = contents.kept_step
+    chosen = sorted(
+        {*probes.evenly(len(seen), probes.COLUMNS), *(at for at, row in enumerate(seen) if row["step"] == kept)}
+    )
+    sets = [(key, title) for key, title in figures.EVALUATED.items() if any(key in row for row in seen)]
+    table = [(title, [numbers.plain(seen[at].get(key)) for at in chosen]) for key, title in sets]
+    if any("margin" in row for row in seen):
+        table.append(("tokens with a margin", [numbers.share(seen[at].get("margin")) for at in chosen]))
+    return {
+        "figure": figures.evaluations("evaluations", seen, kept),
+        "steps": [f"{seen[at]['step']}{' (kept)' if seen[at]['step'] == kept else ''}" for at in chosen],
+        "rows": table,
+        "all": len(chosen) == len(seen),
     }
 
 
