@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,28 +68,34 @@ class Lesson:
     seed: int = 0
 
 
-def run_questions(
-    name: str,
-    sets: QuestionSets,
-    lesson: Lesson,
-    out: str | Path,
-    *,
-    asked_for: Mapping[str, Any],
-    methods: Mapping[str, Mapping[str, Any]],
-    overrides: Mapping[str, Any] = {},
-    seeds: int = 1,
-    all_methods: bool = False,
-    show: Silent | None = None,
-) -> dict[str, Any]:
-    """Make every model that is missing, ask it, compute the figures, and write them; the figures.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a suite of questions runs.
 
-    Args:
+    Attributes:
         name: of the suite.
+        sets: what is taught, forgotten and asked.
+        lesson: what is taught to which model, and how.
         asked_for: the options that led to `sets`, for the record.
         methods: as `cells.wanted_methods` gives them.
         overrides: fields of all cells' recipes.
+        seeds: models of each method.
         all_methods: whether methods that cannot be run on these sets are left out.
     """
+
+    name: str
+    sets: QuestionSets
+    lesson: Lesson
+    asked_for: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+    all_methods: bool = False
+
+
+def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
+    """Make every model that is missing, ask it, compute the figures, and write them; the figures."""
+    name, sets, lesson, seeds = plan.name, plan.sets, plan.lesson, plan.seeds
     show = show or Silent()
     if seeds < 1:
         raise RecipeError("no seed is wanted", seen=f"seeds {seeds}", allowed="1 or more")
@@ -99,11 +105,11 @@ def run_questions(
             source = find_model(lesson.model)
             folder.refuse_base(source.folder)
             content = _common(folder.path / data_folder(name), sets, lesson)
-            cells = cells_of(folder.path, {**content, "model": lesson.model}, methods, overrides, seeds)
+            cells = cells_of(folder.path, {**content, "model": lesson.model}, plan.methods, plan.overrides, seeds)
             settings = {
                 "suite": name,
-                **asked_for,
-                **{field: getattr(lesson, field) for field in lesson.__dataclass_fields__},
+                **plan.asked_for,
+                **asdict(lesson),
                 "rows": sets.digest,
                 "base": source.digest,
             }
@@ -116,11 +122,11 @@ def run_questions(
             }
             answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
             cells = cells_of(
-                folder.path, {**content, "model": str(taught["taught"] / "model")}, methods, overrides, seeds
+                folder.path, {**content, "model": str(taught["taught"] / "model")}, plan.methods, plan.overrides, seeds
             )
             groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
             for number, cell in enumerate(cells, 1):
-                spent, found = _cell(run, cell, sets, lesson, all_methods, f"{number} of {len(cells)}")
+                spent, found = _cell(run, cell, sets, lesson, plan.all_methods, f"{number} of {len(cells)}")
                 groups.setdefault(cell.group, []).append((cell, spent, found))
             show.stage("computing the figures")
             oracle = storage.read_json(taught["oracle"] / "taught.json")

@@ -41,7 +41,7 @@ MAIN = (
 ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
 "other measures of the whole model"
 TUNED = (
-    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of another model. All other methods run "
+    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of a model of 1B parameters. All other methods run "
     "with their defaults or with the options given: a difference may be one of tuning"
 )
 "what the mark beside a method's name is"
