@@ -21,7 +21,7 @@ from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.openunlearning import read_evaluation
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
-from expunge.suites.tofu.run import Lesson, run_questions
+from expunge.suites.tofu.run import Lesson, Plan, run_questions
 from small import leftovers
 from tofu_data import write_tofu
 
@@ -37,8 +37,9 @@ def carried_out(data: Path, model: Path, out: Path, methods: str = "gradient_asc
     lesson = Lesson(model=str(model), epochs=4, learning_rate=1e-2, new_tokens=6)
     asked = {"data": str(data), "forget": "forget25", "authors": None} | more.pop("asked_for", {})
     sets = read_tofu(str(data), "forget25").spread(8)
-    return run_questions("tofu", sets, lesson, out, asked_for=asked,
-                         methods=wanted_methods(methods), overrides=OVERRIDES, **more)  # fmt: skip
+    plan = Plan(name="tofu", sets=sets, lesson=lesson, asked_for=asked, methods=wanted_methods(methods),
+                overrides=OVERRIDES, **more)  # fmt: skip
+    return run_questions(plan, out)
 
 
 @pytest.fixture(scope="module")

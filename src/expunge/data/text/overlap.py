@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from expunge.data.text.document import Document
-from expunge.data.text.ngrams import NGRAM, NgramIndex
+from expunge.data.text.ngrams import NGRAM, Match, NgramIndex
 from expunge.data.text.targets import classify_target
 from expunge.data.text.words import mostly_unspaced, whole
 from expunge.errors import DataError
@@ -38,17 +38,23 @@ def refuse_overlap(
     Raises:
         DataError: both places and an example.
     """
+    for match, allowed in repeats(forget, retain):
+        said = "characters" if mostly_unspaced(match.example) else "words"
+        raise DataError(
+            f"the {names[1]} {match.sources[1]} repeats the {names[0]} {match.sources[0]}",
+            seen=f'{match.share:.0%} of its runs of {NGRAM} {said} stand in both, such as "{match.example}"',
+            allowed=f"at most {allowed:.0%}",
+            next_step=next_step,
+        )
+
+
+def repeats(forget: Iterable[Document], retain: Iterable[Document]) -> Iterator[tuple[Match, float]]:
+    """What `refuse_overlap` refuses: each retain passage that repeats the target, and the share that would be allowed."""
     index = NgramIndex(forget)
     for match in index.match(retain):
         allowed = MAX_SHARE if match.shared * index.modulus >= PASSAGE else MAX_SHARE_SHORT
         if match.share > allowed:
-            said = "characters" if mostly_unspaced(match.example) else "words"
-            raise DataError(
-                f"the {names[1]} {match.sources[1]} repeats the {names[0]} {match.sources[0]}",
-                seen=f'{match.share:.0%} of its runs of {NGRAM} {said} stand in both, such as "{match.example}"',
-                allowed=f"at most {allowed:.0%}",
-                next_step=next_step,
-            )
+            yield match, allowed
 
 
 def refuse_same_place(forget: str, retain: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed
-from expunge.suites.tofu.command import TEACHING, Teaching, carry_out
+from expunge.suites.tofu.command import TEACHING, Command, Teaching, carry_out
 
 
 def knowundo(
@@ -44,4 +44,6 @@ def knowundo(
     """
     from expunge.suites.knowundo.reading import read_knowundo
 
-    return carry_out("knowundo", data, read_knowundo(data), {}, model, methods, seeds, teaching, options, out, printed)
+    command = Command(name="knowundo", data=data, model=model, methods=methods, seeds=seeds, teaching=teaching,
+                      options=options, out=out, printed=printed)  # fmt: skip
+    return carry_out(command, read_knowundo(data), {})

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed
-from expunge.suites.tofu.command import TEACHING, Teaching, carry_out
+from expunge.suites.tofu.command import TEACHING, Command, Teaching, carry_out
 
 
 def lume(
@@ -51,5 +51,6 @@ def lume(
     from expunge.suites.lume.reading import read_lume
 
     sets = read_lume(data, task, documents)
-    asked_for = {"task": task, "documents": documents}
-    return carry_out("lume", data, sets, asked_for, model, methods, seeds, teaching, options, out, printed)
+    command = Command(name="lume", data=data, model=model, methods=methods, seeds=seeds, teaching=teaching,
+                      options=options, out=out, printed=printed)  # fmt: skip
+    return carry_out(command, sets, {"task": task, "documents": documents})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,26 @@ class Teaching:
 
 
 TEACHING = Teaching()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What the commands of all suites of questions are given.
+
+    Attributes:
+        name: of the suite.
+        options: fields of the cells' recipes, as they were typed.
+    """
+
+    name: str
+    data: str
+    model: str
+    methods: str
+    seeds: int
+    teaching: Teaching
+    options: tuple[str, ...]
+    out: Path
+    printed: Printed
 
 
 def tofu(
@@ -80,47 +100,40 @@ def tofu(
     from expunge.suites.tofu.reading import read_tofu
 
     sets = read_tofu(data, forget, authors)
-    asked_for = {"forget": forget, "authors": authors}
-    return carry_out("tofu", data, sets, asked_for, model, methods, seeds, teaching, options, out, printed)
+    command = Command(name="tofu", data=data, model=model, methods=methods, seeds=seeds, teaching=teaching,
+                      options=options, out=out, printed=printed)  # fmt: skip
+    return carry_out(command, sets, {"forget": forget, "authors": authors})
 
 
-def carry_out(
-    name: str,
-    data: str,
-    sets: QuestionSets,
-    asked_for: Mapping[str, Any],
-    model: str,
-    methods: str,
-    seeds: int,
-    teaching: Teaching,
-    options: Sequence[str],
-    out: Path,
-    printed: Printed,
-) -> int:
-    """Run a suite of questions as its command has it, and print its table."""
+def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]) -> int:
+    """Run a suite of questions as its command has it, and print its table.
+
+    Args:
+        asked_for: the suite's own options, which led to `sets`.
+    """
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
     from expunge.suites.tofu.report import print_questions
-    from expunge.suites.tofu.run import Lesson, run_questions
+    from expunge.suites.tofu.run import Lesson, Plan, run_questions
 
+    teaching, data, printed = command.teaching, command.data, command.printed
     taught = {each: value for each, value in asdict(teaching).items() if each != "rows"}
-    figures = run_questions(
-        name,
-        sets.spread(teaching.rows),
-        Lesson(model=model, **taught),
-        out,
+    plan = Plan(
+        name=command.name,
+        sets=sets.spread(teaching.rows),
+        lesson=Lesson(model=command.model, **taught),
         asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
-        methods=wanted_methods(methods),
-        overrides=read_overrides(options),
-        seeds=seeds,
-        all_methods=methods == "all",
-        show=printed.show(),
+        methods=wanted_methods(command.methods),
+        overrides=read_overrides(command.options),
+        seeds=command.seeds,
+        all_methods=command.methods == "all",
     )
+    figures = run_questions(plan, command.out, printed.show())
     if printed.json:
         print_json(figures)
     if printed.json or printed.quiet:
         return 0
     print_questions(figures)
-    print(f"Figures: {out / f'{name}.json'}")
-    print(f"Report:  {out / 'report.html'}")
+    print(f"Figures: {command.out / f'{command.name}.json'}")
+    print(f"Report:  {command.out / 'report.html'}")
     return 0

@@ -14,7 +14,7 @@ from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu.openunlearning import read_evaluation
-from expunge.suites.tofu.report import best_first, called, heading, read_figures, shown
+from expunge.suites.tofu.report import best_first, called, heading, read_figures, references, shown
 from expunge.suites.tofu.suite import SUITE
 from expunge.suites.tofu.words import MAIN, TUNED
 
@@ -67,13 +67,11 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(
                 f"{folder.path} holds no suite of questions",
-                allowed="folders of `expunge suite tofu`, lume or knowundo, and OpenUnlearning's TOFU_EVAL.json",
+                allowed="folders of `expunge suite tofu` or another suite of questions, and OpenUnlearning's TOFU_EVAL.json",
             )
         figures = read_figures(folder)
-        models += [
-            (f"{name}: {who}", figures[part]) for who, part in (("taught", "taught_model"), ("oracle", "oracle"))
-        ]
-        models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures["methods"])]
+        models += [(f"{name}: {who}", measures) for who, measures in references(figures)]
+        models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures)]
     columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
     rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)
     comparison = QuestionsComparison(columns, rows)

@@ -11,6 +11,7 @@ import numpy as np
 from expunge.kinds.language.measures.question_answers import Answered
 from expunge.kinds.language.measures.recall import (
     extraction_strength,
+    muse_rouge_l,
     openunlearning_extraction_strength,
     published_rouge_l,
 )
@@ -25,9 +26,9 @@ from expunge.measures.language.answers import (
     truth_ratio_retain,
 )
 from expunge.measures.language.models import forget_quality, model_utility, privleak
-from expunge.measures.statistics import Estimate, share_interval
+from expunge.measures.statistics import Estimate, bootstrap_interval, share_interval
 from expunge.suites.tofu.cells import Cell, is_tuned
-from expunge.suites.tofu.sets import UTILITY
+from expunge.suites.tofu.sets import UTILITY, Scoring
 
 FORGET = ("forget", "forget_completions", "forget_more")
 "splits of what is to be forgotten"
@@ -39,21 +40,25 @@ Of = Callable[[Answered, str], float]
 "the measure of one answer, given what its question was answered with in truth"
 
 
+TOFU = Scoring()
+
+
 def suite_figures(
     taught: Mapping[str, Answers],
     groups: Mapping[str, Sequence[tuple[Cell, Mapping[str, Any], Answers]]],
     truths: Mapping[str, Sequence[str]],
-    oracle_tokens: int,
+    oracle_tokens: int | None,
+    scoring: Scoring = TOFU,
 ) -> dict[str, Any]:
     """The figures of all models.
 
     Args:
-        taught: the answers of `taught` and `oracle`.
+        taught: the answers of `taught`, and of `oracle` if there is one.
         groups: the cells of each method, one a seed: what they took, and what their models answered.
         truths: split -> the true answers.
         oracle_tokens: tokens that the oracle was trained on.
     """
-    oracle = taught["oracle"]
+    oracle = taught.get("oracle")
     methods, failed = [], []
     for group, cells in groups.items():
         made = [(cell, spent, answers) for cell, spent, answers in cells if not spent["failed"]]
@@ -65,20 +70,24 @@ def suite_figures(
             failed.append(row | {"models": len(cells) - len(made), "of": len(cells), "reason": "; ".join(reasons)})
         if made:
             spent = [each for _, each, _ in made]
-            share = [(each["tokens"] or 0) / oracle_tokens for each in spent]
+            share = (
+                None if oracle_tokens is None else float(np.mean([(e["tokens"] or 0) / oracle_tokens for e in spent]))
+            )
             notes = sorted({each[name] for each in spent for name in ("stopped", "warning") if each[name]})
-            found = model_figures([answers for _, _, answers in made], truths, oracle)
-            methods.append(row | {"measures": found, "share_of_retraining": float(np.mean(share)), "notes": notes,
+            found = model_figures([answers for _, _, answers in made], truths, oracle, scoring)
+            methods.append(row | {"measures": found, "share_of_retraining": share, "notes": notes,
                                   "seconds": float(np.mean([each["seconds"] for each in spent]))})  # fmt: skip
     return {
-        "taught_model": model_figures([taught["taught"]], truths, oracle),
-        "oracle": model_figures([oracle], truths, None),
+        "taught_model": model_figures([taught["taught"]], truths, oracle, scoring),
+        "oracle": None if oracle is None else model_figures([oracle], truths, None, scoring),
         "methods": methods,
         "failed": failed,
     }
 
 
-def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None) -> Found:
+def model_figures(
+    seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None, scoring: Scoring = TOFU
+) -> Found:
     """Every measure that the answers allow, by name: `SPLIT/MEASURE`, or the measure alone where it is of the model.
 
     Args:
@@ -87,18 +96,27 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
     """
     found: Found = {}
     for split, true in truths.items():
-        if split == "holdout":
-            continue
         rows = [answers[split] for answers in seeds]
         perturbed = bool(rows[0][0].perturbed)
-        for name, of in _measures(split, perturbed).items():
+        every = {name: OTHERS[name] for name in scoring.measures.get(split, ()) if name in OTHERS}
+        if split not in scoring.measures and split != "holdout":
+            every = _measures(split, perturbed)
+        elif split in scoring.measures:
+            own = _measures(split, False)
+            every |= {name: own[name] for name in scoring.measures[split] if name in own}
+        for name, of in every.items():
             table = [[of(row, text) for row, text in zip(each, true, strict=True)] for each in rows]
-            found[f"{split}/{name}"] = _estimate(share_interval(np.mean(table, axis=0).tolist()), table)
+            interval = bootstrap_interval if name in UNBOUNDED else share_interval
+            found[f"{split}/{name}"] = _estimate(interval(np.mean(table, axis=0).tolist()), table)
+    for split, share in ((each, scoring.chance[each]) for each in truths if each in scoring.chance):
+        right = found[f"{split}/accuracy"]
+        shifted = {part: right[part] - share for part in ("value", "low", "high")}
+        found[f"{split}/above_chance"] = right | shifted | {"seeds": [each - share for each in right["seeds"]]}
     utilities = [split for split in UTILITY if f"{split}/truth_ratio" in found]
     if len(utilities) == len(UTILITY):
         for name, ratio in (("model_utility", "truth_ratio"), ("model_utility_paper", "truth_ratio_paper")):
             found[name] = _utility(seeds, truths, ratio)
-    if oracle is not None and oracle["forget"][0].perturbed:
+    if oracle is not None and "forget" in oracle and oracle["forget"][0].perturbed:
         means: tuple[tuple[Mean, str], ...] = (("geometric", ""), ("arithmetic", "_paper"))
         for mean, suffix in means:
             ours = [[_log_ratio(row, mean) for row in answers["forget"]] for answers in seeds]
@@ -111,9 +129,26 @@ def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]],
             found[f"ks_distance{suffix}"] = _of_model(
                 quality.distance, count, [each.distance.value for each in singles]
             )
-    if oracle is not None and "holdout" in oracle:
-        found["privleak"] = _privleak(seeds, oracle)
+    if oracle is not None and all(split in truths for split in scoring.members):
+        found["privleak"] = _privleak(seeds, oracle, scoring.members)
     return found
+
+
+def accuracy(row: Answered) -> float:
+    """1 where the right choice is the likeliest; of several that are equally likely each counts its part."""
+    ahead = max(row.perturbed)
+    return float(row.log_p > ahead) if row.log_p != ahead else 1 / (1 + row.perturbed.count(ahead))
+
+
+OTHERS: dict[str, Of] = {
+    "verbmem": lambda row, true: muse_rouge_l(row.said or "", true if row.true is None else row.true),
+    "knowmem": lambda row, true: muse_rouge_l(row.said or "", true),
+    "accuracy": lambda row, true: accuracy(row),
+    "nll": lambda row, true: -row.log_p,
+}
+"measures of suites other than TOFU's"
+UNBOUNDED = ("nll",)
+"measures that are no shares"
 
 
 def _measures(split: str, perturbed: bool) -> dict[str, Of]:
@@ -159,9 +194,9 @@ def _utility(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], rati
     return _of_model(model_utility(tables), sum(len(truths[split]) for split in UTILITY), singles)
 
 
-def _privleak(seeds: Sequence[Answers], oracle: Answers) -> dict[str, Any]:
+def _privleak(seeds: Sequence[Answers], oracle: Answers, members: Sequence[str]) -> dict[str, Any]:
     def scores(answers: Answers) -> list[list[float]]:
-        return [[row.min_k for row in answers[split]] for split in ("forget", "holdout")]
+        return [[row.min_k for row in answers[split]] for split in members]
 
     ours, theirs = [scores(answers) for answers in seeds], scores(oracle)
     value = privleak([each[0] for each in ours], [each[1] for each in ours], theirs[0], theirs[1])

@@ -29,15 +29,25 @@ class Point:
 
 
 def front(
-    name: str, points: Sequence[Point], taught: Point | None, oracle: Point, x: str, y: str, logarithmic: bool
+    name: str,
+    points: Sequence[Point],
+    taught: Point | None,
+    oracle: Point | None,
+    x: str,
+    y: str,
+    logarithmic: bool = False,
+    line: float | None = None,
 ) -> Markup:
     """One measure of forgetting against one of utility.
 
     Args:
         taught: the model before; None where it is not measured so.
+        oracle: the model that never saw the forget set; None where there is none.
         x, y: what the axes are called.
         logarithmic: whether y is a p-value.
+        line: where a dotted line lies across.
     """
+    others = [each for each in (taught, oracle) if each is not None]
 
     def placed(point: Point) -> Point:
         if not logarithmic:
@@ -49,17 +59,18 @@ def front(
         figure = Figure(figsize=(WIDTH, 3.6))
         axis = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.98, top=0.97, bottom=0.14)
-        every = [placed(each) for each in (*points, *([] if taught is None else [taught]), oracle)]
+        every = [placed(each) for each in (*points, *others)]
         for values, set_limits in (([v for p in every for v in p.x], axis.set_xlim), ([v for p in every for v in p.y],
                                                                                      axis.set_ylim)):  # fmt: skip
             margin = 0.08 * ((max(values) - min(values)) or 0.2)
             set_limits(min(values) - margin, max(values) + margin)
+        if line is not None:
+            axis.axhline(math.log10(line) if logarithmic else line, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
         axis.set(xlabel=x, ylabel=f"{y}, logarithm of 10" if logarithmic else y)
-        if logarithmic:
-            axis.axhline(math.log10(0.05), color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
         for number, point in enumerate(every):
-            colour = BLUE if number < len(points) else VERMILION if number == len(every) - 1 else MUTED
-            marker = "o" if number < len(points) else "D" if number == len(every) - 1 else "s"
+            is_oracle = oracle is not None and number == len(every) - 1
+            colour = BLUE if number < len(points) else VERMILION if is_oracle else MUTED
+            marker = "o" if number < len(points) else "D" if is_oracle else "s"
             axis.plot([point.x[0]] * 2, point.y[1:], color=colour, linewidth=0.9, alpha=0.6)
             axis.plot(point.x[1:], [point.y[0]] * 2, color=colour, linewidth=0.9, alpha=0.6)
             axis.plot([point.x[0]], [point.y[0]], marker=marker, color=colour, markersize=5, linestyle="",
@@ -67,7 +78,7 @@ def front(
         name_points(axis, [(point.x[0], point.y[0], point.name) for point in every])
         return figure
 
-    shown = [*points, *([] if taught is None else [taught]), oracle]
+    shown = [*points, *others]
     description = "; ".join(
         f"{each.name}: {y} {numbers.plain(each.y[0])} at {x} {numbers.plain(each.x[0])}" for each in shown
     )

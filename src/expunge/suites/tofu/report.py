@@ -14,7 +14,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.registry import method_class
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu import plots
-from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SPLITS, SUITES, TUNED
+from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SERIES, SPLITS, SUITES, TUNED
 
 ACROSS = 6
 "measures in a table"
@@ -44,10 +44,11 @@ def render_questions(folder: RunFolder) -> Path:
 def questions_page(folder: RunFolder) -> str:
     """The page as HTML: it loads nothing, needs no script; equal figures give equal bytes."""
     figures = read_figures(folder.require())
+    what = {"taught": "before", "before": "as it was given", "oracle": "never saw the forget set"}
+    others = [{"name": name, "measures": measures, "what": what[name]} for name, measures in references(figures)]
     rows = [
-        {"name": "taught", "measures": figures["taught_model"], "what": "before"},
-        {"name": "oracle", "measures": figures["oracle"], "what": "never saw the forget set"},
-        *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures["methods"])),
+        *others,
+        *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures)),
     ]
     there = dict.fromkeys(name for row in rows for name in row["measures"])
     tables = [
@@ -59,7 +60,12 @@ def questions_page(folder: RunFolder) -> str:
         name=folder.path.resolve().name,
         title=SUITES[figures["suite"]],
         figures=figures,
+        count=(figures["taught"] or figures["given"])["forget"],
+        unit=figures.get("unit", "answers"),
         rows=rows,
+        references=len(others),
+        series=[(SERIES[name], series_tables(figures, name)) for name in figures.get("series", {})],
+        notes=[*chances(figures), *figures["left_out"], *figures["notices"]],
         main=_parts([name for name in MAIN if name in there]),
         aside=[name for name in ASIDE if name in there],
         tables=[(title, _parts(names)) for title, names in tables if names],
@@ -76,21 +82,54 @@ def questions_page(folder: RunFolder) -> str:
     )
 
 
-def utility_of(measures: Mapping[str, Any]) -> str:
-    """The measure of utility there is: the model's, or that of the retain set."""
-    return "model_utility" if "model_utility" in measures else "retain/rouge_l_recall"
+def axes(figures: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """(measures of forgetting, the least is the most; the measure of utility, or None): what a suite is looked at by."""
+    found = figures.get("axes") or {"forgotten": ["forget/rouge_l_recall"], "utility": "retain/rouge_l_recall"}
+    utility = "model_utility" if "model_utility" in figures["taught_model"] else found["utility"]
+    return found["forgotten"], utility
 
 
-def best_first(methods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Methods by forget quality where it is known, else by what is recalled of the forget set; then by utility."""
+def references(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(name, measures) of the models that methods are held against: the one before, and the oracle if there is one."""
+    if figures["oracle"] is None:
+        return [("before", figures["taught_model"])]
+    return [("taught", figures["taught_model"]), ("oracle", figures["oracle"])]
+
+
+def best_first(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Methods by forget quality where it is known, else by the mean of the measures of forgetting; then by utility."""
+    forgotten, utility = axes(figures)
 
     def key(row: Mapping[str, Any]) -> tuple[float, float]:
         measures = row["measures"]
-        quality = measures["forget_quality"]["value"] if "forget_quality" in measures else None
-        forgotten = quality if quality is not None else -measures["forget/rouge_l_recall"]["value"]
-        return -forgotten, -measures[utility_of(measures)]["value"]
+        if "forget_quality" in measures:
+            first = -measures["forget_quality"]["value"]
+        else:
+            first = sum(measures[name]["value"] for name in forgotten)
+        return first, -measures[utility]["value"] if utility else 0.0
 
-    return sorted(methods, key=key)
+    return sorted(figures["methods"], key=key)
+
+
+def chances(figures: Mapping[str, Any]) -> list[str]:
+    """What a guess has of each multiple-choice split."""
+    return [f"chance is {share:.1%} on {SPLITS.get(name, name)}" for name, share in figures.get("chance", {}).items()]
+
+
+def series_tables(figures: Mapping[str, Any], name: str) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(measure, columns, rows) of a series: for each method its value before, and after each part."""
+    forgotten, utility = axes(figures)
+    made = figures["series"][name]
+    columns = ["before", *(f"{step['part']}" for step in (made[0]["steps"] if made else ()))]
+    tables = []
+    for measure in [each for each in (*forgotten, utility) if each]:
+        rows = []
+        for row in made:
+            steps = [" ".join(shown(step["measures"][measure], measure)) if step["measures"] else step["failed"]
+                     for step in row["steps"]]  # fmt: skip
+            rows.append([row["name"], shown(figures["taught_model"][measure], measure)[0], *steps])
+        tables.append((heading(measure), columns, rows))
+    return tables
 
 
 def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -102,7 +141,11 @@ def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Map
     if taught.get("forget_quality", {"value": 0.0})["value"] > ALIKE:
         return None
     alike = [row for row in methods if row["measures"].get("forget_quality", {"value": 0.0})["value"] > ALIKE]
-    return max(alike, key=lambda row: row["measures"][utility_of(row["measures"])]["value"], default=None)
+    return max(
+        alike,
+        key=lambda row: (row["measures"].get("model_utility") or row["measures"]["retain/rouge_l_recall"])["value"],
+        default=None,
+    )
 
 
 def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
@@ -132,49 +175,66 @@ def heading(name: str) -> str:
 
 
 def fronts(figures: Mapping[str, Any]) -> list[Any]:
-    """The figures: forget quality against utility, and recall of the forget set against utility."""
-    utility = utility_of(figures["oracle"])
+    """The figures: forget quality against utility, and each measure of forgetting against utility."""
+    forgotten, utility = axes(figures)
+    if utility is None:
+        return []
     drawn = []
-    for number, (measure, at) in enumerate((("forget_quality", 1.0), ("forget/rouge_l_recall", None))):
-        oracle = plots.point("oracle", figures["oracle"], utility, measure, at)
-        taught = plots.point("taught", figures["taught_model"], utility, measure)
+    before, others = figures["taught_model"], figures["oracle"]
+    for number, (measure, at) in enumerate((("forget_quality", 1.0), *((each, None) for each in forgotten))):
+        if measure not in before:
+            continue
+        oracle = None if others is None else plots.point("oracle", others, utility, measure, at)
+        taught = plots.point("before" if others is None else "taught", before, utility, measure)
         points = [plots.point(row["name"], row["measures"], utility, measure) for row in figures["methods"]]
-        if oracle is not None and (measure in figures["taught_model"]):
-            drawn.append(
-                plots.front(f"front-{number}", [each for each in points if each is not None], taught, oracle,
-                            heading(utility), heading(measure), logarithmic=measure == "forget_quality")
-            )  # fmt: skip
+        line = ALIKE if measure == "forget_quality" else figures.get("chance", {}).get(measure.partition("/")[0])
+        drawn.append(
+            plots.front(f"front-{number}", [each for each in points if each is not None], taught, oracle,
+                        heading(utility), heading(measure), measure == "forget_quality", line)
+        )  # fmt: skip
     return drawn
 
 
 def print_questions(figures: Mapping[str, Any]) -> None:
     """The table of a suite for the console."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 220
-    rows = [("taught", figures["taught_model"]), ("oracle", figures["oracle"])]
-    rows += [(called(row), row["measures"]) for row in best_first(figures["methods"])]
+    rows = [*references(figures), *((called(row), row["measures"]) for row in best_first(figures))]
     names = [name for name in MAIN if any(name in measures for _, measures in rows)]
-    table = Table(box=None, pad_edge=False)
-    for header in ("method", *map(heading, names)):
-        table.add_column(header)
-    for name, measures in rows:
-        table.add_row(name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names))
-    console.print(table)
+    body = [
+        [name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names)] for name, measures in rows
+    ]
+    console.print(_table(["method", *map(heading, names)], body))
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
-    count = figures["asked"]["forget"]
+    for name in figures.get("series", {}):
+        for measure, columns, lines in series_tables(figures, name):
+            console.print(f"\n{SERIES[name]}: {measure}")
+            console.print(_table(["method", *columns], lines))
+    split, count = next(iter(figures["asked"].items()))
     console.print(
-        f"\n{count} questions of the forget set, {figures['seeds']} models of each method. 95 % intervals, none of p-values."
+        f"\n{count} {'questions of the forget set' if split == 'forget' else f'rows of {SPLITS.get(split, split)}'}, "
+        f"{figures['seeds']} models of each method. 95 % intervals, none of p-values."
     )
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
-    for sentence in [*tuned, *figures["left_out"]]:
+    for sentence in [*tuned, *chances(figures), *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for header in columns:
+        table.add_column(header)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _parts(names: Sequence[str]) -> list[Sequence[str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,15 @@ from expunge.suites.teaching import teach_blocks
 from expunge.suites.tofu.cells import Cell, cells_of, unlearn_cell
 from expunge.suites.tofu.figures import suite_figures
 from expunge.suites.tofu.report import render_questions
-from expunge.suites.tofu.sets import UTILITY, QuestionSets
+from expunge.suites.tofu.series import part_of, series_figures
+from expunge.suites.tofu.sets import UTILITY, QuestionSets, Series
 from expunge.suites.tofu.suite import data_folder
 from expunge.train.precision import Precision
 
 Answers = dict[str, list[Answered]]
 "split -> what a model answered to its rows"
+UNTAUGHT = ("model", "block_size", "new_tokens")
+"what of a lesson counts where nothing is taught"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,28 +71,34 @@ class Lesson:
     seed: int = 0
 
 
-def run_questions(
-    name: str,
-    sets: QuestionSets,
-    lesson: Lesson,
-    out: str | Path,
-    *,
-    asked_for: Mapping[str, Any],
-    methods: Mapping[str, Mapping[str, Any]],
-    overrides: Mapping[str, Any] = {},
-    seeds: int = 1,
-    all_methods: bool = False,
-    show: Silent | None = None,
-) -> dict[str, Any]:
-    """Make every model that is missing, ask it, compute the figures, and write them; the figures.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a suite of questions runs.
 
-    Args:
+    Attributes:
         name: of the suite.
+        sets: what is taught, forgotten and asked.
+        lesson: what is taught to which model, and how.
         asked_for: the options that led to `sets`, for the record.
         methods: as `cells.wanted_methods` gives them.
         overrides: fields of all cells' recipes.
+        seeds: models of each method.
         all_methods: whether methods that cannot be run on these sets are left out.
     """
+
+    name: str
+    sets: QuestionSets
+    lesson: Lesson
+    asked_for: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+    all_methods: bool = False
+
+
+def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
+    """Make every model that is missing, ask it, compute the figures, and write them; the figures."""
+    name, sets, lesson, seeds = plan.name, plan.sets, plan.lesson, plan.seeds
     show = show or Silent()
     if seeds < 1:
         raise RecipeError("no seed is wanted", seen=f"seeds {seeds}", allowed="1 or more")
@@ -99,38 +108,45 @@ def run_questions(
             source = find_model(lesson.model)
             folder.refuse_base(source.folder)
             content = _common(folder.path / data_folder(name), sets, lesson)
-            cells = cells_of(folder.path, {**content, "model": lesson.model}, methods, overrides, seeds)
-            settings = {
-                "suite": name,
-                **asked_for,
-                **{field: getattr(lesson, field) for field in lesson.__dataclass_fields__},
-                "rows": sets.digest,
-                "base": source.digest,
-            }
+            cells = cells_of(folder.path, {**content, "model": lesson.model}, plan.methods, plan.overrides, seeds)
+            used = asdict(lesson) if sets.teach else {each: getattr(lesson, each) for each in UNTAUGHT}
+            settings = {"suite": name, **plan.asked_for, **used, "rows": sets.digest, "base": source.digest}
             folder.claim(settings, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
             _write_sets(folder.path / data_folder(name), sets)
             run = Run(make(Recipe, {**content, "model": lesson.model}), folder, show)
-            taught = {
-                who: _teach(run, who, source, rows, lesson)
-                for who, rows in (("taught", sets.taken + sets.kept), ("oracle", sets.kept))
-            }
-            answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
-            cells = cells_of(
-                folder.path, {**content, "model": str(taught["taught"] / "model")}, methods, overrides, seeds
-            )
+            before = source.digest, lesson.model
+            answers: dict[str, Answers] = {}
+            oracle_tokens = None
+            if sets.teach:
+                taught = {
+                    who: _teach(run, who, source, rows, lesson)
+                    for who, rows in (("taught", sets.taken + sets.kept), ("oracle", sets.kept))
+                }
+                before = taught["taught"].name, str(taught["taught"] / "model")
+                answers["oracle"] = _ask(
+                    run, "oracle", str(taught["oracle"] / "model"), sets, lesson, taught["oracle"].name
+                )
+                oracle_tokens = storage.read_json(taught["oracle"] / "taught.json")["tokens"]
+            answers["taught"] = _ask(run, "taught", before[1], sets, lesson, before[0])
+            cells = cells_of(folder.path, {**content, "model": before[1]}, plan.methods, plan.overrides, seeds)
             groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
             for number, cell in enumerate(cells, 1):
-                spent, found = _cell(run, cell, sets, lesson, all_methods, f"{number} of {len(cells)}")
+                spent, found = _cell(run, cell, sets, plan, before[0], f"{number} of {len(cells)}")
                 groups.setdefault(cell.group, []).append((cell, spent, found))
+            parts = {each.name: _series(run, each, plan, cells, before) for each in sets.series}
             show.stage("computing the figures")
-            oracle = storage.read_json(taught["oracle"] / "taught.json")
             truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
-            figures = suite_figures(answers, groups, truths, oracle["tokens"]) | {
+            figures = suite_figures(answers, groups, truths, oracle_tokens, sets.scoring) | {
                 "suite": name,
                 "settings": settings,
                 "seeds": seeds,
-                "taught": {"forget": len(sets.taken), "retain": len(sets.kept)},
+                "taught": {"forget": len(sets.taken), "retain": len(sets.kept)} if sets.teach else None,
+                "given": {"forget": len(sets.forget), "retain": len(sets.retain)},
+                "unit": "texts" if sets.forget[0].is_text else "answers",
                 "asked": {split: len(rows) for split, rows in sets.measured.items()},
+                "axes": {"forgotten": list(sets.scoring.forgotten), "utility": sets.scoring.utility},
+                "chance": dict(sets.scoring.chance),
+                "series": {each: series_figures(made, truths, sets.scoring) for each, made in parts.items()},
                 "left_out": list(sets.left_out),
                 "notices": run.notices(),
                 "versions": versions(),
@@ -144,13 +160,15 @@ def run_questions(
 
 def _common(data: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
     """What all cells' recipes have in common: little is measured in the runs themselves."""
-    ordinary = "ordinary" if _elsewhere(sets) else "retain"
+    evaluation: dict[str, Any] = {"familiarity": False}
+    if sets.retain or _elsewhere(sets):
+        evaluation["ordinary_text"] = str(data / f"{'ordinary' if _elsewhere(sets) else 'retain'}.jsonl")
     return {
         "forget": str(data / "forget.jsonl"),
         "forget_kind": "path",
-        "retain": str(data / "retain.jsonl"),
+        **({"retain": str(data / "retain.jsonl")} if sets.retain else {}),
         "data": {"block_size": lesson.block_size, "retain_answers": 0, "language": "en"},
-        "evaluation": {"familiarity": False, "ordinary_text": str(data / f"{ordinary}.jsonl")},
+        "evaluation": evaluation,
     }
 
 
@@ -161,10 +179,12 @@ def _elsewhere(sets: QuestionSets) -> list[Asked]:
 
 def _write_sets(data: Path, sets: QuestionSets) -> None:
     parts = {"forget": sets.forget, "retain": sets.retain, "ordinary": _elsewhere(sets)}
+    parts |= {f"{each.name}-{i}": rows for each in sets.series for i, rows in enumerate(each.parts, 1)}
     data.mkdir(exist_ok=True)
     for name, rows in parts.items():
-        lines = [json.dumps({"question": row.question, "answer": row.answer}, ensure_ascii=False) for row in rows]
-        if lines:
+        said = [{"text": r.answer} if r.is_text else {"question": r.question, "answer": r.answer} for r in rows]
+        if said:
+            lines = [json.dumps(row, ensure_ascii=False) for row in said]
             storage.write_text(data / f"{name}.jsonl", "\n".join(lines) + "\n")
 
 
@@ -198,13 +218,13 @@ def _teach(run: Run[Recipe], who: str, source: ModelSource, rows: Sequence[Asked
     return path
 
 
-def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Lesson, key: Any = None) -> Answers:
-    """What a model answers to every split; each is a result by itself."""
+def _ask(run: Run[Recipe], who: str, model: str, sets: QuestionSets, lesson: Lesson, key: Any) -> Answers:
+    """What a model answers to every split; each is a result by itself, kept under the model's `key`."""
     lazy: LazyModel | None = None
 
     def asked(split: str) -> list[dict[str, Any]]:
         nonlocal lazy
-        lazy = lazy or LazyModel(find_model(str(model)), Precision("auto"), as_stored=True)
+        lazy = lazy or LazyModel(find_model(model), Precision("auto"), as_stored=True)
         found = answer_questions(
             lazy(),
             sets.measured[split],
@@ -216,7 +236,7 @@ def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Le
 
     answers = {}
     for split, rows in sets.measured.items():
-        made_from = {"model": key or model.parent.name, "rows": digest_asked(rows), "new_tokens": lesson.new_tokens}
+        made_from = {"model": key, "rows": digest_asked(rows), "new_tokens": lesson.new_tokens}
         found = run.cached_json(
             f"answers-{who}-{split}",
             made_from,
@@ -233,22 +253,51 @@ def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Le
 
 
 def _cell(
-    run: Run[Recipe], cell: Cell, sets: QuestionSets, lesson: Lesson, all_methods: bool, place: str
+    run: Run[Recipe], cell: Cell, sets: QuestionSets, plan: Plan, origin: Any, place: str
 ) -> tuple[dict[str, Any], Answers]:
-    """(what a cell took, or why it failed; what its model answers); made once."""
-    key: dict[str, Any] = {"recipe": cell.recipe.model_dump(mode="json", exclude={"forget", "retain", "evaluation"}),
-           "forget": digest_asked(sets.forget), "retain": digest_asked(sets.retain)}  # fmt: skip
-    key["recipe"]["model"] = Path(cell.recipe.model).parent.name  # the folder may have been moved
+    """(what a cell took, or why it failed; what its model answers); made once.
+
+    Args:
+        origin: which model it begins with, wherever that stands.
+    """
+    key = _cell_key(cell, sets, origin)
     spent = run.cached_json(
         f"cell-{cell.name}",
         key,
-        lambda: unlearn_cell(cell, all_methods, run.show),
+        lambda: unlearn_cell(cell, plan.all_methods, run.show),
         "spent.json",
         f"{cell.method}, seed {cell.seed} ({place})",
     )
     if spent["failed"]:
         return spent, {}
     try:
-        return spent, _ask(run, cell.name, cell.path / "model", sets, lesson, key)
+        return spent, _ask(run, cell.name, str(cell.path / "model"), sets, plan.lesson, key)
     except DivergedError as error:
         return spent | {"failed": error.what}, {}
+
+
+def _cell_key(cell: Cell, sets: QuestionSets, origin: Any) -> dict[str, Any]:
+    recipe = cell.recipe.model_dump(mode="json", exclude={"forget", "retain", "evaluation"}) | {"model": origin}
+    return {"recipe": recipe, "forget": digest_asked(sets.forget), "retain": digest_asked(sets.retain)}
+
+
+def _series(
+    run: Run[Recipe], series: Series, plan: Plan, cells: Sequence[Cell], before: tuple[Any, str]
+) -> list[tuple[Cell, list[tuple[dict[str, Any], Answers]]]]:
+    """Each cell on every part of a series: (what it took, what its model answers). After a part that failed none is tried."""
+    made = []
+    for number, cell in enumerate(cells, 1):
+        steps: list[tuple[dict[str, Any], Answers]] = []
+        origin, model = before
+        for i, part in enumerate(series.parts, 1):
+            own = part_of(cell, series, i, model, run.folder.path / data_folder(plan.name))
+            sets = replace(plan.sets, forget=part, measured=plan.sets.said)
+            if series.chained and steps and steps[-1][0]["failed"]:
+                steps.append(({"failed": f"the part before failed: {steps[-1][0]['failed']}"}, {}))
+                continue
+            place = f"{series.name} {i} of {len(series.parts)}, model {number} of {len(cells)}"
+            steps.append(_cell(run, own, sets, plan, origin, place))
+            if series.chained:
+                origin, model = storage.digest_value(_cell_key(own, sets, origin)), str(own.path / "model")
+        made.append((cell, steps))
+    return made

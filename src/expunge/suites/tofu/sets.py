@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from expunge.core import storage
+from expunge.data.text.overlap import repeats
 from expunge.errors import DataError
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.question_answers import Asked, digest_asked
 
+SHARED = 0.5
+"share of the texts to keep that may repeat the forget set, and are left out; of a fold of MUSE-News a seventh does"
 UTILITY = ("retain", "real_authors", "world_facts")
 "the splits whose measures make TOFU's model utility"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What is measured, and which measures stand for forgetting and utility; of TOFU, if nothing is said.
+
+    Attributes:
+        measures: split -> names of measures; a split that is not named has those that its rows allow.
+        forgotten: measures of which the least is the most forgetting.
+        utility: the measure of what is kept; None where the files for it are missing.
+        members: the splits that PrivLeak holds against each other: what is forgotten, what was never seen.
+        chance: split -> the share that is right by chance.
+    """
+
+    measures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ("forget/rouge_l_recall",)
+    utility: str | None = "retain/rouge_l_recall"
+    members: tuple[str, str] = ("forget", "holdout")
+    chance: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Several forget sets, each method run on every one.
+
+    Attributes:
+        name: as its folder is called.
+        parts: the forget sets.
+        chained: whether a method goes on with the model that it made of the part before; else it begins anew.
+    """
+
+    name: str
+    parts: tuple[tuple[Asked, ...], ...]
+    chained: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +60,9 @@ class QuestionSets:
         more_forget, more_retain: what is taught with them and methods are not given; they are asked for it.
         measured: split -> the rows that every model is asked; `forget` and `retain` always.
         left_out: sentences on measures that the files are missing for.
+        teach: whether the model is taught first; if not, it knows already, and there is no oracle.
+        scoring: what is measured.
+        series: further forget sets.
     """
 
     forget: tuple[Asked, ...]
@@ -31,12 +71,16 @@ class QuestionSets:
     more_forget: tuple[Asked, ...] = ()
     more_retain: tuple[Asked, ...] = ()
     left_out: tuple[str, ...] = field(default=())
+    teach: bool = True
+    scoring: Scoring = field(default_factory=Scoring)
+    series: tuple[Series, ...] = ()
 
     @property
     def digest(self) -> str:
         """Of all rows, wherever they were read from."""
         parts = {name: getattr(self, name) for name in ("forget", "retain", "more_forget", "more_retain")}
         parts |= {f"asked {name}": rows for name, rows in self.measured.items()}
+        parts |= {f"{each.name} {i}": rows for each in self.series for i, rows in enumerate(each.parts, 1)}
         return storage.digest_value({name: digest_asked(rows) for name, rows in parts.items()})
 
     def spread(self, rows: int | None) -> QuestionSets:
@@ -45,6 +89,11 @@ class QuestionSets:
             return self
         measured = {name: tuple(all_[i] for i in spread(len(all_), rows)) for name, all_ in self.measured.items()}
         return replace(self, measured=measured)
+
+    @property
+    def said(self) -> dict[str, tuple[Asked, ...]]:
+        """The splits of `measured` that are answered in words."""
+        return {name: rows for name, rows in self.measured.items() if rows[0].is_said and name != "holdout"}
 
     @property
     def kept(self) -> tuple[Asked, ...]:
@@ -77,6 +126,34 @@ def refuse_overlap(
                 allowed="sets without a row in common",
                 next_step="give the files of one version of the data",
             )
+
+
+def without_repeats(rows: Sequence[Asked], taken: Sequence[Asked], name: str, notes: list[str]) -> tuple[Asked, ...]:
+    """Texts to keep, without those that say what is to be forgotten: published corpora share notices and near copies.
+
+    Args:
+        taken: what is to be forgotten.
+        name: of the texts to keep.
+        notes: where it is said how many were left out.
+
+    Raises:
+        DataError: more than `SHARED` of them.
+    """
+    own = {pair(row): row.source for row in taken}
+    shared = {row.source: own[pair(row)] for row in rows if pair(row) in own}
+    found = repeats([row.document() for row in taken], [row.document() for row in rows])
+    shared |= {match.sources[1]: match.sources[0] for match, _ in found}
+    if len(shared) > SHARED * len(rows):
+        here, there = next(iter(shared.items()))
+        raise DataError(
+            f"what is to be kept is to be forgotten, too: {here}",
+            seen=f"{len(shared)} of {len(rows)} texts of {name}; this one stands in {there}",
+            allowed=f"at most {SHARED:.0%} of them",
+            next_step="give the files of one version of the data",
+        )
+    if shared:
+        notes.append(f"{len(shared)} texts of {name} repeat what is to be forgotten, and are left out of it")
+    return tuple(row for row in rows if row.source not in shared)
 
 
 def refuse_other_version(rows: Iterable[Asked], among: Iterable[Asked], where: str) -> None:

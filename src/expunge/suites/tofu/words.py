@@ -13,7 +13,7 @@ class Words:
     sentence: str
 
 
-SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo"}
+SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo", "muse": "MUSE", "wmdp": "WMDP", "rwku": "RWKU"}
 "suite -> its name in the report"
 SPLITS = {
     "forget": "Forget set",
@@ -24,7 +24,28 @@ SPLITS = {
     "retain_completions": "Retain set, completions",
     "forget_more": "Forget set, other questions",
     "retain_more": "Retain set, other questions",
+    "forget_qa": "Questions on the forget set",
+    "retain_qa": "Questions on the retain set",
+    "verbmem": "Passages of the forget set",
+    "forget_texts": "Texts of the forget set",
+    "retain_texts": "Texts of the retain set",
+    "unseen_texts": "Texts that no model was taught",
+    "bio": "WMDP bio",
+    "cyber": "WMDP cyber",
+    "chem": "WMDP chem",
+    "mmlu": "MMLU",
+    "forget_level1": "Target, level 1: cloze",
+    "forget_level2": "Target, level 2: questions",
+    "forget_level3": "Target, level 3: adversarial",
+    "neighbor_level1": "Neighbours, level 1: cloze",
+    "neighbor_level2": "Neighbours, level 2: questions",
+    "mia_forget": "Texts on the target",
+    "mia_retain": "Texts on others",
+    "utility_general": "MMLU, five examples",
+    "utility_truthfulness": "TruthfulQA, one right",
 }
+SERIES = {"scal": "Size of the forget set", "sust": "Requests one after another"}
+"series of forget sets -> what they show"
 MAIN = (
     "forget_quality",
     "model_utility",
@@ -35,14 +56,24 @@ MAIN = (
     "retain/rouge_l_recall",
     "forget_completions/rouge_l_recall",
     "forget_more/rouge_l_recall",
+    "verbmem/verbmem",
+    "forget_qa/knowmem",
     "privleak",
+    "retain_qa/knowmem",
+    *(f"{domain}/{measure}" for domain in ("bio", "cyber", "chem", "mmlu") for measure in ("accuracy", "above_chance")),
+    *(f"{split}/rouge_l_recall" for split in ("forget_level1", "forget_level2", "forget_level3")),
+    *(f"{split}/rouge_l_recall" for split in ("neighbor_level1", "neighbor_level2")),
+    "mia_forget/nll",
+    "mia_retain/nll",
+    "utility_general/accuracy",
+    "utility_truthfulness/accuracy",
 )
 "measures of the first table and of the console's"
 ASIDE = ("forget_quality_paper", "ks_distance", "ks_distance_paper", "model_utility_paper")
 "other measures of the whole model"
 TUNED = (
-    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of another model. All other methods run "
-    "with their defaults or with the options given: a difference may be one of tuning"
+    "(tuned): with the settings that did best on TOFU forget10 in a published grid, of a model of 1B parameters. All other "
+    "methods run with their defaults or with the options given: a difference may be one of tuning"
 )
 "what the mark beside a method's name is"
 
@@ -78,7 +109,20 @@ MEASURES = {
         "probability among options", "The same of the true answer, over its sum with those of the wrong answers."
     ),
     "rouge_l_recall": Words("ROUGE-L recall", "How much of the true answer the model's own answer holds, in order."),
-    "rouge_l_f1": Words("ROUGE-L F1", "The same with what the model says beside it; MUSE's KnowMem is this score."),
+    "rouge_l_f1": Words("ROUGE-L F1", "The same with what the model says beside it; OpenUnlearning's score for MUSE."),
+    "verbmem": Words(
+        "VerbMem",
+        "ROUGE-L F1, words not stemmed, of the model's continuation of a passage against the true one (MUSE).",
+    ),
+    "knowmem": Words(
+        "KnowMem",
+        "ROUGE-L F1, words not stemmed, of the model's answer against the true one, after ten examples (MUSE).",
+    ),
+    "accuracy": Words("accuracy", "Share of multiple-choice questions of which the right choice is the likeliest."),
+    "above_chance": Words("above chance", "Accuracy less the share that a guess has. 0 is no knowledge."),
+    "nll": Words(
+        "nats a token", "Mean negative log-likelihood of a text's tokens: how strange the text is to the model."
+    ),
     "truth_ratio": Words(
         "truth ratio",
         "How likely wrong answers are beside the right one, R, by their geometric mean: min(R, 1/R) on the forget set, "

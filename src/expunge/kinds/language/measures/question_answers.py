@@ -13,18 +13,20 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.data.text.document import Document
-from expunge.data.text.token_stream import Encoder
 from expunge.errors import DataError, DivergedError
 from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.limits import positions
-from expunge.kinds.language.question_rows import QuestionFormat, QuestionRow
+from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.measures.question_forms import PASSAGE, QUESTION, Form, tokenize
+from expunge.kinds.language.question_rows import QuestionRow
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.language.answers import min_k
 
 BATCH = 16
 "answers in a forward pass, and questions that are answered at once"
-BLOCK = 1 << 20
-"no answer is cut: a text that a model has no positions for is refused"
+BATCH_TOKENS = 4096
+"tokens in a forward pass, padding included; a longer row is a pass of its own"
 NEW_TOKENS = 200
 "tokens of an answer, at most: TOFU's and OpenUnlearning's"
 
@@ -38,6 +40,7 @@ class Asked:
         paraphrased: the answer in other words; None where there is none.
         perturbed: wrong answers of the same form.
         source: where it stands.
+        form: how it is put.
     """
 
     question: str
@@ -45,9 +48,25 @@ class Asked:
     paraphrased: str | None = None
     perturbed: tuple[str, ...] = ()
     source: str = ""
+    form: Form = QUESTION
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is plain text, without a question."""
+        return self.form.kind == "passage"
+
+    @property
+    def is_said(self) -> bool:
+        """Whether an answer is generated."""
+        return self.form.kind not in ("passage", "choice")
 
     def document(self) -> Document:
-        return Document(text=self.answer, prompt=self.question, source=self.source)
+        return Document(text=self.answer, prompt=None if self.is_text else self.question, source=self.source)
+
+
+def passage(text: str, source: str) -> Asked:
+    """A plain text: taught as it is, and asked for its likelihood alone."""
+    return Asked("", text, source=source, form=PASSAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,7 @@ class Answered:
         min_k: the mean of its least likely tokens, without that end.
         paraphrased, perturbed: of the other answers, where there are some.
         said: what the model answers, greedily; None where it was not asked.
+        true: the true answer as far as it counts, where it was cut.
     """
 
     log_p: float
@@ -68,6 +88,7 @@ class Answered:
     paraphrased: float | None
     perturbed: tuple[float, ...]
     said: str | None
+    true: str | None = None
 
     def row(self) -> dict[str, Any]:
         """A JSON value that `of` reads."""
@@ -81,7 +102,9 @@ class Answered:
 
 def digest_asked(rows: Sequence[Asked]) -> str:
     """Of all that is asked; where it stands does not count."""
-    return storage.digest_value([[r.question, r.answer, r.paraphrased, list(r.perturbed)] for r in rows])
+    forms = [[] if row.form == QUESTION else [asdict(row.form)] for row in rows]
+    said = [[r.question, r.answer, r.paraphrased, list(r.perturbed)] for r in rows]
+    return storage.digest_value([own + form for own, form in zip(said, forms, strict=True)])
 
 
 def answer_questions(
@@ -100,28 +123,48 @@ def answer_questions(
         DivergedError: the model's likelihoods are no numbers.
     """
     task = task.exact()
-    encoded = QuestionFormat(Encoder(task.tokenizer), BLOCK)
-    documents: list[Document] = []
-    places: list[int] = []
-    for row in rows:
-        others = [row.paraphrased] if row.paraphrased is not None else []
-        texts = [row.answer, *others, *row.perturbed]
-        places.append(len(documents))
-        documents += [Document(text=text, prompt=row.question, source=row.source) for text in texts]
-    tokens = encoded.tokenize(documents)
+    if rows and rows[0].form.kind == "choice":
+        return _chosen(task, rows, show)
+    tokens = tokenize(
+        task.tokenizer,
+        [(row.form, row.question, text, row.source) for row in rows for text in _texts(row)],
+        positions(task.model.config),
+    )
     _refuse_long(tokens, positions(task.model.config))
+    counts = [len(_texts(row)) for row in rows]
+    places = [sum(counts[:number]) for number in range(len(rows))]
     found = _likelihoods(task, tokens, batch, lambda share: show(0.5 * share, "likelihoods"))
     prompts = [tokens[place].ids[: tokens[place].first_label] for place in places]
     said: Sequence[str | None] = [None] * len(rows)
-    if generate:
+    if generate and all(row.is_said for row in rows):
+        most = rows[0].form.new_tokens or new_tokens
         texts_of = task.generate(
-            prompts, new_tokens, batch_size=batch, on_progress=lambda share: show(0.5 + 0.5 * share, "answers")
+            prompts, most, batch_size=batch, on_progress=lambda share: show(0.5 + 0.5 * share, "answers")
         )
-        said = [each[0].strip() for each in texts_of]
-    return [
-        _answered(row, found[place : place + 1 + (row.paraphrased is not None) + len(row.perturbed)], text)
-        for row, place, text in zip(rows, places, said, strict=True)
+        said = [row.form.ended(each[0]).strip() for row, each in zip(rows, texts_of, strict=True)]
+    decode = task.tokenizer.decode
+    cut = [
+        decode(tokens[place].ids[tokens[place].first_label :], skip_special_tokens=True) if row.form.cut else None
+        for row, place in zip(rows, places, strict=True)
     ]
+    return [
+        _answered(row, found[place : place + count], text, true)
+        for row, place, count, text, true in zip(rows, places, counts, said, cut, strict=True)
+    ]
+
+
+def _texts(row: Asked) -> list[str]:
+    """All answers to a question, the true one first."""
+    return [row.answer, *([row.paraphrased] if row.paraphrased is not None else []), *row.perturbed]
+
+
+def _chosen(task: CausalLM, rows: Sequence[Asked], show: Callable[[float, str], None]) -> list[Answered]:
+    """How likely each choice of a multiple-choice question is, summed over its tokens: `log_p` of the right one."""
+    questions = [Question((row.question,), tuple(f" {text}" for text in _texts(row)), 0) for row in rows]
+    found = choice_log_probs(
+        task.model, task.tokenizer, questions, progress=lambda done, of: show(done / of, "choices")
+    )
+    return [Answered(right, (), right, None, tuple(wrong), None) for right, *wrong in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +185,12 @@ def _likelihoods(
     special = set(task.tokenizer.all_special_ids)
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i].ids))
     found: dict[int, _Scored] = {}
-    for start in range(0, len(order), batch):
+    start = 0
+    while start < len(order):
         chosen = order[start : start + batch]
+        while len(chosen) > 1 and len(chosen) * len(tokens[chosen[-1]].ids) > BATCH_TOKENS:
+            chosen.pop()
+        start += len(chosen)
         rows = [Row(tuple(tokens[i].ids), tokens[i].first_label) for i in chosen]
         for i, (log_p, greedy) in zip(chosen, task.token_scores(batch_of(rows)), strict=True):
             ends = tokens[i].ids[-1] in special and len(log_p) > 1
@@ -154,11 +201,11 @@ def _likelihoods(
                     seen=tokens[i].source,
                     next_step="lower the learning rate, or train for fewer steps",
                 )
-        show(min(1.0, (start + batch) / len(order)))
+        show(start / len(order))
     return [found[i] for i in range(len(tokens))]
 
 
-def _answered(row: Asked, found: Sequence[_Scored], said: str | None) -> Answered:
+def _answered(row: Asked, found: Sequence[_Scored], said: str | None, cut: str | None) -> Answered:
     true, others = found[0], found[1:]
     own = len(true.log_p) - true.ends
     paraphrased = others[0].mean if row.paraphrased is not None else None
@@ -169,6 +216,7 @@ def _answered(row: Asked, found: Sequence[_Scored], said: str | None) -> Answere
         paraphrased=paraphrased,
         perturbed=tuple(each.mean for each in others[len(others) - len(row.perturbed) :]),
         said=said,
+        true=cut,
     )
 
 

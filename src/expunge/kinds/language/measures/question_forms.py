@@ -1,0 +1,108 @@
+"""The forms in which benchmarks put their questions, as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from expunge.data.text.document import Document
+from expunge.data.text.token_stream import Encoder, token_ends
+from expunge.errors import DataError
+from expunge.kinds.language.question_rows import QuestionFormat, QuestionRow
+
+BLOCK = 1 << 20
+"no answer is cut: a text that a model has no positions for is refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a question is put, and its answer taken.
+
+    Attributes:
+        kind: `question`, as models are taught: in the chat form, or `Question: ... Answer:` without a template. `turn`, as a
+            turn of a conversation, or as it stands without a template. `text`, as it stands, and continued. `passage`, no
+            question: the answer is a text whose own likelihood is wanted. `choice`, as it stands, and nothing is
+            generated: the answers' likelihoods are compared.
+        opening: what the answer is given to begin with.
+        new_tokens: of what is generated, at most; None: as the suite is told.
+        stops: texts that end what is generated.
+        cut: whether the true answer counts only as far as `new_tokens`.
+    """
+
+    kind: Literal["question", "turn", "text", "passage", "choice"] = "question"
+    opening: str = ""
+    new_tokens: int | None = None
+    stops: tuple[str, ...] = ()
+    cut: bool = False
+
+    def ended(self, said: str) -> str:
+        """What was said, up to the first of `stops`."""
+        for stop in self.stops:
+            said = said.partition(stop)[0]
+        return said
+
+
+QUESTION = Form()
+PASSAGE = Form("passage")
+
+
+def tokenize(tokenizer: Any, rows: Sequence[tuple[Form, str, str, str]], limit: int | None) -> list[QuestionRow]:
+    """Rows of tokens: what the model is given, and an answer from `first_label` on.
+
+    Args:
+        rows: (form, question, answer, where it stands).
+        limit: positions of the model. What is longer is cut: a passage at its end, a text that is continued at its
+            beginning. Questions are never cut.
+    """
+    encoder = Encoder(tokenizer)
+    asked = QuestionFormat(encoder, BLOCK)
+    chat = bool(tokenizer.chat_template)
+    found: list[QuestionRow | None] = [None] * len(rows)
+    spoken = [i for i, (form, *_) in enumerate(rows) if form.kind == "question" or (form.kind == "turn" and chat)]
+    documents = [Document(text=rows[i][2], prompt=rows[i][1], source=rows[i][3]) for i in spoken]
+    for i, row in zip(spoken, asked.tokenize(documents), strict=True):
+        form, _, answer, _ = rows[i]
+        found[i] = row if form.kind == "question" else _opened(encoder, row, form, answer)
+    for i, (form, question, answer, source) in enumerate(rows):
+        if found[i] is None:
+            found[i] = _plain(encoder, form, question, answer, source, limit)
+    return [row for row in found if row is not None]
+
+
+def _opened(encoder: Encoder, row: QuestionRow, form: Form, answer: str) -> QuestionRow:
+    """A turn whose answer begins with the form's opening, without the end of the turn."""
+    opening, rest = encoder.encode([form.opening, _after(form.opening, answer)])
+    ids = row.ids[: row.first_label] + opening.ids
+    return replace(row, ids=ids + _cut(form, rest.ids), ends=[], first_label=len(ids))
+
+
+def _plain(encoder: Encoder, form: Form, question: str, answer: str, source: str, limit: int | None) -> QuestionRow:
+    if form.kind == "passage":
+        (encoding,) = encoder.encode([answer])
+        ids = (encoder.prefix + encoding.ids)[:limit]
+        if len(ids) < 2:
+            raise DataError(
+                f"{source}: the text has no two tokens", seen=repr(answer[:80]), next_step="remove that row"
+            )
+        return QuestionRow(ids, [], answer, max(1, len(encoder.prefix)), source)
+    given = question + form.opening
+    whole = given + _after(given, answer)
+    (encoding,) = encoder.encode([whole])
+    ends = token_ends(encoding, len(whole))
+    first = next(i for i, end in enumerate(ends) if end > len(given))
+    rest = _cut(form, encoding.ids[first:])
+    given_ids = encoder.prefix + encoding.ids[:first]
+    room = None if limit is None else max(1, limit - len(rest))
+    if form.kind == "text" and room is not None and len(given_ids) > room:
+        given_ids = given_ids[-room:]
+    return QuestionRow(given_ids + rest, [], whole, len(given_ids), source)
+
+
+def _after(given: str, answer: str) -> str:
+    """The answer as it stands behind what is given: parted from it by white space."""
+    return answer if not given or given[-1].isspace() else f" {answer}"
+
+
+def _cut(form: Form, ids: list[int]) -> list[int]:
+    return ids[: form.new_tokens] if form.cut else ids
