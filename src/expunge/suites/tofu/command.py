@@ -84,9 +84,14 @@ def tofu(
     return carry_out("tofu", data, sets, asked_for, model, methods, seeds, teaching, options, out, printed)
 
 
+def as_recorded(data: str) -> str:
+    """Where data is, as the record of a suite says it: a folder is meant wherever the command is typed."""
+    return os.path.abspath(data) if os.path.exists(data) else data
+
+
 def carry_out(
     name: str,
-    data: str,
+    data: str | None,
     sets: QuestionSets,
     asked_for: Mapping[str, Any],
     model: str,
@@ -97,7 +102,7 @@ def carry_out(
     out: Path,
     printed: Printed,
 ) -> int:
-    """Run a suite of questions as its command has it, and print its table."""
+    """Run a suite of questions as its command has it, and print its table; `data` is None where the suite makes its own."""
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
     from expunge.suites.tofu.report import print_questions
@@ -109,7 +114,7 @@ def carry_out(
         sets.spread(teaching.rows),
         Lesson(model=model, **taught),
         out,
-        asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
+        asked_for={**({} if data is None else {"data": as_recorded(data)}), **asked_for},
         methods=wanted_methods(methods),
         overrides=read_overrides(options),
         seeds=seeds,

@@ -12,6 +12,8 @@ from expunge.kinds.language.measures.question_answers import Asked, digest_asked
 
 UTILITY = ("retain", "real_authors", "world_facts")
 "the splits whose measures make TOFU's model utility"
+OPTIONS = (*UTILITY[1:], "forget_choice", "retain_choice")
+"the splits whose answers stand beside wrong ones to choose from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

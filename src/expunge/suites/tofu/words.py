@@ -13,7 +13,7 @@ class Words:
     sentence: str
 
 
-SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo"}
+SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo", "world": "A generated world"}
 "suite -> its name in the report"
 SPLITS = {
     "forget": "Forget set",
@@ -24,6 +24,14 @@ SPLITS = {
     "retain_completions": "Retain set, completions",
     "forget_more": "Forget set, other questions",
     "retain_more": "Retain set, other questions",
+    "forget_paraphrased": "Forget set, in other words",
+    "retain_paraphrased": "Retain set, in other words",
+    "forget_cloze": "Forget set, sentences to finish",
+    "retain_cloze": "Retain set, sentences to finish",
+    "forget_reversed": "Forget set, reversed",
+    "retain_reversed": "Retain set, reversed",
+    "forget_choice": "Forget set, among choices",
+    "retain_choice": "Retain set, among choices",
 }
 MAIN = (
     "forget_quality",
@@ -35,6 +43,8 @@ MAIN = (
     "retain/rouge_l_recall",
     "forget_completions/rouge_l_recall",
     "forget_more/rouge_l_recall",
+    "forget_paraphrased/probability",
+    "forget_choice/probability_options",
     "privleak",
 )
 "measures of the first table and of the console's"
