@@ -43,11 +43,12 @@ class Command:
 
     Attributes:
         name: of the suite.
+        data: a folder or a hub's id; None where the suite makes its own.
         options: fields of the cells' recipes, as they were typed.
     """
 
     name: str
-    data: str
+    data: str | None
     model: str
     methods: str
     seeds: int
@@ -105,6 +106,11 @@ def tofu(
     return carry_out(command, sets, {"forget": forget, "authors": authors})
 
 
+def as_recorded(data: str) -> str:
+    """Where data is, as the record of a suite says it: a folder is meant wherever the command is typed."""
+    return os.path.abspath(data) if os.path.exists(data) else data
+
+
 def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]) -> int:
     """Run a suite of questions as its command has it, and print its table.
 
@@ -122,7 +128,7 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
         name=command.name,
         sets=sets.spread(teaching.rows),
         lesson=Lesson(model=command.model, **taught),
-        asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
+        asked_for={**({} if data is None else {"data": as_recorded(data)}), **asked_for},
         methods=wanted_methods(command.methods),
         overrides=read_overrides(command.options),
         seeds=command.seeds,

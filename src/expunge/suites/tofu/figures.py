@@ -28,9 +28,17 @@ from expunge.measures.language.answers import (
 from expunge.measures.language.models import forget_quality, model_utility, privleak
 from expunge.measures.statistics import Estimate, bootstrap_interval, share_interval
 from expunge.suites.tofu.cells import Cell, is_tuned
-from expunge.suites.tofu.sets import UTILITY, Scoring
+from expunge.suites.tofu.sets import OPTIONS, UTILITY, Scoring
 
-FORGET = ("forget", "forget_completions", "forget_more")
+FORGET = (
+    "forget",
+    "forget_completions",
+    "forget_more",
+    "forget_paraphrased",
+    "forget_cloze",
+    "forget_reversed",
+    "forget_choice",
+)
 "splits of what is to be forgotten"
 Answers = Mapping[str, Sequence[Answered]]
 "split -> what a model answered to its rows"
@@ -152,7 +160,7 @@ UNBOUNDED = ("nll",)
 
 
 def _measures(split: str, perturbed: bool) -> dict[str, Of]:
-    options = split in UTILITY[1:] and perturbed
+    options = split in OPTIONS and perturbed
     on_forget = truth_ratio_forget if split in FORGET else truth_ratio_retain
     measures: dict[str, Of] = {
         "probability": lambda row, true: probability(row.log_p),

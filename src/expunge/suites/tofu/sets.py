@@ -15,6 +15,8 @@ SHARED = 0.5
 "share of the texts to keep that may repeat the forget set, and are left out; of a fold of MUSE-News a seventh does"
 UTILITY = ("retain", "real_authors", "world_facts")
 "the splits whose measures make TOFU's model utility"
+OPTIONS = (*UTILITY[1:], "forget_choice", "retain_choice")
+"the splits whose answers stand beside wrong ones to choose from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,15 @@ class Words:
     sentence: str
 
 
-SUITES = {"tofu": "TOFU", "lume": "LUME", "knowundo": "KnowUnDo", "muse": "MUSE", "wmdp": "WMDP", "rwku": "RWKU"}
+SUITES = {
+    "tofu": "TOFU",
+    "lume": "LUME",
+    "knowundo": "KnowUnDo",
+    "muse": "MUSE",
+    "wmdp": "WMDP",
+    "rwku": "RWKU",
+    "world": "A generated world",
+}
 "suite -> its name in the report"
 SPLITS = {
     "forget": "Forget set",
@@ -43,6 +51,14 @@ SPLITS = {
     "mia_retain": "Texts on others",
     "utility_general": "MMLU, five examples",
     "utility_truthfulness": "TruthfulQA, one right",
+    "forget_paraphrased": "Forget set, in other words",
+    "retain_paraphrased": "Retain set, in other words",
+    "forget_cloze": "Forget set, sentences to finish",
+    "retain_cloze": "Retain set, sentences to finish",
+    "forget_reversed": "Forget set, reversed",
+    "retain_reversed": "Retain set, reversed",
+    "forget_choice": "Forget set, among choices",
+    "retain_choice": "Retain set, among choices",
 }
 SERIES = {"scal": "Size of the forget set", "sust": "Requests one after another"}
 "series of forget sets -> what they show"
@@ -58,6 +74,8 @@ MAIN = (
     "forget_more/rouge_l_recall",
     "verbmem/verbmem",
     "forget_qa/knowmem",
+    "forget_paraphrased/probability",
+    "forget_choice/probability_options",
     "privleak",
     "retain_qa/knowmem",
     *(f"{domain}/{measure}" for domain in ("bio", "cyber", "chem", "mmlu") for measure in ("accuracy", "above_chance")),

@@ -1,0 +1,7 @@
+"""The suite of the generated world, a suite of questions as TOFU is."""
+
+from __future__ import annotations
+
+from expunge.suites.tofu.suite import questions_suite
+
+SUITE = questions_suite("world")
