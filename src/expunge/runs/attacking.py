@@ -33,6 +33,7 @@ class AnyAttack(ABC, Generic[S]):
             model, too.
         needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
             is left out.
+        optional: it takes long, and is made where it is named alone.
         version: raise it when what its results mean changes.
     """
 
@@ -42,6 +43,7 @@ class AnyAttack(ABC, Generic[S]):
     order: ClassVar[int]
     own_scale: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
+    optional: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def missing(self, side: S) -> str | None:
