@@ -83,7 +83,8 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             attacked = carried_out(at_audit, plan, budget)
             damage = at_audit.damage()
             found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired)
-            facts = _facts(at_audit, known, attacked)
+            budget.after = at_audit.answering()
+            facts = _facts(at_audit, known, attacked, in_time=budget.left >= 0)
             at_audit.release()
             result = {
                 "format": FORMAT,
@@ -157,9 +158,13 @@ def _fix(folder: RunFolder, recipe: BaseRecipe, at_audit: Any) -> dict[str, Any]
     return fixed | {"earlier": [{"digest": row["digest"], "time": row["time"]} for row in before]}
 
 
-def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:
+def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked], in_time: bool) -> dict[str, Any]:
     """The facts that are known best under their worst attack, with what the models say; and how many are known beyond the
-    control, where that is asked for the same ones."""
+    control, where that is asked for the same ones.
+
+    Args:
+        in_time: whether there is time to ask for what the models say; none is shown without it.
+    """
 
     def worst(trials: Sequence[tuple[str, Trial]], n: int) -> list[tuple[float, str]]:
         best = [(0.0, "")] * n
@@ -178,7 +183,7 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
         others = worst(control, len(values))
         beyond = facts_beyond([value for value, _ in values], [value for value, _ in others])
     order = sorted(range(len(values)), key=lambda i: (others[i][0] if others else 0.0) - values[i][0])
-    order = order[:SHOWN] if at_audit.excerpts else []
+    order = order[:SHOWN] if at_audit.excerpts and in_time else []
     rows = [
         {
             "number": number,
@@ -190,4 +195,4 @@ def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked])
         }
         for number, shown in zip(order, at_audit.shown(order), strict=True)
     ]
-    return {"rows": rows, "beyond": beyond, "of": len(values)}
+    return {"rows": rows, "beyond": beyond, "of": len(values)} | ({} if in_time else {"out_of_time": True})

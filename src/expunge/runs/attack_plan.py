@@ -77,6 +77,8 @@ def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
         elif at_audit.done(attack):
             plan.seconds[attack.name] = 0.0
             plan.chosen.append(attack)
+        elif attack.optional and attack.name not in wanted:
+            plan.left.append(_left(attack, f"an option, since it takes long (--attacks {attack.name})"))
         elif wanted and attack.name not in wanted:
             plan.left.append(_left(attack, "not asked for (--attacks)"))
         else:

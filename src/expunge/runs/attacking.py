@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -32,6 +33,7 @@ class AnyAttack(ABC, Generic[S]):
             model, too.
         needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
             is left out.
+        optional: it takes long, and is made where it is named alone.
         version: raise it when what its results mean changes.
     """
 
@@ -41,6 +43,7 @@ class AnyAttack(ABC, Generic[S]):
     order: ClassVar[int]
     own_scale: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
+    optional: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def missing(self, side: S) -> str | None:
@@ -125,10 +128,20 @@ class AnyAudit(ABC, Generic[S]):
     def _key_of(self, attack: Any, which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""
 
+    @cached_property
+    def _pieces(self) -> dict[tuple[str, str], list[Piece]]:
+        """(attack, side) -> its pieces: counting them puts every question into its other forms."""
+        return {}
+
+    def _pieces_of(self, attack: AnyAttack[S], which: str, side: S) -> list[Piece]:
+        if (attack.name, which) not in self._pieces:
+            self._pieces[attack.name, which] = attack.pieces(side)
+        return self._pieces[attack.name, which]
+
     def pieces(self, attack: AnyAttack[S]) -> list[Piece]:
         """The pieces of an attack, each with its work on all sides together."""
         sides = [side for _, side in self.sides(attack)]
-        every = [attack.pieces(side) for side in sides]
+        every = [self._pieces_of(attack, which, side) for which, side in self.sides(attack)]
         noting = attack.noting(sides[0])
         found = []
         for number, piece in enumerate(every[0]):
@@ -148,7 +161,7 @@ class AnyAudit(ABC, Generic[S]):
         """
         found = Attacked(name=attack.name, title=attack.title, sentence=attack.sentence)
         sides = list(self.sides(attack))
-        planned = [attack.pieces(side) for _, side in sides]
+        planned = [self._pieces_of(attack, which, side) for which, side in sides]
         names = [piece.words for piece in planned[0]]
         most = len(names)
         if not self.done(attack) and (kept := self.kept(attack)) and not budget.fits(total(self.pieces(attack))):

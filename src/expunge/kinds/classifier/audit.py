@@ -235,8 +235,12 @@ class ImageAuditing(AnyAudit[Side]):
 
     def around(self) -> Work:
         """What an audit takes after its attacks: damage, and the pictures that are shown."""
-        read = 2.0 * sum(min(MEASURED, len(self.sets.tensors[name])) for name in ("retain", "test")) + 3.0 * SHOWN
-        return Work(read=read)
+        read = 2.0 * sum(min(MEASURED, len(self.sets.tensors[name])) for name in ("retain", "test"))
+        return Work(read=read) + self.answering()
+
+    def answering(self) -> Work:
+        """What those that are shown take."""
+        return Work(read=3.0 * SHOWN)
 
     def names(self) -> list[str]:
         """Of all attacks, in their order."""

@@ -269,10 +269,12 @@ class LanguageAudit(AnyAudit[Side]):
 
     def around(self) -> Work:
         """What an audit takes after its attacks: damage, and the answers that are shown."""
-        models = 2 if self.retrained is None else 3
-        written = models * min(SHOWN, self.asked_number) * NEW if self.excerpts else 0
-        read = 2.0 * (tokens(self.retain) + tokens(self.ordinary))
-        return Work(read=read, written=written, loaded=2 + (models if written else 0))
+        return Work(read=2.0 * (tokens(self.retain) + tokens(self.ordinary)), loaded=2) + self.answering()
+
+    def answering(self) -> Work:
+        """What the answers that are shown take."""
+        models = 0 if not self.excerpts else 2 if self.retrained is None else 3
+        return Work(written=models * min(SHOWN, self.asked_number) * NEW, loaded=models)
 
     def names(self) -> list[str]:
         """Of all attacks, in their order."""

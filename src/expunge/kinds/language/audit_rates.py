@@ -78,4 +78,6 @@ def _timed(do: Callable[[], object]) -> tuple[float, object]:
     """(seconds, what comes of it)."""
     start = time.monotonic()
     found = do()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.monotonic() - start, found

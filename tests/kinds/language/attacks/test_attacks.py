@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from transformers import LlamaConfig
 from architectures import tiny_model
 from expunge.data.text.document import Document
 from expunge.errors import DataError
-from expunge.kinds.language.attacks import probing
+from expunge.kinds.language.attacks import probing, suffixes
 from expunge.kinds.language.attacks.attack import Attack, attacks, missing_on
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Row, batch_of, read_facts, recall, recall_or_none
+from expunge.kinds.language.attacks.forms import Forms
 from expunge.kinds.language.attacks.lens import final_norm, through_lens
 from expunge.kinds.language.attacks.membership import SHOTS, fitting, gradient_norms, prefixed, scores
 from expunge.kinds.language.attacks.other_questions import Cloze, Reversed
@@ -32,6 +34,7 @@ from expunge.kinds.language.attacks.sampling import leak_at
 from expunge.kinds.language.attacks.steering import RADIUS, found_direction, usual_length
 from expunge.kinds.language.attacks.swapped_names import swapped
 from expunge.kinds.language.attacks.weights import by_column, held, matrices, roundings
+from expunge.kinds.language.layers.decoder import hooked
 from expunge.kinds.language.task import CausalLM
 from expunge.runs.audit import Audit
 from expunge.runs.work import KINDS, Work, total
@@ -409,3 +412,50 @@ def test_a_probe_finds_a_direction_and_nothing_where_there_is_none() -> None:
     assert np.mean(told(shifted[:200], shifted[200:])) > 0.6
     assert abs(np.mean(told(noise[:200], noise[200:])) - 0.5) < 0.1
     assert told(np.zeros((4, 3)), np.zeros((2, 3))) == [0.5, 0.5]
+
+
+def test_the_gradient_of_a_suffix_is_that_of_finite_differences(side: Make) -> None:
+    """Of the loss, as the embedding in one place moves towards that of another token."""
+    one = side(ROWS)
+    task = one.look()
+    places = [suffixes.place(fact, Forms(one.tokenizer)) for fact in one.facts.every[:3]]
+    rows = [
+        suffixes.with_suffix(fact.asked, at, [33] * suffixes.LENGTH)
+        for fact, at in zip(one.facts.every[:3], places, strict=True)
+    ]
+    embedding = task.model.get_input_embeddings()
+    every = embedding.weight.detach()
+    found = suffixes.token_gradients(task, rows, places, every)
+
+    def loss(place: int, token: int, share: float) -> float:
+        def moved(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+            output = output.clone()
+            for row, at in enumerate(places):
+                output[row, at + place] += share * every[token]
+            return output
+
+        with hooked([embedding.register_forward_hook(moved)]), torch.no_grad():
+            return float(task.nll(batch_of(rows)))
+
+    for place, token in ((0, 7), (3, 40), (7, 90)):
+        slope = (loss(place, token, 1e-2) - loss(place, token, -1e-2)) / 2e-2
+        assert float(found[place, token]) == pytest.approx(slope, rel=2e-2, abs=1e-5)
+
+
+def test_a_suffix_stands_after_the_question_and_lowers_the_loss(side: Make) -> None:
+    one = side(ROWS)
+    task, made = one.fresh(), Forms(one.tokenizer)
+    task.model.requires_grad_(False)
+    places = [suffixes.place(fact, made) for fact in one.facts.every]
+    for fact, at in zip(one.facts.every, places, strict=True):
+        assert one.tokenizer.decode(fact.asked.ids[:at]).endswith((fact.question or "").rstrip("?!")[-6:] + "?")
+
+    def nats(suffix: list[int]) -> float:
+        rows = [suffixes.with_suffix(one.facts.every[i].asked, places[i], suffix) for i in one.facts.given]
+        return float(task.nll(batch_of(rows)))
+
+    begun = made.ids(suffixes.BEGUN)
+    found = suffixes.found_suffix(task, one, places)
+    assert len(found) == suffixes.LENGTH
+    assert not set(found) & set(one.tokenizer.all_special_ids)
+    assert nats(found) < nats([begun[at % len(begun)] for at in range(suffixes.LENGTH)])

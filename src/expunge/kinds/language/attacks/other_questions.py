@@ -156,15 +156,16 @@ def options(facts: Sequence[Fact]) -> dict[int, list[str]]:
         if fact.question is not None:
             begin, end = new_part(fact.answer, fact.question)
             short[number] = fact.answer[begin:end]
+    asked = {number: words(facts[number].question or "") for number in short}
+    told = {number: words(text) for number, text in short.items()}
     found = {}
     for number, own in short.items():
-        told = words(facts[number].question or "")
         near = sorted(
             (other for other in short if other != number),
-            key=lambda other: (-_likeness(told, words(facts[other].question or "")), other),
+            key=lambda other: (-_likeness(asked[number], asked[other]), other),
         )
-        others = list(dict.fromkeys(short[other] for other in near if words(short[other]) - words(own)))
-        if words(own) and len(others) >= len(LETTERS) - 1:
+        others = list(dict.fromkeys(short[other] for other in near if told[other] - told[number]))
+        if told[number] and len(others) >= len(LETTERS) - 1:
             found[number] = [own, *others[: len(LETTERS) - 1]]
     return found
 
@@ -180,9 +181,10 @@ def _letters(forms: Forms) -> list[int]:
 
 def _turned(facts: Sequence[Fact], forms: Forms) -> Iterator[list[Row]]:
     """For each place of the true answer, the facts' rows; the label is its letter."""
+    chosen = options(facts)
     for turn in range(len(LETTERS)):
         rows = []
-        for number, texts in options(facts).items():
+        for number, texts in chosen.items():
             order = texts[-turn:] + texts[:-turn] if turn else texts
             listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, order, strict=True))
             prompt = forms.prompt(f"{facts[number].question}\n{listed}\nAnswer with the letter alone.")
