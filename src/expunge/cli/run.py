@@ -41,7 +41,8 @@ def run(
     log_with:
         An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     no_excerpts:
-        Quote nothing of the forget set, and nothing that the models said of it, in report, record, card and log.
+        Quote nothing of the forget set, and nothing that the models said of it, in report, record, card and log; of
+        pictures, show none, and keep none in the run folder.
     """
     from expunge.api import run as run_
     from expunge.cli.console import tell

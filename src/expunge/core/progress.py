@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from expunge.core.safe_text import clean
 
 
@@ -26,6 +23,9 @@ class Live(Silent):
     """A bar a stage on a terminal; a plain line a stage from its beginning on, and one every 30 s, in a file."""
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.console = Console(stderr=True, highlight=False)
         self.bar = Progress(
             TextColumn("{task.description:<42}"),

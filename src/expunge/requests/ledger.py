@@ -16,7 +16,6 @@ from expunge.requests import chain, private
 from expunge.requests.chain import Chain, Event
 from expunge.requests.order import refuse_fork, refuse_late_end
 from expunge.requests.private import Private, salted, salted_file
-from expunge.requests.reading import refuse_by_sight
 from expunge.requests.states import (
     MONTHS,
     MORE_MONTHS,
@@ -168,6 +167,10 @@ class Ledger:
         due = due or add_months(received, MONTHS)
         if due < received:
             raise RecipeError("the deadline lies before the request", seen=due, allowed=f"{received} or later")
+        from expunge.requests.reading import (
+            refuse_by_sight,  # readers of files take longer to load than a list to print
+        )
+
         listed = private.list_files(files)
         for file in listed:
             refuse_by_sight(file)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.data.text.text_files import refuse_listing
 from expunge.errors import DataError, RunError
 
 
@@ -80,6 +79,8 @@ def list_files(targets: Iterable[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
+    from expunge.data.text.text_files import refuse_listing  # slow to load, and needed by an add alone
+
     for parent, folders, names in os.walk(folder, onerror=refuse_listing):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:

@@ -24,6 +24,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import read_recipe
 from expunge.runs.recipe import make
 from expunge.runs.registry import built_in, method_class
+from kept_pictures import kept_pictures, pixels_of
 from small import contents, leftovers
 from small_images import SMALL_IMAGES, save_tiny, tiny_resnet, tiny_vit, write_class_folders
 
@@ -405,6 +406,10 @@ def test_evaluate_refuses_what_was_changed(forget: Forget, own_models: dict[str,
     flip_last_bit(folder.model / "model.safetensors")
     with pytest.raises(RunError, match="no unlearned model, or one that was changed since"):
         expunge.evaluate(folder.path)
+
+
+def test_no_picture_is_kept(finished: RunFolder, data: Path) -> None:
+    assert kept_pictures(finished.path, [pixels_of(path) for path in sorted(data.glob("*/*.png"))]) == set()
 
 
 def test_verify_finds_nothing_in_a_finished_run(finished: RunFolder) -> None:

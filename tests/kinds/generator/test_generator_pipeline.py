@@ -27,6 +27,7 @@ from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import read_recipe
 from expunge.runs.recipe import make
+from kept_pictures import kept_pictures, pixels_of
 from small import contents, leftovers
 from small_generators import SMALL_GENERATOR, tiny_generator
 from small_images import save_tiny, tiny_resnet, write_class_folders
@@ -152,6 +153,27 @@ def test_the_report_shows_pictures_only_where_they_are_wanted(
     card = (finished.model / "README.md").read_text()
     assert "ViTMAEForPreTraining" in card
     assert "data:image" not in card
+
+
+def test_without_excerpts_no_picture_is_shown_or_kept(
+    finished: RunFolder, forget: Forget, data: Path, tmp_path: Path
+) -> None:
+    lost = [pixels_of(path) for path in sorted((data / "ant").iterdir())]
+    folder = forget(tmp_path / "run", excerpts=False)
+    assert kept_pictures(folder.path, lost) == set()
+    page = folder.report.read_text()
+    assert "data:image" not in page
+    assert "<h2>Features</h2>" in page
+    assert "<svg" in page.partition("<h2>Features</h2>")[2].partition("</section>")[0], "figures of features stay"
+    shown = {name for name in kept_pictures(finished.path, lost) if "measured-" not in name}
+    assert shown == {"report.html", "stages/shown/shown.npz"}, "they can be found where they are"
+    rows = {(s.measure, s.split): s.value for s in folder.read_scores() if s.model == "unlearned"}
+    with_pictures = {(s.measure, s.split): s.value for s in finished.read_scores() if s.model == "unlearned"}
+    assert rows == {name: pytest.approx(with_pictures[name], rel=1e-5) for name in rows}
+    before = contents(folder.path)
+    expunge.run(folder.recipe, folder.path)
+    assert kept_pictures(folder.path, lost) == set()
+    assert contents(folder.path)["scores.json"] == before["scores.json"]
 
 
 def test_verify_says_that_all_is_as_recorded(finished: RunFolder) -> None:

@@ -54,14 +54,13 @@ class ImageAuditing(AnyAudit[Side]):
             the run's retrained model and its test pictures are.
 
     Attributes:
+        excerpts: whether single pictures are named, by id and class; none is shown.
         asked: the pictures that are asked for, and `holdout` those like them that no model saw, class by class.
         control: which control there is; see `CONTROLS`.
     """
 
     words = SIDES
 
-    excerpts = True
-    "pictures are shown by number and class alone"
     wanted: int | None = None
     "pictures that would be asked for, if there were the time"
 
@@ -69,7 +68,7 @@ class ImageAuditing(AnyAudit[Side]):
         run = self.run = story.run
         recipe: ImageRecipe = run.recipe
         self.story, self.sets = story, story.sets
-        self.settings, self.seed = recipe.audit, recipe.seed
+        self.settings, self.seed, self.excerpts = recipe.audit, recipe.seed, recipe.excerpts
         self.base, self.subject = story.make_base().source, story.locate(subject)
         self.retrained: ModelSource | None = None
         if control is not None:

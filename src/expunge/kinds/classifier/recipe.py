@@ -130,5 +130,7 @@ class ImageRecipe(BaseRecipe):
     audit: ImageAudit = ImageAudit()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, noise"
+    excerpts: bool = True
+    "whether single pictures to forget are named in the audit, with what the models take them for; none is shown or kept"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"

@@ -28,9 +28,10 @@ from expunge.models.source import ModelSource
 
 
 def measure(judge: Judge, source: ModelSource, which: Which) -> dict[str, Completions]:
-    """One model's completions of every split, and the network's outputs on them, as a stage."""
+    """One model's completions of every split, and the network's outputs on them, as a stage; without excerpts nothing is
+    kept, and they are made again whenever they are needed."""
 
-    def make(path: Path) -> None:
+    def made() -> dict[str, Completions]:
         task = judge.load(source)
         found = {}
         for split in SPLITS:
@@ -38,9 +39,16 @@ def measure(judge: Judge, source: ModelSource, which: Which) -> dict[str, Comple
                 done, originals = judge.completed(task, split), judge.measured(split).pixels
                 apart = perceptual(judge.network, torch.from_numpy(done.pictures), originals)
                 found[split] = replace(done, apart=apart)
-        save_completions(found, path / "completions.npz")
+        return found
 
-    recipe = judge.run.recipe
+    recipe, doing = judge.run.recipe, f"measuring the {which} model"
+    if not recipe.excerpts:
+        judge.run.show.stage(doing)
+        return made()
+
+    def make(path: Path) -> None:
+        save_completions(made(), path / "completions.npz")
+
     made_from = {
         "which": which,
         "model": source.digest,
@@ -51,7 +59,7 @@ def measure(judge: Judge, source: ModelSource, which: Which) -> dict[str, Comple
         "perceptual": LAYERS,
         "seed": recipe.seed,
     }
-    path = judge.run.cached(f"measured-{which}", made_from, make, f"measuring the {which} model")
+    path = judge.run.cached(f"measured-{which}", made_from, make, doing)
     return load_completions(path / "completions.npz")
 
 
@@ -94,11 +102,13 @@ def attack(judge: Judge, source: ModelSource, attacker: Attacker, which: Which) 
 def draw_pictures(
     judge: Judge, originals: Mapping[str, Originals], completions: Mapping[Which, Mapping[str, Completions]]
 ) -> None:
-    """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time."""
+    """The pictures and features that the report shows, as `stages/shown/shown.npz`, rewritten each time; without excerpts
+    no picture is among them."""
     arrays: dict[str, np.ndarray] = {}
-    corruption = judge.corruption
+    corruption, recipe = judge.corruption, judge.run.recipe
+    wanted = recipe.evaluation.grid if recipe.excerpts else 0
     for split in ("forget", "retain_test"):
-        count = min(judge.run.recipe.evaluation.grid, len(originals[split].pictures))
+        count = min(wanted, len(originals[split].pictures))
         pixels = torch.from_numpy(originals[split].pictures[:count])
         keys = judge.keys(split)[:count]
         unit = pixels.float() / 255

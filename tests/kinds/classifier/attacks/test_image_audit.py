@@ -54,6 +54,12 @@ def test_an_untouched_model_fails(planted: PlantedPictures, tmp_path: Path) -> N
     assert len(found["facts_shown"]["beyond"]) > 30
 
 
+def test_without_excerpts_no_picture_is_named(planted: PlantedPictures, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize", **{"recipe": {"excerpts": False}})
+    assert found["facts_shown"]["rows"] == []
+    assert found["facts_shown"]["beyond"], "how many are known is told"
+
+
 def test_a_retrained_model_passes(planted: PlantedPictures, tmp_path: Path) -> None:
     again = planted.saved("again", teach(small_net(2), planted.sets.tensors["retain"]))
     found = planted.audited(again, tmp_path / "audit", "quantize,relearn_retain,membership")
