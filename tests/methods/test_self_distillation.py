@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import torch
 from expunge.errors import RecipeError
 from expunge.kinds.language.distributions import FrozenHead
 from expunge.kinds.language.signals.fluent_text import FluentText
-from expunge.kinds.language.targets import Demoted, Guided, least_likely, said_after, top
+from expunge.kinds.language.targets import Demoted, DemotedTargets, Guided, least_likely, said_after, top
 from expunge.kinds.language.task import CausalLM
 from expunge.methods.elm import ELM
 from expunge.methods.shred import SHRED
@@ -271,7 +273,12 @@ def test_the_least_likely_share_of_each_block_is_forgotten(tiny_model_folder: Pa
     task = load_task(tiny_model_folder)
     forget = write_table(tmp_path / "forget", random_blocks([12, 9, 6], seed=1), first_label=3)
     retain = write_table(tmp_path / "retain", random_blocks([11], seed=2))
-    found = known_sets(SHRED(share=0.4, skip=2), task, forget, retain, tmp_path / "run").forget.batch([2, 0])
+    seen: list[int] = []
+    with task.model.base_model.register_forward_hook(
+        lambda _module, _given, said: seen.append(said.last_hidden_state.shape[1])
+    ):
+        found = known_sets(SHRED(share=0.4, skip=2), task, forget, retain, tmp_path / "run").forget.batch([2, 0])
+    assert [seen.count(tokens) for tokens in (12, 9, 6)] == [1, 1, 1]  # a pass a block, for states and likelihoods
     target = found.signals["distributions"]
     start = 0
     for row, labels in ((2, 3), (0, 9)):
@@ -284,6 +291,23 @@ def test_the_least_likely_share_of_each_block_is_forgotten(tiny_model_folder: Pa
         assert target.labels[start : start + labels].tolist() == forget.ids_of(row)[3:]
         start += labels
     assert target.states.shape == (12, 32)
+
+
+def test_the_least_likely_tokens_are_ranked_in_float32_where_states_are_bfloat16(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    task = load_task(tiny_model_folder)
+    task.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
+    table = write_table(tmp_path / "forget", random_blocks([24], seed=1))
+    signal = DemotedTargets(0.5, None, 0.0, 0)
+    source: Any = SimpleNamespace(base=lambda: task, table=table)
+    with torch.no_grad():
+        made = signal.block(source, 0)
+    assert made.dtype == torch.float32
+    head = task.model.get_output_embeddings().weight.detach().double()
+    log_p = (made[:, :-1].double() @ head.T).log_softmax(-1)[torch.arange(23), torch.tensor(table.ids_of(0)[1:])]
+    torch.testing.assert_close(made[:, -1].double(), log_p, rtol=1e-5, atol=0)
+    assert not torch.equal(made[:, -1], made[:, -1].bfloat16().float())
 
 
 def test_the_share_is_rounded_up_and_the_skip_may_be_all() -> None:

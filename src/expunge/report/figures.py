@@ -142,10 +142,10 @@ def probabilities(name: str, probe: Probe) -> Markup:
     return draw(name, f"Next-token probabilities after: {probe.prompt[:120]}", description + ".", paint)
 
 
-def _label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], top: float) -> None:
+def _label_ends(axis: Axes, ends: Sequence[tuple[float, str, str, str]], top: float, low: float = 0.0) -> None:
     """Write each line's name to its right, moved apart where two would overlap, and tie it to its line."""
-    gap = top * 0.105
-    places = spread([end[0] for end in ends], gap, top)
+    gap = (top - low) * 0.105
+    places = [low + place for place in spread([end[0] - low for end in ends], gap, top - low)]
     for (y, token, colour, marker), place in zip(ends, places, strict=True):
         to_right = axis.get_yaxis_transform()
         axis.plot([1.0, 1.045], [y, place], color=colour, linewidth=0.8, transform=to_right, clip_on=False)
@@ -234,16 +234,19 @@ def evaluations(name: str, rows: Sequence[Mapping[str, Any]], kept: int | None) 
             axis.plot(x, y, color=colour, dashes=dash[1] if dash != "-" else (), linewidth=1.4, marker=marker,
                       markersize=3.6, markevery=max(1, len(points) // 8))  # fmt: skip
             ends.append((y[-1], EVALUATED[key], colour, marker))
-        top = 1.08 * max(row[key] for row in rows for key in sets if _finite(row.get(key)))
+        values = [row[key] for row in rows for key in sets if _finite(row.get(key))]
+        lack = max(0.0, 0.5 - (max(values) - min(values))) / 2  # a harmless wobble does not fill the figure
+        low, top = min(values) - lack, max(values) + lack
+        low, top = low - 0.08 * (top - low), top + 0.08 * (top - low)
         first, last = rows[0]["step"], rows[-1]["step"]
-        axis.set(xlim=(first, last if last > first else first + 1), ylim=(0, top), xlabel="step")
+        axis.set(xlim=(first, last if last > first else first + 1), ylim=(low, top), xlabel="step")
         axis.set_title("nats a token", loc="left", color=MUTED, fontsize=7.5)
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))
         if kept is not None:
             axis.axvline(kept, color=INK, linewidth=0.9, linestyle=":")
             axis.text(kept, top, "kept", ha="center", va="bottom", fontsize=8)
-        _label_ends(axis, ends, top)
+        _label_ends(axis, ends, top, low)
         return figure
 
     description = "; ".join(

@@ -193,11 +193,12 @@ def test_the_best_weights_are_kept_where_a_run_overshoots(
 def test_forgetting_beyond_held_out_text_counts_for_nothing(
     taught: Path, tables: dict[str, TokenTable], ascent: Followed, tmp_path: Path
 ) -> None:
-    """Without a rule that stops it; every step after the crossing is as good as the held-out text's loss has it."""
+    """Without a rule that stops it: every step after the crossing is as good as the first one."""
     task = load_task(taught)
     run(task, tables, tmp_path, choice=made(tables, every=1, limits=WIDE))
-    worth = {step: min(nll["forget"], nll["holdout"]) for step, nll in ascent.nll.items() if step}
-    assert same(weights(task), ascent.weights[max(worth, key=lambda step: worth[step])])
+    crossed = [step for step, nll in ascent.nll.items() if step and nll["forget"] >= nll["holdout"]]
+    assert len(crossed) > 1
+    assert same(weights(task), ascent.weights[crossed[0]])
 
 
 def test_where_no_step_keeps_the_limits_the_one_that_exceeds_them_least_is_kept_and_said_so(

@@ -149,9 +149,11 @@ def known_share(task: CausalLM, sample: Watched) -> float:
 
 
 def forgotten(figures: Figures) -> float:
-    """How much is forgotten: the forget set's loss, as far as it is not above that of held-out text."""
-    forget = figures["forget"]
-    return -math.inf if math.isnan(forget) else min(forget, figures.get("holdout", math.inf))
+    """How much is forgotten: the forget set's loss; where there is held-out text, less that of it, and at most 0."""
+    beside = figures["forget"] - figures.get("holdout", 0.0)
+    if math.isnan(beside):
+        return -math.inf
+    return min(0.0, beside) if "holdout" in figures else beside
 
 
 def excess(figures: Figures, start: Figures, limits: Mapping[str, float]) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from expunge.errors import RecipeError
-from expunge.kinds.language.distributions import FrozenHead, Head, Original, wide
+from expunge.kinds.language.distributions import FrozenHead, Head, Original, row_values, wide
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.signals.distributions import Distributions
 from expunge.kinds.language.signals.signal import Source
@@ -162,12 +162,14 @@ class DemotedTargets(Distributions):
 
     set = "forget"
     doing = "noting what the base model says of the forget set"
+    version = 2
 
     def block(self, source: Source, row: int) -> Tensor:
-        """The states, and a last column: the label's negative log-likelihood."""
-        states = super().block(source, row)
-        nll = source.base().row_nll(source.table.batch([row]))
-        return torch.cat([states, nll[:, None].to(states)], 1)
+        """The states, and a last column: the label's log-probability, of them in float32 however they were computed."""
+        states = wide(super().block(source, row))
+        labels = torch.from_numpy(source.table.labels_of(row)[1:].astype(np.int64)).to(states.device)
+        log_p, _ = row_values(source.base().head, states, labels[labels != IGNORED], of_label)
+        return torch.cat([states, log_p[:, None]], 1)
 
     def lookup(self, source: Source, path: Path) -> Lookup:
         plain = super().lookup(source, path)
@@ -175,12 +177,17 @@ class DemotedTargets(Distributions):
         def found(rows: Sequence[int]) -> Demoted:
             original = plain(rows)
             labels = [labels[1:][labels[1:] != IGNORED] for labels in map(source.table.labels_of, rows)]
-            nll = original.states[:, -1].split([len(each) for each in labels])
+            nll = (-original.states[:, -1]).split([len(each) for each in labels])
             forgotten = torch.cat([least_likely(each, self.share, self.skip) for each in nll])
             tokens = torch.from_numpy(np.concatenate(labels).astype(np.int64))
             return Demoted(original.states[:, :-1], original.head, tokens, forgotten, self.top_k, self.nucleus)
 
         return found
+
+
+def of_label(log_p: Tensor, _: Tensor | None, target: Tensor) -> Tensor:
+    """(rows,) of the labels' own log-probabilities, of all (rows, vocabulary)."""
+    return log_p.gather(1, target[:, None])[:, 0]
 
 
 def least_likely(nll: Tensor, share: float, skip: int) -> Tensor:
