@@ -123,7 +123,7 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
         sets=sets.spread(teaching.rows),
         lesson=Lesson(model=command.model, **taught),
         asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
-        methods=wanted_methods(command.methods),
+        methods=wanted_methods(command.methods, tuned=not sets.forget[0].is_text),
         overrides=read_overrides(command.options),
         seeds=command.seeds,
         all_methods=command.methods == "all",
