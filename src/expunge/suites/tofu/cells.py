@@ -47,11 +47,12 @@ class Cell:
         return f"{self.group}-{self.seed}"
 
 
-def wanted_methods(names: str) -> dict[str, dict[str, Any]]:
+def wanted_methods(names: str, tuned: bool = True) -> dict[str, dict[str, Any]]:
     """Methods with their settings: {name: {"method": {...}, "training": {...}}}.
 
     Args:
         names: `all`, or names with commas between them.
+        tuned: whether methods have the settings that did best on TOFU; if not, their defaults.
 
     Raises:
         RecipeError: a name that is no method for language models.
@@ -60,7 +61,7 @@ def wanted_methods(names: str) -> dict[str, dict[str, Any]]:
     wanted = able if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
         raise RecipeError("no method is named", seen=repr(names), allowed="all, or names with commas between them")
-    tried = tuned_settings()
+    tried = tuned_settings() if tuned else {}
     found = {}
     for name in wanted:
         own = tried.get(name) or {}

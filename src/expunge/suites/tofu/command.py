@@ -129,7 +129,7 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
         sets=sets.spread(teaching.rows),
         lesson=Lesson(model=command.model, **taught),
         asked_for={**({} if data is None else {"data": as_recorded(data)}), **asked_for},
-        methods=wanted_methods(command.methods),
+        methods=wanted_methods(command.methods, tuned=not sets.forget[0].is_text),
         overrides=read_overrides(command.options),
         seeds=command.seeds,
         all_methods=command.methods == "all",
