@@ -13,6 +13,7 @@ from torch import Tensor
 
 import expunge
 from expunge.errors import RecipeError
+from expunge.kinds.language.lora import Adapter, adapter
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
@@ -80,6 +81,43 @@ def test_several_layers_in_one_pass_are_those_of_one_pass_each(task: CausalLM) -
     assert torch.equal(together[:, 1], task.hidden(FORGET, 1))
     with pytest.raises(RecipeError, match="no such layer"):
         task.hidden_at(FORGET, (1, 5))
+
+
+@pytest.mark.parametrize("options", [{}, {"adapter_rank": 2}], ids=str)
+def test_the_first_step_goes_where_the_formula_says_and_not_where_rounding_says(
+    tiny_model_folder: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """The unchanged model's gradient in float32 is that in float64; without the way aside they have nothing in common."""
+    forget = write_table(tmp_path / "forget", random_blocks([12, 9, 12, 10], seed=1))
+    retain = write_table(tmp_path / "retain", random_blocks([11, 12, 8, 9], seed=2))
+    layers, name = (1, 2), "model.layers.0.mlp.up_proj"
+
+    def first(dtype: torch.dtype, states: Tensor) -> Tensor:
+        task = load_task(tiny_model_folder)
+        task.model.to(dtype)
+        with adapter(task, Adapter.of(Training(**options)), 7, None):
+            weight = next(p for n, p in task.model.named_parameters() if n.startswith(name) and "lora_A" not in n
+                          and p.requires_grad)  # fmt: skip
+            batch = replace(forget.batch([0, 1, 2, 3]), signals={"forget_layer_states": states.to(dtype)})
+            kept = retain.batch([0])
+            known = replace(kept, signals={"retain_layer_states": task.hidden_at(kept, layers).detach()})
+            loss = CircuitBreakers(layers=layers).loss(Step(task, batch, known)).total
+            (found,) = torch.autograd.grad(loss, [weight])
+        return found.double().flatten()
+
+    task = load_task(tiny_model_folder)
+    with torch.no_grad():
+        plain = task.hidden_at(forget.batch([0, 1, 2, 3]), layers)
+    sets = known_sets(CircuitBreakers(layers=layers), task, forget, retain, tmp_path / "run")
+    aside = sets.forget.batch([0, 1, 2, 3]).signals["forget_layer_states"]
+    moved = (aside - plain).norm(dim=-1) / plain.norm(dim=-1)
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=0)
+
+    def alike(states: Tensor) -> float:
+        return float(torch.cosine_similarity(first(torch.float32, states), first(torch.float64, states), dim=0))
+
+    assert alike(aside) > 0.999
+    assert alike(plain) < 0.9
 
 
 class Killed(BaseException):

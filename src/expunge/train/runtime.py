@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from expunge.core import processes
 from expunge.core.order import random_seed
@@ -124,6 +125,13 @@ class Runtime:
     def look(self, work: Callable[..., T], *given: Any) -> T:
         """Do something with the model without training it: on all processes where weights are spread, else on any."""
         return self.inside(work, *given) if self.spreads else work(*given)
+
+    def let_go(self) -> None:
+        """Give up what was gathered of spread weights, before they are written to: a pass without gradients holds on to it,
+        and would be read in their place."""
+        for module in () if self._root is None or not self.spreads else self._root.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def backward(self, terms: Tensor | Sequence[Tensor]) -> Tensor:
         """Add the gradients of a batch's loss to those of the step; its value.

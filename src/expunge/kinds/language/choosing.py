@@ -274,6 +274,7 @@ class Choosing(Callback):
         """Put the best weights back, at the end of a training; which they are, in words."""
         if not self.choice.keeps_best:
             return ""
+        self.runtime.let_go()
         self.best.restore()
         step, kept = self.best.step, self.kept_limits
         self.work.log("kept", step=step, of=steps, limits=kept)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
+from expunge.core.order import random_seed
 from expunge.kinds.language.signals.signal import Signal, Source
 
 
@@ -27,8 +29,19 @@ class RetainLayerStates(Signal):
 
 @dataclass(frozen=True)
 class ForgetLayerStates(RetainLayerStates):
-    """The same of the forget set."""
+    """The same of the forget set, led aside for losses that are flat where a model is unchanged."""
+
+    aside: float = 0.0
+    "length of a vector that is added to each, drawn by the run's seed, as a share of its own length"
 
     name = "forget_layer_states"
     set = "forget"
     doing = "noting the base model's hidden states of what is to be forgotten"
+
+    def block(self, source: Source, row: int) -> Tensor:
+        states = super().block(source, row)
+        if self.aside == 0:
+            return states
+        generator = torch.Generator().manual_seed(random_seed(source.run.recipe.seed, "states aside", row))
+        way = torch.randn(states.shape, generator=generator).to(states)
+        return states + self.aside * way * (states.norm(dim=-1, keepdim=True) / way.norm(dim=-1, keepdim=True))
