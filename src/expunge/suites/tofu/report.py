@@ -141,11 +141,12 @@ def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Map
     if taught.get("forget_quality", {"value": 0.0})["value"] > ALIKE:
         return None
     alike = [row for row in methods if row["measures"].get("forget_quality", {"value": 0.0})["value"] > ALIKE]
-    return max(
-        alike,
-        key=lambda row: (row["measures"].get("model_utility") or row["measures"]["retain/rouge_l_recall"])["value"],
-        default=None,
-    )
+
+    def kept(row: Mapping[str, Any]) -> float:
+        measures = row["measures"]
+        return float(measures["model_utility" if "model_utility" in measures else "retain/rouge_l_recall"]["value"])
+
+    return max(alike, key=kept, default=None)
 
 
 def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
