@@ -115,6 +115,8 @@ def test_from_the_command_to_the_page(
     said = capsys.readouterr().out
     for part in ("before", "rmu", "WMDP cyber: above chance", "chance is 25.0% on MMLU", "no oracle"):
         assert part in said, part
+    lowest = json.loads((out / "wmdp.json").read_text())["taught_model"]["cyber/above_chance"]["low"]
+    assert ("the model before is not above chance on WMDP cyber" in said) == (lowest <= 0)
     assert "tuned" not in said  # the settings that did best on TOFU are not for these texts
     figures = json.loads((out / "wmdp.json").read_text())
     assert (figures["taught"], figures["oracle"], figures["given"]) == (None, None, {"forget": 4, "retain": 4})

@@ -82,7 +82,7 @@ def is_tuned(name: str, settings: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether a method was run with the settings that the grid found best for it: options may have changed them."""
     own = tuned_settings().get(name)
     return own is not None and all(
-        settings[part][key] == value for part, values in own.items() for key, value in values.items()
+        settings[part].get(key) == value for part, values in own.items() for key, value in values.items()
     )
 
 

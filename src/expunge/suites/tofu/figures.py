@@ -106,12 +106,11 @@ def model_figures(
     for split, true in truths.items():
         rows = [answers[split] for answers in seeds]
         perturbed = bool(rows[0][0].perturbed)
-        every = {name: OTHERS[name] for name in scoring.measures.get(split, ()) if name in OTHERS}
-        if split not in scoring.measures and split != "holdout":
-            every = _measures(split, perturbed)
-        elif split in scoring.measures:
-            own = _measures(split, False)
-            every |= {name: own[name] for name in scoring.measures[split] if name in own}
+        if split in scoring.measures:
+            known = _measures(split, False) | OTHERS
+            every = {name: known[name] for name in scoring.measures[split]}
+        else:
+            every = {} if split == "holdout" else _measures(split, perturbed)
         for name, of in every.items():
             table = [[of(row, text) for row, text in zip(each, true, strict=True)] for each in rows]
             interval = bootstrap_interval if name in UNBOUNDED else share_interval

@@ -76,6 +76,7 @@ def questions_page(folder: RunFolder) -> str:
         shown=shown,
         heading=heading,
         fronts=fronts(figures),
+        chance_drawn=any(name.partition("/")[0] in figures.get("chance", {}) for name in axes(figures)[0]),
         tuned=TUNED if any(row.get("tuned") for row in figures["methods"]) else "",
         settings=[(called(row), _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
         several=figures["seeds"] > 1,
@@ -112,8 +113,16 @@ def best_first(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def chances(figures: Mapping[str, Any]) -> list[str]:
-    """What a guess has of each multiple-choice split."""
-    return [f"chance is {share:.1%} on {SPLITS.get(name, name)}" for name, share in figures.get("chance", {}).items()]
+    """What a guess has of each multiple-choice split, and where the model before has no more."""
+    said = []
+    for split, share in figures.get("chance", {}).items():
+        name = SPLITS.get(split, split)
+        said.append(f"chance is {share:.1%} on {name}")
+        if figures["taught_model"][f"{split}/above_chance"]["low"] <= 0:
+            said.append(
+                f"the model before is not above chance on {name}: these questions show no forgetting, and no harm"
+            )
+    return said
 
 
 def series_tables(figures: Mapping[str, Any], name: str) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -141,11 +150,12 @@ def best(methods: Sequence[Mapping[str, Any]], taught: Mapping[str, Any]) -> Map
     if taught.get("forget_quality", {"value": 0.0})["value"] > ALIKE:
         return None
     alike = [row for row in methods if row["measures"].get("forget_quality", {"value": 0.0})["value"] > ALIKE]
-    return max(
-        alike,
-        key=lambda row: (row["measures"].get("model_utility") or row["measures"]["retain/rouge_l_recall"])["value"],
-        default=None,
-    )
+
+    def kept(row: Mapping[str, Any]) -> float:
+        measures = row["measures"]
+        return float(measures["model_utility" if "model_utility" in measures else "retain/rouge_l_recall"]["value"])
+
+    return max(alike, key=kept, default=None)
 
 
 def shown(found: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
