@@ -210,7 +210,9 @@ class AnyAudit(ABC, Generic[S]):
             going = iter(attack.carry_out(side))
             while number < len(pieces):
                 piece, ahead = pieces[number], number + 1 if which == "unlearned" else most
-                later = total([each for side in planned[1:] for each in side[:ahead]])
+                later = total([each for other in planned[1:] for each in other[:ahead]])
+                if which == "unlearned" and number == len(pieces) - 1:
+                    later += attack.noting(side)
                 if number == most or not budget.fits(piece.work + later):
                     raise _OutOfTimeError
                 begun = budget.now()
