@@ -87,7 +87,7 @@ def state_of(row: Mapping[str, Any]) -> str:
     return states[row["passed"]]
 
 
-def tested_attacks(result: Mapping[str, Any]) -> list[str]:
+def attacks_that_told(result: Mapping[str, Any]) -> list[str]:
     """Names of the attacks that were made, without those that had too few facts to tell anything."""
     untested = {row["name"] for row in result["findings"] if row.get("needs") is not None}
     return [attack["name"] for attack in result["attacks"] if attack["name"] not in untested]
