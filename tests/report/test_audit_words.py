@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from expunge.report.audit import headline, junit_xml, state_of
+from expunge.report.audit import attacks_that_told, headline, junit_xml, state_of
 
 
 def row(name: str, passed: bool | None, needs: int | None = None) -> dict[str, Any]:
@@ -33,6 +33,7 @@ def test_an_attack_without_the_facts_for_it_is_named_and_said_not_to_be_tested()
     assert reason.startswith("2 of 3 findings hold the limits")
     assert reason.endswith("Not tested for lack of facts: choice (needs about 310).")
     assert headline(result(AS_IS, RELEARN, CHOICE, passed=True))[0] == "passed on what was tested"
+    assert attacks_that_told(result(AS_IS, RELEARN, CHOICE, passed=False)) == ["relearn"]
     assert [state_of(each) for each in (AS_IS, CHOICE, row("x", None), row("x", False))] == [
         "passed", "not tested", "not told", "failed",
     ]  # fmt: skip

@@ -184,6 +184,8 @@ def test_the_machine_s_own_rate_decides(tmp_path: Path) -> None:
     slow = audited(ToyAudit(tmp_path / "slow", Clock(), toys(), rate=3.0), 30.0)
     assert slow[0] == []
     assert slow[1]["a"] == "the budget is too small: it takes about 60 s"
+    spent = audited(ToyAudit(tmp_path / "spent", Clock(), toys(), rate=9.0), 30.0)
+    assert spent[:2] == ([], dict.fromkeys("abc", "the budget was spent before it")), "by asking and damage"
     assert slow[3]
 
 

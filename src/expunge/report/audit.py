@@ -87,6 +87,12 @@ def state_of(row: Mapping[str, Any]) -> str:
     return states[row["passed"]]
 
 
+def attacks_that_told(result: Mapping[str, Any]) -> list[str]:
+    """Names of the attacks that were made, without those that had too few facts to tell anything."""
+    untested = {row["name"] for row in result["findings"] if row.get("needs") is not None}
+    return [attack["name"] for attack in result["attacks"] if attack["name"] not in untested]
+
+
 def audit_follows(result: Mapping[str, Any]) -> bool:
     """Whether findings and verdict are what the values of an audit and its limits make."""
     every = list(range(max(map(len, result["known"].values()))))

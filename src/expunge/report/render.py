@@ -13,7 +13,7 @@ from markupsafe import Markup
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
-from expunge.report.audit import audit_of_run, audit_part
+from expunge.report.audit import attacks_that_told, audit_of_run, audit_part
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
@@ -87,7 +87,7 @@ def report_page(folder: RunFolder, name: str | None = None) -> str:
 def _not_tested(contents: Contents, evidence: Evidence, audited: Mapping[str, Any] | None) -> list[str]:
     """What neither the run nor its audit has tested."""
     lines = contents.part("not_tested") or [wording.MISSING["not_tested"]]
-    tested = [] if audited is None else evidence.tested_by(attack["name"] for attack in audited["attacks"])
+    tested = [] if audited is None else evidence.tested_by(attacks_that_told(audited))
     return [line for line in lines if line not in tested]
 
 

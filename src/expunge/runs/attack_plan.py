@@ -15,6 +15,7 @@ FIXED = 0.5
 "share of a budget that may go into what is no attack; above it fewer facts are asked for"
 LEAST = 16
 "facts that are asked for in any case, where there are as many"
+SPENT = "the budget was spent before it"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +84,8 @@ def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
             plan.left.append(_left(attack, "not asked for (--attacks)"))
         else:
             open_.append((attack, at_audit.pieces(attack)))
-    if budget.seconds is not None:
+    spent = budget.left <= 0
+    if budget.seconds is not None and not spent:
         every = total([piece for _, pieces in open_ for piece in pieces])
         budget.rates += at_audit.measured(_not_yet(every, budget.rates))
     room, part = budget.left, []
@@ -101,7 +103,8 @@ def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:
             plan.chosen.append(attack)
         else:
             plan.short = True
-            plan.left.append(_left(attack, f"the budget is too small: it takes about {seconds:.0f} s"))
+            small = f"the budget is too small: it takes about {seconds:.0f} s"
+            plan.left.append(_left(attack, SPENT if spent else small))
     return plan
 
 
@@ -112,8 +115,8 @@ def carried_out(at_audit: Any, plan: Plan, budget: Budget) -> list[Attacked]:
         found, rest = at_audit.attacked(attack, budget)
         if rest:
             plan.short = True
-            why = "the budget was spent before it"
-            plan.left.append(_left(attack, why if found is None else f"{why}: {'; '.join(rest)}", found is not None))
+            why = SPENT if found is None else f"{SPENT}: {'; '.join(rest)}"
+            plan.left.append(_left(attack, why, found is not None))
         if found is None:
             continue
         if attack.needs_base and _base_knows_nothing(found, at_audit.paired):

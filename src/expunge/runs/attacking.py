@@ -67,10 +67,7 @@ class AnyAttack(ABC, Generic[S]):
         return Work()
 
 
-A = TypeVar("A", bound=AnyAttack[Any])
-
-
-def found_attacks(room: ModuleType, base: type[A]) -> list[A]:
+def found_attacks(room: ModuleType, base: type[Any]) -> list[Any]:
     """Every attack on one kind of model, in their order: those of a folder, and of other packages.
 
     Args:
@@ -79,7 +76,7 @@ def found_attacks(room: ModuleType, base: type[A]) -> list[A]:
     Raises:
         RecipeError: an entry point is no attack, or two attacks have one name.
     """
-    found: dict[str, A] = {}
+    found: dict[str, AnyAttack[Any]] = {}
     classes = named_in(room, base)
     for point in entry_points(group=ATTACKS):
         given = point.load()
@@ -210,7 +207,9 @@ class AnyAudit(ABC, Generic[S]):
             going = iter(attack.carry_out(side))
             while number < len(pieces):
                 piece, ahead = pieces[number], number + 1 if which == "unlearned" else most
-                later = total([each for side in planned[1:] for each in side[:ahead]])
+                later = total([each for other in planned[1:] for each in other[:ahead]])
+                if which == "unlearned" and number == len(pieces) - 1:
+                    later += attack.noting(side)
                 if number == most or not budget.fits(piece.work + later):
                     raise _OutOfTimeError
                 begun = budget.now()

@@ -52,7 +52,7 @@ class LanguageAudit(AnyAudit[Side]):
         control: a model that never saw the forget set; holdout: texts of the same kind that no model saw.
 
     Attributes:
-        control: which control there is; see `CONTROLS`.
+        control: which control there is; see `CONTROLS`. wanted: facts that would be asked for, if there were the time.
     """
 
     words = SIDES
@@ -72,7 +72,6 @@ class LanguageAudit(AnyAudit[Side]):
         self.retrained = None if control is None else LazyModel(find_model(control), story.precision, as_stored=True)
         self.models = AuditModels(self.base, self.subject, self.retrained)
         self.wanted: int | None = None
-        "facts that would be asked for, if there were the time"
         self.destroyed: str | None = None
         "why there is nothing to attack"
         tokenizer, size = self.base.tokenizer, recipe.data.block_size
@@ -255,8 +254,7 @@ class LanguageAudit(AnyAudit[Side]):
             self.others = self.holdout if same else self.others.some(number, self.seed)
 
     def measured(self, work: Work) -> Work:
-        """What one of each kind of this work takes here, in seconds: a first piece of each is done, and what it finds is
-        thrown away."""
+        """What one of each kind of this work takes here, in seconds: a first piece of each is done."""
         return measured_rates(work, self.models, self.subject, self.facts)
 
     def asking(self) -> Work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +15,8 @@ from expunge.kinds.language.audit_models import AuditModels
 from expunge.kinds.language.lazy import LazyModel
 from expunge.ops.rounding import round_to_nearest
 from expunge.runs.work import Work
+
+T = TypeVar("T")
 
 WRITTEN = 6
 "tokens that are written of each fact"
@@ -74,7 +77,7 @@ def _changing(models: AuditModels, subject: LazyModel) -> float:
     return seconds * sum(weight.numel() for weight in every.values()) / max(1, numbers)
 
 
-def _timed(do: Callable[[], object]) -> tuple[float, object]:
+def _timed(do: Callable[[], T]) -> tuple[float, T]:
     """(seconds, what comes of it)."""
     start = time.monotonic()
     found = do()

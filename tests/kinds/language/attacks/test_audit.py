@@ -22,6 +22,7 @@ from expunge.kinds.language.attacks.relearning import Relearning, Way
 from expunge.kinds.language.audit_models import AuditModels
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
+from expunge.runs import attack_plan
 from tiny import load_task
 
 FEW = {"audit.relearning_steps": 20, "audit.facts": 15}
@@ -233,6 +234,23 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(planted: Planted, aud
     assert "budget" in left["relearn"]
     assert "not asked for" in left["lens"]
     assert "relearn" not in states(found)
+
+
+def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
+    planted: Planted, audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attack_plan, "FIXED", 0.0)
+    monkeypatch.setattr(attack_plan, "LEAST", 8)
+    found = audited(planted.base, "noise", budget="1h")
+    assert (found["facts"], found["facts_wanted"], found["held_back"]) == (8, 15, 4)
+    assert {len(values) for values in found["known"].values()} == {8}
+    assert [attack["name"] for attack in found["attacks"]] == ["noise"], "measured here, and there was time"
+    page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "Asked were 8 facts" in page
+    assert "They are a sample of the 15 that the recipe asks for" in page
+    again = audited(planted.base, "noise")
+    assert again["known"] == found["known"]
+    assert again["attacks"][0]["settings"] == found["attacks"][0]["settings"]
 
 
 def test_an_audit_that_made_no_attack_does_not_pass(planted: Planted, audited: Audited) -> None:

@@ -60,4 +60,5 @@ def attacks() -> list[Attack]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.classifier import attacks as room
 
-    return found_attacks(room, Attack)
+    found: list[Attack] = found_attacks(room, Attack)
+    return found

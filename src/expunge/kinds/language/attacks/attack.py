@@ -95,7 +95,8 @@ def attacks() -> list[Attack]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.language import attacks as room
 
-    return found_attacks(room, Attack)
+    found: list[Attack] = found_attacks(room, Attack)
+    return found
 
 
 def tokens(rows: Iterable[Row]) -> int:
