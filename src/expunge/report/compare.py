@@ -60,7 +60,7 @@ class Comparison:
     lines: tuple[Line, ...]
     points: dict[str, Point]
     "where the runs stand in forgetting and damage, of which both were measured"
-    audits: dict[str, Mapping[str, Any]]
+    audits: Mapping[str, Mapping[str, Any]]
     "of the runs whose model was audited, what the audit found"
 
     def row(self) -> dict[str, Any]:
@@ -107,11 +107,10 @@ def compare_runs(folders: Sequence[RunFolder], out: Path | None = None) -> Compa
     runs = dict(zip(names_of(folders), map(read_contents, folders), strict=True))
     facts = (*_facts(list(runs.values())), ("Scores", tuple(map(_as_recorded, folders, runs.values()))))
     points = {name: found for name, run in runs.items() if (found := point(run.scores)) is not None}
-    audits = {
-        name: found
-        for folder, (name, run) in zip(folders, runs.items(), strict=True)
-        if (found := audit_of_run(folder, run.record)) is not None
+    audited = {
+        name: audit_of_run(folder, run.record) for folder, (name, run) in zip(folders, runs.items(), strict=True)
     }
+    audits = {name: audit for name, audit in audited.items() if audit is not None}
     comparison = Comparison(names=tuple(runs), facts=facts, lines=_lines(runs), points=points, audits=audits)
     if out is not None:
         storage.write_text(out, _page(comparison))

@@ -132,6 +132,6 @@ class GeneratorRecipe(BaseRecipe):
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, corruptions, noise"
     excerpts: bool = True
-    """whether pictures to forget, and what the models made of them, are shown in report and audit, and kept in the run folder"""
+    "whether pictures, and what the models made of them, are shown in the report and kept in the run folder"
     save_seconds: PositiveFloat = 60.0
     "write a checkpoint at most this often"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,15 @@ class GeneratorStory(PictureStory):
             front=drawn_front,
             training={"passes": self.base.passes, **seconds},
         )
+
+    def scores_again(self, model: str, wanted: Collection[tuple[str, str]]) -> list[Score]:
+        """As `scores_of`, and with attacks where one of their scores is wanted."""
+        scores = self.scores_of(model)
+        if {measure for measure, _ in wanted} <= {score.measure for score in scores}:
+            return scores
+        judge = make_judge(self.run, self.sets, self.corruption)
+        attacker = attacker_of(judge)
+        return scores + ([] if attacker is None else attack(judge, self.locate(model), attacker, "unlearned"))
 
     def scores_of(self, model: str) -> list[Score]:
         judge, source = make_judge(self.run, self.sets, self.corruption), self.locate(model)

@@ -95,6 +95,8 @@ def test_extraction_strength(greedy: list[bool], value: float) -> None:
         ("police kill the gunman", "police killed the gunman", 1.0, 1.0),
         ("the cat runs", "The cats were running.", 0.75, 6 / 7),
         ("testing", "testing one two", 1 / 3, 0.5),
+        # the package's figures: 5 of 7 and of 6 words (skies and sky are one stem)
+        ("The skies' 3rd generalisation dies lying", "Its sky, 3rd: generalised; dying lies there", 5 / 7, 10 / 13),
         ("", "a word", 0.0, 0.0),
         ("привет мир", "привет мир", 0.0, 0.0),
     ],

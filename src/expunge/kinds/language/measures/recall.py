@@ -6,6 +6,7 @@ published figures have, for laying beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -27,13 +28,7 @@ PREFIX = 32
 "tokens given; Carlini et al. 2023 (arXiv:2202.07646) use 50, which a 135M model's short blocks cannot spare"
 SUFFIX = 64
 "tokens asked for"
-
-
-@cache
-def _published(stemmer: bool = True) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # takes seconds
-
-    return RougeScorer(["rougeL"], use_stemmer=stemmer)
+_WORD = re.compile(r"[a-z0-9]+")
 
 
 RECALL = (
@@ -47,19 +42,38 @@ RECALL = (
 
 
 def published_rouge_l(candidate: str, reference: str) -> tuple[float, float]:
-    """(recall, F1) of ROUGE-L as the package rouge-score 0.1.2 computes it with its stemmer.
+    """(recall, F1) of ROUGE-L with the figures that the package rouge-score 0.1.2 gives with its stemmer.
 
     TOFU (arXiv:2401.06121) and OpenUnlearning report that recall, OpenUnlearning that F1 for MUSE. Lower
     case; runs of a-z and 0-9 are the words, all else separates them; words of more than three letters are stemmed
     (Porter). It knows no other script: a text without these letters has no words, and counts 0.
     """
-    found = _published().score(reference, candidate)["rougeL"]
-    return float(found.recall), float(found.fmeasure)
+    return _rouge_l(_stems(candidate), _stems(reference))
 
 
 def muse_rouge_l(candidate: str, reference: str) -> float:
-    """F1 of ROUGE-L by the same package without its stemmer: VerbMem and KnowMem in MUSE's code (arXiv:2407.06460)."""
-    return float(_published(False).score(reference, candidate)["rougeL"].fmeasure)
+    """F1 of ROUGE-L with that package's figures without its stemmer: VerbMem and KnowMem in MUSE's code (arXiv:2407.06460)."""
+    return _rouge_l(_WORD.findall(candidate.lower()), _WORD.findall(reference.lower()))[1]
+
+
+def _rouge_l(said: Sequence[str], true: Sequence[str]) -> tuple[float, float]:
+    longest = _longest(said, true) if said and true else 0
+    if not longest:
+        return 0.0, 0.0
+    precision, recall = longest / len(said), longest / len(true)
+    return recall, 2 * precision * recall / (precision + recall)
+
+
+def _stems(text: str) -> list[str]:
+    stem = _stemmer().stem
+    return [stem(word) if len(word) > 3 else word for word in _WORD.findall(text.lower())]
+
+
+@cache
+def _stemmer() -> Any:
+    from nltk.stem.porter import PorterStemmer  # takes seconds; rouge-score uses it, with its extensions
+
+    return PorterStemmer()
 
 
 def latin(texts: Sequence[str]) -> bool:
@@ -72,6 +86,13 @@ def rouge_l(candidate: Sequence[object], reference: Sequence[object]) -> float:
     """ROUGE-L F1 (Lin 2004, section 3): 2 P R / (P + R), with the longest common subsequence over each length."""
     if not candidate or not reference:
         return 0.0
+    longest = _longest(candidate, reference)
+    precision, recall = longest / len(candidate), longest / len(reference)
+    return 0.0 if longest == 0 else 2 * precision * recall / (precision + recall)
+
+
+def _longest(candidate: Sequence[object], reference: Sequence[object]) -> int:
+    """Length of the longest common subsequence."""
     codes = {item: number for number, item in enumerate(dict.fromkeys(reference))}
     wanted = np.array([codes[item] for item in reference])
     row = np.zeros(len(reference) + 1, np.int64)
@@ -79,9 +100,7 @@ def rouge_l(candidate: Sequence[object], reference: Sequence[object]) -> float:
         equal = wanted == codes.get(item, -1)
         # row'[j] = row[j-1] + 1 where equal, else max(row[j], row'[j-1]): a running maximum over the row
         row[1:] = np.maximum.accumulate(np.maximum(row[1:], np.where(equal, row[:-1] + 1, 0)))
-    longest = int(row[-1])
-    precision, recall = longest / len(candidate), longest / len(reference)
-    return 0.0 if longest == 0 else 2 * precision * recall / (precision + recall)
+    return int(row[-1])
 
 
 def extraction_strength(greedy: Sequence[bool]) -> float:
