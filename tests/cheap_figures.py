@@ -10,18 +10,15 @@ from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
 
 PRINT_SVG = FigureCanvasSVG.print_svg
 "how a figure is drawn"
 
 
 def _words(artist: Artist) -> Iterator[str]:
-    if isinstance(artist, Axis):  # making its ticks would take most of the time
+    if isinstance(artist, Axis):  # making its other ticks would take most of the time
         yield artist.label.get_text()
-        formatter = artist.get_major_formatter()
-        if isinstance(formatter, FixedFormatter):
-            yield from map(str, formatter.seq)
+        yield from (tick.label1.get_text() for tick in vars(artist).get("majorTicks", ()))
         return
     if isinstance(artist, Text):
         yield artist.get_text()
