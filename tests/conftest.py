@@ -7,8 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-from xml.sax.saxutils import escape
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of the tests share the cores; and bits depend on it
@@ -18,8 +16,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 import pytest
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.text import Text
 
+from cheap_figures import PRINT_SVG, print_words
 from tiny_model import build_tiny_model
 
 pytest_plugins = ["tokenizer_fixtures"]
@@ -40,26 +38,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
-def _print_words(canvas: FigureCanvasSVG, file: IO[str], **options: Any) -> None:
-    """A figure as its words alone."""
-    words = sorted({text.get_text() for text in canvas.figure.findobj(Text) if text.get_text()})
-    lines = "".join(f"<text>{escape(each)}</text>" for each in words)
-    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">{lines}</svg>')
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _whole_runs_at_less_cost() -> Iterator[None]:
     """A third of a run of the tiny model is drawing figures, and waiting for the disk to hold what is written.
 
-    Figures are drawn where `drawn` is asked for, and in the processes that tests start; what a disk holds is tested there.
+    Figures are drawn where `drawn` is asked for; what a disk holds is tested in the processes that tests start.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FigureCanvasSVG, "print_svg", _print_words)
+        patch.setattr(FigureCanvasSVG, "print_svg", print_words)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
-
-
-PRINT_SVG = FigureCanvasSVG.print_svg
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 Run as a script it reads requests from its standard input, a JSON object a line, and answers in the same way. `Commands`
 is the other end. A command runs in a process of its own, which can be limited, stopped and killed like any other; only
-the seconds that importing takes are saved.
+the seconds that importing and drawing take are saved.
 """
 
 from __future__ import annotations
@@ -205,8 +205,12 @@ def serve() -> None:
     models = ("llama.modeling_llama", "resnet.modeling_resnet")
     for module in ("peft", *(f"transformers.models.{name}" for name in models), "rich.progress", "rich.table"):
         importlib.import_module(module)
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    from cheap_figures import print_words
     from expunge.kinds.language.terms.finder import build_dictionary
 
+    FigureCanvasSVG.print_svg = print_words  # type: ignore[method-assign]
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)  # reads its word lists
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from importlinter.api import read_configuration
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -36,34 +35,31 @@ def test_the_contracts_are_there() -> None:
     assert any(contract["type"] == "layers" and contract["exhaustive"] for contract in contracts)
 
 
-@pytest.mark.parametrize(
-    ("contract", "told"),
-    [
-        (
-            'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.kinds.*"]',
-            "expunge.train.step -> expunge.kinds.language.layers.structure",
-        ),
-        (
-            'type = "protected"\nprotected_modules = ["expunge.api"]\nallowed_importers = []',
-            "expunge.cli.forget",
-        ),
-        (
-            'type = "layers"\ncontainers = ["expunge"]\nexhaustive = true\nlayers = ["cli", "api"]',
-            "kinds",
-        ),
-        (
-            'type = "forbidden"\nsource_modules = ["expunge.kinds.language.recipe"]\nforbidden_modules = ["pydantic"]',
-            "expunge.kinds.language.recipe -> pydantic",
-        ),
-    ],
-)
-def test_a_broken_contract_is_noticed(contract: str, told: str, tmp_path: Path) -> None:
-    """The same kinds of contract against imports that exist."""
+BROKEN = {
+    'type = "forbidden"\nsource_modules = ["expunge.train"]\nforbidden_modules = ["expunge.kinds.*"]': (
+        "expunge.train.step -> expunge.kinds.language.layers.structure"
+    ),
+    'type = "protected"\nprotected_modules = ["expunge.api"]\nallowed_importers = []': "expunge.cli.forget",
+    'type = "layers"\ncontainers = ["expunge"]\nexhaustive = true\nlayers = ["cli", "api"]': "kinds",
+    'type = "forbidden"\nsource_modules = ["expunge.kinds.language.recipe"]\nforbidden_modules = ["pydantic"]': (
+        "expunge.kinds.language.recipe -> pydantic"
+    ),
+}
+"contracts of the same kinds against imports that exist, and what is told of each"
+
+
+def test_a_broken_contract_is_noticed(tmp_path: Path) -> None:
     config = tmp_path / "contracts.toml"
     config.write_text(
         '[tool.importlinter]\nroot_package = "expunge"\ninclude_external_packages = true\n'
-        f'[[tool.importlinter.contracts]]\nname = "tried"\n{contract}\n'
+        + "".join(
+            f'[[tool.importlinter.contracts]]\nname = "tried {number}"\n{contract}\n'
+            for number, contract in enumerate(BROKEN)
+        )
     )
     done = lint(config)
     assert done.returncode == 1, done.stderr
-    assert told in done.stdout
+    listed, _, details = done.stdout.partition("Broken contracts")
+    for number, told in enumerate(BROKEN.values()):
+        assert f"tried {number} BROKEN" in listed
+        assert told in details.partition(f"tried {number}\n")[2].partition("tried ")[0]

@@ -191,8 +191,9 @@ def test_no_page_names_a_place_on_a_machine(page: Path) -> None:
 
 @every_page
 def test_python_on_a_page_is_python(page: Path) -> None:
-    for block in code_blocks(page, "python"):
-        ast.parse(block)
+    blocks = code_blocks(page, "python")
+    assert [block for block in blocks if not ast.parse(block).body] == [], "a block without a statement"
+    assert len(blocks) == page.read_text(encoding="utf-8").count("```python\n")
 
 
 def test_the_pages_on_evaluation_know_every_measure_and_check() -> None:

@@ -46,6 +46,7 @@ def test_report_speaks_of_pictures(tmp_path: Path) -> None:
         assert foreign not in text, foreign
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_sound_page(tmp_path: Path) -> None:
     folder = make_classifier_run(tmp_path / "run")
     html = html_of(folder)
@@ -79,6 +80,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         assert MISSING[part] in text, part
 
 
+@pytest.mark.usefixtures("figures_drawn")
 @pytest.mark.parametrize("damage", ["second stage", "no array", "empty file"])
 def test_doubtful_outputs_are_not_drawn(tmp_path: Path, damage: str) -> None:
     folder = make_classifier_run(tmp_path / "run")
@@ -94,6 +96,7 @@ def test_doubtful_outputs_are_not_drawn(tmp_path: Path, damage: str) -> None:
     assert MISSING["confidences"] in words(html_of(folder))
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     method = {"name": EVIL, "settings": {EVIL: EVIL}, "citation": EVIL, "formula": EVIL}
     folder = make_classifier_run(tmp_path / "run", title=EVIL, method=method, warnings=[EVIL], stopped=EVIL)

@@ -19,6 +19,8 @@ from expunge.suites.challenge.faces import faces
 from expunge.suites.challenge.plots import utility
 from expunge.suites.challenge.report import confidences, estimate, leaks, render_contest
 
+pytestmark = pytest.mark.usefixtures("figures_drawn")
+
 
 def html_of(folder: RunFolder) -> str:
     return render_contest(folder).read_text(encoding="utf-8")

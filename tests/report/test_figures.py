@@ -10,6 +10,8 @@ from expunge.report import figures
 from expunge.report.probes import Probe
 from expunge.report.scores_table import rows
 
+pytestmark = pytest.mark.usefixtures("figures_drawn")
+
 PROBE = Probe("p", (0, 2), {"<script>": (0.6, 0.1), "$a$": (0.1, None), "tea": (None, 0.3)}, (0, 1), 0)
 
 

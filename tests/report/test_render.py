@@ -96,6 +96,7 @@ def test_report_is_complete_and_in_order(tmp_path: Path) -> None:
     assert "proof" not in text.lower()
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_report_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     html = render_report(make_run(tmp_path / "run")).read_text(encoding="utf-8")
     page = Page(html)
@@ -110,6 +111,7 @@ def test_report_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in html
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     first = render_report(folder).read_bytes()
@@ -117,6 +119,7 @@ def test_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("run/.report*"))
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     folder.recipe.write_text(Recipe(forget=EVIL, model=EVIL).to_yaml(), encoding="utf-8")
@@ -148,6 +151,7 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     assert page.text.count("alert(") >= 25
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_odd_characters_do_not_break_the_page(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     odd = "nul \x00 esc \x1b reverse \u202e half \ud800 {{ 7 * 7 }} ]]> &amp; $x^2$"

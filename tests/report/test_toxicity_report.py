@@ -86,6 +86,7 @@ def test_the_targets_passages_are_veiled_too(html: str) -> None:
     assert "The capital of France" in re.sub(r'<details class="veil">.*?</details>', "", answers, flags=re.DOTALL)
 
 
+@pytest.mark.usefixtures("figures_drawn")
 def test_words_of_others_are_escaped(folder: RunFolder, tmp_path: Path) -> None:
     evil = make_toxic_run(tmp_path / "run")
     content = json.loads(evil.toxicity.read_text())
@@ -99,6 +100,7 @@ def test_words_of_others_are_escaped(folder: RunFolder, tmp_path: Path) -> None:
     Page(html)
 
 
+@pytest.mark.usefixtures("figures_drawn")
 @pytest.mark.parametrize(("retrained", "after"), [(True, True), (False, False)])
 def test_with_a_retrained_model_and_before_the_end(tmp_path: Path, retrained: bool, after: bool) -> None:
     html = render_report(make_toxic_run(tmp_path / "run", retrained, after)).read_text(encoding="utf-8")

@@ -60,25 +60,42 @@ def alone(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def test_two_processes_train_what_one_trains(alone: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
-    base, half = tiny_model_folder, together.HALF
+@pytest.fixture(scope="module")
+def both(alone: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes train, and the texts that they write."""
+    base, half, folder = tiny_model_folder, together.HALF, tmp_path_factory.mktemp("both")
     # What one process begins and two go on with; and the same checkpoint as one goes on with that accumulates.
     begun = {**half, "gradient_accumulation_steps": 1, "stop_step": 30}
-    together.train("npo", base, alone, tmp_path / "half.safetensors", **begun)
-    (left,) = checkpoints(tmp_path / "half-checkpoints/unlearning")
+    together.train("npo", base, alone, folder / "half.safetensors", **begun)
+    (left,) = checkpoints(folder / "half-checkpoints/unlearning")
     assert storage.read_json(left / "checkpoint.json")["step"] == 28
-    shutil.copytree(tmp_path / "half-checkpoints", alone / "half-checkpoints")
+    shutil.copytree(folder / "half-checkpoints", alone / "half-checkpoints")
     (left,) = checkpoints(alone / "half-checkpoints/unlearning")
     content = storage.read_json(left / "checkpoint.json")
     storage.write_json(left / "checkpoint.json", content | {"step": 14, "state": content["state"] | {"step": 14}})
     together.train("npo", base, alone, alone / "half.safetensors", **half, gradient_accumulation_steps=2)
 
-    done = launch(2, "methods", alone, base, tmp_path, program=str(HERE / "together.py"))
+    done = launch(2, "methods+texts", alone, base, folder, program=str(HERE / "together.py"))
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_two_processes_train_what_one_trains(alone: Path, both: Path, tiny_model_folder: Path) -> None:
     for name in (*together.METHODS, "half"):
-        assert_same(alone / f"{name}.safetensors", tmp_path / f"{name}.safetensors", base)
-    whole, resumed = (load_file(tmp_path / f"{name}.safetensors") for name in ("npo", "interrupted"))
+        assert_same(alone / f"{name}.safetensors", both / f"{name}.safetensors", tiny_model_folder)
+    whole, resumed = (load_file(both / f"{name}.safetensors") for name in ("npo", "interrupted"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_two_processes_write_the_texts_that_one_writes(both: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    together.texts(tiny_model_folder, tmp_path)
+    whole, shared = (storage.read_json(folder / "texts.json") for folder in (tmp_path, both))
+    assert (whole.pop("own"), shared.pop("own")) == (12, 6)
+    assert shared == whole
+    assert shared["alone"] == shared["greedy"]
+    failed = (both / "failed.txt").read_text()
+    assert "another process could not do its part" in failed
+    assert "process 1: ValueError: no help" in failed
 
 
 @pytest.mark.long
@@ -113,22 +130,6 @@ def test_weights_are_spread_by_the_second_version_alone(monkeypatch: pytest.Monk
     with pytest.raises(RunError, match="weights are spread by FSDP2") as refused:
         shards.check_spread()
     assert "--fsdp_version 2" in str(refused.value)
-
-
-def test_two_processes_write_the_texts_that_one_writes(tiny_model_folder: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    together.texts(tiny_model_folder, one)
-    done = launch(2, "texts", tmp_path, tiny_model_folder, two, program=str(HERE / "together.py"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    whole, shared = (storage.read_json(folder / "texts.json") for folder in (one, two))
-    assert (whole.pop("own"), shared.pop("own")) == (12, 6)
-    assert shared == whole
-    assert shared["alone"] == shared["greedy"]
-    failed = (two / "failed.txt").read_text()
-    assert "another process could not do its part" in failed
-    assert "process 1: ValueError: no help" in failed
 
 
 @pytest.mark.long

@@ -34,7 +34,11 @@ def test_other_weights_are_a_change_and_running_figures_are_none() -> None:
 
 
 def test_a_model_that_is_meant_to_stay_as_it_was_may() -> None:
-    with must_change(torch.nn.Linear(2, 2), "steering", lambda: True):
+    model, reached = torch.nn.Linear(2, 2), False
+    with must_change(model, "steering", lambda: True):
+        reached = True
+    assert reached
+    with pytest.raises(UnchangedError), must_change(model, "steering", lambda: False):
         pass
 
 

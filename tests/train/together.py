@@ -185,4 +185,5 @@ def main(what: str, data: Path, model: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     found_device()
-    main(sys.argv[1], *map(Path, sys.argv[2:5]))
+    for each in sys.argv[1].split("+"):
+        main(each, *map(Path, sys.argv[2:5]))

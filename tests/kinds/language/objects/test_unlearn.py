@@ -29,8 +29,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "undial": {"retain_weight": 1.0},
     "ceu": {"retain_weight": 1.0},
     "altpo": {"alternatives": 2, "alternative_tokens": 4},
+    "cir": {"epochs": 2, "retain_limit": 5.0},
+    "mudman": {"steps": 4, "fork_every": 2},
 }
-"what fits a model of two layers, or what a run would choose by held-out prompts"
+"what fits a model of two layers, what a run would choose by held-out prompts, and what makes a loop short"
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
 
 
