@@ -7,10 +7,11 @@ suite that was interrupted resumes with what is missing; more methods and seeds 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,56 +91,111 @@ def run_questions(
         overrides: fields of all cells' recipes.
         all_methods: whether methods that cannot be run on these sets are left out.
     """
-    show = show or Silent()
-    if seeds < 1:
-        raise RecipeError("no seed is wanted", seen=f"seeds {seeds}", allowed="1 or more")
+    chosen = Chosen(methods=methods, overrides=overrides, seeds=seeds)
+    with prepared(name, sets, lesson, out, asked_for=asked_for, chosen=chosen, show=show or Silent()) as made:
+        run, folder, taught = made.run, made.run.folder, made.taught
+        answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
+        cells = made.cells(chosen)
+        groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
+        for number, cell in enumerate(cells, 1):
+            spent, found = _cell(run, cell, sets, lesson, all_methods, f"{number} of {len(cells)}")
+            groups.setdefault(cell.group, []).append((cell, spent, found))
+        run.show.stage("computing the figures")
+        oracle = storage.read_json(taught["oracle"] / "taught.json")
+        truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
+        figures = suite_figures(answers, groups, truths, oracle["tokens"]) | {
+            "suite": name,
+            "settings": made.settings,
+            "seeds": seeds,
+            "taught": {"forget": len(sets.taken), "retain": len(sets.kept)},
+            "asked": {split: len(rows) for split, rows in sets.measured.items()},
+            "left_out": list(sets.left_out),
+            "notices": run.notices(),
+            "versions": versions(),
+        }
+        storage.write_json(folder.path / f"{name}.json", figures)
+        render_questions(folder)
+    return figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Which models a suite makes: each method with its settings, with so many seeds; `overrides` hold for all."""
+
+    methods: Mapping[str, Mapping[str, Any]]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A suite's folder with the models that methods begin from.
+
+    Attributes:
+        run: of the suite; its recipe names the model before it was taught anything.
+        settings: what the folder was claimed for.
+        content: what all cells' recipes have in common.
+        taught: the folders of the `taught` model and of the `oracle`, each with `model/` and `taught.json`.
+    """
+
+    run: Run[Recipe]
+    settings: dict[str, Any]
+    content: dict[str, Any]
+    taught: dict[str, Path]
+
+    def cells(self, chosen: Chosen, **more: Any) -> list[Cell]:
+        """The cells; `more` are further parts of their recipes."""
+        content = {**self.content, **more, "model": str(self.taught["taught"] / "model")}
+        return cells_of(self.run.folder.path, content, chosen.methods, chosen.overrides, chosen.seeds)
+
+
+@contextlib.contextmanager
+def prepared(
+    name: str,
+    sets: QuestionSets,
+    lesson: Lesson,
+    out: str | Path,
+    *,
+    asked_for: Mapping[str, Any],
+    chosen: Chosen,
+    evaluation: Mapping[str, Any] = {},
+    show: Silent,
+) -> Iterator[Prepared]:
+    """A suite's folder, held, with the model and the oracle taught; what is there already is used.
+
+    Args:
+        evaluation: fields of the recipes' part, in place of what suites of questions have.
+    """
+    if chosen.seeds < 1:
+        raise RecipeError("no seed is wanted", seen=f"seeds {chosen.seeds}", allowed="1 or more")
     folder = RunFolder(out)
     try:
         with interruptible(f"run the same command again: it resumes in {folder.path}"), folder.held():
             source = find_model(lesson.model)
             folder.refuse_base(source.folder)
-            content = _common(folder.path / data_folder(name), sets, lesson)
-            cells = cells_of(folder.path, {**content, "model": lesson.model}, methods, overrides, seeds)
+            data = folder.path / data_folder(name)
+            content = _common(data, sets, lesson)
+            content["evaluation"] |= evaluation
+            beginning = {**content, "model": lesson.model}
+            # Wrong options are told before anything is taught.
+            cells_of(folder.path, beginning, chosen.methods, chosen.overrides, chosen.seeds)
             settings = {
                 "suite": name,
                 **asked_for,
-                **{field: getattr(lesson, field) for field in lesson.__dataclass_fields__},
+                **{each: getattr(lesson, each) for each in lesson.__dataclass_fields__},
                 "rows": sets.digest,
                 "base": source.digest,
             }
             folder.claim(settings, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-            _write_sets(folder.path / data_folder(name), sets)
-            run = Run(make(Recipe, {**content, "model": lesson.model}), folder, show)
+            _write_sets(data, sets)
+            run = Run(make(Recipe, beginning), folder, show)
             taught = {
                 who: _teach(run, who, source, rows, lesson)
                 for who, rows in (("taught", sets.taken + sets.kept), ("oracle", sets.kept))
             }
-            answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
-            cells = cells_of(
-                folder.path, {**content, "model": str(taught["taught"] / "model")}, methods, overrides, seeds
-            )
-            groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
-            for number, cell in enumerate(cells, 1):
-                spent, found = _cell(run, cell, sets, lesson, all_methods, f"{number} of {len(cells)}")
-                groups.setdefault(cell.group, []).append((cell, spent, found))
-            show.stage("computing the figures")
-            oracle = storage.read_json(taught["oracle"] / "taught.json")
-            truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
-            figures = suite_figures(answers, groups, truths, oracle["tokens"]) | {
-                "suite": name,
-                "settings": settings,
-                "seeds": seeds,
-                "taught": {"forget": len(sets.taken), "retain": len(sets.kept)},
-                "asked": {split: len(rows) for split, rows in sets.measured.items()},
-                "left_out": list(sets.left_out),
-                "notices": run.notices(),
-                "versions": versions(),
-            }
-            storage.write_json(folder.path / f"{name}.json", figures)
-            render_questions(folder)
+            yield Prepared(run=run, settings=settings, content=content, taught=taught)
     finally:
         show.close()
-    return figures
 
 
 def _common(data: Path, sets: QuestionSets, lesson: Lesson) -> dict[str, Any]:
@@ -232,20 +288,28 @@ def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Le
     return answers
 
 
-def _cell(
-    run: Run[Recipe], cell: Cell, sets: QuestionSets, lesson: Lesson, all_methods: bool, place: str
-) -> tuple[dict[str, Any], Answers]:
-    """(what a cell took, or why it failed; what its model answers); made once."""
+def spent_on(
+    run: Run[Recipe], cell: Cell, sets: QuestionSets, all_methods: bool, place: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what a cell took, or why it failed; what its model depends on); made once."""
     key: dict[str, Any] = {"recipe": cell.recipe.model_dump(mode="json", exclude={"forget", "retain", "evaluation"}),
            "forget": digest_asked(sets.forget), "retain": digest_asked(sets.retain)}  # fmt: skip
     key["recipe"]["model"] = Path(cell.recipe.model).parent.name  # the folder may have been moved
-    spent = run.cached_json(
+    spent: dict[str, Any] = run.cached_json(
         f"cell-{cell.name}",
         key,
         lambda: unlearn_cell(cell, all_methods, run.show),
         "spent.json",
         f"{cell.method}, seed {cell.seed} ({place})",
     )
+    return spent, key
+
+
+def _cell(
+    run: Run[Recipe], cell: Cell, sets: QuestionSets, lesson: Lesson, all_methods: bool, place: str
+) -> tuple[dict[str, Any], Answers]:
+    """(what a cell took, or why it failed; what its model answers); made once."""
+    spent, key = spent_on(run, cell, sets, all_methods, place)
     if spent["failed"]:
         return spent, {}
     try:
