@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed, print_json
 from expunge.suites.relearn.settings import ATTACK, Attack
-from expunge.suites.tofu.command import Teaching
+from expunge.suites.tofu.command import Taught
 from expunge.suites.world.settings import WORLD, World
 
-TEACHING = Teaching()
+TAUGHT = Taught()
 
 
 def relearn(
@@ -25,7 +25,7 @@ def relearn(
     model: str = "smollm2-135m",
     methods: str = "all",
     seeds: int = 3,
-    teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
+    teaching: Annotated[Taught, Parameter(name="*")] = TAUGHT,
     attack: Annotated[Attack, Parameter(name="*")] = ATTACK,
     out: Path = Path("runs/relearn"),
     printed: Printed = WORDS,
@@ -70,10 +70,9 @@ def relearn(
     from expunge.suites.tofu.run import Chosen, Lesson
 
     sets, asked_for = read_sets(data, forget, authors, of)
-    taught = {each: value for each, value in asdict(teaching).items() if each not in ("rows", "new_tokens")}
     figures = run_relearn(
         sets,
-        Lesson(model=model, **taught),
+        Lesson(model=model, **asdict(teaching)),
         out,
         asked_for=asked_for,
         chosen=Chosen(methods=wanted_methods(methods), overrides=read_overrides(options), seeds=seeds),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from expunge.kinds.language.attacks.relearning import OfTraining
-from expunge.kinds.language.damage import damage_findings, summed_up
-from expunge.runs.audit import Attacked, Audit, Trial
-from expunge.runs.findings import findings
+from expunge.kinds.language.damage import summed_up
+from expunge.measures.audit.excess import Known, excess, knows_more
+from expunge.runs.audit import Attacked, Trial
 from expunge.suites.relearn.attacking import Found
 from expunge.suites.tofu.cells import Cell, is_tuned
 
@@ -22,7 +23,6 @@ def method_row(
     cells: Sequence[tuple[Cell, Mapping[str, Any], Found | None]],
     oracle: Seeds,
     base: Seeds,
-    audit: Audit,
     attacks: Sequence[OfTraining],
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """(the figures of a method's models, and which of them failed); None where there are none."""
@@ -38,35 +38,34 @@ def method_row(
         return None, failed
     spent = [each for _, each, found in cells if found is not None]
     notes = sorted({each[name] for each in spent for name in ("stopped", "warning") if each[name]})
-    return row | model_row(made, oracle, base, audit, attacks) | {
+    return row | model_row(made, oracle, base, attacks) | {
         "seconds": float(np.mean([each["seconds"] for each in spent])), "notes": notes}, failed  # fmt: skip
 
 
-def model_row(models: Seeds, oracle: Seeds, base: Seeds, audit: Audit, attacks: Sequence[OfTraining]) -> dict[str, Any]:
+def model_row(models: Seeds, oracle: Seeds, base: Seeds, attacks: Sequence[OfTraining]) -> dict[str, Any]:
     """What was found over seeds. Of each fact its mean over seeds counts, and the oracle's over the same seeds; intervals
     speak of the facts. A setting counts by its mean over seeds, so that the worst one is the same for all.
 
     Args:
         models, oracle, base: what is held against what: the models, those that never saw the facts, the taught one.
     """
-    row = _over(list(models.values()), [oracle[seed] for seed in models], base, audit, attacks)
+    row = _over(list(models.values()), [oracle[seed] for seed in models], base, attacks)
     singles = []
     for seed, found in models.items():
-        own = _over([found], [oracle[seed]], base, audit, attacks)
-        values = {name: own["findings"][name]["value"] for name in ("as_is", *(each.name for each in attacks))}
+        own = _over([found], [oracle[seed]], base, attacks)
+        values = {name: each["value"] for name, each in own["excess"].items()}
         singles.append({"seed": seed, **values, "kl": own["damage"]["kl"][0]})
     return {**row, "seeds": singles}
 
 
 def _over(
-    models: Sequence[Found], oracle: Sequence[Found], base: Seeds, audit: Audit, attacks: Sequence[OfTraining]
+    models: Sequence[Found], oracle: Sequence[Found], base: Seeds, attacks: Sequence[OfTraining]
 ) -> dict[str, Any]:
     known = {
         "unlearned": mean_trial([each.known for each in models]),
         "control": mean_trial([each.known for each in oracle]),
         "base": next(iter(base.values())).known,
     }
-    known["control_base"] = known["control"]
     attacked = [
         Attacked(
             name=attack.name,
@@ -77,16 +76,39 @@ def _over(
         )
         for attack in attacks
     ]
-    damage = summed_up(mean_values([each.damage for each in models]))
-    found = findings(audit, known, attacked, damage_findings(audit, damage), paired=True)
-    after = {each.name: max(each.unlearned, key=lambda trial: trial.mean) for each in attacked}
+    found = {"as_is": strongest([known["unlearned"]], [known["control"]], known)}
+    found |= {each.name: strongest(each.unlearned, each.control, known) for each in attacked}
     return {
-        "known": known["unlearned"].mean,
-        "known_after": {name: {"mean": trial.mean, "setting": trial.setting} for name, trial in after.items()},
-        "findings": {each.name: each.row() for each in found},
-        "damage": damage,
+        "excess": found,
+        "damage": summed_up(mean_values([each.damage for each in models])),
         "attacks": [each.row() for each in attacked],
     }
+
+
+def strongest(unlearned: Sequence[Trial], control: Sequence[Trial], known: Mapping[str, Trial]) -> dict[str, Any]:
+    """The setting of an attack that brings most back: its excess with the interval of that setting, what the model knows
+    under it, and the control; the excess is None where the taught model knew no more than the control.
+
+    Args:
+        known: without an attack, of all facts: `base` and `control`.
+    """
+    rows = []
+    for own, other in zip(unlearned, control, strict=True):
+        values = Known(
+            unlearned=own.values,
+            control=other.values,
+            base=[known["base"].values[i] for i in own.facts],
+            control_base=[known["control"].values[i] for i in own.facts],
+        )
+        row: dict[str, Any] = {"known": own.mean, "control": other.mean, "setting": own.setting, "n": len(own.values)}
+        share = excess(values).share if knows_more(values) else None
+        row |= {part: None if share is None else getattr(share, part) for part in ("value", "low", "high")}
+        rows.append({name: value if name == "setting" or _is_number(value) else None for name, value in row.items()})
+    return max(rows, key=lambda row: (row["value"] is not None, row["value"] or 0.0, row["known"]))
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def mean_trial(trials: Sequence[Trial]) -> Trial:

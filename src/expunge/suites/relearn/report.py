@@ -53,7 +53,7 @@ def relearn_page(folder: RunFolder) -> str:
 
 def worst(row: Row, attacks: Sequence[str]) -> float | None:
     """The largest excess over all attacks, as a share of what was known; None where one cannot be told."""
-    values = [row["findings"][name]["value"] for name in attacks]
+    values = [row["excess"][name]["value"] for name in attacks]
     return None if None in values else max(values)
 
 
@@ -107,20 +107,23 @@ def headings(figures: Mapping[str, Any]) -> list[str]:
 def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(value, interval) of each column."""
 
-    def finding(name: str, percent: bool = True) -> tuple[str, str]:
-        found = row["findings"][name]
-        if found["value"] is None:
+    def limits(value: float | None, low: float | None, high: float | None, percent: bool = True) -> tuple[str, str]:
+        if value is None:
             return "not told", ""
-        return numbers.value(found["value"], percent), numbers.interval(found["low"], found["high"], percent)
+        if low is None or high is None:
+            return numbers.value(value, percent), ""
+        return numbers.value(value, percent), numbers.interval(low, high, percent)
 
-    found = [(numbers.share(row["known"]), ""), finding("as_is")]
-    for name in figures["attacks"]:
-        found += [(numbers.share(row["known_after"][name]["mean"]), ""), finding(name)]
+    found = []
+    for name in ("as_is", *figures["attacks"]):
+        own = row["excess"][name]
+        found += [(numbers.share(own["known"]), ""), limits(own["value"], own["low"], own["high"])]
+    damage = row["damage"]
     kl, low, high = (numbers.fixed(value, 4) for value in row["damage"]["kl"])
     return [
         *found,
-        finding("retain_kept"),
-        finding("perplexity", percent=False),
+        limits(*(damage["retain"]["kept"] or (None, None, None))),
+        limits(*damage["perplexity"]["ratio"], percent=False),
         (kl, "" if low == high else f"[{low}, {high}]"),
         ("yes" if within(row, figures["kl_limit"]) else "no", ""),
         (numbers.plain(row["seconds"]) if "seconds" in row else "", ""),
@@ -135,9 +138,10 @@ def front(figures: Mapping[str, Any]) -> Any:
         value = worst(row, names)
         if value is None:
             return None
-        found = next(row["findings"][each] for each in names if row["findings"][each]["value"] == value)
+        found = next(row["excess"][each] for each in names if row["excess"][each]["value"] == value)
         kl, low, high = row["damage"]["kl"]
-        return plots.Point(name, (kl, low, high), (value, found["low"], found["high"]))
+        ends = (value if found[end] is None else found[end] for end in ("low", "high"))
+        return plots.Point(name, (kl, low, high), (value, *ends))
 
     points = [point(row["name"], row) for row in figures["methods"]]
     taught, oracle = point("taught", figures["taught_model"]), point("oracle", figures["oracle"])

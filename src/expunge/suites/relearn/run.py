@@ -105,14 +105,14 @@ def run_relearn(
             "ordinary": "text that the model wrote before it was taught" if ordinary.generated else ordinary.shown,
             "kl_limit": attack.kl,
             "attacks": {each.name: [each.title, each.sentence] for each in attacks},
-            "taught_model": model_row(base, oracle, base, audit, attacks),
-            "oracle": model_row(oracle, oracle, base, audit, attacks),
+            "taught_model": model_row(base, oracle, base, attacks),
+            "oracle": model_row(oracle, oracle, base, attacks),
             "methods": [],
             "failed": [],
             "versions": versions(),
         }
         for cells_of_group in groups.values():
-            row, failed = method_row(cells_of_group, oracle, base, audit, attacks)
+            row, failed = method_row(cells_of_group, oracle, base, attacks)
             figures["methods"] += [row] if row is not None else []
             figures["failed"] += [failed] if failed is not None else []
         figures["notices"] = run.notices()
