@@ -294,7 +294,7 @@ def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None
 
 
 def evaluated(finished: Path, data: Path, **more: Any) -> dict[str, Any]:
-    taught = next((finished / "stages").glob("taught-*")) / "model"
+    taught = next(finished.glob("stages/taught-*/model"))
     return evaluate_model(
         str(taught),
         Questions(suite="tofu", data=str(data), forget="forget25", rows=8, new_tokens=6, **more),
@@ -304,7 +304,7 @@ def evaluated(finished: Path, data: Path, **more: Any) -> dict[str, Any]:
 def test_any_model_is_asked_the_same_and_stands_beside_openunlearnings(
     finished: Path, data: Path, tmp_path: Path
 ) -> None:
-    oracle = next((finished / "stages").glob("oracle-*")) / "model"
+    oracle = next(finished.glob("stages/oracle-*/model"))
     found = evaluated(finished, data, oracle=str(oracle))
     assert json.loads(json.dumps(found["measures"])) == figures_of(finished)["taught_model"]
     assert found["left_out"] == []
@@ -324,7 +324,7 @@ def test_any_model_is_asked_the_same_and_stands_beside_openunlearnings(
 def test_without_an_oracle_forget_quality_is_not_measured(
     finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taught, out = next((finished / "stages").glob("taught-*")) / "model", tmp_path / "scores.json"
+    taught, out = next(finished.glob("stages/taught-*/model")), tmp_path / "scores.json"
     asked = {"suite": "tofu", "data": str(data), "forget": "forget25", "rows": 2, "new_tokens": 2}
     assert evaluate(str(taught), asked=asked, out=out) == 0  # type: ignore[arg-type]
     measures = json.loads(out.read_text())["measures"]
