@@ -107,7 +107,8 @@ def headings(figures: Mapping[str, Any]) -> list[str]:
 def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(value, interval) of each column."""
 
-    def limits(value: float | None, low: float | None, high: float | None, percent: bool = True) -> tuple[str, str]:
+    def limits(found: Sequence[float | None], percent: bool = True) -> tuple[str, str]:
+        value, low, high = found
         if value is None:
             return "not told", ""
         if low is None or high is None:
@@ -117,13 +118,13 @@ def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     for name in ("as_is", *figures["attacks"]):
         own = row["excess"][name]
-        found += [(numbers.share(own["known"]), ""), limits(own["value"], own["low"], own["high"])]
+        found += [(numbers.share(own["known"]), ""), limits([own[part] for part in ("value", "low", "high")])]
     damage = row["damage"]
     kl, low, high = (numbers.fixed(value, 4) for value in row["damage"]["kl"])
     return [
         *found,
-        limits(*(damage["retain"]["kept"] or (None, None, None))),
-        limits(*damage["perplexity"]["ratio"], percent=False),
+        limits(damage["retain"]["kept"] or (None, None, None)),
+        limits(damage["perplexity"]["ratio"], percent=False),
         (kl, "" if low == high else f"[{low}, {high}]"),
         ("yes" if within(row, figures["kl_limit"]) else "no", ""),
         (numbers.plain(row["seconds"]) if "seconds" in row else "", ""),
@@ -140,8 +141,8 @@ def front(figures: Mapping[str, Any]) -> Any:
             return None
         found = next(row["excess"][each] for each in names if row["excess"][each]["value"] == value)
         kl, low, high = row["damage"]["kl"]
-        ends = (value if found[end] is None else found[end] for end in ("low", "high"))
-        return plots.Point(name, (kl, low, high), (value, *ends))
+        least, most = (value if found[end] is None else float(found[end]) for end in ("low", "high"))
+        return plots.Point(name, (kl, low, high), (value, least, most))
 
     points = [point(row["name"], row) for row in figures["methods"]]
     taught, oracle = point("taught", figures["taught_model"]), point("oracle", figures["oracle"])
