@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from expunge.api import compare
-from expunge.errors import DataError, DivergedError, RecipeError, RunError
+from expunge.cli.evaluate import evaluate
+from expunge.errors import DataError, DivergedError, ExpungeError, RecipeError, RunError
 from expunge.kinds.language.measures.question_answers import Answered
 from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
-from expunge.suites.tofu import cells, run
+from expunge.suites.tofu import cells, prepare, run
 from expunge.suites.tofu.cells import cells_of, is_tuned, wanted_methods
+from expunge.suites.tofu.evaluate import Questions, evaluate_model
 from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.openunlearning import read_evaluation
+from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
-from expunge.suites.tofu.run import Lesson, Plan, run_questions
+from expunge.suites.tofu.run import run_questions
 from small import leftovers
 from tofu_data import write_tofu
 
@@ -103,8 +106,8 @@ def test_again_nothing_is_made_and_the_figures_are_the_same(
     finished: Path, data: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = figures_of(finished)
-    for name in ("teach_blocks", "unlearn_cell", "answer_questions"):
-        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("this was done before"))
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+        monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
 
 
@@ -290,3 +293,55 @@ def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None
     (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
     with pytest.raises(RunError, match="holds no suite of questions"):
         compare([finished, cell])
+
+
+def evaluated(finished: Path, data: Path, **more: Any) -> dict[str, Any]:
+    taught = next(finished.glob("stages/taught-*/model"))
+    return evaluate_model(
+        str(taught),
+        Questions(suite="tofu", data=str(data), forget="forget25", rows=8, new_tokens=6, **more),
+    )
+
+
+def test_any_model_is_asked_the_same_and_stands_beside_openunlearnings(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    oracle = next(finished.glob("stages/oracle-*/model"))
+    found = evaluated(finished, data, oracle=str(oracle))
+    assert json.loads(json.dumps(found["measures"])) == figures_of(finished)["taught_model"]
+    assert found["left_out"] == []
+    ours, theirs = tmp_path / "scores.json", tmp_path / "TOFU_EVAL.json"
+    ours.write_text(json.dumps(found))
+    theirs.write_text(json.dumps(EVALUATION))
+    lines = compare([ours, theirs], tmp_path / "page.html").splitlines()
+    assert next(line for line in lines if line.startswith("scores.json: ")).count("[") > 6
+    assert any(line.startswith("TOFU_EVAL.json") for line in lines)
+    assert "scores.json" in compare([finished, ours])
+    found["measures"]["forget/probability"]["value"] = "<b>"
+    ours.write_text(json.dumps(found))
+    with pytest.raises(DataError, match="evaluation cannot be read"):
+        compare([ours, theirs])
+
+
+def test_without_an_oracle_forget_quality_is_not_measured(
+    finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, out = next(finished.glob("stages/taught-*/model")), tmp_path / "scores.json"
+    asked = {"suite": "tofu", "data": str(data), "forget": "forget25", "rows": 2, "new_tokens": 2}
+    assert evaluate(str(taught), asked=asked, out=out) == 0  # type: ignore[arg-type]
+    measures = json.loads(out.read_text())["measures"]
+    assert not {"forget_quality", "ks_distance", "privleak"} & measures.keys()
+    assert "forget quality and PrivLeak are not measured: there is no oracle" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ({"suite": "tufo"}, "no suite 'tufo'"), ({"suite": "challenge"}, "no suite 'challenge'"), ({"suite": "tofu"}, "--data"),
+    ({"data": "x"}, "none is named"), ({"suite": "lume", "data": "x", "forget": "forget05"}, "one forget set"),
+    ({"suite": "tofu", "data": "{data}", "rows": 0}, "nothing is asked"),
+    ({"suite": "world", "data": "{data}"}, "no generated world"),
+])  # fmt: skip
+def test_what_a_suite_cannot_ask_is_told_before_a_model_is_loaded(asked: dict[str, Any], told: str, data: Path) -> None:
+    given = {name: value.format(data=data) if isinstance(value, str) else value for name, value in asked.items()}
+    with pytest.raises(ExpungeError) as caught:
+        evaluate("nowhere/model", asked=given)  # type: ignore[arg-type]
+    assert told in str(caught.value)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """How the model and the oracle are taught, and what is asked of all models."""
+class Taught:
+    """How the model and the oracle are taught."""
 
     epochs: float = 5.0
     "Times the model and the oracle read what they are taught."
@@ -26,12 +26,18 @@ class Teaching:
     "Highest learning rate of teaching."
     batch: int = 8
     "Rows in a step of teaching."
+    seed: int = 0
+    "Seed of the order of teaching."
+
+
+@dataclass(frozen=True)
+class Teaching(Taught):
+    """How the model and the oracle are taught, and what is asked of all models."""
+
     rows: int | None = None
     "Ask at most so many questions of each split, evenly spread; if not given, all."
     new_tokens: int = 200
     "Tokens of an answer, at most."
-    seed: int = 0
-    "Seed of the order of teaching."
 
 
 TEACHING = Teaching()
@@ -119,8 +125,9 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
     """
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
+    from expunge.suites.tofu.plan import Lesson, Plan
     from expunge.suites.tofu.report import print_questions
-    from expunge.suites.tofu.run import Lesson, Plan, run_questions
+    from expunge.suites.tofu.run import run_questions
 
     teaching, data, printed = command.teaching, command.data, command.printed
     taught = {each: value for each, value in asdict(teaching).items() if each != "rows"}
