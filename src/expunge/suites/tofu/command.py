@@ -30,6 +30,8 @@ class Teaching:
     "Ask at most so many questions of each split, evenly spread; if not given, all."
     new_tokens: int = 200
     "Tokens of an answer, at most."
+    controls: str = ""
+    "Controls that are asked too, weights unchanged: prompt_guardrail, in_context, or all; names with commas between them."
     seed: int = 0
     "Seed of the order of teaching."
 
@@ -56,6 +58,8 @@ def tofu(
         expunge suite tofu --data FOLDER --model smollm2-135m --forget forget05 --methods all --out runs/tofu
 
         expunge suite tofu --data FOLDER --authors 40 --methods npo,simnpo,gradient_difference --seeds 3
+
+        expunge suite tofu --data FOLDER --methods npo --controls prompt_guardrail,in_context
 
     What is finished stays, and the same command resumes. More methods or seeds may be added later. Fields of the runs'
     recipes can be given as --PART.FIELD VALUE, such as --training.max_steps 50; they hold for all methods.
@@ -100,10 +104,11 @@ def carry_out(
     """Run a suite of questions as its command has it, and print its table."""
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
+    from expunge.suites.tofu.controls import wanted_controls
     from expunge.suites.tofu.report import print_questions
     from expunge.suites.tofu.run import Lesson, run_questions
 
-    taught = {each: value for each, value in asdict(teaching).items() if each != "rows"}
+    taught = {each: value for each, value in asdict(teaching).items() if each not in ("rows", "controls")}
     figures = run_questions(
         name,
         sets.spread(teaching.rows),
@@ -111,6 +116,7 @@ def carry_out(
         out,
         asked_for={"data": os.path.abspath(data) if os.path.exists(data) else data, **asked_for},
         methods=wanted_methods(methods),
+        controls=wanted_controls(teaching.controls),
         overrides=read_overrides(options),
         seeds=seeds,
         all_methods=methods == "all",

@@ -27,6 +27,7 @@ from expunge.measures.language.answers import (
 from expunge.measures.language.models import forget_quality, model_utility, privleak
 from expunge.measures.statistics import Estimate, share_interval
 from expunge.suites.tofu.cells import Cell, is_tuned
+from expunge.suites.tofu.controls import UNCHANGED
 from expunge.suites.tofu.sets import UTILITY
 
 FORGET = ("forget", "forget_completions", "forget_more")
@@ -76,6 +77,16 @@ def suite_figures(
         "methods": methods,
         "failed": failed,
     }
+
+
+def control_figures(
+    prompts: Mapping[str, Answers], truths: Mapping[str, Sequence[str]], oracle: Answers
+) -> list[dict[str, Any]]:
+    """The figures of controls: what the taught model answers when something is said before each question."""
+    return [
+        {"name": name, "measures": model_figures([answers], truths, oracle), "what": UNCHANGED}
+        for name, answers in prompts.items()
+    ]
 
 
 def model_figures(seeds: Sequence[Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None) -> Found:

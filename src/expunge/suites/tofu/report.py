@@ -47,6 +47,7 @@ def questions_page(folder: RunFolder) -> str:
     rows = [
         {"name": "taught", "measures": figures["taught_model"], "what": "before"},
         {"name": "oracle", "measures": figures["oracle"], "what": "never saw the forget set"},
+        *({**row, "name": as_control(row)} for row in controls_of(figures)),
         *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures["methods"])),
     ]
     there = dict.fromkeys(name for row in rows for name in row["measures"])
@@ -60,6 +61,7 @@ def questions_page(folder: RunFolder) -> str:
         title=SUITES[figures["suite"]],
         figures=figures,
         rows=rows,
+        apart=2 + len(controls_of(figures)),
         main=_parts([name for name in MAIN if name in there]),
         aside=[name for name in ASIDE if name in there],
         tables=[(title, _parts(names)) for title, names in tables if names],
@@ -124,6 +126,16 @@ def called(row: Mapping[str, Any]) -> str:
     return f"{row['name']} (tuned)" if row.get("tuned") else str(row["name"])
 
 
+def controls_of(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The controls that were asked; none in a folder of an earlier version."""
+    return list(figures.get("controls", []))
+
+
+def as_control(row: Mapping[str, Any]) -> str:
+    """A control's name, with what it is."""
+    return f"{row['name']} (control)"
+
+
 def heading(name: str) -> str:
     """The head of a measure's column."""
     split, _, measure = name.rpartition("/")
@@ -139,6 +151,7 @@ def fronts(figures: Mapping[str, Any]) -> list[Any]:
         oracle = plots.point("oracle", figures["oracle"], utility, measure, at)
         taught = plots.point("taught", figures["taught_model"], utility, measure)
         points = [plots.point(row["name"], row["measures"], utility, measure) for row in figures["methods"]]
+        points += [plots.point(as_control(row), row["measures"], utility, measure) for row in controls_of(figures)]
         if oracle is not None and (measure in figures["taught_model"]):
             drawn.append(
                 plots.front(f"front-{number}", [each for each in points if each is not None], taught, oracle,
@@ -156,6 +169,7 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 220
     rows = [("taught", figures["taught_model"]), ("oracle", figures["oracle"])]
+    rows += [(as_control(row), row["measures"]) for row in controls_of(figures)]
     rows += [(called(row), row["measures"]) for row in best_first(figures["methods"])]
     names = [name for name in MAIN if any(name in measures for _, measures in rows)]
     table = Table(box=None, pad_edge=False)
@@ -173,7 +187,8 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
-    for sentence in [*tuned, *figures["left_out"]]:
+    hidden = [f"(control): {row['what']}" for row in controls_of(figures)[:1]]
+    for sentence in [*tuned, *hidden, *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 

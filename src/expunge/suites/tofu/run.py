@@ -19,7 +19,7 @@ import yaml
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
-from expunge.errors import DivergedError, RecipeError
+from expunge.errors import DataError, DivergedError, RecipeError
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.question_answers import (
@@ -38,7 +38,8 @@ from expunge.runs.recipe import make
 from expunge.runs.versions import versions
 from expunge.suites.teaching import teach_blocks
 from expunge.suites.tofu.cells import Cell, cells_of, unlearn_cell
-from expunge.suites.tofu.figures import suite_figures
+from expunge.suites.tofu.controls import controlled
+from expunge.suites.tofu.figures import control_figures, suite_figures
 from expunge.suites.tofu.report import render_questions
 from expunge.suites.tofu.sets import UTILITY, QuestionSets
 from expunge.suites.tofu.suite import data_folder
@@ -76,6 +77,7 @@ def run_questions(
     *,
     asked_for: Mapping[str, Any],
     methods: Mapping[str, Mapping[str, Any]],
+    controls: Sequence[str] = (),
     overrides: Mapping[str, Any] = {},
     seeds: int = 1,
     all_methods: bool = False,
@@ -87,6 +89,7 @@ def run_questions(
         name: of the suite.
         asked_for: the options that led to `sets`, for the record.
         methods: as `cells.wanted_methods` gives them.
+        controls: names of `controls.CONTROLS`, of which the taught model is asked.
         overrides: fields of all cells' recipes.
         all_methods: whether methods that cannot be run on these sets are left out.
     """
@@ -114,7 +117,12 @@ def run_questions(
                 who: _teach(run, who, source, rows, lesson)
                 for who, rows in (("taught", sets.taken + sets.kept), ("oracle", sets.kept))
             }
+            prompted = {each: controlled(sets, each) for each in controls}  # before the first model is loaded
             answers = {who: _ask(run, who, path / "model", sets, lesson) for who, path in taught.items()}
+            prompts = {
+                each: _ask_control(run, each, taught["taught"] / "model", asked, lesson)
+                for each, asked in prompted.items()
+            }
             cells = cells_of(
                 folder.path, {**content, "model": str(taught["taught"] / "model")}, methods, overrides, seeds
             )
@@ -126,6 +134,7 @@ def run_questions(
             oracle = storage.read_json(taught["oracle"] / "taught.json")
             truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
             figures = suite_figures(answers, groups, truths, oracle["tokens"]) | {
+                "controls": control_figures(prompts, truths, answers["oracle"]),
                 "suite": name,
                 "settings": settings,
                 "seeds": seeds,
@@ -230,6 +239,19 @@ def _ask(run: Run[Recipe], who: str, model: Path, sets: QuestionSets, lesson: Le
             run.notice(notice)
         lazy.release()
     return answers
+
+
+def _ask_control(run: Run[Recipe], name: str, model: Path, sets: QuestionSets, lesson: Lesson) -> Answers:
+    """What the taught model answers when a control says something before each question."""
+    try:
+        return _ask(run, name, model, sets, lesson)
+    except DataError as error:
+        raise RecipeError(
+            f"what the control {name} says before a question does not fit: {error.what}",
+            seen=error.seen,
+            allowed=error.allowed,
+            next_step=f"leave {name} out of --controls",
+        ) from error
 
 
 def _cell(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from expunge.core import storage
-from expunge.data.text.document import Document
+from expunge.data.text.document import Document, Turn
 from expunge.data.text.token_stream import Encoder
 from expunge.errors import DataError, DivergedError
 from expunge.kinds.language.attacks.facts import Row, batch_of
@@ -38,6 +38,7 @@ class Asked:
         paraphrased: the answer in other words; None where there is none.
         perturbed: wrong answers of the same form.
         source: where it stands.
+        turns: all that is said before the answer, where that is more than the question.
     """
 
     question: str
@@ -45,9 +46,12 @@ class Asked:
     paraphrased: str | None = None
     perturbed: tuple[str, ...] = ()
     source: str = ""
+    turns: tuple[Turn, ...] = ()
 
-    def document(self) -> Document:
-        return Document(text=self.answer, prompt=self.question, source=self.source)
+    def document(self, answer: str | None = None) -> Document:
+        """The question with an answer; the true one if none is given."""
+        text = self.answer if answer is None else answer
+        return Document(text=text, prompt=self.question, source=self.source, turns=self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,11 @@ class Answered:
 
 def digest_asked(rows: Sequence[Asked]) -> str:
     """Of all that is asked; where it stands does not count."""
-    return storage.digest_value([[r.question, r.answer, r.paraphrased, list(r.perturbed)] for r in rows])
+    said = [[[turn.role, turn.text] for turn in row.turns] for row in rows]
+    return storage.digest_value(
+        [[r.question, r.answer, r.paraphrased, list(r.perturbed), *filter(None, [turns])]
+         for r, turns in zip(rows, said, strict=True)]
+    )  # fmt: skip
 
 
 def answer_questions(
@@ -107,7 +115,7 @@ def answer_questions(
         others = [row.paraphrased] if row.paraphrased is not None else []
         texts = [row.answer, *others, *row.perturbed]
         places.append(len(documents))
-        documents += [Document(text=text, prompt=row.question, source=row.source) for text in texts]
+        documents += [row.document(text) for text in texts]
     tokens = encoded.tokenize(documents)
     _refuse_long(tokens, positions(task.model.config))
     found = _likelihoods(task, tokens, batch, lambda share: show(0.5 * share, "likelihoods"))
