@@ -20,7 +20,7 @@ from expunge.sweep.run import run_sweep
 from expunge.sweep.study import Told
 from small import SMALL, leftovers, results, write_texts
 
-OVER = ("training.learning_rate=1e-3,1e30", "training.max_steps=1,2")
+OVER = ("training.learning_rate=1e-3,1e30", "training.max_steps=2,3")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def swept(space: Space, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def test_every_trial_is_a_run_and_one_that_fails_ends_nothing(swept: tuple[Path, dict[str, Any]]) -> None:
     out, found = swept
     assert [each["values"] for each in found["trials"]] == [
-        {"training.learning_rate": rate, "training.max_steps": steps} for rate in (1e-3, 1e30) for steps in (1, 2)
+        {"training.learning_rate": rate, "training.max_steps": steps} for rate in (1e-3, 1e30) for steps in (2, 3)
     ], "no more combinations than trials: each has its turn"
     good, bad = found["trials"][:2], found["trials"][2:]
     for each in bad:
@@ -105,7 +105,7 @@ def test_a_sweep_that_was_killed_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(run_, "run_trial", killed)
         with pytest.raises(Interrupted) as caught:
-            run_sweep(space, tmp_path / "s", trials=2)
+            run_sweep(space, tmp_path / "s", trials=4)
     assert caught.value.next_step == f"run the same command again: it resumes in {tmp_path / 's'}"
     assert not (tmp_path / "s/sweep.json").exists()
     asked: list[int] = []
@@ -134,7 +134,7 @@ def test_a_sweep_that_has_ended_is_read_again(
 
     monkeypatch.setattr(run_, "run_trial", never)
     assert run_sweep(space, out, trials=30) == found
-    other = read_space(space.kind, space.fields, space.fixed, ("training.max_steps=1,3",), "recipe.yaml")
+    other = read_space(space.kind, space.fields, space.fixed, ("training.max_steps=2,4",), "recipe.yaml")
     with pytest.raises(RunError, match=r"holds another run: its recipe differs in sweep\.training") as caught:
         run_sweep(other, out, trials=30)
     assert caught.value.next_step is not None
@@ -167,7 +167,7 @@ def test_the_table_says_all(swept: tuple[Path, dict[str, Any]]) -> None:
     _, found = swept
     text = sweep_table(found)
     assert text.count(" *  ") == len(found["front"])
-    assert "trial 2 failed (training.learning_rate 1e+30, training.max_steps 1): " in text
+    assert "trial 2 failed (training.learning_rate 1e+30, training.max_steps 2): " in text
     assert "n\u00a0" not in text.splitlines()[0]
     assert "look" in text.splitlines()[-1], "the best of many looks better than it is"
     nothing = found | {"trials": found["trials"][2:], "front": []}
@@ -187,5 +187,5 @@ def test_typed(typed: Any, swept: tuple[Path, dict[str, Any]], space: Space, tmp
     assert f"Report: {out / 'report.html'}" in said.out
     assert typed("report", out).out == f"{out / 'report.html'}\n"
     assert typed("sweep", path).code == 2
-    assert "cannot read the recipe" in typed("sweep", "none.yaml", *over).err
+    assert "there is no recipe none.yaml" in typed("sweep", "none.yaml", *over).err
     assert typed("sweep", path, *over, "--trials", "0").err.startswith("expunge: nothing is to be tried")

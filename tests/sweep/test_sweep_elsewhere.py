@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,13 @@ def space(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         "method": "gradient_difference",
     }
     fixed = {name: value for name, value in SMALL.items() if name.startswith(("data", "evaluation"))}
-    over = ("training.max_steps=1,2", "training.learning_rate=1e-3,1e30")
+    over = ("training.max_steps=2,3", "training.learning_rate=1e-3,1e30")
     return read_space(Recipe, fields, fixed | {"evaluation.familiarity": False}, over, "recipe.yaml")
 
 
 @pytest.fixture(scope="module")
 def alone(space: Space, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Three trials one after the other."""
+    """Four trials one after the other, of which two fail."""
     out = tmp_path_factory.mktemp("alone") / "s"
     return out, run_sweep(space, out, trials=4, jobs=1)["trials"]
 
@@ -47,11 +49,15 @@ def test_in_processes(space: Space, alone: tuple[Path, list[dict[str, Any]]], tm
     same(tmp_path / "s", run_sweep(space, tmp_path / "s", trials=4, jobs=2)["trials"], alone)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_on_ray(space: Space, alone: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+def test_on_ray(
+    space: Space, alone: tuple[Path, list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
-    # one processor: in processes the sweep would try two at once
+    monkeypatch.chdir(Path(space.fields["forget"]).parent)  # what is typed may be relative
+    space = replace(space, fields={**space.fields, "forget": "forget.txt", "retain": "retain.txt"})
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         same(tmp_path / "s", run_sweep(space, tmp_path / "s", trials=4, ray=True)["trials"], alone)
@@ -62,8 +68,6 @@ def test_on_ray(space: Space, alone: tuple[Path, list[dict[str, Any]]], tmp_path
 def test_ray_that_is_not_installed_is_told_before_any_work(
     space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RunError, match="Ray is not installed"):
         run_sweep(space, tmp_path / "s", trials=2, ray=True)

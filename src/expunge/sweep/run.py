@@ -7,6 +7,7 @@ that was interrupted goes on with what is missing; more trials may be added to i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def run_sweep(
                 before = [told for number, told in sorted(study.told.items()) if number < numbers[0]]
                 chosen = propose(space, base.seed, numbers, trials, before)
                 missing = [
-                    Trial(number, values, space, str(folder.path.resolve()))
+                    Trial(number, values, space, str(folder.path.resolve()), os.getcwd())
                     for number, values in zip(numbers, chosen, strict=False)
                     if number not in study.told
                 ]
