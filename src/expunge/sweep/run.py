@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _written(folder: RunFolder, space: Space, told: Sequence[Told]) -> dict[str,
         "trials": rows,
         "front": list(best),
         "best": best,
-        "versions": versions(),
+        "versions": versions() | {"optuna": version("optuna")},
     }
     storage.write_json(folder.path / SWEEP, found)
     render_sweep(folder)
