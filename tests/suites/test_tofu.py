@@ -111,6 +111,41 @@ def test_again_nothing_is_made_and_the_figures_are_the_same(
     assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
 
 
+def test_controls_are_asked_later_and_named_for_what_they_are(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = shutil.copytree(finished, tmp_path / "out")
+    before = figures_of(out)
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell")):
+        monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("no model is made for a control"))
+    figures = carried_out(data, tiny_model_folder, out, controls=["prompt_guardrail", "in_context"])
+    assert [row["name"] for row in figures["controls"]] == ["prompt_guardrail", "in_context"]
+    for row in figures["controls"]:
+        assert row["measures"].keys() == before["methods"][0]["measures"].keys()
+        assert row["measures"]["forget/probability"] != before["taught_model"]["forget/probability"]
+        assert "weights unchanged" in row["what"]
+    assert (figures["methods"], figures["oracle"]) == (before["methods"], before["oracle"])
+    assert "weights unchanged: the knowledge is there" in questions_page(RunFolder(out))
+    print_questions(figures)
+    printed = capsys.readouterr().out
+    assert "prompt_guardrail (control)" in printed
+    assert "weights unchanged: the knowledge is there" in printed
+    assert "out: in_context (control)" in compare([out, finished])
+    long = run.answer_questions
+
+    def refuse(task: Any, rows: Any, **more: Any) -> list[Answered]:
+        if rows[0].turns:
+            raise DataError("question and answer are longer than the model can read", seen="9 tokens")
+        return long(task, rows, **more)
+
+    monkeypatch.setattr(run, "answer_questions", refuse)
+    shutil.rmtree(next(path for path in (out / "stages").glob("answers-in_context-forget-*")))
+    with pytest.raises(RecipeError, match="what the control in_context says before a question does not fit") as caught:
+        carried_out(data, tiny_model_folder, out, controls=["in_context"])
+    assert caught.value.next_step == "leave in_context out of --controls"
+
+
 def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
     finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,16 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
 from expunge.suites.tofu.evaluate import read_evaluated
 from expunge.suites.tofu.openunlearning import read_evaluation
-from expunge.suites.tofu.report import best_first, called, heading, read_figures, references, shown
+from expunge.suites.tofu.report import (
+    as_control,
+    best_first,
+    called,
+    controls_of,
+    heading,
+    read_figures,
+    references,
+    shown,
+)
 from expunge.suites.tofu.suite import SUITE
 from expunge.suites.tofu.words import MAIN, TUNED
 
@@ -77,6 +86,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
             )
         figures = read_figures(folder)
         models += [(f"{name}: {who}", measures) for who, measures in references(figures)]
+        models += [(f"{name}: {as_control(row)}", row["measures"]) for row in controls_of(figures)]
         models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures)]
     columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
     rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)

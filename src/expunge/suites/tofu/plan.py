@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Plan:
         lesson: what is taught to which model, and how.
         asked_for: the options that led to `sets`, for the record.
         methods: as `cells.wanted_methods` gives them.
+        controls: names of `controls.CONTROLS`, which the model before is asked with.
         overrides: fields of all cells' recipes.
         seeds: models of each method.
         all_methods: whether methods that cannot be run on these sets are left out.
@@ -50,6 +51,7 @@ class Plan:
     lesson: Lesson
     asked_for: Mapping[str, Any]
     methods: Mapping[str, Mapping[str, Any]]
+    controls: Sequence[str] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
     all_methods: bool = False

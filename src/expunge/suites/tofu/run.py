@@ -14,13 +14,14 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.progress import Silent
-from expunge.errors import DivergedError
+from expunge.errors import DataError, DivergedError, RecipeError
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.question_answers import Answered, answer_questions, digest_asked
 from expunge.models.source import find_model
 from expunge.runs.versions import versions
 from expunge.suites.tofu.cells import Cell, unlearn_cell
-from expunge.suites.tofu.figures import suite_figures
+from expunge.suites.tofu.controls import controlled
+from expunge.suites.tofu.figures import control_figures, suite_figures
 from expunge.suites.tofu.plan import Plan
 from expunge.suites.tofu.prepare import Origin, Prepared, prepared
 from expunge.suites.tofu.report import render_questions
@@ -36,10 +37,12 @@ Answers = dict[str, list[Answered]]
 def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
     """Make every model that is missing, ask it, compute the figures, and write them; the figures."""
     sets = plan.sets
+    prompted = {each: controlled(sets, each) for each in plan.controls}  # before anything is taught
     with prepared(plan, out, show) as made:
         run, folder = made.run, made.run.folder
         models = {"taught": made.before, **({} if made.oracle is None else {"oracle": made.oracle})}
         answers = {who: _ask(made, who, origin, sets) for who, origin in models.items()}
+        prompts = {each: _ask_control(made, each, asked) for each, asked in prompted.items()}
         cells = made.cells()
         groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
         for number, cell in enumerate(cells, 1):
@@ -49,6 +52,7 @@ def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> di
         run.show.stage("computing the figures")
         truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
         figures = suite_figures(answers, groups, truths, made.oracle_tokens, sets.scoring) | {
+            "controls": control_figures(prompts, truths, answers.get("oracle"), sets.scoring),
             "suite": plan.name,
             "settings": made.settings,
             "seeds": plan.seeds,
@@ -101,6 +105,19 @@ def _ask(made: Prepared, who: str, origin: Origin, sets: QuestionSets) -> Answer
             made.run.notice(notice)
         lazy.release()
     return answers
+
+
+def _ask_control(made: Prepared, name: str, sets: QuestionSets) -> Answers:
+    """What the model before answers when a control says something before each question."""
+    try:
+        return _ask(made, name, made.before, sets)
+    except DataError as error:
+        raise RecipeError(
+            f"what the control {name} says before a question does not fit: {error.what}",
+            seen=error.seen,
+            allowed=error.allowed,
+            next_step=f"leave {name} out of --controls",
+        ) from error
 
 
 def unlearned(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin, place: str) -> dict[str, Any]:
