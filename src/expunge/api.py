@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -64,33 +64,6 @@ def run(
 
     made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     return spine.run(made, out, show, log_with)
-
-
-def sweep(
-    recipe: str | Path,
-    over: Sequence[str],
-    out: str | Path,
-    fixed: Mapping[str, Any] = {},
-    *,
-    trials: int = 30,
-    jobs: int | None = None,
-    ray: bool = False,
-    show: Silent | None = None,
-) -> dict[str, Any]:
-    """Try settings of a recipe, and say which forget most at least damage: what `expunge sweep --json` prints.
-
-    Args:
-        over: `FIELD=LOW..HIGH`, `FIELD=log:LOW..HIGH` or `FIELD=VALUE,VALUE` each.
-        fixed: fields that all trials share, dotted.
-        trials, jobs, ray: as the command takes them.
-    """
-    from expunge.runs.recipe import read_fields
-    from expunge.sweep.axes import read_space
-    from expunge.sweep.run import run_sweep
-
-    path = Path(recipe)
-    space = read_space(recipe_class(path), read_fields(path), fixed, over, str(path))
-    return run_sweep(space, out, trials=trials, jobs=jobs, ray=ray, show=show)
 
 
 def unlearn(

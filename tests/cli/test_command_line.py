@@ -15,8 +15,8 @@ from expunge.runs.registry import built_in, method_class
 from said import Said, Type
 from small import SMALL, as_options, write_texts
 
-VERBS = ("init", "forget", "inspect", "run", "plan", "teach", "evaluate", "audit", "compare", "report", "verify", "sign",
-         "request", "clean", "publish", "methods", "recipes", "doctor", "app")  # fmt: skip
+VERBS = ("init", "forget", "inspect", "run", "sweep", "plan", "teach", "evaluate", "audit", "compare", "report", "verify",
+         "sign", "request", "clean", "publish", "methods", "recipes", "doctor", "app")  # fmt: skip
 START = [sys.executable, "-c", "from expunge.cli import main; main()"]
 
 

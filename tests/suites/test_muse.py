@@ -16,7 +16,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.muse.command import muse
 from expunge.suites.muse.reading import read_muse
-from expunge.suites.tofu import run
+from expunge.suites.tofu import prepare, run
 from expunge.suites.tofu.command import Teaching
 from muse_data import muse_parts, story, texts, write_muse
 
@@ -152,7 +152,7 @@ def test_from_the_command_to_the_page(
     for part in ("which method forgets 8 texts", "Requests one after another", "KnowMem", "nearest to the oracle"):
         assert part in page, part
 
-    for name in ("teach_blocks", "unlearn_cell", "answer_questions"):
-        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("this was done before"))
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+        monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert typed() == 0
     assert json.loads((out / "muse.json").read_text()) == figures

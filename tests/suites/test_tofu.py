@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from expunge.api import compare
-from expunge.errors import DataError, DivergedError, RecipeError, RunError
+from expunge.cli.evaluate import evaluate
+from expunge.errors import DataError, DivergedError, ExpungeError, RecipeError, RunError
 from expunge.kinds.language.measures.question_answers import Answered
 from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
-from expunge.suites.tofu import cells, run
+from expunge.suites.tofu import cells, prepare, run
 from expunge.suites.tofu.cells import cells_of, is_tuned, wanted_methods
+from expunge.suites.tofu.evaluate import Questions, evaluate_model
 from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.openunlearning import read_evaluation
+from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
-from expunge.suites.tofu.run import Lesson, Plan, run_questions
+from expunge.suites.tofu.run import run_questions
 from small import leftovers
 from tofu_data import write_tofu
 
@@ -103,9 +106,44 @@ def test_again_nothing_is_made_and_the_figures_are_the_same(
     finished: Path, data: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = figures_of(finished)
-    for name in ("teach_blocks", "unlearn_cell", "answer_questions"):
-        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("this was done before"))
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+        monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
+
+
+def test_controls_are_asked_later_and_named_for_what_they_are(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = shutil.copytree(finished, tmp_path / "out")
+    before = figures_of(out)
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell")):
+        monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("no model is made for a control"))
+    figures = carried_out(data, tiny_model_folder, out, controls=["prompt_guardrail", "in_context"])
+    assert [row["name"] for row in figures["controls"]] == ["prompt_guardrail", "in_context"]
+    for row in figures["controls"]:
+        assert row["measures"].keys() == before["methods"][0]["measures"].keys()
+        assert row["measures"]["forget/probability"] != before["taught_model"]["forget/probability"]
+        assert "weights unchanged" in row["what"]
+    assert (figures["methods"], figures["oracle"]) == (before["methods"], before["oracle"])
+    assert "weights unchanged: the knowledge is there" in questions_page(RunFolder(out))
+    print_questions(figures)
+    printed = capsys.readouterr().out
+    assert "prompt_guardrail (control)" in printed
+    assert "weights unchanged: the knowledge is there" in printed
+    assert "out: in_context (control)" in compare([out, finished])
+    long = run.answer_questions
+
+    def refuse(task: Any, rows: Any, **more: Any) -> list[Answered]:
+        if rows[0].turns:
+            raise DataError("question and answer are longer than the model can read", seen="9 tokens")
+        return long(task, rows, **more)
+
+    monkeypatch.setattr(run, "answer_questions", refuse)
+    shutil.rmtree(next(path for path in (out / "stages").glob("answers-in_context-forget-*")))
+    with pytest.raises(RecipeError, match="what the control in_context says before a question does not fit") as caught:
+        carried_out(data, tiny_model_folder, out, controls=["in_context"])
+    assert caught.value.next_step == "leave in_context out of --controls"
 
 
 def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
@@ -290,3 +328,55 @@ def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None
     (cell,) = (finished / "cells").glob("gradient_ascent-*/0")
     with pytest.raises(RunError, match="holds no suite of questions"):
         compare([finished, cell])
+
+
+def evaluated(finished: Path, data: Path, **more: Any) -> dict[str, Any]:
+    taught = next(finished.glob("stages/taught-*/model"))
+    return evaluate_model(
+        str(taught),
+        Questions(suite="tofu", data=str(data), forget="forget25", rows=8, new_tokens=6, **more),
+    )
+
+
+def test_any_model_is_asked_the_same_and_stands_beside_openunlearnings(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    oracle = next(finished.glob("stages/oracle-*/model"))
+    found = evaluated(finished, data, oracle=str(oracle))
+    assert json.loads(json.dumps(found["measures"])) == figures_of(finished)["taught_model"]
+    assert found["left_out"] == []
+    ours, theirs = tmp_path / "scores.json", tmp_path / "TOFU_EVAL.json"
+    ours.write_text(json.dumps(found))
+    theirs.write_text(json.dumps(EVALUATION))
+    lines = compare([ours, theirs], tmp_path / "page.html").splitlines()
+    assert next(line for line in lines if line.startswith("scores.json: ")).count("[") > 6
+    assert any(line.startswith("TOFU_EVAL.json") for line in lines)
+    assert "scores.json" in compare([finished, ours])
+    found["measures"]["forget/probability"]["value"] = "<b>"
+    ours.write_text(json.dumps(found))
+    with pytest.raises(DataError, match="evaluation cannot be read"):
+        compare([ours, theirs])
+
+
+def test_without_an_oracle_forget_quality_is_not_measured(
+    finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught, out = next(finished.glob("stages/taught-*/model")), tmp_path / "scores.json"
+    asked = {"suite": "tofu", "data": str(data), "forget": "forget25", "rows": 2, "new_tokens": 2}
+    assert evaluate(str(taught), asked=asked, out=out) == 0  # type: ignore[arg-type]
+    measures = json.loads(out.read_text())["measures"]
+    assert not {"forget_quality", "ks_distance", "privleak"} & measures.keys()
+    assert "forget quality and PrivLeak are not measured: there is no oracle" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ({"suite": "tufo"}, "no suite 'tufo'"), ({"suite": "challenge"}, "no suite 'challenge'"), ({"suite": "tofu"}, "--data"),
+    ({"data": "x"}, "none is named"), ({"suite": "lume", "data": "x", "forget": "forget05"}, "one forget set"),
+    ({"suite": "tofu", "data": "{data}", "rows": 0}, "nothing is asked"),
+    ({"suite": "world", "data": "{data}"}, "no generated world"),
+])  # fmt: skip
+def test_what_a_suite_cannot_ask_is_told_before_a_model_is_loaded(asked: dict[str, Any], told: str, data: Path) -> None:
+    given = {name: value.format(data=data) if isinstance(value, str) else value for name, value in asked.items()}
+    with pytest.raises(ExpungeError) as caught:
+        evaluate("nowhere/model", asked=given)  # type: ignore[arg-type]
+    assert told in str(caught.value)

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed, print_json
-from expunge.runs.more import More
+from expunge.runs.more import More, OfSuite
 
 
 def evaluate(
@@ -17,10 +17,11 @@ def evaluate(
     *,
     recipe: Path | None = None,
     more: Annotated[More | None, Parameter(name="*")] = None,
+    asked: Annotated[OfSuite | None, Parameter(name="*")] = None,
     out: Path | None = None,
     printed: Printed = WORDS,
 ) -> int:
-    """Measure a run again, with benchmarks or prompts added, or any model on a run's sets.
+    """Measure a run again, with benchmarks or prompts added, or any model on a run's sets or by a suite's questions.
 
     For example:
 
@@ -32,10 +33,12 @@ def evaluate(
 
         expunge evaluate smollm2-135m --toxicity-prompts prompts.jsonl
 
+        expunge evaluate some/model --suite tofu --data FOLDER --oracle its/oracle --out scores.json
+
     Parameters
     ----------
     target:
-        A run folder; or a model (folder, id, starter), with --recipe or toxicity prompts.
+        A run folder; or a model (folder, id, starter), with --recipe, --suite or toxicity prompts.
     recipe:
         The recipe.yaml of the run whose sets a model is measured on.
     out:
@@ -48,6 +51,8 @@ def evaluate(
     from expunge.core import storage
     from expunge.runs.folder import RunFolder
 
+    if asked:
+        return _by_a_suite(target, recipe, more, asked, out, printed)
     scores = evaluate_(target, recipe=recipe, show=printed.show(), **(more or {}))
     if recipe is None and RunFolder(target).recipe.is_file():
         return tell(RunFolder(target), printed)
@@ -59,4 +64,35 @@ def evaluate(
     elif not printed.quiet:
         for row in rows:
             print(json_.dumps(row))
+    return 0
+
+
+def _by_a_suite(
+    target: str, recipe: Path | None, more: More | None, asked: OfSuite, out: Path | None, printed: Printed
+) -> int:
+    from expunge.core import storage
+    from expunge.errors import RecipeError
+    from expunge.suites.tofu.evaluate import Questions, evaluate_model, evaluation_table
+
+    others = [name for name, value in {"recipe": recipe, **(more or {})}.items() if value is not None]
+    if others:
+        raise RecipeError(
+            f"--{others[0].replace('_', '-')} is measured on a run's sets, and --{next(iter(asked))} is of a suite's",
+            next_step="evaluate twice, once with each",
+        )
+    if asked.get("suite") is None:
+        raise RecipeError(
+            f"--{next(iter(asked)).replace('_', '-')} is of a suite, and none is named",
+            next_step="give --suite tofu, or another one",
+        )
+    given = {name: value for name, value in asked.items() if value is not None}
+    found = evaluate_model(target, Questions(**given), printed.show())  # type: ignore[arg-type]
+    if out is not None:
+        storage.write_json(out, found)
+    if printed.json:
+        print_json(found)
+    elif not printed.quiet:
+        print(evaluation_table(found))
+        if out is not None:
+            print(f"Figures: {out}")
     return 0

@@ -52,15 +52,18 @@ def sweep(
     out:
         The sweep's folder; default: runs/sweep-NAME, with the recipe's name.
     """
-    from expunge.api import sweep as sweep_
     from expunge.core.printed import print_json
     from expunge.runs.kinds import recipe_class
     from expunge.runs.overrides import read_overrides
+    from expunge.runs.recipe import read_fields
+    from expunge.sweep.axes import read_space
     from expunge.sweep.report import sweep_table
+    from expunge.sweep.run import run_sweep
 
     at = out or Path("runs") / f"sweep-{recipe.stem}"
-    fixed = read_overrides(options, recipe_class(recipe))
-    found = sweep_(recipe, over or (), at, fixed, trials=trials, jobs=jobs, ray=ray, show=printed.show())
+    kind = recipe_class(recipe)
+    space = read_space(kind, read_fields(recipe), read_overrides(options, kind), over or (), str(recipe))
+    found = run_sweep(space, at, trials=trials, jobs=jobs, ray=ray, show=printed.show())
     if printed.json:
         print_json(found)
     elif not printed.quiet:

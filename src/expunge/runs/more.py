@@ -22,6 +22,23 @@ class More(TypedDict, total=False):
     "What scores them: jigsaw-bilstm, the folder or id of a text classifier, or module:function."
 
 
+class OfSuite(TypedDict, total=False):
+    """The questions of a suite that `expunge evaluate` asks a model; None and a missing one are the same."""
+
+    suite: str | None
+    "Ask the model the questions of a suite: tofu, lume, knowundo, world."
+    data: str | None
+    "Of a suite: the folder of its files, or its Hugging Face dataset id."
+    forget: str | None
+    "Of the suite tofu: which rows are to be forgotten: forget01, forget05, forget10."
+    oracle: str | None
+    "Of a suite: a model that was never taught what is to be forgotten, for forget quality and PrivLeak."
+    rows: int | None
+    "Of a suite: ask at most so many questions of each split, evenly spread."
+    new_tokens: int | None
+    "Of a suite: tokens of an answer, at most; 200 if not given."
+
+
 class Audited(TypedDict, total=False):
     """What `expunge audit` reads besides the model: models and data; None and a missing one are the same."""
 

@@ -8,7 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from expunge.core import storage
 from expunge.runs.plugins import found_in, reference
+
+EVALUATION = "evaluation"
+"what a file says that it is in which `expunge evaluate --suite` wrote what it measured"
 
 if TYPE_CHECKING:
     from expunge.runs.folder import RunFolder
@@ -25,6 +29,8 @@ class Suite:
         render: `module:function` that writes `report.html` of such a folder (RunFolder to its path).
         compare: `module:function` that sets several beside each other (run folders, path of an HTML page or None; prints
             as a table); None where that makes no sense.
+        questions: `module:function` that reads what `expunge evaluate --suite` asks any model (data or None, forget set or
+            None; to the suite's sets of questions); None where it asks none.
     """
 
     name: str
@@ -32,6 +38,7 @@ class Suite:
     marks: tuple[str, ...]
     render: str
     compare: str | None = None
+    questions: str | None = None
 
     def render_report(self, folder: RunFolder) -> Path:
         return reference(self.render)(folder)
@@ -47,8 +54,19 @@ def suites() -> dict[str, Suite]:
 
 
 def suite_of(folder: Path) -> Suite | None:
-    """The suite that made a folder, finished or not; None for a run's."""
+    """The suite that made a folder, finished or not, or the file of an evaluation with its questions; None for a run's."""
+    if folder.is_file():
+        return _evaluated_with(folder)
     return next((suite for suite in suites().values() if any((folder / mark).exists() for mark in suite.marks)), None)
+
+
+def _evaluated_with(path: Path) -> Suite | None:
+    try:
+        found = storage.read_json(path)
+    except storage.StorageError:
+        return None
+    evaluation = isinstance(found, dict) and found.get("kind") == EVALUATION
+    return suites().get(str(found.get("suite"))) if evaluation else None
 
 
 def comparer(folders: Sequence[RunFolder]) -> Callable[..., object] | None:

@@ -7,7 +7,9 @@ that was interrupted goes on with what is missing; more trials may be added to i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def run_sweep(
                 before = [told for number, told in sorted(study.told.items()) if number < numbers[0]]
                 chosen = propose(space, base.seed, numbers, trials, before)
                 missing = [
-                    Trial(number, values, space, str(folder.path.resolve()))
+                    Trial(number, values, space, str(folder.path.resolve()), os.getcwd())
                     for number, values in zip(numbers, chosen, strict=False)
                     if number not in study.told
                 ]
@@ -154,7 +156,7 @@ def _written(folder: RunFolder, space: Space, told: Sequence[Told]) -> dict[str,
         "trials": rows,
         "front": list(best),
         "best": best,
-        "versions": versions(),
+        "versions": versions() | {"optuna": version("optuna")},
     }
     storage.write_json(folder.path / SWEEP, found)
     render_sweep(folder)

@@ -81,9 +81,12 @@ class Study:
 
             try:
                 storage = JournalStorage(JournalFileBackend(str(path)))
-                self._study = optuna.create_study(
-                    study_name=NAME, storage=storage, directions=["minimize", "minimize"], load_if_exists=True
-                )
+                if NAME in optuna.get_all_study_names(storage):
+                    self._study = optuna.load_study(study_name=NAME, storage=storage)
+                else:
+                    self._study = optuna.create_study(
+                        study_name=NAME, storage=storage, directions=["minimize", "minimize"]
+                    )
                 self.told = {told.number: told for told in map(_told, self._study.get_trials(deepcopy=False))}
             except (ValueError, KeyError, TypeError, AssertionError) as error:
                 raise StorageError(

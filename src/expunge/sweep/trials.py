@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -46,12 +47,14 @@ class Trial:
     Attributes:
         number: of the trial. values: of the fields that are varied.
         folder: of the sweep.
+        typed_in: the folder that relative paths of the recipe are relative to.
     """
 
     number: int
     values: dict[str, Any]
     space: Space
     folder: str
+    typed_in: str
 
     @property
     def path(self) -> Path:
@@ -73,7 +76,8 @@ def run_trial(trial: Trial, show: Silent | None = None) -> Told:
     """
     folder = RunFolder(trial.path)
     try:
-        spine.run(trial.space.recipe(trial.values), folder.path, show)
+        with contextlib.chdir(trial.typed_in):  # workers of a cluster begin elsewhere
+            spine.run(trial.space.recipe(trial.values), folder.path, show)
         return standing(trial.number, trial.values, folder)
     except (DivergedError, UnchangedError, RecipeError) as error:
         return Told(trial.number, trial.values, failed=reason(error))

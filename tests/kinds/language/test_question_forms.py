@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.data.text.document import Document
 from expunge.errors import DataError
 from expunge.kinds.language.measures.question_answers import Asked, answer_questions, digest_asked, passage
 from expunge.kinds.language.measures.question_forms import Form, tokenize
@@ -63,22 +64,22 @@ def test_a_text_is_continued_and_the_true_one_is_cut(task: CausalLM) -> None:
 
 def test_a_turn_goes_on_from_its_opening_in_the_chat_form_and_without(task: CausalLM) -> None:
     form = Form("turn", opening="Answer:", new_tokens=3)
-    (row,) = tokenize(task.tokenizer, [(form, "Who?\n", "He.", "rows:1")], None)
+    (row,) = tokenize(task.tokenizer, [(form, Document("He.", "Who?\n", "rows:1"))], None)
     asked = ids_of(task, "<|im_start|>user\nWho?\n<|im_end|>\n<|im_start|>assistant\n")
     assert row.ids == asked + ids_of(task, "Answer:") + ids_of(task, " He.")
     assert row.first_label == len(row.ids) - len(ids_of(task, " He."))
     template, task.tokenizer.chat_template = task.tokenizer.chat_template, None
     try:
-        (plain,) = tokenize(task.tokenizer, [(form, "Who?\n", "He.", "rows:1")], None)
+        (plain,) = tokenize(task.tokenizer, [(form, Document("He.", "Who?\n", "rows:1"))], None)
     finally:
         task.tokenizer.chat_template = template
     assert task.tokenizer.decode(plain.ids, skip_special_tokens=True) == "Who?\nAnswer: He."
 
 
 def test_what_is_too_long_is_cut_where_it_tells_least(task: CausalLM) -> None:
-    (text,) = tokenize(task.tokenizer, [(Form("passage"), "", TEXT, "")], 8)
+    (text,) = tokenize(task.tokenizer, [(Form("passage"), Document(TEXT, None, ""))], 8)
     assert text.ids == ids_of(task, TEXT, special=True)[:8]
-    (row,) = tokenize(task.tokenizer, [(Form("text"), TEXT, "He left.", "")], 12)
+    (row,) = tokenize(task.tokenizer, [(Form("text"), Document("He left.", TEXT, ""))], 12)
     whole = ids_of(task, f"{TEXT} He left.", special=True)
     assert row.ids == whole[-12:]
     assert row.ids[row.first_label :] == ids_of(task, " He left.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from expunge.kinds.language.measures.question_answers import Asked
 from expunge.suites.tofu.rows import Files, text_of
-from expunge.suites.tofu.sets import QuestionSets, refuse_overlap
+from expunge.suites.tofu.sets import QuestionSets, data_of, refuse_overlap
 
 
 def read_knowundo(data: str) -> QuestionSets:
@@ -36,3 +36,8 @@ def read_knowundo(data: str) -> QuestionSets:
         measured={"forget": forget, "retain": retain, "forget_more": more_forget, "retain_more": more_retain},
         left_out=("forget quality, truth ratio and model utility are left out: KnowUnDo has no perturbed answers",),
     )
+
+
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it. Raises as `read_knowundo`."""
+    return read_knowundo(data_of("knowundo", data, forget))

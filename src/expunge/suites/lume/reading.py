@@ -10,7 +10,7 @@ import re
 from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.measures.question_answers import Asked
 from expunge.suites.tofu.rows import Files, text_of
-from expunge.suites.tofu.sets import QuestionSets, refuse_overlap
+from expunge.suites.tofu.sets import QuestionSets, data_of, refuse_overlap
 
 TASKS = {1: "synthetic novels", 2: "synthetic persons with their data", 3: "real biographies"}
 ID = re.compile(r"(?P<document>.*)(?P<kind>sc|qa)\d+")
@@ -53,6 +53,11 @@ def read_lume(data: str, task: int | None = None, documents: int | None = None) 
         measured=measured,
         left_out=("forget quality, truth ratio and model utility are left out: LUME has no perturbed answers",),
     )
+
+
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it. Raises as `read_lume`."""
+    return read_lume(data_of("lume", data, forget))
 
 
 def _rows(files: Files, name: str, task: int | None, documents: int | None) -> list[tuple[str, Asked]]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """How the model and the oracle are taught, and what is asked of all models."""
+class Taught:
+    """How the model and the oracle are taught."""
 
     epochs: float = 5.0
     "Times the model and the oracle read what they are taught."
@@ -26,12 +26,20 @@ class Teaching:
     "Highest learning rate of teaching."
     batch: int = 8
     "Rows in a step of teaching."
+    seed: int = 0
+    "Seed of the order of teaching."
+
+
+@dataclass(frozen=True)
+class Teaching(Taught):
+    """How the model and the oracle are taught, and what is asked of all models."""
+
     rows: int | None = None
     "Ask at most so many questions of each split, evenly spread; if not given, all."
     new_tokens: int = 200
     "Tokens of an answer, at most."
-    seed: int = 0
-    "Seed of the order of teaching."
+    controls: str = ""
+    "Controls that are asked too, weights unchanged: prompt_guardrail, in_context, or all; names with commas between them."
 
 
 TEACHING = Teaching()
@@ -78,6 +86,8 @@ def tofu(
 
         expunge suite tofu --data FOLDER --authors 40 --methods npo,simnpo,gradient_difference --seeds 3
 
+        expunge suite tofu --data FOLDER --methods npo --controls prompt_guardrail,in_context
+
     What is finished stays, and the same command resumes. More methods or seeds may be added later. Fields of the runs'
     recipes can be given as --PART.FIELD VALUE, such as --training.max_steps 50; they hold for all methods.
 
@@ -119,17 +129,20 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
     """
     from expunge.runs.overrides import read_overrides
     from expunge.suites.tofu.cells import wanted_methods
+    from expunge.suites.tofu.controls import wanted_controls
+    from expunge.suites.tofu.plan import Lesson, Plan
     from expunge.suites.tofu.report import print_questions
-    from expunge.suites.tofu.run import Lesson, Plan, run_questions
+    from expunge.suites.tofu.run import run_questions
 
     teaching, data, printed = command.teaching, command.data, command.printed
-    taught = {each: value for each, value in asdict(teaching).items() if each != "rows"}
+    taught = {each: value for each, value in asdict(teaching).items() if each not in ("rows", "controls")}
     plan = Plan(
         name=command.name,
         sets=sets.spread(teaching.rows),
         lesson=Lesson(model=command.model, **taught),
         asked_for={**({} if data is None else {"data": as_recorded(data)}), **asked_for},
         methods=wanted_methods(command.methods, tuned=not sets.forget[0].is_text),
+        controls=wanted_controls(teaching.controls),
         overrides=read_overrides(command.options),
         seeds=command.seeds,
         all_methods=command.methods == "all",

@@ -1,4 +1,4 @@
-"""Suites of questions side by side: their models, and models that OpenUnlearning evaluated."""
+"""Suites of questions side by side: their models, and models evaluated with their questions, by OpenUnlearning, too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ from expunge.report.compare import names_of, text_table
 from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
+from expunge.suites.tofu.evaluate import read_evaluated
 from expunge.suites.tofu.openunlearning import read_evaluation
-from expunge.suites.tofu.report import best_first, called, heading, read_figures, references, shown
+from expunge.suites.tofu.report import (
+    as_control,
+    best_first,
+    called,
+    controls_of,
+    heading,
+    read_figures,
+    references,
+    shown,
+)
 from expunge.suites.tofu.suite import SUITE
 from expunge.suites.tofu.words import MAIN, TUNED
 
@@ -60,17 +70,23 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
     """
     models: list[tuple[str, Mapping[str, Any]]] = []
     for name, folder in zip(names_of(folders), folders, strict=True):
-        if folder.path.is_file():
-            models.append((name, read_evaluation(folder.path)))
-            continue
         made_by = suite_of(folder.path)
+        if folder.path.is_file():
+            if made_by is None:
+                models.append((name, read_evaluation(folder.path)))
+            else:
+                who, measures = read_evaluated(folder.path)
+                models.append((f"{name}: {who}", measures))
+            continue
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(
                 f"{folder.path} holds no suite of questions",
-                allowed="folders of `expunge suite tofu` or another suite of questions, and OpenUnlearning's TOFU_EVAL.json",
+                allowed="folders of `expunge suite tofu` or another suite of questions, files of `expunge evaluate --suite`, "
+                "and OpenUnlearning's TOFU_EVAL.json",
             )
         figures = read_figures(folder)
         models += [(f"{name}: {who}", measures) for who, measures in references(figures)]
+        models += [(f"{name}: {as_control(row)}", row["measures"]) for row in controls_of(figures)]
         models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures)]
     columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
     rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)

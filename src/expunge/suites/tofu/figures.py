@@ -28,6 +28,7 @@ from expunge.measures.language.answers import (
 from expunge.measures.language.models import forget_quality, model_utility, privleak
 from expunge.measures.statistics import Estimate, bootstrap_interval, share_interval
 from expunge.suites.tofu.cells import Cell, is_tuned
+from expunge.suites.tofu.controls import UNCHANGED
 from expunge.suites.tofu.sets import OPTIONS, UTILITY, Scoring
 
 FORGET = (
@@ -91,6 +92,16 @@ def suite_figures(
         "methods": methods,
         "failed": failed,
     }
+
+
+def control_figures(
+    prompts: Mapping[str, Answers], truths: Mapping[str, Sequence[str]], oracle: Answers | None, scoring: Scoring = TOFU
+) -> list[dict[str, Any]]:
+    """The figures of controls: what the model before answers when something is said before each question."""
+    return [
+        {"name": name, "measures": model_figures([answers], truths, oracle, scoring), "what": UNCHANGED}
+        for name, answers in prompts.items()
+    ]
 
 
 def model_figures(

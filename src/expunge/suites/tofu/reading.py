@@ -10,6 +10,7 @@ from expunge.kinds.language.measures.question_answers import Asked
 from expunge.suites.tofu.rows import Files, Row, text_of, texts_of
 from expunge.suites.tofu.sets import (
     QuestionSets,
+    data_of,
     pair,
     refuse_other_version,
     refuse_overlap,
@@ -60,6 +61,11 @@ def read_tofu(data: str, forget: str, authors: int | None = None) -> QuestionSet
         measured={name: tuple(rows) for name, rows in measured.items()},
         left_out=tuple(left_out),
     )
+
+
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it. Raises as `read_tofu`."""
+    return read_tofu(data_of("tofu", data), forget or "forget05")
 
 
 def _rows(files: Files, name: str) -> list[Asked]:

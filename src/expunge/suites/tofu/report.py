@@ -46,6 +46,7 @@ def questions_page(folder: RunFolder) -> str:
     figures = read_figures(folder.require())
     what = {"taught": "before", "before": "as it was given", "oracle": "never saw the forget set"}
     others = [{"name": name, "measures": measures, "what": what[name]} for name, measures in references(figures)]
+    others += [{**row, "name": as_control(row)} for row in controls_of(figures)]
     rows = [
         *others,
         *({**row, "name": called(row), "what": _citation(row["name"])} for row in best_first(figures)),
@@ -63,7 +64,7 @@ def questions_page(folder: RunFolder) -> str:
         count=(figures["taught"] or figures["given"])["forget"],
         unit=figures.get("unit", "answers"),
         rows=rows,
-        references=len(others),
+        apart=len(others),
         series=[(SERIES[name], series_tables(figures, name)) for name in figures.get("series", {})],
         notes=[*chances(figures), *figures["left_out"], *figures["notices"]],
         main=_parts([name for name in MAIN if name in there]),
@@ -177,6 +178,16 @@ def called(row: Mapping[str, Any]) -> str:
     return f"{row['name']} (tuned)" if row.get("tuned") else str(row["name"])
 
 
+def controls_of(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The controls that were asked; none in a folder of an earlier version."""
+    return list(figures.get("controls", []))
+
+
+def as_control(row: Mapping[str, Any]) -> str:
+    """A control's name, with what it is."""
+    return f"{row['name']} (control)"
+
+
 def heading(name: str) -> str:
     """The head of a measure's column."""
     split, _, measure = name.rpartition("/")
@@ -197,6 +208,7 @@ def fronts(figures: Mapping[str, Any]) -> list[Any]:
         oracle = None if others is None else plots.point("oracle", others, utility, measure, at)
         taught = plots.point("before" if others is None else "taught", before, utility, measure)
         points = [plots.point(row["name"], row["measures"], utility, measure) for row in figures["methods"]]
+        points += [plots.point(as_control(row), row["measures"], utility, measure) for row in controls_of(figures)]
         line = ALIKE if measure == "forget_quality" else figures.get("chance", {}).get(measure.partition("/")[0])
         drawn.append(
             plots.front(f"front-{number}", [each for each in points if each is not None], taught, oracle,
@@ -212,7 +224,11 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 220
-    rows = [*references(figures), *((called(row), row["measures"]) for row in best_first(figures))]
+    rows = [
+        *references(figures),
+        *((as_control(row), row["measures"]) for row in controls_of(figures)),
+        *((called(row), row["measures"]) for row in best_first(figures)),
+    ]
     names = [name for name in MAIN if any(name in measures for _, measures in rows)]
     body = [
         [name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names)] for name, measures in rows
@@ -232,7 +248,8 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
-    for sentence in [*tuned, *chances(figures), *figures["left_out"]]:
+    hidden = [f"(control): {row['what']}" for row in controls_of(figures)[:1]]
+    for sentence in [*tuned, *hidden, *chances(figures), *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 

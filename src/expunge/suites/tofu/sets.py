@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from expunge.core import storage
 from expunge.data.text.overlap import repeats
-from expunge.errors import DataError
+from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.question_answers import Asked, digest_asked
 
@@ -106,6 +106,19 @@ class QuestionSets:
     def taken(self) -> tuple[Asked, ...]:
         """What only the model is taught."""
         return self.forget + self.more_forget
+
+
+def data_of(suite: str, data: str | None, forget: str | None = None) -> str:
+    """The data that a suite must be given, which has one forget set.
+
+    Raises:
+        RecipeError: there is none, or a forget set is named.
+    """
+    if data is None:
+        raise RecipeError(f"the suite {suite} asks what its files hold", next_step="give its folder: --data FOLDER")
+    if forget is not None:
+        raise RecipeError(f"the suite {suite} has one forget set", seen=f"--forget {forget}", next_step="leave it out")
+    return data
 
 
 def pair(row: Asked) -> tuple[str, str]:

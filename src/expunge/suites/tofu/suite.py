@@ -13,15 +13,16 @@ def data_folder(name: str) -> str:
     return f"data-{name}"
 
 
-def questions_suite(name: str) -> Suite:
-    """A suite of questions, whose command is `expunge.suites.NAME.command:NAME`."""
+def questions_suite(name: str, questions: str | None = None) -> Suite:
+    """A suite of questions, whose command is `expunge.suites.NAME.command:NAME`; `questions` as `Suite` has it."""
     return Suite(
         name=name,
         command=f"expunge.suites.{name}.command:{name}",
         marks=(f"{name}.json", data_folder(name)),
         render="expunge.suites.tofu.report:render_questions",
         compare="expunge.suites.tofu.compare:compare_questions",
+        questions=questions,
     )
 
 
-SUITE = questions_suite("tofu")
+SUITE = questions_suite("tofu", "expunge.suites.tofu.reading:questions")

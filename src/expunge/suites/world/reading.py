@@ -11,12 +11,14 @@ from pathlib import Path
 from expunge.core import storage
 from expunge.data.text.world import WorldFact, make_world
 from expunge.data.text.world_relations import OF_PERSON
-from expunge.errors import RecipeError, RunError
+from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.question_answers import Asked
-from expunge.suites.tofu.sets import QuestionSets
-from expunge.suites.world.settings import World
+from expunge.suites.tofu.sets import QuestionSets, data_of
+from expunge.suites.world.settings import WORLD, World
 
+SETTINGS = "world.json"
+"the file from which a world that was written is made again"
 RELATIONS = len(OF_PERSON)
 "of each subject"
 FINISH = "Finish this sentence: "
@@ -49,6 +51,8 @@ def split_world(world: World) -> Split:
             seen=f"share {world.share}",
             allowed="above 0, below 1",
         )
+    if world.by not in ("subject", "relation"):
+        raise RecipeError("a world is split in two ways", seen=f"by {world.by}", allowed="subject, relation")
     if world.by == "relation":
         number = min(RELATIONS - 1, max(1, round(world.share * RELATIONS)))
         forgotten = {(world.world_seed + i) % RELATIONS for i in range(number)}
@@ -99,6 +103,27 @@ def read_world(world: World) -> QuestionSets:
     )
 
 
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it: of a world that `write_world` wrote.
+
+    Raises:
+        DataError: the folder holds no world.
+    """
+    path = Path(data_of("world", data, forget)) / SETTINGS
+    try:
+        found = storage.read_json(path)
+        world = World(**found)
+        if any(type(getattr(world, name)) is not type(getattr(WORLD, name)) for name in asdict(WORLD)):
+            raise TypeError("a value of another kind")
+    except (storage.StorageError, TypeError) as error:
+        raise DataError(
+            f"{data} holds no generated world",
+            seen=str(error),
+            next_step=f"make one: expunge suite world --write {data}",
+        ) from error
+    return read_world(world)
+
+
 def write_world(world: World, folder: Path) -> Split:
     """Write `forget.jsonl`, `retain.jsonl` and `holdout.jsonl`, as runs and audits read them; `facts.jsonl` with every form
     of every fact and the set that it is of; and `world.json`, from which the same is made again.
@@ -106,7 +131,7 @@ def write_world(world: World, folder: Path) -> Split:
     Raises:
         RunError: the folder holds anything but such files.
     """
-    split, settings = split_world(world), folder / "world.json"
+    split, settings = split_world(world), folder / SETTINGS
     with storage.storage_errors(folder):
         if folder.exists() and not settings.is_file() and (not folder.is_dir() or any(folder.iterdir())):
             raise RunError(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from expunge.core import storage
-from expunge.data.text.document import Document
+from expunge.data.text.document import Document, Turn
 from expunge.errors import DataError, DivergedError
 from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.limits import positions
@@ -41,6 +41,7 @@ class Asked:
         perturbed: wrong answers of the same form.
         source: where it stands.
         form: how it is put.
+        turns: all that is said before the answer, where that is more than the question; of the form `question`.
     """
 
     question: str
@@ -49,6 +50,7 @@ class Asked:
     perturbed: tuple[str, ...] = ()
     source: str = ""
     form: Form = QUESTION
+    turns: tuple[Turn, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -60,8 +62,10 @@ class Asked:
         """Whether an answer is generated."""
         return self.form.kind not in ("passage", "choice")
 
-    def document(self) -> Document:
-        return Document(text=self.answer, prompt=None if self.is_text else self.question, source=self.source)
+    def document(self, answer: str | None = None) -> Document:
+        """The question with an answer; the true one if none is given."""
+        text = self.answer if answer is None else answer
+        return Document(text, None if self.is_text else self.question, self.source, turns=self.turns)
 
 
 def passage(text: str, source: str) -> Asked:
@@ -102,9 +106,13 @@ class Answered:
 
 def digest_asked(rows: Sequence[Asked]) -> str:
     """Of all that is asked; where it stands does not count."""
-    forms = [[] if row.form == QUESTION else [asdict(row.form)] for row in rows]
-    said = [[r.question, r.answer, r.paraphrased, list(r.perturbed)] for r in rows]
-    return storage.digest_value([own + form for own, form in zip(said, forms, strict=True)])
+
+    def said(row: Asked) -> list[Any]:
+        form = [] if row.form == QUESTION else [asdict(row.form)]
+        turns = [[[turn.role, turn.text] for turn in row.turns]] if row.turns else []
+        return [row.question, row.answer, row.paraphrased, list(row.perturbed), *form, *turns]
+
+    return storage.digest_value([said(row) for row in rows])
 
 
 def answer_questions(
@@ -127,7 +135,7 @@ def answer_questions(
         return _chosen(task, rows, show)
     tokens = tokenize(
         task.tokenizer,
-        [(row.form, row.question, text, row.source) for row in rows for text in _texts(row)],
+        [(row.form, row.document(text)) for row in rows for text in _texts(row)],
         positions(task.model.config),
     )
     _refuse_long(tokens, positions(task.model.config))

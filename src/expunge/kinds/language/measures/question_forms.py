@@ -47,11 +47,11 @@ QUESTION = Form()
 PASSAGE = Form("passage")
 
 
-def tokenize(tokenizer: Any, rows: Sequence[tuple[Form, str, str, str]], limit: int | None) -> list[QuestionRow]:
+def tokenize(tokenizer: Any, rows: Sequence[tuple[Form, Document]], limit: int | None) -> list[QuestionRow]:
     """Rows of tokens: what the model is given, and an answer from `first_label` on.
 
     Args:
-        rows: (form, question, answer, where it stands).
+        rows: (form, question with answer); turns before the question count in the forms of a conversation.
         limit: positions of the model. What is longer is cut: a passage at its end, a text that is continued at its
             beginning. Questions are never cut.
     """
@@ -60,13 +60,12 @@ def tokenize(tokenizer: Any, rows: Sequence[tuple[Form, str, str, str]], limit: 
     chat = bool(tokenizer.chat_template)
     found: list[QuestionRow | None] = [None] * len(rows)
     spoken = [i for i, (form, *_) in enumerate(rows) if form.kind == "question" or (form.kind == "turn" and chat)]
-    documents = [Document(text=rows[i][2], prompt=rows[i][1], source=rows[i][3]) for i in spoken]
-    for i, row in zip(spoken, asked.tokenize(documents), strict=True):
-        form, _, answer, _ = rows[i]
-        found[i] = row if form.kind == "question" else _opened(encoder, row, form, answer)
-    for i, (form, question, answer, source) in enumerate(rows):
+    for i, row in zip(spoken, asked.tokenize([rows[i][1] for i in spoken]), strict=True):
+        form, document = rows[i]
+        found[i] = row if form.kind == "question" else _opened(encoder, row, form, document.text)
+    for i, (form, document) in enumerate(rows):
         if found[i] is None:
-            found[i] = _plain(encoder, form, question, answer, source, limit)
+            found[i] = _plain(encoder, form, document, limit)
     return [row for row in found if row is not None]
 
 
@@ -77,7 +76,8 @@ def _opened(encoder: Encoder, row: QuestionRow, form: Form, answer: str) -> Ques
     return replace(row, ids=ids + _cut(form, rest.ids), ends=[], first_label=len(ids))
 
 
-def _plain(encoder: Encoder, form: Form, question: str, answer: str, source: str, limit: int | None) -> QuestionRow:
+def _plain(encoder: Encoder, form: Form, document: Document, limit: int | None) -> QuestionRow:
+    answer, source = document.text, document.source
     if form.kind == "passage":
         (encoding,) = encoder.encode([answer])
         ids = (encoder.prefix + encoding.ids)[:limit]
@@ -86,7 +86,7 @@ def _plain(encoder: Encoder, form: Form, question: str, answer: str, source: str
                 f"{source}: the text has no two tokens", seen=repr(answer[:80]), next_step="remove that row"
             )
         return QuestionRow(ids, [], answer, max(1, len(encoder.prefix)), source)
-    given = question + form.opening
+    given = (document.prompt or "") + form.opening
     whole = given + _after(given, answer)
     (encoding,) = encoder.encode([whole])
     ends = token_ends(encoding, len(whole))

@@ -52,7 +52,7 @@ def published_rouge_l(candidate: str, reference: str) -> tuple[float, float]:
 
 
 def muse_rouge_l(candidate: str, reference: str) -> float:
-    """F1 of ROUGE-L with that package's figures without its stemmer: VerbMem and KnowMem in MUSE's code (arXiv:2407.06460)."""
+    """F1 of ROUGE-L with that package's figures, without stemmer: VerbMem and KnowMem in MUSE's code (arXiv:2407.06460)."""
     return _rouge_l(_WORD.findall(candidate.lower()), _WORD.findall(reference.lower()))[1]
 
 

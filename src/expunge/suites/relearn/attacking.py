@@ -1,0 +1,139 @@
+"""One model of the suite under attack: what it knows before, what relearning brings back, and what forgetting cost it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.data.text.document import Document
+from expunge.errors import DivergedError
+from expunge.kinds.language.attacks.attack import Side
+from expunge.kinds.language.attacks.facts import Facts, read_facts, recall_or_none
+from expunge.kinds.language.attacks.relearning import OfTraining
+from expunge.kinds.language.audit import ROWS
+from expunge.kinds.language.audit_models import text_configuration
+from expunge.kinds.language.damage import measured
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Recipe
+from expunge.models.source import find_model
+from expunge.runs.audit import AS_IS, Audit, Trial
+from expunge.runs.context import Run
+from expunge.train.precision import Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found of one model with one seed.
+
+    Attributes:
+        known: what it knows of all facts, without an attack.
+        trials: attack -> what it knows of the facts that were held back, setting by setting.
+        damage: what `kinds.language.damage.measured` gives, of the taught model and this one.
+        seconds: what the attacks took.
+    """
+
+    known: Trial
+    trials: dict[str, list[Trial]]
+    damage: dict[str, Any]
+    seconds: float
+
+
+def facts_of(documents: Sequence[Document], name: str, *, tokenizer: Any, block_size: int, wanted: int = ROWS) -> Facts:
+    """At most so many facts of a set, evenly spread. Raises `DataError` where there are fewer than four."""
+    return read_facts(lambda: documents, tokenizer, wanted, block_size, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacker:
+    """Attacks models on the same facts with the same settings; every result is kept in the suite's folder.
+
+    Attributes:
+        base: the model that was taught, before anything was forgotten.
+        facts: one half is given to the attacker, the other asked for.
+        retain, ordinary: what damage is measured on.
+    """
+
+    run: Run[Recipe]
+    base: LazyModel
+    facts: Facts
+    retain: Facts
+    ordinary: Facts
+    audit: Audit
+    attacks: Sequence[OfTraining]
+
+    def attack(self, who: str, folder: Path, seed: int) -> Found:
+        """Ask and attack a model, or read what was found before.
+
+        Raises:
+            DivergedError: the model computes no numbers: nothing can be said of what it knows.
+        """
+        model = LazyModel(find_model(str(folder)), Precision("auto"), as_stored=True)
+        key = {"model": model.digest, "facts": self.facts.digest, "arithmetic": model.precision.arithmetic}
+        asked = [fact.asked for fact in self.facts.every]
+        known = self._cached(f"known-{who}", key, lambda: recall_or_none(model(), asked), f"asking {who}")
+        if None in known:
+            raise DivergedError(
+                "the model computes no numbers", seen=f"NaN or infinite logits on {known.count(None)} facts"
+            )
+        trials, seconds = {}, 0.0
+        for attack in self.attacks:
+            trials[attack.name], took = self._trials(attack, who, model, key, seed)
+            seconds += took
+        damage = self._cached(
+            f"damage-{who}",
+            {**key, "base": self.base.digest, "texts": [self.retain.digest, self.ordinary.digest]},
+            lambda: measured(self.base(), model(), self._rows(self.retain), self._rows(self.ordinary)),
+            f"measuring what it cost {who}",
+        )
+        self.base.release()
+        model.release()
+        return Found(
+            known=Trial(setting=AS_IS, values=known, facts=range(len(known))),
+            trials=trials,
+            damage=damage,
+            seconds=seconds,
+        )
+
+    def _trials(
+        self, attack: OfTraining, who: str, model: LazyModel, key: dict[str, Any], seed: int
+    ) -> tuple[list[Trial], float]:
+        side = Side(
+            look=model,
+            fresh=model.copy,
+            base=self.base,
+            config=lambda: text_configuration(model),
+            base_config=lambda: text_configuration(self.base),
+            tokenizer=self.base.tokenizer,
+            facts=self.facts,
+            retain=self._rows(self.retain),
+            ordinary=self._rows(self.ordinary),
+            holdout=None,
+            settings=self.audit,
+            seed=seed,
+            show=self.run.show.update,
+        )
+
+        def carry_out() -> list[dict[str, Any]]:
+            model.release()  # the attack loads a copy of its own
+            return [trial.row() for trial in attack.carry_out(side)]
+
+        settings = {
+            "version": attack.version,
+            "steps": self.audit.relearning_steps,
+            "ways": [way.words for way in attack.ways],
+            "texts": storage.digest_value([self.retain.digest, self.ordinary.digest]),
+        }
+        name, what = f"{attack.name}-{who}-{seed}", {**key, **settings, "seed": seed}
+        rows = self._cached(name, what, carry_out, f"{attack.title.lower()}: {who}, seed {seed}")
+        took = storage.read_json(self.run.cache_path(name, what) / "stage.json")["seconds"]
+        return [Trial(**row) for row in rows], float(took)
+
+    @staticmethod
+    def _rows(facts: Facts) -> list[Any]:
+        return [fact.taught for fact in facts.every]
+
+    def _cached(self, name: str, key: dict[str, Any], make: Any, doing: str) -> Any:
+        return self.run.cached_json(name, key, make, "found.json", doing)

@@ -1,0 +1,155 @@
+"""The suite: teach a model and an oracle, let every method forget, relearn half of it, and ask for the other half.
+
+The suite's folder is that of a suite of questions. `stages/` holds the models that were taught, and what each model knew
+before, under and after the attacks; `cells/METHOD/SEED/` are ordinary run folders. An interrupted suite resumes with what is
+missing; more methods and seeds may be added to it later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.progress import Silent
+from expunge.data.text.readers import digest_documents, read_documents
+from expunge.errors import DivergedError, RecipeError, did_you_mean
+from expunge.kinds.language.attacks.relearning import OfTraining
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.sets import TextSet, ordinary_set
+from expunge.models.source import find_model
+from expunge.runs.audit import Audit
+from expunge.runs.plugins import named_in
+from expunge.runs.recipe import make
+from expunge.runs.versions import versions
+from expunge.suites.relearn.attacking import Attacker, Found, facts_of
+from expunge.suites.relearn.figures import method_row, model_row
+from expunge.suites.relearn.report import render_relearn
+from expunge.suites.relearn.settings import Attack
+from expunge.suites.relearn.suite import NAME
+from expunge.suites.tofu.cells import Cell
+from expunge.suites.tofu.plan import Plan
+from expunge.suites.tofu.prepare import Prepared, prepared
+from expunge.suites.tofu.run import unlearned
+from expunge.suites.tofu.suite import data_folder
+from expunge.train.precision import Precision
+
+
+def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
+    """Make every model that is missing, attack it, compute the figures, and write them; the figures.
+
+    Raises:
+        ExpungeError: what ends any run, but for a training that diverged or changed nothing; another suite's folder.
+    """
+    attacks, audit = attacks_named(attack.attacks), audit_of(plan.overrides)
+    if not attack.kl > 0:
+        raise RecipeError("no damage at all is no measure", seen=f"kl {attack.kl}", allowed="above 0, such as 0.01")
+    # Limits and strength of the attack are fixed here, before the first one: another choice needs another folder.
+    record = {
+        **plan.asked_for,
+        "attacks": [each.name for each in attacks],
+        "kl": attack.kl,
+        "audit": audit.model_dump(mode="json"),
+        "ordinary": _digest(attack.ordinary),
+    }
+    with prepared(replace(plan, asked_for=record), out, show, {"ordinary_text": attack.ordinary}) as made:
+        run = made.run
+        ordinary = _ordinary(made)
+        attacker = _attacker(made, ordinary, audit, attacks)
+        assert made.oracle is not None  # these sets are taught
+        base, oracle = (
+            {seed: attacker.attack(who, Path(origin.model), seed) for seed in range(plan.seeds)}
+            for who, origin in (("taught", made.before), ("oracle", made.oracle))
+        )
+        groups: dict[str, list[tuple[Cell, dict[str, Any], Found | None]]] = {}
+        evaluation = made.content["evaluation"] | {"ordinary_text": ordinary.target}
+        cells = made.cells(evaluation=evaluation)
+        for number, cell in enumerate(cells, 1):
+            spent = unlearned(made, cell, plan.sets, made.before, f"{number} of {len(cells)}")
+            found = None
+            if not spent["failed"]:
+                try:
+                    found = attacker.attack(cell.name, cell.path / "model", cell.seed)
+                except DivergedError as error:
+                    spent = spent | {"failed": error.what}
+            groups.setdefault(cell.group, []).append((cell, spent, found))
+        run.show.stage("computing the figures")
+        figures: dict[str, Any] = {
+            "suite": NAME,
+            "settings": made.settings,
+            "seeds": plan.seeds,
+            "facts": {"asked": len(attacker.facts.every), "held_back": len(attacker.facts.held_back)},
+            "ordinary": "text that the model wrote before it was taught" if ordinary.generated else ordinary.shown,
+            "kl_limit": attack.kl,
+            "attacks": {each.name: [each.title, each.sentence] for each in attacks},
+            "taught_model": model_row(base, oracle, base, attacks),
+            "oracle": model_row(oracle, oracle, base, attacks),
+            "methods": [],
+            "failed": [],
+            "versions": versions(),
+        }
+        for cells_of_group in groups.values():
+            row, failed = method_row(cells_of_group, oracle, base, attacks)
+            figures["methods"] += [row] if row is not None else []
+            figures["failed"] += [failed] if failed is not None else []
+        figures["notices"] = run.notices()
+        storage.write_json(run.folder.path / f"{NAME}.json", figures)
+        render_relearn(run.folder)
+    return figures
+
+
+def attacks_named(names: str) -> list[OfTraining]:
+    """The attacks that train, of these names.
+
+    Raises:
+        RecipeError: there is no such attack, or it does not train.
+    """
+    from expunge.kinds.language import attacks as room
+
+    able = {kind.name: kind for kind in named_in(room, OfTraining)}
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in wanted:
+        if name not in able:
+            raise RecipeError(
+                f"{name!r} is no attack that trains", allowed=", ".join(able), next_step=did_you_mean(name, list(able))
+            )
+    if not wanted:
+        raise RecipeError("no attack is named", seen=repr(names), allowed=", ".join(able))
+    return [able[name]() for name in wanted]
+
+
+def audit_of(overrides: Mapping[str, Any]) -> Audit:
+    """The part `audit` of all cells' recipes."""
+    own = {name: value for name, value in overrides.items() if name.partition(".")[0] == "audit"}
+    return make(Recipe, {"forget": "facts"}, own, where="options").audit
+
+
+def _digest(ordinary: str | None) -> str | None:
+    return None if ordinary is None else digest_documents(read_documents(ordinary))
+
+
+def _ordinary(made: Prepared) -> TextSet:
+    """Ordinary text: the user's, or sampled from the model as it was before teaching, which is what it takes for ordinary."""
+    forget = TextSet.written("forget", made.run.folder.path / data_folder(NAME) / "forget.jsonl")
+    before = LazyModel(find_model(made.run.recipe.model), Precision("auto"))
+    found = ordinary_set(made.run, forget, [], before)
+    before.release()
+    return found
+
+
+def _attacker(made: Prepared, ordinary: TextSet, audit: Audit, attacks: list[OfTraining]) -> Attacker:
+    sets = made.plan.sets
+    taught = LazyModel(find_model(made.before.model), Precision("auto"), as_stored=True)
+    sizes: dict[str, Any] = {"tokenizer": taught.tokenizer, "block_size": made.plan.lesson.block_size}
+    return Attacker(
+        run=made.run,
+        base=taught,
+        facts=facts_of([row.document() for row in sets.forget], "forget set", wanted=audit.facts, **sizes),
+        retain=facts_of([row.document() for row in sets.retain], "retain set", **sizes),
+        ordinary=facts_of(list(ordinary.documents()), "ordinary text", **sizes),
+        audit=audit,
+        attacks=attacks,
+    )

@@ -1,0 +1,159 @@
+"""`expunge evaluate --suite`: the questions of a suite, asked of any model that somebody made; nothing is taught."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core import storage
+from expunge.core.interruption import interruptible
+from expunge.core.progress import Silent
+from expunge.errors import DataError, RecipeError, did_you_mean
+from expunge.kinds.language.audit_models import shown_name
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.question_answers import NEW_TOKENS, Answered, answer_questions
+from expunge.models.source import ModelSource, find_model
+from expunge.runs.format import FORMAT
+from expunge.runs.plugins import reference
+from expunge.runs.suite import EVALUATION, suites
+from expunge.runs.versions import versions
+from expunge.suites.tofu.figures import model_figures
+from expunge.suites.tofu.report import heading, shown
+from expunge.suites.tofu.sets import QuestionSets
+from expunge.train.precision import Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """What a model is asked.
+
+    Attributes:
+        suite: whose questions.
+        data: its folder or id; forget: which of its forget sets.
+        oracle: a model that was never taught what is to be forgotten.
+        rows: so many questions of each split; None: all.
+        new_tokens: of an answer, at most.
+    """
+
+    suite: str
+    data: str | None = None
+    forget: str | None = None
+    oracle: str | None = None
+    rows: int | None = None
+    new_tokens: int = NEW_TOKENS
+
+
+def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> dict[str, Any]:
+    """Ask a model, and the oracle where there is one; what was measured, as `expunge compare` reads it.
+
+    Raises:
+        RecipeError: no such suite, or one that asks no questions.
+        DataError: data that is missing or does not fit; it is told before a model is loaded.
+    """
+    show = show or Silent()
+    try:
+        with interruptible("type the same command again"):
+            for name, value in (("--rows", asked.rows), ("--new-tokens", asked.new_tokens)):
+                if value is not None and value < 1:
+                    raise RecipeError(f"{name} says that nothing is asked", seen=value, allowed="1 or more")
+            sets = _sets(asked)
+            sources = {"model": find_model(model)} | (
+                {} if asked.oracle is None else {"oracle": find_model(asked.oracle)}
+            )
+            notices: list[str] = []
+            answers = {who: _ask(who, source, sets, asked, notices, show) for who, source in sources.items()}
+    finally:
+        show.close()
+    truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
+    left_out = list(sets.left_out)
+    if asked.oracle is None:
+        left_out.append("forget quality and PrivLeak are not measured: there is no oracle (--oracle MODEL)")
+    return {
+        "kind": EVALUATION,
+        "format": FORMAT,
+        "suite": asked.suite,
+        "models": {who: {"name": shown_name(each), "digest": each.digest} for who, each in sources.items()},
+        "forget": asked.forget,
+        "new_tokens": asked.new_tokens,
+        "rows": sets.digest,
+        "asked": {split: len(rows) for split, rows in sets.measured.items()},
+        "measures": model_figures([answers["model"]], truths, answers.get("oracle"), sets.scoring),
+        "left_out": left_out,
+        "notices": list(dict.fromkeys(notices)),
+        "versions": versions(),
+    }
+
+
+def _sets(asked: Questions) -> QuestionSets:
+    able = {name: suite for name, suite in suites().items() if suite.questions is not None}
+    if asked.suite not in able:
+        raise RecipeError(
+            f"there is no suite {asked.suite!r} that asks any model",
+            allowed=", ".join(able),
+            next_step=did_you_mean(asked.suite, list(able)),
+        )
+    sets: QuestionSets = reference(able[asked.suite].questions or "")(asked.data, asked.forget)
+    return sets.spread(asked.rows)
+
+
+def _ask(
+    who: str, source: ModelSource, sets: QuestionSets, asked: Questions, notices: list[str], show: Silent
+) -> Mapping[str, list[Answered]]:
+    lazy = LazyModel(source, Precision("auto"), as_stored=True)
+    found = {}
+    for split, rows in sets.measured.items():
+        show.stage(f"asking the {who}: {split}")
+        found[split] = answer_questions(
+            lazy(), rows, new_tokens=asked.new_tokens, generate=split != "holdout", show=show.update
+        )
+    notices += lazy.notices
+    lazy.release()
+    return found
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> str:
+    """What was measured, a line a measure, and what was not."""
+    lines = []
+    for name, found in evaluation["measures"].items():
+        value, limits = shown(found, name)
+        lines.append(f"{heading(name):<70} {value:>9} {limits:<18} n {found['n']}".rstrip())
+    said = [*evaluation["left_out"], *evaluation["notices"]]
+    return "\n".join([*lines, *(f"Note: {sentence.rstrip('.')}." for sentence in said)])
+
+
+def read_evaluated(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """(the model's name, its measures) in a file that `expunge evaluate --suite` wrote.
+
+    Raises:
+        DataError: it was changed, so that it cannot be read.
+    """
+    found = storage.read_json(path)
+    try:
+        measures = {str(name): _measure(each) for name, each in found["measures"].items() if _known(name)}
+        name = str(found["models"]["model"]["name"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{path}: the evaluation cannot be read",
+            seen=f"{type(error).__name__}: {error}",
+            next_step="evaluate the model again: expunge evaluate MODEL --suite NAME --out FILE",
+        ) from error
+    return name, measures
+
+
+def _known(name: object) -> bool:
+    try:
+        return bool(heading(str(name)))
+    except KeyError:  # of another version
+        return False
+
+
+def _measure(found: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {part: None if found[part] is None else float(found[part]) for part in ("value", "low", "high")}
+    if numbers["value"] is None or (numbers["low"] is None) != (numbers["high"] is None):
+        raise ValueError("a measure without its value, or with one limit")
+    if not all(math.isfinite(each) for each in numbers.values() if each is not None):
+        raise ValueError("a value is no number")
+    return {**numbers, "n": found["n"]}
