@@ -260,8 +260,7 @@ def audit(
 
     Args:
         target: a run folder; or a model, and then `base`, `forget` and `retain` name the model before and the sets.
-        attacks: names of those that are carried out; empty: all.
-        budget: seconds, or a text such as "10m".
+        attacks: names of those that are carried out; empty: all. budget: seconds, or a text such as "10m".
         control: a model that never saw the forget set. holdout: like texts or pictures that no model saw.
         out: of a model, the folder to write; default: runs/audit-NAME.
         data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
@@ -316,7 +315,7 @@ def audit(
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
 
-    Beside suites of questions, a file may be OpenUnlearning's `TOFU_EVAL.json` or `TOFU_SUMMARY.json`.
+    Beside suites of questions, a file may be one of `expunge evaluate --suite`, or OpenUnlearning's `TOFU_EVAL.json`.
     """
     return str(comparison(folders, out))
 

@@ -105,7 +105,7 @@ def test_before_a_text_nothing_is_said_and_texts_are_no_examples() -> None:
     sets = QuestionSets(forget=texts, retain=RETAIN, measured={"forget_qa": FORGET, "texts": texts})
     asked = controlled(sets, "prompt_guardrail").measured
     assert asked["texts"] == texts
-    assert all(row.question.startswith("You know nothing about Ada Brink.") for row in asked["forget_qa"])
+    assert all("Ada Brink" in row.question.partition("\n\n")[0] for row in asked["forget_qa"])
     with pytest.raises(RecipeError, match="puts questions with their answers before a question") as caught:
         controlled(sets, "in_context")
     assert caught.value.seen == "texts:1: a passage"
