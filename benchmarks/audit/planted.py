@@ -27,7 +27,7 @@ from planted import Planted, hide_in_last_layer, train  # noqa: E402
 import expunge  # noqa: E402
 from expunge.kinds.language.attacks.facts import Row, batch_of  # noqa: E402
 from expunge.kinds.language.attacks.relearning import Relearning, Way  # noqa: E402
-from expunge.kinds.language.attacks.weights import matrices  # noqa: E402
+from expunge.kinds.language.matrices import matrices  # noqa: E402
 from expunge.kinds.language.task import CausalLM  # noqa: E402
 from expunge.ops.rounding import round_to_nearest  # noqa: E402
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from expunge.runs.audit import Attacked, Trial
 from expunge.runs.context import Run
+from expunge.runs.plugins import named_in
 
 S = TypeVar("S")
+A = TypeVar("A", contravariant=True)
 
 
-class AnyAttack(ABC, Generic[S]):
-    """One attack on a side S of an audit.
+class AnyAttack(ABC, Generic[A]):
+    """One attack on a side A of an audit.
 
     Attributes:
         name: on the command line.
@@ -24,6 +27,7 @@ class AnyAttack(ABC, Generic[S]):
             model, too.
         needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
             is left out.
+        by_layer: its settings are layers, so that all models must have as many.
         version: raise it when what its results mean changes.
     """
 
@@ -33,23 +37,30 @@ class AnyAttack(ABC, Generic[S]):
     order: ClassVar[int]
     own_scale: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
+    by_layer: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
-    def missing(self, side: S) -> str | None:
+    def missing(self, side: A) -> str | None:
         """Why it cannot be carried out on this side; None where it can."""
         return None
 
     @abstractmethod
-    def cost(self, side: S) -> float:
+    def cost(self, side: A) -> float:
         """Tokens or pictures that run forward through the model on one side; what is trained on counts three."""
 
     @abstractmethod
-    def carry_out(self, side: S) -> Iterable[Trial]:
+    def carry_out(self, side: A) -> Iterable[Trial]:
         """What the model still knows, setting by setting; the same settings in the same order on either side."""
 
-    def notes(self, side: S) -> dict[str, object]:
+    def notes(self, side: A) -> dict[str, object]:
         """Further figures on the unlearned side."""
         return {}
+
+
+def attacks_in(*rooms: ModuleType) -> list[Any]:
+    """Every attack in these packages, in the order in which they are carried out."""
+    found = {kind: None for room in rooms for kind in named_in(room, AnyAttack)}
+    return sorted((kind() for kind in found), key=lambda attack: (attack.order, attack.name))
 
 
 class AnyAudit(ABC, Generic[S]):

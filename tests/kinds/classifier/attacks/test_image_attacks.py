@@ -12,17 +12,16 @@ from expunge.data.images.request import means_a_group
 from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
 from expunge.kinds.classifier.attacks.examples import Examples, evenly, known, matched
 from expunge.kinds.classifier.attacks.membership import scores
-from expunge.kinds.classifier.attacks.noise import noisy
 from expunge.kinds.classifier.attacks.probing import layer_features, right
-from expunge.kinds.classifier.attacks.pruning import pruned
 from expunge.kinds.classifier.attacks.relearning import Way, batches
-from expunge.kinds.classifier.attacks.weights import matrices
 from expunge.kinds.classifier.damage import summed_up
 from expunge.kinds.classifier.recipe import ImageAudit
 from expunge.kinds.classifier.task import ImageClassifier
+from expunge.runs.attacks.noise import noisy
+from expunge.runs.attacks.pruning import pruned
 from small_images import pictures, tiny_resnet, tiny_vit
 
-Make = Callable[[], ImageClassifier]
+Make = Callable[..., ImageClassifier]
 
 
 def examples(count: int, seed: int) -> Examples:
@@ -31,7 +30,7 @@ def examples(count: int, seed: int) -> Examples:
 
 
 def side(make: Make = tiny_resnet) -> Side:
-    task, other = make(), tiny_resnet(seed=1)
+    task, other = make(), make(seed=1)
     return Side(
         look=lambda: task,
         fresh=make,
@@ -104,6 +103,18 @@ def test_what_is_matched_has_the_same_classes_as_often() -> None:
     assert evenly(3, 4).tolist() == [0, 1, 2]
 
 
+def test_weights_are_moved_back_only_beside_a_retrained_model_of_the_same_form() -> None:
+    one = side()
+    towards = by_name("interpolate")
+    assert towards.missing(one) is None
+    one.base = one.look
+    assert next(iter(towards.carry_out(one))).values == pytest.approx(known(one.look(), one.asked.pictures), rel=1e-5)
+    one.base = tiny_vit
+    assert "of another form" in (towards.missing(one) or "")
+    one.reference = None
+    assert "--control MODEL" in (towards.missing(one) or "")
+
+
 def test_attackers_that_train_are_asked_for_what_they_were_not_given() -> None:
     one = side()
     for trial in by_name("relearn").carry_out(one):
@@ -136,13 +147,13 @@ def test_training_on_the_retain_set_moves_the_model_and_its_statistics() -> None
 
 def test_weights_that_are_rounded_and_pruned_are_those_of_layers() -> None:
     task = tiny_resnet()
-    names = set(matrices(task))
+    names = set(side().matrices(task))
     assert names == {name for name, p in task.model.named_parameters() if p.dim() > 1 and "normalization" not in name}
     weight = torch.arange(-10.0, 10.0).view(4, 5)
-    assert int((pruned(0.3, weight) == 0).sum()) == 6
-    assert pruned(0.3, weight).abs().max() == 10
+    assert int((pruned(0.3, "", weight) == 0).sum()) == 6
+    assert pruned(0.3, "", weight).abs().max() == 10
     big = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
-    change = noisy(0.05, torch.Generator().manual_seed(1), big) - big
+    change = noisy(0.05, torch.Generator().manual_seed(1), "", big) - big
     assert float(change.std() / big.std()) == pytest.approx(0.05, rel=0.02)
 
 

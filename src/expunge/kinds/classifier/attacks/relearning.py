@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 from expunge.core.order import Order, random_seed
-from expunge.kinds.classifier.attacks.attack import Attack, Side
-from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.kinds.classifier.attacks.picture_side import PictureSide
+from expunge.kinds.classifier.task import Pictures
+from expunge.runs.attacking import AnyAttack
 from expunge.runs.audit import Trial
 from expunge.train.clipped import clipped_step
 
@@ -40,33 +40,39 @@ class Way:
         return f"{WORDS[self.on]}, rate {self.rate:g}"
 
 
-class OfTraining(Attack):
+class OfTraining(AnyAttack[PictureSide[Any]]):
     """An attack that trains the model, in several ways, and asks again on the way."""
 
     ways: ClassVar[tuple[Way, ...]]
 
-    def asked(self, side: Side) -> list[int]:
+    def asked(self, side: PictureSide[Any]) -> list[int]:
         """Numbers of the pictures that are asked for: those that the attacker is not given."""
         return side.asked.held_back
 
-    def cost(self, side: Side) -> float:
-        each = 3 * BATCH * side.settings.relearning_steps + len(self.asked(side)) * len(LOOKED_AT)
+    def trained(self, side: PictureSide[Any], task: Any) -> Iterable[nn.Parameter]:
+        """The weights that are trained."""
+        return side.trainable(task)
+
+    def cost(self, side: PictureSide[Any]) -> float:
+        asking = side.asking() * len(self.asked(side)) / len(side.asked)
+        each = 3 * BATCH * side.settings.relearning_steps + asking * len(LOOKED_AT)
         return float(each * len(self.ways))
 
-    def carry_out(self, side: Side) -> Iterator[Trial]:
+    def carry_out(self, side: PictureSide[Any]) -> Iterator[Trial]:
         for number, way in enumerate(self.ways):
             yield from self._trials(side, way, number)
 
-    def _trials(self, side: Side, way: Way, number: int) -> list[Trial]:
+    def _trials(self, side: PictureSide[Any], way: Way, number: int) -> list[Trial]:
         task, steps = side.fresh(), side.settings.relearning_steps
         ends = {max(1, round(share * steps)) for share in LOOKED_AT}
-        optimizer = torch.optim.AdamW(task.model.parameters(), lr=way.rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(list(self.trained(side, task)), lr=way.rate, weight_decay=0.0)
         trials = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_seed(side.seed, self.name, way.words) % (1 << 31))
             for step, batch in enumerate(batches(side, way, steps), 1):
                 side.show((number + step / steps) / len(self.ways), f"training on {way.words}")
-                train(task, optimizer, batch, held=way.on == "given")
+                clipped_step(side.loss(task, batch, way.on == "given", f"{way.words}, {step}"), optimizer)
+                task.model.eval()
                 if step in ends:
                     words = f"{way.words}, {step} steps"
                     trials.append(side.trial(task, words, self.asked(side), family=way.words, at=float(step)))
@@ -100,11 +106,11 @@ class RetainRelearning(OfTraining):
     order = 25
     ways = (Way("retain", 1e-4), Way("retain", 1e-3))
 
-    def asked(self, side: Side) -> list[int]:
+    def asked(self, side: PictureSide[Any]) -> list[int]:
         return list(range(len(side.asked)))
 
 
-def batches(side: Side, way: Way, steps: int) -> Iterator[Pictures]:
+def batches(side: PictureSide[Any], way: Way, steps: int) -> Iterator[Pictures]:
     """The pictures of each step; half of a mixed one are of the retain set."""
     drawn = {
         "given": side.asked.some(side.asked.given) if way.on != "retain" else None,
@@ -119,19 +125,3 @@ def batches(side: Side, way: Way, steps: int) -> Iterator[Pictures]:
     for step in range(steps):
         first, *others = (each.take(torch.tensor(orders[name].batch(step))) for name, each in sets.items())
         yield first.joined(others[0]) if others else first
-
-
-def train(task: ImageClassifier, optimizer: torch.optim.Optimizer, batch: Pictures, held: bool) -> None:
-    """One step of cross-entropy.
-
-    Args:
-        held: keep the statistics of batch normalisation: a few pictures of few classes would bring others.
-    """
-    task.model.train()
-    if held:
-        for module in task.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    logits = task.logits_of(task.normalised(batch.pixels))
-    clipped_step(F.cross_entropy(logits, batch.labels.to(task.device)), optimizer)
-    task.model.eval()

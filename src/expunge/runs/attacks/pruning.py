@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
-from expunge.kinds.classifier.attacks.attack import Side
-from expunge.kinds.classifier.attacks.weights import Change, OfWeights
 from expunge.ops.masks import smallest
+from expunge.runs.attacks.weights import Change, OfWeights, WeightSide
 
 SHARES = (0.1, 0.2, 0.3)
 "of each matrix's weights"
@@ -20,14 +20,17 @@ class Pruning(OfWeights):
 
     name = "prune"
     title = "Pruning"
-    sentence = "The smallest weights of each layer are set to 0, as they are to make models faster."
+    sentence = "The smallest weights of each matrix are set to 0, as they are to make models faster."
     order = 61
-    steps = len(SHARES)
+    version = 2
 
-    def changes(self, side: Side) -> Iterable[tuple[str, Change]]:
+    def steps(self, side: WeightSide) -> int:
+        return len(SHARES)
+
+    def changes(self, task: Any, side: WeightSide) -> Iterable[tuple[str, Change]]:
         return [(f"{share:.0%} of the weights", partial(pruned, share)) for share in SHARES]
 
 
-def pruned(share: float, weight: Tensor) -> Tensor:
+def pruned(share: float, _name: str, weight: Tensor) -> Tensor:
     """The weight without the smallest share of its values."""
     return weight.masked_fill(smallest(weight, share), 0.0)
