@@ -14,11 +14,11 @@ from expunge.core import storage
 from expunge.core.processes import count
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError, did_you_mean
-from expunge.measures.audit.excess import Known, facts_beyond, knows_more
+from expunge.measures.audit.excess import facts_beyond, knows_more
 from expunge.report.audit import render_audit
 from expunge.report.render import render_report
 from expunge.runs.audit import SHOWN, Attacked, Trial
-from expunge.runs.findings import findings, passed
+from expunge.runs.findings import Together, findings, known_under, passed
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
 from expunge.runs.kinds import kinds_by_name
@@ -93,7 +93,8 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             plan = _plan(at_audit, asked, begun)
             attacked = _carried_out(at_audit, plan, asked, begun)
             damage = at_audit.damage()
-            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired)
+            groups = at_audit.groups()
+            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired, groups)
             facts = _facts(at_audit, known, attacked)
             at_audit.release()
             result = {
@@ -105,6 +106,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 "fixed_at": fixed["time"],
                 "earlier_limits": fixed["earlier"],
                 **at_audit.about(),
+                "groups": groups,
                 "findings": [finding.row() for finding in found],
                 "attacks": [each.row() for each in attacked],
                 "known": {which: [float(value) for value in trial.values] for which, trial in known.items()},
@@ -218,7 +220,7 @@ def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[
             continue
         start = time.monotonic()
         found = at_audit.attacked(attack)
-        if attack.needs_base and _base_knows_nothing(found, at_audit.paired):
+        if attack.needs_base and _base_knows_nothing(found, at_audit.paired, at_audit.groups()):
             plan.left.append(_left(attack, "the base model answers it no better than the control"))
         else:
             done.append(found)
@@ -226,15 +228,15 @@ def _carried_out(at_audit: Any, plan: Plan, asked: Asked, begun: float) -> list[
     return done
 
 
-def _base_knows_nothing(found: Attacked, paired: bool) -> bool:
+def _base_knows_nothing(found: Attacked, paired: bool, groups: Together) -> bool:
     """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
     if not found.base or not found.control_base:
         return False
-    pairs = [(one.values, other.values) for one, other in zip(found.base, found.control_base, strict=True)]
-    return not any(
-        knows_more(Known(unlearned=base, control=control, base=base, control_base=control, paired=paired))
-        for base, control in pairs
-    )
+    as_base = Attacked(
+        name="", title="", sentence="", unlearned=found.base, control=found.control_base,
+        base=found.base, control_base=found.control_base,
+    )  # fmt: skip
+    return not any(knows_more(known_under(as_base, at, {}, paired, groups)) for at in range(len(found.base)))
 
 
 def _facts(at_audit: Any, known: dict[str, Trial], attacked: Sequence[Attacked]) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class AnyAudit(ABC, Generic[S]):
     def sides(self, attack: Any = None) -> Iterator[tuple[str, S]]:
         """(which, side): the unlearned model's first."""
 
+    def groups(self) -> dict[str, list[int]]:
+        """Which facts belong together, where some do; see `findings.Together`."""
+        return {}
+
     @abstractmethod
     def _key_of(self, attack: Any, which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""

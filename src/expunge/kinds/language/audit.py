@@ -77,7 +77,7 @@ class LanguageAudit(AnyAudit[Side]):
 
         def facts(text: TextSet | Callable[[], Any], name: str) -> Facts:
             documents = text.documents if isinstance(text, TextSet) else text
-            return read_facts(documents, tokenizer, self.settings.facts, size, name)
+            return read_facts(documents, tokenizer, self.settings.facts, size, name, self.settings.rows_together)
 
         forget = self.sets.forget
         self.facts = facts(forget, "forget set")
@@ -109,6 +109,12 @@ class LanguageAudit(AnyAudit[Side]):
     def paired(self) -> bool:
         """Whether the control is asked for the same facts."""
         return self.others is None
+
+    def groups(self) -> dict[str, list[int]]:
+        """Questions about one person, and passages of one document, belong together."""
+        every = {"facts": self.facts, "control": self.others, "holdout": self.holdout}
+        found = {name: facts.groups for name, facts in every.items() if facts is not None}
+        return {name: groups for name, groups in found.items() if groups is not None}
 
     def key(self) -> dict[str, Any]:
         """What all results depend on."""

@@ -25,6 +25,8 @@ class Examples:
 
     pictures: Pictures
     ids: tuple[str, ...]
+    people: tuple[str, ...] | None = None
+    "who is on each, where the data says so"
 
     def __len__(self) -> int:
         return len(self.ids)

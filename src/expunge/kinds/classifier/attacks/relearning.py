@@ -63,20 +63,33 @@ class OfTraining(AnyAttack[PictureSide[Any]]):
             yield from self._trials(side, way, number)
 
     def _trials(self, side: PictureSide[Any], way: Way, number: int) -> list[Trial]:
-        task, steps = side.fresh(), side.settings.relearning_steps
+        steps = side.settings.relearning_steps
         ends = {max(1, round(share * steps)) for share in LOOKED_AT}
-        optimizer = torch.optim.AdamW(list(self.trained(side, task)), lr=way.rate, weight_decay=0.0)
         trials = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(random_seed(side.seed, self.name, way.words) % (1 << 31))
-            for step, batch in enumerate(batches(side, way, steps), 1):
-                side.show((number + step / steps) / len(self.ways), f"training on {way.words}")
-                clipped_step(side.loss(task, batch, way.on == "given", f"{way.words}, {step}"), optimizer)
-                task.model.eval()
-                if step in ends:
-                    words = f"{way.words}, {step} steps"
-                    trials.append(side.trial(task, words, self.asked(side), family=way.words, at=float(step)))
+        for step, task in self._taught(side, way):
+            side.show((number + step / steps) / len(self.ways), f"training on {way.words}")
+            if step in ends:
+                words = f"{way.words}, {step} steps"
+                trials.append(side.trial(task, words, self.asked(side), family=way.words, at=float(step)))
         return trials
+
+    def tuned(self, side: PictureSide[Any]) -> Any:
+        """A copy of the model after all steps of the first way."""
+        for _, task in self._taught(side, self.ways[0]):
+            tuned = task
+        return tuned
+
+    def _taught(self, side: PictureSide[Any], way: Way) -> Iterator[tuple[int, Any]]:
+        """(number of the step, the model after it)."""
+        task = side.fresh()
+        optimizer = torch.optim.AdamW(list(self.trained(side, task)), lr=way.rate, weight_decay=0.0)
+        seed = random_seed(side.seed, self.name, way.words) % (1 << 31)
+        for step, batch in enumerate(batches(side, way, side.settings.relearning_steps), 1):
+            with torch.random.fork_rng(devices=[]):  # what a model draws for itself, such as dropout
+                torch.manual_seed(seed + step)
+                clipped_step(side.loss(task, batch, way.on == "given", f"{way.words}, {step}"), optimizer)
+            task.model.eval()
+            yield step, task
 
 
 class Relearning(OfTraining):
