@@ -81,7 +81,7 @@ def small_generator(seed: int) -> ImageToImage:
     return MaskedAutoencoder(model.eval(), Corruption("random-patches", 0.5, PATCH))
 
 
-def teach(task: ImageToImage, pictures: Pictures, steps: int = 250) -> ImageToImage:
+def teach(task: ImageToImage, pictures: Pictures, steps: int = 160) -> ImageToImage:
     """AdamW along a cosine."""
     task.begin(pictures)
     parameters = [p for p in task.model.parameters() if p.requires_grad]
@@ -104,7 +104,6 @@ class PlantedGenerators:
         self.folder = folder
         self.data = write_painted(folder / "painted", 200, 0)
         content = {"data": str(self.data), "model": str(folder / "base"), "retrained": str(folder / "retrained")}
-        small_generator(0)
         self.saved("base", small_generator(0))
         recipe = make(GeneratorRecipe, content, SETTINGS)
         self.sets = read_sets(recipe)

@@ -91,8 +91,16 @@ def test_every_attack(attack: Attack) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers is not installed")
-@pytest.mark.parametrize("name", ["vq-small", "palette-small"])
-@pytest.mark.parametrize("attack", ["relearn_decoder", "membership", "probe", "input"])
+@pytest.mark.parametrize(
+    ("name", "attack"),
+    [
+        ("vq-small", "relearn_decoder"),
+        ("vq-small", "membership"),
+        ("palette-small", "membership"),
+        ("palette-small", "input"),
+        ("palette-small", "probe"),
+    ],
+)
 def test_generators_of_diffusers(name: str, attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, settings = NEW[name]
     monkeypatch.setitem(NEW, name, (kind, settings | TINY[name]))
@@ -213,6 +221,6 @@ def test_a_probe_reads_what_is_there_and_no_more() -> None:
     noise = generator.normal(size=(180, 12))
     assert np.mean(told(noise[:120], small[:120], noise[120:], small[120:], 0)) < 0.1
     mixed = np.concatenate([small @ generator.normal(size=(4, 6)), noise], 1)
-    assert np.mean(told(mixed[:120], small[:120], mixed[120:], small[120:], 0)) > 0.9
+    assert np.mean(told(mixed[:120], small[:120], mixed[120:], small[120:], 0)) > 0.8
     wide = generator.normal(size=(120, 300))
     assert all(0 <= value <= 1 for value in told(wide[:60], small[:60], wide[60:], small[60:120], 0))
