@@ -113,7 +113,7 @@ def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -
 
 
 def test_report_page_junit_and_verify(
-    planted: PlantedGenerators, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: None
+    planted: PlantedGenerators, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junit, untested = tmp_path / "audit.xml", "Whether it comes back when the weights are quantised."
     assert can_be_audited(run)

@@ -9,7 +9,6 @@ from torch import nn
 
 from expunge.kinds.classifier.attacks.picture_side import PictureSide
 from expunge.kinds.classifier.attacks.relearning import OfTraining, RetainRelearning, Way
-from expunge.kinds.generator.attacks.attack import Side
 from expunge.kinds.generator.measures.leaks import decoder_weights
 
 __all__ = ["DecoderRelearning", "Relearning", "RetainRelearning"]
@@ -42,5 +41,4 @@ class DecoderRelearning(OfTraining):
     ways = (Way("given", 1e-3),)
 
     def trained(self, side: PictureSide[Any], task: Any) -> Iterable[nn.Parameter]:
-        assert isinstance(side, Side)
         return decoder_weights(task)
