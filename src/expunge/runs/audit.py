@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -83,6 +84,27 @@ def in_groups(keys: Sequence[Hashable]) -> list[int] | None:
     than `FEWEST_GROUPS` groups."""
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return None if len(numbers) == len(keys) or len(numbers) < FEWEST_GROUPS else [numbers[key] for key in keys]
+
+
+def first_half(keys: Sequence[Hashable]) -> list[int]:
+    """Numbers of the facts that an attacker is given: about half, and of what a fact is about all or none.
+
+    Things are taken in the order in which they first occur, as long as that brings their number nearer to the half; where all
+    facts are about one thing, the first half of them.
+    """
+    sizes = Counter(keys)
+    if len(sizes) == 1:
+        return list(range(len(keys) // 2))
+    given: set[Hashable] = set()
+    count = 0
+    for key, size in sizes.items():
+        if given and abs(2 * (count + size) - len(keys)) >= abs(2 * count - len(keys)):
+            break
+        given.add(key)
+        count += size
+    if len(given) == len(sizes):  # the last thing is most of them
+        given.discard(next(reversed(sizes)))
+    return [number for number, key in enumerate(keys) if key in given]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

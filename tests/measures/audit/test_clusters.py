@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from expunge.measures.audit.excess import RESAMPLES, Known, excess
 from expunge.measures.privacy.roc import area_difference
 from expunge.measures.statistics import mean_variance
-from expunge.runs.audit import AS_IS, Attacked, Limits, Trial, in_groups
+from expunge.runs.audit import AS_IS, Attacked, Limits, Trial, first_half, in_groups
 from expunge.runs.findings import findings
 
 PEOPLE, EACH, LEFT = 24, 10, 0.3
@@ -160,6 +160,17 @@ def test_findings_take_the_groups_of_the_facts_that_were_asked() -> None:
         assert other.high is not None
         assert other.low is not None
         assert one.high - one.low > 1.5 * (other.high - other.low), name
+
+
+def test_an_attacker_is_given_all_of_a_person_or_nothing() -> None:
+    assert first_half([*"aabbcc"]) == [0, 1]
+    assert first_half([*"abcabd"]) == [0, 3]
+    for keys in ("aabbcc", "abcabd", "aaaaab", "abbbbb", "abcdef", "aabbccddee"):
+        given = first_half([*keys])
+        assert 0 < len(given) < len(keys)
+        assert not {keys[i] for i in given} & {keys[i] for i in range(len(keys)) if i not in given}
+    assert first_half([*"aabbccddee"]) == [0, 1, 2, 3]
+    assert first_half([*"aaaa"]) == [0, 1]
 
 
 def test_groups_are_numbered_where_there_are_enough() -> None:

@@ -269,7 +269,7 @@ class LanguageAudit(AnyAudit[Side]):
         return {
             **self.key(),
             "version": attack.version,
-            "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
+            "settings": self.settings.model_dump(include={"relearning_steps", "rows_together", "samples", "templates"}),
             "side": [which, self._side_digest(which)],
             "holdout": None if self.holdout is None else self.holdout.digest,
             "texts": self._texts,

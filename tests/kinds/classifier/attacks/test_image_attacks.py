@@ -85,6 +85,10 @@ def test_halves_hold_every_class_and_neighbours_stay_together() -> None:
     one = Examples(type(made)(pixels=made.pixels, labels=labels), tuple(map(str, range(10))))
     assert one.given == [0, 1, 5, 6, 8]
     assert one.held_back == [2, 3, 4, 7, 9]
+    named = Examples(one.pictures, one.ids, (*"abaab", *"cdc", *"ee"))
+    assert named.given == [0, 2, 3, 5, 7, 8], (
+        "of a class all pictures of a person or none, but of one person the first half"
+    )
     assert one.digest != Examples(made, one.ids).digest
 
 

@@ -16,6 +16,8 @@ def test_questions_in_a_row_and_passages_of_a_document_belong_together(tiny_mode
     pairs = read_facts(lambda: [*ROWS, *ROWS], tokenizer, 100, 128, "forget set", 2)
     assert pairs.about == tuple(number // 2 for number in range(24))
     assert pairs.groups == list(pairs.about)
+    assert pairs.given == list(range(12))
+    assert not {pairs.about[i] for i in pairs.given} & {pairs.about[i] for i in pairs.held_back}
     spread = read_facts(lambda: [*ROWS, *ROWS], tokenizer, 12, 128, "forget set", 3)
     assert len(spread.every) == 12
     assert spread.groups is not None

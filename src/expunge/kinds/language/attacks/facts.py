@@ -16,7 +16,7 @@ from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
-from expunge.runs.audit import in_groups
+from expunge.runs.audit import first_half, in_groups
 from expunge.train.step import IGNORED, Batch
 
 GIVEN, ASKED = 32, 32
@@ -62,7 +62,7 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Facts in the order of the text. The first half is what an attacker is given, the second is held back from it, so
-    that facts which stand together are not on both sides."""
+    that facts which stand together are not on both sides, nor those about one person where it is known which are."""
 
     every: tuple[Fact, ...]
     about: tuple[int, ...] = ()
@@ -76,12 +76,12 @@ class Facts:
     @property
     def given(self) -> list[int]:
         """Numbers of the facts that an attacker trains on."""
-        return list(range(len(self.every) // 2))
+        return first_half(self.about) if self.groups is not None else list(range(len(self.every) // 2))
 
     @property
     def held_back(self) -> list[int]:
         """Numbers of the others."""
-        return list(range(len(self.every) // 2, len(self.every)))
+        return sorted(set(range(len(self.every))) - set(self.given))
 
     @property
     def digest(self) -> str:
