@@ -168,7 +168,7 @@ class PictureAuditing(AnyAudit[S]):
     def about(self) -> dict[str, Any]:
         """What is audited, with what, for the record."""
         return {
-            "model": self.subject.name,
+            "model": self.subject.shown_name,
             "digests": {"model": self.subject.digests, "base": self.base.digests}
             | ({} if self.retrained is None else {"control": self.retrained.digests}),
             "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},

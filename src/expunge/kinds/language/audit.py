@@ -14,7 +14,7 @@ from expunge.kinds.language.attacks.facts import BATCH, Facts, Row, read_facts, 
 from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
 from expunge.kinds.language.attacks.sampling import WRITING
 from expunge.kinds.language.attacks.swapped_names import swapped
-from expunge.kinds.language.audit_models import AuditModels, shown_name, text_configuration
+from expunge.kinds.language.audit_models import AuditModels, text_configuration
 from expunge.kinds.language.damage import damage_findings, measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
@@ -129,7 +129,7 @@ class LanguageAudit(AnyAudit[Side]):
     def about(self) -> dict[str, Any]:
         """What is audited, with what, for the record."""
         return {
-            "model": shown_name(self.subject.source),
+            "model": self.subject.source.shown_name,
             "digests": {"model": self.subject.source.digests, "base": self.base.source.digests}
             | ({} if self.retrained is None else {"control": self.retrained.source.digests}),
             "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
@@ -228,7 +228,7 @@ class LanguageAudit(AnyAudit[Side]):
                 seen=seen,
                 next_step="give a model that works as --base and --control",
             )
-        self.destroyed = f"{shown_name(model.source)} computes no numbers: {seen}"
+        self.destroyed = f"{model.source.shown_name} computes no numbers: {seen}"
 
     def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
         return {

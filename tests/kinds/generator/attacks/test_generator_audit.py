@@ -39,6 +39,7 @@ def states(found: dict[str, Any]) -> dict[str, bool | None]:
 def test_an_untouched_generator_fails(planted: PlantedGenerators, tmp_path: Path) -> None:
     found = planted.audited(planted.base, tmp_path / "audit", "quantize,group,corruption,membership")
     assert found["control"]["kind"] == "retrained"
+    assert found["model"] == f"{planted.folder.name}/base", "no path of this machine"
     rows = by_name(found)
     assert {name: rows[name]["passed"] for name in ("as_is", "quantize", "group", "corruption")} == dict.fromkeys(
         ("as_is", "quantize", "group", "corruption"), False
