@@ -200,10 +200,7 @@ class LanguageAudit(AnyAudit[Side]):
             ModelError: the base model or the control computes no numbers. Where the subject does not, it is destroyed: there
                 is nothing to attack, and the damage says so.
         """
-        models: dict[str, tuple[LazyModel, Facts]] = {
-            "unlearned": (self.subject, self.facts),
-            "base": (self.base, self.facts),
-        }
+        models = {"unlearned": (self.subject, self.facts), "base": (self.base, self.facts)}
         if self.retrained is not None:
             models |= {"control": (self.retrained, self.facts)}
         elif self.others is not None:
@@ -238,11 +235,7 @@ class LanguageAudit(AnyAudit[Side]):
         self.destroyed = f"{model.source.shown_name} computes no numbers: {seen}"
 
     def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
-        return {
-            "model": model.digest,
-            "facts": facts.digest,
-            "arithmetic": model.precision.arithmetic,
-        }
+        return {"model": model.digest, "facts": facts.digest, "arithmetic": model.precision.arithmetic}
 
     @property
     def asked_number(self) -> int:

@@ -16,8 +16,14 @@ from expunge.cli import app
 from expunge.cli.console import can_be_audited
 from expunge.core import storage
 from expunge.errors import ExpungeError
+from expunge.kinds.generator.audit import GeneratorAuditing, make_audit
+from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.report.verify import verify_run
+from expunge.runs import attack_plan
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make, read_fields
+from expunge.runs.work import KINDS, Work, total
+from expunge.spine import at_work
 
 ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
 
@@ -93,6 +99,69 @@ def test_unseen_pictures_may_be_given_and_are_looked_at(planted: PlantedGenerato
     (given / "ant").rename(given / "wasp")
     with pytest.raises(ExpungeError, match="other classes"):
         planted.audited(planted.base, tmp_path / "other", "membership", holdout=str(given), **ALONE)
+
+
+def test_a_budget_stops_an_attack_between_two_settings_and_names_the_rest(
+    planted: PlantedGenerators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 640 s a step of 64 pictures, pieces of 1, 1, 3 and 5 steps in each of four ways, on two sides: the third one and
+    the three of the control take 5120 s, the fourth one and the four of the control 9600 s."""
+    rates = Work(trained=10.0)
+    monkeypatch.setattr(GeneratorAuditing, "measured", lambda self, work: rates)
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=6000.0)
+    made = {each["name"]: each for each in found["attacks"]}
+    assert set(made) == {"quantize", "relearn"}
+    left = {row["name"]: row for row in found["not_tested"] if "not asked for" not in row["why"]}
+    assert list(left) == ["relearn"]
+    assert left["relearn"]["in_part"]
+    assert left["relearn"]["why"].startswith("the budget was spent before it: ")
+    named = left["relearn"]["why"].partition(": ")[2].split("; ")
+    settings = [each["setting"] for each in made["relearn"]["settings"]]
+    assert (len(settings), len(named)) == (3, 13)
+    assert not set(settings) & set(named)
+    assert found["short"]
+    assert not found["passed"]
+
+
+def test_a_budget_is_kept_on_this_machine(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn,relearn_retain,group", budget=2.0)
+    assert found["seconds"] < 10, "models are read and pages written whatever the budget is"
+    made, left = ({row["name"] for row in found[name]} for name in ("attacks", "not_tested"))
+    assert {"quantize", "relearn", "relearn_retain", "group"} <= made | left
+
+
+def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
+    planted: PlantedGenerators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attack_plan, "FIXED", 0.0)
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize", budget=3600.0)
+    assert found["facts"] == attack_plan.LEAST < found["facts_wanted"]
+    assert {len(values) for values in found["known"].values()} == {found["facts"]}
+    assert [each["name"] for each in found["attacks"]] == ["quantize"], "measured here, and there was time"
+    again = planted.audited(planted.base, tmp_path / "audit", "quantize")
+    assert again["known"] == found["known"]
+    assert again["attacks"][0]["settings"] == found["attacks"][0]["settings"]
+
+
+def test_every_attack_declares_work_that_is_timed_here(planted: PlantedGenerators, tmp_path: Path) -> None:
+    recipe = make(GeneratorRecipe, read_fields(planted.run.recipe))
+    folder = RunFolder(tmp_path / "audit", known_by="audit/settings.json")
+    with at_work(recipe, folder, None, "") as (_, story):
+        at_audit = make_audit(story, str(planted.base), None, None)
+        every = [attack for attack, missing in at_audit.attacks() if missing is None]
+        assert [attack.name for attack in every] == at_audit.names(), "a control is there, and the group is known"
+        for attack in every:
+            pieces = at_audit.pieces(attack)
+            rates = at_audit.measured(total(pieces))
+            assert total(pieces).seconds(rates) > 0
+            kinds = [name for name in KINDS if getattr(total(pieces), name)]
+            assert all(getattr(rates, name) > 0 for name in kinds), f"{attack.name}: every kind of its work is timed"
+
+
+def test_without_excerpts_no_picture_is_named(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize", recipe={"excerpts": False})
+    assert found["facts_shown"]["rows"] == []
+    assert found["facts_shown"]["beyond"], "how many are known is told"
 
 
 def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -> None:

@@ -18,6 +18,10 @@ def test_questions_in_a_row_and_passages_of_a_document_belong_together(tiny_mode
     assert pairs.groups == list(pairs.about)
     assert pairs.given == list(range(12))
     assert not {pairs.about[i] for i in pairs.given} & {pairs.about[i] for i in pairs.held_back}
+    fewer, whose = pairs.some(20, 0), {id(fact): about for fact, about in zip(pairs.every, pairs.about, strict=True)}
+    assert [whose[id(fact)] for fact in fewer.every] == list(fewer.about), "of a sample it is known, too"
+    assert len(fewer.about) == 20
+    assert not {fewer.about[i] for i in fewer.given} & {fewer.about[i] for i in fewer.held_back}
     spread = read_facts(lambda: [*ROWS, *ROWS], tokenizer, 12, 128, "forget set", 3)
     assert len(spread.every) == 12
     assert spread.groups is not None
