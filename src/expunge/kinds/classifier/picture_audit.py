@@ -329,6 +329,8 @@ class PictureAuditing(AnyAudit[S]):
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """What is shown of each of these pictures: its id and true class, and what the models make of it."""
+        if not numbers:
+            return []
         models = {"base": self.base, "unlearned": self.subject}
         models |= {} if self.retrained is None else {"control": self.retrained}
         some, classes = self.asked.some(list(numbers)), self.sets.classes
