@@ -34,7 +34,7 @@ from expunge import auditing  # noqa: E402
 from expunge.core import storage  # noqa: E402
 from expunge.kinds.language.attacks.facts import Row, batch_of  # noqa: E402
 from expunge.kinds.language.attacks.relearning import Relearning, Way  # noqa: E402
-from expunge.kinds.language.attacks.weights import matrices  # noqa: E402
+from expunge.kinds.language.matrices import matrices  # noqa: E402
 from expunge.kinds.language.task import CausalLM  # noqa: E402
 from expunge.measures.audit.excess import Known, excess  # noqa: E402
 from expunge.ops.rounding import round_to_nearest  # noqa: E402

@@ -82,7 +82,8 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             plan = make_plan(at_audit, asked.attacks, budget)
             attacked = carried_out(at_audit, plan, budget)
             damage = at_audit.damage()
-            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired)
+            groups = at_audit.groups()
+            found = findings(at_audit.settings, known, attacked, at_audit.damaged(damage), at_audit.paired, groups)
             budget.after = at_audit.answering()
             facts = _facts(at_audit, known, attacked, in_time=budget.left >= 0)
             at_audit.release()
@@ -95,6 +96,7 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
                 "fixed_at": fixed["time"],
                 "earlier_limits": fixed["earlier"],
                 **at_audit.about(),
+                "groups": groups,
                 "findings": [finding.row() for finding in found],
                 "attacks": [each.row() for each in attacked],
                 "known": {which: [float(value) for value in trial.values] for which, trial in known.items()},

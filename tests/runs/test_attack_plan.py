@@ -109,8 +109,10 @@ def test_attacks_of_other_packages_are_found_by_the_kind_that_they_are_built_on(
     room, other = ModuleType("room"), type("OtherKind", (AnyAttack,), {})
     room.__path__ = []
     offered(monkeypatch, named("late", order=9), named("early", order=1), named("elsewhere", TwoPieces))
-    assert [attack.name for attack in found_attacks(room, ToyAttack)] == ["early", "late"]
-    assert found_attacks(room, other) == []
+    assert [attack.name for attack in found_attacks([room], (ToyAttack,))] == ["early", "late"]
+    assert found_attacks([room], (other,)) == []
+    both = found_attacks([room, room], (ToyAttack, TwoPieces))
+    assert [attack.name for attack in both] == ["early", "elsewhere", "late"], "what kinds share, too, and all once"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_what_is_no_attack_and_names_that_are_taken_are_refused(
     room.__path__ = []
     offered(monkeypatch, *values)
     with pytest.raises(RecipeError, match=told):
-        found_attacks(room, ToyAttack)
+        found_attacks([room], (ToyAttack,))
 
 
 def audited(at_audit: ToyAudit, seconds: float | None, wanted: tuple[str, ...] = (), pace: float = 1.0) -> Any:

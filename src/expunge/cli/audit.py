@@ -42,7 +42,7 @@ def audit(
     Parameters
     ----------
     target:
-        A run folder; or a language model (folder, id, starter), with --base, --forget and --retain.
+        A run folder of any kind of model; or a language model (folder, id, starter), with --base, --forget and --retain.
     attacks:
         Names of attacks with commas between; all: every one.
     budget:

@@ -131,6 +131,20 @@ def difference_interval(one: tuple[float, float, float], other: tuple[float, flo
     return Estimate(a - b, a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low))
 
 
+def mean_variance(values: np.ndarray, groups: Sequence[int] | None = None) -> float:
+    r"""Variance of the mean of (n,) values, of which those of one group go together.
+
+    $$\frac{G}{G - 1} \sum_g \Big(\frac{1}{n} \sum_{i \in g} (x_i - \bar x)\Big)^2$$
+
+    over G groups: the linearised variance of a ratio of sums over clusters (Cochran 1977, Sampling Techniques, section 11.8).
+    Without groups it is the sample variance over n. 1 where there are fewer than two groups.
+    """
+    number = np.arange(len(values)) if groups is None else np.asarray(groups)
+    sums = np.bincount(number, weights=values - values.mean()) / len(values)
+    count = int((np.bincount(number) > 0).sum())
+    return float(count / (count - 1) * (sums**2).sum()) if count > 1 else 1.0
+
+
 def t_quantile(degrees: int) -> float:
     """97.5 % quantile of Student's distribution."""
     from scipy.special import stdtrit

@@ -48,6 +48,15 @@ class ModelSource:
         """One digest of everything that decides what the model computes (its card is left out)."""
         return storage.digest_value({k: v for k, v in self.digests.items() if not k.endswith(".md")})
 
+    @property
+    def shown_name(self) -> str:
+        """The hub id, or the last two folders: a page is shown to others, and where it lay on the machine is not theirs."""
+        path = Path(self.name)
+        if self.hub_id is not None or not path.exists():
+            return self.name
+        parts = [part for part in path.parts if part not in (".", "..", path.anchor)]
+        return "/".join(parts[-2:]) or self.folder.resolve().name
+
 
 @dataclass(slots=True)
 class LoadedModel:

@@ -108,7 +108,7 @@ def audit_follows(result: Mapping[str, Any]) -> bool:
         for row in result["findings"]
         if row["kind"] == DAMAGE
     ]
-    found = findings(limits, known, attacked, damaged, result["paired"])
+    found = findings(limits, known, attacked, damaged, result["paired"], result.get("groups"))
     holds = passed(found, limits.untested_passes) and bool(attacked) and not result["short"]
     return [each.row() for each in found] == result["findings"] and holds == result["passed"]
 

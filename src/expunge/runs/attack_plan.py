@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expunge.errors import RecipeError, did_you_mean
-from expunge.measures.audit.excess import Known, knows_more
+from expunge.measures.audit.excess import knows_more
 from expunge.runs.audit import Attacked
+from expunge.runs.findings import Together, known_under
 from expunge.runs.work import KINDS, Budget, Work, total
 
 FIXED = 0.5
@@ -119,22 +120,22 @@ def carried_out(at_audit: Any, plan: Plan, budget: Budget) -> list[Attacked]:
             plan.left.append(_left(attack, why, found is not None))
         if found is None:
             continue
-        if attack.needs_base and _base_knows_nothing(found, at_audit.paired):
+        if attack.needs_base and _base_knows_nothing(found, at_audit.paired, at_audit.groups()):
             plan.left.append(_left(attack, "the base model answers it no better than the control"))
         else:
             done.append((attack.order, found))
     return [found for _, found in sorted(done, key=lambda each: (each[0], each[1].name))]
 
 
-def _base_knows_nothing(found: Attacked, paired: bool) -> bool:
+def _base_knows_nothing(found: Attacked, paired: bool, groups: Together) -> bool:
     """Whether the base model itself does no better than the control under an attack, so that nothing can be brought back."""
     if not found.base or not found.control_base:
         return False
-    pairs = [(one.values, other.values) for one, other in zip(found.base, found.control_base, strict=True)]
-    return not any(
-        knows_more(Known(unlearned=base, control=control, base=base, control_base=control, paired=paired))
-        for base, control in pairs
-    )
+    as_base = Attacked(
+        name="", title="", sentence="", unlearned=found.base, control=found.control_base,
+        base=found.base, control_base=found.control_base,
+    )  # fmt: skip
+    return not any(knows_more(known_under(as_base, at, {}, paired, groups)) for at in range(len(found.base)))
 
 
 def _not_yet(work: Work, rates: Work) -> Work:

@@ -20,10 +20,11 @@ ATTACKS = "expunge.attacks"
 "entry points by which other packages add attacks: classes on top of a kind's `Attack`"
 
 S = TypeVar("S")
+A = TypeVar("A", contravariant=True)
 
 
-class AnyAttack(ABC, Generic[S]):
-    """One attack on a side S of an audit.
+class AnyAttack(ABC, Generic[A]):
+    """One attack on a side A of an audit.
 
     Attributes:
         name: on the command line.
@@ -34,6 +35,7 @@ class AnyAttack(ABC, Generic[S]):
         needs_base: of an attack with a scale of its own: where the base model does no better under it than the control, it
             is left out.
         optional: it takes long, and is made where it is named alone.
+        by_layer: its settings are layers, so that all models must have as many.
         version: raise it when what its results mean changes.
     """
 
@@ -44,40 +46,41 @@ class AnyAttack(ABC, Generic[S]):
     own_scale: ClassVar[bool] = False
     needs_base: ClassVar[bool] = False
     optional: ClassVar[bool] = False
+    by_layer: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
-    def missing(self, side: S) -> str | None:
+    def missing(self, side: A) -> str | None:
         """Why it cannot be carried out on this side; None where it can."""
         return None
 
     @abstractmethod
-    def pieces(self, side: S) -> list[Piece]:
+    def pieces(self, side: A) -> list[Piece]:
         """What is done on one side and what it takes, in the order of `carry_out`, as many as the clock can stop it at."""
 
     @abstractmethod
-    def carry_out(self, side: S) -> Iterable[Trial]:
+    def carry_out(self, side: A) -> Iterable[Trial]:
         """What the model still knows, setting by setting; the same settings in the same order on either side."""
 
-    def notes(self, side: S) -> dict[str, object]:
+    def notes(self, side: A) -> dict[str, object]:
         """Further figures on the unlearned side."""
         return {}
 
-    def noting(self, side: S) -> Work:
+    def noting(self, side: A) -> Work:
         """What `notes` takes."""
         return Work()
 
 
-def found_attacks(room: ModuleType, base: type[Any]) -> list[Any]:
-    """Every attack on one kind of model, in their order: those of a folder, and of other packages.
+def found_attacks(rooms: Sequence[ModuleType], bases: tuple[type[Any], ...]) -> list[Any]:
+    """Every attack on one kind of model, in their order: those of its folders, and of other packages.
 
     Args:
-        base: the kind's `Attack`.
+        bases: the kind's `Attack`, and what it shares with other kinds, such as attacks on weights.
 
     Raises:
         RecipeError: an entry point is no attack, or two attacks have one name.
     """
     found: dict[str, AnyAttack[Any]] = {}
-    classes = named_in(room, base)
+    classes = list({kind: None for room in rooms for base in bases for kind in named_in(room, base)})
     for point in entry_points(group=ATTACKS):
         given = point.load()
         if not (inspect.isclass(given) and issubclass(given, AnyAttack)) or inspect.isabstract(given):
@@ -87,7 +90,7 @@ def found_attacks(room: ModuleType, base: type[Any]) -> list[Any]:
                 allowed="a class on top of a kind's Attack, with pieces and carry_out",
                 next_step="a measure of another package is an entry point of expunge.measures: see docs/adding.md",
             )
-        if issubclass(given, base):
+        if issubclass(given, bases):
             classes.append(given)
     for attack in (kind() for kind in classes):
         if attack.name in found:
@@ -120,6 +123,10 @@ class AnyAudit(ABC, Generic[S]):
     @abstractmethod
     def sides(self, attack: Any = None) -> Iterator[tuple[str, S]]:
         """(which, side): the unlearned model's first."""
+
+    def groups(self) -> dict[str, list[int]]:
+        """Which facts belong together, where some do; see `findings.Together`."""
+        return {}
 
     @abstractmethod
     def _key_of(self, attack: Any, which: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ SHOWN = 10
 "facts that are shown with their answers: those that are known best under some attack"
 AS_IS = "as_is"
 "name of what is measured without an attack"
+FEWEST_GROUPS = 8
+"groups of facts, such as persons, below which their facts are taken for independent: of so few nothing can be told"
 SIDES = ("unlearned", "control", "base", "control_base")
 "whose values an attack has"
 
@@ -43,6 +46,9 @@ class Audit(Limits):
 
     facts: PositiveInt = Field(default=100, ge=4)
     "facts of the forget set that are asked for; an attacker that trains is given one half, and asked for the other"
+    rows_together: PositiveInt = 1
+    """questions in a row that are about one person or thing, such as 20 of TOFU: their facts are resampled together (plain
+    text: those of one document)"""
     relearning_steps: PositiveInt = 50
     "optimizer steps of each relearning attack"
     samples: PositiveInt = 8
@@ -74,6 +80,34 @@ def seconds_of(text: str | float) -> float:
     if found is None or float(found[1]) <= 0:
         raise RecipeError(f"{text!r} is no time", allowed="a number with s, m or h, such as 10m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def in_groups(keys: Sequence[Hashable]) -> list[int] | None:
+    """(facts,) numbers of groups, given what each fact is about; None where no two are about the same, or there are fewer
+    than `FEWEST_GROUPS` groups."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return None if len(numbers) == len(keys) or len(numbers) < FEWEST_GROUPS else [numbers[key] for key in keys]
+
+
+def first_half(keys: Sequence[Hashable]) -> list[int]:
+    """Numbers of the facts that an attacker is given: about half, and of what a fact is about all or none.
+
+    Things are taken in the order in which they first occur, as long as that brings their number nearer to the half; where all
+    facts are about one thing, the first half of them.
+    """
+    sizes = Counter(keys)
+    if len(sizes) == 1:
+        return list(range(len(keys) // 2))
+    given: set[Hashable] = set()
+    count = 0
+    for key, size in sizes.items():
+        if given and abs(2 * (count + size) - len(keys)) >= abs(2 * count - len(keys)):
+            break
+        given.add(key)
+        count += size
+    if len(given) == len(sizes):  # the last thing is most of them
+        given.discard(next(reversed(sizes)))
+    return [number for number, key in enumerate(keys) if key in given]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,9 @@ from expunge.measures.statistics import Estimate, Z
 from expunge.runs.audit import AS_IS, Attacked, Limits, Trial
 
 Speaks = Literal["under-forgetting", "over-forgetting", "damage"]
+Together = Mapping[str, Sequence[int]]
+"""which facts belong together, such as those of one person: of "facts", the "control"'s where they are others, and the
+"holdout", (facts,) numbers of groups"""
 UNDER: Speaks = "under-forgetting"
 OVER: Speaks = "over-forgetting"
 DAMAGE: Speaks = "damage"
@@ -62,7 +65,12 @@ class Finding:
 
 
 def findings(
-    settings: Limits, known: Mapping[str, Trial], attacked: Sequence[Attacked], damaged: Sequence[Finding], paired: bool
+    settings: Limits,
+    known: Mapping[str, Trial],
+    attacked: Sequence[Attacked],
+    damaged: Sequence[Finding],
+    paired: bool,
+    groups: Together | None = None,
 ) -> list[Finding]:
     """All findings of an audit.
 
@@ -79,15 +87,18 @@ def findings(
         known: trials without an attack, of "unlearned", "base", "control" and "control_base" (see `excess.Known`).
         damaged: what forgetting cost, as the kind of model measures it; not yet judged.
         paired: whether the control is asked for the same facts.
+        groups: which facts belong together; see `Together`.
     """
+    groups = groups or {}
     damaged = [_within(each) for each in damaged]
     if "control" not in known:
         return [*_without_control(settings, attacked), *damaged]
     as_is = Attacked(
         name=AS_IS, title="Without an attack", sentence="", unlearned=[known["unlearned"]], control=[known["control"]]
     )
-    raw = [_attack(settings, each, known, paired) for each in (as_is, *attacked) if each.unlearned and each.control]
-    raw.append(_overshot(settings, known, paired))
+    every = [each for each in (as_is, *attacked) if each.unlearned and each.control]
+    raw = [_attack(settings, each, known, paired, groups) for each in every]
+    raw.append(_overshot(settings, known, paired, groups))
     adjusted = holm([each.p if each.p is not None else 1.0 for each in raw])
     return [*(_judged(settings, each, p) for each, p in zip(raw, adjusted, strict=True)), *damaged]
 
@@ -117,7 +128,7 @@ def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Fin
     ]
 
 
-def _known(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool) -> Known:
+def known_under(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool, groups: Together) -> Known:
     """The values under one setting, beside what the base model knows: by recall, or under the same setting."""
     own, control = one.unlearned[at], one.control[at]
     if one.base and one.control_base:
@@ -125,16 +136,30 @@ def _known(one: Attacked, at: int, known: Mapping[str, Trial], paired: bool) -> 
     else:
         base = [known["base"].values[i] for i in own.facts]
         control_base = [known["control_base"].values[i] for i in control.facts]
-    return Known(unlearned=own.values, control=control.values, base=base, control_base=control_base, paired=paired)
+    return Known(
+        unlearned=own.values,
+        control=control.values,
+        base=base,
+        control_base=control_base,
+        paired=paired,
+        groups=together(groups, "facts", own.facts),
+        control_groups=together(groups, "control", control.facts),
+    )
 
 
-def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool) -> Finding:
+def together(groups: Together, name: str, facts: Sequence[int]) -> list[int] | None:
+    """(facts,) which of these belong together; None where none do, or all that are left."""
+    found = None if name not in groups else [groups[name][fact] for fact in facts]
+    return found if found is not None and len(set(found)) > 1 else None
+
+
+def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool, groups: Together) -> Finding:
     """What an attack found, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
-        return _told_apart(settings, one, paired)
+        return _told_apart(settings, one, paired, groups)
     if len(one.unlearned) != len(one.control):
         raise ValueError(f"{one.name}: {len(one.unlearned)} settings, {len(one.control)} of the control")
-    every = [(at, _known(one, at, known, paired)) for at in range(len(one.unlearned))]
+    every = [(at, known_under(one, at, known, paired, groups)) for at in range(len(one.unlearned))]
     measurable = [(at, values) for at, values in every if knows_more(values)]
     if not measurable:
         reason = "not told: the base model knew no more of it than the control"
@@ -176,10 +201,24 @@ def _fine(value: float, high: float, limit: float) -> bool:
     return high <= limit or high - value <= limit
 
 
-def _told_apart(settings: Limits, one: Attacked, paired: bool) -> Finding:
+def _told_apart(settings: Limits, one: Attacked, paired: bool, groups: Together) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
-    found = [area_difference(own.values, own.others, control.values, control.others, paired) for own, control in pairs]
+    found = [
+        area_difference(
+            own.values,
+            own.others,
+            control.values,
+            control.others,
+            paired,
+            (
+                together(groups, "facts", own.facts),
+                together(groups, "control", control.facts),
+                together(groups, "holdout", range(len(own.others))),
+            ),
+        )
+        for own, control in pairs
+    ]
     sides = [Estimate(abs(v), low if v >= 0 else -high, high if v >= 0 else -low) for v, low, high in found]
     # In two directions.
     ps = [
@@ -222,10 +261,10 @@ def _judged(settings: Limits, raw: Finding, p: float) -> Finding:
     )
 
 
-def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool) -> Finding:
+def _overshot(settings: Limits, known: Mapping[str, Trial], paired: bool, groups: Together) -> Finding:
     """Whether the model knows less than one that never saw the forget set: that, too, shows that it was there."""
     as_is = Attacked(name="", title="", sentence="", unlearned=[known["unlearned"]], control=[known["control"]])
-    values = _known(as_is, 0, known, paired)
+    values = known_under(as_is, 0, known, paired, groups)
     finding = Finding(
         name=OVERSHOOT,
         kind=OVER,

@@ -23,6 +23,20 @@ def test_it_is_the_one_written_out() -> None:
     assert smallest_excess(same) == math.inf, "the base knows no more"
 
 
+def test_facts_that_belong_together_tell_as_much_as_one() -> None:
+    """Of each person the same value five times: as much as of each person one."""
+    alone = [0.1, 0.3, 0.2, 0.4]
+    one = Known(unlearned=[0.0] * 4, control=alone, base=[0.9] * 4, control_base=alone)
+    five, people = list(np.repeat(alone, 5)), list(np.repeat(range(4), 5))
+    paired = Known(unlearned=[0.0] * 20, control=five, base=[0.9] * 20, control_base=five, groups=people)
+    assert smallest_excess(paired) == pytest.approx(smallest_excess(one), rel=1e-9)
+    others = Known(
+        unlearned=[0.0] * 20, control=five, base=[0.9] * 20, control_base=five,
+        paired=False, groups=people, control_groups=people,
+    )  # fmt: skip
+    assert smallest_excess(others) == pytest.approx(smallest_excess(one), rel=1e-9)
+
+
 def test_more_settings_take_more() -> None:
     """By hand, of 199 degrees of freedom: quantiles of the 0.9th and of the 50th root of 0.9."""
     g = np.random.default_rng(0)

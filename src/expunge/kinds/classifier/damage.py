@@ -1,4 +1,4 @@
-"""What forgetting cost a classifier: accuracy on pictures that were to stay, beside the base model's."""
+"""What forgetting cost a model of pictures: what it makes of those that were to stay, beside the base model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.measures.statistics import paired_share_interval
 from expunge.runs.findings import DAMAGE, Finding
 
-TITLES = {"retain": "Accuracy on the retain set kept", "test": "Accuracy on the test set kept"}
-
 
 def right(task: ImageClassifier, pictures: Pictures) -> list[float]:
     """(pictures,) 1 where the likeliest class is the true one, else 0; 0 where outputs are no numbers."""
@@ -21,7 +19,7 @@ def right(task: ImageClassifier, pictures: Pictures) -> list[float]:
 
 
 def summed_up(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
-    """Accuracy of both models on the same pictures, and what is kept of it with its 95 % interval; None of nothing."""
+    """Means of both models on the same pictures, and what is kept with its 95 % interval; None of nothing."""
     mean, lost = sum(before) / len(before), paired_share_interval(before, after)
     return {
         "before": mean,
@@ -31,8 +29,14 @@ def summed_up(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]
     }
 
 
-def damage_findings(settings: ImageAudit, damage: Mapping[str, Any]) -> list[Finding]:
-    """What `summed_up` gives of each set, beside the limits; not yet judged."""
+def damage_findings(
+    settings: ImageAudit, damage: Mapping[str, Any], titles: Mapping[str, str], explained: str
+) -> list[Finding]:
+    """What `summed_up` gives of each set, beside the limits; not yet judged.
+
+    Args:
+        titles: of the findings, by set; explained: with places for `before` and `after`.
+    """
     limits = {"retain": settings.retain_kept, "test": settings.test_kept}
     found = []
     for name, row in damage.items():
@@ -41,7 +45,7 @@ def damage_findings(settings: ImageAudit, damage: Mapping[str, Any]) -> list[Fin
             Finding(
                 name=f"{name}_kept",
                 kind=DAMAGE,
-                title=TITLES[name],
+                title=titles[name],
                 limit=limits[name],
                 value=kept[0],
                 low=kept[1],
@@ -49,7 +53,7 @@ def damage_findings(settings: ImageAudit, damage: Mapping[str, Any]) -> list[Fin
                 bound="at least",
                 unit="share of before",
                 n=row["n"],
-                explain=f"{row['before']:.1%} right before, {row['after']:.1%} after",
+                explain=explained.format(before=row["before"], after=row["after"]),
             )
         )
     return found

@@ -26,7 +26,7 @@ NOT_TESTED = {
     "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
     "quantize": "Whether it comes back when the weights are quantised.",
     "prune": "Whether it comes back when the weights are pruned.",
-    "merge": "Whether it comes back when the model is merged with others.",
+    "interpolate": "Whether it comes back when the model is merged with others.",
     "probe": "Whether traces can be read from the model's inner features.",
 }
 "attack of an audit -> what is not tested without it"

@@ -16,6 +16,9 @@ from expunge.data.images.selection import Split, split
 from expunge.errors import DataError
 from expunge.kinds.classifier.recipe import ImageRecipe
 
+PEOPLE = ("person", "identity", "subject")
+"columns with the identity of a picture's person, if the recipe names none: the first that exists"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageParts:

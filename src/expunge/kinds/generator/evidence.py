@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from expunge.core import storage
@@ -14,10 +14,16 @@ from expunge.kinds.generator.report import generator_parts
 from expunge.report.contents import Contents
 from expunge.runs.folder import RunFolder
 
-NOT_TESTED = [
-    "Whether it comes back when the weights are quantised, merged or pruned.",
-    "Whether a stronger network, or a person, recognises somebody in a completion.",
-]
+NOT_TESTED = {
+    "quantize": "Whether it comes back when the weights are quantised.",
+    "prune": "Whether it comes back when the weights are pruned.",
+    "interpolate": "Whether it comes back when the model is merged with others.",
+    "relearn": "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
+    "": "Whether a stronger network, or a person, recognises somebody in a completion.",
+}
+"attack of an audit -> what is not tested without it"
+GROUP = "Whether the group is recognised after an attack: attacks seek single pictures."
 
 
 class GeneratorEvidence(PictureEvidence):
@@ -32,12 +38,16 @@ class GeneratorEvidence(PictureEvidence):
     )
 
     def not_tested(self, scores: Sequence[Score]) -> list[str]:
-        found = list(NOT_TESTED)
+        found = list(NOT_TESTED.values())
         if not any(score.model == "retrained" for score in scores):
             found.insert(0, NO_ORACLE)
         if any(score.measure == "group_recognition" for score in scores):
-            found.insert(0, "Whether the group is recognised after an attack: attacks seek single pictures.")
+            found.insert(0, GROUP)
         return found
+
+    def tested_by(self, attacks: Iterable[str]) -> list[str]:
+        tested = NOT_TESTED | {"group": GROUP}
+        return [tested[name] for name in attacks if name in tested]
 
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
         parts = generator_parts(contents, folder)

@@ -14,4 +14,5 @@ KIND = Kind(
     story="expunge.kinds.generator.story:GeneratorStory",
     evidence="expunge.kinds.generator.evidence:GeneratorEvidence",
     measures="expunge.kinds.generator.measures.declared:DECLARED",
+    audit="expunge.kinds.generator.audit:make_audit",
 )

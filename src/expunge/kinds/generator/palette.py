@@ -30,6 +30,8 @@ class Palette(ImageToImage):
         schedule: how strong the noise is at each step; the cosine one where none is given.
     """
 
+    drawing_passes = DRAWING_STEPS
+
     def __init__(
         self,
         model: nn.Module,
@@ -128,10 +130,17 @@ class Palette(ImageToImage):
 
     def loss(self, batch: CorruptedBatch) -> Tensor:
         """The error of the predicted noise, where patches are hidden."""
-        level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
         pixels = batch.pixels if batch.wanted is None else batch.wanted
-        noise = (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()
-        return self.error(self.outputs(batch), batch, noise)
+        return self.error(self.outputs(batch), batch, self._noise_over(batch, pixels))
+
+    def picture_losses(self, batch: CorruptedBatch) -> Tensor:
+        """(batch,) the error of the predicted noise of each picture."""
+        return self.errors(self.outputs(batch), batch, self._noise_over(batch, batch.pixels))
+
+    def _noise_over(self, batch: CorruptedBatch, pixels: Tensor) -> Tensor:
+        """The noise that lies over pictures in a batch."""
+        level = self._kept[self._steps(batch.shown)].view(-1, 1, 1, 1)
+        return (batch.shown[:, 3:6] - level.sqrt() * pixels) / (1 - level).sqrt()
 
     def outputs(self, batch: CorruptedBatch) -> Tensor:
         """(batch, 3, side, side) the noise that the model predicts, of the whole picture."""

@@ -14,7 +14,7 @@ from expunge.data.images.reading import read_images
 from expunge.data.images.request import askable, select
 from expunge.data.images.selection import split
 from expunge.errors import DataError
-from expunge.kinds.classifier.parts import read_as_asked
+from expunge.kinds.classifier.parts import PEOPLE, read_as_asked
 from expunge.kinds.generator.recipe import GeneratorRecipe
 
 PARTS = ("retain", "forget", "retain_test", "forget_test")
@@ -22,10 +22,6 @@ PARTS = ("retain", "forget", "retain_test", "forget_test")
 FORGET_PARTS = ("forget", "forget_test")
 GROUPS = 10
 "ranges into which a column that the measuring network learns is cut, where it is a quantity of over twice as many values"
-
-
-PEOPLE = ("person", "identity", "subject")
-"columns with the identity of a picture's person, if the recipe names none: the first that exists"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from expunge.core.settings import Part
+from expunge.kinds.classifier.recipe import ImageAudit
 from expunge.runs.recipe import BaseRecipe, Thresholds
 
 
@@ -97,6 +98,16 @@ class GeneratorVerdict(Thresholds):
     "limits of the measures of other packages that `measures` names, by the name of the threshold; default: their own"
 
 
+class GeneratorAudit(ImageAudit):
+    """What an audit tries, and the limits that it is judged by. They are fixed, and their digest noted, before the first
+    attack. Shares are fractions: 0.1 is 10 %."""
+
+    retain_kept: PositiveFloat = 0.95
+    "at least: what is drawn of the hidden pixels of the retain set, as a share of the base model's"
+    test_kept: PositiveFloat = 0.95
+    "at least: the same of held-back pictures to keep"
+
+
 class GeneratorRecipe(BaseRecipe):
     """Everything that decides what a run on an image-to-image generator does."""
 
@@ -129,6 +140,7 @@ class GeneratorRecipe(BaseRecipe):
     measures: tuple[str, ...] = ()
     "measures of other packages that are taken too, by name"
     verdict: GeneratorVerdict = GeneratorVerdict()
+    audit: GeneratorAudit = GeneratorAudit()
     seed: NonNegativeInt = 0
     "decides every draw: split, weights, order, corruptions, noise"
     excerpts: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,12 @@ class ImageToImage(ABC):
     Args:
         model: the network, an `nn.Module`; changed in place by what trains it.
         mean, std: of each colour channel, in units of the full range of a pixel (0 to 1).
+
+    Attributes:
+        drawing_passes: forward passes that drawing a picture takes.
     """
+
+    drawing_passes: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -190,6 +195,18 @@ class ImageToImage(ABC):
             return error.mean()
         weight = pixels_of(batch.hidden, error.shape[-1], self.corruption.patch).to(error)
         return (error * weight).sum() / (weight.sum() * error.shape[1])
+
+    def picture_losses(self, batch: CorruptedBatch) -> Tensor:
+        """(batch,) what `loss` says of each picture alone, without what it says of the model's own words."""
+        return self.errors(self.outputs(batch), batch, batch.pixels)
+
+    def errors(self, drawn: Tensor, batch: CorruptedBatch, truth: Tensor) -> Tensor:
+        """(batch,) mean squared difference of what was drawn from the truth, over each picture's pixels that count."""
+        error = (drawn - truth) ** 2
+        if not self.corruption.hides:
+            return error.flatten(1).mean(1)
+        weight = pixels_of(batch.hidden, error.shape[-1], self.corruption.patch).to(error)
+        return (error * weight).flatten(1).sum(1) / (weight.flatten(1).sum(1) * error.shape[1])
 
     def drawn(self, batch: CorruptedBatch) -> Tensor:
         """(batch, 3, side, side) whole pictures, normalised, as the model draws them."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.errors import ModelError, RecipeError
-from expunge.kinds.language.attacks.attack import Attack, Side, attacks, missing_on, tokens
+from expunge.kinds.language.attacks.attack import Side, attacks, missing_on, tokens
 from expunge.kinds.language.attacks.facts import Facts, Row, read_facts, recall_or_none
 from expunge.kinds.language.attacks.paraphrases import REQUEST, paraphrases
 from expunge.kinds.language.attacks.swapped_names import swapped
-from expunge.kinds.language.audit_models import AuditModels, shown_name, text_configuration
+from expunge.kinds.language.audit_models import AuditModels, text_configuration
 from expunge.kinds.language.audit_rates import measured_rates
 from expunge.kinds.language.damage import damage_findings, measured, summed_up
 from expunge.kinds.language.lazy import LazyModel
@@ -20,7 +20,7 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
 from expunge.models.source import find_model
-from expunge.runs.attacking import AnyAudit
+from expunge.runs.attacking import AnyAttack, AnyAudit
 from expunge.runs.audit import AS_IS, SHOWN, Trial
 from expunge.runs.findings import Finding
 from expunge.runs.work import Work
@@ -78,7 +78,7 @@ class LanguageAudit(AnyAudit[Side]):
 
         def facts(text: TextSet | Callable[[], Any], name: str) -> Facts:
             documents = text.documents if isinstance(text, TextSet) else text
-            return read_facts(documents, tokenizer, self.settings.facts, size, name)
+            return read_facts(documents, tokenizer, self.settings.facts, size, name, self.settings.rows_together)
 
         forget = self.sets.forget
         self.facts = facts(forget, "forget set")
@@ -111,6 +111,12 @@ class LanguageAudit(AnyAudit[Side]):
         """Whether the control is asked for the same facts."""
         return self.others is None
 
+    def groups(self) -> dict[str, list[int]]:
+        """Questions about one person, and passages of one document, belong together."""
+        every = {"facts": self.facts, "control": self.others, "holdout": self.holdout}
+        found = {name: facts.groups for name, facts in every.items() if facts is not None}
+        return {name: groups for name, groups in found.items() if groups is not None}
+
     def key(self) -> dict[str, Any]:
         """What all results depend on."""
         return {
@@ -124,7 +130,7 @@ class LanguageAudit(AnyAudit[Side]):
     def about(self) -> dict[str, Any]:
         """What is audited, with what, for the record."""
         return {
-            "model": shown_name(self.subject.source),
+            "model": self.subject.source.shown_name,
             "digests": {"model": self.subject.source.digests, "base": self.base.source.digests}
             | ({} if self.retrained is None else {"control": self.retrained.source.digests}),
             "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
@@ -144,7 +150,7 @@ class LanguageAudit(AnyAudit[Side]):
             return "the retain set, since no other ordinary text was given"
         return "text that the base model wrote" if ordinary.generated else ordinary.shown
 
-    def sides(self, attack: Attack | None = None) -> Iterator[tuple[str, Side]]:
+    def sides(self, attack: AnyAttack[Side] | None = None) -> Iterator[tuple[str, Side]]:
         """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
         model's on their facts. Models are loaded when they are asked for."""
         yield "unlearned", self._side(self.subject, self.facts)
@@ -194,10 +200,7 @@ class LanguageAudit(AnyAudit[Side]):
             ModelError: the base model or the control computes no numbers. Where the subject does not, it is destroyed: there
                 is nothing to attack, and the damage says so.
         """
-        models: dict[str, tuple[LazyModel, Facts]] = {
-            "unlearned": (self.subject, self.facts),
-            "base": (self.base, self.facts),
-        }
+        models = {"unlearned": (self.subject, self.facts), "base": (self.base, self.facts)}
         if self.retrained is not None:
             models |= {"control": (self.retrained, self.facts)}
         elif self.others is not None:
@@ -229,14 +232,10 @@ class LanguageAudit(AnyAudit[Side]):
                 seen=seen,
                 next_step="give a model that works as --base and --control",
             )
-        self.destroyed = f"{shown_name(model.source)} computes no numbers: {seen}"
+        self.destroyed = f"{model.source.shown_name} computes no numbers: {seen}"
 
     def _of(self, model: LazyModel, facts: Facts) -> dict[str, Any]:
-        return {
-            "model": model.digest,
-            "facts": facts.digest,
-            "arithmetic": model.precision.arithmetic,
-        }
+        return {"model": model.digest, "facts": facts.digest, "arithmetic": model.precision.arithmetic}
 
     @property
     def asked_number(self) -> int:
@@ -278,7 +277,7 @@ class LanguageAudit(AnyAudit[Side]):
         """Of all attacks, in their order."""
         return [attack.name for attack in attacks()]
 
-    def attacks(self, names: Sequence[str] = ()) -> list[tuple[Attack, str | None]]:
+    def attacks(self, names: Sequence[str] = ()) -> list[tuple[AnyAttack[Side], str | None]]:
         """(attack, why it cannot be carried out); of these, or of all."""
         found = []
         for attack in attacks():
@@ -289,12 +288,12 @@ class LanguageAudit(AnyAudit[Side]):
             found.append((attack, missing))
         return found
 
-    def _key_of(self, attack: Attack, which: str) -> dict[str, Any]:
+    def _key_of(self, attack: AnyAttack[Side], which: str) -> dict[str, Any]:
         """What the results of an attack on a side depend on."""
         return {
             **self.key(),
             "version": attack.version,
-            "settings": self.settings.model_dump(include={"relearning_steps", "samples", "templates"}),
+            "settings": self.settings.model_dump(include={"relearning_steps", "rows_together", "samples", "templates"}),
             "side": [which, self._side_digest(which)],
             "holdout": None if self.holdout is None else self.holdout.digest,
             "texts": self._texts,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from expunge.errors import ModelError
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
-from expunge.models.source import ModelSource, configuration
+from expunge.models.source import configuration
 
 
 class AuditModels:
@@ -58,11 +57,3 @@ class AuditModels:
 def text_configuration(model: LazyModel) -> Any:
     """The configuration of a model's text tower, without its weights."""
     return configuration(model.source).get_text_config(decoder=True)
-
-
-def shown_name(source: ModelSource) -> str:
-    """A model's hub id, or its last two folders: a page is shown to others, and where it lay on the machine is not theirs."""
-    if source.hub_id is not None or not Path(source.name).exists():
-        return source.name
-    parts = [part for part in Path(source.name).parts if part not in (".", "..", Path(source.name).anchor)]
-    return "/".join(parts[-2:]) or source.folder.resolve().name

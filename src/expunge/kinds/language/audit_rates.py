@@ -10,9 +10,9 @@ import torch
 
 from expunge.kinds.language.attacks.facts import BATCH, Facts, batch_of, recall
 from expunge.kinds.language.attacks.relearning import BATCH as TRAINED
-from expunge.kinds.language.attacks.weights import matrices
 from expunge.kinds.language.audit_models import AuditModels
 from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.matrices import matrices
 from expunge.ops.rounding import round_to_nearest
 from expunge.runs.work import Work
 

@@ -9,7 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from expunge.measures.statistics import Estimate, Z, t_quantile
+from expunge.measures.statistics import Estimate, Z, mean_variance, t_quantile
+
+Groups = tuple[int, ...]
 
 RESAMPLES = 2000
 "bootstrap resamples; p-values do not come from them"
@@ -42,6 +44,8 @@ class Known:
         unlearned, control: under an attack; base, control_base: what is known without one of the base model and of the
             control, where the control is another model, or of the base model on the control's facts, where it is other facts.
         paired: whether the control's facts are the same ones, or made of them one by one.
+        groups, control_groups: (facts,) which facts belong together, such as those of one person; None: none do. Of pairs
+            the first one counts.
     """
 
     unlearned: Sequence[float]
@@ -49,14 +53,17 @@ class Known:
     base: Sequence[float]
     control_base: Sequence[float]
     paired: bool = True
+    groups: Sequence[int] | None = None
+    control_groups: Sequence[int] | None = None
 
 
 def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
     """The excess (mean unlearned - mean control) / (mean base - mean control_base), and its bootstrap interval.
 
     Facts are resampled, pairs together (Efron and Tibshirani 1993, chapter 8); numerator and denominator in the same
-    resample, since they share facts. Limits are moved apart as far as Student's distribution asks for in small samples
-    (Hesterberg 2015).
+    resample, since they share facts. Facts that belong together are drawn together, all or none (Davison and Hinkley 1997,
+    section 3.8): a resample is as many groups as there are, and its mean is over the facts in them. Limits are moved apart as
+    far as Student's distribution asks for in small samples, of facts or of groups (Hesterberg 2015).
 
     Args:
         limit: the share that p-values are against. That mean(u) - mean(c) exceeds limit * (mean(b) - mean(c0)) is tested of
@@ -67,25 +74,34 @@ def excess(known: Known, seed: int = 0, limit: float = 0.0) -> Excess:
         raise ValueError(f"paired values need equal lengths, got {len(u)} and {len(c)}")
     if min(len(u), len(c)) < 2:
         raise ValueError("an excess needs at least two facts")
-    of_unlearned = _resamples(len(u), seed)
-    of_control = of_unlearned if known.paired else _resamples(len(c), seed + 1)
+    own, other = _groups(known.groups, len(u)), _groups(known.control_groups, len(c))
+    of_unlearned = _resamples(own, seed)
+    of_control = of_unlearned if known.paired else _resamples(other, seed + 1)
     points = of_unlearned @ u - of_control @ c
     whole = of_unlearned @ b - of_control @ c0
     point, all_of_it = u.mean() - c.mean(), b.mean() - c0.mean()
-    wider = _wider(len(u) if known.paired else min(len(u), len(c)))
+    wider = _wider(max(own) + 1 if known.paired else min(max(own), max(other)) + 1)
     share = Estimate(math.nan, math.nan, math.nan)
     if all_of_it > 0:
         # A resample in which the base knows nothing beyond the control says that the share may be anything.
         shares = np.where(whole > 0, points / np.where(whole > 0, whole, 1.0), np.copysign(np.inf, points))
         share = _limits(point / all_of_it, shares, wider)
-    more, _ = p_values(u - limit * b, c - limit * c0, known.paired)
-    _, less = p_values(u + limit * b, c + limit * c0, known.paired)
+    together = (own, other)
+    more, _ = p_values(u - limit * b, c - limit * c0, known.paired, together)
+    _, less = p_values(u + limit * b, c + limit * c0, known.paired, together)
     return Excess(share=share, points=_limits(point, points, wider), p=more, p_less=less, n=min(len(u), len(c)))
 
 
-def p_values(unlearned: np.ndarray, control: np.ndarray, paired: bool) -> tuple[float, float]:
-    """One-sided p-values of as much knowledge: against more than the control, and against less (Student, or Welch 1947)."""
-    t, degrees = _student(unlearned, control, paired)
+def p_values(
+    unlearned: np.ndarray, control: np.ndarray, paired: bool, groups: tuple[Groups, Groups] | None = None
+) -> tuple[float, float]:
+    """One-sided p-values of as much knowledge: against more than the control, and against less (Student, or Welch 1947).
+
+    Args:
+        groups: which values of either side belong together; the error of a mean is then that of `mean_variance`.
+    """
+    both = groups or (_groups(None, len(unlearned)), _groups(None, len(control)))
+    t, degrees = _student(unlearned, control, paired, both)
     return _tail(t, degrees), _tail(-t, degrees)
 
 
@@ -97,6 +113,8 @@ def knows_more(known: Known, seed: int = 0) -> bool:
         base=known.base,
         control_base=known.control_base,
         paired=known.paired,
+        groups=known.groups,
+        control_groups=known.control_groups,
     )
     return excess(base, seed).points.low > 0
 
@@ -126,11 +144,29 @@ def facts_beyond(unlearned: Sequence[float], control: Sequence[float], rate: flo
     return []
 
 
+def _groups(given: Sequence[int] | None, n: int) -> Groups:
+    """(n,) numbers of groups from 0 on; each value alone where none are given.
+
+    Raises:
+        ValueError: other than n, or all in one group.
+    """
+    if given is None:
+        return tuple(range(n))
+    if len(given) != n:
+        raise ValueError(f"{n} values need as many groups, got {len(given)}")
+    found = tuple(int(each) for each in np.unique(np.asarray(given), return_inverse=True)[1].reshape(-1))
+    if max(found) < 1:
+        raise ValueError("an excess needs at least two groups of facts")
+    return found
+
+
 @lru_cache(maxsize=8)
-def _resamples(n: int, seed: int) -> np.ndarray:
-    """(RESAMPLES, n) the weight of each fact in each resample; the same for all attacks of an audit."""
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    return np.asarray(drawn / n)
+def _resamples(groups: Groups, seed: int) -> np.ndarray:
+    """(RESAMPLES, facts) the weight of each fact in each resample; the same for all attacks of an audit."""
+    number = max(groups) + 1
+    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), RESAMPLES)
+    weights = drawn[:, list(groups)]
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def _limits(value: float, resamples: np.ndarray, wider: float) -> Estimate:
@@ -142,15 +178,15 @@ def _wider(n: int) -> float:
     return math.sqrt(n / (n - 1)) * t_quantile(n - 1) / Z
 
 
-def _student(u: np.ndarray, c: np.ndarray, paired: bool) -> tuple[float, float]:
+def _student(u: np.ndarray, c: np.ndarray, paired: bool, groups: tuple[Groups, Groups]) -> tuple[float, float]:
     """(t, degrees of freedom) of the difference of means."""
+    own, other = max(groups[0]), max(groups[1])
     if paired:
-        d = u - c
-        error, degrees = math.sqrt(d.var(ddof=1) / len(d)), len(d) - 1.0
+        error, degrees = math.sqrt(mean_variance(u - c, groups[0])), float(own)
     else:
-        parts = u.var(ddof=1) / len(u), c.var(ddof=1) / len(c)
+        parts = mean_variance(u, groups[0]), mean_variance(c, groups[1])
         error = math.sqrt(sum(parts))
-        below = parts[0] ** 2 / (len(u) - 1) + parts[1] ** 2 / (len(c) - 1)
+        below = parts[0] ** 2 / own + parts[1] ** 2 / other
         degrees = sum(parts) ** 2 / below if below > 0 else 1.0
     difference = float(u.mean() - c.mean())
     if error < 1e-12:

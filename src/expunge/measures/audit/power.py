@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from expunge.measures.audit.excess import Known
-from expunge.measures.statistics import t_quantile
+from expunge.measures.statistics import mean_variance, t_quantile
 
 SURE = 0.9
 "chance that a model which knows as much as the control is told to do so, under all settings together"
@@ -22,16 +22,21 @@ def smallest_excess(known: Known, settings: int = 1) -> float:
     the upper arm of its interval, Student's 97.5 % quantile times an error that is itself estimated, and so
     \( 1 + z / \sqrt{2 (n - 1)} \) times as long. The larger one counts, over what the base model knows beyond the control.
 
+    Where facts belong together, \( s_c^2 / n_c \) is the variance of the control's mean over groups (`mean_variance`), and
+    the numbers are those of groups.
+
     Args:
         known: of which `unlearned` gives the number of facts alone.
         settings: how many are judged together.
     """
     control = np.asarray(known.control, np.float64)
     whole = float(np.mean(known.base) - np.mean(known.control_base))
-    n, m = len(known.unlearned), len(control)
+    together = known.groups if known.paired else known.control_groups
+    n = len(known.unlearned if known.groups is None else set(known.groups))
+    m = len(control if together is None else set(together))
     if whole <= 0 or min(n, m) < 2:
         return math.inf
-    error = math.sqrt(float(control.var(ddof=1)) * (1 / n + 1 / m))
+    error = math.sqrt(mean_variance(control, together) * (1 + m / n))
     z, degrees = _normal_quantile(SURE ** (1 / settings)), min(n, m) - 1
     return max(z, t_quantile(degrees) * (1 + z / math.sqrt(2 * degrees))) * error / whole
 

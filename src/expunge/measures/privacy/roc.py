@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from expunge.errors import DataError
-from expunge.measures.statistics import Estimate, Z, wilson_interval
+from expunge.measures.statistics import Estimate, Z, mean_variance, wilson_interval
 
 
 def _groups(positive: ArrayLike, negative: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -52,25 +54,30 @@ def delong(positive: ArrayLike, negative: ArrayLike) -> Estimate:
 
 
 def area_difference(
-    positive: ArrayLike, negative: ArrayLike, other_positive: ArrayLike, other_negative: ArrayLike, paired: bool
+    positive: ArrayLike,
+    negative: ArrayLike,
+    other_positive: ArrayLike,
+    other_negative: ArrayLike,
+    paired: bool,
+    groups: Sequence[Sequence[int] | None] = (None, None, None),
 ) -> Estimate:
     """Area of one score less that of another, with its 95 % interval (DeLong et al. 1988, equation 5), of placements.
+
+    Placements that belong together are summed before their variance is taken (Obuchowski 1997, Biometrics 53, 567).
 
     Args:
         positive, negative: placements of the first score: for each positive the share of negatives below it, and for each
             negative the share of positives above it. other_positive, other_negative: of the second.
         paired: whether both scores are of the same positives. The negatives are the same.
+        groups: which positives of the first score, of the second, and which negatives belong together; None: none do.
     """
     p, n, q, m = (np.asarray(v, np.float64) for v in (positive, negative, other_positive, other_negative))
     value = float(p.mean() - q.mean())
-    variance = sum(map(_variance, (p - q, n - m) if paired else (p, q, n - m)))
+    own, other, negatives = groups
+    parts = [(p - q, own), (n - m, negatives)] if paired else [(p, own), (q, other), (n - m, negatives)]
+    variance = sum(mean_variance(values, together) for values, together in parts)
     half = Z * float(np.sqrt(variance))
     return Estimate(value, value - half, value + half)
-
-
-def _variance(values: np.ndarray) -> float:
-    """Of their mean."""
-    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 1.0
 
 
 def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:

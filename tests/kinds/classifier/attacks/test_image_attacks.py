@@ -9,20 +9,21 @@ import pytest
 import torch
 
 from expunge.data.images.request import means_a_group
-from expunge.kinds.classifier.attacks.attack import Attack, Side, attacks
+from expunge.kinds.classifier.attacks.attack import Side, attacks
 from expunge.kinds.classifier.attacks.examples import Examples, evenly, known, matched
 from expunge.kinds.classifier.attacks.membership import scores
-from expunge.kinds.classifier.attacks.noise import noisy
 from expunge.kinds.classifier.attacks.probing import layer_features, right
-from expunge.kinds.classifier.attacks.pruning import pruned
 from expunge.kinds.classifier.attacks.relearning import Way, batches
-from expunge.kinds.classifier.attacks.weights import matrices
 from expunge.kinds.classifier.damage import summed_up
 from expunge.kinds.classifier.recipe import ImageAudit
 from expunge.kinds.classifier.task import ImageClassifier
+from expunge.runs.attacking import AnyAttack
+from expunge.runs.attacks.noise import noisy
+from expunge.runs.attacks.pruning import pruned
+from expunge.runs.work import KINDS, Work, total
 from small_images import pictures, tiny_resnet, tiny_vit
 
-Make = Callable[[], ImageClassifier]
+Make = Callable[..., ImageClassifier]
 
 
 def examples(count: int, seed: int) -> Examples:
@@ -31,7 +32,7 @@ def examples(count: int, seed: int) -> Examples:
 
 
 def side(make: Make = tiny_resnet) -> Side:
-    task, other = make(), tiny_resnet(seed=1)
+    task, other = make(), make(seed=1)
     return Side(
         look=lambda: task,
         fresh=make,
@@ -44,20 +45,24 @@ def side(make: Make = tiny_resnet) -> Side:
     )
 
 
-def by_name(name: str) -> Attack:
+def by_name(name: str) -> AnyAttack[Side]:
     return next(attack for attack in attacks() if attack.name == name)
 
 
 @pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.name)
 @pytest.mark.parametrize("make", [tiny_resnet, tiny_vit], ids=["resnet", "vit"])
-def test_every_attack(attack: Attack, make: Make) -> None:
+def test_every_attack(attack: AnyAttack[Side], make: Make) -> None:
     """It leaves the model as it was, gives a value between 0 and 1 of every picture that it names, and twice the same."""
     one = side(make)
     assert attack.missing(one) is None
-    assert attack.cost(one) > 0
+    pieces = attack.pieces(one)
+    assert total(pieces).seconds(Work(**dict.fromkeys(KINDS, 1.0))) > 0
     before = {name: value.clone() for name, value in one.look().model.state_dict().items()}
     trials = list(attack.carry_out(one))
     assert trials
+    counts = [piece.trials for piece in pieces]
+    if None not in counts:
+        assert [piece.words for piece in pieces] == [trial.setting for trial in trials]
     for trial in trials:
         assert len(trial.values) == len(trial.facts) > 0
         assert max(trial.facts) < len(one.asked)
@@ -86,6 +91,10 @@ def test_halves_hold_every_class_and_neighbours_stay_together() -> None:
     one = Examples(type(made)(pixels=made.pixels, labels=labels), tuple(map(str, range(10))))
     assert one.given == [0, 1, 5, 6, 8]
     assert one.held_back == [2, 3, 4, 7, 9]
+    named = Examples(one.pictures, one.ids, (*"abaab", *"cdc", *"ee"))
+    assert named.given == [0, 2, 3, 5, 7, 8], (
+        "of a class all pictures of a person or none, but of one person the first half"
+    )
     assert one.digest != Examples(made, one.ids).digest
 
 
@@ -102,6 +111,18 @@ def test_what_is_matched_has_the_same_classes_as_often() -> None:
     assert [len(each) for each in matched(np.zeros(4, int), np.ones(4, int), 10)] == [0, 0]
     assert evenly(10, 4).tolist() == [0, 2, 5, 7]
     assert evenly(3, 4).tolist() == [0, 1, 2]
+
+
+def test_weights_are_moved_back_only_beside_a_retrained_model_of_the_same_form() -> None:
+    one = side()
+    towards = by_name("interpolate")
+    assert towards.missing(one) is None
+    one.base = one.look
+    assert next(iter(towards.carry_out(one))).values == pytest.approx(known(one.look(), one.asked.pictures), rel=1e-5)
+    one.base = tiny_vit
+    assert "of another form" in (towards.missing(one) or "")
+    one.reference = None
+    assert "--control MODEL" in (towards.missing(one) or "")
 
 
 def test_attackers_that_train_are_asked_for_what_they_were_not_given() -> None:
@@ -136,13 +157,13 @@ def test_training_on_the_retain_set_moves_the_model_and_its_statistics() -> None
 
 def test_weights_that_are_rounded_and_pruned_are_those_of_layers() -> None:
     task = tiny_resnet()
-    names = set(matrices(task))
+    names = set(side().matrices(task))
     assert names == {name for name, p in task.model.named_parameters() if p.dim() > 1 and "normalization" not in name}
     weight = torch.arange(-10.0, 10.0).view(4, 5)
-    assert int((pruned(0.3, weight) == 0).sum()) == 6
-    assert pruned(0.3, weight).abs().max() == 10
+    assert int((pruned(0.3, "", weight) == 0).sum()) == 6
+    assert pruned(0.3, "", weight).abs().max() == 10
     big = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
-    change = noisy(0.05, torch.Generator().manual_seed(1), big) - big
+    change = noisy(0.05, torch.Generator().manual_seed(1), "", big) - big
     assert float(change.std() / big.std()) == pytest.approx(0.05, rel=0.02)
 
 

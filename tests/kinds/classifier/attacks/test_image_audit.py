@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,9 +20,11 @@ from expunge.cli.console import can_be_audited
 from expunge.core import storage
 from expunge.errors import ExpungeError
 from expunge.kinds.classifier.attacks.relearning import Relearning, Way
+from expunge.kinds.generator.kind import KIND as GENERATORS
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
+from expunge.runs.kinds import kinds_by_name
 from expunge.runs.recipe import make
 
 ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
@@ -197,7 +200,10 @@ def test_report_page_junit_and_verify(
     assert False not in found.values(), found
 
 
-def test_kinds_without_an_audit_say_so(planted: PlantedPictures, tmp_path: Path) -> None:
+def test_kinds_without_an_audit_say_so(
+    planted: PlantedPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kinds_by_name(), GENERATORS.name, replace(GENERATORS, audit=None))
     recipe = make(GeneratorRecipe, {"data": str(planted.data), "forget": "random:0.1"})
     with pytest.raises(ExpungeError, match="generators are not audited yet") as refused:
         audit(recipe, RunFolder(tmp_path / "run"), Asked())

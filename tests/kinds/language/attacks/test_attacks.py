@@ -20,7 +20,7 @@ from architectures import tiny_model
 from expunge.data.text.document import Document
 from expunge.errors import DataError
 from expunge.kinds.language.attacks import probing, suffixes
-from expunge.kinds.language.attacks.attack import Attack, attacks, missing_on
+from expunge.kinds.language.attacks.attack import Attack, Side, attacks, missing_on
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Row, batch_of, read_facts, recall, recall_or_none
 from expunge.kinds.language.attacks.forms import Forms
 from expunge.kinds.language.attacks.lens import final_norm, through_lens
@@ -33,9 +33,11 @@ from expunge.kinds.language.attacks.prompts import forms
 from expunge.kinds.language.attacks.sampling import leak_at
 from expunge.kinds.language.attacks.steering import RADIUS, found_direction, usual_length
 from expunge.kinds.language.attacks.swapped_names import swapped
-from expunge.kinds.language.attacks.weights import by_column, held, matrices, roundings
 from expunge.kinds.language.layers.decoder import hooked
+from expunge.kinds.language.matrices import by_column, matrices
 from expunge.kinds.language.task import CausalLM
+from expunge.runs.attacks.quantization import roundings
+from expunge.runs.attacks.weights import held
 from expunge.runs.audit import Audit
 from expunge.runs.work import KINDS, Work, total
 from tiny import load_task
@@ -139,7 +141,7 @@ def test_quantization_rounds_the_layers_alone(side: Make) -> None:
     figures = by_name("quantize").notes(side())
     assert figures == {
         "share of the change that the rounding keeps": dict.fromkeys(
-            ("8 bits, a scale a row", "4 bits, groups of 64", "NF4, groups of 64")
+            ("8 bits, a scale a row", "4 bits, groups of 64", "NF4, groups of 64", "GGUF Q4_0, blocks of 32")
         )
     }
 
@@ -241,7 +243,10 @@ def test_weights_are_rounded_along_what_they_are_given(family: str, turned: int)
     name, parameter = next((n, p) for n, p in matrices(task).items() if n in names or not turned)
     weight = parameter.detach().clone()
     (weight if turned else weight.mT)[..., 0] *= 100  # of one output
-    rounded = roundings(task)["8 bits, a scale a row"](name, weight)
+    one = Side.__new__(Side)
+    for words in ("8 bits, a scale a row", "GGUF Q4_0, blocks of 32"):
+        assert words in roundings(task, one)
+    rounded = roundings(task, one)["8 bits, a scale a row"](name, weight)
     rest = (rounded - weight)[..., 1:] if turned else (rounded - weight)[..., 1:, :]
     others = weight[..., 1:] if turned else weight[..., 1:, :]
     assert rest.abs().max() <= others.abs().max() / 127 / 2 * 1.001

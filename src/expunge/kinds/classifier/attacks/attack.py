@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from expunge.kinds.classifier.attacks.examples import Examples, known
-from expunge.kinds.classifier.recipe import ImageAudit
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from expunge.kinds.classifier.attacks.examples import known
+from expunge.kinds.classifier.attacks.picture_side import PictureSide
+from expunge.kinds.classifier.attacks.relearning import OfTraining
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.runs.attacking import AnyAttack, found_attacks
-from expunge.runs.audit import Trial
+from expunge.runs.attacks.weights import OfWeights
 
 
 @dataclass(slots=True, kw_only=True)
-class Side:
-    """One side of an audit: a model, and the pictures that it is asked for. The control is another model, or other pictures.
+class Side(PictureSide[ImageClassifier]):
+    """One side of an audit of a classifier."""
 
-    Attributes:
-        look: gives the model for looking; it is loaded once.
-        fresh: loads a copy of the model that may be changed.
-        base: gives the base model, for looking.
-        reference: gives a model that was trained without the forget set, for looking, where the control is one.
-        retain: pictures of the retain set.
-        holdout: pictures of the same classes that no model saw, as many as `asked` has at most, where there are some.
-        seed: decides every draw.
-        show: called with (share, what is done).
-    """
+    def values(self, task: ImageClassifier, numbers: list[int]) -> list[float]:
+        """(numbers,) the probability of each picture's true class."""
+        return known(task, self.asked.some(numbers))
 
-    look: Callable[[], ImageClassifier]
-    fresh: Callable[[], ImageClassifier]
-    base: Callable[[], ImageClassifier]
-    reference: Callable[[], ImageClassifier] | None
-    asked: Examples
-    retain: Pictures
-    holdout: Examples | None
-    settings: ImageAudit
-    seed: int = 0
-    show: Callable[[float, str], None] = field(default=lambda share, doing: None)
+    def trainable(self, task: ImageClassifier) -> Iterator[nn.Parameter]:
+        """All weights."""
+        return task.model.parameters()
 
-    def trial(
-        self,
-        task: ImageClassifier,
-        setting: str,
-        numbers: list[int] | None = None,
-        family: str = "",
-        at: float | None = None,
-    ) -> Trial:
-        """What a model knows of the pictures of these numbers, or of all."""
-        numbers = list(range(len(self.asked))) if numbers is None else numbers
-        values = known(task, self.asked.some(numbers))
-        return Trial(setting=setting, values=values, facts=numbers, family=family, at=at)
+    def passed(self, task: ImageClassifier, pictures: Pictures) -> None:
+        task.outputs(pictures).cpu()
+
+    def loss(self, task: ImageClassifier, batch: Pictures, held: bool, draw: str) -> torch.Tensor:
+        """Cross-entropy, the model in training mode."""
+        task.model.train()
+        if held:
+            for module in task.model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return F.cross_entropy(task.logits_of(task.normalised(batch.pixels)), batch.labels.to(task.device))
 
 
 class Attack(AnyAttack[Side]):
     """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
 
 
-def attacks() -> list[Attack]:
+def attacks() -> list[AnyAttack[Side]]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.classifier import attacks as room
+    from expunge.runs import attacks as shared
 
-    found: list[Attack] = found_attacks(room, Attack)
-    return found
+    return found_attacks((room, shared), (Attack, OfTraining, OfWeights))

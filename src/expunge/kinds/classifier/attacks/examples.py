@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.runs.audit import first_half
 
 FEWEST = 8
 "pictures below which nothing can be told: half of them are held back"
@@ -19,12 +20,14 @@ FEWEST = 8
 class Examples:
     """Pictures that are asked for.
 
-    The first half of each class is what an attacker is given, the second is held back from it: pictures that stand
-    together, such as those of one person, are on one side as far as they have one class.
+    The first half of each class is what an attacker is given, the second is held back from it. Where it is known who is on
+    them, all pictures of one class and person are on one side; else those that stand together are.
     """
 
     pictures: Pictures
     ids: tuple[str, ...]
+    people: tuple[str, ...] | None = None
+    "who is on each, where the data says so"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,6 +40,9 @@ class Examples:
         odd = 0
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
+            if self.people is not None and len({self.people[row] for row in rows}) > 1:
+                found += rows[first_half([self.people[row] for row in rows])].tolist()
+                continue
             found += rows[: (len(rows) + odd) // 2].tolist()
             odd ^= len(rows) % 2  # of classes with an odd number, every other one gives its middle picture
         return sorted(found)

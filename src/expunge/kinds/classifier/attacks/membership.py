@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from expunge.kinds.classifier.attacks.attack import Attack, Side
 from expunge.kinds.classifier.attacks.examples import Examples
+from expunge.kinds.classifier.attacks.picture_side import PictureSide
 from expunge.kinds.classifier.task import ImageClassifier
 from expunge.measures.privacy.confidence import logit_scaled_confidence
 from expunge.measures.privacy.membership import features, membership
@@ -18,6 +20,7 @@ from expunge.runs.work import Piece, Work
 SURE, CERTAIN = "confidence in the true class", "certainty (entropy below 0)"
 "scores of one model; with a retrained one there are further ones"
 
+P = TypeVar("P", bound=PictureSide[Any])
 Groups = tuple[np.ndarray, np.ndarray]
 "of the pictures that are asked for, and of those that no model saw"
 
@@ -49,14 +52,7 @@ class Membership(Attack):
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each picture adds to the area: the share of unseen pictures that score below it."""
-        numbers = list(range(len(side.asked)))
-        if side.asked is side.holdout:  # against itself, every score is chance
-            chance = [0.5] * len(numbers)
-            yield from (Trial(setting=name, values=chance, facts=numbers, others=chance) for name in (SURE, CERTAIN))
-            return
-        for name, (seen, unseen) in scores(side).items():
-            below, above = placements(seen, unseen), 1 - placements(unseen, seen)
-            yield Trial(setting=name, values=below.tolist(), facts=numbers, others=above.tolist())
+        return told_apart(side, (SURE, CERTAIN), scores)
 
     def notes(self, side: Side) -> dict[str, object]:
         """What a rule fitted on both groups finds. It is not judged: scores of a rule that was fitted on the very pictures
@@ -69,6 +65,23 @@ class Membership(Attack):
         rule = membership(groups[0], groups[1], seed=side.seed % (1 << 31))
         area = float(placements(np.array(rule.forget_scores), np.array(rule.test_scores)).mean())
         return {"A rule fitted on confidence and entropy of both groups": {"area (not judged)": area}}
+
+
+def told_apart(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str, Groups]]) -> Iterator[Trial]:
+    """Trials of scores: of each picture the share of unseen ones that score below it, and of each of those of pictures above.
+
+    Args:
+        alone: names of the scores of one model, which there are without a retrained one.
+        scores: gives them by name, of both groups; higher ones speak for a picture that was trained on.
+    """
+    numbers = list(range(len(side.asked)))
+    if side.asked is side.holdout:  # against itself, every score is chance
+        chance = [0.5] * len(numbers)
+        yield from (Trial(setting=name, values=chance, facts=numbers, others=chance) for name in alone)
+        return
+    for name, (seen, unseen) in scores(side).items():
+        below, above = placements(seen, unseen), 1 - placements(unseen, seen)
+        yield Trial(setting=name, values=below.tolist(), facts=numbers, others=above.tolist())
 
 
 def scores(side: Side) -> dict[str, Groups]:

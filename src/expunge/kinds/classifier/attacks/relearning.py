@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 from expunge.core.order import Order, random_seed
-from expunge.kinds.classifier.attacks.attack import Attack, Side
-from expunge.kinds.classifier.task import ImageClassifier, Pictures
+from expunge.kinds.classifier.attacks.picture_side import PictureSide
+from expunge.kinds.classifier.task import Pictures
+from expunge.runs.attacking import AnyAttack
 from expunge.runs.audit import Trial
 from expunge.runs.work import Piece, Work
 from expunge.train.clipped import clipped_step
@@ -41,41 +41,64 @@ class Way:
         return f"{WORDS[self.on]}, rate {self.rate:g}"
 
 
-class OfTraining(Attack):
+class OfTraining(AnyAttack[PictureSide[Any]]):
     """An attack that trains the model, in several ways, and asks again on the way."""
 
     ways: ClassVar[tuple[Way, ...]]
 
-    def asked(self, side: Side) -> list[int]:
+    def asked(self, side: PictureSide[Any]) -> list[int]:
         """Numbers of the pictures that are asked for: those that the attacker is not given."""
         return side.asked.held_back
 
-    def pieces(self, side: Side) -> list[Piece]:
+    def trained(self, side: PictureSide[Any], task: Any) -> Iterable[nn.Parameter]:
+        """The weights that are trained."""
+        return side.trainable(task)
+
+    def pieces(self, side: PictureSide[Any]) -> list[Piece]:
+        asking = side.asking() * len(self.asked(side)) / len(side.asked)
         found = []
         for way in self.ways:
             begun = 0
             for end in _ends(side.settings.relearning_steps):
-                work = Work(trained=BATCH * (end - begun), read=len(self.asked(side)), loaded=0 if begun else 1)
+                work = Work(trained=BATCH * (end - begun), read=asking, loaded=0 if begun else 1)
                 found.append(Piece(words=f"{way.words}, {end} steps", work=work))
                 begun = end
         return found
 
-    def carry_out(self, side: Side) -> Iterator[Trial]:
+    def carry_out(self, side: PictureSide[Any]) -> Iterator[Trial]:
         for number, way in enumerate(self.ways):
             yield from self._trials(side, way, number)
 
-    def _trials(self, side: Side, way: Way, number: int) -> Iterator[Trial]:
-        task, steps = side.fresh(), side.settings.relearning_steps
+    def _trials(self, side: PictureSide[Any], way: Way, number: int) -> Iterator[Trial]:
+        steps = side.settings.relearning_steps
         ends = _ends(steps)
-        optimizer = torch.optim.AdamW(task.model.parameters(), lr=way.rate, weight_decay=0.0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(random_seed(side.seed, self.name, way.words) % (1 << 31))
-            for step, batch in enumerate(batches(side, way, steps), 1):
-                side.show((number + step / steps) / len(self.ways), f"training on {way.words}")
-                train(task, optimizer, batch, held=way.on == "given")
-                if step in ends:
-                    words = f"{way.words}, {step} steps"
-                    yield side.trial(task, words, self.asked(side), family=way.words, at=float(step))
+        for step, task in self._taught(side, way):
+            side.show((number + step / steps) / len(self.ways), f"training on {way.words}")
+            if step in ends:
+                words = f"{way.words}, {step} steps"
+                yield side.trial(task, words, self.asked(side), family=way.words, at=float(step))
+
+    def tuned(self, side: PictureSide[Any]) -> Any:
+        """A copy of the model after all steps of the first way."""
+        for _, task in self._taught(side, self.ways[0]):
+            tuned = task
+        return tuned
+
+    def tuning(self, side: PictureSide[Any]) -> Work:
+        """What `tuned` takes."""
+        return Work(trained=BATCH * side.settings.relearning_steps, loaded=1)
+
+    def _taught(self, side: PictureSide[Any], way: Way) -> Iterator[tuple[int, Any]]:
+        """(number of the step, the model after it)."""
+        task = side.fresh()
+        optimizer = torch.optim.AdamW(list(self.trained(side, task)), lr=way.rate, weight_decay=0.0)
+        seed = random_seed(side.seed, self.name, way.words) % (1 << 31)
+        for step, batch in enumerate(batches(side, way, side.settings.relearning_steps), 1):
+            with torch.random.fork_rng(devices=[]):  # what a model draws for itself, such as dropout
+                torch.manual_seed(seed + step)
+                clipped_step(side.loss(task, batch, way.on == "given", f"{way.words}, {step}"), optimizer)
+            task.model.eval()
+            yield step, task
 
 
 class Relearning(OfTraining):
@@ -105,7 +128,7 @@ class RetainRelearning(OfTraining):
     order = 25
     ways = (Way("retain", 1e-4), Way("retain", 1e-3))
 
-    def asked(self, side: Side) -> list[int]:
+    def asked(self, side: PictureSide[Any]) -> list[int]:
         return list(range(len(side.asked)))
 
 
@@ -114,7 +137,7 @@ def _ends(steps: int) -> list[int]:
     return sorted({max(1, round(share * steps)) for share in LOOKED_AT})
 
 
-def batches(side: Side, way: Way, steps: int) -> Iterator[Pictures]:
+def batches(side: PictureSide[Any], way: Way, steps: int) -> Iterator[Pictures]:
     """The pictures of each step; half of a mixed one are of the retain set."""
     drawn = {
         "given": side.asked.some(side.asked.given) if way.on != "retain" else None,
@@ -129,19 +152,3 @@ def batches(side: Side, way: Way, steps: int) -> Iterator[Pictures]:
     for step in range(steps):
         first, *others = (each.take(torch.tensor(orders[name].batch(step))) for name, each in sets.items())
         yield first.joined(others[0]) if others else first
-
-
-def train(task: ImageClassifier, optimizer: torch.optim.Optimizer, batch: Pictures, held: bool) -> None:
-    """One step of cross-entropy.
-
-    Args:
-        held: keep the statistics of batch normalisation: a few pictures of few classes would bring others.
-    """
-    task.model.train()
-    if held:
-        for module in task.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-    logits = task.logits_of(task.normalised(batch.pixels))
-    clipped_step(F.cross_entropy(logits, batch.labels.to(task.device)), optimizer)
-    task.model.eval()

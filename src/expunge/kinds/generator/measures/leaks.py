@@ -10,11 +10,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.corruption import Corruption, draw_keys, pixels_of
@@ -77,23 +78,41 @@ def other_corruptions(task: ImageToImage, attacker: Attacker) -> np.ndarray:
 
 def optimised_input(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     """One change of the shown pixels, the same for all pictures, found by Adam on the owned ones' training loss."""
-    side = attacker.owned.pixels.shape[-1]
-    task = task.twin(copy.deepcopy(task.model).requires_grad_(False))
-    change = torch.zeros(1, 3, side, side, dtype=task.dtype, device=task.device, requires_grad=True)
+    twin = task.twin(copy.deepcopy(task.model))
+    change = change_of_input(twin, attacker.owned, partial(attacker.keys, attacker.owned, "input"), attacker.steps)
+    return identified(task, attacker, "aimed", lambda batch: changed(batch, change))
 
-    _descend([change], lambda batch: task.loss(_changed(batch, change)), task, attacker, 0.02, "input")
-    return identified(task, attacker, "aimed", lambda batch: _changed(batch, change.detach()))
+
+def change_of_input(task: ImageToImage, pictures: Pictures, keys: Callable[[int], Tensor], steps: int) -> Tensor:
+    """(1, 3, side, side) the change of normalised shown pixels, the same for all pictures, under which their training loss is
+    least, by Adam. The model's weights need no gradients afterwards.
+
+    Args:
+        keys: (pictures,) of corruptions, of each step.
+    """
+    side = pictures.pixels.shape[-1]
+    task.model.requires_grad_(False)
+    change = torch.zeros(1, 3, side, side, dtype=task.dtype, device=task.device, requires_grad=True)
+    _descend([change], lambda batch: task.loss(changed(batch, change)), task, pictures, keys, steps, 0.02)
+    return change.detach()
 
 
 def tuned_decoder(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     """The decoder trained on the owned pictures, the encoder as it is."""
     twin = task.twin(copy.deepcopy(task.model))
-    encoder = {id(parameter) for parameter in twin.encoder.parameters()}
-    decoder = [p for p in twin.model.parameters() if id(p) not in encoder and p.requires_grad]
-    # The encoder's gradients are made, too, and not used: torch's group norm ends the process in its backward pass on a
-    # CPU where its weights need a gradient and its input does not.
-    _descend(decoder, twin.loss, twin, attacker, 1e-3, "decoder")
+    keys = partial(attacker.keys, attacker.owned, "decoder")
+    _descend(decoder_weights(twin), twin.loss, twin, attacker.owned, keys, attacker.steps, 1e-3)
     return identified(twin, attacker, "aimed")
+
+
+def decoder_weights(task: ImageToImage) -> list[nn.Parameter]:
+    """The weights that are trained and are not the encoder's.
+
+    The encoder's gradients are made, too, and not used: torch's group norm ends the process in its backward pass on a CPU
+    where its weights need a gradient and its input does not.
+    """
+    encoder = {id(parameter) for parameter in task.encoder.parameters()}
+    return [p for p in task.model.parameters() if id(p) not in encoder and p.requires_grad]
 
 
 @torch.no_grad()
@@ -102,14 +121,16 @@ def linear_probe(task: ImageToImage, attacker: Attacker) -> np.ndarray:
     known = attacker.owned.joined(attacker.others)
     x = _pooled(task.set_features(known, attacker.keys(known, "probe")))
     aimed = _pooled(task.set_features(attacker.aimed, attacker.keys(attacker.aimed, "probe aimed")))
-    small = _small(known)
+    small = small_pictures(known)
     mean, middle = x.mean(0), small.mean(0)
     centred = x - mean
     gram = centred.T @ centred
     penalty = PROBE_PENALTY * gram.diagonal().mean() + 1e-9  # features that are all the same tell nothing
     weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), centred.T @ (small - middle))
     drawn = (aimed - mean) @ weights + middle
-    return finds_itself(drawn.numpy()[:, None], _small(attacker.aimed).numpy()[:, None], np.ones(drawn.shape, bool))
+    return finds_itself(
+        drawn.numpy()[:, None], small_pictures(attacker.aimed).numpy()[:, None], np.ones(drawn.shape, bool)
+    )
 
 
 def identified(
@@ -132,7 +153,7 @@ def identified(
     return finds_itself(queries, gallery, torch.cat(drawn).cpu().numpy())
 
 
-def _changed(batch: CorruptedBatch, change: Tensor) -> CorruptedBatch:
+def changed(batch: CorruptedBatch, change: Tensor) -> CorruptedBatch:
     return replace(batch, shown=torch.cat([(batch.shown[:, :3] + change).clamp(-3, 3), batch.shown[:, 3:]], 1))
 
 
@@ -140,15 +161,16 @@ def _descend(
     parameters: Sequence[Tensor],
     loss: Callable[[CorruptedBatch], Tensor],
     task: ImageToImage,
-    attacker: Attacker,
+    pictures: Pictures,
+    keys: Callable[[int], Tensor],
+    steps: int,
     rate: float,
-    name: str,
 ) -> None:
-    """Adam on all owned pictures at once, corrupted again at each step."""
+    """Adam on all pictures at once, corrupted again at each step."""
     optimizer = torch.optim.Adam(parameters, lr=rate)
-    rows = torch.arange(len(attacker.owned))
-    for step in range(attacker.steps):
-        batch = task.batch(attacker.owned, rows, keys=attacker.keys(attacker.owned, name, step))
+    rows = torch.arange(len(pictures))
+    for step in range(steps):
+        batch = task.batch(pictures, rows, keys=keys(step))
         optimizer.zero_grad(set_to_none=True)
         loss(batch).backward()
         optimizer.step()
@@ -158,7 +180,7 @@ def _pooled(features: Tensor) -> Tensor:
     return features.flatten(1, -2).mean(1).double() if features.ndim > 2 else features.double()
 
 
-def _small(pictures: Pictures) -> Tensor:
+def small_pictures(pictures: Pictures) -> Tensor:
     """(n, PROBE_SIDE^2) grey values from 0 to 1."""
     grey = (pictures.pixels.float() / 255).mean(1, keepdim=True)
     return F.adaptive_avg_pool2d(grey, PROBE_SIDE).flatten(1).double()

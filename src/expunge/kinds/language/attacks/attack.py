@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
+
+from torch import nn
 
 from expunge.kinds.language.attacks.facts import Facts, Row, recall
+from expunge.kinds.language.matrices import by_column, matrices
 from expunge.kinds.language.task import CausalLM
+from expunge.ops.gguf_rounding import GGUF_Q4, gguf_q4
+from expunge.ops.rounding import ROUNDINGS, Rounding
 from expunge.runs.attacking import AnyAttack, found_attacks
+from expunge.runs.attacks.weights import OfWeights
 from expunge.runs.audit import Audit, Trial
 
 Show = Callable[[float, str], None]
@@ -74,6 +80,22 @@ class Side:
         unlike = [f"{name} {own.get(name)}, not {base.get(name)}" for name in names if own.get(name) != base.get(name)]
         return f"the model is of another form than the base model: {'; '.join(unlike[:3])}" if unlike else None
 
+    def asking(self) -> float:
+        """Tokens of all rows that are asked for."""
+        return tokens(self.asked())
+
+    def matrices(self, task: CausalLM) -> dict[str, nn.Parameter]:
+        """The weights of the linear layers and of experts; see `matrices`."""
+        return matrices(task)
+
+    def by_column(self, task: CausalLM) -> set[str]:
+        """Names of those that hold a column for each output; see `by_column`."""
+        return by_column(task)
+
+    def roundings(self) -> dict[str, Rounding]:
+        """Roundings that language models are stored with."""
+        return ROUNDINGS | {GGUF_Q4: gguf_q4}
+
     def trial(self, task: CausalLM, setting: str, facts: Sequence[int] | None = None, **more: object) -> Trial:
         """What a model knows of these facts, or of all."""
         numbers = list(range(len(self.facts.every))) if facts is None else list(facts)
@@ -82,21 +104,15 @@ class Side:
 
 
 class Attack(AnyAttack[Side]):
-    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it.
-
-    Attributes:
-        by_layer: its settings are layers, so that all models must have as many.
-    """
-
-    by_layer: ClassVar[bool] = False
+    """One attack; a class on top of this one in a file here, or an entry point of `expunge.attacks`. Nothing lists it."""
 
 
-def attacks() -> list[Attack]:
+def attacks() -> list[AnyAttack[Side]]:
     """Every attack, in the order in which they are carried out."""
     from expunge.kinds.language import attacks as room
+    from expunge.runs import attacks as shared
 
-    found: list[Attack] = found_attacks(room, Attack)
-    return found
+    return found_attacks((room, shared), (Attack, OfWeights))
 
 
 def tokens(rows: Iterable[Row]) -> int:
@@ -109,7 +125,7 @@ def one_layer(side: Side) -> str | None:
     return "left out: the model has one layer" if side.layers == 1 else None
 
 
-def missing_on(attack: Attack, sides: Sequence[tuple[str, Side]]) -> str | None:
+def missing_on(attack: AnyAttack[Side], sides: Sequence[tuple[str, Side]]) -> str | None:
     """Why an attack cannot be carried out on one side or another: known before the first attack, and not after it.
 
     Args:

@@ -18,6 +18,7 @@ from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.task import CausalLM
+from expunge.runs.audit import first_half, in_groups
 from expunge.train.step import IGNORED, Batch
 
 GIVEN, ASKED = 32, 32
@@ -63,24 +64,31 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Facts in the order of the text. The first half is what an attacker is given, the second is held back from it, so
-    that facts which stand together are not on both sides."""
+    that facts which stand together are not on both sides, nor those about one person where it is known which are."""
 
     every: tuple[Fact, ...]
+    about: tuple[int, ...] = ()
+    "numbers of what each fact is about: a person, a document; none where nothing is known of it"
+
+    @property
+    def groups(self) -> list[int] | None:
+        """(facts,) which belong together; None where none do, or of too few groups."""
+        return in_groups(self.about)
 
     def some(self, number: int, seed: int) -> Facts:
         """So many of them, drawn by the seed, in the order of the text; all, where there are no more."""
-        every = np.random.default_rng(random_seed(seed, "fewer facts")).permutation(len(self.every))[:number]
-        return Facts(tuple(self.every[i] for i in sorted(every)))
+        chosen = sorted(np.random.default_rng(random_seed(seed, "fewer facts")).permutation(len(self.every))[:number])
+        return Facts(tuple(self.every[i] for i in chosen), tuple(self.about[i] for i in chosen if self.about))
 
     @property
     def given(self) -> list[int]:
         """Numbers of the facts that an attacker trains on."""
-        return list(range(len(self.every) // 2))
+        return first_half(self.about) if self.groups is not None else list(range(len(self.every) // 2))
 
     @property
     def held_back(self) -> list[int]:
         """Numbers of the others."""
-        return list(range(len(self.every) // 2, len(self.every)))
+        return sorted(set(range(len(self.every))) - set(self.given))
 
     @property
     def digest(self) -> str:
@@ -101,17 +109,35 @@ class Facts:
 
 
 def read_facts(
-    documents: Callable[[], Iterable[Document]], tokenizer: Any, wanted: int, block_size: int, name: str
+    documents: Callable[[], Iterable[Document]],
+    tokenizer: Any,
+    wanted: int,
+    block_size: int,
+    name: str,
+    rows_together: int = 1,
 ) -> Facts:
     """At most `wanted` facts of a text, evenly spread over it: question rows as they are, plain text in passages.
+
+    Args:
+        rows_together: so many questions in a row are about the same; passages are where they are of one document.
 
     Raises:
         DataError: there are fewer than four.
     """
 
+    passage_of: dict[str, int] = {}
+
+    def noted(texts: Iterable[Document]) -> Iterator[Document]:
+        """The same, while it is noted of which passage each piece is."""
+        number = 0
+        for each in texts:
+            number += not each.continues
+            passage_of[each.source] = number
+            yield each
+
     def able() -> Iterator[Block | Document]:
         """Passages and questions in the order of the text; questions are cut into tokens only where they are chosen."""
-        for plain, texts in groupby(documents(), lambda each: each.prompt is None):
+        for plain, texts in groupby(noted(documents()), lambda each: each.prompt is None):
             if plain:
                 yield from (block for block in iterate_blocks(texts, tokenizer, GIVEN + ASKED) if _whole(block))
             else:
@@ -125,7 +151,17 @@ def read_facts(
             allowed=f"at least {FEWEST}; a hundred give useful intervals",
         )
     chosen = set(spread(number, wanted))
-    return Facts(tuple(_fact(each, tokenizer, block_size) for at, each in enumerate(able()) if at in chosen))
+    found: list[Fact] = []
+    about: list[tuple[str, int]] = []
+    rows = 0
+    for at, each in enumerate(able()):
+        question = isinstance(each, Document)
+        if at in chosen:
+            found.append(_fact(each, tokenizer, block_size))
+            about.append(("row", rows // rows_together) if question else ("passage", passage_of.get(each.source, -at)))
+        rows += question
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(about))}
+    return Facts(tuple(found), tuple(numbers[key] for key in about))
 
 
 def _whole(block: Block) -> bool:

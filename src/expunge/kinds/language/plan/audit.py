@@ -10,13 +10,14 @@ from expunge.data.text.document import Document
 from expunge.data.text.notes import Notes
 from expunge.data.text.readers import read_several
 from expunge.errors import ExpungeError
-from expunge.kinds.language.attacks.attack import Attack, Side, attacks, tokens
+from expunge.kinds.language.attacks.attack import Side, attacks, tokens
 from expunge.kinds.language.attacks.facts import ASKED, GIVEN, Fact, Facts, Row, read_facts
 from expunge.kinds.language.audit import NEW, ROWS
 from expunge.kinds.language.plan.model import PlannedModel
 from expunge.kinds.language.plan.stages import GENERATED, Stage, Work
 from expunge.models.tokenizers import read_tokenizer
 from expunge.runs import work as audit_work
+from expunge.runs.attacking import AnyAttack
 from expunge.runs.audit import SHOWN
 from expunge.runs.work import Piece, total
 
@@ -60,7 +61,7 @@ def audit_stages(model: PlannedModel, work: Work) -> list[Stage]:
     return found
 
 
-def _missing(attack: Attack, side: Side) -> str | None:
+def _missing(attack: AnyAttack[Side], side: Side) -> str | None:
     try:
         return attack.missing(side)
     except _NoWeightsError:
@@ -105,7 +106,7 @@ def _facts(work: Work, tokenizer: Any) -> tuple[Facts, str]:
 
     if recipe.forget_kind != "topic" and all(Path(each).exists() for each in recipe.targets):
         try:
-            found = read_facts(documents, tokenizer, wanted, size, "forget set")
+            found = read_facts(documents, tokenizer, wanted, size, "forget set", recipe.audit.rows_together)
         except ExpungeError:
             pass  # too few to be audited: as many as are wanted stand for them
         else:

@@ -1,0 +1,350 @@
+"""An audit of any model of pictures: what is asked, and the two sides of every attack."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from expunge.data.images.image_set import ImageSet
+from expunge.data.images.request import means_a_group
+from expunge.kinds.classifier.attacks.examples import Examples, evenly
+from expunge.kinds.classifier.attacks.picture_side import PictureSide
+from expunge.kinds.classifier.audit_rates import measured_rates
+from expunge.kinds.classifier.audited_pictures import asked_and_like, refuse_trained_on
+from expunge.kinds.classifier.damage import damage_findings, summed_up
+from expunge.kinds.classifier.parts import PEOPLE
+from expunge.kinds.classifier.picture_story import PictureStory
+from expunge.kinds.classifier.task import Pictures
+from expunge.models.source import ModelSource
+from expunge.runs.attacking import AnyAttack, AnyAudit
+from expunge.runs.audit import AS_IS, SHOWN, Trial, in_groups
+from expunge.runs.findings import Finding
+from expunge.runs.work import Work
+from expunge.train.precision import found_device
+
+MEASURED = 2000
+"pictures of the retain set and of the held-back ones that damage is measured on, at most"
+
+S = TypeVar("S", bound=PictureSide[Any])
+
+SIDES = {
+    "unlearned": "the unlearned model",
+    "control": "the control",
+    "base": "the base model",
+    "control_base": "the base model on the control's pictures",
+}
+CONTROLS = {
+    "retrained": "a model that never saw the forget set",
+    "holdout": "pictures of the same classes that no model saw, in the place of the forget set",
+}
+
+
+class PictureAuditing(AnyAudit[S]):
+    """The audit of one model on the pictures of a run.
+
+    Args:
+        story: its sets are read.
+        subject: the model that is audited.
+        control: a model that never saw the forget set; holdout: pictures of the same kind that no model saw; without them
+            the run's retrained model and its held-back pictures are.
+
+    Attributes:
+        excerpts: whether single pictures are named, by id and class; none is shown.
+        asked: the pictures that are asked for, and `holdout` those like them that no model saw, class by class.
+        control: which control there is; see `CONTROLS`.
+    """
+
+    words = SIDES
+    side: ClassVar[type[Any]]
+    known_as: ClassVar[str]
+    "how well a picture is known, in words"
+    damage_splits: ClassVar[Mapping[str, str]]
+    "name of the damage -> the split that it is measured on"
+    damage_words: ClassVar[Mapping[str, str]]
+    "name of the damage -> title of the finding"
+    explained: ClassVar[str]
+    "what was measured before and after, with places for `before` and `after`"
+
+    wanted: int | None = None
+    "pictures that would be asked for, if there were the time"
+
+    def __init__(self, story: PictureStory, subject: str, control: str | None, holdout: str | None) -> None:
+        run = self.run = story.run
+        recipe = run.recipe
+        self.story, self.sets = story, story.sets
+        self.settings, self.seed, self.excerpts = recipe.audit, recipe.seed, recipe.excerpts
+        self.base, self.subject = story.make_base().source, story.locate(subject)
+        self.retrained: ModelSource | None = None
+        if control is not None:
+            self.retrained = story.locate(control)
+        elif (oracle := story.make_oracle()) is not None:
+            self.retrained = oracle.source
+        self._loaded: dict[str, Any] = {}
+        self._retain = self.sets.parts["retain"].digest()
+        for source in (self.subject, self.retrained):
+            if source is not None:  # what does not fit the pictures is refused before anything is made
+                self._look(source)
+        self._not_seen, self._like = self._unseen(holdout)
+        self._ask(self.settings.pictures)
+
+    def _ask(self, number: int) -> None:
+        """Choose the pictures that are asked for, at most so many, and the control."""
+        self.asked, self.holdout = asked_and_like(
+            self.sets.parts["forget"],
+            self._not_seen,
+            number,
+            matching=self._like and self.retrained is None,
+            identity=self.identity(),
+        )
+        self.control = "retrained" if self.retrained else "holdout" if self._like and self.holdout else None
+        self.others = self.holdout if self.control == "holdout" else None
+
+    @abstractmethod
+    def values(self, task: Any, asked: Examples) -> list[float]:
+        """How well a model knows each picture, from 0 to 1."""
+
+    @abstractmethod
+    def kept_values(self, task: Any, split: str, pictures: Pictures) -> list[float]:
+        """(pictures,) from 0 to 1, what damage is measured by."""
+
+    @abstractmethod
+    def said(self, task: Any, numbers: Sequence[int]) -> list[str]:
+        """What a model makes of each of these pictures, in words."""
+
+    @abstractmethod
+    def holdout_classed(self, path: str) -> ImageSet:
+        """Pictures that a user gives as unseen, with the labels that the run's have."""
+
+    def _unseen(self, holdout: str | None) -> tuple[ImageSet, bool]:
+        """(pictures that no model saw, whether they are like the forget set, so that they may stand for it)."""
+        if holdout is not None:
+            given = self.holdout_classed(holdout)
+            refuse_trained_on(given, self.sets.parts, holdout)
+            return given, True
+        # Of a group none were held back: the test pictures are others, which may be known better or worse.
+        return self.sets.parts["test"], not self._group
+
+    @property
+    def _group(self) -> bool:
+        return means_a_group(self.run.recipe.forget)
+
+    def identity(self) -> str | None:
+        """The column that says who is on a picture: the request's, or one of the usual names."""
+        columns = self.sets.parts["forget"].columns
+        asked = self.run.recipe.forget.strip().removeprefix("identity:").rpartition(":")[0]
+        return next((name for name in (asked, *PEOPLE) if name in columns), None)
+
+    def groups(self) -> dict[str, list[int]]:
+        """Pictures of one person belong together."""
+        every = {"facts": self.asked, "control": self.others, "holdout": self.holdout}
+        people = {name: each.people for name, each in every.items() if each is not None}
+        found = {name: None if of is None else in_groups(of) for name, of in people.items()}
+        return {name: numbers for name, numbers in found.items() if numbers is not None}
+
+    def _look(self, source: ModelSource) -> Any:
+        """A model for looking; it is loaded once."""
+        if source.digest not in self._loaded:
+            self._loaded[source.digest] = self.story.load(source)
+        return self._loaded[source.digest]
+
+    @property
+    def asked_number(self) -> int:
+        """Pictures that are asked for."""
+        return len(self.asked)
+
+    @property
+    def paired(self) -> bool:
+        """Whether the control is asked for the same pictures."""
+        return self.others is None
+
+    def key(self) -> dict[str, Any]:
+        """What all results depend on."""
+        return {
+            "subject": self.subject.digest,
+            "base": self.base.digest,
+            "facts": self.asked.digest,
+            "arithmetic": found_device().type,
+            "seed": self.seed,
+            **self.story.read_through,
+        }
+
+    def about(self) -> dict[str, Any]:
+        """What is audited, with what, for the record."""
+        return {
+            "model": self.subject.shown_name,
+            "digests": {"model": self.subject.digests, "base": self.base.digests}
+            | ({} if self.retrained is None else {"control": self.retrained.digests}),
+            "control": None if self.control is None else {"kind": self.control, "words": CONTROLS[self.control]},
+            "paired": self.paired,
+            "things": "pictures",
+            "known_as": self.known_as,
+            "facts": self.asked_number,
+            "facts_wanted": self.wanted or self.asked_number,
+            "held_back": len(self.asked.held_back),
+            "sets": self.sets.digests(),
+        }
+
+    def sides(self, attack: AnyAttack[S] | None = None) -> Iterator[tuple[str, S]]:
+        """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
+        model's on their pictures. Models are loaded when they are asked for."""
+        yield "unlearned", self._side(self.subject, self.asked)
+        if self.control is not None:
+            yield "control", self._side(self.retrained or self.subject, self.others or self.asked)
+        if attack is not None and attack.own_scale:
+            yield "base", self._side(self.base, self.asked)
+            if self.others is not None:
+                yield "control_base", self._side(self.base, self.others)
+
+    def _side(self, source: ModelSource, asked: Examples) -> S:
+        retrained = self.retrained
+        made: S = self.side(
+            look=partial(self._look, source),
+            fresh=partial(self.story.load, source),
+            base=partial(self._look, self.base),
+            reference=None if retrained is None else partial(self._look, retrained),
+            asked=asked,
+            retain=self.sets.tensors["retain"],
+            holdout=self.holdout,
+            settings=self.settings,
+            seed=self.seed,
+            show=self.run.show.update,
+            **self.more(),
+        )
+        return made
+
+    def more(self) -> dict[str, Any]:
+        """What else a side is given."""
+        return {}
+
+    def known(self) -> dict[str, Trial]:
+        """What is known without an attack: of the subject, the base model, and the control (see `excess.Known`)."""
+        wanted = {"unlearned": (self.subject, self.asked), "base": (self.base, self.asked)}
+        if self.retrained is not None:
+            wanted["control"] = (self.retrained, self.asked)
+        elif self.others is not None:
+            wanted |= {"control": (self.subject, self.others), "control_base": (self.base, self.others)}
+        found = {}
+        for which, (source, asked) in wanted.items():
+            values = self._known(which, source, asked)
+            found[which] = Trial(setting=AS_IS, values=values, facts=list(range(len(asked))))
+        if self.retrained is not None:
+            found["control_base"] = found["control"]
+        return found
+
+    def _known(self, which: str, source: ModelSource, asked: Examples) -> list[float]:
+        key = {"model": source.digest, "asked": asked.digest, "device": found_device().type, **self._through}
+        found: list[float] = self._cached(
+            f"known-{which}", key, lambda: self.values(self._look(source), asked), "asking for the pictures"
+        )
+        return found
+
+    @property
+    def _through(self) -> dict[str, Any]:
+        """What values depend on beside model and pictures."""
+        return dict(self.story.read_through)
+
+    def ask_fewer(self, number: int) -> None:
+        """Ask for so many of the pictures alone, evenly spread over the classes."""
+        self.wanted = self.asked_number
+        self._ask(number)
+
+    def measured(self, work: Work) -> Work:
+        """What one of each kind of this work takes here, in seconds: a first piece of each is done."""
+        return measured_rates(work, self._side(self.subject, self.asked))
+
+    def asking(self) -> Work:
+        """What asking for the pictures takes."""
+        models = 2 if self.retrained is None and self.others is None else 3 if self.others is None else 4
+        return Work(read=self._looked_at(models * self.asked_number))
+
+    def around(self) -> Work:
+        """What an audit takes after its attacks: damage, and the pictures that are shown."""
+        kept = sum(min(MEASURED, len(self.sets.tensors[split])) for split in self.damage_splits.values())
+        return Work(read=self._looked_at(2 * kept)) + self.answering()
+
+    def answering(self) -> Work:
+        """What those that are shown take."""
+        models = 0 if not self.excerpts else 2 if self.retrained is None else 3
+        return Work(read=self._looked_at(models * min(SHOWN, self.asked_number)))
+
+    def _looked_at(self, pictures: int) -> float:
+        """Pictures that run forward through a model where it is asked how well it knows so many."""
+        return pictures * self._side(self.subject, self.asked).asking() / self.asked_number
+
+    def names(self) -> list[str]:
+        """Of all attacks, in their order."""
+        return [attack.name for attack in self.every()]
+
+    def attacks(self, names: Sequence[str] = ()) -> list[tuple[AnyAttack[S], str | None]]:
+        """(attack, why it cannot be carried out); of these, or of all."""
+        found = []
+        for attack in self.every():
+            missing = None
+            if not names or attack.name in names:
+                missing = attack.missing(next(self.sides(attack))[1])
+            found.append((attack, missing))
+        return found
+
+    @abstractmethod
+    def every(self) -> list[AnyAttack[S]]:
+        """Every attack on such models."""
+
+    def _key_of(self, attack: AnyAttack[S], which: str) -> dict[str, Any]:
+        """What the results of an attack on a side depend on."""
+        return {
+            **self.key(),
+            "control": [self.control, self.retrained and self.retrained.digest, self.holdout and self.holdout.digest],
+            "retain": self._retain,
+            "version": attack.version,
+            "settings": self.settings.model_dump(include={"relearning_steps"}),
+            "side": which,
+        }
+
+    def damage(self) -> dict[str, Any]:
+        """What forgetting cost: what is kept on the retain set and on held-back pictures, of the base model and the
+        subject."""
+        models = {"before": self.base, "after": self.subject}
+        key = {name: source.digest for name, source in models.items()} | {"sets": self.sets.digests(), **self._through}
+
+        def make() -> dict[str, dict[str, list[float]]]:
+            found = {}
+            for name, split in self.damage_splits.items():
+                pictures = self.sets.tensors[split]
+                some = pictures.take(torch.from_numpy(evenly(len(pictures), MEASURED)))
+                found[name] = {
+                    which: self.kept_values(self._look(source), split, some) for which, source in models.items()
+                }
+            return found
+
+        found = self._cached("damage", key | {"device": found_device().type}, make, "measuring damage")
+        return {name: summed_up(**values) for name, values in found.items()}
+
+    def damaged(self, damage: dict[str, Any]) -> list[Finding]:
+        """What `damage` gave, beside the limits; not yet judged."""
+        return damage_findings(self.settings, damage, self.damage_words, self.explained)
+
+    def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What is shown of each of these pictures: its id and true class, and what the models make of it."""
+        if not numbers:
+            return []
+        models = {"base": self.base, "unlearned": self.subject}
+        models |= {} if self.retrained is None else {"control": self.retrained}
+        some, classes = self.asked.some(list(numbers)), self.sets.classes
+        said = {which: self.said(self._look(source), numbers) for which, source in models.items()}
+        return [
+            {
+                "source": self.asked.ids[number],
+                "prompt": f"picture {self.asked.ids[number]}",
+                "true": classes[int(some.labels[place])] if classes else "",
+                "said": {which: words[place] for which, words in said.items()},
+            }
+            for place, number in enumerate(numbers)
+        ]
+
+    def release(self) -> None:
+        """Release all weights."""
+        self._loaded.clear()

@@ -1,0 +1,214 @@
+"""`expunge audit` of generators, from the models to page and JUnit XML, on planted cases."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from planted_generators import PlantedGenerators, small_generator, teach, write_painted
+
+import expunge
+from expunge.cli import app
+from expunge.cli.console import can_be_audited
+from expunge.core import storage
+from expunge.errors import ExpungeError
+from expunge.kinds.generator.audit import GeneratorAuditing, make_audit
+from expunge.kinds.generator.recipe import GeneratorRecipe
+from expunge.report.verify import verify_run
+from expunge.runs import attack_plan
+from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make, read_fields
+from expunge.runs.work import KINDS, Work, total
+from expunge.spine import at_work
+
+ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
+
+
+@pytest.fixture
+def run(planted: PlantedGenerators, tmp_path: Path) -> RunFolder:
+    """A copy of the planted run."""
+    return RunFolder(shutil.copytree(planted.run.path, tmp_path / "run"))
+
+
+def by_name(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in found["findings"]}
+
+
+def states(found: dict[str, Any]) -> dict[str, bool | None]:
+    return {row["name"]: row["passed"] for row in found["findings"]}
+
+
+def test_an_untouched_generator_fails(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,group,corruption,membership")
+    assert found["control"]["kind"] == "retrained"
+    assert found["model"] == f"{planted.folder.name}/base", "no path of this machine"
+    rows = by_name(found)
+    assert {name: rows[name]["passed"] for name in ("as_is", "quantize", "group", "corruption")} == dict.fromkeys(
+        ("as_is", "quantize", "group", "corruption"), False
+    )
+    assert rows["as_is"]["value"] == pytest.approx(1.0, abs=0.02)
+    assert rows["retain_kept"]["passed"]
+    assert rows["test_kept"]["passed"]
+    assert rows["membership"]["n"] == found["facts"]
+    assert not found["passed"]
+    assert len(found["facts_shown"]["beyond"]) > 20
+
+
+def test_a_retrained_generator_passes(planted: PlantedGenerators, tmp_path: Path) -> None:
+    again = planted.saved("again", teach(small_generator(2), planted.sets.tensors["retain"]))
+    found = planted.audited(again, tmp_path / "audit", "quantize,relearn_retain,membership")
+    assert states(found) == dict.fromkeys(states(found), True)
+    assert found["passed"]
+    assert found["facts_shown"]["beyond"] == []
+
+
+def test_random_weights_fail_for_their_damage(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.saved("random", small_generator(3)), tmp_path / "random", "quantize")
+    assert states(found)["as_is"] is True, "nothing is drawn of what was to go"
+    assert states(found)["retain_kept"] is False
+    assert states(found)["test_kept"] is False
+    assert not found["passed"]
+
+
+def test_of_a_group_held_back_pictures_are_no_control(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "membership", **ALONE)
+    assert found["control"] is None
+    assert states(found)["as_is"] is None
+    assert not found["passed"]
+    assert [each["name"] for each in found["attacks"]] == ["membership"], "held-back pictures of the group are there"
+
+
+def test_of_a_random_part_held_back_pictures_are(planted: PlantedGenerators, tmp_path: Path) -> None:
+    options = {"recipe": {"retrained": "none", "forget": "random:40"}}
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,group", **options)
+    assert found["control"]["kind"] == "holdout"
+    assert not found["paired"]
+    assert "no group" in {row["name"]: row["why"] for row in found["not_tested"]}["group"]
+
+
+def test_unseen_pictures_may_be_given_and_are_looked_at(planted: PlantedGenerators, tmp_path: Path) -> None:
+    given = write_painted(tmp_path / "given", 60, 9)
+    found = planted.audited(planted.base, tmp_path / "audit", "membership", holdout=str(given), **ALONE)
+    assert found["control"]["kind"] == "holdout"
+    with pytest.raises(ExpungeError, match="are in the forget set, too"):
+        planted.audited(planted.base, tmp_path / "seen", "membership", holdout=str(planted.data), **ALONE)
+    (given / "ant").rename(given / "wasp")
+    with pytest.raises(ExpungeError, match="other classes"):
+        planted.audited(planted.base, tmp_path / "other", "membership", holdout=str(given), **ALONE)
+
+
+def test_a_budget_stops_an_attack_between_two_settings_and_names_the_rest(
+    planted: PlantedGenerators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 640 s a step of 64 pictures, pieces of 1, 1, 3 and 5 steps in each of four ways, on two sides: the third one and
+    the three of the control take 5120 s, the fourth one and the four of the control 9600 s."""
+    rates = Work(trained=10.0)
+    monkeypatch.setattr(GeneratorAuditing, "measured", lambda self, work: rates)
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=6000.0)
+    made = {each["name"]: each for each in found["attacks"]}
+    assert set(made) == {"quantize", "relearn"}
+    left = {row["name"]: row for row in found["not_tested"] if "not asked for" not in row["why"]}
+    assert list(left) == ["relearn"]
+    assert left["relearn"]["in_part"]
+    assert left["relearn"]["why"].startswith("the budget was spent before it: ")
+    named = left["relearn"]["why"].partition(": ")[2].split("; ")
+    settings = [each["setting"] for each in made["relearn"]["settings"]]
+    assert (len(settings), len(named)) == (3, 13)
+    assert not set(settings) & set(named)
+    assert found["short"]
+    assert not found["passed"]
+
+
+def test_a_budget_is_kept_on_this_machine(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn,relearn_retain,group", budget=2.0)
+    assert found["seconds"] < 10, "models are read and pages written whatever the budget is"
+    made, left = ({row["name"] for row in found[name]} for name in ("attacks", "not_tested"))
+    assert {"quantize", "relearn", "relearn_retain", "group"} <= made | left
+
+
+def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
+    planted: PlantedGenerators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attack_plan, "FIXED", 0.0)
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize", budget=3600.0)
+    assert found["facts"] == attack_plan.LEAST < found["facts_wanted"]
+    assert {len(values) for values in found["known"].values()} == {found["facts"]}
+    assert [each["name"] for each in found["attacks"]] == ["quantize"], "measured here, and there was time"
+    again = planted.audited(planted.base, tmp_path / "audit", "quantize")
+    assert again["known"] == found["known"]
+    assert again["attacks"][0]["settings"] == found["attacks"][0]["settings"]
+
+
+def test_every_attack_declares_work_that_is_timed_here(planted: PlantedGenerators, tmp_path: Path) -> None:
+    recipe = make(GeneratorRecipe, read_fields(planted.run.recipe))
+    folder = RunFolder(tmp_path / "audit", known_by="audit/settings.json")
+    with at_work(recipe, folder, None, "") as (_, story):
+        at_audit = make_audit(story, str(planted.base), None, None)
+        every = [attack for attack, missing in at_audit.attacks() if missing is None]
+        assert [attack.name for attack in every] == at_audit.names(), "a control is there, and the group is known"
+        for attack in every:
+            pieces = at_audit.pieces(attack)
+            rates = at_audit.measured(total(pieces))
+            assert total(pieces).seconds(rates) > 0
+            kinds = [name for name in KINDS if getattr(total(pieces), name)]
+            assert all(getattr(rates, name) > 0 for name in kinds), f"{attack.name}: every kind of its work is timed"
+
+
+def test_without_excerpts_no_picture_is_named(planted: PlantedGenerators, tmp_path: Path) -> None:
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize", recipe={"excerpts": False})
+    assert found["facts_shown"]["rows"] == []
+    assert found["facts_shown"]["beyond"], "how many are known is told"
+
+
+def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -> None:
+    attacks = ("quantize", "input")
+    first = expunge.audit(run.path, attacks=attacks)[1]
+    stages = sorted(path.name for path in run.stages.iterdir())
+    shutil.rmtree(next(run.stages.glob("audit-input-control-*")))
+    second = expunge.audit(run.path, attacks=attacks)[1]
+    assert sorted(path.name for path in run.stages.iterdir()) == stages
+    for found in (first, second):
+        for each in found["attacks"]:
+            each.pop("seconds")
+        found.pop("seconds")
+    assert first == second
+    recipe = run.recipe.read_text()
+    run.recipe.write_text(recipe.replace("excess: 0.25", "excess: 0.9"))
+    with pytest.raises(ExpungeError, match="limits of this audit were fixed"):
+        expunge.audit(run.path, attacks=attacks)
+
+
+def test_report_page_junit_and_verify(
+    planted: PlantedGenerators, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junit, untested = tmp_path / "audit.xml", "Whether it comes back when the weights are quantised."
+    assert can_be_audited(run)
+    assert untested in run.report.read_text(encoding="utf-8")
+    command = ["audit", str(run.path), "--attacks", "quantize,group", "--control", str(planted.retrained)]
+    code = app([*command, "--junit", str(junit)], result_action="return_value")
+    content = storage.read_json(run.audit / "audit.json")
+    assert code == (0 if content["passed"] else 3)
+    assert "Audit: " in capsys.readouterr().out
+    assert not can_be_audited(run)
+    suite = ElementTree.parse(junit).getroot()
+    assert int(suite.attrib["failures"]) == sum(row["passed"] is False for row in content["findings"])
+    page = (run.audit / "report.html").read_text(encoding="utf-8")
+    for text in ("<svg", f"{content['facts']} pictures", "is drawn", "The group drawn again", "% of it drawn"):
+        assert text in page
+    assert re.search(r"picture ant/0-\d+\.png", page)
+    assert "<img" not in page
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    report = run.report.read_text(encoding="utf-8")
+    assert untested not in report
+    assert 'id="audit"' in report
+    found = {finding.what: finding.ok for finding in verify_run(run)}
+    assert found["audit/audit.json is of this model"] is True
+    assert found["audit/report.html is what audit/audit.json makes"] is True
+    assert False not in found.values(), found
+    content["attacks"][0]["settings"][0]["unlearned"][0] += 0.5
+    storage.write_json(run.audit / "audit.json", content)
+    assert False in {finding.ok for finding in verify_run(run)}
