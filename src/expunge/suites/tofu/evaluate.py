@@ -12,7 +12,6 @@ from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, did_you_mean
-from expunge.kinds.language.audit_models import shown_name
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.measures.question_answers import NEW_TOKENS, Answered, answer_questions
 from expunge.models.source import ModelSource, find_model
@@ -75,7 +74,7 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
         "kind": EVALUATION,
         "format": FORMAT,
         "suite": asked.suite,
-        "models": {who: {"name": shown_name(each), "digest": each.digest} for who, each in sources.items()},
+        "models": {who: {"name": each.shown_name, "digest": each.digest} for who, each in sources.items()},
         "forget": asked.forget,
         "new_tokens": asked.new_tokens,
         "rows": sets.digest,
