@@ -27,6 +27,7 @@ from transformers import (
 from expunge.errors import DataError, ModelError
 from expunge.kinds.language.measures.benchmarks import Question
 from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
+from expunge.ops.narrow import hold_narrow
 
 LONG = "It was a bright cold day, and the man said that he had seen nothing of the kind before. " * 4
 QUESTIONS = [
@@ -203,6 +204,29 @@ def test_bfloat16_shares(model: Any, tiny_model_folder: Path, tokenizer: Any, ca
     half = AutoModelForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.bfloat16)
     choice_log_probs(half, tokenizer, QUESTIONS)
     assert not caplog.text
+
+
+def test_weights_that_are_held_narrow_share(
+    tiny_model_folder: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hidden states are float32 there, and so are queries, whatever the first weight is."""
+    held = sharpened(AutoModelForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.bfloat16))
+    assert hold_narrow(held, lambda: held(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False))
+    assert held.dtype == torch.bfloat16
+    log_probs = choice_log_probs(held, tokenizer, QUESTIONS)
+    assert not caplog.text
+    assert_equal_to_alone(held, tokenizer, log_probs)
+
+
+def test_products_in_bfloat16_share(model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    plain = [list(map(float, values)) for values in choice_log_probs(model, tokenizer, QUESTIONS)]
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        narrow = choice_log_probs(model, tokenizer, QUESTIONS)
+        alone_too = [[alone(model, tokenizer, *choice) for choice in question.choices()] for question in QUESTIONS]
+    assert not caplog.text
+    for values, right, wide in zip(narrow, alone_too, plain, strict=True):
+        assert values != pytest.approx(wide, abs=1e-6), "products were not narrow"
+        assert values == pytest.approx(right, rel=0.02, abs=0.1)
 
 
 def test_accuracy_and_normalised_accuracy_by_hand() -> None:

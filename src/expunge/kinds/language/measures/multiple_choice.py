@@ -34,6 +34,7 @@ from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
+from expunge.ops.narrow import computing_dtype
 
 BATCH_TOKENS_CPU = 512
 "a processor is busy with few tokens, and short batches hold less padding"
@@ -79,7 +80,8 @@ def choice_log_probs(
 ) -> list[tuple[float, ...]]:
     """Log-probability (nats, summed over its tokens) of each choice's continuation given its context.
 
-    In the type of the weights, whatever a run's autocast: hundredths of a nat decide between choices.
+    In the type of the weights (float32 where they are held narrow), whatever a run's autocast: hundredths of a nat decide
+    between choices.
 
     Args:
         model: any Hugging Face causal language model, on any device.
@@ -263,8 +265,9 @@ def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
     tensors = {name: torch.from_numpy(value).to(model.device) for name, value in inputs.items()}
     if branching:
         allowed = tensors["attention_mask"][:, None]
-        mask = torch.zeros(allowed.shape, dtype=model.dtype, device=model.device)
-        tensors["attention_mask"] = mask.masked_fill_(~allowed, torch.finfo(model.dtype).min)
+        dtype = computing_dtype(model)  # of queries and keys, which a mask has to have; weights may be held narrower
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=model.device)
+        tensors["attention_mask"] = mask.masked_fill_(~allowed, torch.finfo(dtype).min)
 
     kept = []
 
@@ -308,7 +311,7 @@ def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[_Choice]) -> 
             reason = f"{type(error).__name__}: {error}"
             break
         difference = abs(in_tree[number] - alone[0])
-        per_token = 1e-3 if torch.finfo(model.dtype).eps < 1e-5 else 0.2  # half precision rounds this coarsely
+        per_token = 1e-3 if torch.finfo(computing_dtype(model)).eps < 1e-5 else 0.2  # half precision rounds this coarsely
         if difference > per_token * choices[number].continuation:
             reason = f"a log-probability differs by {difference:.2g}"
             break
