@@ -208,10 +208,22 @@ def serve() -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     from cheap_figures import print_words
+    from expunge.data.text.language import language_of
+    from expunge.kinds.language.elicitation import asking
     from expunge.kinds.language.terms.finder import build_dictionary
+    from expunge.report.page import TEMPLATES, _environment
+    from expunge.runs.registry import working_on
+    from expunge.runs.versions import versions
 
     FigureCanvasSVG.print_svg = print_words  # type: ignore[method-assign]
-    build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)  # reads its word lists
+    asking.ANSWER_TOKENS = 24  # a model with random weights babbles to the last token
+    # What a process reads once is read here: word lists, the detector of languages, pages, methods, versions.
+    build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)
+    assert language_of(["Der Wind ging kalt durch die Stadt, und niemand hatte ihn je zuvor gesehen."]).code == "de"
+    for template in TEMPLATES.glob("*.jinja"):
+        _environment().get_template(template.name)
+    working_on()
+    versions()
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that a library prints gets between the answers

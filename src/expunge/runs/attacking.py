@@ -6,14 +6,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from expunge.errors import RecipeError
 from expunge.runs.audit import Attacked, Trial
 from expunge.runs.context import Run
-from expunge.runs.plugins import named_in
+from expunge.runs.plugins import entry_points, named_in
 from expunge.runs.work import Budget, Piece, Work, total
 
 ATTACKS = "expunge.attacks"

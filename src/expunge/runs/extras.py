@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
 from expunge.core.score import Score, Which
@@ -16,6 +16,7 @@ from expunge.errors import RecipeError, did_you_mean
 from expunge.runs.check import Threshold
 from expunge.runs.context import Run
 from expunge.runs.measure import Measure
+from expunge.runs.plugins import entry_points
 from expunge.runs.recipe import BaseRecipe
 
 MEASURES = "expunge.measures"

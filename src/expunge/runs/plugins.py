@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+import sys
+from functools import cache
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,16 @@ def reference(text: str) -> Any:
     """The object that `module:name` stands for."""
     module, _, name = text.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def entry_points(group: str) -> list[metadata.EntryPoint]:
+    """What other packages offer under the name of a group. Their lists are read once for each search path."""
+    return list(_points(group, tuple(sys.path)))
+
+
+@cache
+def _points(group: str, search_path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=group))
 
 
 def named_in(package: ModuleType, base: type[Any]) -> list[Any]:

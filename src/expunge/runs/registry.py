@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from expunge.core.settings import validate_part
@@ -13,6 +13,7 @@ from expunge.errors import RecipeError, did_you_mean, nearest
 from expunge.runs.kind import Kind
 from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
 from expunge.runs.method import Method
+from expunge.runs.plugins import entry_points
 from expunge.runs.recipe import BaseRecipe
 
 NO_METHODS = {"encoder_training", "image_method"}
@@ -22,8 +23,13 @@ FOLDER = "expunge.methods"
 def built_in() -> list[str]:
     """Names of the methods in the folder of methods."""
     # by name: methods build on what runs are, not the other way round
-    modules = pkgutil.iter_modules(importlib.import_module(FOLDER).__path__)
-    return sorted(module.name for module in modules if module.name not in NO_METHODS)
+    return list(_names_in(tuple(importlib.import_module(FOLDER).__path__)))
+
+
+@cache
+def _names_in(places: Sequence[str]) -> tuple[str, ...]:
+    """Folders are listed once in a process."""
+    return tuple(sorted(each.name for each in pkgutil.iter_modules(places) if each.name not in NO_METHODS))
 
 
 def installed() -> dict[str, str]:

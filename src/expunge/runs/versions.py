@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
@@ -19,9 +20,18 @@ def versions() -> dict[str, str]:
     """Versions of Python, of the processor and of the packages above."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     for package in (*PACKAGES, *PAGE_PACKAGES):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
+        if (installed := version_of(package)) is not None:
+            found[package] = installed
     return found
+
+
+@cache
+def version_of(package: str) -> str | None:
+    """The version of a package, None where it is not installed. Its description is read once in a process."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def newer_versions(used: Mapping[str, str]) -> list[str]:

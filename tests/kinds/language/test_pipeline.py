@@ -781,7 +781,7 @@ def test_what_is_trained_on_beside_the_retain_set_is_in_the_record(one_run: RunF
 def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = json.loads(copied.record.read_text())
     copied.recipe.write_text(load_recipe(copied.recipe, {"verdict.perplexity": 9.0}).to_yaml())
-    monkeypatch.setattr(versions_module, "version", lambda package: "99")
+    monkeypatch.setattr(versions_module, "version_of", lambda package: "99")
     expunge.evaluate(copied.path)
     record = json.loads(copied.record.read_text())
     assert record["thresholds"] == before["thresholds"]

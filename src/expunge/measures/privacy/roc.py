@@ -89,7 +89,13 @@ def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:
     allowed = int(np.floor(fpr * len(n) + 1e-9))
     if allowed >= len(n):
         return 1.0
-    return float((p > np.sort(n)[::-1][allowed]).mean())
+    return _share_above(p, n, allowed)
+
+
+def _share_above(positive: np.ndarray, negative: np.ndarray, allowed: int) -> float:
+    """Share of positives above all negatives but the `allowed` largest."""
+    place = len(negative) - 1 - allowed
+    return int(np.count_nonzero(positive > np.partition(negative, place)[place])) / len(positive)
 
 
 def tpr_interval(
@@ -102,7 +108,12 @@ def tpr_interval(
     p, n = _groups(positive, negative)
     value = tpr_at_fpr(p, n, fpr)
     generator = np.random.default_rng(seed)
-    draws = [tpr_at_fpr(generator.choice(p, len(p)), generator.choice(n, len(n)), fpr) for _ in range(resamples)]
+    allowed = int(np.floor(fpr * len(n) + 1e-9))
+    if allowed < len(n):
+        pairs = ((generator.choice(p, len(p)), generator.choice(n, len(n))) for _ in range(resamples))
+        draws = [_share_above(*pair, allowed) for pair in pairs]
+    else:
+        draws = [1.0] * resamples
     low, high = np.percentile(draws, [2.5, 97.5])
     if value in (0.0, 1.0):
         limits = wilson_interval(round(value * len(p)), len(p))
