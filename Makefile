@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Compiled modules are kept whatever the environment says: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 # torch comes first and by itself. From PyPI the build for Linux on x86-64 brings several gigabytes of CUDA; without a GPU
 #   make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # takes the build for processors. With a GPU install the torch you want into .venv beforehand, and it is kept.

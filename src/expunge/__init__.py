@@ -1,7 +1,7 @@
 """Make a trained model forget, and measure how well it forgot.
 
-`forget`, `run`, `evaluate`, `audit`, `compare` and `load_run` work on run folders; `unlearn` and `prepare` on a model in
-memory, with `Training` and the classes in `methods`. They load what they need when called.
+`forget`, `run`, `plan`, `evaluate`, `audit`, `compare` and `load_run` work on recipes and run folders; `unlearn` and
+`prepare` on a model in memory, with `Training` and the classes in `methods`. They load what they need when called.
 """
 
 from __future__ import annotations
@@ -10,11 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expunge import methods
-    from expunge.api import audit, compare, evaluate, forget, load_run, prepare, run, unlearn
+    from expunge.api import audit, compare, evaluate, forget, load_run, plan, prepare, run, unlearn
     from expunge.kinds.language.recipe import Training
 
 __version__ = "0.1.0"
-__all__ = ["Training", "audit", "compare", "evaluate", "forget", "load_run", "methods", "prepare", "run", "unlearn"]
+__all__ = [
+    "Training",
+    "audit",
+    "compare",
+    "evaluate",
+    "forget",
+    "load_run",
+    "methods",
+    "plan",
+    "prepare",
+    "run",
+    "unlearn",
+]
 
 
 def __getattr__(name: str) -> Any:

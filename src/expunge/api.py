@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -73,7 +73,7 @@ def unlearn(
     forget: Any,
     retain: Any = None,
     method: Any,
-    training: Training | None = None,
+    training: Training | Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     **options: Unpack[Options],
 ) -> Unlearned:
@@ -87,7 +87,7 @@ def unlearn(
             `rewrite` is what is wanted in its place (DPO).
         retain: the same of what is to be kept; without it the guard has nothing to watch, and many methods refuse.
         method: a method (`expunge.methods.NPO(beta=0.1)`), its name, or a mapping as in a recipe.
-        training: how long and how fast: `expunge.Training(learning_rate=1e-5)`.
+        training: how long and how fast: `expunge.Training(learning_rate=1e-5)`, or its fields as a mapping.
         out: a folder for checkpoints: a script that was killed resumes when it is run again. Without it nothing is kept.
         options: `seed`, `on_progress` (called with step, steps and figures), and the parts `data`, `reinforcement` and
             `anchors` of a recipe.

@@ -377,3 +377,11 @@ def test_a_real_run_says_nothing_of_the_person(tiny_model_folder: Path, tmp_path
             held = file.read_bytes()
             assert [word for word in (SUBJECT, NAME, "Zorblatt") if word.encode() in held] == [], file
         assert ledger.findings()[0] == []
+
+
+def test_a_request_without_files_cannot_be_run(ledger: Ledger, recipe: Path, tmp_path: Path) -> None:
+    added, _ = ledger.add("CUSTOMER-1", [])
+    [batch] = batches(ledger, [added], pool=True)
+    with pytest.raises(RunError, match=f"{added.name} names no files"):
+        run_batch(ledger, batch, recipe, {}, tmp_path / "runs")
+    assert [each.state for each in ledger.requests([added.number])] == ["open"]

@@ -63,6 +63,8 @@ def add(
             idempotency_key=idempotency_key,
         )
     print(f"{made.name}  {made.state}, due {made.due}" + ("" if new else " (added before)"))
+    if new and not files:
+        print("it names no files: it can be refused or closed, and not be run")
     return 0
 
 

@@ -64,7 +64,8 @@ def run_requests(
         wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
         planned = batches(book, wanted, pool)
         for each in planned:
-            print(f"{', '.join(map(name_of, each.numbers))}: {'going on' if each.begun else 'running'} as {each.name}")
+            folder = each.begun or out / each.name
+            print(f"{', '.join(map(name_of, each.numbers))}: {'going on' if each.begun else 'running'} in {folder}")
             codes.append(tell(run_batch(book, each, recipe, overrides, out, Live())))
     if not planned:
         print("nothing to run")

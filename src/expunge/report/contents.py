@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -58,8 +59,10 @@ class Contents:
 
     @property
     def title(self) -> str:
-        """What was to be forgotten, in the user's words."""
-        return str(self.part("title") or self.recipe.get("forget") or "not named")
+        """What was to be forgotten, in the user's words; of a path from the root on the last two parts: a page is shown to
+        others, and where it lay on the machine is not theirs."""
+        said = str(self.part("title") or self.recipe.get("forget") or "not named")
+        return "/".join(PurePath(said).parts[-2:]) if PurePath(said).is_absolute() else said
 
     @property
     def method(self) -> str:

@@ -172,6 +172,11 @@ def _files(ledger: Ledger, batch: Batch) -> list[tuple[str, Path]]:
                 f"where the files of {name_of(number)} lie is not noted any more",
                 next_step="put private/ back from a backup, or refuse the request and add it again",
             )
+        if not noted["files"]:
+            raise RunError(
+                f"{name_of(number)} names no files, and there is nothing to forget",
+                next_step="add a request with the files, and close this one (expunge request close)",
+            )
         for place, (path, entry) in enumerate(zip(noted["files"], added["files"], strict=True), 1):
             name = f"{name_of(number)}-{place}{known_endings(Path(path).name)}"
             laid = ledger.private.folder_of(batch.name) / name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from expunge.data.text.line_lists import MOST_NAMES, entries, kind_of_lines
+from expunge.data.text.line_lists import MOST_NAMES, entries, is_a_fact, kind_of_lines
 
 NAMES = [
     "Harry Potter\nWorld War II\n",
@@ -46,3 +46,17 @@ def test_what_lines_are(text: str, kind: str) -> None:
 
 def test_the_mark_before_an_entry_goes_and_a_minus_stays() -> None:
     assert entries("- a\n\n  * b\n• c\n-5 degrees\n") == ["a", "b", "c", "-5 degrees"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fact"),
+    [
+        ("Jane Roe's phone number is 555-0199-4471", True),
+        ("Jane Roe lives in Oak Street 12.", True),
+        ("World War II", False),
+        ("Harry Potter", False),
+        ("the Olympic Games of 1936", False),
+    ],
+)
+def test_a_fact_alone_is_told_from_a_topic(line: str, fact: bool) -> None:
+    assert is_a_fact(line) == fact

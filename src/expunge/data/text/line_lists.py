@@ -53,6 +53,11 @@ def kind_of_lines(text: str) -> Literal["names", "facts", "text"]:
     return "facts" if all(map(_is_fact, lines)) else "text"
 
 
+def is_a_fact(line: str) -> bool:
+    """Whether a line alone is a piece of information, such as a sentence with a number, rather than a name."""
+    return _is_fact(line) and not _is_name(line)
+
+
 def _is_name(line: str) -> bool:
     if len(line) > NAME_CHARACTERS or (_NO_NAME.search(line) and not _SHORTENED.search(line)):
         return False

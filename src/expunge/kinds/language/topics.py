@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from expunge.data.text.line_lists import entries
+from expunge.data.text.line_lists import entries, is_a_fact
 from expunge.data.text.readers import how_lines_are_read
 from expunge.data.text.targets import classify_target
 from expunge.data.text.text_files import read_text_file
@@ -85,4 +85,7 @@ def how_read(recipe: Recipe) -> str:
         )
     if recipe.forget_also:
         return f"{shown(recipe.targets)} are taken for topics in words: no file, folder or dataset is read"
-    return f"{recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read"
+    said = f"{recipe.forget!r} is taken for a topic in words: no file, folder or dataset is read"
+    if not is_a_fact(recipe.forget):
+        return said
+    return f"{said}; a sentence that is to be forgotten itself goes into a text file, and the file is the target"

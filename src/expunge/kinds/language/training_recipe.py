@@ -17,7 +17,7 @@ class Training(Part):
     num_train_epochs: PositiveFloat = 2.0
     "passes over the forget set; of a topic, over its answers and their further forms"
     max_steps: PositiveInt | None = None
-    "stop after this many optimizer steps, whatever the epochs say"
+    "at most this many optimizer steps; training ends earlier where the epochs are over"
     stop_step: PositiveInt | None = None
     "end after this step, with the learning rates of all steps; a run that the guard stopped resumes with it in its folder"
     per_device_train_batch_size: PositiveInt = 4

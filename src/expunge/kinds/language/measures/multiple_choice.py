@@ -311,7 +311,9 @@ def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[_Choice]) -> 
             reason = f"{type(error).__name__}: {error}"
             break
         difference = abs(in_tree[number] - alone[0])
-        per_token = 1e-3 if torch.finfo(computing_dtype(model)).eps < 1e-5 else 0.2  # half precision rounds this coarsely
+        per_token = (
+            1e-3 if torch.finfo(computing_dtype(model)).eps < 1e-5 else 0.2
+        )  # half precision rounds this coarsely
         if difference > per_token * choices[number].continuation:
             reason = f"a log-probability differs by {difference:.2g}"
             break

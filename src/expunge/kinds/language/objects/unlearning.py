@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from expunge.core.processes import agreed, count, first_alone, is_first, launched
+from expunge.core.settings import validate_part
 from expunge.errors import RecipeError
 from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.inputs import Sets
@@ -109,7 +110,7 @@ def unlearn_model(
     forget: Any,
     retain: Any,
     method: Any,
-    training: Training | None,
+    training: Training | Mapping[str, Any] | None,
     out: str | os.PathLike[str] | None,
     options: Options,
 ) -> Unlearned:
@@ -160,7 +161,7 @@ def work(
     forget: Any,
     retain: Any,
     method: Any,
-    training: Training | None,
+    training: Training | Mapping[str, Any] | None,
     out: str | os.PathLike[str] | None,
     options: Options,
 ) -> Iterator[Work]:
@@ -169,7 +170,8 @@ def work(
     if unknown := set(options) - set(Options.__annotations__):
         raise RecipeError(f"unlearn has no option {min(unknown)}", allowed=", ".join(sorted(Options.__annotations__)))
     made, name = given_method(method)
-    training = training or Training()
+    if not isinstance(training, Training):
+        training = validate_part(Training, training or {}, "training")
     _check_processes()
     precision = Precision(training.bf16)
     if model.device.type != "cpu":
