@@ -10,6 +10,8 @@ class More(TypedDict, total=False):
 
     benchmarks: str | None
     "A folder of multiple-choice files (arc_easy.jsonl, ...), or hub."
+    benchmark_rows: int | None
+    "Of each benchmark at most so many rows, the first ones; if not given, as many as the run's recipe says: 500."
     prompts: str | None
     "Completion prompts: JSONL with `prompt` and, if wanted, `references`."
     ordinary_text: str | None

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
 from expunge import spine
-from expunge.errors import DivergedError, ExpungeError, RunError
+from expunge.errors import DivergedError, ExpungeError, RecipeError, RunError
 from expunge.kinds.language import measured, story, unlearning
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.recipe import Recipe, load_recipe
@@ -528,16 +528,18 @@ def benchmarks(tmp_path: Path) -> Path:
 def test_evaluate_adds_benchmarks_and_prompts(copied: RunFolder, benchmarks: Path, tmp_path: Path) -> None:
     before = {(s.measure, s.split, s.model): s for s in copied.read_scores()}
     weights = contents(copied.model)
-    scores = expunge.evaluate(copied.path, benchmarks=str(benchmarks))
+    with pytest.raises(RecipeError, match="no benchmarks"):
+        expunge.evaluate(copied.path, benchmark_rows=4)
+    scores = expunge.evaluate(copied.path, benchmarks=str(benchmarks), benchmark_rows=4)
     assert scores == copied.read_scores()
     found = {(s.measure, s.split, s.model): s for s in scores}
     added = found.keys() - before.keys()
     assert added == {(m, "arc_easy", w) for m in ("accuracy", "accuracy_normalised") for w in ("base", "unlearned")}
-    assert all(found[key].n == 6 for key in added)
+    assert all(found[key].n == 4 for key in added)
     assert {key: found[key] for key in before} == before
     checks = {check["name"] for check in json.loads(copied.record.read_text())["verdict"]["checks"]}
     assert {"benchmark_mean_loss", "benchmark_worst_loss"} <= checks
-    assert json.loads(copied.record.read_text())["measured_later"] == ["benchmarks"]
+    assert json.loads(copied.record.read_text())["measured_later"] == ["benchmarks", "benchmark rows"]
     assert "ARC" in copied.report.read_text()
 
     prompts = tmp_path / "prompts.jsonl"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from expunge.core.settings import validate_part
 from expunge.errors import RecipeError
 from expunge.kinds.language.paths import resolve_paths
-from expunge.kinds.language.recipe import Recipe, Toxicity
+from expunge.kinds.language.recipe import Evaluation, Recipe, Toxicity
 
-OF_EVALUATION = ("benchmarks", "prompts", "ordinary_text")
+OF_EVALUATION = ("benchmarks", "benchmark_rows", "prompts", "ordinary_text")
 OF_TOXICITY = {"toxicity_prompts": "prompts", "toxicity_groups": "groups", "scorer": "scorer"}
 "options, and the fields of the recipe's part `toxicity` that they are"
 
@@ -17,9 +18,12 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
     """The recipe with more to measure, and its paths resolved.
 
     Raises:
-        RecipeError: a scorer without prompts.
+        RecipeError: a scorer without prompts, rows of benchmarks without benchmarks, or none of them.
     """
-    evaluation = recipe.evaluation.model_copy(update={k: given[k] for k in OF_EVALUATION if k in given})
+    asked = {name: given[name] for name in OF_EVALUATION if name in given}
+    evaluation = validate_part(Evaluation, {**recipe.evaluation.model_dump(), **asked}, "evaluation")
+    if "benchmark_rows" in given and evaluation.benchmarks is None:
+        raise RecipeError("rows of benchmarks are asked for, and no benchmarks", next_step="give --benchmarks FOLDER too")
     toxicity = with_toxicity(recipe.toxicity, given)
     if "scorer" in given and toxicity.prompts is None and toxicity.groups is None:
         raise RecipeError(
