@@ -23,7 +23,7 @@ FOCUSED = "() => document.activeElement.getAttribute('class') || ''"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def page(tmp_path_factory: pytest.TempPathFactory, drawn: None) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     place = tmp_path_factory.mktemp("runs")

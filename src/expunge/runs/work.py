@@ -21,6 +21,7 @@ class Work:
         written: tokens that are written.
         changed: times that all matrices are changed.
         loaded: models that are loaded.
+        fitted: pictures that run forward and back through a network that is trained here to measure others.
     """
 
     read: float = 0.0
@@ -29,6 +30,7 @@ class Work:
     written: float = 0.0
     changed: float = 0.0
     loaded: float = 0.0
+    fitted: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(**{name: getattr(self, name) + getattr(other, name) for name in KINDS})

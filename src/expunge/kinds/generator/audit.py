@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,11 @@ from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.attacks.attack import Side, attacks
 from expunge.kinds.generator.attacks.nearness import VIEWS, mean_picture, nearness, views
 from expunge.kinds.generator.feature_network import FeatureNetwork
-from expunge.kinds.generator.judge_network import make_judge
+from expunge.kinds.generator.judge_network import found_network, is_trained_here, to_train, training_rate
 from expunge.kinds.generator.story import GeneratorStory
 from expunge.kinds.generator.task import ImageToImage
 from expunge.runs.attacking import AnyAttack
+from expunge.runs.work import Work
 
 
 class GeneratorAuditing(PictureAuditing[Side]):
@@ -76,12 +77,33 @@ class GeneratorAuditing(PictureAuditing[Side]):
         return {"middle": self.middle, "group": lambda: self._group_seen}
 
     @cached_property
-    def _group_seen(self) -> tuple[FeatureNetwork, np.ndarray] | None:
-        """The measuring network, and each class's share that is to be forgotten; None: it knows of no such group."""
-        if self.sets.forgotten_group() is None:
+    def _network(self) -> tuple[FeatureNetwork, bool]:
+        """The measuring network, trained where there is none yet, and whether it names the classes of the pictures."""
+        return found_network(self.run, self.sets, self.story.corruption)[1:]
+
+    @cached_property
+    def _group_seen(self) -> tuple[Callable[[], FeatureNetwork], np.ndarray] | None:
+        """What gives the measuring network, and each class's share that is to be forgotten; None: it knows of no such group.
+        One that is trained here knows it, and is not trained to say so."""
+        share = self.sets.forgotten_group()
+        if share is None or not (is_trained_here(self.run.recipe) or self._network[1]):
             return None
-        judge = make_judge(self.run, self.sets, self.story.corruption)
-        return None if judge.group is None else (judge.network, judge.group)
+        return lambda: self._network[0], share
+
+    @cached_property
+    def _untrained(self) -> Work:
+        """What training the measuring network takes."""
+        return Work(fitted=to_train(self.run, self.sets, self.story.corruption))
+
+    def sides(self, attack: AnyAttack[Side] | None = None) -> Iterator[tuple[str, Side]]:
+        for which, side in super().sides(attack):
+            if which == "unlearned":
+                side.untrained = self._untrained
+            yield which, side
+
+    def measured(self, work: Work) -> Work:
+        rates = super().measured(work)
+        return rates + Work(fitted=training_rate(self.run.recipe, self.sets)) if work.fitted else rates
 
     def identity(self) -> str | None:
         return self.sets.identity or super().identity()

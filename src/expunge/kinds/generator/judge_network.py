@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from expunge.core.order import random_seed
@@ -30,6 +32,7 @@ from expunge.kinds.generator.task import ImageToImage
 from expunge.models.source import ModelSource, locate
 from expunge.runs.artifacts import fitted, on_progress
 from expunge.runs.context import Run
+from expunge.train.clipped import clipped_step
 from expunge.train.phase import Phase
 
 COMPARED = 32
@@ -140,30 +143,84 @@ def make_judge(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corru
 
     Raises `DataError` where one is to be trained, and the pictures have no classes.
     """
-    named, classes = run.recipe.network.model, sets.classes or ()
-    if named in NEW_CLASSIFIERS:
-        refuse_unclassed(run.recipe, sets)
-        source = _trained(run, sets, corruption)
-        network, known = load_network(source, f"{named}, trained on these pictures"), True
-    else:
-        source = locate(named)
-        network, names = load_network(source), class_names(source.folder)
-        known = network.classifies and (names == classes if names else network.class_count == len(classes))
-    about = {"name": network.name, "digest": source.digest, "trained_here": named in NEW_CLASSIFIERS}
+    source, network, known = found_network(run, sets, corruption)
+    about = {"name": network.name, "digest": source.digest, "trained_here": is_trained_here(run.recipe)}
     accuracies = _accuracies(network, run.recipe, sets, corruption) if known else {}
     return Judge(run, sets, corruption, network, about | accuracies)
+
+
+def is_trained_here(recipe: GeneratorRecipe) -> bool:
+    """Whether the network that measures is trained on the pictures of the run."""
+    return recipe.network.model in NEW_CLASSIFIERS
+
+
+def found_network(
+    run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption
+) -> tuple[ModelSource, FeatureNetwork, bool]:
+    """(where it lies, the network that the recipe names or one that is trained here, whether it names the run's classes)."""
+    named, classes = run.recipe.network.model, sets.classes or ()
+    if is_trained_here(run.recipe):
+        refuse_unclassed(run.recipe, sets)
+        source = _trained(run, sets, corruption)
+        return source, load_network(source, f"{named}, trained on these pictures"), True
+    source = locate(named)
+    network, names = load_network(source), class_names(source.folder)
+    known = network.classifies and (names == classes if names else network.class_count == len(classes))
+    return source, network, known
+
+
+def to_train(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> float:
+    """Pictures that run forward and back until the network is there; 0 where it is, or none is trained here."""
+    if not is_trained_here(run.recipe):
+        return 0.0
+    if (run.cache_path("fitted-network", _made_from(run, sets, corruption)) / "stage.json").is_file():
+        return 0.0
+    pictures = len(sets.tensors["retain"]) + len(sets.tensors["forget"])
+    return run.recipe.network.num_train_epochs * pictures * (2 if corruption.hides else 1)
+
+
+def training_rate(recipe: GeneratorRecipe, sets: GeneratorSets) -> float:
+    """Seconds that one of them takes here: the second of two steps of such a network, of which nothing is kept."""
+    settings, some = recipe.network, sets.tensors["retain"]
+    some = some.take(torch.arange(min(_phase(recipe).batch_size, len(some))))
+    some = Pictures(pixels=_bytes(some.pixels, settings.size), labels=some.labels)
+    task = new_classifier(settings.model, sets.classes or (), 0)
+    task.model.train()
+    optimizer = torch.optim.Adam(task.model.parameters(), lr=settings.learning_rate)
+    took = 0.0
+    for _ in range(2):
+        start = time.monotonic()
+        batch = task.batch(some, torch.arange(len(some)))
+        clipped_step(F.cross_entropy(task.logits_of(batch.pixels), batch.labels), optimizer)
+        took = time.monotonic() - start
+    return took / len(some)
+
+
+def _phase(recipe: GeneratorRecipe) -> Phase:
+    """How it is trained."""
+    return Phase(
+        name="network",
+        epochs=recipe.network.num_train_epochs,
+        learning_rate=recipe.network.learning_rate,
+        optimizer="adam",
+        schedule="cosine",
+    )
+
+
+def _made_from(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> dict[str, Any]:
+    """What decides what a network becomes that is trained here."""
+    return {
+        "network": run.recipe.network.model_dump(),
+        "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
+        "classes": list(sets.classes or ()),
+        "corruption": corruption.key,
+        "seed": run.recipe.seed,
+    }
 
 
 def _trained(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corruption) -> ModelSource:
     """A classifier of the run's pictures, trained from random weights."""
     settings, classes = run.recipe.network, sets.classes or ()
-    made_from = {
-        "network": settings.model_dump(),
-        "sets": {name: digest for name, digest in sets.digests().items() if name != "proxy set"},
-        "classes": list(classes),
-        "corruption": corruption.key,
-        "seed": run.recipe.seed,
-    }
 
     def make(path: Path, checkpoints: Path) -> dict[str, Any]:
         run.show.stage("training the network that measures")
@@ -181,23 +238,16 @@ def _trained(run: Run[GeneratorRecipe], sets: GeneratorSets, corruption: Corrupt
             save_seconds=run.recipe.save_seconds,
             on_progress=on_progress(run.show),
         )
-        phase = Phase(
-            name="network",
-            epochs=settings.num_train_epochs,
-            learning_rate=settings.learning_rate,
-            optimizer="adam",
-            schedule="cosine",
-        )
-        fit(work, phase)
+        fit(work, _phase(run.recipe))
         save_classifier(task, path / "model", settings.size)
         return {"passes": work.cost.passes, "seconds": work.cost.seconds}
 
-    return fitted(run, "network", made_from, make).source
+    return fitted(run, "network", _made_from(run, sets, corruption), make).source
 
 
 def refuse_unclassed(recipe: GeneratorRecipe, sets: GeneratorSets) -> None:
     """Raise where a network is to be trained here, and the pictures have no classes that it could learn."""
-    if recipe.network.model in NEW_CLASSIFIERS and sets.classes is None:
+    if is_trained_here(recipe) and sets.classes is None:
         raise DataError(
             f"the pictures of {recipe.data} have no classes, and a network that measures pictures learns them",
             next_step="name a column: --images.label COLUMN; or give a network: --network.model FOLDER",

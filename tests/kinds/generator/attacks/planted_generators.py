@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "method.epochs": 1,
     "network.size": SIDE,
     "network.num_train_epochs": 6,
+    "evaluation.pictures": 16,
     "evaluation.attack_pictures": 0,
     "evaluation.grid": 0,
     # Of so few pictures intervals are wide.

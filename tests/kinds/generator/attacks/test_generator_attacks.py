@@ -59,7 +59,7 @@ def side(make: Make = tiny_generator) -> Side:
         holdout=examples(9, 3),
         settings=GeneratorAudit(relearning_steps=2),
         middle=mean_picture(pictures(20, seed=2)),
-        group=lambda: (GreyNetwork(), np.array([0.0, 1.0])),  # type: ignore[return-value]
+        group=lambda: (GreyNetwork, np.array([0.0, 1.0])),  # type: ignore[return-value]
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from expunge.kinds.generator.feature_network import FeatureNetwork
 from expunge.kinds.generator.task import ImageToImage
 from expunge.runs.attacking import AnyAttack, found_attacks
 from expunge.runs.attacks.weights import OfWeights
+from expunge.runs.work import Work
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,12 +27,14 @@ class Side(PictureSide[ImageToImage]):
 
     Attributes:
         middle: (3, side, side) the mean picture of the retain set, in units of a pixel's whole range.
-        group: gives the network that names classes, and (classes,) the share of each that is to be forgotten; None where
-            the forgotten are no group of classes that it knows.
+        group: gives what gives the network that names classes, trained if need be, and (classes,) the share of each that is
+            to be forgotten; None where the forgotten are no group of classes that it knows.
+        untrained: what training that network still takes, of the side that is attacked first.
     """
 
     middle: Tensor
-    group: Callable[[], tuple[FeatureNetwork, np.ndarray] | None] = lambda: None
+    group: Callable[[], tuple[Callable[[], FeatureNetwork], np.ndarray] | None] = lambda: None
+    untrained: Work = field(default_factory=Work)
 
     def values(self, task: ImageToImage, numbers: list[int], change: Changed | None = None) -> list[float]:
         """(numbers,) how near each picture is drawn; see `nearness`."""

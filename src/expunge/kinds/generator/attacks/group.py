@@ -43,7 +43,7 @@ class Group(Attack):
     def pieces(self, side: Side) -> list[Piece]:
         asking = Work(read=side.asking_held_back())
         before = {
-            AS_IT_IS: Work(),
+            AS_IT_IS: side.untrained,
             **{words: Work() for words, _ in others(side.look())},
             CHANGED: searching(side),
             TUNED: DecoderRelearning().tuning(side),
@@ -68,7 +68,7 @@ def group_likelihood(side: Side, task: ImageToImage, numbers: list[int], change:
     """(numbers,) the probability, by the measuring network, that what was drawn shows one of the group; mean over views."""
     found = side.group()
     assert found is not None
-    network, share = found
+    network, share = found[0](), found[1]
     total = np.zeros(len(numbers))
     for keys in views(len(side.asked), side.seed):
         parts = []
