@@ -15,6 +15,7 @@ from expunge.report.figures import run_dots
 from expunge.report.recoveries import recoveries
 from expunge.runs.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("figures_drawn")
 EVIL = '<i "x">'
 
 
