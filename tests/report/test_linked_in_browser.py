@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from fake_run import make_run
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from test_linked import audit, give_audit, setting
 
+from cheap_figures import PRINT_SVG
 from expunge.report.compare import compare_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,7 +32,9 @@ def page(tmp_path_factory: pytest.TempPathFactory, drawn: None) -> Iterator[Any]
     runs = [make_run(place / "one"), make_run(place / "two", passed=False)]
     for folder, known in zip(runs, (0.2, 0.9), strict=True):
         give_audit(folder, audit(setting(0, 0.0, 0.1), setting(20, known, 0.1)))
-    compare_runs(runs, place / "compare.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
+        compare_runs(runs, place / "compare.html")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(java_script_enabled=True)

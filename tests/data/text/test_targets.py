@@ -64,6 +64,11 @@ def test_what_looks_like_a_path_must_exist(target: str, step: str) -> None:
         classify_target(target)
     assert f"there is no file or folder {target}" in str(caught.value)
     assert step in (caught.value.next_step or "")
+    assert "topic" in (caught.value.allowed or "")
+    with pytest.raises(DataError) as caught:
+        classify_target(target, may_be_topic=False)
+    assert step in (caught.value.next_step or "")
+    assert "topic" not in (caught.value.allowed or "")
 
 
 @pytest.mark.parametrize("target", ["", "  \n"])

@@ -89,7 +89,7 @@ def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
     if os.path.lexists(place):
         raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
     if looks_like_path(target):
-        raise missing_target(target)
+        raise missing_target(target, may_be_topic)
     if DATASET_ID.fullmatch(target):
         return "dataset"
     if may_be_topic and (near := near_path(target)) is not None:
@@ -144,8 +144,8 @@ def nothing_to_read(target: str) -> DataError:
     )
 
 
-def missing_target(target: str) -> DataError:
-    """The error for a missing path, with the nearest name that exists."""
+def missing_target(target: str, may_be_topic: bool = True) -> DataError:
+    """The error for a missing path, with the nearest name that exists; topics are spoken of where one is allowed."""
     path = Path(os.path.expanduser(target))
     child, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:
@@ -163,7 +163,9 @@ def missing_target(target: str) -> DataError:
         f"there is no file or folder {target}",
         seen=f"{child.name!r} is missing in {parent}" if child != path else None,
         allowed="an existing path, a Hugging Face dataset id (owner/name), or a topic in words (with --topic, where they "
-        "look like a path)",
+        "look like a path)"
+        if may_be_topic
+        else "an existing path, or a Hugging Face dataset id (owner/name)",
         next_step=step,
     )
 

@@ -86,7 +86,7 @@ class Files:
 
     @cached_property
     def _hub(self) -> bool:
-        return classify_target(self.data) == "dataset"
+        return classify_target(self.data, may_be_topic=False) == "dataset"
 
     @property
     def _folder(self) -> Path:
