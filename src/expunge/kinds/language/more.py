@@ -23,7 +23,9 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
     asked = {name: given[name] for name in OF_EVALUATION if name in given}
     evaluation = validate_part(Evaluation, {**recipe.evaluation.model_dump(), **asked}, "evaluation")
     if "benchmark_rows" in given and evaluation.benchmarks is None:
-        raise RecipeError("rows of benchmarks are asked for, and no benchmarks", next_step="give --benchmarks FOLDER too")
+        raise RecipeError(
+            "rows of benchmarks are asked for, and no benchmarks", next_step="give --benchmarks FOLDER too"
+        )
     toxicity = with_toxicity(recipe.toxicity, given)
     if "scorer" in given and toxicity.prompts is None and toxicity.groups is None:
         raise RecipeError(
