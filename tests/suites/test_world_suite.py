@@ -116,3 +116,10 @@ def test_from_the_command_to_the_page(
     page = suite.render_report(RunFolder(out)).read_text()
     assert "A generated world" in page
     assert "Forget set, sentences to finish" in page
+
+
+@pytest.mark.parametrize("option", ["--data", "--forget", "--retain"])
+def test_what_is_forgotten_is_what_is_asked_about(option: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the suite world decides itself what is forgotten and kept"):
+        world(option, "book.txt", of=SMALL, model=str(tiny_model_folder), methods="npo", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

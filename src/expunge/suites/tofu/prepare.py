@@ -34,6 +34,8 @@ from expunge.train.precision import Precision
 
 UNTAUGHT = ("model", "block_size", "new_tokens")
 "what of a lesson counts where nothing is taught"
+OWN = ("forget", "forget_kind", "forget_also", "retain", "model")
+"fields of a recipe that the suite decides, retain where it has such a set: what is forgotten must be what is asked about"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,13 @@ def prepared(
     show, sets, lesson = show or Silent(), plan.sets, plan.lesson
     if plan.seeds < 1:
         raise RecipeError("no seed is wanted", seen=f"seeds {plan.seeds}", allowed="1 or more")
+    if decided := [each for each in OWN if each in plan.overrides and (each != "retain" or sets.retain)]:
+        raise RecipeError(
+            f"the suite {plan.name} decides itself what is forgotten and kept",
+            seen=", ".join(f"{each} {plan.overrides[each]}" for each in decided),
+            allowed="the suite's own options, and other fields of the runs' recipes",
+            next_step=f"leave it out; expunge suite {plan.name} --help lists the options",
+        )
     folder = RunFolder(out)
     try:
         with interruptible(f"run the same command again: it resumes in {folder.path}"), folder.held():
