@@ -11,6 +11,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.kinds.language.signals.reference_tokens import TokensSaid
+from expunge.kinds.language.signals.unwanted_mass import UnwantedSaid
 from expunge.kinds.language.task import CausalLM
 from expunge.methods.rmu import RMU
 from expunge.runs.registry import make_method
@@ -137,6 +138,57 @@ def test_targeted_npo_at_its_limits(task: CausalLM) -> None:
     (-step.row_nll(FORGET).mean()).backward()  # at ratio 1 NPO's weight is 1: ascent
     for name, parameter in task.model.named_parameters():
         torch.testing.assert_close(every[name], parameter.grad, rtol=1e-6, atol=1e-9)
+
+
+UNWANTED = [3, 17, 18, 40, 199]
+
+
+def with_vocabulary(task: CausalLM, shift: float = 0.0) -> Batch:
+    """The forget set with what the model itself says as the reference, but for a shift of the unwanted mass's logarithm."""
+    said = torch.from_numpy(np.exp([log_p(task, FORGET, row)[t - 1] for row, t, _ in labelled(FORGET)]))
+    mass = said[:, UNWANTED].sum(1) * np.exp(shift)
+    rest = said.clone()
+    rest[:, UNWANTED] = 0
+    labels = SampledLabels(rest / rest.sum(1, keepdim=True), torch.arange(200).expand(len(said), 200))
+    known = UnwantedSaid(mass, torch.tensor(UNWANTED), labels)
+    return replace(FORGET, signals={"unwanted_words": torch.zeros(len(said)), "unwanted_mass": known})
+
+
+VOCABULARY = {"name": "targeted_npo", "push": "vocabulary", "retain_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("beta", "gamma", "kappa", "rank"), [(1.0, 0.3, 0.5, 4), (0.2, 2.0, 0.0, 0), (0.5, 1.0, 1.0, 9)]
+)
+def test_targeted_npo_on_the_vocabulary(task: CausalLM, beta: float, gamma: float, kappa: float, rank: int) -> None:
+    """Against a sum over places; those whose unwanted mass is below that of the place of this rank are not pushed."""
+    batch = with_vocabulary(task, shift=0.6)
+    least = float(batch.signals["unwanted_mass"].mass.sort().values[rank]) * (1 - 1e-9)
+    values = []
+    for row, t, _ in labelled(FORGET):
+        p = np.exp(log_p(task, FORGET, row)[t - 1])
+        now = p[UNWANTED].sum()
+        then = now * np.exp(0.6)
+        pushed = -2 / beta * np.log(logistic(np.array(-beta * np.log(now / then)))) if then >= least else 0.0
+        others = np.delete(p, UNWANTED)
+        values.append(gamma * pushed - kappa * (others / others.sum() * np.log(others)).sum())
+    spec = VOCABULARY | {"beta": beta, "push_weight": gamma, "keep_weight": kappa, "least_mass": least}
+    assert loss_of(task, spec, batch) == pytest.approx(np.mean(values), rel=1e-6)
+
+
+def test_targeted_npo_on_the_vocabulary_at_its_limits(task: CausalLM) -> None:
+    """Where no place has the mass nothing is pushed; where every place has it, and nothing is kept, it is the descent of the
+    mean log mass."""
+    batch = with_vocabulary(task)
+    still = gradient(task, VOCABULARY | {"least_mass": 2.0, "keep_weight": 0.0}, batch)
+    assert max(float(each.abs().max()) for each in still.values()) == 0
+    found = gradient(task, VOCABULARY | {"least_mass": 1e-9, "keep_weight": 0.0, "push_weight": 1.0}, batch)
+    task.model.zero_grad()
+    step = Step(task, FORGET, None)
+    log_mass = step.rows(FORGET).logits.log_softmax(-1)[:, UNWANTED].logsumexp(-1)
+    log_mass.mean().backward()  # at ratio 1 NPO's weight is 1
+    for name, parameter in task.model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-6, atol=1e-9)
 
 
 def hidden(task: CausalLM, batch: Batch, layer: int) -> np.ndarray:

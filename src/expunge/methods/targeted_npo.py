@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
 
 from expunge.runs.method import Method, Needs, Wanted
 from expunge.train.step import Loss, Step
+
+if TYPE_CHECKING:
+    from expunge.kinds.language.signals.unwanted_mass import UnwantedSaid
 
 
 class TargetedNPO(Method):
@@ -31,7 +35,24 @@ class TargetedNPO(Method):
     example; everywhere else, in the forget set too, the model is held to what it said before. So the two sets should be
     alike in all but what is to go. The paper finds unwanted words by a language model, and compares logits in place of
     likelihoods. The words and their weights are in the run folder, `stages/unwanted-words-*/words.json`.
+
+    With `push: vocabulary`, which is ours, not only the unwanted token that stands in a text is pushed down, but in every
+    place where the base model might say one, all of them together:
+
+    $$L = \frac{1}{|F|} \sum_{(x, y) \in F} \left( -\gamma \, [q_{\mathrm{ref}}(x) \ge \mu] \, \frac{2}{\beta}
+          \log \sigma\!\left(-\beta \log \frac{q_\theta(x)}{q_{\mathrm{ref}}(x)}\right)
+          - \kappa \sum_{v \notin U} \frac{p_{\mathrm{ref}}(v \mid x)}{1 - q_{\mathrm{ref}}(x)}
+          \log p_\theta(v \mid x) \right) + \alpha \, \ell_R, \qquad q(x) = \sum_{v \in U} p(v \mid x)$$
+
+    U are the tokens that stand in unwanted words at least as often as in others, and three times or more.
     """
+
+    push: Literal["words", "vocabulary"] = "words"
+    "what is pushed down: the unwanted words that stand in the texts, or, in each place, all unwanted tokens that might"
+    push_weight: NonNegativeFloat = 0.3
+    "gamma, of the push on the vocabulary; as tried on toxic speech"
+    least_mass: PositiveFloat = 0.005
+    "mu: probability of the unwanted vocabulary, to the base model, from which it is pushed down in a place"
 
     beta: PositiveFloat = 0.5
     "inverse temperature; of a token, whose log ratios are smaller than a text's, for which NPO has 0.1"
@@ -47,14 +68,34 @@ class TargetedNPO(Method):
     needs: ClassVar[Needs] = Needs(retain="weighted", kinds=("causal_lm",))
 
     def wants(self) -> Sequence[Wanted]:
-        return ["reference_tokens", ("unwanted_words", {"mark": self.mark})]
+        said = ("unwanted_mass", {"mark": self.mark}) if self.push == "vocabulary" else "reference_tokens"
+        return [said, ("unwanted_words", {"mark": self.mark})]
 
     def loss(self, step: Step) -> Loss:
         rows = step.rows(step.forget)
         log_p = rows.logits.log_softmax(-1)
+        if self.push == "vocabulary":
+            terms = self.on_vocabulary(log_p, step.signal("unwanted_mass"))
+            return self.with_retain(step, step.row_mean(step.forget, terms))
         log_ratio = log_p.gather(1, rows.target[:, None])[:, 0] + step.signal("reference_tokens").nll
-        away = -2 / self.beta * F.logsigmoid(-self.beta * log_ratio)
+        away = self.away(log_ratio)
         kept = rows.cross_entropy(log_p)
         unwanted = step.signal("unwanted_words") >= self.mark
         forget = step.row_mean(step.forget, torch.where(unwanted, away, self.keep_weight * kept))
+        return self.with_retain(step, forget)
+
+    def away(self, log_ratio: Tensor) -> Tensor:
+        """(rows,) NPO of log ratios (rows,)."""
+        return -2 / self.beta * F.logsigmoid(-self.beta * log_ratio)
+
+    def on_vocabulary(self, log_p: Tensor, base: UnwantedSaid) -> Tensor:
+        """(rows,) the loss of each place, by log-probabilities (rows, vocabulary)."""
+        log_mass = log_p[:, base.tokens].logsumexp(-1)
+        pushed = base.mass >= self.least_mass
+        away = self.away(log_mass - torch.where(pushed, base.mass, 1.0).log())
+        kept = self.keep_weight * base.said.cross_entropy(log_p)
+        return kept + torch.where(pushed, self.push_weight * away, 0.0)
+
+    def with_retain(self, step: Step, forget: Tensor) -> Loss:
+        """The loss with the retain set's part."""
         return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

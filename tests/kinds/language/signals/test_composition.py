@@ -24,11 +24,12 @@ from expunge.train.step import Batch, Loss, Step
 from known_sets import known_sets
 from tiny import load_task, write_table
 
-TEXTS = ["the dog barks and barks", "a cat sleeps", "the dog sleeps all day", "cats purr"] * 2
+TEXTS = ["the dog barks and barks", "a dog sleeps", "the dog sleeps all day", "cats purr"] * 2
 KEPT = ["rain falls on the town", "a train leaves the station", "birds sing"] * 3
 SETTINGS: dict[str, dict[str, Any]] = {
     "hidden_states": {"layer": 1},
     "unwanted_words": {"mark": 0.1},
+    "unwanted_mass": {"mark": 0.1},
     "alternatives": {"count": 2, "tokens": 3},
     "alternatives_reference_nll": {"count": 2, "tokens": 3},
     "hidden_lengths": {"layer": 2},
@@ -107,8 +108,9 @@ def tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Batch):
         return [value.ids, value.labels, value.lengths]
     if hasattr(value, "said"):
-        log_p = torch.log_softmax(torch.arange(500.0) % 7, 0).expand(len(value.nll), 500)
-        return [value.nll, value.said.cross_entropy(log_p)]
+        own = value.mass if hasattr(value, "mass") else value.nll
+        log_p = torch.log_softmax(torch.arange(500.0) % 7, 0).expand(len(own), 500)
+        return [own, value.said.cross_entropy(log_p)]
     return [value.states, value.head.weight]
 
 

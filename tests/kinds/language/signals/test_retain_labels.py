@@ -139,6 +139,9 @@ def test_tokens_of_the_target_get_nothing_of_what_the_base_says(tiny_model_folde
     left[:, likeliest] = 0
     left /= left.sum(-1, keepdim=True)
     torch.testing.assert_close(weights[:, 0], left.max(-1).values, rtol=1e-2, atol=1e-4)
+    mass = np.load(tmp_path / "cleared" / "cleared_mass.npy")
+    assert mass[0] == 0, "nothing says the first token"
+    torch.testing.assert_close(torch.from_numpy(mass[1:]).double(), said[:, likeliest].sum(1), rtol=1e-5, atol=1e-6)
 
 
 def test_tokens_that_are_a_whole_word_of_a_term(tiny_model_folder: Path) -> None:

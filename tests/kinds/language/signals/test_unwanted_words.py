@@ -15,6 +15,7 @@ from expunge.kinds.language.signals.unwanted_words import (
     covering,
     own_share,
     token_weights,
+    unwanted_tokens,
     word_weights,
     words,
 )
@@ -148,6 +149,11 @@ def test_a_token_that_opens_harmless_words_too_is_not_unwanted(tmp_path: Path) -
     # A word of nothing but shared tokens keeps the one that is most its own.
     least = np.where(own > 0, own / 4, 0)
     assert token_weights(forget, weights, tokenizer, least).tolist() == [0, 0, 2, 0, 0, 1, 0, 0, 0]
+
+    often = write_table(tmp_path / "often", [[8, 3, 4]] * 3 + [[8, 3, 5]] * 4 + [[8, 6, 7]] * 2)
+    every = [(table, token_weights(table, weights, tokenizer)) for table in (often, kept)]
+    assert unwanted_tokens(every, 0.5) == [4], "be stands in other words more often, ra and t were seen twice"
+    assert unwanted_tokens(every, 2.5) == []
 
 
 def test_blocks_that_cover_all_unwanted_tokens(tmp_path: Path) -> None:

@@ -85,9 +85,11 @@ def reference_labels(
     their probabilities; the mass of all others is shared by `TAIL` draws from them, so that the loss is an unbiased
     estimate of the full one. (Cutting the tail off instead would sharpen the model, and raise its perplexity.)
     The first `text_rows` rows of `table` are labelled with their own text instead; tokens in `cleared` get nothing of the
-    base's mass, which the others share in proportion. What each label cost the base is written beside, 0 if not asked.
+    base's mass, which the others share in proportion; the mass that they had is written beside, and so is what each label
+    cost the base: 0 if not asked.
     """
     costs: list[np.ndarray] = []
+    masses: list[np.ndarray] = []
     with TableWriter(folder, k=TOP + TAIL) as writer:
         for start in range(0, len(rows), WINDOW):
             window = rows[start : start + WINDOW]
@@ -97,22 +99,26 @@ def reference_labels(
                 soft_ids = np.zeros((len(ids), TOP + TAIL), np.int64)
                 soft_weights = np.zeros((len(ids), TOP + TAIL), np.float32)
                 places = np.flatnonzero(labels[1:] != IGNORED) + 1
-                cost = np.zeros(len(ids), np.float32)
+                cost, mass = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
                 if row < text_rows:
                     soft_ids[places, 0], soft_weights[places, 0] = labels[places], 1.0
                 elif len(places):
-                    soft_ids[places], soft_weights[places], cost[places] = said[row]
+                    soft_ids[places], soft_weights[places], cost[places], mass[places] = said[row]
                 writer.append(ids, labels, soft_ids, soft_weights)
                 costs.append(cost)
+                masses.append(mass)
             if progress is not None:
                 progress((start + len(window)) / len(rows))
     np.save(folder / "token_nll.npy", np.concatenate([np.zeros(0, np.float32), *costs]), allow_pickle=False)
+    if cleared:
+        np.save(folder / "cleared_mass.npy", np.concatenate([np.zeros(0, np.float32), *masses]), allow_pickle=False)
 
 
 def _base_says(
     task: CausalLM, table: TokenTable, rows: Sequence[int], seed: int, cleared: Sequence[int]
-) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs (labels,)."""
+) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs, and the mass
+    of what is cleared, both (labels,)."""
     found = {}
     for group in alike(table, [row for row in rows if table.labelled([row])]):
         whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
@@ -120,7 +126,9 @@ def _base_says(
         for row, rest in zip(group, parts, strict=True):
             labels = torch.from_numpy(np.array(table.labels_of(row)[1:], np.int64))
             cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
+            mass_cleared = rest.new_zeros(len(rest))
             if cleared:
+                mass_cleared = rest[:, list(cleared)].sum(1)
                 rest[:, list(cleared)] = 0.0
                 rest /= rest.sum(1, keepdim=True)
             top = rest.topk(TOP, dim=-1)
@@ -129,5 +137,6 @@ def _base_says(
             generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
             drawn = torch.multinomial(rest.add_(1e-12), TAIL, replacement=True, generator=generator)
             weights = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1)
-            found[row] = torch.cat([top.indices, drawn], 1).numpy(), weights.numpy(), cost.numpy()
+            candidates = torch.cat([top.indices, drawn], 1)
+            found[row] = candidates.numpy(), weights.numpy(), cost.numpy(), mass_cleared.numpy()
     return found

@@ -26,6 +26,8 @@ OCCURS = 5
 "texts that a word must occur in; of a rarer one too little is known"
 PENALTY = 1.0
 "weight of half the squared weights: a normal prior of mean 0 and deviation 1 for each word"
+SEEN = 3
+"occurrences in unwanted words that a token of the unwanted vocabulary has at least"
 OWN = 0.5
 "share of a token's places that unwanted words must have for the token to be unwanted itself"
 
@@ -70,12 +72,15 @@ class UnwantedWords(Signal):
         """(tokens,) float32, as long as the file of the forget set."""
         if self._weights is None or self._weights[0] != source.table.folder:
             tokenizer, words = source.base.tokenizer, unwanted_words(source)
-            every = [
-                (table, token_weights(table, words, tokenizer)) for table in (source.table, source.sets.kept_alone())
-            ]
-            own = own_share(every, self.mark)
+            own = own_share(weighted_tables(source), self.mark)
             self._weights = source.table.folder, token_weights(source.table, words, tokenizer, own)
         return self._weights[1]
+
+
+def weighted_tables(source: Source) -> list[tuple[TokenTable, np.ndarray]]:
+    """The forget set and the retain set, each with the weights of its tokens."""
+    words, tokenizer = unwanted_words(source), source.base.tokenizer
+    return [(table, token_weights(table, words, tokenizer)) for table in (source.table, source.sets.kept_alone())]
 
 
 def unwanted_words(source: Source) -> dict[str, float]:
@@ -230,6 +235,20 @@ def own_share(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> n
         unwanted += np.bincount(ids, marked, minlength=size) / max(1, len(ids))
     share: np.ndarray = np.divide(unwanted, every, out=np.zeros(size), where=every > 0)
     return share
+
+
+def unwanted_tokens(tables: Sequence[tuple[TokenTable, np.ndarray]], mark: float) -> list[int]:
+    """Tokens of the vocabulary that stand in unwanted words at least as often as in others, and `SEEN` times or more.
+
+    Args: as `own_share` takes them.
+    """
+    share = own_share(tables, mark)
+    seen = np.zeros(len(share))
+    for table, found in tables:
+        places = np.concatenate([np.arange(0), *(np.arange(start, end) for start, end in _borders(table))])
+        seen += np.bincount(np.asarray(table.ids)[places], found[places] >= mark, minlength=len(share))
+    tokens: list[int] = np.flatnonzero((share >= OWN) & (seen >= SEEN)).tolist()
+    return tokens
 
 
 def _borders(table: TokenTable) -> Iterator[tuple[int, int]]:
