@@ -216,7 +216,9 @@ def serve() -> None:
     from expunge.runs.versions import versions
 
     FigureCanvasSVG.print_svg = print_words  # type: ignore[method-assign]
-    asking.ANSWER_TOKENS = 24  # a model with random weights babbles to the last token
+    asking.ANSWER_TOKENS = (
+        64  # a model with random weights babbles to the last token; of fewer nothing is left that is said
+    )
     # What a process reads once is read here: word lists, the detector of languages, pages, methods, versions.
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)
     assert language_of(["Der Wind ging kalt durch die Stadt, und niemand hatte ihn je zuvor gesehen."]).code == "de"

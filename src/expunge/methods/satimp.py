@@ -26,8 +26,8 @@ class SatImp(WGA):
     forget_weight: PositiveFloat = 1.0
     "gamma; 1 in the authors' code, ten times alpha as in the paper; 0.1 in OpenUnlearning's configuration"
     retain_weight: NonNegativeFloat = 0.1
-    """alpha; 0.1 in the authors' code (`coeff` of tmlr-group/SatImp, which weighs the retain set), a tenth of gamma as in the
-    paper; 1 in OpenUnlearning's configuration, ten times its gamma"""
+    """alpha; 0.1 in the authors' code (`coeff` of tmlr-group/SatImp, which weighs the retain set), a tenth of gamma as
+    in the paper; 1 in OpenUnlearning's configuration, ten times its gamma"""
 
     def weights(self, nll: Tensor) -> Tensor:
         return super().weights(nll) * (-torch.expm1(-nll)) ** self.beta2

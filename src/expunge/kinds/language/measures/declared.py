@@ -213,10 +213,9 @@ UTILITY = (
 )
 
 NOTHING_MEASURED = (
-    "not measured: evaluation.familiarity is false, or the target holds no names or words of its own that prompts could be "
-    "cut before; and nothing was found in it that "
-    "looks like a secret (a number, a key, an address); give completion prompts (--prompts FILE, JSON lines with "
-    "`prompt` and `references`), or the words that are to go (--evaluation.secret TEXT)"
+    "not measured: evaluation.familiarity is false, or the target holds no names or words of its own that prompts could "
+    "be cut before, and nothing that looks like a secret (a number, a key, an address); give completion prompts "
+    "(--prompts FILE, JSON lines with `prompt` and `references`), or the words that are to go (--evaluation.secret TEXT)"
 )
 
 DECLARED = Declared(
