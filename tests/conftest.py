@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from cheap_figures import PRINT_SVG, print_words
 from tiny_model import build_tiny_model
 
-pytest_plugins = ["tokenizer_fixtures"]
+pytest_plugins = ["tokenizer_fixtures", "typing_fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,35 +1,15 @@
-"""Typing commands, and a finished run to type them about."""
+"""A finished run to type commands about."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 import expunge
-from expunge import cli
 from expunge.runs.folder import RunFolder
-from said import Said, Type
 from small import SMALL, write_texts
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
-    """Type a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Said(int(left.value.code or 0), out, err)
-
-    return run
 
 
 @pytest.fixture(scope="package")

@@ -16,7 +16,7 @@ from expunge.sweep.axes import Axis, Space
 
 NAME = "sweep"
 AGAIN = 32
-"how often a combination that was tried is drawn anew"
+"how often another combination is drawn where one was tried before"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ TRADES = ("amber", "felt", "saffron", "slate", "barrels", "kites", "mustard", "n
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One thing that is told of a person or a place. In its texts {s} is the subject and {v} the value.
+    """One fact about a person or a place. In its texts {s} is the subject and {v} the value.
 
     Attributes:
         name: what it is called.

@@ -10,7 +10,7 @@ from expunge.measures.audit.excess import Known
 from expunge.measures.statistics import mean_variance, t_quantile
 
 SURE = 0.9
-"chance that a model which knows as much as the control is told to do so, under all settings together"
+"chance that a model which knows as much as the control is found to do so, under all settings together"
 
 
 def smallest_excess(known: Known, settings: int = 1) -> float:

@@ -50,7 +50,7 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
 
     Raises:
         RecipeError: no such suite, or one that asks no questions.
-        DataError: data that is missing or does not fit; it is told before a model is loaded.
+        DataError: data that is missing or does not fit; raised before a model is loaded.
     """
     show = show or Silent()
     try:

@@ -45,7 +45,7 @@ class Series:
     Attributes:
         name: as its folder is called.
         parts: the forget sets.
-        chained: whether a method goes on with the model that it made of the part before; else it begins anew.
+        chained: whether a method goes on with the model that it made of the part before; else with the taught one.
     """
 
     name: str

@@ -51,7 +51,7 @@ class Side(PictureSide[ImageToImage]):
             task.outputs(batch).cpu()
 
     def loss(self, task: ImageToImage, batch: Pictures, held: bool, draw: str) -> Tensor:
-        """The training loss under corruptions that are drawn anew, the model in training mode."""
+        """The training loss under freshly drawn corruptions, the model in training mode."""
         task.model.train()
         keys = draw_keys(len(batch), self.seed, "relearning", draw)
         return task.loss(task.batch(batch, torch.arange(len(batch)), keys=keys))

@@ -22,7 +22,7 @@ LOSS = "training loss, low"
 
 class Membership(Attack):
     """The training loss of each picture (of autoencoders how badly the hidden pixels are drawn, of diffusion models how badly
-    the noise is told: Duan et al. 2023, arXiv:2302.01316), alone and beside that of other models (Watson et al. 2022,
+    the noise is predicted: Duan et al. 2023, arXiv:2302.01316), alone and beside that of other models (Watson et al. 2022,
     arXiv:2111.08440)."""
 
     name = "membership"

@@ -25,7 +25,7 @@ class Form:
             question: the answer is a text whose own likelihood is wanted. `choice`, as it stands, and nothing is
             generated: the answers' likelihoods are compared.
         opening: what the answer is given to begin with.
-        new_tokens: of what is generated, at most; None: as the suite is told.
+        new_tokens: of what is generated, at most; None: the suite's `--new-tokens`.
         stops: texts that end what is generated.
         cut: whether the true answer counts only as far as `new_tokens`.
     """

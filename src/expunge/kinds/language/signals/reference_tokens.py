@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,20 @@ class ReferenceTokens(Signal):
         reference_labels(source.base(), source.table, rows, path, source.run.recipe.seed, source.run.show.update)
 
     def lookup(self, source: Source, path: Path) -> Lookup:
-        table = TokenTable(path)
-        assert table.soft_ids is not None
-        assert table.soft_weights is not None
-        written = (np.load(path / "token_nll.npy", allow_pickle=False), table.soft_ids, table.soft_weights)
-        nll, candidates, weights = (lookup(values, "row", table) for values in written)
+        read = said_and(path, "token_nll.npy")
+        return lambda rows: TokensSaid(*read(rows))
 
-        def found(rows: Sequence[int]) -> TokensSaid:
-            return TokensSaid(nll(rows), SampledLabels(weights(rows), candidates(rows).long()))
 
-        return found
+def said_and(path: Path, beside: str) -> Callable[[Sequence[int]], tuple[Tensor, SampledLabels]]:
+    """Reads from a folder that `reference_labels` wrote, for a batch's blocks: (rows,) of the file `beside`, and what the
+    base said."""
+    table = TokenTable(path)
+    assert table.soft_ids is not None
+    assert table.soft_weights is not None
+    written = (np.load(path / beside, allow_pickle=False), table.soft_ids, table.soft_weights)
+    values, candidates, weights = (lookup(each, "row", table) for each in written)
+
+    def found(rows: Sequence[int]) -> tuple[Tensor, SampledLabels]:
+        return values(rows), SampledLabels(weights(rows), candidates(rows).long())
+
+    return found

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from expunge.errors import RecipeError
+from expunge.kinds.language.signals.reference_tokens import said_and
 from expunge.kinds.language.signals.retain_labels import reference_labels
-from expunge.kinds.language.signals.signal import Signal, Source, lookup
+from expunge.kinds.language.signals.signal import Signal, Source
 from expunge.kinds.language.signals.unwanted_words import SEEN, unwanted_tokens, weighted_tables
-from expunge.kinds.language.token_dataset import Lookup, TokenTable
+from expunge.kinds.language.token_dataset import Lookup
 from expunge.train.step import SampledLabels
 
 
@@ -47,10 +47,14 @@ class UnwantedMass(Signal):
 
     def __init__(self, mark: float = 0.0) -> None:
         self.mark = mark
+        self._tokens: tuple[str, list[int]] | None = None
 
     def tokens(self, source: Source) -> list[int]:
         """The unwanted vocabulary. Raises `RecipeError` where it is empty."""
-        found = unwanted_tokens(weighted_tables(source), self.mark)
+        blocks = source.table.folder.name + source.blocks()
+        if self._tokens is None or self._tokens[0] != blocks:
+            self._tokens = blocks, unwanted_tokens(weighted_tables(source), self.mark)
+        found = self._tokens[1]
         if not found:
             raise RecipeError(
                 "no token is unwanted: no word tells the forget set from what is kept",
@@ -66,17 +70,13 @@ class UnwantedMass(Signal):
     def make(self, source: Source, path: Path) -> None:
         rows, seed, tokens = range(len(source.table)), source.run.recipe.seed, self.tokens(source)
         reference_labels(source.base(), source.table, rows, path, seed, source.run.show.update, cleared=tokens)
-        np.save(path / "unwanted.npy", np.array(tokens, np.int64), allow_pickle=False)
 
     def lookup(self, source: Source, path: Path) -> Lookup:
-        table = TokenTable(path)
-        assert table.soft_ids is not None
-        assert table.soft_weights is not None
-        written = (np.load(path / "cleared_mass.npy", allow_pickle=False), table.soft_ids, table.soft_weights)
-        mass, candidates, weights = (lookup(values, "row", table) for values in written)
-        tokens = torch.from_numpy(np.load(path / "unwanted.npy", allow_pickle=False))
+        read = said_and(path, "cleared_mass.npy")
+        tokens = torch.tensor(self.tokens(source))
 
         def found(rows: Sequence[int]) -> UnwantedSaid:
-            return UnwantedSaid(mass(rows), tokens, SampledLabels(weights(rows), candidates(rows).long()))
+            mass, said = read(rows)
+            return UnwantedSaid(mass, tokens, said)
 
         return found
