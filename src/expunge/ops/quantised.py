@@ -18,8 +18,6 @@ from expunge.ops.narrow import frozen_product
 
 BLOCK = 64
 "weights that share a scale in 4 bits (QLoRA, section 4)"
-LARGEST = 127
-"of a signed number of 8 bits"
 
 
 class QuantisedLinear(nn.Linear):

@@ -12,7 +12,6 @@ from expunge.models.digest import INDEX, digest_saved
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import read_record
 
-CARD = "README.md"
 NAMES = re.compile(
     r"(model|adapter_model|diffusion_pytorch_model)(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|"
     r"(config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|"

@@ -20,7 +20,6 @@ from expunge.data.text.rows import read_json_lines
 from expunge.data.text.text_files import decode_utf8, open_text, read_bytes
 from expunge.errors import DataError
 
-Row = Mapping[str, Any]
 NO_COLUMN = "a table without a column of text"
 
 

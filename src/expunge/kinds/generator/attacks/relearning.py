@@ -8,28 +8,14 @@ from typing import Any
 from torch import nn
 
 from expunge.kinds.classifier.attacks.picture_side import PictureSide
-from expunge.kinds.classifier.attacks.relearning import OfTraining, RetainRelearning, Way
+from expunge.kinds.classifier.attacks.relearning import OfTraining, Relearning, RetainRelearning, Way
 from expunge.kinds.generator.measures.leaks import decoder_weights
 
 __all__ = ["DecoderRelearning", "Relearning", "RetainRelearning"]
 
 
-class Relearning(OfTraining):
-    """Training on one half of the forgotten pictures, asked for the other half (Deeb and Roger 2024, arXiv:2410.08827, of
-    language models)."""
-
-    name = "relearn"
-    title = "Relearning"
-    sentence = (
-        "A copy of the model is trained for a few steps on half of the pictures, alone or among those of the retain set, and "
-        "asked for the other half, which it was not shown. The worst of all steps and rates counts."
-    )
-    order = 20
-    ways = (Way("given", 1e-4), Way("given", 1e-3), Way("mixed", 1e-4), Way("mixed", 1e-3))
-
-
 class DecoderRelearning(OfTraining):
-    """The same of the decoder alone: what the encoder still reads of a picture is then drawn."""
+    """Relearning of the decoder alone: what the encoder still reads of a picture is then drawn."""
 
     name = "relearn_decoder"
     title = "Training the decoder"
