@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ import pytest
 import torch
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from expunge import cli
 from expunge.runs.folder import RunFolder
+from said import Type as Plain
 from small_images import save_tiny, tiny_resnet, tiny_vit, write_class_folders
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -47,29 +45,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def typed(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Type]:
+def typed(typed: Plain, place: Path, tmp_path: Path) -> Type:
     """Type `expunge run r.yaml --out run` with more options in a copy of the place; (exit code, message)."""
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["expunge", "run", "r.yaml", "--out", "run", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        code = int(left.value.code or 0)
+        code, out, err = typed("run", "r.yaml", "--out", "run", *words)
         if code in (1, 2):
             assert err.count("expunge: ") == 1, err
             assert not (tmp_path / "run" / "model").exists()
         return code, err[err.index("expunge: ") :] if "expunge: " in err else out
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 def check(found: tuple[int, str], *parts: str, code: int = 1) -> None:

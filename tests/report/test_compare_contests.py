@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ from fake_contest import known, make_contest, row
 from fake_run import make_run
 from test_render import EVIL, Page, words
 
-from expunge import cli
 from expunge.errors import RunError
 from expunge.runs.folder import RunFolder
 from expunge.suites.challenge.compare import compare_contests
+from said import Type
 
 FEW = [0.4] * 15
 
@@ -89,11 +88,7 @@ def test_what_cannot_be_compared(two: list[RunFolder], tmp_path: Path) -> None:
         compare_contests(two)
 
 
-def test_as_it_is_typed(
-    two: list[RunFolder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["expunge", "compare", *(str(folder.path) for folder in two)])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 0
-    assert "F / ceiling" in capsys.readouterr().out
+def test_as_it_is_typed(two: list[RunFolder], typed: Type) -> None:
+    code, out, _ = typed("compare", *(folder.path for folder in two))
+    assert code == 0
+    assert "F / ceiling" in out

@@ -15,7 +15,6 @@ import pytest
 import torch
 import yaml
 
-from expunge import cli
 from expunge.errors import DivergedError, RecipeError, RunError
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.runs.folder import RunFolder
@@ -28,6 +27,7 @@ from expunge.suites.challenge.models import INDEPENDENT, Job, contest_methods, m
 from expunge.suites.challenge.report import contest_page
 from expunge.suites.challenge.run import run_contest
 from expunge.suites.challenge.suite import RETRAINED
+from said import Type
 from small_images import write_class_folders
 
 TWO = {
@@ -297,16 +297,11 @@ def test_an_oracle_that_diverges_ends_the_contest(
         run_contest(recipe, tmp_path / "run", methods=TWO, models=2)
 
 
-def test_as_it_is_typed(
-    recipe: ImageRecipe, here: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_as_it_is_typed(recipe: ImageRecipe, here: Made, tmp_path: Path, typed: Type) -> None:
     words = ["suite", "challenge", "--data", recipe.data, "--methods", "gradient_ascent", "--models", "2"]
     words += ["--forget", "random:6", "--fitting.num_train_epochs", "1", "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", ["expunge", *words])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    said = capsys.readouterr().out
-    assert left.value.code == 0
+    code, said, _ = typed(*words)
+    assert code == 0
     assert "gradient_ascent" in said
     assert "retrained again" in said
     assert "2 models of each kind, 6 forgotten pictures" in said

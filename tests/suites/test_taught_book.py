@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from expunge import cli
 from expunge.errors import DataError, RunError
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.runs.folder import RunFolder
 from expunge.suites import taught_book, teaching
 from expunge.suites.taught_book import Lesson, Taught, teach
+from said import Type
 from small import SMALL, as_options, contents, leftovers, write_texts
 from tiny import load_task
 
@@ -133,14 +131,9 @@ def test_a_text_that_is_too_short(texts: tuple[Path, Path], tiny_model_folder: P
 
 
 def test_forgetting_it_measured_against_the_model_that_never_saw_it(
-    taught: Taught,
-    texts: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    taught: Taught, texts: tuple[Path, Path], typed: Type
 ) -> None:
     """As it is typed, with thresholds that every run passes, but that so small a model knows nothing beyond the control."""
-    monkeypatch.chdir(tmp_path)
     loose = {f"verdict.{name}": 1e6 for name in ("familiarity_completion", "familiarity_probability", "perplexity")}
     loose |= {"verdict.perplexity_retain": 1e6, "verdict.general_knowledge": 1e-9}
     loose |= {"verdict.recall_way": 1e-9, "verdict.recall_kept": 1e-9}
@@ -149,15 +142,8 @@ def test_forgetting_it_measured_against_the_model_that_never_saw_it(
     # What the taught model says by itself may be the book: nothing is sampled from it.
     given = {"data.retain_answers": 0, "evaluation.ordinary_text": texts[1]}
     words += as_options(SMALL | loose | given | {"data.block_size": 256, "training.max_retain_increase": 5.0})
-    monkeypatch.setattr(sys, "argv", ["expunge", *map(str, words)])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    out, err = capsys.readouterr()
-    assert left.value.code == 3, err
+    code, out, err = typed(*words)
+    assert code == 3, err
     assert "Verdict: not known well enough to be seen to go" in out
     assert re_header(out) == ["measure", "split", "n", "before", "control", "after", "retrained", "better", "is"]
     folder = RunFolder("run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from small_plan import config, parameters
 
-from expunge import api, cli
+from expunge import api
 from expunge.core.memory import machine_memory
 from expunge.core.progress import Silent
 from expunge.errors import RecipeError, RunError
@@ -23,6 +22,7 @@ from expunge.kinds.language.recipe import Recipe, make_recipe
 from expunge.models.source import find_model
 from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from said import Type
 
 LAYERS = 2
 
@@ -180,28 +180,19 @@ def test_small_models_are_not_planned(recipe: Recipe, tiny_model_folder: Path) -
     assert check_memory(recipe, find_model(str(tiny_model_folder))) is None
 
 
-def test_the_command(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(recipe: Recipe, tmp_path: Path, typed: Type) -> None:
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-
-    def typed(*words: str) -> tuple[int, str]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["expunge", "plan", str(tmp_path / "recipe.yaml"), *words])
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out + err
-
-    code, out = typed("--device", "l4", "--json")
+    code, out, err = typed("plan", "recipe.yaml", "--device", "l4", "--json")
     assert code == 0
-    row = json.loads(out)
+    row = json.loads(out + err)
     assert row["fits"]
     assert row["peak_bytes"] == max(stage["peak_bytes"] for stage in row["stages"])
-    code, out = typed("--gpus", "1x0.004")
+    code, out, err = typed("plan", "recipe.yaml", "--gpus", "1x0.004")
     assert code == 3
-    assert "it does not fit" in out
-    assert "--training." in out
-    code, out = typed("--device", "l44")
-    assert (code, "did you mean l4" in out) == (2, True)
+    assert "it does not fit" in out + err
+    assert "--training." in out + err
+    code, out, err = typed("plan", "recipe.yaml", "--device", "l44")
+    assert (code, "did you mean l4" in out + err) == (2, True)
 
 
 def test_other_kinds_of_model_are_refused() -> None:
