@@ -1,8 +1,8 @@
 """A server that imports what a run needs once, and forks a process for every command.
 
 Run as a script it reads requests from its standard input, a JSON object a line, and answers in the same way. `Commands`
-is the other end. A command runs in a process of its own, which can be limited, stopped and killed like any other; only
-the seconds that importing and drawing take are saved.
+is the other end. A command, or a script, runs in a process of its own, which can be limited, stopped and killed like any
+other; only the seconds that importing and drawing take are saved.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import importlib
 import json
 import os
 import resource
+import runpy
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,7 +78,7 @@ class Running:
 
 
 class Commands:
-    """Starts `expunge` commands.
+    """Starts `expunge` commands, and scripts.
 
     Args:
         packages: a folder of installed packages that they see too.
@@ -104,18 +106,33 @@ class Commands:
         *,
         on_call: tuple[str, int, signal.Signals] | None = None,
         file_limit: int | None = None,
+        script: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Running:
         """Start `expunge WORDS` in a folder.
 
         Args:
             on_call: (`module:name`, n, signal): the process sends itself that signal as the n-th call of that begins.
             file_limit: bytes that a file may have (RLIMIT_FSIZE).
+            script: start `python SCRIPT WORDS` instead.
+            env: further variables of its environment.
         """
         request = {"words": list(map(str, words)), "folder": str(folder), "on_call": on_call, "file_limit": file_limit}
-        return Running(self, self.ask(request)["pid"])
+        more = {"script": None if script is None else str(script), "env": dict(env or {})}
+        return Running(self, self.ask(request | more)["pid"])
 
     def run(self, words: Sequence[object], folder: Path, **how: Any) -> Ended:
         return self.start(words, folder, **how).wait()
+
+    def together(self, processes: int, words: Sequence[object], folder: Path, **how: Any) -> list[Ended]:
+        """Run it in several processes that find each other as those of `torchrun` do."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+        ranks = (dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)) for number in range(processes))
+        running = [self.start(words, folder, env=env | rank, **how) for rank in ranks]
+        return [each.wait() for each in running]
 
     def __enter__(self) -> Commands:
         return self
@@ -156,14 +173,20 @@ def _become(request: Mapping[str, Any], pipes: Sequence[int]) -> int:
     os.chdir(request["folder"])
     if request["file_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], request["file_limit"]))
-    sys.argv = ["expunge", *request["words"]]
+    os.environ.update(request["env"])
+    script = request["script"]
+    sys.argv = [script or "expunge", *request["words"]]
     try:
         if request["on_call"] is not None:
             target, number, signal_number = request["on_call"]
             _signal_on_call(target, number, signal_number, pipes[2])
-        from expunge.cli import main
+        if script is not None:
+            sys.path.insert(0, str(Path(script).parent))
+            runpy.run_path(script, run_name="__main__")
+        else:
+            from expunge.cli import main
 
-        main()
+            main()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from expunge import cli
+from fork_server import Commands
 from said import Said, Type
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    """Commands in processes of their own."""
+    with Commands() as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from expunge.runs.registry import built_in, method_class
+from fork_server import Commands, Ended
 from said import Said, Type
 from small import SMALL, as_options, write_texts
 
@@ -214,12 +215,16 @@ def test_a_signal_while_libraries_are_imported_leaves_without_a_traceback(number
     assert done.stderr == "expunge: interrupted\n"
 
 
-def test_who_stops_reading_is_no_error(tiny_model_folder: Path) -> None:
+@pytest.mark.parametrize("buffering", [(), ("-u",)])
+def test_who_stops_reading_is_no_error(buffering: tuple[str, ...]) -> None:
+    """At the first line that nobody reads, and at the end, where all of it is still in the buffer."""
+    read, write = os.pipe()
+    os.close(read)
     done = subprocess.run(
-        f"'{sys.executable}' -c 'from expunge.cli import main; main()' methods | head -1",
-        shell=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.stderr == ""
+        [START[0], *buffering, *START[1:], "recipes"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 # Verbs that need no run
@@ -285,20 +290,16 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def first(place: Path, drawn: None) -> subprocess.CompletedProcess[str]:
+def first(place: Path, commands: Commands) -> Ended:
     words = ["forget", "forget.txt", "--retain", "retain.txt", "--model", "tiny", "--method", "gradient_ascent"]
-    return subprocess.run(
-        [*START, *words, *as_options(SMALL), "--out", "runs/a"], cwd=place, capture_output=True, text=True
-    )
+    return commands.run([*words, *as_options(SMALL), "--out", "runs/a"], place)
 
 
-def test_a_run_says_plainly_what_it_does_and_what_came_out(
-    first: subprocess.CompletedProcess[str], place: Path
-) -> None:
-    assert first.returncode == 3, first.stderr  # the tiny model knows nothing that could be seen to go
-    assert "\x1b" not in first.stdout + first.stderr
-    assert "\r" not in first.stdout + first.stderr
-    for line in first.stderr.splitlines():
+def test_a_run_says_plainly_what_it_does_and_what_came_out(first: Ended) -> None:
+    assert first.code == 3, first.err  # the tiny model knows nothing that could be seen to go
+    assert "\x1b" not in first.out + first.err
+    assert "\r" not in first.out + first.err
+    for line in first.err.splitlines():
         assert re.fullmatch(r".{42,} +\d+\.\d s", line), line
     for title in (
         "reading the forget set",
@@ -306,8 +307,8 @@ def test_a_run_says_plainly_what_it_does_and_what_came_out(
         "unlearning: gradient_ascent",
         "writing the report",
     ):
-        assert title in first.stderr
-    lines = first.stdout.splitlines()
+        assert title in first.err
+    lines = first.out.splitlines()
     assert any(line.startswith(("Verdict: FAILED", "Verdict: not known well enough")) for line in lines)
     assert "Report: runs/a/report.html" in lines
     assert "Model:  runs/a/model" in lines
@@ -318,9 +319,7 @@ def test_a_run_says_plainly_what_it_does_and_what_came_out(
     assert any(re.match(r"  (passed|FAILED)  perplexity: [\d.]+ before, [\d.]+ after", line) for line in lines)
 
 
-def test_the_verbs_after_a_run(
-    first: subprocess.CompletedProcess[str], place: Path, typed: Type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_verbs_after_a_run(first: Ended, place: Path, typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     said = typed("verify", "runs/a")
     assert said.code == 0

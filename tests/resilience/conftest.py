@@ -1,22 +1,15 @@
-"""What the tests of broken-off runs share: a server of commands, a place with a model and texts, a run that was not
-broken off."""
+"""What the tests of broken-off runs share: a place with a model and texts, a run that was not broken off."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fork_server import Commands, Whole
 from small import SMALL, as_options, results, write_texts
-
-
-@pytest.fixture(scope="session")
-def commands() -> Iterator[Commands]:
-    with Commands() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from expunge.core import storage
 from expunge.errors import RunError
 from expunge.train import shards
 from expunge.train.checkpoint import checkpoints
+from fork_server import Commands
 
 HERE = Path(__file__).parent
 
@@ -61,7 +62,7 @@ def alone(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def both(alone: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def both(alone: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
     """What two processes train, and the texts that they write."""
     base, half, folder = tiny_model_folder, together.HALF, tmp_path_factory.mktemp("both")
     # What one process begins and two go on with; and the same checkpoint as one goes on with that accumulates.
@@ -75,8 +76,8 @@ def both(alone: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPath
     storage.write_json(left / "checkpoint.json", content | {"step": 14, "state": content["state"] | {"step": 14}})
     together.train("npo", base, alone, alone / "half.safetensors", **half, gradient_accumulation_steps=2)
 
-    done = launch(2, "methods+texts", alone, base, folder, program=str(HERE / "together.py"))
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in commands.together(2, ["methods+texts", alone, base, folder], folder, script=HERE / "together.py"):
+        assert done.code == 0, done.err[-3000:]
     return folder
 
 

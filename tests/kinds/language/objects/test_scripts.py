@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import expunge
 from expunge.errors import RunError
+from fork_server import Commands
 
 HERE = Path(__file__).parent
 
@@ -31,14 +32,15 @@ def run(*words: str | Path, processes: int = 1) -> subprocess.CompletedProcess[s
 
 
 def test_a_script_that_was_killed_resumes_to_the_same_bits(
-    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], commands: Commands
 ) -> None:
     """The process that is killed is one of its own; the others need none."""
     script.main(str(tiny_model_folder), str(tmp_path / "whole.safetensors"))
     assert capsys.readouterr().out.split()[-3:] == ["whole", "32", "32"]
     out = tmp_path / "out"
-    killed = run(tiny_model_folder, tmp_path / "resumed.safetensors", out, "19")
-    assert killed.returncode == 9, killed.stderr[-2000:]
+    words = [tiny_model_folder, tmp_path / "resumed.safetensors", out, "19"]
+    killed = commands.run(words, tmp_path, script=HERE / "script.py")
+    assert killed.code == 9, killed.err[-2000:]
     assert not (tmp_path / "resumed.safetensors").exists()
     script.main(str(tiny_model_folder), str(tmp_path / "resumed.safetensors"), str(out))
     assert capsys.readouterr().out.split()[-2:] == ["32", "32"]
