@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import expunge
-from expunge.auditing import Asked, audit
+from audit_checks import PlantedModels
 from expunge.kinds.classifier.attacks.examples import known
 from expunge.kinds.classifier.model import load_classifier, save_classifier
 from expunge.kinds.classifier.parts import read_image_parts
@@ -20,8 +20,7 @@ from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.kinds.classifier.sets import ImageSets
 from expunge.kinds.classifier.task import ImageClassifier, Pictures
 from expunge.models.source import locate
-from expunge.runs.folder import RunFolder
-from expunge.runs.recipe import make, read_fields
+from expunge.runs.recipe import make
 
 CLASSES = ("ant", "bee", "cat", "dog<b>")
 "one with markup, which no page may take for its own"
@@ -75,8 +74,8 @@ def teach(task: ImageClassifier, pictures: Pictures, steps: int = 60) -> ImageCl
     return task
 
 
-class PlantedPictures:
-    """A folder with pictures, the models `base`, taught all, and `retrained`, taught the retain set alone, and a run."""
+class PlantedPictures(PlantedModels):
+    recipe_class = ImageRecipe
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,9 +108,3 @@ class PlantedPictures:
 
     def task(self, folder: Path) -> ImageClassifier:
         return load_classifier(locate(str(folder)), self.sets.classes, SIDE)
-
-    def audited(self, model: Path | None, out: Path, attacks: str, **options: Any) -> dict[str, Any]:
-        """The audit of a model on the run's pictures, in a folder of its own."""
-        recipe = make(ImageRecipe, read_fields(self.run.recipe), options.pop("recipe", {}))
-        asked = Asked(model=None if model is None else str(model), attacks=tuple(attacks.split(",")), **options)
-        return audit(recipe, RunFolder(out, known_by="audit/settings.json"), asked)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from audit_checks import check_attack, examples
 from expunge.data.images.request import means_a_group
 from expunge.kinds.classifier.attacks.attack import Side, attacks
 from expunge.kinds.classifier.attacks.examples import Examples, evenly, known, matched
@@ -20,15 +22,9 @@ from expunge.kinds.classifier.task import ImageClassifier
 from expunge.runs.attacking import AnyAttack
 from expunge.runs.attacks.noise import noisy
 from expunge.runs.attacks.pruning import pruned
-from expunge.runs.work import KINDS, Work, total
 from small_images import pictures, tiny_resnet, tiny_vit
 
 Make = Callable[..., ImageClassifier]
-
-
-def examples(count: int, seed: int) -> Examples:
-    made = pictures(count, seed=seed)
-    return Examples(made, tuple(f"{seed}/{number}" for number in range(count)))
 
 
 def side(make: Make = tiny_resnet) -> Side:
@@ -52,27 +48,7 @@ def by_name(name: str) -> AnyAttack[Side]:
 @pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.name)
 @pytest.mark.parametrize("make", [tiny_resnet, tiny_vit], ids=["resnet", "vit"])
 def test_every_attack(attack: AnyAttack[Side], make: Make) -> None:
-    """It leaves the model as it was, gives a value between 0 and 1 of every picture that it names, and twice the same."""
-    one = side(make)
-    assert attack.missing(one) is None
-    pieces = attack.pieces(one)
-    assert total(pieces).seconds(Work(**dict.fromkeys(KINDS, 1.0))) > 0
-    before = {name: value.clone() for name, value in one.look().model.state_dict().items()}
-    trials = list(attack.carry_out(one))
-    assert trials
-    counts = [piece.trials for piece in pieces]
-    if None not in counts:
-        assert [piece.words for piece in pieces] == [trial.setting for trial in trials]
-    for trial in trials:
-        assert len(trial.values) == len(trial.facts) > 0
-        assert max(trial.facts) < len(one.asked)
-        assert all(0 <= value <= 1 for value in trial.values)
-    assert len({trial.setting for trial in trials}) == len(trials)
-    after = one.look().model.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not one.look().model.training
-    torch.manual_seed(5)  # what was drawn elsewhere decides nothing
-    assert [trial.row() for trial in attack.carry_out(side(make))] == [trial.row() for trial in trials]
+    check_attack(attack, partial(side, make))
 
 
 def test_the_true_class_is_known_by_its_probability() -> None:

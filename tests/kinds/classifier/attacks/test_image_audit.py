@@ -6,42 +6,27 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import torch
 from planted_pictures import PlantedPictures, small_net, teach, write_noise
 
-import expunge
+from audit_checks import ALONE, by_name, check_no_picture_named, check_pages, check_reused, check_unseen, states
 from expunge.auditing import Asked, audit
-from expunge.cli import app
-from expunge.cli.console import can_be_audited
-from expunge.core import storage
 from expunge.errors import ExpungeError
 from expunge.kinds.classifier.attacks.relearning import Relearning, Way
 from expunge.kinds.generator.kind import KIND as GENERATORS
 from expunge.kinds.generator.recipe import GeneratorRecipe
-from expunge.report.verify import verify_run
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import kinds_by_name
 from expunge.runs.recipe import make
-
-ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
+from said import Type
 
 
 @pytest.fixture
 def run(planted: PlantedPictures, tmp_path: Path) -> RunFolder:
     """A copy of the planted run."""
     return RunFolder(shutil.copytree(planted.run.path, tmp_path / "run"))
-
-
-def states(found: dict[str, Any]) -> dict[str, bool | None]:
-    return {row["name"]: row["passed"] for row in found["findings"]}
-
-
-def by_name(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in found["findings"]}
 
 
 def test_an_untouched_model_fails(planted: PlantedPictures, tmp_path: Path) -> None:
@@ -58,9 +43,7 @@ def test_an_untouched_model_fails(planted: PlantedPictures, tmp_path: Path) -> N
 
 
 def test_without_excerpts_no_picture_is_named(planted: PlantedPictures, tmp_path: Path) -> None:
-    found = planted.audited(planted.base, tmp_path / "audit", "quantize", **{"recipe": {"excerpts": False}})
-    assert found["facts_shown"]["rows"] == []
-    assert found["facts_shown"]["beyond"], "how many are known is told"
+    check_no_picture_named(planted, tmp_path)
 
 
 def test_a_retrained_model_passes(planted: PlantedPictures, tmp_path: Path) -> None:
@@ -111,14 +94,8 @@ def test_held_back_pictures_are_a_control(planted: PlantedPictures, tmp_path: Pa
 
 
 def test_unseen_pictures_may_be_given_and_are_looked_at(planted: PlantedPictures, tmp_path: Path) -> None:
-    given = write_noise(tmp_path / "given", 72, 1)
-    found = planted.audited(planted.base, tmp_path / "audit", "membership", holdout=str(given), **ALONE)
+    found = check_unseen(planted, write_noise(tmp_path / "given", 72, 1), tmp_path)
     assert states(found)["membership"] is False
-    with pytest.raises(ExpungeError, match="are in the forget set, too"):
-        planted.audited(planted.base, tmp_path / "seen", "membership", holdout=str(planted.data), **ALONE)
-    (given / "ant").rename(given / "wasp")
-    with pytest.raises(ExpungeError, match="other classes"):
-        planted.audited(planted.base, tmp_path / "other", "membership", holdout=str(given), **ALONE)
 
 
 def test_without_a_like_picture_there_is_no_control(planted: PlantedPictures, tmp_path: Path) -> None:
@@ -136,22 +113,8 @@ def test_without_a_like_picture_there_is_no_control(planted: PlantedPictures, tm
         planted.audited(planted.base, tmp_path / "few", "quantize", **few)
 
 
-def test_the_same_command_reuses_what_it_found_and_limits_stay(planted: PlantedPictures, run: RunFolder) -> None:
-    attacks = ("quantize", "prune")
-    first = expunge.audit(run.path, attacks=attacks)[1]
-    stages = sorted(path.name for path in run.stages.iterdir())
-    shutil.rmtree(next(run.stages.glob("audit-prune-control-*")))
-    second = expunge.audit(run.path, attacks=attacks)[1]
-    assert sorted(path.name for path in run.stages.iterdir()) == stages
-    for found in (first, second):
-        for each in found["attacks"]:
-            each.pop("seconds")
-        found.pop("seconds")
-    assert first == second
-    recipe = run.recipe.read_text()
-    run.recipe.write_text(recipe.replace("excess: 0.4", "excess: 0.9"))
-    with pytest.raises(ExpungeError, match="limits of this audit were fixed"):
-        expunge.audit(run.path, attacks=attacks)
+def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -> None:
+    check_reused(run, ("quantize", "prune"))
 
 
 def test_a_budget_leaves_out_what_does_not_fit(planted: PlantedPictures, tmp_path: Path) -> None:
@@ -163,41 +126,15 @@ def test_a_budget_leaves_out_what_does_not_fit(planted: PlantedPictures, tmp_pat
 
 
 def test_report_page_junit_and_verify(
-    planted: PlantedPictures, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], drawn: None,
-) -> None:  # fmt: skip
+    planted: PlantedPictures, run: RunFolder, monkeypatch: pytest.MonkeyPatch, typed: Type, drawn: None
+) -> None:
     monkeypatch.setattr(Relearning, "ways", (Way("given", 1e-3),))
-    junit, untested = tmp_path / "audit.xml", "Whether it comes back when the weights are quantised."
-    assert can_be_audited(run)
-    assert untested in run.report.read_text(encoding="utf-8")
-    command = ["audit", str(run.path), "--attacks", "quantize,relearn", "--control", str(planted.retrained)]
-    assert app([*command, "--junit", str(junit)], result_action="return_value") == 3
-    assert "Audit: failed" in capsys.readouterr().out
-    content = storage.read_json(run.audit / "audit.json")
-    assert not can_be_audited(run)
-    suite = ElementTree.parse(junit).getroot()
-    assert int(suite.attrib["failures"]) == sum(row["passed"] is False for row in content["findings"])
-    page = (run.audit / "report.html").read_text(encoding="utf-8")
-    worst = content["facts_shown"]["rows"][0]
-    assert re.fullmatch(r"picture .+/\d+\.png", worst["prompt"])
-    for text in (
-        "Audit: failed",
-        "<svg",
-        f"{content['facts']} pictures",
-        "probability that the model gives its true class",
-    ):
-        assert text in page
+    words = ["--attacks", "quantize,relearn", "--control", planted.retrained]
+    content, page = check_pages(run, typed, words, ["Audit: failed", "probability that the model gives its true class"])
+    assert not content["passed"]
+    assert re.fullmatch(r"picture .+/\d+\.png", content["facts_shown"]["rows"][0]["prompt"])
     assert "dog<b>" not in page
     assert "dog&lt;b&gt;" in page
-    assert "<img" not in page
-    assert not re.search(r"(src|href)=\"(?!#)", page)
-    report = run.report.read_text(encoding="utf-8")
-    assert untested not in report
-    assert 'id="audit"' in report
-    found = {finding.what: finding.ok for finding in verify_run(run)}
-    assert found["audit/audit.json is of this model"] is True
-    assert found["audit/report.html is what audit/audit.json makes"] is True
-    assert False not in found.values(), found
 
 
 def test_kinds_without_an_audit_say_so(

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 import expunge
-from expunge.auditing import Asked, audit
+from audit_checks import PlantedModels
 from expunge.core.order import Order
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.autoencoders import MaskedAutoencoder
@@ -20,8 +20,7 @@ from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.kinds.generator.sets import read_sets
 from expunge.kinds.generator.task import ImageToImage
 from expunge.models.source import locate
-from expunge.runs.folder import RunFolder
-from expunge.runs.recipe import make, read_fields
+from expunge.runs.recipe import make
 
 SIDE, PATCH = 16, 4
 CLASSES = ("ant", "bee", "cat", "dog<b>")
@@ -98,8 +97,8 @@ def teach(task: ImageToImage, pictures: Pictures, steps: int = 160) -> ImageToIm
     return task
 
 
-class PlantedGenerators:
-    """A folder with pictures, the models `base`, taught all, and `retrained`, taught the retain set alone, and a run."""
+class PlantedGenerators(PlantedModels):
+    recipe_class = GeneratorRecipe
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -119,9 +118,3 @@ class PlantedGenerators:
 
     def task(self, folder: Path) -> ImageToImage:
         return load_generator(locate(str(folder)), SIDE, Corruption("random-patches", 0.5, PATCH))
-
-    def audited(self, model: Path | None, out: Path, attacks: str, **options: Any) -> dict[str, Any]:
-        """The audit of a model on the run's pictures, in a folder of its own."""
-        recipe = make(GeneratorRecipe, read_fields(self.run.recipe), options.pop("recipe", {}))
-        asked = Asked(model=None if model is None else str(model), attacks=tuple(attacks.split(",")), **options)
-        return audit(recipe, RunFolder(out, known_by="audit/settings.json"), asked)

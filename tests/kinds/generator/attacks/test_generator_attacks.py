@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from expunge.kinds.classifier.attacks.examples import Examples
+from audit_checks import check_attack, examples
 from expunge.kinds.classifier.attacks.relearning import Way
 from expunge.kinds.generator.attacks.attack import Side, attacks
 from expunge.kinds.generator.attacks.group import group_likelihood
@@ -22,7 +23,6 @@ from expunge.kinds.generator.model import NEW, new_generator
 from expunge.kinds.generator.recipe import GeneratorAudit
 from expunge.kinds.generator.task import ImageToImage
 from expunge.runs.attacking import AnyAttack
-from expunge.runs.work import KINDS, Work, total
 from small_generators import tiny_generator
 from small_images import pictures
 
@@ -40,11 +40,6 @@ class GreyNetwork:
     def measure(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         p = pixels.double().flatten(1).mean(1) / 255
         return pixels.float().flatten(1), torch.stack([1 - p, p], 1)
-
-
-def examples(count: int, seed: int) -> Examples:
-    made = pictures(count, seed=seed)
-    return Examples(made, tuple(f"{seed}/{number}" for number in range(count)))
 
 
 def side(make: Make = tiny_generator) -> Side:
@@ -67,33 +62,9 @@ def by_name(name: str) -> AnyAttack[Side]:
     return next(attack for attack in attacks() if attack.name == name)
 
 
-def check(attack: AnyAttack[Side], make: Make) -> None:
-    """It leaves the model as it was, gives a value between 0 and 1 of every picture that it names, and twice the same."""
-    one = side(make)
-    assert attack.missing(one) is None
-    pieces = attack.pieces(one)
-    assert total(pieces).seconds(Work(**dict.fromkeys(KINDS, 1.0))) > 0
-    before = {name: value.clone() for name, value in one.look().model.state_dict().items()}
-    trials = list(attack.carry_out(one))
-    assert trials
-    counts = [piece.trials for piece in pieces]
-    if None not in counts:
-        assert [piece.words for piece in pieces] == [trial.setting for trial in trials]
-    for trial in trials:
-        assert len(trial.values) == len(trial.facts) > 0
-        assert max(trial.facts) < len(one.asked)
-        assert all(0 <= value <= 1 for value in trial.values)
-    assert len({trial.setting for trial in trials}) == len(trials)
-    after = one.look().model.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not one.look().model.training
-    torch.manual_seed(5)  # what was drawn elsewhere decides nothing
-    assert [trial.row() for trial in attack.carry_out(side(make))] == [trial.row() for trial in trials]
-
-
 @pytest.mark.parametrize("attack", attacks(), ids=lambda attack: attack.name)
 def test_every_attack(attack: AnyAttack[Side]) -> None:
-    check(attack, tiny_generator)
+    check_attack(attack, side)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers is not installed")
@@ -111,7 +82,8 @@ def test_generators_of_diffusers(name: str, attack: str, monkeypatch: pytest.Mon
     kind, settings = NEW[name]
     monkeypatch.setitem(NEW, name, (kind, settings | TINY[name]))
     monkeypatch.setattr("expunge.kinds.generator.palette.DRAWING_STEPS", 2)
-    check(by_name(attack), lambda seed=0: new_generator(name, 16, Corruption("random-patches"), seed))
+    made = partial(side, lambda seed=0: new_generator(name, 16, Corruption("random-patches"), seed))
+    check_attack(by_name(attack), made)
 
 
 def test_the_rooms_hold_these_attacks() -> None:

@@ -7,18 +7,13 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from planted_generators import PlantedGenerators, small_generator, teach, write_painted
 
-import expunge
+from audit_checks import ALONE, by_name, check_no_picture_named, check_pages, check_reused, check_unseen, states
 from expunge import auditing
-from expunge.cli import app
-from expunge.cli.console import can_be_audited
 from expunge.core import storage
-from expunge.errors import ExpungeError
 from expunge.kinds.generator.audit import GeneratorAuditing, make_audit
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.report.verify import verify_run
@@ -27,22 +22,13 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import make, read_fields
 from expunge.runs.work import KINDS, Budget, Work, total
 from expunge.spine import at_work
-
-ALONE: dict[str, Any] = {"recipe": {"retrained": "none"}}
+from said import Type
 
 
 @pytest.fixture
 def run(planted: PlantedGenerators, tmp_path: Path) -> RunFolder:
     """A copy of the planted run."""
     return RunFolder(shutil.copytree(planted.run.path, tmp_path / "run"))
-
-
-def by_name(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["name"]: row for row in found["findings"]}
-
-
-def states(found: dict[str, Any]) -> dict[str, bool | None]:
-    return {row["name"]: row["passed"] for row in found["findings"]}
 
 
 def test_an_untouched_generator_fails(planted: PlantedGenerators, tmp_path: Path) -> None:
@@ -94,14 +80,8 @@ def test_of_a_random_part_held_back_pictures_are(planted: PlantedGenerators, tmp
 
 
 def test_unseen_pictures_may_be_given_and_are_looked_at(planted: PlantedGenerators, tmp_path: Path) -> None:
-    given = write_painted(tmp_path / "given", 60, 9)
-    found = planted.audited(planted.base, tmp_path / "audit", "membership", holdout=str(given), **ALONE)
+    found = check_unseen(planted, write_painted(tmp_path / "given", 60, 9), tmp_path)
     assert found["control"]["kind"] == "holdout"
-    with pytest.raises(ExpungeError, match="are in the forget set, too"):
-        planted.audited(planted.base, tmp_path / "seen", "membership", holdout=str(planted.data), **ALONE)
-    (given / "ant").rename(given / "wasp")
-    with pytest.raises(ExpungeError, match="other classes"):
-        planted.audited(planted.base, tmp_path / "other", "membership", holdout=str(given), **ALONE)
 
 
 def test_a_budget_stops_an_attack_between_two_settings_and_names_the_rest(
@@ -182,56 +162,17 @@ def test_every_attack_declares_work_that_is_timed_here(planted: PlantedGenerator
 
 
 def test_without_excerpts_no_picture_is_named(planted: PlantedGenerators, tmp_path: Path) -> None:
-    found = planted.audited(planted.base, tmp_path / "audit", "quantize", recipe={"excerpts": False})
-    assert found["facts_shown"]["rows"] == []
-    assert found["facts_shown"]["beyond"], "how many are known is told"
+    check_no_picture_named(planted, tmp_path)
 
 
 def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -> None:
-    attacks = ("quantize", "input")
-    first = expunge.audit(run.path, attacks=attacks)[1]
-    stages = sorted(path.name for path in run.stages.iterdir())
-    shutil.rmtree(next(run.stages.glob("audit-input-control-*")))
-    second = expunge.audit(run.path, attacks=attacks)[1]
-    assert sorted(path.name for path in run.stages.iterdir()) == stages
-    for found in (first, second):
-        for each in found["attacks"]:
-            each.pop("seconds")
-        found.pop("seconds")
-    assert first == second
-    recipe = run.recipe.read_text()
-    run.recipe.write_text(recipe.replace("excess: 0.25", "excess: 0.9"))
-    with pytest.raises(ExpungeError, match="limits of this audit were fixed"):
-        expunge.audit(run.path, attacks=attacks)
+    check_reused(run, ("quantize", "input"))
 
 
-def test_report_page_junit_and_verify(
-    planted: PlantedGenerators, run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    junit, untested = tmp_path / "audit.xml", "Whether it comes back when the weights are quantised."
-    assert can_be_audited(run)
-    assert untested in run.report.read_text(encoding="utf-8")
-    command = ["audit", str(run.path), "--attacks", "quantize,group", "--control", str(planted.retrained)]
-    code = app([*command, "--junit", str(junit)], result_action="return_value")
-    content = storage.read_json(run.audit / "audit.json")
-    assert code == (0 if content["passed"] else 3)
-    assert "Audit: " in capsys.readouterr().out
-    assert not can_be_audited(run)
-    suite = ElementTree.parse(junit).getroot()
-    assert int(suite.attrib["failures"]) == sum(row["passed"] is False for row in content["findings"])
-    page = (run.audit / "report.html").read_text(encoding="utf-8")
-    for text in ("<svg", f"{content['facts']} pictures", "is drawn", "The group drawn again", "% of it drawn"):
-        assert text in page
+def test_report_page_junit_and_verify(planted: PlantedGenerators, run: RunFolder, typed: Type) -> None:
+    words = ["--attacks", "quantize,group", "--control", planted.retrained]
+    content, page = check_pages(run, typed, words, ["is drawn", "The group drawn again", "% of it drawn"])
     assert re.search(r"picture ant/0-\d+\.png", page)
-    assert "<img" not in page
-    assert not re.search(r"(src|href)=\"(?!#)", page)
-    report = run.report.read_text(encoding="utf-8")
-    assert untested not in report
-    assert 'id="audit"' in report
-    found = {finding.what: finding.ok for finding in verify_run(run)}
-    assert found["audit/audit.json is of this model"] is True
-    assert found["audit/report.html is what audit/audit.json makes"] is True
-    assert False not in found.values(), found
     content["attacks"][0]["settings"][0]["unlearned"][0] += 0.5
     storage.write_json(run.audit / "audit.json", content)
     assert False in {finding.ok for finding in verify_run(run)}
