@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from planted import Planted, hide_in_last_layer
 
 import expunge
@@ -29,34 +31,64 @@ FEW = {"audit.relearning_steps": 20, "audit.facts": 15}
 Audited = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(autouse=True)
-def _two_ways_of_relearning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Relearning, "ways", (Way("given", False, 2e-3), Way("given", True, 5e-3)))
+@pytest.fixture(scope="module", autouse=True)
+def _two_ways_of_relearning() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Relearning, "ways", (Way("given", False, 2e-3), Way("given", True, 5e-3)))
+        yield
+
+
+def audit(planted: Planted, out: Path, model: Path, attacks: str, **options: Any) -> dict[str, Any]:
+    """The audit of a model on the planted sets."""
+    _, found = expunge.audit(
+        model,
+        forget=options.pop("forget", planted.paths["forget"]),
+        retain=planted.paths["retain"],
+        attacks=tuple(attacks.split(",")),
+        **{"base": planted.base, "control": str(planted.retrained), "out": out, **FEW, **options},
+    )
+    return found
 
 
 @pytest.fixture
 def audited(planted: Planted, tmp_path: Path) -> Audited:
-    """The audit of a model on the planted sets."""
+    """Audits a model in this test's folder."""
 
-    def audit(model: Path, attacks: str = "quantize,relearn,lens", **options: Any) -> dict[str, Any]:
-        _, found = expunge.audit(
-            model,
-            forget=planted.paths["forget"],
-            retain=planted.paths["retain"],
-            attacks=tuple(attacks.split(",")),
-            **{"base": planted.base, "control": str(planted.retrained), "out": tmp_path / "audit", **FEW, **options},
-        )
-        return found
+    def made(model: Path, attacks: str = "quantize,relearn,lens", **options: Any) -> dict[str, Any]:
+        return audit(planted, options.pop("out", tmp_path / "audit"), model, attacks, **options)
 
-    return audit
+    return made
+
+
+class Untouched(NamedTuple):
+    """An audit of the base model itself: its folder, what it found, and the model's weights before."""
+
+    out: Path
+    found: dict[str, Any]
+    before: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def untouched(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Untouched:
+    """Made once. Its folder is read only: see `begun`."""
+    before = {name: p.clone() for name, p in load_task(planted.base).model.named_parameters()}
+    out = tmp_path_factory.mktemp("untouched") / "audit"
+    return Untouched(out, audit(planted, out, planted.base, "quantize"), before)
+
+
+@pytest.fixture
+def begun(untouched: Untouched, tmp_path: Path) -> dict[str, Any]:
+    """What that audit found, and its folder as this test's own."""
+    shutil.copytree(untouched.out, tmp_path / "audit")
+    return deepcopy(untouched.found)
 
 
 def states(found: dict[str, Any]) -> dict[str, bool | None]:
     return {row["name"]: row["passed"] for row in found["findings"]}
 
 
-def test_an_untouched_model_fails(planted: Planted, audited: Audited) -> None:
-    found = audited(planted.base, "quantize")
+def test_an_untouched_model_fails(untouched: Untouched) -> None:
+    found = untouched.found
     assert states(found)["as_is"] is False
     assert not found["passed"]
     share = next(row for row in found["findings"] if row["name"] == "as_is")
@@ -143,14 +175,16 @@ def test_a_model_of_one_layer(planted: Planted, audited: Audited) -> None:
     assert [attack["name"] for attack in found["attacks"]] == ["latent"]
 
 
-def test_ordinary_text_is_the_retain_set_or_what_is_given(planted: Planted, audited: Audited, tmp_path: Path) -> None:
-    found = audited(planted.base, "quantize")
+def test_ordinary_text_is_the_retain_set_or_what_is_given(
+    planted: Planted, untouched: Untouched, audited: Audited
+) -> None:
+    found = untouched.found
     assert found["ordinary"] == "the retain set, since no other ordinary text was given"
     assert found["model"] == f"{planted.folder.name}/base"
-    page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
+    page = (untouched.out / "audit" / "report.html").read_text(encoding="utf-8")
     assert 'of <span dir="auto">the retain set' in page
     assert str(planted.folder) not in page
-    other = audited(planted.base, "quantize", ordinary=planted.paths["holdout"], out=tmp_path / "other")
+    other = audited(planted.base, "quantize", ordinary=planted.paths["holdout"])
     assert other["ordinary"] == "holdout.jsonl"
     assert other["damage"]["perplexity"]["n"] == 15
     assert other["sets"]["ordinary set"] != found["sets"]["ordinary set"]
@@ -211,18 +245,17 @@ def test_names_that_were_replaced_are_a_control(planted: Planted, audited: Audit
 
 
 def test_the_same_command_reuses_what_it_found_and_limits_stay(
-    planted: Planted, audited: Audited, tmp_path: Path
+    planted: Planted, begun: dict[str, Any], audited: Audited, tmp_path: Path
 ) -> None:
-    first = audited(planted.base, "quantize")
     stages = sorted(path.name for path in (tmp_path / "audit" / "stages").iterdir())
     shutil.rmtree(next((tmp_path / "audit" / "stages").glob("audit-quantize-control-*")))
     second = audited(planted.base, "quantize")
     assert sorted(path.name for path in (tmp_path / "audit" / "stages").iterdir()) == stages
-    for found in (first, second):
+    for found in (begun, second):
         for each in found["attacks"]:
             each.pop("seconds")
         found.pop("seconds")
-    assert first == second
+    assert begun == second
     with pytest.raises(ExpungeError, match="limits of this audit were fixed") as refused:
         audited(planted.base, "quantize", **{"audit.excess": 0.9})
     assert "excess" in str(refused.value)
@@ -294,17 +327,15 @@ def test_page_json_and_junit(
     assert content["settings_digest"][:16] in page
 
 
-def test_attacks_add_up(planted: Planted, audited: Audited) -> None:
+def test_attacks_add_up(planted: Planted, begun: dict[str, Any], audited: Audited) -> None:
     """A second audit with other attacks does not take away what the first one found."""
-    first = audited(planted.base, "quantize")
     second = audited(planted.base, "noise")
     assert [each["name"] for each in second["attacks"]] == ["quantize", "noise"]
-    assert second["attacks"][0] == first["attacks"][0]
+    assert second["attacks"][0] == begun["attacks"][0]
     assert {"quantize", "noise"} <= set(states(second))
 
 
-def test_a_folder_holds_one_audit(planted: Planted, audited: Audited, tmp_path: Path) -> None:
-    audited(planted.base, "quantize")
+def test_a_folder_holds_one_audit(planted: Planted, begun: dict[str, Any], audited: Audited, tmp_path: Path) -> None:
     with pytest.raises(ExpungeError, match="audit of another model") as refused:
         audited(planted.retrained, "quantize")
     assert "another subject" in str(refused.value)
@@ -336,22 +367,12 @@ def test_an_answer_cannot_put_markup_into_the_page(planted: Planted, audited: Au
     lines[-1] = json.dumps({"question": "<script>alert(1)</script>", "answer": "<img src=x onerror=alert(2)>"})
     evil = tmp_path / "evil.jsonl"
     evil.write_text("\n".join(lines))
-    expunge.audit(
-        planted.base,
-        base=planted.base,
-        forget=evil,
-        retain=planted.paths["retain"],
-        control=str(planted.retrained),
-        attacks=("quantize",),
-        out=tmp_path / "evil",
-        **FEW,
-    )
+    audited(planted.base, "quantize", forget=evil, out=tmp_path / "evil")
     page = (tmp_path / "evil" / "audit" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "<img" not in page
 
 
-def test_a_model_is_left_as_it_was(planted: Planted, audited: Audited) -> None:
-    before = {name: p.clone() for name, p in load_task(planted.base).model.named_parameters()}
-    audited(planted.base, "quantize")
+def test_a_model_is_left_as_it_was(planted: Planted, untouched: Untouched) -> None:
+    before = untouched.before
     assert all((before[name] == p).all() for name, p in load_task(planted.base).model.named_parameters())

@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "task_vector_negation": {"scale": 1.0},
     "undial": {"retain_weight": 1.0},
     "ceu": {"retain_weight": 1.0},
+    "elm": {"fluency_tokens": 8},
     "altpo": {"alternatives": 2, "alternative_tokens": 4},
     "cir": {"epochs": 2, "retain_limit": 5.0},
     "mudman": {"steps": 4, "fork_every": 2},

@@ -1,13 +1,16 @@
-"""Settings of small models for tests of plans."""
+"""Settings of small models for tests of plans, and what steps of them take, each found once."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from transformers import LlamaConfig
 
-from expunge.kinds.language.plan.step import Setting
+from expunge.kinds.language.plan import step
+from expunge.kinds.language.plan.depth import Made
+from expunge.kinds.language.plan.step import Setting, Taken
 from expunge.kinds.language.recipe import Training
 from expunge.models.language_kind import LanguageKind
 from expunge.runs.registry import make_method
@@ -50,3 +53,19 @@ def layer_matrices() -> int:
 def parameters(layers: int) -> int:
     """All weights, counted by hand: embeddings are the head, two norms a layer, one at the end."""
     return VOCABULARY * WIDTH + layers * (layer_matrices() + 2 * WIDTH) + WIDTH
+
+
+def once(make: Made) -> Made:
+    """`make`, which finds the same for the same setting, and is asked for it once."""
+    known: dict[object, Taken] = {}
+
+    def look_up(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
+        key = repr(setting), layers, period
+        if key not in known:
+            known[key] = make(setting, layers, period)
+        return replace(known[key], peaks=dict(known[key].peaks), numbers=dict(known[key].numbers))
+
+    return look_up
+
+
+training_step, look = once(step.training_step), once(step.look)

@@ -27,10 +27,10 @@ from said import Type
 LAYERS = 2
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration, without weights and without a tokenizer."""
-    folder = tmp_path / "model"
+    folder = tmp_path_factory.mktemp("model")
     config(LAYERS, architectures=["LlamaForCausalLM"], dtype="bfloat16").save_pretrained(folder)
     return folder
 

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_plan import HEADS, INNER, KEYS, VOCABULARY, WIDTH, config, layer_matrices, parameters, setting
+from small_plan import (
+    HEADS,
+    INNER,
+    KEYS,
+    VOCABULARY,
+    WIDTH,
+    config,
+    layer_matrices,
+    look,
+    parameters,
+    setting,
+    training_step,
+)
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig
@@ -17,7 +29,6 @@ from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig
 from expunge.kinds.language.plan import depth
 from expunge.kinds.language.plan.fakes import FakeLM, build, fakes
 from expunge.kinds.language.plan.following import Following
-from expunge.kinds.language.plan.step import look, training_step
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
