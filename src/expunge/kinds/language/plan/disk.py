@@ -21,7 +21,8 @@ def disk(work: Work, model: PlannedModel) -> dict[str, int]:
     would undo the change; both are said.
     """
     trained, weights = work.step.numbers["trained"], work.look.numbers["weights"]
-    found = {"checkpoints, two for a moment": 2 * trained * 3 * WIDE}
+    weight = WIDE if not work.setting.rounds else work.setting.training.dtype.itemsize
+    found = {"checkpoints, two for a moment": 2 * trained * (weight + 2 * WIDE)}
     if model.stored != torch.float32 and work.recipe.save_dtype == "auto":
         found[f"model as {str(model.stored).removeprefix('torch.')}"] = weights * model.stored.itemsize
         found["model as float32, where rounding would undo the change"] = weights * WIDE

@@ -28,6 +28,7 @@ from expunge.ops.quantised import hold_quantised, linear_below, require_bitsandb
 from expunge.runs.method import Method, Needs
 from expunge.train.gradients import Gradients
 from expunge.train.loop import only_trained
+from expunge.train.rounded import PIECE, SCRATCH
 from expunge.train.step import Loss, Step
 
 SMALLEST_IN_8_BITS, BLOCK_IN_8_BITS = 4096, 256
@@ -64,6 +65,11 @@ class Setting:
     def adapted(self) -> bool:
         """Whether an adapter is trained: what is no loss may change the weights themselves."""
         return self.training.adapter_rank is not None and self.method.has_loss()
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the weights that are trained are held in bfloat16."""
+        return self.training.weight_dtype != "float32" and not self.adapted
 
     def with_training(self, **fields: Any) -> Setting:
         """The same with other fields of the recipe's `training`."""
@@ -112,7 +118,8 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         # The tables that it makes at its first use are kept for good: they need values.
         hold_quantised({"": nn.Linear(64, 64)}, bits, torch.device("cpu"))
     with fakes(setting.block_size):
-        model, matrices = _held(setting, setting.narrow if setting.adapted else None, layers, frozen=bits is not None)
+        narrow, trained_type = (setting.narrow if setting.adapted else None), training.dtype if setting.rounds else None
+        model, matrices = _held(setting, narrow, layers, frozen=bits is not None, trained=trained_type)
         task = FakeLM(model, setting.autocast)
         if bits is not None:
             hold_quantised(linear_below(model, matrices, task.decoder.prefix), bits, torch.device("cpu"))
@@ -125,6 +132,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
             optimizer = torch.optim.AdamW(list(trained.items()), lr=1e-5, fused=True)
             in_8_bits = training.optim != "adamw_torch"
             moments = _moments_in_8_bits(trained.values()) if in_8_bits else _with_moments(optimizer)
+            largest = max(parameter.numel() for parameter in trained.values())
             followed = Following()
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
             shared = setting.processes > 1 and setting.fsdp is None
@@ -162,7 +170,9 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 if setting.fsdp is None:  # then an update takes less than what is gathered before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
-                    if not in_8_bits:
+                    if setting.rounds:  # piece by piece
+                        torch.zeros(SCRATCH * min(PIECE, largest), dtype=torch.uint8)
+                    elif not in_8_bits:
                         optimizer.step()
             numbers = {
                 "weights": sum(p.numel() for p in model.parameters()),
@@ -240,14 +250,23 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
 
 
 def _held(
-    setting: Setting, narrow: torch.dtype | None, layers: int | None, frozen: bool = False
+    setting: Setting,
+    narrow: torch.dtype | None,
+    layers: int | None,
+    frozen: bool = False,
+    trained: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """(the model held narrow, or as float32; the names of matrices that are held so). `frozen`: hold float32 ones so, too."""
+    """(the model held narrow, or as float32; the names of matrices that are held so).
+
+    Args:
+        frozen: hold float32 ones so, too.
+        trained: the type of those that are trained and held so.
+    """
     model = build(setting.model, narrow or torch.float32, layers)
-    if narrow is None and not frozen:
+    if narrow is None and not frozen and trained is None:
         return model, set()
     ids = torch.zeros(1, 4, dtype=torch.long)
-    return model, hold_narrow(model, lambda: model(input_ids=ids, use_cache=False))
+    return model, hold_narrow(model, lambda: model(input_ids=ids, use_cache=False), trained=trained)
 
 
 def _found(method: Method, task: FakeLM) -> Collection[str] | None:
@@ -280,7 +299,8 @@ def _with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
         for parameter in group["params"]:
             state = optimizer.state[parameter]
             state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state[moment] = torch.zeros_like(parameter, dtype=torch.float32)
             made += [state["exp_avg"], state["exp_avg_sq"]]
     return made
 
