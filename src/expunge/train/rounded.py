@@ -23,8 +23,8 @@ EPS = 1e-8
 "as in torch's AdamW"
 PIECE, PIECE_ON_ACCELERATOR = 1 << 18, 1 << 22
 "numbers that are float32 at once: on a processor as many as its caches hold; multiples of a block of bitsandbytes"
-SCRATCH = 20
-"bytes for each of them, of which none are left"
+SCRATCH = 17
+"bytes for each of them, of which none are left: a float32, and what is drawn and rounded (2 + 4 + 2 + 4 + 1)"
 
 
 class Draws:
@@ -88,9 +88,10 @@ class RoundedAdamW(torch.optim.Optimizer):
             grad, mean, square = change[piece].float(), first[piece], second[piece]
             mean.lerp_(grad, 1 - keep)
             square.mul_(keep_squares).addcmul_(grad, grad, value=1 - keep_squares)
-            scale = (square.sqrt() / math.sqrt(1 - keep_squares**step)).add_(EPS)
+            scale = square.sqrt().div_(math.sqrt(1 - keep_squares**step)).add_(EPS)
             weight.mul_(1 - group["lr"] * group["weight_decay"])
             weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - keep**step))
+            del grad, scale
             if narrow:  # else it was updated in place
                 held[piece] = round_stochastically(weight, generator)
 
@@ -127,6 +128,7 @@ def adamw_in_8_bits(named: Iterable[tuple[str, nn.Parameter]], seed: int, **sett
                 self.state[part] = {**state, **_states(state, piece), "step": before}
                 super().update_step(group, part, gindex, pindex)
                 del self.state[part]
+                part.grad = None
                 held[piece] = round_stochastically(part.data, generator)
             state["step"] = before + 1
 
