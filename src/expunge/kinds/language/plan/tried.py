@@ -84,10 +84,10 @@ class Maker:
 
     def search(self, given: Tried) -> list[Tried]:
         """Cheaper options until the run fits; those that cannot fit are passed over. Where none can, the last is made."""
-        # What is stored in another type would be rounded before it is trained.
-        narrow = self.model.stored == torch.bfloat16 and trains_narrow(self.method)
+        # What is stored in another type would be rounded before it is trained; what is spread is trained in float32.
+        narrow = self.model.stored == torch.bfloat16 and trains_narrow(self.method) and self.device.fsdp is None
         every = [fields for fields in cheaper(self.recipe, narrow) if fields]
-        if self.device.fsdp is not None:  # moments in 8 bits are not spread, nor weights in bfloat16
+        if self.device.fsdp is not None:  # moments in 8 bits are not spread
             every = [fields for fields in every if "training.optim" not in fields]
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
