@@ -101,6 +101,7 @@ def measured(case: Case) -> dict[str, int]:
     from transformers import AutoModelForCausalLM
 
     from expunge.core.memory import keep_freed_memory, resident_bytes
+    from expunge.kinds.language.narrow_training import weight_type
     from expunge.kinds.language.recipe import Training
     from expunge.kinds.language.session import LanguageWork
     from expunge.kinds.language.task import CausalLM
@@ -118,12 +119,12 @@ def measured(case: Case) -> dict[str, int]:
 
     def work(config: Any, table: TokenTable, folder: Path) -> None:
         adapted = training.adapter_rank is not None
-        narrow = adapted or training.dtype != torch.float32
+        narrow = adapted or weight_type(training) != torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if narrow else torch.float32).eval()
         if narrow:
             ids = torch.zeros(1, 4, dtype=torch.long)
             hold_narrow(
-                model, lambda: model(input_ids=ids, use_cache=False), trained=None if adapted else training.dtype
+                model, lambda: model(input_ids=ids, use_cache=False), trained=None if adapted else weight_type(training)
             )
         session = LanguageWork(
             task=CausalLM(model, None, context),

@@ -118,8 +118,8 @@ def adamw_in_8_bits(named: Iterable[tuple[str, nn.Parameter]], seed: int, **sett
             if p.dtype != torch.bfloat16:
                 super().update_step(group, p, gindex, pindex)
                 return
-            state = self.state[p]
-            held, change = p.data.view(-1), p.grad.reshape(-1)
+            assert p.grad is not None
+            state, held, change = self.state[p], p.data.view(-1), p.grad.reshape(-1)
             before = int(state["step"])
             generator = self.draws.of(group["param_names"][pindex], before + 1, p.device)
             for piece in pieces(p):

@@ -13,6 +13,12 @@ from expunge.kinds.language.training_recipe import Training
 from expunge.runs.method import Method
 
 
+def weight_type(training: Training) -> torch.dtype:
+    """The type in which weights are held that are trained."""
+    found: torch.dtype = getattr(torch, training.weight_dtype)
+    return found
+
+
 def trains_narrow(method: Method) -> bool:
     """Whether a method can train weights in bfloat16: all that it does to them are steps of the loop, which rounds those."""
     return method.has_loss() and not method.makes_gradient()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from expunge.core.settings import Part
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Training(Part):
@@ -76,14 +73,6 @@ class Training(Part):
     0.475 in the authors' runs on TOFU, 0.55 on MUSE News)"""
     max_retain_increase: PositiveFloat = 0.5
     "stop, keeping the last good checkpoint, where the retain loss rises this far (nats a token) above its start"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """`weight_dtype`, as torch has it."""
-        import torch
-
-        found: torch.dtype = getattr(torch, self.weight_dtype)
-        return found
 
     @property
     def bits(self) -> int | None:

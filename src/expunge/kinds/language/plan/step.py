@@ -16,6 +16,7 @@ from expunge.kinds.language.guard import BLOCKS, TOKENS
 from expunge.kinds.language.layers.decoder import first_tensor
 from expunge.kinds.language.lora import Adapter
 from expunge.kinds.language.measures.perplexity import BATCH
+from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan.devices import FSDP
 from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
 from expunge.kinds.language.plan.following import Following
@@ -118,7 +119,10 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         # The tables that it makes at its first use are kept for good: they need values.
         hold_quantised({"": nn.Linear(64, 64)}, bits, torch.device("cpu"))
     with fakes(setting.block_size):
-        narrow, trained_type = (setting.narrow if setting.adapted else None), training.dtype if setting.rounds else None
+        narrow, trained_type = (
+            (setting.narrow if setting.adapted else None),
+            weight_type(training) if setting.rounds else None,
+        )
         model, matrices = _held(setting, narrow, layers, frozen=bits is not None, trained=trained_type)
         task = FakeLM(model, setting.autocast)
         if bits is not None:

@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from expunge.errors import first_line
-from expunge.kinds.language.narrow_training import trains_narrow
+from expunge.kinds.language.narrow_training import trains_narrow, weight_type
 from expunge.kinds.language.plan import depth
 from expunge.kinds.language.plan.devices import Device
 from expunge.kinds.language.plan.model import Amount, PlannedModel
@@ -92,7 +92,7 @@ class Maker:
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
         moments = 2 * (WIDE if given.work.setting.training.optim == "adamw_torch" else 1)
-        gradient = given.work.setting.training.dtype.itemsize
+        gradient = weight_type(given.work.setting.training).itemsize
         fixed = numbers["weight_bytes"] + (gradient + moments) * numbers["trained"]
         if self.device.fsdp is not None:
             fixed = 0 if self.device.fsdp == "offload" else fixed // self.device.count
