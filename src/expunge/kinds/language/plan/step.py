@@ -20,6 +20,7 @@ from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan.devices import FSDP
 from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
 from expunge.kinds.language.plan.following import Following
+from expunge.kinds.language.plan.moments import moments_in_8_bits, with_moments
 from expunge.kinds.language.plan.signals import batch_of, blocks
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
@@ -32,8 +33,6 @@ from expunge.train.loop import only_trained
 from expunge.train.rounded import PIECE, SCRATCH
 from expunge.train.step import Loss, Step
 
-SMALLEST_IN_8_BITS, BLOCK_IN_8_BITS = 4096, 256
-"numbers of the smallest parameter whose moments bitsandbytes holds in 8 bits, and of a block with one scale"
 TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 "parts of a backward pass: down to the last layers, between them, and from the first layers on"
 
@@ -135,7 +134,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         with only_trained(model, _trained(task, setting, named)) as trained:
             optimizer = torch.optim.AdamW(list(trained.items()), lr=1e-5, fused=True)
             in_8_bits = training.optim != "adamw_torch"
-            moments = _moments_in_8_bits(trained.values()) if in_8_bits else _with_moments(optimizer)
+            moments = moments_in_8_bits(trained.values()) if in_8_bits else with_moments(optimizer)
             largest = max(parameter.numel() for parameter in trained.values())
             followed = Following()
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
@@ -294,29 +293,6 @@ class CrossEntropy(Method):
 
 def _trained(task: FakeLM, setting: Setting, named: Collection[str] | None) -> list[nn.Parameter]:
     return parameters_of(task, setting.method, setting.training, named)
-
-
-def _with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Give an AdamW the state that its first step makes; the tensors of it."""
-    made: list[Tensor] = []
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state = optimizer.state[parameter]
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            for moment in ("exp_avg", "exp_avg_sq"):
-                state[moment] = torch.zeros_like(parameter, dtype=torch.float32)
-            made += [state["exp_avg"], state["exp_avg_sq"]]
-    return made
-
-
-def _moments_in_8_bits(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What bitsandbytes keeps of each parameter: two bytes a number and two scales a block; of small ones two float32."""
-    made: list[Tensor] = []
-    for each in parameters:
-        small = each.numel() < SMALLEST_IN_8_BITS
-        kind, scales = (torch.float32, 0) if small else (torch.uint8, 2 * each.numel() // BLOCK_IN_8_BITS)
-        made += [torch.zeros_like(each, dtype=kind), torch.zeros_like(each, dtype=kind), torch.zeros(scales)]
-    return made
 
 
 @contextmanager
