@@ -1,4 +1,5 @@
-"""Predicted against measured peak memory of training: `python benchmarks/plan/run.py`. See README.md beside it."""
+"""Predicted against measured peak memory of training: `python benchmarks/plan/run.py [CASE ...]`, a case by its number in
+`CASES`, from 0. See README.md beside it."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ MODELS = {
 "configurations: Llama's with as many heads as 64 wide ones make, and GPT-2's"
 LORA = {"adapter_rank": 16}
 CHECKPOINTING = {"gradient_checkpointing": True}
+NARROW, IN_8_BITS = {"weight_dtype": "bfloat16"}, {"optim": "adamw_bnb_8bit"}
 Case = tuple[str, str, int, int, dict[str, Any], bool]
 CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, {}, False),
@@ -35,6 +37,14 @@ CASES: list[Case] = [
     ("135 M", "gradient_difference", 2, 128, {}, False),
     ("135 M", "gradient_difference", 2, 128, CHECKPOINTING, False),
     ("135 M", "gradient_difference", 2, 128, LORA, False),
+    ("11 M", "gradient_difference", 4, 128, NARROW, False),
+    ("11 M", "npo", 4, 128, NARROW | CHECKPOINTING, False),
+    ("11 M", "fine_tune", 2, 128, NARROW, True),
+    ("43 M", "gradient_difference", 2, 128, NARROW, False),
+    ("43 M", "simnpo", 2, 128, NARROW | IN_8_BITS | CHECKPOINTING, False),
+    ("gpt2, 38 M", "gradient_difference", 2, 128, NARROW | IN_8_BITS, False),
+    ("135 M", "gradient_difference", 1, 128, NARROW | CHECKPOINTING, False),
+    ("135 M", "gradient_difference", 1, 128, NARROW, False),
 ]
 "(model, method, batch, block, other fields of training, bfloat16)"
 STEPS = 2
@@ -91,6 +101,7 @@ def measured(case: Case) -> dict[str, int]:
     from transformers import AutoModelForCausalLM
 
     from expunge.core.memory import keep_freed_memory, resident_bytes
+    from expunge.kinds.language.narrow_training import weight_type
     from expunge.kinds.language.recipe import Training
     from expunge.kinds.language.session import LanguageWork
     from expunge.kinds.language.task import CausalLM
@@ -108,9 +119,13 @@ def measured(case: Case) -> dict[str, int]:
 
     def work(config: Any, table: TokenTable, folder: Path) -> None:
         adapted = training.adapter_rank is not None
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if adapted else torch.float32).eval()
-        if adapted:
-            hold_narrow(model, lambda: model(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        narrow = adapted or weight_type(training) != torch.float32
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if narrow else torch.float32).eval()
+        if narrow:
+            ids = torch.zeros(1, 4, dtype=torch.long)
+            hold_narrow(
+                model, lambda: model(input_ids=ids, use_cache=False), trained=None if adapted else weight_type(training)
+            )
         session = LanguageWork(
             task=CausalLM(model, None, context),
             forget=table,
@@ -152,13 +167,15 @@ def measured(case: Case) -> dict[str, int]:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    if len(sys.argv) > 2 and sys.argv[1] in ("predicted", "measured"):
         case = CASES[int(sys.argv[2])]
         print(json.dumps(predicted(case) if sys.argv[1] == "predicted" else measured(case)))
         return
     print("| model | method | batch | block | other settings | predicted | allocated | of it | resident | of it |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for number, (model, method, batch, block, fields, bf16) in enumerate(CASES):
+    chosen = [int(each) for each in sys.argv[1:]] or range(len(CASES))
+    for number in chosen:
+        model, method, batch, block, fields, bf16 = CASES[number]
         said, found = (
             json.loads(
                 subprocess.run(

@@ -235,3 +235,24 @@ def test_a_narrow_head_is_widened_in_blocks_with_the_same_result(
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     log_p = torch.log_softmax(values.double() @ head.double().T, -1)
     torch.testing.assert_close(found[0][3].double(), -log_p.gather(1, target[:, None])[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_by_a_narrow_head_is_that_by_a_wide_one_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against float64, in blocks of 7 tokens and 4 rows."""
+    monkeypatch.setattr("expunge.ops.cross_entropy.BLOCK", 7)
+    monkeypatch.setattr("expunge.ops.cross_entropy.CHUNK", 4)
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(25, 6, generator=generator).bfloat16().requires_grad_()
+    hidden = torch.randn(11, 6, generator=generator).requires_grad_()
+    target = torch.randint(0, 25, (11,), generator=generator)
+    weight = torch.rand(11, generator=generator)
+    exact = head.detach().double().requires_grad_(), hidden.detach().double().requires_grad_()
+    rows = torch.nn.functional.cross_entropy(exact[1] @ exact[0].T, target, reduction="none")
+    wanted = torch.autograd.grad((rows * weight).sum(), exact)
+    total = linear_cross_entropy(hidden, head, target[:, None], weight[:, None])[0]
+    for loss in (total, (linear_nll(hidden, head, target) * weight).sum()):
+        by_head, by_hidden = torch.autograd.grad(loss, (head, hidden))
+        assert (by_head.dtype, by_hidden.dtype) == (torch.bfloat16, torch.float32)
+        torch.testing.assert_close(by_hidden.double(), wanted[1], rtol=1e-5, atol=1e-5)
+        # Rounded in each of the three chunks of rows, to 2^-9 of what is there by then.
+        assert float((by_head.double() - wanted[0]).abs().max()) <= 3 * 2.0**-9 * float(wanted[0].abs().max())

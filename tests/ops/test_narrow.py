@@ -102,3 +102,68 @@ def test_what_was_narrow_is_plain_again() -> None:
     for (name, value), before in zip(model.named_parameters(), itertools.repeat(values), strict=False):
         assert value.dtype == torch.float32
         assert torch.equal(value, before[name].float())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2_moe", "gemma2"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_trained_narrow_weights_have_the_loss_of_wide_ones_and_their_gradients_rounded(
+    family: str, autocast: bool
+) -> None:
+    def context() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=autocast, cache_enabled=False)
+
+    wide, narrow = (tiny_model(family).bfloat16() for _ in range(2))
+    narrow.load_state_dict(wide.state_dict())
+    names = hold_narrow(narrow, partial(narrow, IDS), trained=torch.bfloat16)
+    assert names
+    wide.float()
+    batch, losses = make_batch(random_blocks([12, 5, 9], vocabulary=80)), []
+    for model in (narrow, wide):
+        task = CausalLM(model, None, context)  # type: ignore[arg-type]
+        loss = task.nll(batch) + task.row_nll(batch).sigmoid().mean()
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] == losses[1]
+    wanted = dict(wide.named_parameters())
+    kinds = set()
+    for name, weight in narrow.named_parameters():
+        kinds.add(weight.dtype)
+        found, expected = weight.grad, wanted[name].grad
+        if expected is None:
+            assert found is None or not found.any()
+            continue
+        assert found is not None
+        assert found.dtype == weight.dtype
+        # Rounded once by each term that a weight is in: 2^-9 of the length.
+        assert float((found.float() - expected).norm()) <= 3 * 2.0**-9 * float(expected.norm()), name
+    assert kinds == {torch.bfloat16, torch.float32}
+    if family == "gemma2":  # its embedding, which is tied to the head, is read in a way of its own
+        assert narrow.get_output_embeddings().weight.dtype == torch.float32
+
+
+def test_the_gradients_of_trained_products_and_look_ups_against_finite_differences() -> None:
+    torch.manual_seed(0)
+    for layer in (NarrowLinear(4, 3), NarrowConv1D(3, 4)):
+        layer.double()
+        inputs = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
+
+        def product(x: torch.Tensor, *weights: torch.Tensor, layer: nn.Module = layer) -> torch.Tensor:
+            return torch.func.functional_call(layer, dict(zip(("weight", "bias"), weights, strict=True)), (x,))
+
+        assert torch.autograd.gradcheck(product, (inputs, layer.weight, layer.bias))
+
+
+def test_a_frequent_tokens_gradient_is_summed_before_it_is_rounded() -> None:
+    """1000 rows of 2^-9 beside one of 1: added up one by one in bfloat16 they would be lost."""
+    embedding = nn.Embedding(5, 3, padding_idx=4).bfloat16()
+    hold_narrow(embedding, lambda: embedding(torch.tensor([1])), trained=torch.bfloat16)
+    ids = torch.tensor([[2] * 1001 + [0, 4]])
+    weight = torch.full((1, 1003, 1), 2.0**-9)
+    weight[0, 0] = 1
+    found = embedding(ids)
+    assert found.dtype == torch.float32
+    (found * weight).sum().backward()
+    gradient = embedding.weight.grad
+    assert gradient is not None
+    assert gradient.dtype == torch.bfloat16
+    assert gradient[:, 0].tolist() == [2.0**-9, 0, float(torch.tensor(1 + 1000 * 2.0**-9).bfloat16()), 0, 0]

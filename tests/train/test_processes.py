@@ -88,6 +88,14 @@ def test_two_processes_train_what_one_trains(alone: Path, both: Path, tiny_model
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_two_processes_round_alike(both: Path, tiny_model_folder: Path) -> None:
+    one, other = (load_file(both / f"rounded-of-{rank}.safetensors") for rank in (0, 1))
+    before = load_file(tiny_model_folder / "model.safetensors")
+    assert sum(weight.dtype == torch.bfloat16 for weight in one.values()) > 10
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+    assert any(not torch.equal(weight, before[name].to(weight.dtype)) for name, weight in one.items())
+
+
 def test_two_processes_write_the_texts_that_one_writes(both: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     together.texts(tiny_model_folder, tmp_path)
     whole, shared = (storage.read_json(folder / "texts.json") for folder in (tmp_path, both))

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from expunge.core import storage
-from expunge.core.processes import first_alone, helped, is_first, spread, world
+from expunge.core.processes import first_alone, helped, is_first, rank, spread, world
 from expunge.errors import FollowedError
 from expunge.kinds.language import helping
 from expunge.kinds.language.choosing import Choice
@@ -70,6 +70,9 @@ def tables(folder: Path) -> tuple[TokenTable, TokenTable]:
 def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None = None, **training: Any) -> None:
     """Train with a method on the sets in `folder`; weights go to `out`, checkpoints beside it."""
     task = load_task(model)
+    if training.get("weight_dtype"):
+        ids = torch.tensor([[1, 5, 2, 7]])
+        hold_narrow(task.model, lambda: task.model(input_ids=ids, use_cache=False), trained=torch.bfloat16)
     if training.pop("narrow", False):
         task.model.bfloat16()
         hold_narrow(task.model, lambda: task.model(input_ids=torch.tensor([[1, 5, 2, 7]]), use_cache=False))
@@ -114,6 +117,9 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         choice=choice,
     )
     work.carry_out(method)
+    if training.get("weight_dtype"):
+        named = {name: p.detach() for name, p in task.model.named_parameters()}
+        save_file(named, out.with_name(f"{out.stem}-of-{rank()}.safetensors"))
     if is_first():
         save_file({name: p.detach() for name, p in task.model.named_parameters()}, out)
         storage.write_text(out.with_suffix(".txt"), work.trained[-1].stopped)
@@ -174,6 +180,8 @@ def main(what: str, data: Path, model: Path, out: Path) -> None:
         train("npo", model, data, out / "interrupted.safetensors")
         # From the middle of what one process trained; with its recipe each process draws as many batches as that one.
         train("npo", model, data, out / "half.safetensors", **HALF, gradient_accumulation_steps=1)
+        if not spread():
+            train("gradient_difference", model, data, out / "rounded.safetensors", weight_dtype="bfloat16", max_steps=3)
     if what == "chooses":
         train("gradient_ascent", model, data, out / "chosen.safetensors", **CHOOSES, stop_step=9)
         train("gradient_ascent", model, data, out / "chosen.safetensors", **CHOOSES)

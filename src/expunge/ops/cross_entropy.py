@@ -16,13 +16,19 @@ NARROW_CHUNK, BLOCK = 128, 8192
 
 
 class _HeadWeights:
-    """A head (vocabulary, features) in the type of the products; a narrow one is widened block by block, never whole."""
+    """A head (vocabulary, features) in the type of the products; a narrow one is widened block by block, never whole.
 
-    def __init__(self, head: Tensor, dtype: torch.dtype) -> None:
+    Args:
+        trained: whether its gradient is asked for: a narrow one's is rounded once a chunk, so there are fewer of these.
+    """
+
+    def __init__(self, head: Tensor, dtype: torch.dtype, trained: bool = False) -> None:
         self.dtype = dtype
         narrow = head.element_size() < dtype.itemsize
-        self.rows, self.weights = (NARROW_CHUNK, head.detach()) if narrow else (CHUNK, head.detach().to(dtype))
+        self.rows = NARROW_CHUNK if narrow and not trained else CHUNK
+        self.weights = head.detach() if narrow else head.detach().to(dtype)
         self.size = BLOCK if narrow else len(head)
+        self.outer_size = BLOCK if head.element_size() < torch.float32.itemsize else len(head)
 
     def chunks(self, rows: int) -> Iterator[slice]:
         """The rows whose logits are held at once, in order."""
@@ -30,8 +36,12 @@ class _HeadWeights:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, vocabulary) of `hidden` (rows, features)."""
-        blocks = [hidden @ block.to(self.dtype).T for block in self.weights.split(self.size)]
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -1)
+        if self.size == len(self.weights):
+            return hidden @ self.weights.T.to(self.dtype)
+        found = hidden.new_empty(len(hidden), len(self.weights))
+        for part, block in zip(found.split(self.size, -1), self.weights.split(self.size), strict=True):
+            torch.mm(hidden, block.to(self.dtype).T, out=part)  # no second copy, as joining blocks would make
+        return found
 
     def back(self, gradient: Tensor) -> Tensor:
         """(rows, features) of the gradient by the logits, (rows, vocabulary)."""
@@ -40,6 +50,11 @@ class _HeadWeights:
             for part, block in zip(gradient.split(self.size, -1), self.weights.split(self.size), strict=True)
         ]
         return found[0] if len(found) == 1 else torch.stack(found).sum(0)
+
+    def add_outer(self, total: Tensor, gradient: Tensor, hidden: Tensor) -> None:
+        """Add the gradient by the head that (rows, vocabulary) by the logits of (rows, features) make; never two whole."""
+        for part, block in zip(total.split(self.outer_size), gradient.split(self.outer_size, -1), strict=True):
+            part += (block.T @ hidden).to(total.dtype)
 
 
 class _LinearCrossEntropy(Function):
@@ -56,7 +71,7 @@ class _LinearCrossEntropy(Function):
         ceiling: float | Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         need_hidden, need_head = ctx.needs_input_grad[:2]
-        weights = _HeadWeights(head, dtype)
+        weights = _HeadWeights(head, dtype, need_head)
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
         total = hidden.new_zeros((), dtype=wide)
         logsums = hidden.new_empty(len(hidden), dtype=wide)
@@ -88,7 +103,7 @@ class _LinearCrossEntropy(Function):
             if grad_hidden is not None:
                 grad_hidden[rows] = weights.back(narrow).to(hidden.dtype)
             if grad_head is not None:
-                grad_head += (narrow.T @ chunk).to(head.dtype)
+                weights.add_outer(grad_head, narrow, chunk)
         ctx.save_for_backward(grad_hidden, grad_head)
         ctx.mark_non_differentiable(logsums)
         return total, logsums

@@ -1,7 +1,8 @@
-"""Frozen weights held in a narrow type and widened matrix by matrix as they are used.
+"""Weights held in a narrow type and widened matrix by matrix as they are used.
 
 The numbers are those of a model whose weights were widened once: bfloat16 and float16 fit into float32 exactly. What is
-saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for the backward pass.
+saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for the backward pass. Of weights that are trained
+the gradients are narrow, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
+
+from expunge.ops.narrow_gradients import looked_up, trained_product
 
 
 class _FrozenProduct(Function):
@@ -43,23 +46,29 @@ def frozen_product(inputs: Tensor, widened: Callable[[torch.dtype], Tensor], bia
 
 
 class NarrowLinear(nn.Linear):
-    """`nn.Linear` with a frozen narrow weight."""
+    """`nn.Linear` with a narrow weight."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return trained_product(input, self.weight, self.bias)
         return frozen_product(input, self.weight.to, self.bias)
 
 
 class NarrowConv1D(Conv1D):
-    """GPT-2's linear layer, whose weight is transposed, with a frozen narrow one."""
+    """GPT-2's linear layer, whose weight is transposed, with a narrow one."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return trained_product(x, self.weight.T, self.bias)
         return frozen_product(x, self.weight.T.to, self.bias)
 
 
 class NarrowEmbedding(nn.Embedding):
-    """`nn.Embedding` with a frozen narrow weight; what it looks up is float32."""
+    """`nn.Embedding` with a narrow weight; what it looks up is float32."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return looked_up(input, self.weight, self.padding_idx)
         return super().forward(input).float()
 
 
@@ -87,7 +96,12 @@ def modules_run(model: nn.Module, run: Callable[[], object]) -> set[str]:
     return called
 
 
-def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[nn.Module] = ()) -> set[str]:
+def hold_narrow(
+    model: nn.Module,
+    run: Callable[[], object],
+    apart: Collection[nn.Module] = (),
+    trained: torch.dtype | None = None,
+) -> set[str]:
     """Freeze a model and keep its matrices and embeddings in the type they have; whatever else it holds becomes float32.
 
     So does a subclass of a linear layer, which may use its weight in ways of its own, and the whole model where it reads a
@@ -96,12 +110,14 @@ def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[n
     Args:
         run: runs the model on a few tokens, which shows what is read past its layer.
         apart: modules whose own weights are left as they are, but frozen.
+        trained: nothing is frozen, and matrices and embeddings are rounded to this type.
 
     Returns:
         The names of the layers whose matrices stay narrow.
     """
     called = modules_run(model, run)
-    model.requires_grad_(False)
+    if trained is None:
+        model.requires_grad_(False)
     matrices = {
         name: NARROW[type(module)]
         for name, module in model.named_modules()
@@ -111,11 +127,18 @@ def hold_narrow(model: nn.Module, run: Callable[[], object], apart: Collection[n
     if any(name.rpartition(".")[0] in called and name not in called for name in matrices):
         model.float()
         return set()
+    others = [module for name, module in model.named_modules() if name not in matrices]
+    shared = {weight for module in others for weight in module.parameters(recurse=False)}
     for name, module in model.named_modules():
         if module in apart:
             continue
         if name in matrices:
             module.__class__ = matrices[name]
+            if trained is not None:
+                if module.weight not in shared:  # tied to what reads it as it is
+                    module.weight.data = module.weight.data.to(trained)
+                if isinstance(bias := getattr(module, "bias", None), Tensor):
+                    bias.data = bias.data.float()
             continue
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if value.is_floating_point():

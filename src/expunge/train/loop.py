@@ -83,7 +83,7 @@ def train(
     steps = phase.planned(per_epoch)
     end = min(steps, phase.stop_step or steps)
     with only_trained(model, parameters) as trained:
-        optimizer = runtime.prepare(model, trained, phase)
+        optimizer = runtime.prepare(model, trained, phase, order.seed)
         if phase.continues in checkpoints.optimizers:
             load_optimizer_state(optimizer, checkpoints.optimizers[phase.continues])
         saved = checkpoints.restore(phase.name, model, optimizer, callbacks) or {"step": 0, "seconds": 0.0, "seen": 0}

@@ -21,10 +21,10 @@ from torch.distributed.fsdp import FSDPModule
 from expunge.core import processes
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError
-from expunge.ops.quantised import require_bitsandbytes
 from expunge.train import shards
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
+from expunge.train.rounded import RoundedAdamW, adamw_in_8_bits
 
 T = TypeVar("T")
 Loss = Callable[..., tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]]
@@ -72,8 +72,14 @@ class Runtime:
         del copied
         gc.collect()  # what FSDP keeps of modules refers to them
 
-    def prepare(self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
-        """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters."""
+    def prepare(
+        self, model: nn.Module, named: Mapping[str, nn.Parameter], phase: Phase, seed: int = 0
+    ) -> torch.optim.Optimizer:
+        """The optimizer of a phase. A model that has to be wrapped is wrapped first, as optimizers hold parameters.
+
+        Args:
+            seed: of how updates of weights in bfloat16 are rounded, which is the same on all processes.
+        """
         if self.world > 1 and not self.spreads:
             # Which weights a batch reaches depends on the method and on the router of experts.
             how = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -85,17 +91,11 @@ class Runtime:
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
         if phase.optimizer == "adamw_8bit":
-            return self._in_8_bits(parameters, phase)
+            return adamw_in_8_bits(parameters, seed, lr=rate, betas=phase.betas, weight_decay=decay)
+        if phase.optimizer == "adamw" and any(each.dtype == torch.bfloat16 for each in named.values()):
+            return RoundedAdamW(parameters, rate, phase.betas, decay, seed)
         kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
         return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
-
-    def _in_8_bits(self, parameters: list[tuple[str, nn.Parameter]], phase: Phase) -> torch.optim.Optimizer:
-        require_bitsandbytes()
-        from bitsandbytes.optim import AdamW8bit
-
-        rate, decay = phase.learning_rate, phase.weight_decay
-        found: torch.optim.Optimizer = AdamW8bit(parameters, lr=rate, betas=phase.betas, weight_decay=decay)
-        return found
 
     def seed(self, seed: int, stream: str, step: int) -> None:
         """Seed what a step draws on the device, dropout for one."""

@@ -72,7 +72,18 @@ def test_a_float32_model_stays_one(tiny_model_folder: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])
 def test_a_type_that_was_asked_for_is_taken(wanted: str, bfloat16_folder: Path) -> None:
-    assert choose_dtype(updated(bfloat16_folder, 1e-5), wanted) == (getattr(torch, wanted), None)
+    assert choose_dtype(updated(bfloat16_folder, 0.05), wanted) == (getattr(torch, wanted), None)
+
+
+def test_a_type_that_was_asked_for_and_rounds_the_change_away_is_taken_and_said(bfloat16_folder: Path) -> None:
+    loaded = updated(bfloat16_folder, 1e-5)
+    assert choose_dtype(loaded, "float32") == (torch.float32, None)
+    dtype, warning = choose_dtype(loaded, "bfloat16")
+    assert dtype == torch.bfloat16
+    base = load_weights(loaded.source, torch.bfloat16)
+    lost = min(1, lost_by_rounding(loaded.model, base, torch.bfloat16))
+    assert lost > 0.5
+    assert f"rounding to it undoes {lost:.0%} of the change to the weights" in str(warning)
 
 
 def test_the_share_that_rounding_loses(bfloat16_folder: Path, tiny_model_folder: Path) -> None:

@@ -49,6 +49,12 @@ class LazyModel:
         return load_tokenizer(self.source) if self.loaded is None else self.loaded.tokenizer
 
     @property
+    def stored_dtype(self) -> torch.dtype:
+        """The type that the weights are stored in, once they are loaded."""
+        assert self.loaded is not None
+        return self.loaded.stored_dtype
+
+    @property
     def tokenizer_digest(self) -> str:
         files = self.source.digests.items()
         return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
@@ -76,8 +82,14 @@ class LazyModel:
         assert self._task is not None
         return self._task
 
-    def to_train(self) -> CausalLM:
-        """The task with all weights float32 and trainable."""
+    def to_train(self, dtype: torch.dtype = torch.float32) -> CausalLM:
+        """The task with all weights trainable, and float32.
+
+        Args:
+            dtype: bfloat16 holds matrices and embeddings so; of a model that is stored in another type they are rounded.
+        """
+        if dtype != torch.float32:
+            return self._to_train_narrow(dtype)
         task = self()
         widen(task.model)
         task.model.requires_grad_(True)
@@ -85,6 +97,15 @@ class LazyModel:
         if processes.spread():
             task.model.to("cpu")
         return task
+
+    def _to_train_narrow(self, dtype: torch.dtype) -> CausalLM:
+        self.release()
+        loaded = self._load(None if narrow_type(self.source) is not None else torch.float32)
+        hold_narrow(loaded.model, lambda: self._run(loaded), trained=dtype)
+        loaded.model.requires_grad_(True)
+        self._begin(loaded)
+        assert self._task is not None
+        return self._task
 
     def under_adapter(self, bits: int | None = None) -> CausalLM:
         """The task with frozen weights in the type that they are stored in, for an adapter on top: the same numbers.

@@ -72,17 +72,22 @@ def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | N
 
 
 def _dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, list[str]]:
-    if wanted != "auto":
-        return getattr(torch, wanted), []
     stored = loaded.stored_dtype
-    if stored == torch.float32:
-        return stored, []
+    dtype = stored if wanted == "auto" else getattr(torch, wanted)
+    if dtype == torch.float32:
+        return dtype, []
     base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
-    lost = lost_by_rounding(loaded.model, base, stored)
+    lost = lost_by_rounding(loaded.model, base, dtype)
     if lost <= MAX_LOST_SHARE:
-        return stored, []
-    name = str(stored).removeprefix("torch.")
-    share = f"would undo {min(lost, 1):.0%} of" if lost < float("inf") else "may undo"
+        return dtype, []
+    name, known = str(dtype).removeprefix("torch."), lost < float("inf")
+    if wanted != "auto":
+        share = f"undoes {min(lost, 1):.0%} of" if known else "may undo"
+        return dtype, [
+            f"saved as {name} (save_dtype): rounding to it {share} the change to the weights; without save_dtype they are "
+            "saved in a type that keeps it"
+        ]
+    share = f"would undo {min(lost, 1):.0%} of" if known else "may undo"
     return torch.float32, [f"saved as float32: rounding to the base model's {name} {share} the change to the weights"]
 
 

@@ -18,6 +18,7 @@ from expunge.kinds.language.limits import check_lengths, check_tokens, fit_lengt
 from expunge.kinds.language.measured import measure, measure_again
 from expunge.kinds.language.measures.judged import judged_scores
 from expunge.kinds.language.measures.scores import Measured, side_by_side
+from expunge.kinds.language.narrow_training import check_narrow
 from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.recipe import Recipe, measured_later
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
@@ -77,6 +78,7 @@ class LanguageStory(Story):
             )
         if run.recipe.training.bits is not None or run.recipe.training.optim != "adamw_torch":
             require_bitsandbytes()
+        check_narrow(run.recipe.training, self.method, run.recipe.method["name"])
         self.precision = Precision(run.recipe.training.bf16)
         if processes.asked_to_spread():
             check_spread()

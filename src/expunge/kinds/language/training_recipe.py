@@ -30,6 +30,9 @@ class Training(Part):
     "of AdamW"
     optim: Literal["adamw_torch", "adamw_bnb_8bit"] = "adamw_torch"
     "AdamW with float32 moments, or with moments in 8 bits (bitsandbytes; Dettmers et al. 2022, arXiv:2110.02861)"
+    weight_dtype: Literal["float32", "bfloat16"] = "float32"
+    """type of the weights that are trained, and of their gradients; in bfloat16 each update is rounded up or down by chance,
+    so that small ones count (stochastic rounding; Zamirai et al. 2020, arXiv:2010.06192)"""
     first_layer: NonNegativeInt = 0
     "train this layer (from 0) and those above; unless it is 0, neither embeddings nor head nor the layers below"
     adapter_rank: PositiveInt | None = None
@@ -84,6 +87,15 @@ class Training(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _narrow_without_an_adapter(self) -> Training:
+        if self.weight_dtype != "float32" and self.adapter_rank is not None:
+            raise ValueError(
+                "weight_dtype is for training the weights themselves: under an adapter they are held in the type that they "
+                "are stored in, and the adapter is float32; leave weight_dtype or adapter_rank out"
+            )
+        return self
+
 
 LATER = (
     "stop_step",
@@ -93,6 +105,7 @@ LATER = (
     "adapter_variant",
     "quantization",
     "optim",
+    "weight_dtype",
     "evaluate_every",
     "keep",
     "stop_at",

@@ -17,6 +17,7 @@ from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.lora import ADAPTER, Targets
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
+from expunge.kinds.language.narrow_training import narrow_notes, weight_type
 from expunge.kinds.language.recipe import MEASURING, Recipe
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.session import LanguageWork
@@ -91,7 +92,10 @@ def carry_out(
     recipe, folder = run.recipe, run.folder
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
-    task = base.under_adapter(recipe.training.bits) if adapted else base.to_train()
+    task = base.under_adapter(recipe.training.bits) if adapted else base.to_train(weight_type(recipe.training))
+    if recipe.training.weight_dtype != "float32":
+        for note in narrow_notes(task.model, base.stored_dtype):
+            folder.log("notice", text=note)
     # Probes are logged with their words.
     probes = (sets.material.probability[:PROBES] or sets.material.completion[:PROBES]) if recipe.excerpts else []
     watched = _watched(folder, probes)

@@ -17,6 +17,7 @@ from expunge.errors import RecipeError, RunError
 from expunge.kinds.language.plan import check
 from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.plan.devices import DEVICES, Device, find_device
+from expunge.kinds.language.plan.options import cheaper
 from expunge.kinds.language.plan.plan import make_plan
 from expunge.kinds.language.recipe import Recipe, make_recipe
 from expunge.models.source import find_model
@@ -78,6 +79,24 @@ def test_options_that_are_said_to_fit_do_fit(recipe: Recipe) -> None:
     assert said.fits
     plan = make_plan(make_recipe(recipe.model_dump(), said.fits), small)
     assert (plan.fits, plan.peak) == ({}, said.fitting)
+
+
+def test_weights_in_bfloat16_are_tried_before_an_adapter_where_they_are_stored_so(recipe: Recipe) -> None:
+    narrow = {"training.weight_dtype": "bfloat16", "training.optim": "adamw_bnb_8bit"}
+
+    def unlearning(**fields: Any) -> float:
+        plan = make_plan(make_recipe(recipe.model_dump(), fields), device(1000))
+        return next(each.peak for each in plan.stages if each.name == "unlearning") / 2**20
+
+    checkpointing = {"training.gradient_checkpointing": True}
+    room = device((unlearning(**narrow, **checkpointing) + unlearning(**checkpointing)) / 2)
+    assert list(cheaper(recipe, True))[6] == narrow
+    assert all("training.weight_dtype" not in each for each in cheaper(recipe, False))
+    said = make_plan(recipe, room)
+    assert said.fits is not None
+    given = make_recipe(recipe.model_dump(), {"training.weight_dtype": "bfloat16"})
+    for fields in cheaper(given, True):
+        make_recipe(given.model_dump(), fields)  # an adapter is suggested without it
 
 
 def test_cards_share_the_work_and_each_holds_the_model(recipe: Recipe) -> None:

@@ -51,6 +51,18 @@ def test_moments_in_8_bits_take_two_bytes_a_parameter() -> None:
     assert wide - narrow == pytest.approx((parameters(2) - small) * (8 - 2 - 8 / 256), rel=0.02)
 
 
+@pytest.mark.parametrize(("optim", "moments"), [("adamw_torch", 8), ("adamw_bnb_8bit", 2)])
+def test_weights_in_bfloat16_take_four_bytes_with_their_gradients(optim: str, moments: int) -> None:
+    taken = training_step(setting(weight_dtype="bfloat16", optim=optim))
+    norms = 5 * WIDTH
+    small = norms + (2 * 2 * KEYS * WIDTH // HEADS * WIDTH if moments == 2 else 0)  # moments in float32 in any case
+    left = 4 * parameters(2) + 4 * norms + moments * parameters(2) + (8 - moments) * small
+    assert taken.numbers["trained"] == parameters(2)
+    scratch = 17 * VOCABULARY * WIDTH  # of the largest, which is less than a piece
+    assert left + scratch <= taken.peaks["update"] <= (left + scratch) * 1.05
+    assert taken.peak < training_step(setting(optim=optim)).peak
+
+
 def test_gradients_of_earlier_batches_and_buckets_of_processes_count() -> None:
     gradients = 4 * parameters(2)
     alone = training_step(setting(gradient_checkpointing=True))
@@ -79,14 +91,18 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
         ("gradient_difference", {"gradient_accumulation_steps": 2}),
         ("gradient_difference", {"adapter_rank": 4, "quantization": "4bit"}),
         ("npo_sam", {}),
+        ("gradient_difference", {"weight_dtype": "bfloat16"}),
+        ("simnpo", {"weight_dtype": "bfloat16", "gradient_checkpointing": True}),
     ],
 )
 def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
     wanted = setting(2, method, **training)
-    adapted = "adapter_rank" in training
+    adapted, ids = "adapter_rank" in training, torch.zeros(1, 4, dtype=torch.long)
     real = AutoModelForCausalLM.from_config(config(2), dtype=torch.bfloat16 if adapted else torch.float32).eval()
+    if wanted.rounds:
+        hold_narrow(real, lambda: real(input_ids=ids, use_cache=False), trained=torch.bfloat16)
     if adapted:
-        names = hold_narrow(real, lambda: real(input_ids=torch.zeros(1, 4, dtype=torch.long), use_cache=False))
+        names = hold_narrow(real, lambda: real(input_ids=ids, use_cache=False))
         if (bits := wanted.training.bits) is not None:
             layers = [real.get_submodule(name) for name in names if name.startswith("model.layers.")]
             hold_quantised({str(n): m for n, m in enumerate(layers)}, bits, real.device)

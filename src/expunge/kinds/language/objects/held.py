@@ -41,7 +41,7 @@ class HeldModel(LazyModel):
     def __init__(self, model: Any, tokenizer: Any, precision: Precision, digested: bool) -> None:
         self.whole: Any = model
         self.model: PreTrainedModel = inner_model(model)
-        self.adapted = is_adapted(model)
+        self.adapted, self._came_as = is_adapted(model), self.model.dtype
         weights = _digest(model) if digested else "held"
         digests = {"model.safetensors": weights, "tokenizer.json": _tokenizer_digest(tokenizer)}
         super().__init__(ModelSource(type(self.model).__name__, Path(), digests), precision)
@@ -62,8 +62,15 @@ class HeldModel(LazyModel):
             self._task.notices = self.notices
         return self._task
 
-    def to_train(self) -> CausalLM:
-        """The task; what is trained of it is float32."""
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        return self._came_as
+
+    def to_train(self, dtype: torch.dtype = torch.float32) -> CausalLM:
+        """The task; what is trained of it is float32, or its matrices and embeddings are of the type that is given."""
+        if dtype != torch.float32:
+            ids = torch.tensor([[1, 5, 2, 7]], device=self.model.device)
+            hold_narrow(self.model, lambda: self.model(input_ids=ids, use_cache=False), trained=dtype)
         return self()
 
     def under_adapter(self, bits: int | None = None) -> CausalLM:
@@ -166,7 +173,7 @@ class HeldModel(LazyModel):
             name = str(next(iter(before.values())).dtype).removeprefix("torch.")
             self.notices.append(
                 f"rounding to the model's {name} undoes {min(lost, 1):.0%} of the change to the weights: give it in float32 "
-                "(model.float()), or train an adapter"
+                "(model.float()), or train an adapter, or with weight_dtype bfloat16, which rounds by chance"
             )
 
 

@@ -22,6 +22,7 @@ from expunge.errors import RecipeError
 from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.limits import fit_to, positions
+from expunge.kinds.language.narrow_training import check_narrow
 from expunge.kinds.language.objects.held import HeldModel, check_given, known_tokens, refuse_on_adapter
 from expunge.kinds.language.objects.rows import GivenSet, given_set
 from expunge.kinds.language.objects.sets import given_sets
@@ -178,6 +179,7 @@ def work(
         precision.device = model.device
     base = HeldModel(model, tokenizer, precision, digested=out is not None)
     reinforcement = options.get("reinforcement", Reinforcement())
+    check_narrow(training, made, name, base.adapted)
     if base.adapted:
         refuse_on_adapter(made, training.adapter_rank)
         reinforcement = reinforcement.model_copy(update={"adapter": False})

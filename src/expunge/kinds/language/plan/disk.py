@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan.model import PlannedModel
 from expunge.kinds.language.plan.stages import WIDE, Work
 from expunge.kinds.language.signals.layer_states import RetainLayerStates
@@ -21,7 +22,8 @@ def disk(work: Work, model: PlannedModel) -> dict[str, int]:
     would undo the change; both are said.
     """
     trained, weights = work.step.numbers["trained"], work.look.numbers["weights"]
-    found = {"checkpoints, two for a moment": 2 * trained * 3 * WIDE}
+    weight = WIDE if not work.setting.rounds else weight_type(work.setting.training).itemsize
+    found = {"checkpoints, two for a moment": 2 * trained * (weight + 2 * WIDE)}
     if model.stored != torch.float32 and work.recipe.save_dtype == "auto":
         found[f"model as {str(model.stored).removeprefix('torch.')}"] = weights * model.stored.itemsize
         found["model as float32, where rounding would undo the change"] = weights * WIDE

@@ -10,11 +10,15 @@ from expunge.kinds.language.recipe import Recipe
 RANK = 16
 
 
-def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
+def cheaper(recipe: Recipe, narrow: bool) -> Iterator[dict[str, Any]]:
     """Sets of fields, from none at all, each holding less in memory.
 
     Checkpointing changes time alone; smaller batches change which blocks meet in a step; moments in 8 bits round each
-    update; an adapter changes what is trained, and with its base in 8 or 4 bits what it is trained on.
+    update; weights in bfloat16 are rounded in each step; an adapter changes what is trained, and with its base in 8 or 4 bits
+    what it is trained on.
+
+    Args:
+        narrow: whether the weights can be trained in bfloat16.
     """
     training = recipe.training
     whole: list[dict[str, Any]] = [{}]
@@ -32,11 +36,18 @@ def cheaper(recipe: Recipe) -> Iterator[dict[str, Any]]:
     if training.optim == "adamw_torch" and training.adapter_rank is None:
         for fields in whole:
             yield {"training.optim": "adamw_bnb_8bit"} | fields
+    if narrow and training.weight_dtype == "float32" and training.adapter_rank is None:
+        eight = {"training.optim": "adamw_bnb_8bit"} if training.optim == "adamw_torch" else {}
+        for fields in whole:
+            yield {"training.weight_dtype": "bfloat16"} | eight | fields
+    added: dict[str, Any] = {"training.adapter_rank": RANK}
+    if training.weight_dtype != "float32":  # an adapter is
+        added["training.weight_dtype"] = "float32"
     if training.adapter_rank is None:
         for fields in whole:
-            yield {"training.adapter_rank": RANK} | fields
+            yield added | fields
     if training.quantization is None and training.adapter_variant != "dora":
-        rank = {"training.adapter_rank": RANK} if training.adapter_rank is None else {}
+        rank = added if training.adapter_rank is None else {}
         for quantization in ("8bit", "4bit"):
             yield rank | {"training.quantization": quantization} | whole[-1]
 

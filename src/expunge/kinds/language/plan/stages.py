@@ -279,5 +279,6 @@ def _saving(work: Work) -> Stage:
     """
     held = work.step.numbers["weight_bytes"]
     added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
-    peak = work.wide + added + work.stored if work.main_memory else held + added
+    wide = held if work.setting.rounds else work.wide
+    peak = wide + added + work.stored if work.main_memory else held + added
     return Stage(name="saving", peak=peak, tokens=0, flops=0, trains=True)

@@ -16,9 +16,11 @@ from expunge.kinds.language.guard import BLOCKS, TOKENS
 from expunge.kinds.language.layers.decoder import first_tensor
 from expunge.kinds.language.lora import Adapter
 from expunge.kinds.language.measures.perplexity import BATCH
+from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan.devices import FSDP
 from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
 from expunge.kinds.language.plan.following import Following
+from expunge.kinds.language.plan.moments import moments_in_8_bits, with_moments
 from expunge.kinds.language.plan.signals import batch_of, blocks
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
@@ -28,10 +30,9 @@ from expunge.ops.quantised import hold_quantised, linear_below, require_bitsandb
 from expunge.runs.method import Method, Needs
 from expunge.train.gradients import Gradients
 from expunge.train.loop import only_trained
+from expunge.train.rounded import PIECE, SCRATCH
 from expunge.train.step import Loss, Step
 
-SMALLEST_IN_8_BITS, BLOCK_IN_8_BITS = 4096, 256
-"numbers of the smallest parameter whose moments bitsandbytes holds in 8 bits, and of a block with one scale"
 TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
 "parts of a backward pass: down to the last layers, between them, and from the first layers on"
 
@@ -64,6 +65,11 @@ class Setting:
     def adapted(self) -> bool:
         """Whether an adapter is trained: what is no loss may change the weights themselves."""
         return self.training.adapter_rank is not None and self.method.has_loss()
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the weights that are trained are held in bfloat16."""
+        return self.training.weight_dtype != "float32" and not self.adapted
 
     def with_training(self, **fields: Any) -> Setting:
         """The same with other fields of the recipe's `training`."""
@@ -112,7 +118,11 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         # The tables that it makes at its first use are kept for good: they need values.
         hold_quantised({"": nn.Linear(64, 64)}, bits, torch.device("cpu"))
     with fakes(setting.block_size):
-        model, matrices = _held(setting, setting.narrow if setting.adapted else None, layers, frozen=bits is not None)
+        narrow, trained_type = (
+            (setting.narrow if setting.adapted else None),
+            weight_type(training) if setting.rounds else None,
+        )
+        model, matrices = _held(setting, narrow, layers, frozen=bits is not None, trained=trained_type)
         task = FakeLM(model, setting.autocast)
         if bits is not None:
             hold_quantised(linear_below(model, matrices, task.decoder.prefix), bits, torch.device("cpu"))
@@ -124,7 +134,8 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
         with only_trained(model, _trained(task, setting, named)) as trained:
             optimizer = torch.optim.AdamW(list(trained.items()), lr=1e-5, fused=True)
             in_8_bits = training.optim != "adamw_torch"
-            moments = _moments_in_8_bits(trained.values()) if in_8_bits else _with_moments(optimizer)
+            moments = moments_in_8_bits(trained.values()) if in_8_bits else with_moments(optimizer)
+            largest = max(parameter.numel() for parameter in trained.values())
             followed = Following()
             weight_bytes = followed.add([*model.parameters(), *model.buffers()])
             shared = setting.processes > 1 and setting.fsdp is None
@@ -162,7 +173,9 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 if setting.fsdp is None:  # then an update takes less than what is gathered before it
                     followed.enter("update")
                     nn.utils.clip_grad_norm_(trained.values(), training.max_grad_norm)
-                    if not in_8_bits:
+                    if setting.rounds:  # piece by piece
+                        torch.zeros(SCRATCH * min(PIECE, largest), dtype=torch.uint8)
+                    elif not in_8_bits:
                         optimizer.step()
             numbers = {
                 "weights": sum(p.numel() for p in model.parameters()),
@@ -240,14 +253,23 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
 
 
 def _held(
-    setting: Setting, narrow: torch.dtype | None, layers: int | None, frozen: bool = False
+    setting: Setting,
+    narrow: torch.dtype | None,
+    layers: int | None,
+    frozen: bool = False,
+    trained: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """(the model held narrow, or as float32; the names of matrices that are held so). `frozen`: hold float32 ones so, too."""
+    """(the model held narrow, or as float32; the names of matrices that are held so).
+
+    Args:
+        frozen: hold float32 ones so, too.
+        trained: the type of those that are trained and held so.
+    """
     model = build(setting.model, narrow or torch.float32, layers)
-    if narrow is None and not frozen:
+    if narrow is None and not frozen and trained is None:
         return model, set()
     ids = torch.zeros(1, 4, dtype=torch.long)
-    return model, hold_narrow(model, lambda: model(input_ids=ids, use_cache=False))
+    return model, hold_narrow(model, lambda: model(input_ids=ids, use_cache=False), trained=trained)
 
 
 def _found(method: Method, task: FakeLM) -> Collection[str] | None:
@@ -271,28 +293,6 @@ class CrossEntropy(Method):
 
 def _trained(task: FakeLM, setting: Setting, named: Collection[str] | None) -> list[nn.Parameter]:
     return parameters_of(task, setting.method, setting.training, named)
-
-
-def _with_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Give an AdamW the state that its first step makes; the tensors of it."""
-    made: list[Tensor] = []
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            state = optimizer.state[parameter]
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            made += [state["exp_avg"], state["exp_avg_sq"]]
-    return made
-
-
-def _moments_in_8_bits(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """What bitsandbytes keeps of each parameter: two bytes a number and two scales a block; of small ones two float32."""
-    made: list[Tensor] = []
-    for each in parameters:
-        small = each.numel() < SMALLEST_IN_8_BITS
-        kind, scales = (torch.float32, 0) if small else (torch.uint8, 2 * each.numel() // BLOCK_IN_8_BITS)
-        made += [torch.zeros_like(each, dtype=kind), torch.zeros_like(each, dtype=kind), torch.zeros(scales)]
-    return made
 
 
 @contextmanager

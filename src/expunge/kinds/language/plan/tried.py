@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from expunge.errors import first_line
+from expunge.kinds.language.narrow_training import trains_narrow, weight_type
 from expunge.kinds.language.plan import depth
 from expunge.kinds.language.plan.devices import Device
 from expunge.kinds.language.plan.model import Amount, PlannedModel
@@ -82,13 +84,16 @@ class Maker:
 
     def search(self, given: Tried) -> list[Tried]:
         """Cheaper options until the run fits; those that cannot fit are passed over. Where none can, the last is made."""
-        every = [fields for fields in cheaper(self.recipe) if fields]
+        # What is stored in another type would be rounded before it is trained; what is spread is trained in float32.
+        narrow = self.model.stored == torch.bfloat16 and trains_narrow(self.method) and self.device.fsdp is None
+        every = [fields for fields in cheaper(self.recipe, narrow) if fields]
         if self.device.fsdp is not None:  # moments in 8 bits are not spread
             every = [fields for fields in every if "training.optim" not in fields]
         numbers = given.work.step.numbers
         # Whatever the batch is, weights, gradients and moments stay.
         moments = 2 * (WIDE if given.work.setting.training.optim == "adamw_torch" else 1)
-        fixed = numbers["weight_bytes"] + (WIDE + moments) * numbers["trained"]
+        gradient = weight_type(given.work.setting.training).itemsize
+        fixed = numbers["weight_bytes"] + (gradient + moments) * numbers["trained"]
         if self.device.fsdp is not None:
             fixed = 0 if self.device.fsdp == "offload" else fixed // self.device.count
         floor = max(stage.peak for stage in given.stages if not stage.trains)
