@@ -75,8 +75,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
             if made_by is None:
                 models.append((name, read_evaluation(folder.path)))
             else:
-                who, measures = read_evaluated(folder.path)
-                models.append((f"{name}: {who}", measures))
+                models += [(f"{name}: {who}", measures) for who, measures in read_evaluated(folder.path)]
             continue
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(

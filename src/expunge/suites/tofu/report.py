@@ -66,7 +66,7 @@ def questions_page(folder: RunFolder) -> str:
         rows=rows,
         apart=len(others),
         series=[(SERIES[name], series_tables(figures, name)) for name in figures.get("series", {})],
-        notes=[*chances(figures), *figures["left_out"], *figures["notices"]],
+        notes=[*_chances(figures), *figures["left_out"], *figures["notices"]],
         main=_parts([name for name in MAIN if name in there]),
         aside=[name for name in ASIDE if name in there],
         tables=[(title, _parts(names)) for title, names in tables if names],
@@ -113,17 +113,19 @@ def best_first(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(figures["methods"], key=key)
 
 
-def chances(figures: Mapping[str, Any]) -> list[str]:
-    """What a guess has of each multiple-choice split, and where the model before has no more."""
+def chances(chance: Mapping[str, float], measures: Mapping[str, Any], who: str = "the model before") -> list[str]:
+    """What a guess has of each multiple-choice split, and where a model has no more."""
     said = []
-    for split, share in figures.get("chance", {}).items():
+    for split, share in chance.items():
         name = SPLITS.get(split, split)
         said.append(f"chance is {share:.1%} on {name}")
-        if figures["taught_model"][f"{split}/above_chance"]["low"] <= 0:
-            said.append(
-                f"the model before is not above chance on {name}: these questions show no forgetting, and no harm"
-            )
+        if measures[f"{split}/above_chance"]["low"] <= 0:
+            said.append(f"{who} is not above chance on {name}: these questions show no forgetting, and no harm")
     return said
+
+
+def _chances(figures: Mapping[str, Any]) -> list[str]:
+    return chances(figures.get("chance", {}), figures["taught_model"])
 
 
 def series_tables(figures: Mapping[str, Any], name: str) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -249,7 +251,7 @@ def print_questions(figures: Mapping[str, Any]) -> None:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
     hidden = [f"(control): {row['what']}" for row in controls_of(figures)[:1]]
-    for sentence in [*tuned, *hidden, *chances(figures), *figures["left_out"]]:
+    for sentence in [*tuned, *hidden, *_chances(figures), *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 
