@@ -20,7 +20,7 @@ from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.muse.command import muse
 from expunge.suites.muse.reading import questions, read_muse
-from expunge.suites.tofu import prepare, run
+from expunge.suites.tofu import asking, prepare, run
 from expunge.suites.tofu.command import Teaching
 from muse_data import cut, muse_parts, story, texts, write_muse
 
@@ -183,7 +183,7 @@ def test_from_the_command_to_the_page(
     for part in ("which method forgets 8 texts", "Requests one after another", "KnowMem", "nearest to the oracle"):
         assert part in page, part
 
-    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (asking, "answer_questions")):
         monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert typed() == 0
     assert json.loads((out / "muse.json").read_text()) == figures

@@ -16,7 +16,7 @@ from expunge.kinds.language.measures.question_answers import Answered
 from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
-from expunge.suites.tofu import cells, prepare, run
+from expunge.suites.tofu import asking, cells, prepare, run
 from expunge.suites.tofu.cells import cells_of, is_tuned, wanted_methods
 from expunge.suites.tofu.evaluate import Questions, evaluate_model
 from expunge.suites.tofu.figures import model_figures
@@ -49,7 +49,7 @@ def carried_out(data: Path, model: Path, out: Path, methods: str = "gradient_asc
 def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite that was stopped between its cell and the questions to it, and then carried on."""
     out = tmp_path_factory.mktemp("suite") / "out"
-    asked = run.answer_questions
+    asked = asking.answer_questions
 
     def stopped(task: Any, rows: Any, **more: Any) -> list[Answered]:
         if list(out.glob("cells/*/0/model/config.json")):
@@ -57,7 +57,7 @@ def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempP
         return asked(task, rows, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "answer_questions", stopped)
+        patch.setattr(asking, "answer_questions", stopped)
         with pytest.raises(KeyboardInterrupt):
             carried_out(data, tiny_model_folder, out)
     assert not (out / "tofu.json").exists()
@@ -106,7 +106,7 @@ def test_again_nothing_is_made_and_the_figures_are_the_same(
     finished: Path, data: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = figures_of(finished)
-    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (asking, "answer_questions")):
         monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
 
@@ -132,14 +132,14 @@ def test_controls_are_asked_later_and_named_for_what_they_are(
     assert "prompt_guardrail (control)" in printed
     assert "weights unchanged: the knowledge is there" in printed
     assert "out: in_context (control)" in compare([out, finished])
-    long = run.answer_questions
+    long = asking.answer_questions
 
     def refuse(task: Any, rows: Any, **more: Any) -> list[Answered]:
         if rows[0].turns:
             raise DataError("question and answer are longer than the model can read", seen="9 tokens")
         return long(task, rows, **more)
 
-    monkeypatch.setattr(run, "answer_questions", refuse)
+    monkeypatch.setattr(asking, "answer_questions", refuse)
     shutil.rmtree(next(path for path in (out / "stages").glob("answers-in_context-forget-*")))
     with pytest.raises(RecipeError, match="what the control in_context says before a question does not fit") as caught:
         carried_out(data, tiny_model_folder, out, controls=["in_context"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,22 @@ from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, did_you_mean
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.question_answers import NEW_TOKENS, Answered, answer_questions
-from expunge.models.source import ModelSource, find_model
+from expunge.kinds.language.measures.question_answers import NEW_TOKENS
+from expunge.models.source import find_model
 from expunge.report.compare import text_table
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
 from expunge.runs.plugins import reference
 from expunge.runs.suite import EVALUATION, suites
 from expunge.runs.versions import versions
+from expunge.suites.tofu.asking import Origin, ask
 from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.report import chances, heading, shown
 from expunge.suites.tofu.sets import QuestionSets
-from expunge.train.precision import Precision
+
+KNOWN_BY = "evaluation.json"
+"the file by which a folder of answers so far is known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +54,24 @@ class Questions:
     new_tokens: int = NEW_TOKENS
 
 
-def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> dict[str, Any]:
+def evaluate_model(
+    model: str, asked: Questions, show: Silent | None = None, so_far: Path | None = None
+) -> dict[str, Any]:
     """Ask a model, and the oracle where there is one; what was measured, as `expunge compare` reads it.
+
+    Args:
+        so_far: a folder that keeps what was answered, split by split; what is there is not asked again. Whoever gave it
+            deletes it. None: an interruption loses everything.
 
     Raises:
         RecipeError: no such suite, or one that asks no questions.
         DataError: data that is missing or does not fit; raised before a model is loaded.
+        RunError: `so_far` holds something else, or another process is at work there.
     """
     show = show or Silent()
+    again = "type the same command again"
     try:
-        with interruptible("type the same command again"):
+        with interruptible(again if so_far is None else f"{again}: it resumes with what {so_far} holds"):
             for name, value in (("--rows", asked.rows), ("--new-tokens", asked.new_tokens)):
                 if value is not None and value < 1:
                     raise RecipeError(f"{name} says that nothing is asked", seen=value, allowed="1 or more")
@@ -65,8 +79,13 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
             sources = {"model": find_model(model)} | (
                 {} if asked.oracle is None else {"oracle": find_model(asked.oracle)}
             )
-            notices: list[str] = []
-            answers = {who: _ask(who, source, sets, asked, notices, show) for who, source in sources.items()}
+            with _kept(so_far) as folder:
+                run = Run[Any](None, folder, show)  # without a recipe: nothing is trained
+                answers = {
+                    who: ask(run, who, Origin(source.digest, source.name, source), sets, asked.new_tokens)
+                    for who, source in sources.items()
+                }
+                notices = run.notices()
     finally:
         show.close()
     truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
@@ -87,7 +106,7 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
         "measures": measures,
         **others,
         "left_out": left_out,
-        "notices": list(dict.fromkeys(notices)),
+        "notices": notices,
         "versions": versions(),
     }
 
@@ -118,19 +137,24 @@ def _against_an_oracle(sets: QuestionSets) -> str:
     return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'}" if names else ""
 
 
-def _ask(
-    who: str, source: ModelSource, sets: QuestionSets, asked: Questions, notices: list[str], show: Silent
-) -> Mapping[str, list[Answered]]:
-    lazy = LazyModel(source, Precision("auto"), as_stored=True)
-    found = {}
-    for split, rows in sets.measured.items():
-        show.stage(f"asking the {who}: {split}")
-        found[split] = answer_questions(
-            lazy(), rows, new_tokens=asked.new_tokens, generate=split != "holdout", show=show.update
-        )
-    notices += lazy.notices
-    lazy.release()
-    return found
+@contextlib.contextmanager
+def _kept(so_far: Path | None) -> Iterator[RunFolder]:
+    if so_far is None:
+        with tempfile.TemporaryDirectory(prefix="expunge-evaluate-") as place:
+            yield RunFolder(place).create()
+        return
+    folder = RunFolder(so_far, known_by=KNOWN_BY)
+    with folder.held():
+        storage.write_json(folder.known_by, {"kind": EVALUATION, "versions": versions()})
+        yield folder
+
+
+def answers_folder(model: str, asked: Questions, out: Path | None) -> Path:
+    """Where `expunge evaluate` keeps answers until all are there: beside the file it writes, else in `runs`."""
+    if out is not None:
+        return out.with_name(f"{out.name}-so-far")
+    name = f"{asked.suite}-{Path(model).name}-{storage.digest_value([model, asdict(asked)])[:8]}"
+    return Path("runs") / f"{name}-so-far"
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> str:

@@ -15,23 +15,18 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import DataError, DivergedError, RecipeError
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.question_answers import Answered, answer_questions, digest_asked
-from expunge.models.source import find_model
+from expunge.kinds.language.measures.question_answers import digest_asked
 from expunge.runs.versions import versions
+from expunge.suites.tofu.asking import Answers, Origin, ask
 from expunge.suites.tofu.cells import Cell, unlearn_cell
 from expunge.suites.tofu.controls import controlled
 from expunge.suites.tofu.figures import control_figures, suite_figures
 from expunge.suites.tofu.plan import Plan
-from expunge.suites.tofu.prepare import Origin, Prepared, prepared
+from expunge.suites.tofu.prepare import Prepared, prepared
 from expunge.suites.tofu.report import render_questions
 from expunge.suites.tofu.series import part_of, series_figures
 from expunge.suites.tofu.sets import QuestionSets, Series
 from expunge.suites.tofu.suite import data_folder
-from expunge.train.precision import Precision
-
-Answers = dict[str, list[Answered]]
-"split -> what a model answered to its rows"
 
 
 def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
@@ -73,38 +68,7 @@ def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> di
 
 
 def _ask(made: Prepared, who: str, origin: Origin, sets: QuestionSets) -> Answers:
-    """What a model answers to every split; each is a result by itself, kept under the model's key."""
-    lazy: LazyModel | None = None
-    new_tokens = made.plan.lesson.new_tokens
-
-    def asked(split: str) -> list[dict[str, Any]]:
-        nonlocal lazy
-        lazy = lazy or LazyModel(find_model(origin.model), Precision("auto"), as_stored=True)
-        found = answer_questions(
-            lazy(),
-            sets.measured[split],
-            new_tokens=new_tokens,
-            generate=split != "holdout",
-            show=made.run.show.update,
-        )
-        return [each.row() for each in found]
-
-    answers = {}
-    for split, rows in sets.measured.items():
-        made_from = {"model": origin.key, "rows": digest_asked(rows), "new_tokens": new_tokens}
-        found = made.run.cached_json(
-            f"answers-{who}-{split}",
-            made_from,
-            lambda split=split: asked(split),  # type: ignore[misc]
-            "answers.json",
-            f"asking {who}: {split}",
-        )
-        answers[split] = [Answered.of(row) for row in found]
-    if lazy is not None:
-        for notice in lazy.notices:
-            made.run.notice(notice)
-        lazy.release()
-    return answers
+    return ask(made.run, who, origin, sets, made.plan.lesson.new_tokens)
 
 
 def _ask_control(made: Prepared, name: str, sets: QuestionSets) -> Answers:
