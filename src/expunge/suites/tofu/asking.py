@@ -52,11 +52,10 @@ def ask(run: Run[Any], who: str, origin: Origin, sets: QuestionSets, new_tokens:
         return [each.row() for each in found]
 
     answers = {}
-    for split, rows in sets.measured.items():
-        made_from = {"model": origin.key, "rows": digest_asked(rows), "new_tokens": new_tokens}
+    for split in sets.measured:
         found = run.cached_json(
             f"answers-{who}-{split}",
-            made_from,
+            _made_from(origin, sets, split, new_tokens),
             lambda split=split: asked(split),  # type: ignore[misc]
             "answers.json",
             f"asking {who}: {split}",
@@ -67,3 +66,15 @@ def ask(run: Run[Any], who: str, origin: Origin, sets: QuestionSets, new_tokens:
             run.notice(notice)
         lazy.release()
     return answers
+
+
+def is_asked(run: Run[Any], who: str, origin: Origin, sets: QuestionSets, new_tokens: int) -> bool:
+    """Whether `ask` would find every answer in the run's folder."""
+    paths = [
+        run.cache_path(f"answers-{who}-{split}", _made_from(origin, sets, split, new_tokens)) for split in sets.measured
+    ]
+    return all((path / "stage.json").is_file() for path in paths)
+
+
+def _made_from(origin: Origin, sets: QuestionSets, split: str, new_tokens: int) -> dict[str, Any]:
+    return {"model": origin.key, "rows": digest_asked(sets.measured[split]), "new_tokens": new_tokens}

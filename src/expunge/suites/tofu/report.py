@@ -23,12 +23,12 @@ ALIKE = 0.05
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
-    """The figures of a suite's folder. Raises `RunError` where the suite has not ended."""
+    """The figures of a suite's folder, of as many models as there are. Raises `RunError` where there are none yet."""
     made_by = suite_of(folder.path)
     path = folder.path if made_by is None else folder.path / made_by.marks[0]
     if not path.is_file():
         raise RunError(
-            f"{folder.path} has no figures: the suite has not ended",
+            f"{folder.path} has no figures yet: the suite has not ended",
             next_step="run the command that started it again; it resumes where it stopped",
         )
     figures: dict[str, Any] = storage.read_json(path)
@@ -74,6 +74,7 @@ def questions_page(folder: RunFolder) -> str:
         used=[MEASURES[each] for each in dict.fromkeys(name.rpartition("/")[2] for name in there)],
         best=best(figures["methods"], figures["taught_model"]),
         alike=ALIKE,
+        unfinished=unfinished(figures),
         shown=shown,
         heading=heading,
         fronts=fronts(figures),
@@ -82,6 +83,15 @@ def questions_page(folder: RunFolder) -> str:
         settings=[(called(row), _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
         several=figures["seeds"] > 1,
     )
+
+
+def unfinished(figures: Mapping[str, Any]) -> str:
+    """How far a suite came that has not ended; empty for one that has."""
+    found = figures.get("unfinished")
+    if not found:
+        return ""
+    series = "; the series come after them" if found["made"] == found["of"] else ""
+    return f"{found['made']} of {found['of']} models are made and asked so far{series}. The same command resumes"
 
 
 def axes(figures: Mapping[str, Any]) -> tuple[list[str], str | None]:
