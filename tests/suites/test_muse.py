@@ -21,7 +21,7 @@ from expunge.runs.suite import suite_of, suites
 from expunge.suites.muse.command import muse
 from expunge.suites.muse.reading import questions, read_muse
 from expunge.suites.tofu import asking, prepare, run
-from expunge.suites.tofu.command import Teaching
+from expunge.suites.tofu.options import Models, Teaching
 from muse_data import cut, muse_parts, story, texts, write_muse
 
 LIMITS = ["--training.max_steps", "2", "--training.learning_rate", "1e-3", "--training.max_retain_increase", "9"]
@@ -129,8 +129,8 @@ def test_from_the_command_to_the_page(
     teaching = Teaching(epochs=8, learning_rate=1e-2, rows=3)
 
     def typed() -> int:
-        return muse(*LIMITS, data=str(data), model=str(tiny_model_folder), series="sust", methods="gradient_ascent",
-                    teaching=teaching, out=out)  # fmt: skip
+        models = Models(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+        return muse(*LIMITS, data=str(data), series="sust", models=models, teaching=teaching)
 
     assert typed() == 0
     said = capsys.readouterr().out

@@ -15,6 +15,7 @@ from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.rwku.command import rwku
 from expunge.suites.rwku.reading import read_rwku
+from expunge.suites.tofu.options import Untaught
 from muse_data import texts
 
 TARGETS = ("Brink", "Dorn")
@@ -174,8 +175,8 @@ def test_from_the_command_to_the_page(
 ) -> None:
     out = tmp_path / "out"
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-2", "--training.max_retain_increase", "9"]
-    assert rwku(*limits, data=str(write_rwku(tmp_path / "data")), target="Brink", model=str(tiny_model_folder),
-                methods="gradient_ascent", out=out) == 0  # fmt: skip
+    models = Untaught(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+    assert rwku(*limits, data=str(write_rwku(tmp_path / "data")), target="Brink", models=models) == 0
     said = capsys.readouterr().out
     for part in (
         "before",

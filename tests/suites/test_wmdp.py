@@ -18,6 +18,7 @@ from expunge.runs.folder import RunFolder
 from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.tofu.figures import accuracy
+from expunge.suites.tofu.options import OfRmu
 from expunge.suites.wmdp.command import wmdp
 from expunge.suites.wmdp.reading import questions as questions_of
 from expunge.suites.wmdp.reading import read_wmdp
@@ -158,10 +159,8 @@ def test_from_the_command_to_the_page(
 ) -> None:
     out = tmp_path / "out"
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-3", "--method.layer", "1"]
-    assert (
-        wmdp(*limits, data=str(write_wmdp(tmp_path / "data")), model=str(tiny_model_folder), methods="rmu", out=out)
-        == 0
-    )
+    models = OfRmu(model=str(tiny_model_folder), methods="rmu", out=out)
+    assert wmdp(*limits, data=str(write_wmdp(tmp_path / "data")), models=models) == 0
     said = capsys.readouterr().out
     for part in ("before", "rmu", "WMDP cyber: above chance", "chance is 25.0% on MMLU", "no oracle"):
         assert part in said, part

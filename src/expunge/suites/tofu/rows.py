@@ -70,7 +70,7 @@ class Files:
             raise DataError(
                 f"{self.data} has no {names[0]}",
                 seen=", ".join(self.names) or "no JSON lines, JSON or Parquet",
-                allowed=" or ".join(f"{each}{ending}" for each in names for ending in ENDINGS),
+                allowed=f"{' or '.join(dict.fromkeys(names))}, as {' or '.join(ENDINGS)}",
                 next_step="download that file of the dataset too, or name another part",
             )
         if self._hub:
