@@ -73,6 +73,7 @@ def evaluate(
 def _by_a_suite(
     target: str, recipe: Path | None, more: More | None, asked: OfSuite, out: Path | None, printed: Printed
 ) -> int:
+    import contextlib
     import shutil
 
     from expunge.core import storage
@@ -102,4 +103,7 @@ def _by_a_suite(
         if out is not None:
             print(f"Figures: {out}")
     shutil.rmtree(so_far, ignore_errors=True)
+    if out is None:
+        with contextlib.suppress(OSError):  # others stand there, too
+            so_far.parent.rmdir()
     return 0

@@ -29,8 +29,8 @@ from expunge.suites.tofu.figures import model_figures
 from expunge.suites.tofu.report import chances, heading, shown
 from expunge.suites.tofu.sets import QuestionSets
 
-KNOWN_BY = "evaluation.json"
-"the file by which a folder of answers so far is known"
+OF_NO_RUN = "evaluation.json"
+"a file that no run writes: so a folder of answers so far, which has answers alone, is taken again, and a run's is refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +143,8 @@ def _kept(so_far: Path | None) -> Iterator[RunFolder]:
         with tempfile.TemporaryDirectory(prefix="expunge-evaluate-") as place:
             yield RunFolder(place).create()
         return
-    folder = RunFolder(so_far, known_by=KNOWN_BY)
+    folder = RunFolder(so_far, known_by=OF_NO_RUN)
     with folder.held():
-        storage.write_json(folder.known_by, {"kind": EVALUATION, "versions": versions()})
         yield folder
 
 
