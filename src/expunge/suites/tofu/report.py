@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SERIES, SPLITS, SUI
 
 ACROSS = 6
 "measures in a table"
+HEAD = 26
+"letters in a line of a column's head on the console"
 ALIKE = 0.05
 "p-value above which a model cannot be told from the oracle by the test (TOFU)"
 
@@ -245,18 +247,23 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     body = [
         [name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names)] for name, measures in rows
     ]
-    console.print(_table(["method", *map(heading, names)], body))
+    for number, columns in enumerate(_side_by_side(["method", *map(heading, names)], body, console.width)):
+        console.print("\n" * bool(number), _table(*columns), sep="", end="")
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     for name in figures.get("series", {}):
         for measure, columns, lines in series_tables(figures, name):
             console.print(f"\n{SERIES[name]}: {measure}")
-            console.print(_table(["method", *columns], lines))
+            for each in _side_by_side(["method", *columns], lines, console.width):
+                console.print(_table(*each))
     split, count = next(iter(figures["asked"].items()))
-    console.print(
-        f"\n{count} {'questions of the forget set' if split == 'forget' else f'rows of {SPLITS.get(split, split)}'}, "
-        f"{figures['seeds']} models of each method. 95 % intervals, none of p-values."
+    what = (
+        f"question{'s' * (count != 1)} of the forget set"
+        if split == "forget"
+        else f"rows of {SPLITS.get(split, split)}"
     )
+    many = f"{figures['seeds']} model{'s' * (figures['seeds'] != 1)} of each method"
+    console.print(f"\n{count} {what}, {many}. 95 % intervals, none of p-values.")
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
@@ -265,12 +272,28 @@ def print_questions(figures: Mapping[str, Any]) -> None:
         console.print(f"Note: {sentence}.")
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def _side_by_side(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> Iterator[tuple[list[str], list[list[str]], list[int]]]:
+    """(columns, rows, widths) of as many tables as the console needs; the first column stands in each."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    widths = [
+        max(own, min(len(head), HEAD), *map(len, head.split())) for own, head in zip(widths, columns, strict=True)
+    ]
+    rest = list(range(1, len(columns)))
+    while rest:
+        chosen = [0]
+        while rest and (len(chosen) == 1 or sum(widths[i] + 2 for i in (*chosen, rest[0])) - 2 <= width):
+            chosen.append(rest.pop(0))
+        yield [columns[i] for i in chosen], [[row[i] for i in chosen] for row in rows], [widths[i] for i in chosen]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for header in columns:
-        table.add_column(header)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header, width in zip(columns, widths, strict=True):
+        table.add_column(header, width=width)
     for row in rows:
         table.add_row(*row)
     return table
