@@ -247,8 +247,8 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     body = [
         [name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names)] for name, measures in rows
     ]
-    for number, columns in enumerate(_side_by_side(["method", *map(heading, names)], body, console.width)):
-        console.print("\n" * bool(number), _table(*columns), sep="", end="")
+    for number, part in enumerate(_side_by_side(["method", *map(heading, names)], body, console.width)):
+        console.print("\n" * bool(number), _table(*part), sep="", end="")
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     for name in figures.get("series", {}):
@@ -276,7 +276,7 @@ def _side_by_side(
     columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
 ) -> Iterator[tuple[list[str], list[list[str]], list[int]]]:
     """(columns, rows, widths) of as many tables as the console needs; the first column stands in each."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(columns))]
     widths = [
         max(own, min(len(head), HEAD), *map(len, head.split())) for own, head in zip(widths, columns, strict=True)
     ]
