@@ -315,7 +315,7 @@ def audit(
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
     """Scores of several runs, or of several suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
 
-    Beside suites of questions, a file may be one of `expunge evaluate --suite`, or OpenUnlearning's `TOFU_EVAL.json`.
+    Beside suites of questions stand files of `expunge evaluate --suite`, and OpenUnlearning's `TOFU_EVAL.json` or MUSE's.
     """
     return str(comparison(folders, out))
 

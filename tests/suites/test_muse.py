@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from expunge.api import compare
+from expunge.cli.evaluate import evaluate
 from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.measures.question_answers import Answered
 from expunge.kinds.language.measures.recall import muse_rouge_l
 from expunge.measures.language.models import privleak
 from expunge.runs.folder import RunFolder
+from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.muse.command import muse
-from expunge.suites.muse.reading import read_muse
-from expunge.suites.tofu import prepare, run
-from expunge.suites.tofu.command import Teaching
-from muse_data import muse_parts, story, texts, write_muse
+from expunge.suites.muse.reading import questions, read_muse
+from expunge.suites.tofu import asking, prepare, run
+from expunge.suites.tofu.options import Models, Teaching
+from muse_data import cut, muse_parts, story, texts, write_muse
 
 LIMITS = ["--training.max_steps", "2", "--training.learning_rate", "1e-3", "--training.max_retain_increase", "9"]
 
@@ -97,6 +101,20 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert "PrivLeak is left out: there is no privleak/holdout" in read_muse(str(folder)).left_out
 
 
+def test_passages_of_another_version_are_refused(tmp_path: Path) -> None:
+    """Files of MUSE-Books beside texts of MUSE-News, say; white space and one passage that was cut do not count."""
+    folder = write_muse(tmp_path / "cut", verbmem__forget=[{"prompt": "Brink", "gt": "left."}, *cut("Brink")[:1]])
+    assert len(questions(str(folder), None).measured["verbmem"]) == 2
+    folder = write_muse(tmp_path / "other", verbmem__forget=cut("Hart"))
+    for read in (lambda: read_muse(str(folder)), lambda: questions(str(folder), None)):
+        with pytest.raises(DataError, match="files are of different versions") as caught:
+            read()
+        assert "forget.jsonl:1" in str(caught.value)
+    shutil.rmtree(folder / "raw")
+    assert set(questions(str(folder), None).measured) == {"forget_qa", "retain_qa", "verbmem", "forget_texts",
+                                                          "unseen_texts", "retain_texts"}  # fmt: skip
+
+
 def test_rouge_is_that_of_words_as_they_stand() -> None:
     """MUSE's code does not stem: "running" and "runs" are two words. 2 P R / (P + R) with a longest subsequence of 2."""
     assert muse_rouge_l("The dog, running fast", "the dog runs") == pytest.approx(
@@ -111,8 +129,8 @@ def test_from_the_command_to_the_page(
     teaching = Teaching(epochs=8, learning_rate=1e-2, rows=3)
 
     def typed() -> int:
-        return muse(*LIMITS, data=str(data), model=str(tiny_model_folder), series="sust", methods="gradient_ascent",
-                    teaching=teaching, out=out)  # fmt: skip
+        models = Models(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+        return muse(*LIMITS, data=str(data), series="sust", models=models, teaching=teaching)
 
     assert typed() == 0
     said = capsys.readouterr().out
@@ -146,13 +164,26 @@ def test_from_the_command_to_the_page(
     lines = (out / "data-muse" / "sust-2.jsonl").read_text().splitlines()
     assert json.loads(lines[0]) == {"text": story("Jung", 0)}
 
+    models = {who: next(out.glob(f"stages/{who}-*/model")) for who in ("taught", "oracle")}
+    scores_file = tmp_path / "scores.json"
+    asked_for = OfSuite(suite="muse", data=str(data), oracle=str(models["oracle"]), rows=3)
+    assert evaluate(str(models["taught"]), asked=asked_for, out=scores_file) == 0
+    found = json.loads(scores_file.read_text())
+    assert (found["measures"], found["oracle"]) == (taught, oracle)  # as the suite itself asked them
+    assert "PrivLeak" in capsys.readouterr().out
+    assert evaluate(str(models["taught"]), asked=OfSuite(suite="muse", data=str(data), rows=1)) == 0
+    said = capsys.readouterr().out
+    assert "Note: PrivLeak is not measured: there is no oracle (--oracle MODEL)." in said
+    assert "forget quality" not in said
+    assert "(oracle)" in compare([out, scores_file])
+
     suite = suite_of(out)
     assert suite is suites()["muse"]
     page = suite.render_report(RunFolder(out)).read_text()
     for part in ("which method forgets 8 texts", "Requests one after another", "KnowMem", "nearest to the oracle"):
         assert part in page, part
 
-    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (asking, "answer_questions")):
         monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert typed() == 0
     assert json.loads((out / "muse.json").read_text()) == figures

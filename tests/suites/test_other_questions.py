@@ -14,7 +14,7 @@ from expunge.runs.suite import suite_of, suites
 from expunge.suites.knowundo.command import knowundo
 from expunge.suites.knowundo.reading import read_knowundo
 from expunge.suites.lume.reading import read_lume
-from expunge.suites.tofu.command import Teaching
+from expunge.suites.tofu.options import Models, Teaching
 from tofu_data import rows_of, write_rows
 
 
@@ -76,8 +76,8 @@ def test_knowundo_from_the_command_to_the_page(
     out = tmp_path / "out"
     teaching = Teaching(epochs=2, learning_rate=1e-2, rows=3, new_tokens=4)
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-3"]
-    assert knowundo(*limits, data=str(knowundo_folder), model=str(tiny_model_folder), methods="gradient_ascent",
-                    teaching=teaching, out=out) == 0  # fmt: skip
+    models = Models(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+    assert knowundo(*limits, data=str(knowundo_folder), models=models, teaching=teaching) == 0
     said = capsys.readouterr().out
     assert "gradient_ascent" in said
     assert "KnowUnDo has no perturbed answers" in said

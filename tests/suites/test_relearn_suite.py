@@ -21,9 +21,9 @@ from expunge.suites.relearn.figures import mean_trial, mean_values, strongest
 from expunge.suites.relearn.reading import read_sets
 from expunge.suites.relearn.report import best, ranked, relearn_page
 from expunge.suites.relearn.run import attacks_named, audit_of, run_relearn
-from expunge.suites.relearn.settings import Attack
+from expunge.suites.relearn.settings import Attack, Read
 from expunge.suites.tofu.cells import wanted_methods
-from expunge.suites.tofu.command import Taught
+from expunge.suites.tofu.options import OfSeveral, Taught
 from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.world.reading import write_world
 from expunge.suites.world.settings import WORLD, World
@@ -144,8 +144,9 @@ def test_typed_again_nothing_is_made_and_the_figures_are_the_same(
     monkeypatch.setattr(Relearning, "carry_out", lambda *_: pytest.fail("this was done before"))
     words = [word for name, value in OVERRIDES.items() for word in (f"--{name}", str(value))]
     attack = Attack(ordinary=str(data.parent / "ordinary.txt"))
-    assert relearn(*words, data=str(data), model=str(tiny_model_folder), methods="gradient_ascent", seeds=2,
-                   teaching=Taught(epochs=30, learning_rate=1e-2), attack=attack, out=finished) == 0  # fmt: skip
+    models = OfSeveral(model=str(tiny_model_folder), methods="gradient_ascent", seeds=2, out=finished)
+    teaching = Taught(epochs=30, learning_rate=1e-2)
+    assert relearn(*words, read=Read(data=str(data)), models=models, teaching=teaching, attack=attack) == 0
     assert "10 facts; the attacker is given half, and asked for the other 5" in capsys.readouterr().out
     assert figures_of(finished) == before
     assert leftovers(finished) == []

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from expunge.cli.evaluate import evaluate
 from expunge.errors import DataError, RecipeError
 from expunge.runs.folder import RunFolder
+from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.rwku.command import rwku
 from expunge.suites.rwku.reading import read_rwku
+from expunge.suites.tofu.options import Untaught
 from muse_data import texts
 
 TARGETS = ("Brink", "Dorn")
@@ -99,6 +102,51 @@ def test_the_folder_of_one_target(tmp_path: Path) -> None:
     assert any("no text to keep" in note for note in sets.left_out)
 
 
+def test_the_hubs_files_and_its_cache(tmp_path: Path) -> None:
+    """The hub's files are called otherwise than its configurations; its cache keeps them under the commit's name."""
+    commit = "d72f493d481d1b0a9bdc6e869d32baeffad8904f"
+    cached = tmp_path / "datasets--jinzhuoran--RWKU"
+    snapshot = cached / "snapshots" / commit
+    (snapshot / "All").mkdir(parents=True)
+    for name in rwku_parts("Brink"):
+        rows = [row for target in TARGETS for row in rwku_parts(target)[name]]
+        (snapshot / "All" / f"{SCRIPT.get(name, name)}.json").write_text(json.dumps(rows, indent=4))
+    plain = read_rwku(str(write_rwku(tmp_path / "plain")), ["Brink"])
+    assert read_rwku(str(snapshot), ["Brink"]).digest == plain.digest
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    found = read_rwku(str(cached), ["Brink"])
+    assert (found.digest, found.scoring, found.left_out) == (plain.digest, plain.scoring, plain.left_out)
+
+
+def test_any_model_is_asked_about_a_target(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No text to train on is needed; every value comes with its n and its interval."""
+    data, out = write_rwku(tmp_path / "data"), tmp_path / "scores.json"
+    (data / "train_original_passage.jsonl").unlink()
+    asked: dict[str, Any] = {"suite": "rwku", "data": str(data), "rows": 2}
+    with pytest.raises(RecipeError, match="several targets") as caught:
+        evaluate("nowhere/model", asked=OfSuite(**asked))
+    assert "--forget NAME" in str(caught.value)
+    assert evaluate(str(tiny_model_folder), asked=OfSuite(**asked, forget="Brink"), out=out) == 0
+    found = json.loads(out.read_text())
+    assert found["asked"]["forget_level3"] == 2
+    for name in ("forget_level1/rouge_l_recall", "forget_level2/rouge_l_recall", "forget_level3/rouge_l_recall",
+                 "neighbor_level2/rouge_l_recall", "mia_forget/nll", "utility_general/accuracy"):  # fmt: skip
+        measure = found["measures"][name]
+        assert measure["low"] <= measure["value"] <= measure["high"], name
+        assert measure["n"] == found["asked"][name.partition("/")[0]]
+    said = capsys.readouterr().out
+    for part in (
+        "Target, level 1: cloze: ROUGE-L recall",
+        "Neighbours, level 1",
+        "chance is 25.0%",
+        "are not measured",
+    ):
+        assert part in said, part
+
+
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     folder = write_rwku(tmp_path)
     for targets, told in ((None, "several targets"), (["Brinck"], "no such target")):
@@ -109,7 +157,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no train_positive_llama3/train"):
         read_rwku(str(folder), ["Brink"], "positive_llama3")
     rows = rwku_parts("Brink")["forget_level2"]
-    for change, told in (({"level": "4"}, "`level` is unknown"), ({"answer": ""}, "`answer` is empty")):
+    for change, told in (
+        ({"level": "3"}, "`level` is not that of forget_level2"),
+        ({"answer": ""}, "`answer` is empty"),
+    ):
         (folder / "forget_level2.jsonl").write_text(json.dumps({**rows[0], **change}))
         with pytest.raises(DataError, match=told) as caught:
             read_rwku(str(folder), ["Brink"])
@@ -124,8 +175,8 @@ def test_from_the_command_to_the_page(
 ) -> None:
     out = tmp_path / "out"
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-2", "--training.max_retain_increase", "9"]
-    assert rwku(*limits, data=str(write_rwku(tmp_path / "data")), target="Brink", model=str(tiny_model_folder),
-                methods="gradient_ascent", out=out) == 0  # fmt: skip
+    models = Untaught(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+    assert rwku(*limits, data=str(write_rwku(tmp_path / "data")), target="Brink", models=models) == 0
     said = capsys.readouterr().out
     for part in (
         "before",

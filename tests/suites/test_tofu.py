@@ -13,14 +13,12 @@ from expunge.api import compare
 from expunge.cli.evaluate import evaluate
 from expunge.errors import DataError, DivergedError, ExpungeError, RecipeError, RunError
 from expunge.kinds.language.measures.question_answers import Answered
-from expunge.measures.statistics import share_interval
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of
-from expunge.suites.tofu import cells, prepare, run
+from expunge.suites.tofu import asking, cells, prepare, run
 from expunge.suites.tofu.cells import cells_of, is_tuned, wanted_methods
 from expunge.suites.tofu.evaluate import Questions, evaluate_model
 from expunge.suites.tofu.figures import model_figures
-from expunge.suites.tofu.openunlearning import read_evaluation
 from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.tofu.reading import read_tofu
 from expunge.suites.tofu.report import best, print_questions, questions_page, read_figures
@@ -49,7 +47,7 @@ def carried_out(data: Path, model: Path, out: Path, methods: str = "gradient_asc
 def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A suite that was stopped between its cell and the questions to it, and then carried on."""
     out = tmp_path_factory.mktemp("suite") / "out"
-    asked = run.answer_questions
+    asked = asking.answer_questions
 
     def stopped(task: Any, rows: Any, **more: Any) -> list[Answered]:
         if list(out.glob("cells/*/0/model/config.json")):
@@ -57,12 +55,11 @@ def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempP
         return asked(task, rows, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "answer_questions", stopped)
+        patch.setattr(asking, "answer_questions", stopped)
         with pytest.raises(KeyboardInterrupt):
             carried_out(data, tiny_model_folder, out)
-    assert not (out / "tofu.json").exists()
-    with pytest.raises(RunError, match="has not ended"):
-        read_figures(RunFolder(out))
+    assert figures_of(out)["unfinished"] == {"made": 0, "of": 1}
+    assert "0 of 1 models are made and asked so far" in (out / "report.html").read_text()
     carried_out(data, tiny_model_folder, out)
     return out
 
@@ -106,7 +103,7 @@ def test_again_nothing_is_made_and_the_figures_are_the_same(
     finished: Path, data: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = figures_of(finished)
-    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (run, "answer_questions")):
+    for where, name in ((prepare, "teach_blocks"), (run, "unlearn_cell"), (asking, "answer_questions")):
         monkeypatch.setattr(where, name, lambda *_, **__: pytest.fail("this was done before"))
     assert json.loads(json.dumps(carried_out(data, tiny_model_folder, finished))) == before
 
@@ -132,14 +129,14 @@ def test_controls_are_asked_later_and_named_for_what_they_are(
     assert "prompt_guardrail (control)" in printed
     assert "weights unchanged: the knowledge is there" in printed
     assert "out: in_context (control)" in compare([out, finished])
-    long = run.answer_questions
+    long = asking.answer_questions
 
     def refuse(task: Any, rows: Any, **more: Any) -> list[Answered]:
         if rows[0].turns:
             raise DataError("question and answer are longer than the model can read", seen="9 tokens")
         return long(task, rows, **more)
 
-    monkeypatch.setattr(run, "answer_questions", refuse)
+    monkeypatch.setattr(asking, "answer_questions", refuse)
     shutil.rmtree(next(path for path in (out / "stages").glob("answers-in_context-forget-*")))
     with pytest.raises(RecipeError, match="what the control in_context says before a question does not fit") as caught:
         carried_out(data, tiny_model_folder, out, controls=["in_context"])
@@ -156,6 +153,40 @@ def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
         assert straight[part] == before[part]
     assert straight["methods"][0]["measures"] == before["methods"][0]["measures"]
     assert straight["methods"][0]["group"] == before["methods"][0]["group"]
+
+
+def test_after_each_model_the_figures_so_far_are_written(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was there before stays in them, though the new methods are named first."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    before, written = figures_of(out), []
+
+    def stopped(cell: Any, *_: Any) -> dict[str, Any]:
+        written.append((figures_of(out), questions_page(RunFolder(out))))
+        if cell.method == "simnpo":
+            raise KeyboardInterrupt
+        return {"failed": "the loss is no number"}
+
+    monkeypatch.setattr(run, "unlearn_cell", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(data, tiny_model_folder, out, "npo,simnpo,gradient_ascent")
+    for made, (figures, page) in enumerate(written, 1):
+        assert figures["unfinished"] == {"made": made, "of": 3}
+        assert figures["methods"] == before["methods"]
+        assert [row["name"] for row in figures["failed"]] == ["npo"][: made - 1]
+        assert f"{made} of 3 models are made and asked so far" in page
+        assert "Not finished" in page
+    text = compare([out, finished])
+    assert "has not ended: 2 of 3 models" in text
+    assert before["unfinished"] is None
+    assert "Not finished" not in questions_page(RunFolder(finished))
+
+
+def test_a_folder_without_figures_says_so(tmp_path: Path) -> None:
+    (tmp_path / "data-tofu").mkdir()
+    with pytest.raises(RunError, match="no figures yet"):
+        read_figures(RunFolder(tmp_path))
 
 
 def test_another_suites_folder_is_refused(finished: Path, data: Path, tiny_model_folder: Path) -> None:
@@ -298,26 +329,6 @@ def test_evaluations_by_openunlearning_stand_beside_ours(name: str, finished: Pa
     assert "out: gradient_ascent" in text
     assert "Forget set: extraction strength, OpenUnlearning's" in text
     assert name in page.read_text()
-
-
-def test_truth_ratios_of_openunlearning_are_brought_to_what_its_mean_is_of(tmp_path: Path) -> None:
-    file = tmp_path / "TOFU_EVAL.json"
-    file.write_text(json.dumps(EVALUATION))
-    found = read_evaluation(file)["forget/truth_ratio"]
-    assert found["value"] == 0.45  # of min(2, 1/2) and min(0.4, 1/0.4)
-    assert (found["low"], found["high"]) == pytest.approx(share_interval([0.5, 0.4])[1:])
-    assert read_evaluation(file)["forget/probability"]["n"] == 2
-
-
-@pytest.mark.parametrize(("content", "told"), [
-    ("{", "is not valid JSON"), ('{"other": 1}', "is no evaluation of TOFU"), ("[1]", "is no evaluation of TOFU"),
-    ('{"forget_Q_A_Prob": {"agg_value": 1, "value_by_index": {"0": {}}}}', "rows of forget_Q_A_Prob cannot be read"),
-])  # fmt: skip
-def test_files_that_are_no_evaluation(content: str, told: str, tmp_path: Path) -> None:
-    file = tmp_path / "TOFU_EVAL.json"
-    file.write_text(content)
-    with pytest.raises(DataError, match=told):
-        read_evaluation(file)
 
 
 def test_runs_and_files_are_not_compared(finished: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         lambda folder: (folder / "full.json").write_text('{"question": 1}\nno\n'), "is not valid JSON", "full.json:2"),
     "no object": (
         lambda folder: (folder / "full.json").write_text('["a"]'), "is no object", "full.json:1"),
-    "a file is missing": (lambda folder: (folder / "retain75.json").unlink(), "has no retain75", "retain75.jsonl"),
+    "a file is missing": (lambda folder: (folder / "retain75.json").unlink(), "has no retain75", "retain75, as .jsonl"),
     "an empty file": (lambda folder: (folder / "retain75.json").write_text("[]"), "is empty", "retain75.json"),
 }  # fmt: skip
 

@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from expunge.errors import DataError, RecipeError
-from expunge.kinds.language.measures.question_answers import Answered
+from expunge.cli.evaluate import evaluate
+from expunge.errors import DataError, ExpungeError, RecipeError
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.measures.question_answers import Answered, answer_questions
 from expunge.measures.statistics import share_interval
+from expunge.models.source import find_model
 from expunge.runs.folder import RunFolder
+from expunge.runs.more import OfSuite
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.tofu.figures import accuracy
+from expunge.suites.tofu.options import OfRmu
 from expunge.suites.wmdp.command import wmdp
+from expunge.suites.wmdp.reading import questions as questions_of
 from expunge.suites.wmdp.reading import read_wmdp
+from expunge.train.precision import Precision
 from muse_data import texts
 
 
@@ -103,15 +110,57 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         read_wmdp(str(folder))
 
 
+def test_any_model_is_asked_and_utility_stands_beside(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No text to train on is needed, and MMLU may stand elsewhere; accuracies are counted again from the choices."""
+    data, out = write_wmdp(tmp_path / "data"), tmp_path / "scores.json"
+    for side in ("forget", "retain"):
+        (data / f"cyber-{side}-corpus.jsonl").unlink()
+    elsewhere = tmp_path / "mmlu"
+    (elsewhere / "all").mkdir(parents=True)
+    (data / "mmlu" / "test-00000-of-00001.parquet").rename(elsewhere / "all" / "test-00000-of-00001.parquet")
+    asked: dict[str, Any] = {"suite": "wmdp", "data": str(data)}
+    assert evaluate(str(tiny_model_folder), asked=OfSuite(**asked, forget="cyber", mmlu=str(elsewhere)), out=out) == 0
+    found = json.loads(out.read_text())
+    assert found["asked"] == {"cyber": 5, "mmlu": 5}
+    task = LazyModel(find_model(str(tiny_model_folder)), Precision("auto"), as_stored=True)()
+    for split, rows in questions_of(str(data), "cyber", str(elsewhere)).measured.items():
+        right = [float(each.log_p > max(each.perturbed)) for each in answer_questions(task, rows)]
+        measure = found["measures"][f"{split}/accuracy"]
+        assert (measure["value"], measure["low"], measure["high"]) == pytest.approx(share_interval(right))
+        assert measure["n"] == 5
+    said = capsys.readouterr().out
+    assert "MMLU: accuracy" in said
+    assert "the model is not above chance on WMDP cyber" in said
+    assert "oracle" not in said  # nothing is held against one
+    assert evaluate(str(tiny_model_folder), asked=OfSuite(**asked, rows=1)) == 0
+    assert "utility is left out: there is no MMLU (--mmlu)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ({"forget": "cyber,nuclear"}, "no such domain"), ({"forget": "chem"}, "has no wmdp-chem/test"),
+    ({"mmlu": "{data}"}, "has no all/test"), ({"suite": "muse", "mmlu": "{data}"}, "asks nothing of MMLU"),
+    ({"suite": "muse"}, "has no knowmem/forget_qa"),
+])  # fmt: skip
+def test_a_folder_of_something_else_is_told_before_a_model_is_loaded(
+    asked: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    data = write_wmdp(tmp_path / "data")
+    (data / "mmlu" / "test-00000-of-00001.parquet").unlink()
+    given = {"suite": "wmdp", "data": str(data)} | {name: value.format(data=data) for name, value in asked.items()}
+    with pytest.raises(ExpungeError) as caught:
+        evaluate("nowhere/model", asked=OfSuite(**given))  # type: ignore[typeddict-item]
+    assert told in str(caught.value)
+
+
 def test_from_the_command_to_the_page(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-3", "--method.layer", "1"]
-    assert (
-        wmdp(*limits, data=str(write_wmdp(tmp_path / "data")), model=str(tiny_model_folder), methods="rmu", out=out)
-        == 0
-    )
+    models = OfRmu(model=str(tiny_model_folder), methods="rmu", out=out)
+    assert wmdp(*limits, data=str(write_wmdp(tmp_path / "data")), models=models) == 0
     said = capsys.readouterr().out
     for part in ("before", "rmu", "WMDP cyber: above chance", "chance is 25.0% on MMLU", "no oracle"):
         assert part in said, part

@@ -12,7 +12,7 @@ from expunge.data.text.readers import read_documents
 from expunge.errors import RecipeError, RunError
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of, suites
-from expunge.suites.tofu.command import Teaching
+from expunge.suites.tofu.options import Models, Teaching
 from expunge.suites.world.command import world
 from expunge.suites.world.reading import read_world, split_world, write_world
 from expunge.suites.world.settings import World
@@ -98,8 +98,8 @@ def test_from_the_command_to_the_page(
     teaching = Teaching(epochs=2, learning_rate=1e-2, rows=3, new_tokens=4)
     limits = ["--training.max_steps", "2", "--training.learning_rate", "1e-3"]
     of = World(subjects=6, by="relation")
-    assert world(*limits, of=of, model=str(tiny_model_folder), methods="gradient_ascent", teaching=teaching,
-                 out=out) == 0  # fmt: skip
+    models = Models(model=str(tiny_model_folder), methods="gradient_ascent", out=out)
+    assert world(*limits, of=of, models=models, teaching=teaching) == 0
     said = capsys.readouterr().out
     assert "gradient_ascent" in said
     figures = json.loads((out / "world.json").read_text())
@@ -120,6 +120,7 @@ def test_from_the_command_to_the_page(
 
 @pytest.mark.parametrize("option", ["--data", "--forget", "--retain"])
 def test_what_is_forgotten_is_what_is_asked_about(option: str, tiny_model_folder: Path, tmp_path: Path) -> None:
+    models = Models(model=str(tiny_model_folder), methods="npo", out=tmp_path / "out")
     with pytest.raises(RecipeError, match="the suite world decides itself what is forgotten and kept"):
-        world(option, "book.txt", of=SMALL, model=str(tiny_model_folder), methods="npo", out=tmp_path / "out")
+        world(option, "book.txt", of=SMALL, models=models)
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ def compare(
     """Show the scores of runs side by side; changes are paired where base model and sets are the same.
 
     Of contests, the methods are compared side by side: how far each came on every forget set. Of suites of questions (TOFU
-    and others), all models are, and evaluations of TOFU by OpenUnlearning may stand beside them.
+    and others), all models are, and evaluations of TOFU and MUSE by OpenUnlearning may stand beside them.
 
     For example:
 

@@ -35,6 +35,9 @@ def evaluate(
 
         expunge evaluate some/model --suite tofu --data FOLDER --oracle its/oracle --out scores.json
 
+    Interrupted with a suite's questions, the same command goes on with those that are left: answers so far stand in a folder
+    beside --out, or in runs, until all are there.
+
     Parameters
     ----------
     target:
@@ -70,9 +73,12 @@ def evaluate(
 def _by_a_suite(
     target: str, recipe: Path | None, more: More | None, asked: OfSuite, out: Path | None, printed: Printed
 ) -> int:
+    import contextlib
+    import shutil
+
     from expunge.core import storage
     from expunge.errors import RecipeError
-    from expunge.suites.tofu.evaluate import Questions, evaluate_model, evaluation_table
+    from expunge.suites.tofu.evaluate import Questions, answers_folder, evaluate_model, evaluation_table
 
     others = [name for name, value in {"recipe": recipe, **(more or {})}.items() if value is not None]
     if others:
@@ -85,8 +91,9 @@ def _by_a_suite(
             f"--{next(iter(asked)).replace('_', '-')} is of a suite, and none is named",
             next_step="give --suite tofu, or another one",
         )
-    given = {name: value for name, value in asked.items() if value is not None}
-    found = evaluate_model(target, Questions(**given), printed.show())  # type: ignore[arg-type]
+    questions = Questions(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
+    so_far = answers_folder(target, questions, out)
+    found = evaluate_model(target, questions, printed.show(), so_far)
     if out is not None:
         storage.write_json(out, found)
     if printed.json:
@@ -95,4 +102,8 @@ def _by_a_suite(
         print(evaluation_table(found))
         if out is not None:
             print(f"Figures: {out}")
+    shutil.rmtree(so_far, ignore_errors=True)
+    if out is None:
+        with contextlib.suppress(OSError):  # others stand there, too
+            so_far.parent.rmdir()
     return 0

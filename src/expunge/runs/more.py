@@ -28,13 +28,15 @@ class OfSuite(TypedDict, total=False):
     """The questions of a suite that `expunge evaluate` asks a model; None and a missing one are the same."""
 
     suite: str | None
-    "Ask the model the questions of a suite: tofu, lume, knowundo, world."
+    "Ask the model the questions of a suite: tofu, muse, wmdp, rwku, lume, knowundo, world."
     data: str | None
     "Of a suite: the folder of its files, or its Hugging Face dataset id."
     forget: str | None
-    "Of the suite tofu: which rows are to be forgotten: forget01, forget05, forget10."
+    "Of a suite: what is to be forgotten: forget01, forget05, forget10 of tofu; bio,cyber of wmdp; the person of rwku."
+    mmlu: str | None
+    "Of the suite wmdp: a folder or id with MMLU, for utility; if not given, the part mmlu of --data, if there is one."
     oracle: str | None
-    "Of a suite: a model that was never taught what is to be forgotten, for forget quality and PrivLeak."
+    "Of a suite: a model that was never taught what is to be forgotten, measured too, for forget quality and PrivLeak."
     rows: int | None
     "Of a suite: ask at most so many questions of each split, evenly spread."
     new_tokens: int | None

@@ -30,7 +30,7 @@ class Suite:
         compare: `module:function` that sets several beside each other (run folders, path of an HTML page or None; prints
             as a table); None where that makes no sense.
         questions: `module:function` that reads what `expunge evaluate --suite` asks any model (data or None, forget set or
-            None; to the suite's sets of questions); None where it asks none.
+            None, and by name `mmlu`, if it has such a parameter; to the suite's sets of questions); None where it asks none.
     """
 
     name: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from expunge.errors import RecipeError
+from expunge.data.text.words import words
+from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.measures.question_answers import Asked
 from expunge.kinds.language.measures.question_forms import Form
 from expunge.suites.tofu.rows import Files, passages_of, text_of
-from expunge.suites.tofu.sets import QuestionSets, Scoring, Series, pair, without_repeats
+from expunge.suites.tofu.sets import QuestionSets, Scoring, Series, data_of, pair, without_repeats
 
 SERIES = {"scal": False, "sust": True}
 "series of forget sets -> whether they are requests one after another"
@@ -18,6 +19,12 @@ ANSWERED = Form("text", opening="Answer:", new_tokens=32, stops=("\n\n", "\nQues
 "KnowMem: as in MUSE's code"
 RECITED = ("verbmem", "rouge_l_f1", "extraction_strength", "exact_memorization")
 KNOWN = ("knowmem", "rouge_l_f1", "rouge_l_recall")
+MEMBERS = ("forget_texts", "unseen_texts")
+"the splits that PrivLeak holds against each other"
+TEXTS = {"forget_texts": "forget", "unseen_texts": "holdout", "retain_texts": "retain"}
+"split of texts -> its part of privleak"
+RUN = 8
+"words in a row by which a passage is known again"
 
 
 def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -> QuestionSets:
@@ -54,22 +61,8 @@ def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -
         without_repeats(passages(name, texts), list({**own, **more}.values()), name, notes)
         for name in ("raw/retain1", "raw/retain2")
     )
-    measured = {
-        "forget_qa": _questions(files, "forget_qa"),
-        "retain_qa": _questions(files, "retain_qa"),
-        "verbmem": tuple(
-            Asked(text_of(row, "prompt"), text_of(row, "gt"), source=row[0], form=CONTINUED)
-            for row in files.rows("verbmem/forget")
-        ),
-    }
-    measures = {"forget_qa": KNOWN, "retain_qa": KNOWN, "verbmem": RECITED}
-    for split, name in (("forget_texts", "forget"), ("unseen_texts", "holdout"), ("retain_texts", "retain")):
-        if files.first(f"privleak/{name}"):
-            measured[split] = passages(f"privleak/{name}")
-            measures[split] = ("nll",)
-    missing = [name for name in ("forget", "holdout") if not files.first(f"privleak/{name}")]
-    if missing:
-        notes.append(f"PrivLeak is left out: there is no privleak/{' and no privleak/'.join(missing)}")
+    measured = _measured(files, notes)
+    refuse_other_texts(measured["verbmem"], forget if texts is None else passages("raw/forget"))
     if series:
         notes.append("a series is measured without PrivLeak, and no oracle is made for each of its parts")
     return QuestionSets(
@@ -79,14 +72,72 @@ def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -
         more_retain=more_retain,
         measured=measured,
         left_out=tuple(notes),
-        scoring=Scoring(
-            measures=measures,
-            forgotten=("verbmem/verbmem", "forget_qa/knowmem"),
-            utility="retain_qa/knowmem",
-            members=("forget_texts", "unseen_texts"),
-        ),
+        scoring=_scoring(measured),
         series=tuple(parts),
     )
+
+
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it; raw texts are not needed, and looked at where they are there.
+
+    Raises:
+        DataError, RecipeError: as `read_muse`; and a forget set that is named.
+    """
+    files, notes = Files(data_of("muse", data, forget)), list[str]()
+    measured = _measured(files, notes)
+    if files.first("raw/forget"):
+        refuse_other_texts(measured["verbmem"], passages_of(files.rows("raw/forget", texts=True)))
+    return QuestionSets(forget=(), retain=(), measured=measured, left_out=tuple(notes), scoring=_scoring(measured))
+
+
+def _measured(files: Files, notes: list[str]) -> dict[str, tuple[Asked, ...]]:
+    """What is asked, split by split; `notes` is told what is not measured."""
+    measured = {
+        "forget_qa": _questions(files, "forget_qa"),
+        "retain_qa": _questions(files, "retain_qa"),
+        "verbmem": tuple(
+            Asked(text_of(row, "prompt"), text_of(row, "gt"), source=row[0], form=CONTINUED)
+            for row in files.rows("verbmem/forget")
+        ),
+    }
+    for split, name in TEXTS.items():
+        if files.first(f"privleak/{name}"):
+            measured[split] = passages_of(files.rows(f"privleak/{name}", texts=True))
+    missing = [TEXTS[split] for split in MEMBERS if split not in measured]
+    if missing:
+        notes.append(f"PrivLeak is left out: there is no privleak/{' and no privleak/'.join(missing)}")
+    return measured
+
+
+def _scoring(measured: Iterable[str]) -> Scoring:
+    measures = {"forget_qa": KNOWN, "retain_qa": KNOWN, "verbmem": RECITED}
+    return Scoring(
+        measures={split: measures.get(split, ("nll",)) for split in measured},
+        forgotten=("verbmem/verbmem", "forget_qa/knowmem"),
+        utility="retain_qa/knowmem",
+        members=MEMBERS,
+    )
+
+
+def refuse_other_texts(passages: Sequence[Asked], texts: Sequence[Asked]) -> None:
+    """Raise where no passage that a model is to go on with stands in a text to forget: files of News beside those of Books.
+
+    Words are compared, so white space does not count; and one passage that is found is enough, since some may be cut.
+    """
+    wanted = {run for row in passages for run in _runs(f"{row.question} {row.answer}")}
+    if not any(run in wanted for row in texts for run in _runs(row.answer)):
+        raise DataError(
+            f"{passages[0].source}: no passage is of the texts to forget: the files are of different versions",
+            seen=passages[0].answer[:80],
+            allowed="passages that stand in raw/forget",
+            next_step="download all files of one dataset, MUSE-News or MUSE-Books, into a new folder",
+        )
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Every so many words in a row."""
+    found = [word.lower() for word in words(text)]
+    return (tuple(found[i : i + RUN]) for i in range(len(found) - RUN + 1))
 
 
 def _parts(files: Files, name: str, texts: int | None) -> tuple[tuple[Asked, ...], ...]:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from expunge.suites.tofu.suite import questions_suite
 
-SUITE = questions_suite("muse")
+SUITE = questions_suite("muse", "expunge.suites.muse.reading:questions")

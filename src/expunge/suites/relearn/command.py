@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed, print_json
-from expunge.suites.relearn.settings import ATTACK, Attack
-from expunge.suites.tofu.command import Taught
+from expunge.suites.relearn.settings import ATTACK, READ, Attack, Read
+from expunge.suites.tofu.command import out_of
+from expunge.suites.tofu.options import OF_SEVERAL, TAUGHT, OfSeveral, Taught
 from expunge.suites.world.settings import WORLD, World
-
-TAUGHT = Taught()
 
 
 def relearn(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    data: str | None = None,
-    forget: str | None = None,
-    authors: int | None = None,
+    read: Annotated[Read, Parameter(name="*")] = READ,
     of: Annotated[World, Parameter(name="*")] = WORLD,
-    model: str = "smollm2-135m",
-    methods: str = "all",
-    seeds: int = 3,
+    models: Annotated[OfSeveral, Parameter(name="*")] = OF_SEVERAL,
     teaching: Annotated[Taught, Parameter(name="*")] = TAUGHT,
     attack: Annotated[Attack, Parameter(name="*")] = ATTACK,
-    out: Path = Path("runs/relearn"),
     printed: Printed = WORDS,
 ) -> int:
     """Relearning: teach a model, let methods forget, train what they made on half of it again, and ask for the other half.
@@ -43,24 +36,6 @@ def relearn(
     The oracle, which was never taught what is forgotten, is attacked with the same seeds; what counts is what a model knows
     beyond it. What is finished stays, and the same command resumes. Fields of the runs' recipes can be given as --PART.FIELD
     VALUE; those of the part `audit` say how strong the attack is.
-
-    Parameters
-    ----------
-    data:
-        A folder with `forget` and `retain` (rows with question and answer), or with --forget one of TOFU; if not given, a
-        generated world.
-    forget:
-        TOFU's rows that are to be forgotten: forget01, forget05 or forget10.
-    authors:
-        Of TOFU, use so many authors in all.
-    model:
-        The model that is taught: a starter's name, a folder, or an id.
-    methods:
-        Names with commas between them, or all.
-    seeds:
-        Models of each method, each attacked with a seed of its own.
-    out:
-        The suite's folder.
     """
     from expunge.runs.overrides import read_overrides
     from expunge.suites.relearn.reading import read_sets
@@ -70,17 +45,18 @@ def relearn(
     from expunge.suites.tofu.cells import wanted_methods
     from expunge.suites.tofu.plan import Lesson, Plan
 
-    sets, asked_for = read_sets(data, forget, authors, of)
+    sets, asked_for = read_sets(read.data, read.forget, read.authors, of)
     plan = Plan(
         name=NAME,
         sets=sets,
-        lesson=Lesson(model=model, **asdict(teaching)),
+        lesson=Lesson(model=models.model, **asdict(teaching)),
         asked_for=asked_for,
-        methods=wanted_methods(methods),
+        methods=wanted_methods(models.methods),
         overrides=read_overrides(options),
-        seeds=seeds,
-        all_methods=methods == "all",
+        seeds=models.seeds,
+        all_methods=models.methods == "all",
     )
+    out = out_of(NAME, models)
     figures = run_relearn(plan, attack, out, printed.show())
     if printed.json:
         print_json(figures)

@@ -1,4 +1,4 @@
-"""How the suite attacks, and by what it ranks."""
+"""What the suite reads, how it attacks, and by what it ranks."""
 
 from __future__ import annotations
 
@@ -17,4 +17,16 @@ class Attack:
     "Ordinary text; if not given, text that the model wrote before it was taught."
 
 
-ATTACK = Attack()
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is taught and forgotten."""
+
+    data: str | None = None
+    "A folder with `forget` and `retain` (question and answer), or of TOFU with --forget; if not given, a generated world."
+    forget: str | None = None
+    "TOFU's rows that are to be forgotten: forget01, forget05 or forget10."
+    authors: int | None = None
+    "Of TOFU, use so many authors in all."
+
+
+ATTACK, READ = Attack(), Read()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed
-from expunge.suites.tofu.command import Command, Teaching, carry_out
+from expunge.suites.tofu.command import Command, carry_out
+from expunge.suites.tofu.options import UNTAUGHT, Teaching, Untaught
 
 
 def rwku(
@@ -16,11 +16,7 @@ def rwku(
     data: str,
     target: str | None = None,
     corpus: str = "passage",
-    model: str = "smollm2-135m",
-    rows: int | None = None,
-    methods: str = "all",
-    seeds: int = 1,
-    out: Path = Path("runs/rwku"),
+    models: Annotated[Untaught, Parameter(name="*")] = UNTAUGHT,
     printed: Printed = WORDS,
 ) -> int:
     """RWKU: let methods forget a famous person whom a model knows, and ask about that person, neighbours and the rest.
@@ -41,21 +37,11 @@ def rwku(
     corpus:
         The texts that methods are given: passage (on the person, as published), positive_llama3 or positive_phi3 (written by
         these models).
-    model:
-        The model that forgets: a starter's name, a folder, or an id.
-    rows:
-        Ask at most so many questions of each split, evenly spread; if not given, all.
-    methods:
-        Names with commas between them, or all.
-    seeds:
-        Models of each method.
-    out:
-        The suite's folder.
     """
     from expunge.suites.rwku.reading import read_rwku
 
     names = None if target is None else [name.strip() for name in target.split(";") if name.strip()]
     sets = read_rwku(data, names, corpus)
-    command = Command(name="rwku", data=data, model=model, methods=methods, seeds=seeds, teaching=Teaching(rows=rows),
-                      options=options, out=out, printed=printed)  # fmt: skip
+    command = Command(name="rwku", data=data, models=models, teaching=Teaching(rows=models.rows),
+                      options=options, printed=printed)  # fmt: skip
     return carry_out(command, sets, {"target": target, "corpus": corpus})

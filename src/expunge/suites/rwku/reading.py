@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from expunge.errors import DataError, RecipeError, did_you_mean
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.question_answers import Asked
 from expunge.kinds.language.measures.question_forms import Form
 from expunge.suites.tofu.rows import Files, Row, passages_of, text_of, texts_of
-from expunge.suites.tofu.sets import QuestionSets, Scoring, without_repeats
+from expunge.suites.tofu.sets import QuestionSets, Scoring, data_of, without_repeats
 from expunge.suites.wmdp.reading import CHOICE, chance, multiple_choice
 
 CORPORA = {
-    "passage": ("train_original_passage/train", "train_original_passage", "passage"),
-    "positive_llama3": ("train_positive_llama3/train", "train_positive_llama3", "positive"),
-    "positive_phi3": ("train_positive_phi3/train", "train_positive_phi3", "positive_phi"),
+    "passage": ("train_original_passage/train", "train_original_passage", "All/passage", "passage"),
+    "positive_llama3": ("train_positive_llama3/train", "train_positive_llama3", "All/positive", "positive"),
+    "positive_phi3": ("train_positive_phi3/train", "train_positive_phi3", "All/positive_phi", "positive_phi"),
 }
-"corpus -> what it is called: on the hub, in a folder, in the folder of one target"
+"corpus -> what it is called: by the library datasets, in a folder, in the hub's files, in the folder of one target"
 ASKED = ("forget_level1", "forget_level2", "forget_level3", "neighbor_level1", "neighbor_level2")
 OTHERS = {
     "mia_forget": "forget_mia",
@@ -25,7 +25,7 @@ OTHERS = {
     "utility_general": "retain_mmlu",
     "utility_truthfulness": "truthful",
 }
-"split -> what it is called in the folder of one target"
+"split -> what it is called in the hub's files and in the folder of one target"
 ANSWER = Form("turn", opening="Answer:", new_tokens=30, stops=("\n",))
 CLOZE = "Please complete the blank in the following question.\nQuestion: {}\n"
 QUESTION = "Please briefly answer the following question.\nQuestion: {}\n"
@@ -59,47 +59,76 @@ def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "pa
         retain = without_repeats(chosen, forget, "other targets' texts", notes)
     else:
         notes.append("methods are given no text to keep: the data has no other target's")
-    measured: dict[str, tuple[Asked, ...]] = {}
-    for split in ASKED:
-        found = [row for row in files.rows(f"{split}/test", split) if text_of(row, "subject") in names]
-        if found:
-            measured[split] = tuple(map(_question, found))
-        else:
-            notes.append(f"{split} is left out: it has no row on {', '.join(names)}")
-    if not any(split.startswith("forget") for split in measured):
-        raise DataError(f"{data} asks nothing about {', '.join(names)}", allowed="rows whose `subject` is the target")
-    made: dict[str, Callable[[Row], Asked]] = {"utility_general": _mmlu, "utility_truthfulness": _truthful}
-    for split, name in OTHERS.items():
-        part = files.first(f"{split}/test", f"{split}/train", split, name)
-        found = [] if part is None else [row for row in files.rows(part) if text_of(row, "subject") in names]
-        if not found:
-            notes.append(f"{split} is left out: there is no such file, or no row on {', '.join(names)}")
-        else:
-            measured[split] = tuple(map(made[split], found)) if split in made else passages_of(found)
-    notes.append("reasoning (BBH), factuality (TriviaQA) and fluency are not measured")
-    scored = {**dict.fromkeys(ASKED, ("rouge_l_recall",)), **dict.fromkeys(("mia_forget", "mia_retain"), ("nll",))}
-    kept = [split for split in ("neighbor_level2", "neighbor_level1") if split in measured]
+    measured = _measured(files, names, notes)
     return QuestionSets(
-        forget=forget,
-        retain=retain,
-        measured=measured,
-        left_out=tuple(notes),
-        teach=False,
-        scoring=Scoring(
-            measures={split: scored.get(split, ("accuracy",)) for split in measured},
-            forgotten=tuple(f"{split}/rouge_l_recall" for split in ASKED[:3] if split in measured),
-            utility=f"{kept[0]}/rouge_l_recall" if kept else None,
-            chance={split: chance(measured[split]) for split in made if split in measured},
-        ),
+        forget=forget, retain=retain, measured=measured, left_out=tuple(notes), teach=False, scoring=_scoring(measured)
     )
 
 
-def _targets(there: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+def questions(data: str | None, forget: str | None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it; no text to train on is needed.
+
+    Args:
+        forget: the target, or several with semicolons between them; None where the data has one target alone.
+
+    Raises:
+        DataError, RecipeError: as `read_rwku`.
+    """
+    files = Files(data_of("rwku", data))
+    wanted = None if forget is None else [name.strip() for name in forget.split(";") if name.strip()]
+    there = [text_of(row, "subject") for row in files.rows(*_called(ASKED[0], ASKED[0]))]
+    notes: list[str] = []
+    measured = _measured(files, _targets(there, wanted, "--forget"), notes)
+    return QuestionSets(
+        forget=(), retain=(), measured=measured, left_out=tuple(notes), teach=False, scoring=_scoring(measured)
+    )
+
+
+def _called(split: str, name: str) -> tuple[str, ...]:
+    """What the part of a split is called: by the library datasets, in a folder, in the hub's files."""
+    return (f"{split}/test", f"{split}/train", split, f"All/{name}", name)
+
+
+def _measured(files: Files, names: Collection[str], notes: list[str]) -> dict[str, tuple[Asked, ...]]:
+    """What is asked about targets, split by split; `notes` is told what is not."""
+    who = ", ".join(names)
+    measured: dict[str, tuple[Asked, ...]] = {}
+    for split in ASKED:
+        found = [row for row in files.rows(*_called(split, split)) if text_of(row, "subject") in names]
+        if found:
+            measured[split] = tuple(_question(row, split) for row in found)
+        else:
+            notes.append(f"{split} is left out: it has no row on {who}")
+    if not any(split.startswith("forget") for split in measured):
+        raise DataError(f"{files.data} asks nothing about {who}", allowed="rows whose `subject` is the target")
+    for split, name in OTHERS.items():
+        part = files.first(*_called(split, name))
+        found = [] if part is None else [row for row in files.rows(part) if text_of(row, "subject") in names]
+        if not found:
+            notes.append(f"{split} is left out: there is no such file, or no row on {who}")
+        else:
+            measured[split] = tuple(map(CHOSEN[split], found)) if split in CHOSEN else passages_of(found)
+    notes.append("reasoning (BBH), factuality (TriviaQA) and fluency are not measured")
+    return measured
+
+
+def _scoring(measured: Mapping[str, Sequence[Asked]]) -> Scoring:
+    scored = {**dict.fromkeys(ASKED, ("rouge_l_recall",)), **dict.fromkeys(("mia_forget", "mia_retain"), ("nll",))}
+    kept = [split for split in ("neighbor_level2", "neighbor_level1") if split in measured]
+    return Scoring(
+        measures={split: scored.get(split, ("accuracy",)) for split in measured},
+        forgotten=tuple(f"{split}/rouge_l_recall" for split in ASKED[:3] if split in measured),
+        utility=f"{kept[0]}/rouge_l_recall" if kept else None,
+        chance={split: chance(measured[split]) for split in CHOSEN if split in measured},
+    )
+
+
+def _targets(there: Sequence[str], wanted: Sequence[str] | None, option: str = "--target") -> list[str]:
     """The wanted targets, each of them there."""
     known = list(dict.fromkeys(there))
     if wanted is None and len(known) > 1:
         raise RecipeError("the data has several targets", seen=f"{len(known)}, such as {', '.join(known[:3])}",
-                          next_step="name one: --target NAME")  # fmt: skip
+                          next_step=f"name one: {option} NAME")  # fmt: skip
     for name in wanted or ():
         if name not in known:
             raise RecipeError("the data has no such target", seen=name, allowed=_some(known),
@@ -112,13 +141,16 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(listed) + (f" and {len(names) - len(listed)} more" if len(names) > len(listed) else "")
 
 
-def _question(row: Row) -> Asked:
+def _question(row: Row, split: str) -> Asked:
     """A probe in the words of RWKU's own evaluation, by its level and kind."""
     query, answer, level = text_of(row, "query"), text_of(row, "answer"), text_of(row, "level")
     kind = text_of(row, "type")
-    if level not in ("1", "2", "3"):
+    if level != split[-1]:
         raise DataError(
-            f"{row[0]}: `level` is unknown", seen=repr(level), allowed="1, 2 or 3", next_step="repair that row"
+            f"{row[0]}: `level` is not that of {split}",
+            seen=repr(level),
+            allowed=split[-1],
+            next_step="download the files of the dataset again, into a new folder",
         )
     form = ANSWER
     said = (CLOZE if level == "1" else QUESTION).format(query)
@@ -155,3 +187,7 @@ def _truthful(row: Row) -> Asked:
     right = labels.index(1)
     wrong = tuple(text for i, text in enumerate(choices) if i != right)
     return Asked(f"Q: {text_of(row, 'question')}\nA:", choices[right], None, wrong, where, CHOICE)
+
+
+CHOSEN: dict[str, Callable[[Row], Asked]] = {"utility_general": _mmlu, "utility_truthfulness": _truthful}
+"the splits of multiple-choice questions"

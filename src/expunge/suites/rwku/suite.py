@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from expunge.suites.tofu.suite import questions_suite
 
-SUITE = questions_suite("rwku")
+SUITE = questions_suite("rwku", "expunge.suites.rwku.reading:questions")

@@ -11,38 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed, print_json
+from expunge.suites.tofu.options import MODELS, TEACHING, Models, Teaching
 
 if TYPE_CHECKING:
     from expunge.suites.tofu.sets import QuestionSets
-
-
-@dataclass(frozen=True)
-class Taught:
-    """How the model and the oracle are taught."""
-
-    epochs: float = 5.0
-    "Times the model and the oracle read what they are taught."
-    learning_rate: float = 1e-4
-    "Highest learning rate of teaching."
-    batch: int = 8
-    "Rows in a step of teaching."
-    seed: int = 0
-    "Seed of the order of teaching."
-
-
-@dataclass(frozen=True)
-class Teaching(Taught):
-    """How the model and the oracle are taught, and what is asked of all models."""
-
-    rows: int | None = None
-    "Ask at most so many questions of each split, evenly spread; if not given, all."
-    new_tokens: int = 200
-    "Tokens of an answer, at most."
-    controls: str = ""
-    "Controls that are asked too, weights unchanged: prompt_guardrail, in_context, or all; names with commas between them."
-
-
-TEACHING = Teaching()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,25 +29,19 @@ class Command:
 
     name: str
     data: str | None
-    model: str
-    methods: str
-    seeds: int
+    models: Models
     teaching: Teaching
     options: tuple[str, ...]
-    out: Path
     printed: Printed
 
 
 def tofu(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     data: str,
-    model: str = "smollm2-135m",
     forget: str = "forget05",
     authors: int | None = None,
-    methods: str = "all",
-    seeds: int = 1,
+    models: Annotated[Models, Parameter(name="*")] = MODELS,
     teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
-    out: Path = Path("runs/tofu"),
     printed: Printed = WORDS,
 ) -> int:
     """TOFU: teach a model invented authors, let methods forget some of them, and compare with one that never saw these.
@@ -95,30 +61,27 @@ def tofu(
     ----------
     data:
         A folder with the files of TOFU (JSON lines, JSON, Parquet), or a Hugging Face dataset id (locuslab/TOFU).
-    model:
-        The model that is taught: a starter's name, a folder, or an id.
     forget:
         Which rows are to be forgotten: forget01, forget05 or forget10.
     authors:
         Use so many authors in all, in the forget set's proportion; if not given, all.
-    methods:
-        Names with commas between them, or all.
-    seeds:
-        Models of each method.
-    out:
-        The suite's folder.
     """
     from expunge.suites.tofu.reading import read_tofu
 
     sets = read_tofu(data, forget, authors)
-    command = Command(name="tofu", data=data, model=model, methods=methods, seeds=seeds, teaching=teaching,
-                      options=options, out=out, printed=printed)  # fmt: skip
+    command = Command(name="tofu", data=data, models=models, teaching=teaching,
+                      options=options, printed=printed)  # fmt: skip
     return carry_out(command, sets, {"forget": forget, "authors": authors})
 
 
 def as_recorded(data: str) -> str:
     """Where data is, as the record of a suite says it: a folder is meant wherever the command is typed."""
     return os.path.abspath(data) if os.path.exists(data) else data
+
+
+def out_of(name: str, models: Models) -> Path:
+    """The folder of a suite: the one that was named, or its own in `runs`."""
+    return models.out or Path("runs") / name
 
 
 def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]) -> int:
@@ -134,25 +97,26 @@ def carry_out(command: Command, sets: QuestionSets, asked_for: Mapping[str, Any]
     from expunge.suites.tofu.report import print_questions
     from expunge.suites.tofu.run import run_questions
 
-    teaching, data, printed = command.teaching, command.data, command.printed
+    teaching, data, printed, models = command.teaching, command.data, command.printed, command.models
+    out = out_of(command.name, models)
     taught = {each: value for each, value in asdict(teaching).items() if each not in ("rows", "controls")}
     plan = Plan(
         name=command.name,
         sets=sets.spread(teaching.rows),
-        lesson=Lesson(model=command.model, **taught),
+        lesson=Lesson(model=models.model, **taught),
         asked_for={**({} if data is None else {"data": as_recorded(data)}), **asked_for},
-        methods=wanted_methods(command.methods, tuned=not sets.forget[0].is_text),
+        methods=wanted_methods(models.methods, tuned=not sets.forget[0].is_text),
         controls=wanted_controls(teaching.controls),
         overrides=read_overrides(command.options),
-        seeds=command.seeds,
-        all_methods=command.methods == "all",
+        seeds=models.seeds,
+        all_methods=models.methods == "all",
     )
-    figures = run_questions(plan, command.out, printed.show())
+    figures = run_questions(plan, out, printed.show())
     if printed.json:
         print_json(figures)
     if printed.json or printed.quiet:
         return 0
     print_questions(figures)
-    print(f"Figures: {command.out / f'{command.name}.json'}")
-    print(f"Report:  {command.out / 'report.html'}")
+    print(f"Figures: {out / f'{command.name}.json'}")
+    print(f"Report:  {out / 'report.html'}")
     return 0

@@ -24,11 +24,19 @@ from expunge.suites.tofu.report import (
     read_figures,
     references,
     shown,
+    unfinished,
 )
 from expunge.suites.tofu.suite import SUITE
 from expunge.suites.tofu.words import MAIN, TUNED
 
-COLUMNS = (*MAIN, "forget/extraction_strength_openunlearning", "forget/exact_memorization")
+COLUMNS = (
+    *MAIN,
+    "forget/extraction_strength_openunlearning",
+    "forget/exact_memorization",
+    *(f"{split}/rouge_l_f1" for split in ("verbmem", "forget_qa", "retain_qa")),
+    "verbmem/extraction_strength_openunlearning",
+    "verbmem/exact_memorization",
+)
 CAUTION = (
     "Models of different folders and files were taught, asked and prompted in their own ways: where these differ, so may the "
     "figures of equal models."
@@ -41,12 +49,14 @@ class QuestionsComparison:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    unfinished: tuple[str, ...] = ()
+    "how far suites came that have not ended"
 
     @property
     def caution(self) -> str:
         """What to mind in reading it."""
         marked = any(name.endswith("(tuned)") for name, _ in self.rows)
-        return f"{CAUTION} {TUNED}." if marked else CAUTION
+        return " ".join([CAUTION, *([f"{TUNED}."] if marked else []), *self.unfinished])
 
     def row(self) -> dict[str, Any]:
         """The comparison as JSON values."""
@@ -69,28 +79,30 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
         DataError: a file that is no evaluation by OpenUnlearning.
     """
     models: list[tuple[str, Mapping[str, Any]]] = []
+    so_far: list[str] = []
     for name, folder in zip(names_of(folders), folders, strict=True):
         made_by = suite_of(folder.path)
         if folder.path.is_file():
             if made_by is None:
                 models.append((name, read_evaluation(folder.path)))
             else:
-                who, measures = read_evaluated(folder.path)
-                models.append((f"{name}: {who}", measures))
+                models += [(f"{name}: {who}", measures) for who, measures in read_evaluated(folder.path)]
             continue
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(
                 f"{folder.path} holds no suite of questions",
                 allowed="folders of `expunge suite tofu` or another suite of questions, files of `expunge evaluate --suite`, "
-                "and OpenUnlearning's TOFU_EVAL.json",
+                "and OpenUnlearning's TOFU_EVAL.json or MUSE_EVAL.json",
             )
         figures = read_figures(folder)
+        if sentence := unfinished(figures):
+            so_far.append(f"{name} has not ended: {sentence}.")
         models += [(f"{name}: {who}", measures) for who, measures in references(figures)]
         models += [(f"{name}: {as_control(row)}", row["measures"]) for row in controls_of(figures)]
         models += [(f"{name}: {called(row)}", row["measures"]) for row in best_first(figures)]
     columns = tuple(each for each in COLUMNS if any(each in measures for _, measures in models))
     rows = tuple((name, tuple(shown(measures.get(each), each) for each in columns)) for name, measures in models)
-    comparison = QuestionsComparison(columns, rows)
+    comparison = QuestionsComparison(columns, rows, tuple(so_far))
     if out is not None:
         page = render_page(
             "compare_questions.html.jinja", comparison=comparison, heading=heading, caution=comparison.caution

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,22 @@ from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, did_you_mean
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.question_answers import NEW_TOKENS, Answered, answer_questions
-from expunge.models.source import ModelSource, find_model
+from expunge.kinds.language.measures.question_answers import NEW_TOKENS
+from expunge.models.source import find_model
+from expunge.report.compare import text_table
+from expunge.runs.context import Run
+from expunge.runs.folder import RunFolder
 from expunge.runs.format import FORMAT
 from expunge.runs.plugins import reference
 from expunge.runs.suite import EVALUATION, suites
 from expunge.runs.versions import versions
+from expunge.suites.tofu.asking import Origin, ask
 from expunge.suites.tofu.figures import model_figures
-from expunge.suites.tofu.report import heading, shown
+from expunge.suites.tofu.report import chances, heading, shown
 from expunge.suites.tofu.sets import QuestionSets
-from expunge.train.precision import Precision
+
+OF_NO_RUN = "evaluation.json"
+"a file that no run writes: so a folder of answers so far, which has answers alone, is taken again, and a run's is refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,7 @@ class Questions:
 
     Attributes:
         suite: whose questions.
-        data: its folder or id; forget: which of its forget sets.
+        data: its folder or id; forget: which of its forget sets; mmlu: folder or id of MMLU, where the suite asks it.
         oracle: a model that was never taught what is to be forgotten.
         rows: so many questions of each split; None: all.
         new_tokens: of an answer, at most.
@@ -40,21 +48,30 @@ class Questions:
     suite: str
     data: str | None = None
     forget: str | None = None
+    mmlu: str | None = None
     oracle: str | None = None
     rows: int | None = None
     new_tokens: int = NEW_TOKENS
 
 
-def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> dict[str, Any]:
+def evaluate_model(
+    model: str, asked: Questions, show: Silent | None = None, so_far: Path | None = None
+) -> dict[str, Any]:
     """Ask a model, and the oracle where there is one; what was measured, as `expunge compare` reads it.
+
+    Args:
+        so_far: a folder that keeps what was answered, split by split; what is there is not asked again. Whoever gave it
+            deletes it. None: an interruption loses everything.
 
     Raises:
         RecipeError: no such suite, or one that asks no questions.
         DataError: data that is missing or does not fit; raised before a model is loaded.
+        RunError: `so_far` holds something else, or another process is at work there.
     """
     show = show or Silent()
+    again = "type the same command again"
     try:
-        with interruptible("type the same command again"):
+        with interruptible(again if so_far is None else f"{again}: it resumes with what {so_far} holds"):
             for name, value in (("--rows", asked.rows), ("--new-tokens", asked.new_tokens)):
                 if value is not None and value < 1:
                     raise RecipeError(f"{name} says that nothing is asked", seen=value, allowed="1 or more")
@@ -62,14 +79,21 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
             sources = {"model": find_model(model)} | (
                 {} if asked.oracle is None else {"oracle": find_model(asked.oracle)}
             )
-            notices: list[str] = []
-            answers = {who: _ask(who, source, sets, asked, notices, show) for who, source in sources.items()}
+            with _kept(so_far) as folder:
+                run = Run[Any](None, folder, show)  # without a recipe: nothing is trained
+                answers = {
+                    who: ask(run, who, Origin(source.digest, source.name, source), sets, asked.new_tokens)
+                    for who, source in sources.items()
+                }
+                notices = run.notices()
     finally:
         show.close()
     truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
-    left_out = list(sets.left_out)
-    if asked.oracle is None:
-        left_out.append("forget quality and PrivLeak are not measured: there is no oracle (--oracle MODEL)")
+    measures = model_figures([answers["model"]], truths, answers.get("oracle"), sets.scoring)
+    others = {"oracle": model_figures([answers["oracle"]], truths, None, sets.scoring)} if asked.oracle else {}
+    left_out = [*chances(sets.scoring.chance, measures, "the model"), *sets.left_out]
+    if asked.oracle is None and (names := _against_an_oracle(sets)):
+        left_out.append(f"{names} not measured: there is no oracle (--oracle MODEL)")
     return {
         "kind": EVALUATION,
         "format": FORMAT,
@@ -79,9 +103,10 @@ def evaluate_model(model: str, asked: Questions, show: Silent | None = None) -> 
         "new_tokens": asked.new_tokens,
         "rows": sets.digest,
         "asked": {split: len(rows) for split, rows in sets.measured.items()},
-        "measures": model_figures([answers["model"]], truths, answers.get("oracle"), sets.scoring),
+        "measures": measures,
+        **others,
         "left_out": left_out,
-        "notices": list(dict.fromkeys(notices)),
+        "notices": notices,
         "versions": versions(),
     }
 
@@ -94,52 +119,78 @@ def _sets(asked: Questions) -> QuestionSets:
             allowed=", ".join(able),
             next_step=did_you_mean(asked.suite, list(able)),
         )
-    sets: QuestionSets = reference(able[asked.suite].questions or "")(asked.data, asked.forget)
+    read = reference(able[asked.suite].questions or "")
+    more = {} if asked.mmlu is None else {"mmlu": asked.mmlu}
+    if not more.keys() <= signature(read).parameters.keys():
+        raise RecipeError(
+            f"the suite {asked.suite} asks nothing of MMLU", seen=f"--mmlu {asked.mmlu}", next_step="leave it out"
+        )
+    sets: QuestionSets = read(asked.data, asked.forget, **more)
     return sets.spread(asked.rows)
 
 
-def _ask(
-    who: str, source: ModelSource, sets: QuestionSets, asked: Questions, notices: list[str], show: Silent
-) -> Mapping[str, list[Answered]]:
-    lazy = LazyModel(source, Precision("auto"), as_stored=True)
-    found = {}
-    for split, rows in sets.measured.items():
-        show.stage(f"asking the {who}: {split}")
-        found[split] = answer_questions(
-            lazy(), rows, new_tokens=asked.new_tokens, generate=split != "holdout", show=show.update
-        )
-    notices += lazy.notices
-    lazy.release()
-    return found
+def _against_an_oracle(sets: QuestionSets) -> str:
+    """What of these sets is measured against an oracle alone, as the subject of a sentence."""
+    measured = sets.measured
+    quality = "forget" in measured and bool(measured["forget"][0].perturbed)
+    names = ["forget quality"] * quality + ["PrivLeak"] * all(split in measured for split in sets.scoring.members)
+    return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'}" if names else ""
+
+
+@contextlib.contextmanager
+def _kept(so_far: Path | None) -> Iterator[RunFolder]:
+    if so_far is None:
+        with tempfile.TemporaryDirectory(prefix="expunge-evaluate-") as place:
+            yield RunFolder(place).create()
+        return
+    folder = RunFolder(so_far, known_by=OF_NO_RUN)
+    with folder.held():
+        yield folder
+
+
+def answers_folder(model: str, asked: Questions, out: Path | None) -> Path:
+    """Where `expunge evaluate` keeps answers until all are there: beside the file it writes, else in `runs`."""
+    if out is not None:
+        return out.with_name(f"{out.name}-so-far")
+    name = f"{asked.suite}-{Path(model).name}-{storage.digest_value([model, asdict(asked)])[:8]}"
+    return Path("runs") / f"{name}-so-far"
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> str:
     """What was measured, a line a measure, and what was not."""
-    lines = []
+    oracle = evaluation.get("oracle")
+    body = []
     for name, found in evaluation["measures"].items():
-        value, limits = shown(found, name)
-        lines.append(f"{heading(name):<70} {value:>9} {limits:<18} n {found['n']}".rstrip())
+        row = [heading(name), *shown(found, name), str(found["n"])]
+        body.append(row if oracle is None else [*row, *shown(oracle.get(name), name)])
+    head = ["measure", "model", "95 % interval", "n", *([] if oracle is None else ["oracle", "95 % interval"])]
     said = [*evaluation["left_out"], *evaluation["notices"]]
-    return "\n".join([*lines, *(f"Note: {sentence.rstrip('.')}." for sentence in said)])
+    return text_table([head, *body]) + "\n".join(f"Note: {sentence.rstrip('.')}." for sentence in said)
 
 
-def read_evaluated(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    """(the model's name, its measures) in a file that `expunge evaluate --suite` wrote.
+def read_evaluated(path: Path) -> list[tuple[str, dict[str, dict[str, Any]]]]:
+    """(a model's name, its measures) in a file that `expunge evaluate --suite` wrote: of the model, and of its oracle.
 
     Raises:
         DataError: it was changed, so that it cannot be read.
     """
     found = storage.read_json(path)
     try:
-        measures = {str(name): _measure(each) for name, each in found["measures"].items() if _known(name)}
-        name = str(found["models"]["model"]["name"])
+        parts = {"model": found["measures"], "oracle": found.get("oracle")}
+        return [
+            (
+                str(found["models"][who]["name"]) + (" (oracle)" if who == "oracle" else ""),
+                {str(name): _measure(each) for name, each in measures.items() if _known(name)},
+            )
+            for who, measures in parts.items()
+            if measures is not None
+        ]
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path}: the evaluation cannot be read",
             seen=f"{type(error).__name__}: {error}",
             next_step="evaluate the model again: expunge evaluate MODEL --suite NAME --out FILE",
         ) from error
-    return name, measures
 
 
 def _known(name: object) -> bool:

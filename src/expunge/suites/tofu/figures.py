@@ -58,6 +58,7 @@ def suite_figures(
     truths: Mapping[str, Sequence[str]],
     oracle_tokens: int | None,
     scoring: Scoring = TOFU,
+    known: dict[Any, Found] | None = None,
 ) -> dict[str, Any]:
     """The figures of all models.
 
@@ -66,8 +67,15 @@ def suite_figures(
         groups: the cells of each method, one a seed: what they took, and what their models answered.
         truths: split -> the true answers.
         oracle_tokens: tokens that the oracle was trained on.
+        known: measures of models by what they are of, from earlier calls with other groups; new ones are put there.
     """
-    oracle = taught.get("oracle")
+    oracle, known = taught.get("oracle"), {} if known is None else known
+
+    def measured(key: Any, seeds: Sequence[Answers], beside: Answers | None) -> Found:
+        if key not in known:
+            known[key] = model_figures(seeds, truths, beside, scoring)
+        return known[key]
+
     methods, failed = [], []
     for group, cells in groups.items():
         made = [(cell, spent, answers) for cell, spent, answers in cells if not spent["failed"]]
@@ -83,12 +91,12 @@ def suite_figures(
                 None if oracle_tokens is None else float(np.mean([(e["tokens"] or 0) / oracle_tokens for e in spent]))
             )
             notes = sorted({each[name] for each in spent for name in ("stopped", "warning") if each[name]})
-            found = model_figures([answers for _, _, answers in made], truths, oracle, scoring)
+            found = measured((group, len(made)), [answers for _, _, answers in made], oracle)
             methods.append(row | {"measures": found, "share_of_retraining": share, "notes": notes,
                                   "seconds": float(np.mean([each["seconds"] for each in spent]))})  # fmt: skip
     return {
-        "taught_model": model_figures([taught["taught"]], truths, oracle, scoring),
-        "oracle": None if oracle is None else model_figures([oracle], truths, None, scoring),
+        "taught_model": measured("taught", [taught["taught"]], oracle),
+        "oracle": None if oracle is None else measured("oracle", [oracle], None),
         "methods": methods,
         "failed": failed,
     }

@@ -26,6 +26,7 @@ from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.recipe import make
 from expunge.suites.teaching import teach_blocks
+from expunge.suites.tofu.asking import Origin
 from expunge.suites.tofu.cells import Cell, cells_of
 from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.tofu.sets import UTILITY, QuestionSets
@@ -36,19 +37,6 @@ UNTAUGHT = ("model", "block_size", "new_tokens")
 "what of a lesson counts where nothing is taught"
 OWN = ("forget", "forget_kind", "forget_also", "retain", "model")
 "fields of a recipe that the suite decides, retain where it has such a set: what is forgotten must be what is asked about"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A model that is asked, or that methods begin from.
-
-    Attributes:
-        key: what results of it are kept under, wherever it stands.
-        model: where it stands: a starter's name, a folder, or an id.
-    """
-
-    key: Any
-    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

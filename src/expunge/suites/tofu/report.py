@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,19 @@ from expunge.suites.tofu.words import ASIDE, MAIN, MEASURES, SERIES, SPLITS, SUI
 
 ACROSS = 6
 "measures in a table"
+HEAD = 26
+"letters in a line of a column's head on the console"
 ALIKE = 0.05
 "p-value above which a model cannot be told from the oracle by the test (TOFU)"
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
-    """The figures of a suite's folder. Raises `RunError` where the suite has not ended."""
+    """The figures of a suite's folder, of as many models as there are. Raises `RunError` where there are none yet."""
     made_by = suite_of(folder.path)
     path = folder.path if made_by is None else folder.path / made_by.marks[0]
     if not path.is_file():
         raise RunError(
-            f"{folder.path} has no figures: the suite has not ended",
+            f"{folder.path} has no figures yet: the suite has not ended",
             next_step="run the command that started it again; it resumes where it stopped",
         )
     figures: dict[str, Any] = storage.read_json(path)
@@ -66,7 +68,7 @@ def questions_page(folder: RunFolder) -> str:
         rows=rows,
         apart=len(others),
         series=[(SERIES[name], series_tables(figures, name)) for name in figures.get("series", {})],
-        notes=[*chances(figures), *figures["left_out"], *figures["notices"]],
+        notes=[*_chances(figures), *figures["left_out"], *figures["notices"]],
         main=_parts([name for name in MAIN if name in there]),
         aside=[name for name in ASIDE if name in there],
         tables=[(title, _parts(names)) for title, names in tables if names],
@@ -74,6 +76,7 @@ def questions_page(folder: RunFolder) -> str:
         used=[MEASURES[each] for each in dict.fromkeys(name.rpartition("/")[2] for name in there)],
         best=best(figures["methods"], figures["taught_model"]),
         alike=ALIKE,
+        unfinished=unfinished(figures),
         shown=shown,
         heading=heading,
         fronts=fronts(figures),
@@ -82,6 +85,15 @@ def questions_page(folder: RunFolder) -> str:
         settings=[(called(row), _settings(row["settings"])) for row in [*figures["methods"], *figures["failed"]]],
         several=figures["seeds"] > 1,
     )
+
+
+def unfinished(figures: Mapping[str, Any]) -> str:
+    """How far a suite came that has not ended; empty for one that has."""
+    found = figures.get("unfinished")
+    if not found:
+        return ""
+    series = "; the series come after them" if found["made"] == found["of"] else ""
+    return f"{found['made']} of {found['of']} models are made and asked so far{series}. The same command resumes"
 
 
 def axes(figures: Mapping[str, Any]) -> tuple[list[str], str | None]:
@@ -113,17 +125,19 @@ def best_first(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(figures["methods"], key=key)
 
 
-def chances(figures: Mapping[str, Any]) -> list[str]:
-    """What a guess has of each multiple-choice split, and where the model before has no more."""
+def chances(chance: Mapping[str, float], measures: Mapping[str, Any], who: str = "the model before") -> list[str]:
+    """What a guess has of each multiple-choice split, and where a model has no more."""
     said = []
-    for split, share in figures.get("chance", {}).items():
+    for split, share in chance.items():
         name = SPLITS.get(split, split)
         said.append(f"chance is {share:.1%} on {name}")
-        if figures["taught_model"][f"{split}/above_chance"]["low"] <= 0:
-            said.append(
-                f"the model before is not above chance on {name}: these questions show no forgetting, and no harm"
-            )
+        if measures[f"{split}/above_chance"]["low"] <= 0:
+            said.append(f"{who} is not above chance on {name}: these questions show no forgetting, and no harm")
     return said
+
+
+def _chances(figures: Mapping[str, Any]) -> list[str]:
+    return chances(figures.get("chance", {}), figures["taught_model"])
 
 
 def series_tables(figures: Mapping[str, Any], name: str) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -233,32 +247,53 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     body = [
         [name, *(" ".join(filter(None, shown(measures.get(each), each))) for each in names)] for name, measures in rows
     ]
-    console.print(_table(["method", *map(heading, names)], body))
+    for number, part in enumerate(_side_by_side(["method", *map(heading, names)], body, console.width)):
+        console.print("\n" * bool(number), _table(*part), sep="", end="")
     for row in figures["failed"]:
         console.print(f"{row['name']}: {row['models']} of {row['of']} models: {row['reason']}")
     for name in figures.get("series", {}):
         for measure, columns, lines in series_tables(figures, name):
             console.print(f"\n{SERIES[name]}: {measure}")
-            console.print(_table(["method", *columns], lines))
+            for each in _side_by_side(["method", *columns], lines, console.width):
+                console.print(_table(*each))
     split, count = next(iter(figures["asked"].items()))
-    console.print(
-        f"\n{count} {'questions of the forget set' if split == 'forget' else f'rows of {SPLITS.get(split, split)}'}, "
-        f"{figures['seeds']} models of each method. 95 % intervals, none of p-values."
+    what = (
+        f"question{'s' * (count != 1)} of the forget set"
+        if split == "forget"
+        else f"rows of {SPLITS.get(split, split)}"
     )
+    many = f"{figures['seeds']} model{'s' * (figures['seeds'] != 1)} of each method"
+    console.print(f"\n{count} {what}, {many}. 95 % intervals, none of p-values.")
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []
     hidden = [f"(control): {row['what']}" for row in controls_of(figures)[:1]]
-    for sentence in [*tuned, *hidden, *chances(figures), *figures["left_out"]]:
+    for sentence in [*tuned, *hidden, *_chances(figures), *figures["left_out"]]:
         console.print(f"Note: {sentence}.")
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+def _side_by_side(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> Iterator[tuple[list[str], list[list[str]], list[int]]]:
+    """(columns, rows, widths) of as many tables as the console needs; the first column stands in each."""
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(len(columns))]
+    widths = [
+        max(own, min(len(head), HEAD), *map(len, head.split())) for own, head in zip(widths, columns, strict=True)
+    ]
+    rest = list(range(1, len(columns)))
+    while rest:
+        chosen = [0]
+        while rest and (len(chosen) == 1 or sum(widths[i] + 2 for i in (*chosen, rest[0])) - 2 <= width):
+            chosen.append(rest.pop(0))
+        yield [columns[i] for i in chosen], [[row[i] for i in chosen] for row in rows], [widths[i] for i in chosen]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int]) -> Any:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for header in columns:
-        table.add_column(header)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header, width in zip(columns, widths, strict=True):
+        table.add_column(header, width=width)
     for row in rows:
         table.add_row(*row)
     return table

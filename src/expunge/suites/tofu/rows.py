@@ -24,6 +24,7 @@ ENDINGS = (".jsonl", ".json", ".parquet")
 
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 "how the hub calls the pieces of a part"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Files:
     """The parts of a benchmark by name: the files of a folder, or the configurations of a Hugging Face dataset.
 
     A part is called `NAME`, or `CONFIGURATION/SPLIT`: in a folder the file of that name, in one piece or in the pieces in
-    which the hub keeps it.
+    which the hub keeps it. The folder may be that of a dataset in the hub's cache: its snapshot of `main` is read.
     """
 
     data: str
@@ -69,7 +70,7 @@ class Files:
             raise DataError(
                 f"{self.data} has no {names[0]}",
                 seen=", ".join(self.names) or "no JSON lines, JSON or Parquet",
-                allowed=" or ".join(f"{each}{ending}" for each in names for ending in ENDINGS),
+                allowed=f"{' or '.join(dict.fromkeys(names))}, as {' or '.join(ENDINGS)}",
                 next_step="download that file of the dataset too, or name another part",
             )
         if self._hub:
@@ -88,9 +89,15 @@ class Files:
     def _hub(self) -> bool:
         return classify_target(self.data, may_be_topic=False) == "dataset"
 
-    @property
+    @cached_property
     def _folder(self) -> Path:
-        return Path(self.data).expanduser()
+        folder = Path(self.data).expanduser()
+        ref = folder / "refs" / "main"
+        if (folder / "snapshots").is_dir() and ref.is_file():
+            commit = decode_utf8(read_bytes(ref, "download the dataset again"), ref).strip()
+            if COMMIT.fullmatch(commit):
+                return folder / "snapshots" / commit
+        return folder
 
     @cached_property
     def _paths(self) -> dict[str, list[Path]]:

@@ -7,54 +7,89 @@ suite that was interrupted resumes with what is missing; more methods and seeds 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
 from expunge.core.progress import Silent
 from expunge.errors import DataError, DivergedError, RecipeError
-from expunge.kinds.language.lazy import LazyModel
-from expunge.kinds.language.measures.question_answers import Answered, answer_questions, digest_asked
-from expunge.models.source import find_model
+from expunge.kinds.language.measures.question_answers import digest_asked
 from expunge.runs.versions import versions
+from expunge.suites.tofu.asking import Answers, Origin, ask, is_asked
 from expunge.suites.tofu.cells import Cell, unlearn_cell
 from expunge.suites.tofu.controls import controlled
 from expunge.suites.tofu.figures import control_figures, suite_figures
 from expunge.suites.tofu.plan import Plan
-from expunge.suites.tofu.prepare import Origin, Prepared, prepared
+from expunge.suites.tofu.prepare import Prepared, prepared
 from expunge.suites.tofu.report import render_questions
 from expunge.suites.tofu.series import part_of, series_figures
 from expunge.suites.tofu.sets import QuestionSets, Series
 from expunge.suites.tofu.suite import data_folder
-from expunge.train.precision import Precision
-
-Answers = dict[str, list[Answered]]
-"split -> what a model answered to its rows"
 
 
 def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
-    """Make every model that is missing, ask it, compute the figures, and write them; the figures."""
+    """Make every model that is missing, ask it, compute the figures, and write them; the figures.
+
+    Figures and page are written before each model that is missing, too, and say then that they are not finished.
+    """
     sets = plan.sets
     prompted = {each: controlled(sets, each) for each in plan.controls}  # before anything is taught
     with prepared(plan, out, show) as made:
-        run, folder = made.run, made.run.folder
         models = {"taught": made.before, **({} if made.oracle is None else {"oracle": made.oracle})}
         answers = {who: _ask(made, who, origin, sets) for who, origin in models.items()}
         prompts = {each: _ask_control(made, each, asked) for each, asked in prompted.items()}
         cells = made.cells()
-        groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
-        for number, cell in enumerate(cells, 1):
-            spent, found = _cell(made, cell, sets, made.before, f"{number} of {len(cells)}")
-            groups.setdefault(cell.group, []).append((cell, spent, found))
+        so_far = _Figures(made, answers, control_figures(prompts, _truths(sets), answers.get("oracle"), sets.scoring))
+        missing = [cell for cell in cells if not _is_there(made, cell)]
+        results: dict[str, tuple[dict[str, Any], Answers]] = {}
+        # What is there comes first, so that no figures that were written before are lost in those so far.
+        for number, cell in enumerate([*(each for each in cells if each not in missing), *missing], 1):
+            if cell in missing:
+                so_far.write(cells, results, {}, finished=False)
+            results[cell.name] = _cell(made, cell, sets, made.before, f"{number} of {len(cells)}")
+        if missing and sets.series:
+            so_far.write(cells, results, {}, finished=False)
         parts = {each.name: _series(made, each, cells) for each in sets.series}
-        run.show.stage("computing the figures")
-        truths = {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
-        figures = suite_figures(answers, groups, truths, made.oracle_tokens, sets.scoring) | {
-            "controls": control_figures(prompts, truths, answers.get("oracle"), sets.scoring),
+        made.run.show.stage("computing the figures")
+        return so_far.write(cells, results, parts, finished=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """The figures of a suite, of as many models as there are."""
+
+    made: Prepared
+    answers: Mapping[str, Answers]
+    controls: Sequence[Mapping[str, Any]]
+    known: dict[Any, Any] = field(default_factory=dict)
+    "what was computed already"
+
+    def write(
+        self,
+        cells: Sequence[Cell],
+        results: Mapping[str, tuple[dict[str, Any], Answers]],
+        parts: Mapping[str, Any],
+        finished: bool,
+    ) -> dict[str, Any]:
+        """Compute figures, write them and the page; the figures.
+
+        Args:
+            results: (what it took, what its model answers) of a cell, by its name.
+            parts: the same of each series, as `_series` gives it.
+        """
+        plan, run = self.made.plan, self.made.run
+        sets, truths = plan.sets, _truths(plan.sets)
+        groups: dict[str, list[tuple[Cell, dict[str, Any], Answers]]] = {}
+        for cell in cells:
+            if cell.name in results:
+                groups.setdefault(cell.group, []).append((cell, *results[cell.name]))
+        figures = suite_figures(self.answers, groups, truths, self.made.oracle_tokens, sets.scoring, self.known) | {
+            "unfinished": None if finished else {"made": len(results), "of": len(cells)},
+            "controls": list(self.controls),
             "suite": plan.name,
-            "settings": made.settings,
+            "settings": self.made.settings,
             "seeds": plan.seeds,
             "taught": {"forget": len(sets.taken), "retain": len(sets.kept)} if sets.teach else None,
             "given": {"forget": len(sets.forget), "retain": len(sets.retain)},
@@ -67,44 +102,23 @@ def run_questions(plan: Plan, out: str | Path, show: Silent | None = None) -> di
             "notices": run.notices(),
             "versions": versions(),
         }
-        storage.write_json(folder.path / f"{plan.name}.json", figures)
-        render_questions(folder)
-    return figures
+        storage.write_json(run.folder.path / f"{plan.name}.json", figures)
+        render_questions(run.folder)
+        return figures
+
+
+def _truths(sets: QuestionSets) -> dict[str, list[str]]:
+    return {split: [row.answer for row in rows] for split, rows in sets.measured.items()}
+
+
+def _is_there(made: Prepared, cell: Cell) -> bool:
+    """Whether a cell's model was made and asked everything."""
+    sets = made.plan.sets
+    return is_asked(made.run, cell.name, _origin(cell, sets, made.before), sets, made.plan.lesson.new_tokens)
 
 
 def _ask(made: Prepared, who: str, origin: Origin, sets: QuestionSets) -> Answers:
-    """What a model answers to every split; each is a result by itself, kept under the model's key."""
-    lazy: LazyModel | None = None
-    new_tokens = made.plan.lesson.new_tokens
-
-    def asked(split: str) -> list[dict[str, Any]]:
-        nonlocal lazy
-        lazy = lazy or LazyModel(find_model(origin.model), Precision("auto"), as_stored=True)
-        found = answer_questions(
-            lazy(),
-            sets.measured[split],
-            new_tokens=new_tokens,
-            generate=split != "holdout",
-            show=made.run.show.update,
-        )
-        return [each.row() for each in found]
-
-    answers = {}
-    for split, rows in sets.measured.items():
-        made_from = {"model": origin.key, "rows": digest_asked(rows), "new_tokens": new_tokens}
-        found = made.run.cached_json(
-            f"answers-{who}-{split}",
-            made_from,
-            lambda split=split: asked(split),  # type: ignore[misc]
-            "answers.json",
-            f"asking {who}: {split}",
-        )
-        answers[split] = [Answered.of(row) for row in found]
-    if lazy is not None:
-        for notice in lazy.notices:
-            made.run.notice(notice)
-        lazy.release()
-    return answers
+    return ask(made.run, who, origin, sets, made.plan.lesson.new_tokens)
 
 
 def _ask_control(made: Prepared, name: str, sets: QuestionSets) -> Answers:
@@ -143,9 +157,14 @@ def _cell(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin, place:
     if spent["failed"]:
         return spent, {}
     try:
-        return spent, _ask(made, cell.name, Origin(_cell_key(cell, sets, origin), str(cell.path / "model")), sets)
+        return spent, _ask(made, cell.name, _origin(cell, sets, origin), sets)
     except DivergedError as error:
         return spent | {"failed": error.what}, {}
+
+
+def _origin(cell: Cell, sets: QuestionSets, before: Origin) -> Origin:
+    """The model that a cell makes of the one `before`."""
+    return Origin(_cell_key(cell, sets, before), str(cell.path / "model"))
 
 
 def _cell_key(cell: Cell, sets: QuestionSets, origin: Origin) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed
-from expunge.suites.tofu.command import Command, Teaching, carry_out
+from expunge.suites.tofu.command import Command, carry_out
+from expunge.suites.tofu.options import OF_RMU, OfRmu, Teaching
 
 
 def wmdp(
@@ -17,12 +17,8 @@ def wmdp(
     corpora: str | None = None,
     mmlu: str | None = None,
     domains: str | None = None,
-    model: str = "smollm2-135m",
     texts: int = 1000,
-    rows: int | None = None,
-    methods: str = "rmu,adaptive_rmu",
-    seeds: int = 1,
-    out: Path = Path("runs/wmdp"),
+    models: Annotated[OfRmu, Parameter(name="*")] = OF_RMU,
     printed: Printed = WORDS,
 ) -> int:
     """WMDP: let methods forget hazardous knowledge that a model has, and ask multiple-choice questions on it.
@@ -46,23 +42,13 @@ def wmdp(
         A folder or id with MMLU (all/test), of what is to be kept; if not given, the part mmlu of data, if there is one.
     domains:
         What is to be forgotten: bio, cyber, or both with a comma between; if not given, all that there are texts of.
-    model:
-        The model that forgets: a starter's name, a folder, or an id.
     texts:
         Use so many texts of each corpus, the first ones.
-    rows:
-        Ask at most so many questions of each kind, evenly spread; if not given, all.
-    methods:
-        Names with commas between them, or all.
-    seeds:
-        Models of each method.
-    out:
-        The suite's folder.
     """
     from expunge.suites.wmdp.reading import read_wmdp
 
     wanted = None if domains is None else [name.strip() for name in domains.split(",") if name.strip()]
     sets = read_wmdp(data, corpora, mmlu, wanted, texts)
-    command = Command(name="wmdp", data=data, model=model, methods=methods, seeds=seeds, teaching=Teaching(rows=rows),
-                      options=options, out=out, printed=printed)  # fmt: skip
+    command = Command(name="wmdp", data=data, models=models, teaching=Teaching(rows=models.rows),
+                      options=options, printed=printed)  # fmt: skip
     return carry_out(command, sets, {"corpora": corpora, "mmlu": mmlu, "domains": domains, "texts": texts})

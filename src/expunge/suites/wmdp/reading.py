@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from expunge.errors import DataError, RecipeError
 from expunge.kinds.language.measures.question_answers import Asked
 from expunge.kinds.language.measures.question_forms import Form
 from expunge.suites.tofu.rows import Files, Row, choices_of, passages_of, text_of
-from expunge.suites.tofu.sets import QuestionSets, Scoring, without_repeats
+from expunge.suites.tofu.sets import QuestionSets, Scoring, data_of, without_repeats
 
 DOMAINS = {"bio": "biology", "cyber": "cybersecurity", "chem": "chemistry"}
 "domain -> what lm-evaluation-harness says the questions are about; there is no corpus of chemistry"
@@ -60,26 +60,56 @@ def read_wmdp(
             kept += passages_of(given.rows(*_corpus(name, "retain"), most=texts, texts=True))
         else:
             notes.append(f"there is no {name}-retain-corpus: methods are given no text to keep of {DOMAINS[name]}")
-    own = Files(mmlu) if mmlu is not None else asked
-    there = own.first("all/test", "mmlu/test", "mmlu", *(("test",) if mmlu is not None else ()))
-    if there is not None:
-        measured["mmlu"] = tuple(multiple_choice(row, _subject(row)) for row in own.rows(there))
-    elif mmlu is not None:
-        own.rows("all/test", "mmlu/test", "mmlu", "test")
-    else:
-        notes.append("utility is left out: there is no MMLU (--mmlu)")
+    measured |= _mmlu(asked, mmlu, notes)
     return QuestionSets(
         forget=tuple(forget),
         retain=without_repeats(kept, forget, "the retain corpora", notes) if kept else (),
         measured=measured,
         left_out=tuple(notes),
         teach=False,
-        scoring=Scoring(
-            measures=dict.fromkeys(measured, ("accuracy",)),
-            forgotten=tuple(f"{name}/accuracy" for name in wanted),
-            utility="mmlu/accuracy" if "mmlu" in measured else None,
-            chance={split: chance(rows) for split, rows in measured.items()},
-        ),
+        scoring=_scoring(measured, wanted),
+    )
+
+
+def questions(data: str | None, forget: str | None, mmlu: str | None = None) -> QuestionSets:
+    """What any model is asked, as `Suite.questions` has it; no text to train on is needed.
+
+    Args:
+        forget: domains with commas between them; None: all that there are questions on.
+        mmlu: a folder or id with MMLU's questions; None: those of `data`, if there are some.
+
+    Raises:
+        DataError, RecipeError: as `read_wmdp`.
+    """
+    asked, notes = Files(data_of("wmdp", data)), list[str]()
+    wanted = list(DOMAINS) if forget is None else [name.strip() for name in forget.split(",") if name.strip()]
+    for name in wanted:
+        if name not in DOMAINS:
+            raise RecipeError("WMDP has no such domain", seen=name, allowed=", ".join(DOMAINS))
+    measured = {name: rows for name in wanted if (rows := _domain(asked, name, forget is not None))}
+    if not measured:
+        _domain(asked, "bio", needed=True)  # says what is missing
+    measured |= _mmlu(asked, mmlu, notes)
+    scoring = _scoring(measured, [name for name in wanted if name in measured])
+    return QuestionSets(forget=(), retain=(), measured=measured, left_out=tuple(notes), teach=False, scoring=scoring)
+
+
+def _mmlu(asked: Files, mmlu: str | None, notes: list[str]) -> dict[str, tuple[Asked, ...]]:
+    """The split `mmlu`, from the folder or id that is named, else from that of the questions; `notes` is told of none."""
+    own = Files(mmlu) if mmlu is not None else asked
+    parts = ("all/test", "mmlu/test", "mmlu", *(("test",) if mmlu is not None else ()))
+    if mmlu is None and own.first(*parts) is None:
+        notes.append("utility is left out: there is no MMLU (--mmlu)")
+        return {}
+    return {"mmlu": tuple(multiple_choice(row, _subject(row)) for row in own.rows(*parts))}
+
+
+def _scoring(measured: Mapping[str, Sequence[Asked]], forgotten: Sequence[str]) -> Scoring:
+    return Scoring(
+        measures=dict.fromkeys(measured, ("accuracy",)),
+        forgotten=tuple(f"{name}/accuracy" for name in forgotten),
+        utility="mmlu/accuracy" if "mmlu" in measured else None,
+        chance={split: chance(rows) for split, rows in measured.items()},
     )
 
 

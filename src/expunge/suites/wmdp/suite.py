@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from expunge.suites.tofu.suite import questions_suite
 
-SUITE = questions_suite("wmdp")
+SUITE = questions_suite("wmdp", "expunge.suites.wmdp.reading:questions")

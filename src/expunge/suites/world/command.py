@@ -9,19 +9,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from expunge.core.printed import WORDS, Printed, print_json
-from expunge.suites.tofu.command import TEACHING, Command, Teaching, carry_out
+from expunge.suites.tofu.command import Command, carry_out
+from expunge.suites.tofu.options import MODELS, TEACHING, Models, Teaching
 from expunge.suites.world.settings import WORLD, World
 
 
 def world(
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     of: Annotated[World, Parameter(name="*")] = WORLD,
-    model: str = "smollm2-135m",
-    methods: str = "all",
-    seeds: int = 1,
+    models: Annotated[Models, Parameter(name="*")] = MODELS,
     teaching: Annotated[Teaching, Parameter(name="*")] = TEACHING,
     write: Path | None = None,
-    out: Path = Path("runs/world"),
     printed: Printed = WORDS,
 ) -> int:
     """A generated world: teach a model invented people and places, let methods forget some, and compare with an oracle.
@@ -36,16 +34,8 @@ def world(
 
     Parameters
     ----------
-    model:
-        The model that is taught: a starter's name, a folder, or an id.
-    methods:
-        Names with commas between them, or all.
-    seeds:
-        Models of each method.
     write:
         Teach nothing; write the forget set, the retain set and held-out facts into this folder, for runs and audits.
-    out:
-        The suite's folder.
     """
     from expunge.suites.world.reading import read_world, write_world
 
@@ -57,6 +47,6 @@ def world(
         elif not printed.quiet:
             print(", ".join(f"{write / f'{name}.jsonl'}: {count} facts" for name, count in counts.items()))
         return 0
-    command = Command(name="world", data=None, model=model, methods=methods, seeds=seeds, teaching=teaching,
-                      options=options, out=out, printed=printed)  # fmt: skip
+    command = Command(name="world", data=None, models=models, teaching=teaching,
+                      options=options, printed=printed)  # fmt: skip
     return carry_out(command, read_world(of), asdict(of))
