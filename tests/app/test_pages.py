@@ -20,6 +20,7 @@ from expunge.app.listing import Listing, at_work
 from expunge.app.progress import progress_of
 from expunge.app.server import make_site
 from expunge.errors import RunError
+from expunge.report.contents import read_contents
 from expunge.runs.folder import RunFolder
 
 EVIL = "<script>alert(1)</script>"
@@ -69,6 +70,22 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     text = ask(site, "/").text
     for words in ("not audited", "✗ failed", "interrupted", "✗ not passed", "/runs/suite/cell"):
         assert words in text
+
+
+def test_a_run_that_has_no_record_yet_shows_all_it_is_to_forget(site: Any, tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "several", passed=None)
+    topics = ["Harry Potter", "World War II", "Moby-Dick", "Paris", "jazz", "whales", "Zorro"]
+    also = "".join(f"- {topic}\n" for topic in topics[1:])
+    (folder / "recipe.yaml").write_text(f"model: tiny\nforget: {topics[0]}\nforget_also:\n{also}method:\n  name: npo\n")
+    wanted = "Harry Potter, World War II, Moby-Dick, Paris, jazz, whales and 1 more"
+    assert [row.title for row in Listing(tmp_path).rows()] == [wanted]
+    assert wanted in ask(site, "/").text
+    assert wanted in ask(site, "/runs/several").text
+    assert read_contents(RunFolder(folder)).title == wanted
+    (folder / "recipe.yaml").write_text(
+        "model: tiny\nforget: /home/ann/letters/a.txt\nforget_also: [/home/ann/b.txt]\n"
+    )
+    assert [row.title for row in Listing(tmp_path).rows()] == ["letters/a.txt, ann/b.txt"]
 
 
 def test_a_run_at_work_is_seen_without_taking_its_lock(tmp_path: Path) -> None:

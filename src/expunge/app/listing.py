@@ -12,6 +12,7 @@ import yaml
 
 from expunge.core import storage
 from expunge.errors import ExpungeError
+from expunge.report.contents import targets_in_words
 from expunge.runs.folder import LOCK, RunFolder
 
 DEEP = 2
@@ -93,7 +94,7 @@ class Listing:
             state = "at work"
         return Row(
             name=path.relative_to(self.root).as_posix(),
-            title=str(record.get("title") or recipe.get("forget") or path.name),
+            title=str(record.get("title") or targets_in_words(recipe) or path.name),
             method=str(method.get("name", "") if isinstance(method, dict) else method),
             model=str(recipe.get("model") or ""),
             state=state,

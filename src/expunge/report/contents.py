@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -14,6 +15,9 @@ from expunge.report import wording
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import read_record
 from expunge.runs.kinds import DEFAULT_TASK, kinds_of
+
+SHOWN = 6
+"targets that are named where all of them would be too many"
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,7 @@ class Contents:
     def title(self) -> str:
         """What was to be forgotten, in the user's words; of a path from the root on the last two parts: a page is shown to
         others, and where it lay on the machine is not theirs."""
-        said = str(self.part("title") or self.recipe.get("forget") or "not named")
-        return "/".join(PurePath(said).parts[-2:]) if PurePath(said).is_absolute() else said
+        return _last_parts(str(self.part("title") or "")) or targets_in_words(self.recipe) or "not named"
 
     @property
     def method(self) -> str:
@@ -109,3 +112,17 @@ def read_contents(folder: RunFolder) -> Contents:
         record=read_record(folder.record),
         started=first["time"] if first else None,
     )
+
+
+def targets_in_words(recipe: Mapping[str, Any]) -> str:
+    """What a recipe, as plain values, is to forget: all of its targets, the first few by name; empty where it names none."""
+    also = recipe.get("forget_also")
+    targets = [recipe.get("forget"), *(also if isinstance(also, list) else ())]
+    named = [_last_parts(str(each)) for each in targets if each]
+    more = len(named) - SHOWN
+    return ", ".join(named[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _last_parts(said: str) -> str:
+    """Of a path from the root on the last two parts; all else as it is."""
+    return "/".join(PurePath(said).parts[-2:]) if PurePath(said).is_absolute() else said

@@ -76,13 +76,15 @@ def make_record(
         "digests": {"base model": outcome.base.digests, "model": trained["files"], **outcome.digests, "files": files},
         "license": None,
         "not_tested": evidence.not_tested(scores),
-        "warnings": [*warnings, *newer_versions(used), *evidence.remarks(scores)],
+        "warnings": [*warnings, *newer_versions(used)],
         **outcome.record,
     }
+    verdict = evidence.judge(scores, thresholds, record)
+    record["warnings"] += evidence.remarks(scores, verdict)
     head = {
         "format": FORMAT,
         "name": folder.path.resolve().name,
         "title": evidence.title(recipe),
-        "verdict": evidence.judge(scores, thresholds, record),
+        "verdict": verdict,
     }
     return head | record

@@ -122,8 +122,8 @@ class Evidence(ABC):
         """Those lines of `not_tested` that attacks of an audit, by name, have tested since."""
         return []
 
-    def remarks(self, scores: Sequence[Score]) -> list[str]:
-        """Warnings that follow from the scores."""
+    def remarks(self, scores: Sequence[Score], verdict: Mapping[str, Any]) -> list[str]:
+        """Warnings that follow from the scores and the verdict."""
         return []
 
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:

@@ -17,6 +17,13 @@ Direction = Literal["better", "worse"]
 
 FORGET_SPLITS = ("forget", "forget_test")
 "splits of what is to be forgotten: trained on, and held back"
+TARGET = "forget/"
+"how the split of one of several targets begins; its name follows"
+
+
+def of_forget(split: str) -> bool:
+    """Whether a split is of what is to be forgotten: all of it, or one target of several."""
+    return split in FORGET_SPLITS or split.startswith(TARGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class Measure:
 
     def family_on(self, split: str) -> Family:
         """Whether a score on this split speaks of forgetting or of utility."""
-        return self.family or ("forgetting" if split in FORGET_SPLITS else "utility")
+        return self.family or ("forgetting" if of_forget(split) else "utility")
 
     def score(
         self,
@@ -72,7 +79,7 @@ class Measure:
             unit: where it is another than the measure's.
         """
         value, low, high = estimate
-        on_forget = self.on_forget if split in FORGET_SPLITS else None
+        on_forget = self.on_forget if of_forget(split) else None
         return Score(
             measure=self.name,
             split=split,

@@ -92,7 +92,7 @@ class ClassifierEvidence(PictureEvidence):
     def tested_by(self, attacks: Iterable[str]) -> list[str]:
         return [NOT_TESTED[name] for name in attacks if name in NOT_TESTED]
 
-    def remarks(self, scores: Sequence[Score]) -> list[str]:
+    def remarks(self, scores: Sequence[Score], verdict: Mapping[str, Any]) -> list[str]:
         return [NOTE]
 
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:

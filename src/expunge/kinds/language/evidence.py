@@ -14,6 +14,7 @@ from expunge.errors import ExpungeError
 from expunge.kinds.language.measures.declared import FORGETTING
 from expunge.kinds.language.measures.judging import not_known, overshoot
 from expunge.kinds.language.report.sections import language_parts
+from expunge.kinds.language.target_verdicts import still_known, target_verdicts
 from expunge.kinds.language.topics import SHOWN
 from expunge.report.contents import Contents
 from expunge.report.cost import cost, oracle_cost
@@ -70,7 +71,9 @@ class LanguageEvidence(Evidence):
     ) -> dict[str, Any]:
         verdict = super().judge(scores, thresholds, record)
         unknown = not_known(verdict["checks"], [each.name for each in FORGETTING])
-        return {"passed": verdict["passed"] and not unknown, "not_known": unknown, "checks": verdict["checks"]}
+        found = {"passed": verdict["passed"] and not unknown, "not_known": unknown, "checks": verdict["checks"]}
+        each = target_verdicts(scores, self.kind.verdict(**thresholds))
+        return found | ({"targets": each} if each else {})
 
     def cost(self, folder: RunFolder, recipe: Any, trained: Mapping[str, Any]) -> dict[str, Any]:
         return cost(folder, trained, oracle_cost(recipe.retrained))
@@ -90,9 +93,9 @@ class LanguageEvidence(Evidence):
     def tested_by(self, attacks: Iterable[str]) -> list[str]:
         return [NOT_TESTED[name] for name in attacks if name in NOT_TESTED]
 
-    def remarks(self, scores: Sequence[Score]) -> list[str]:
+    def remarks(self, scores: Sequence[Score], verdict: Mapping[str, Any]) -> list[str]:
         further = overshoot(scores)
-        return [] if further is None else [further]
+        return still_known(verdict, scores) + ([] if further is None else [further])
 
     def sections(self, contents: Contents, folder: RunFolder) -> dict[str, Any]:
         return language_parts(contents) | {"pictures": False}

@@ -38,6 +38,7 @@ from expunge.kinds.language.sets import (
     retain_set,
     token_table,
 )
+from expunge.kinds.language.targets_apart import targets_apart
 from expunge.kinds.language.terms.finder import build_dictionary
 from expunge.kinds.language.terms.kept_terms import alone, rates, shared_note, without_shared
 from expunge.kinds.language.terms.measured_terms import target_terms
@@ -224,6 +225,7 @@ def read_sets(run: Run[Recipe], base: LazyModel) -> Sets:
         retain=measured_table,
         ordinary=ordinary_table,
         secrets=secrets,
+        targets=targets_apart(run, forget, forget_table, base, terms if completion else None, secrets),
     )
     return Sets(
         forget,

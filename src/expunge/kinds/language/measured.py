@@ -105,6 +105,13 @@ def _core(run: Run[Recipe], model: LazyModel, sets: Sets, which: Which, of_model
         "prompts": storage.digest_value([len(material.completion), asked, asdict(material.terms)]),
         "secrets": [asdict(secret) for secret in material.secrets],
     }
+    if material.targets:
+        key["targets"] = storage.digest_value(
+            [
+                [each.name, list(each.secrets), [asdict(prompt) for prompt in each.completion]]
+                for each in material.targets
+            ]
+        )
 
     return _cached(
         run,

@@ -89,7 +89,8 @@ def forget_set(run: Run[Recipe], base: LazyModel) -> TextSet:
         found = elicit_topics(base(), topics, wanted, run.recipe.seed, so_far, run.show.update)
         for topic in [topic for topic, rows in found.items() if not rows]:
             run.notice(f"the model said nothing about {topic!r}: nothing of it is forgotten or measured")
-        write_rows([row for rows in found.values() for row in rows], path)
+        several = len(topics) > 1
+        write_rows([row | {"topic": topic} if several else row for topic, rows in found.items() for row in rows], path)
         for topic, rows in found.items():
             run.folder.log("elicited", topic=topic, answers=len(rows))
         run.folder.log("stage", name="elicited", reused=False, seconds=round(time.monotonic() - start, 2))

@@ -21,6 +21,7 @@ from expunge.kinds.language.measures.scores import Measured, side_by_side
 from expunge.kinds.language.narrow_training import check_narrow
 from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.recipe import Recipe, measured_later
+from expunge.kinds.language.targets_apart import sizes_of
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
 from expunge.kinds.language.toxicity.tuning import toxicity_front
 from expunge.kinds.language.unlearning import made_from, unlearn
@@ -187,7 +188,8 @@ class LanguageStory(Story):
                 "arithmetic": self.precision.arithmetic,
                 "license": self.source.license,
             }
-            | ({} if front is None else {"front": front}),
+            | ({} if front is None else {"front": front})
+            | ({"targets": sizes_of(sets.material.targets)} if sets.material.targets else {}),
         )
 
     def scores_again(self, model: str, wanted: Collection[tuple[str, str]]) -> list[Score]:

@@ -18,7 +18,7 @@ from expunge.runs.check import (
     way_to_oracle,
     worst_of,
 )
-from expunge.runs.measure import Declared, Measure
+from expunge.runs.measure import TARGET, Declared, Measure
 
 TOLD_APART = 0.05
 "difference in verbatim recall between base and retrained model from which a way between them can be measured"
@@ -235,6 +235,7 @@ DECLARED = Declared(
         "control": "control",
         "general": "general questions",
         "forms": "further forms of the answers to forget",
+        TARGET: "target ",
         "arc_easy": "ARC-easy",
         "arc_challenge": "ARC-challenge",
         "boolq": "BoolQ",
@@ -244,5 +245,5 @@ DECLARED = Declared(
         "openbookqa": "OpenBookQA",
         **toxicity.SPLITS,
     },
-    apart=toxicity.APART,
+    apart=(TARGET, *toxicity.APART),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from expunge.core.score import Score, Which
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, available, load_questions
+from expunge.kinds.language.measures.by_target import Target, target_scores
 from expunge.kinds.language.measures.familiarity import (
     Prompt,
     TargetTerms,
@@ -29,12 +30,12 @@ from expunge.kinds.language.toxicity.measures import Toxic
 Show = Callable[[float, str], None]
 Wanted = Collection[tuple[str, str]]
 "(measure, split) of each score that is wanted"
+SECRET = ("secret_exposure", "secret_log_likelihood", "secret_said")
+"measures of `secret_scores`"
 CORE = (
     "familiarity_completion",
     "familiarity_probability",
-    "secret_exposure",
-    "secret_log_likelihood",
-    "secret_said",
+    *SECRET,
     *RECALL,
     "perplexity",
     "general_knowledge",
@@ -56,6 +57,8 @@ class Material:
     retain: TokenTable
     ordinary: TokenTable
     secrets: Sequence[Secret] = ()
+    targets: Sequence[Target] = ()
+    "of several targets each by itself; none where there is one"
 
 
 @dataclass(slots=True)
@@ -119,10 +122,16 @@ def measure_core(
         if probability and asked(split, "familiarity_probability"):
             show(number * 0.25 + 0.2, f"familiarity by probability, {split}")
             measured.scores.append(familiarity_by_probability(task, probability, material.terms, which, split))
-    if material.secrets and asked("forget", "secret_exposure", "secret_log_likelihood", "secret_said"):
+    secret_splits = ("forget", *(target.split for target in material.targets))
+    if material.secrets and any(asked(split, *SECRET) for split in secret_splits):
         show(0.45, "exposure of secrets")
         exposed, guesses = secret_scores(
-            task, material.secrets, which, alternatives=settings.secret_alternatives, seed=seed
+            task,
+            material.secrets,
+            which,
+            alternatives=settings.secret_alternatives,
+            seed=seed,
+            parts={target.split: target.secrets for target in material.targets if target.secrets},
         )
         measured.scores += exposed
         measured.said["secret"] = guesses
@@ -142,6 +151,9 @@ def measure_core(
         show(0.9, "general knowledge")
         known, measured.said["general question"] = general_knowledge(task, which)
         measured.scores.append(known)
+    if material.targets:
+        show(0.95, "each target")
+        measured.scores += target_scores(task, material.targets, material.terms, which, settings, seed, asked)
     return measured
 
 

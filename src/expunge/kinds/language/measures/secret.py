@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,10 +106,20 @@ def exposure(own: float, others: Sequence[float]) -> tuple[float, float, float]:
 
 
 def secret_scores(
-    task: CausalLM, secrets: Sequence[Secret], which: Which, *, alternatives: int, seed: int
+    task: CausalLM,
+    secrets: Sequence[Secret],
+    which: Which,
+    *,
+    alternatives: int,
+    seed: int,
+    parts: Mapping[str, Sequence[int]] = {},
 ) -> tuple[list[Score], list[dict[str, Any]]]:
     """(exposure and log-likelihood of secrets, and how many the model says when it is given what stands before; for each
-    secret {"prompt", "true", "said"})."""
+    secret {"prompt", "true", "said"}).
+
+    Args:
+        parts: further splits, each with the places of its secrets; the scores of each follow those of all.
+    """
     exposed: list[tuple[float, float, float]] = []
     likely: list[float] = []
     for number, secret in enumerate(secrets):
@@ -122,16 +132,20 @@ def secret_scores(
         likely.append(found[0])
     said = _said(task, secrets)
     right = [float(secret.text in (secret.lead + text)) for secret, text in zip(secrets, said, strict=True)]
-    value, low, high = (sum(each) / len(each) for each in zip(*exposed, strict=True))
-    figures = {
-        "secret_exposure": ((value, low, high), [bits for bits, _, _ in exposed]),
-        "secret_log_likelihood": (bootstrap_interval(likely), likely),
-        "secret_said": (share_interval(right), right),
-    }
-    scores = [
-        DECLARED[measure].score("forget", which, estimate, examples)
-        for measure, (estimate, examples) in figures.items()
-    ]
+    scores: list[Score] = []
+    for split, places in {"forget": range(len(secrets)), **parts}.items():
+        bits = [exposed[place] for place in places]
+        nats, out = ([every[place] for place in places] for every in (likely, right))
+        value, low, high = (sum(each) / len(each) for each in zip(*bits, strict=True))
+        figures = {
+            "secret_exposure": ((value, low, high), [each for each, _, _ in bits]),
+            "secret_log_likelihood": (bootstrap_interval(nats), nats),
+            "secret_said": (share_interval(out), out),
+        }
+        scores += [
+            DECLARED[measure].score(split, which, estimate, examples)
+            for measure, (estimate, examples) in figures.items()
+        ]
     rows = [
         {"prompt": secret.before + secret.lead, "true": secret.text, "said": text}
         for secret, text in zip(secrets, said, strict=True)

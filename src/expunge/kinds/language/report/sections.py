@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from expunge.kinds.language.report import answers
 from expunge.kinds.language.report.inputs import inputs, left_out
+from expunge.kinds.language.report.targets import targets_part
 from expunge.kinds.language.toxicity.report import toxicity_part
 from expunge.report import figures, numbers, probes, wording
 from expunge.report.contents import Contents
@@ -32,6 +33,7 @@ def language_parts(contents: Contents) -> dict[str, Any]:
     return {
         "asked_and_done": _asked_and_done(contents),
         "familiarity": familiarity,
+        "targets": targets_part(contents),
         "score_text": score_text,
         "familiarity_figure": _familiarity_figure(familiarity),
         "worst": worst(without_details(rows(contents.scores))),
