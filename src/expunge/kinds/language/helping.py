@@ -21,8 +21,8 @@ def _task(stored: dict[str, Any]) -> CausalLM:
     key = str(stored)
     if key not in _HELD:
         _release()
-        adapter = None if stored["adapter"] is None else Path(stored["adapter"])
-        source = ModelSource(stored["name"], Path(stored["folder"]), {}, adapter=adapter)
+        beside = {name: None if stored[name] is None else Path(stored[name]) for name in ("adapter", "assisted")}
+        source = ModelSource(stored["name"], Path(stored["folder"]), {}, **beside)
         _HELD[key] = LazyModel(source, Precision(stored["bf16"]), stored["as_stored"])
     return _HELD[key]()
 
