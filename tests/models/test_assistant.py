@@ -21,7 +21,7 @@ from expunge.kinds.language.measures.multiple_choice import choice_log_probs
 from expunge.kinds.language.sampling import next_logits, prefill
 from expunge.kinds.language.saving import choose_dtype, save_model
 from expunge.kinds.language.task import CausalLM
-from expunge.models.assistant import Difference, likely, put_beside, read_difference, subtracted
+from expunge.models.assistant import CACHES, Difference, likely, put_beside, read_difference, subtracted
 from expunge.models.source import find_model, load_model
 from expunge.train.precision import Precision
 from tiny import load_task, make_batch, random_blocks
@@ -188,13 +188,14 @@ def test_rows_of_a_cache_are_repeated_and_chosen_for_both(both: tuple[CausalLM, 
 def test_a_cache_that_the_assistant_has_no_part_in_is_refused(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
     task, alone, _ = both
     ids = torch.tensor([[5, 6, 7, 8]])
-    cache = alone.model(ids, use_cache=True).cache
+    others, own = (each.model(ids, use_cache=True) for each in (alone, task))
+    name = next(name for name in CACHES if name in own.keys())  # noqa: SIM118 - its values are iterated over, too
     with pytest.raises(ModelError, match="a cache that its assistant has no part in"):
-        task.model(input_ids=torch.tensor([[9]]), cache=cache)
+        task.model(input_ids=torch.tensor([[9]]), **{name: others[name]})
     # One that the model made itself goes on.
-    made = task.model(input_ids=ids, use_cache=True).cache
     whole = task.model(input_ids=torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
-    torch.testing.assert_close(task.model(input_ids=torch.tensor([[9]]), cache=made).logits[:, -1], whole)
+    later = task.model(input_ids=torch.tensor([[9]]), **{name: own[name]}).logits[:, -1]
+    torch.testing.assert_close(later, whole)
 
 
 def test_choices_are_scored_by_both(both: tuple[CausalLM, CausalLM, CausalLM]) -> None:
@@ -252,6 +253,14 @@ def test_both_are_saved_whole_and_loaded_together(saved: Any) -> None:
         # An assistant goes into the base's narrow type where the change to its weights bears the rounding.
         difference = float((task.model(ids).logits - logits).abs().max())
     assert difference == 0 if stored == "float32" else 0 < difference < 0.1
+    # What is asked of it is asked of both, though its output layer is a plain one.
+    batch = make_batch(random_blocks([12], seed=4), first_label=2)
+    nll = -logits[0, 1:-1].log_softmax(-1).gather(1, batch.ids[0, 2:, None])[:, 0]
+    torch.testing.assert_close(task.row_nll(batch).detach(), nll, rtol=0.02, atol=0.02)
+    assert float((load_task(place / "base").row_nll(batch).detach() - nll).abs().max()) > 0.1
+    with pytest.raises(ModelError, match="compares whole distributions") as caught:
+        _ = task.head
+    assert "an assistant beside it" in str(caught.value.seen)
     # The base is not loaded by itself unawares.
     with pytest.raises((OSError, ValueError), match="model"):
         AutoModelForCausalLM.from_pretrained(place)

@@ -82,7 +82,7 @@ def difference_of(model: nn.Module) -> Difference:
     """How its assistant is subtracted from a model that has one."""
     found = assistant_of(model)
     assert found is not None
-    difference: Difference = found.difference  # type: ignore[assignment]
+    difference: Difference = found.difference
     return difference
 
 
@@ -101,7 +101,7 @@ def put_beside(model: PreTrainedModel, assistant: PreTrainedModel, how: Differen
         )
     if hasattr(model, BESIDE):
         raise ModelError(f"{type(model).__name__} has an assistant already", next_step="begin with a model without one")
-    assistant.difference = how  # type: ignore[assignment]
+    assistant.difference = how
     model.add_module(BESIDE, assistant)
     model.register_forward_hook(_with_assistant, with_kwargs=True)
 
@@ -142,7 +142,7 @@ def _with_assistant(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     assert assistant is not None
     said = assistant(*args, **given)
     if held is None and (made := _cache_in(output)) is not None:
-        made.of_assistant = _cache_in(said)  # type: ignore[attr-defined]
+        made.of_assistant = _cache_in(said)
     output.logits = subtracted(output.logits, said.logits, difference_of(model))
     if kwargs.get("labels") is not None:
         output.loss = None  # it would be the base model's
@@ -161,7 +161,7 @@ def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
         assistant = assistant_of(model)
         assert assistant is not None
         own = DynamicCache(config=assistant.config)
-        held.of_assistant = own  # type: ignore[attr-defined]
+        held.of_assistant = own
     return own
 
 
@@ -190,9 +190,9 @@ def read_difference(folder: Path) -> Difference:
             raise
         content = None
     if isinstance(content, Mapping) and content.get("kind") == KIND:
-        weight, plausible = content.get("weight"), content.get("plausible")
-        if _number(weight) and _number(plausible) and 0 < weight < math.inf and 0 <= plausible < 1:
-            return Difference(float(weight), float(plausible))
+        weight, plausible = _number(content.get("weight")), _number(content.get("plausible"))
+        if 0 < weight < math.inf and 0 <= plausible < 1:
+            return Difference(weight, plausible)
     raise ModelError(
         f"{file} does not say how the assistant is used",
         seen=content,
@@ -201,5 +201,6 @@ def read_difference(folder: Path) -> Difference:
     )
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float:
+    """A number of JSON; NaN, which is in no range, where it is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

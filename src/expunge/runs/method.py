@@ -54,7 +54,7 @@ class Method(Part):
     needs: ClassVar[Needs] = Needs()
     signals: ClassVar[tuple[Wanted, ...]] = ()
     "what must be known of the sets before training; the loss reads each as `step.signal(name)`"
-    keeps: ClassVar[str | None] = None
+    kept_beside: ClassVar[str | None] = None
     """what a model that it made cannot do without, in words that follow its name; None: it leaves a plain model. A sentence
     that every reader of the results has to see"""
 

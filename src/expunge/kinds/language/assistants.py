@@ -47,7 +47,7 @@ def stand_beside(task: CausalLM, assistant: CausalLM, how: Difference) -> None:
     assistant.model.to(task.model.device).eval()
     put_beside(task.model, assistant.model, how)
     vars(task).pop("head", None)
-    task.plain_head, task.stored = False, None
+    task.plain_head, task.stored = False, None  # as of a task that is made of both
 
 
 def first_layers(task: CausalLM, count: int | None = None) -> CausalLM:

@@ -149,8 +149,8 @@ class LanguageStory(Story):
     def unlearn(self) -> dict[str, Any]:
         if self.endless is not None:
             self.run.notice(self.endless)
-        if self.method.keeps is not None:
-            self.run.notice(f"{self.run.recipe.method['name']} {self.method.keeps}")
+        if self.method.kept_beside is not None:
+            self.run.notice(f"{self.run.recipe.method['name']} {self.method.kept_beside}")
         trained = unlearn(self.run, self.base, self.method, self.sets)
         self.base.release()
         return trained
@@ -193,7 +193,7 @@ class LanguageStory(Story):
                 "arithmetic": self.precision.arithmetic,
                 "license": self.source.license,
             }
-            | ({} if self.method.keeps is None else {"keeps": self.method.keeps})
+            | ({} if self.method.kept_beside is None else {"keeps": self.method.kept_beside})
             | ({} if front is None else {"front": front}),
         )
 

@@ -54,7 +54,7 @@ class ULD(Method):
     "of the assistant; null: a quarter of the model's, which are the authors' 8 of 32"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
-    keeps: ClassVar[str | None] = "keeps an assistant: the saved base still holds what was forgotten"
+    kept_beside: ClassVar[str | None] = "keeps an assistant: the saved base still holds what was forgotten"
 
     def apply(self, work: LanguageWork) -> None:
         loss = AssistantsLoss(retain_weight=self.retain_weight)

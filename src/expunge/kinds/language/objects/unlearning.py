@@ -170,9 +170,9 @@ def work(
     if unknown := set(options) - set(Options.__annotations__):
         raise RecipeError(f"unlearn has no option {min(unknown)}", allowed=", ".join(sorted(Options.__annotations__)))
     made, name = given_method(method)
-    if made.keeps is not None:
+    if made.kept_beside is not None:
         raise RecipeError(
-            f"{name} {made.keeps}",
+            f"{name} {made.kept_beside}",
             seen="a model in memory, whose save_pretrained would save the base alone",
             next_step="save the model, and run it on the folder: expunge.forget(..., model=FOLDER)",
         )
