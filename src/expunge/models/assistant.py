@@ -25,6 +25,8 @@ BASE, ASSISTANT = "base", "assistant"
 BESIDE = "assistant"
 "name of the assistant within the model that it stands beside"
 KIND = "logit difference"
+KEEPS = "keeps an assistant: the saved base still holds what was forgotten"
+"what every reader of such a model's results has to know"
 CACHES = ("cache", "past_key_values")
 "what the argument is called that holds keys and values; the older name is what older releases of transformers know"
 

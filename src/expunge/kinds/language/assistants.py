@@ -13,9 +13,10 @@ from torch import nn
 from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
-from expunge.models.assistant import Difference, put_beside
+from expunge.models.assistant import KEEPS, Difference, put_beside
 from expunge.runs.method import Method
 
+__all__ = ["KEEPS", "Difference", "first_layers", "stand_beside", "train_assistant"]
 PHASE = "assistant"
 "name of its training"
 SHARE = 4

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from expunge.kinds.language.assistants import Difference, train_assistant
+from expunge.kinds.language.assistants import KEEPS, Difference, train_assistant
 from expunge.methods.uld.assistants_loss import AssistantsLoss
 from expunge.runs.method import Method, Needs
 
@@ -54,7 +54,7 @@ class ULD(Method):
     "of the assistant; null: a quarter of the model's, which are the authors' 8 of 32"
 
     needs: ClassVar[Needs] = Needs(retain="always", retain_labels=False, kinds=("causal_lm",))
-    kept_beside: ClassVar[str | None] = "keeps an assistant: the saved base still holds what was forgotten"
+    kept_beside: ClassVar[str | None] = KEEPS
 
     def apply(self, work: LanguageWork) -> None:
         loss = AssistantsLoss(retain_weight=self.retain_weight)
