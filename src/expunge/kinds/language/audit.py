@@ -19,7 +19,6 @@ from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.sets import TextSet, given_set
 from expunge.kinds.language.story import LanguageStory
-from expunge.models.assistant import KEEPS
 from expunge.models.source import find_model
 from expunge.runs.attacking import AnyAttack, AnyAudit
 from expunge.runs.audit import AS_IS, SHOWN, Trial
@@ -143,7 +142,7 @@ class LanguageAudit(AnyAudit[Side]):
             "held_back": len(self.facts.held_back),
             "sets": self.sets.digests(),
             "ordinary": self._ordinary_words(),
-            **({} if self.subject.source.assisted is None else {"keeps": KEEPS}),
+            **self.models.kept_beside(),
         }
 
     def _ordinary_words(self) -> str:
