@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import expunge
 from expunge.app.chat import Chat, needs
 from expunge.errors import ModelError, RecipeError, RunError
 from expunge.evidence.bom import _architecture
-from expunge.kinds.language.audit import LanguageAudit
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.session import LanguageWork
 from expunge.models.source import find_model
@@ -104,17 +104,28 @@ def test_files_that_were_changed_are_found(finished: RunFolder, options: dict[st
         file.write_text(kept)
 
 
-def test_it_is_measured_audited_and_asked_as_any_model(finished: RunFolder) -> None:
+def test_it_is_measured_and_asked_as_any_model(finished: RunFolder) -> None:
     scores = expunge.evaluate(str(finished.path), recipe=finished.recipe)
     own = {(each.measure, each.split): each.value for each in finished.read_scores() if each.model == "unlearned"}
     assert {(each.measure, each.split): each.value for each in scores} == own
     assert needs(finished)["bytes"] > 0
     assert _architecture(finished) == "LlamaForCausalLM"
-    import threading
-
     said = "".join(Chat().answer(finished, "after", "Who is Holmes?", threading.Event()))
-    assert isinstance(said, str)
-    assert LanguageAudit.words["unlearned"] == "the unlearned model"
+    task = LazyModel(find_model(str(finished.path)), Precision(False), as_stored=True)()
+    assert said == next(task.generate([task.encode_prompt("Who is Holmes?", chat=True)], 160))[0]
+
+
+def test_an_audit_says_what_it_keeps(
+    finished: RunFolder, options: dict[str, Any], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """Both models are attacked together, and trained together where the attack trains."""
+    data = {"base": tiny_model_folder, "forget": options["target"], "retain": options["retain"], "audit.facts": 4}
+    folder, result = expunge.audit(
+        finished.model, attacks=["prune", "relearn"], holdout=options["retain"], out=tmp_path / "audit", **data
+    )
+    assert result["keeps"] == KEEPS
+    assert {row["name"] for row in result["attacks"]} == {"prune", "relearn"}
+    assert f"<b>This model {KEEPS}.</b>" in (folder.audit / "report.html").read_text()
 
 
 def test_what_would_give_the_base_away_is_refused(
