@@ -11,14 +11,17 @@ import torch
 from torch import nn
 
 from expunge.errors import ModelError, RecipeError
-from expunge.kinds.language.session import LanguageWork
+from expunge.kinds.language.session import LanguageWork, spread_evenly
 from expunge.kinds.language.task import CausalLM
+from expunge.kinds.language.token_dataset import TokenTable
 from expunge.models.assistant import KEEPS, Difference, put_beside
 from expunge.runs.method import Method
 
 __all__ = ["KEEPS", "Difference", "first_layers", "stand_beside", "train_assistant"]
 PHASE = "assistant"
 "name of its training"
+LOOKED_AT = 8
+"blocks of the forget set that assistant and model are compared on"
 SHARE = 4
 "of all layers one in so many, where no number is given"
 
@@ -39,8 +42,24 @@ def train_assistant(work: LanguageWork, method: Method, layers: int | None, how:
     training = work.training.model_copy(update=unguarded)
     own = replace(work, task=assistant, training=training, probe=None, on_adapter=None, choice=None, ends=False)
     own.carry_out(method, PHASE)
-    work.log(PHASE, layers=len(assistant.layers), weight=how.weight, plausible=how.plausible)
+    known, model = (_forget_loss(each, work.forget) for each in (assistant, work.task))
+    settings = {"layers": len(assistant.layers), "weight": how.weight, "plausible": how.plausible}
+    work.log(PHASE, **settings, forget_loss=known, forget_loss_of_model=model)
+    if known > model:
+        text = (
+            f"the assistant remembers the forget set less well ({known:.2f} nats a token) than the model does ({model:.2f}): "
+            "what it takes away is something else; train it for longer, or at a higher training.learning_rate"
+        )
+        work.log("notice", text=text)
     stand_beside(work.task, assistant, how)
+
+
+@torch.no_grad()
+def _forget_loss(task: CausalLM, forget: TokenTable) -> float:
+    """Nats a labelled token of a few blocks."""
+    task.model.eval()
+    table = spread_evenly(forget, LOOKED_AT)
+    return float(task.row_nll(table.batch(range(len(table)))).mean())
 
 
 def stand_beside(task: CausalLM, assistant: CausalLM, how: Difference) -> None:

@@ -41,7 +41,9 @@ class ULD(Method):
     The authors train LoRA of rank 16 on 8 of 32 layers (`training.adapter_rank` 16; without it all of the assistant's
     weights are trained), at a learning rate of 1e-3, for 10 epochs. On TOFU their F holds paraphrases of each question,
     too, and their R wrong answers to the forgotten ones, which keeps the assistant to the facts: give both as data. Their
-    second mean is over prompts and padding, too; here it is over labelled tokens.
+    second mean is over prompts and padding, too; here it is over labelled tokens. Layers by themselves say what they like at
+    first, and taking that away spoils all text: few steps are worse than none. An assistant that in the end remembers less
+    than the model does is remarked upon in a notice.
     """
 
     weight: PositiveFloat = 0.8
