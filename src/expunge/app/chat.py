@@ -11,6 +11,7 @@ import yaml
 
 from expunge.core.memory import machine_memory
 from expunge.errors import ExpungeError, RunError
+from expunge.models.digest import is_assisted
 from expunge.runs.folder import RunFolder
 
 Side = Literal["before", "after"]
@@ -22,7 +23,7 @@ NEW = 160
 
 def needs(folder: RunFolder) -> dict[str, int | None]:
     """Bytes that both models take when they are loaded (their weights as float32), and how many are free."""
-    own = sum(_values(path) for path in folder.model.glob("*.safetensors"))
+    own = sum(_values(path) for path in folder.model.rglob("*.safetensors"))
     return {"bytes": 2 * 4 * own, "free": machine_memory()[1]}
 
 
@@ -68,7 +69,7 @@ class Chat:
             self._models.clear()
             self._of = folder.path
         if side not in self._models:
-            if not (folder.model / "config.json").is_file():
+            if not ((folder.model / "config.json").is_file() or is_assisted(folder.model)):
                 raise RunError(f"{folder.path} has no unlearned model yet", next_step="wait until the run has ended")
             recipe: dict[str, Any] = yaml.safe_load(folder.recipe.read_text("utf-8"))
             name, revision = (recipe["model"], recipe.get("revision")) if side == "before" else (folder.model, None)

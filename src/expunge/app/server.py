@@ -30,6 +30,7 @@ from expunge.app.listing import Listing
 from expunge.app.pages import page
 from expunge.app.progress import progress_of
 from expunge.errors import ExpungeError, RunError
+from expunge.models.digest import is_assisted
 from expunge.runs.folder import RunFolder
 
 HERE, LEDGER = Path(__file__).parent, Path("ledger")
@@ -100,7 +101,7 @@ class Site:
             report=folder.report.is_file(),
             can_stop=self.jobs.can_stop(row.name),
             printed=self.jobs.printed(row.name),
-            language=(folder.model / "tokenizer_config.json").is_file(),
+            language=(folder.model / "tokenizer_config.json").is_file() or is_assisted(folder.model),
         )
 
     async def report(self, request: Request) -> Response:

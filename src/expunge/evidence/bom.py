@@ -109,7 +109,9 @@ def _metric(score: Score) -> dict[str, Any]:
 
 def _architecture(folder: RunFolder) -> str | None:
     """What the model's configuration calls it."""
-    path = folder.model / "config.json"
-    config = storage.read_json(path) if path.is_file() else {}
+    path = next(
+        (path for path in (folder.model / "config.json", folder.model / "base/config.json") if path.is_file()), None
+    )
+    config = {} if path is None else storage.read_json(path)
     named = config.get("architectures") if isinstance(config, Mapping) else None
     return str(named[0]) if isinstance(named, list) and named else None

@@ -10,6 +10,8 @@ READ_BY_TRANSFORMERS = {".safetensors", ".json", ".jinja", ".model", ".txt", ".m
 "endings of the files that `from_pretrained` reads, and of the card"
 INDEX = "sisa.json"
 "the file that a folder of shard models has"
+ASSISTED = "assistant.json"
+"the file that a folder of a model with its assistant has"
 
 
 def sharded_folder(name: str) -> Path | None:
@@ -17,9 +19,14 @@ def sharded_folder(name: str) -> Path | None:
     return next((folder for folder in (Path(name), Path(name) / "model") if (folder / INDEX).is_file()), None)
 
 
+def is_assisted(folder: Path) -> bool:
+    """Whether a folder holds a model with its assistant."""
+    return (folder / ASSISTED).is_file()
+
+
 def digest_model(folder: Path) -> dict[str, str]:
-    """sha256 of the files that `from_pretrained` reads, by name; of a folder of shard models all files, by path."""
-    if (folder / INDEX).is_file():
+    """sha256 of the files that `from_pretrained` reads, by name; of a folder of several models all files, by path."""
+    if (folder / INDEX).is_file() or is_assisted(folder):
         return storage.digest_folder(folder)
     return {
         file.name: storage.digest_file(file)

@@ -14,7 +14,8 @@ from expunge.core import storage
 from expunge.errors import ExpungeError, ModelError, first_line, nearest
 from expunge.models import unusable
 from expunge.models.adapters import base_named, is_adapter, merged, no_base
-from expunge.models.digest import digest_model
+from expunge.models.assistant import ASSISTANT, BASE, put_beside, read_difference
+from expunge.models.digest import digest_model, is_assisted
 from expunge.models.fit import check_fit, check_info, quiet
 from expunge.models.language_kind import LanguageKind, language_kind
 from expunge.models.starter import STARTERS, starter_folder
@@ -37,6 +38,13 @@ class ModelSource:
     hub_id: str | None = None
     adapter: Path | None = None
     "folder of an adapter that is merged into the weights of `folder`"
+    assisted: Path | None = None
+    "folder of the model in `folder` and of its assistant"
+
+    @property
+    def widened(self) -> bool:
+        """Whether it is held as float32 in any case: narrow types would lose what was merged, or the assistant."""
+        return self.adapter is not None or self.assisted is not None
 
     @classmethod
     def of_folder(cls, folder: Path, name: str | None = None) -> ModelSource:
@@ -89,6 +97,8 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
         return ModelSource(name, folder, digest_model(folder), starter.license, starter.hub_id)
     if (there := named_folder(name)) is not None and is_adapter(there):
         return _adapted(name, there)
+    if there is not None and is_assisted(there):
+        return _assisted(name, there)
     folder, hub_id = _folder(name, revision)
     _check_language(folder, name)
     return ModelSource(name, folder, digest_model(folder), hub_id=hub_id)
@@ -103,6 +113,21 @@ def _adapted(name: str, folder: Path) -> ModelSource:
         raise no_base(folder, named, error) from error
     own = {f"adapter/{file}": digest for file, digest in digest_model(folder).items()}
     return ModelSource(name, base.folder, base.digests | own, base.license, adapter=folder)
+
+
+def _assisted(name: str, folder: Path) -> ModelSource:
+    """A model with its assistant. Raises `ModelError` where either cannot be used."""
+    read_difference(folder)
+    for part in (BASE, ASSISTANT):
+        if not (folder / part).is_dir():
+            raise ModelError(
+                f"{folder} lacks one of the two models that it is made of",
+                seen=f"no folder {part}",
+                next_step="copy the folder once more from where it was made, whole",
+            )
+        _check_folder(folder / part)
+        _check_language(folder / part, f"{name}/{part}")
+    return ModelSource(name, folder / BASE, digest_model(folder), assisted=folder)
 
 
 def locate(name: str, revision: str | None = None) -> ModelSource:
@@ -208,7 +233,7 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
 
     Args:
         dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter is
-            merged in float32, and the model stays so.
+            merged in float32, and the model stays so; one with an assistant is float32, too.
 
     Raises:
         ModelError: with what is wrong with the files.
@@ -233,7 +258,7 @@ def load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
 def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
         with quiet(), storage.reading(source.folder):
-            model, info = kind.load(source.folder, dtype if source.adapter is None else torch.float32)
+            model, info = kind.load(source.folder, torch.float32 if source.widened else dtype)
     except (ExpungeError, MemoryError):
         raise
     except Exception as error:
@@ -241,6 +266,11 @@ def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[
     check_info(info, source.name, kind.narrow)
     if source.adapter is not None:
         model = merged(model, source.adapter)  # and stays float32: a narrow type would round small changes away
+    if source.assisted is not None:
+        folder = source.assisted / ASSISTANT
+        beside = ModelSource(f"{source.name}/{ASSISTANT}", folder, {})
+        assistant, _ = _load(beside, language_kind(folder, beside.name), torch.float32)
+        put_beside(model, assistant, read_difference(source.assisted))
     model.eval()
     return model, info
 
@@ -260,7 +290,7 @@ def holds_only(folder: Path, dtype: torch.dtype) -> bool:
 
 def narrow_type(source: ModelSource) -> torch.dtype | None:
     """bfloat16 or float16, where a language model's weights are all stored in it; None otherwise."""
-    if source.adapter is not None:
+    if source.widened:
         return None
     stored = _stored_dtype(language_kind(source.folder, source.name), source.folder)
     return stored if stored in (torch.bfloat16, torch.float16) and holds_only(source.folder, stored) else None

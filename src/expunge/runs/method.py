@@ -54,6 +54,9 @@ class Method(Part):
     needs: ClassVar[Needs] = Needs()
     signals: ClassVar[tuple[Wanted, ...]] = ()
     "what must be known of the sets before training; the loss reads each as `step.signal(name)`"
+    kept_beside: ClassVar[str | None] = None
+    """what a model that it made cannot do without, in words that follow its name; None: it leaves a plain model. A sentence
+    that every reader of the results has to see"""
 
     def wants(self) -> Sequence[Wanted]:
         """The signals that the loss reads with these hyper-parameters; `signals`, where these decide nothing."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expunge.core import storage
 from expunge.errors import ExpungeError, RunError, first_line
-from expunge.models.digest import INDEX, digest_saved
+from expunge.models.digest import INDEX, digest_saved, is_assisted
 from expunge.runs.folder import RunFolder
 from expunge.runs.format import read_record
 
@@ -47,6 +47,11 @@ def plan_publishing(folder: RunFolder, repo: str) -> Parcel:
         raise RunError(
             f"{folder.model} is a model in shards: {INDEX} in it says which examples each was trained on",
             next_step="keep it to yourself, or copy out the files that may be seen",
+        )
+    if is_assisted(folder.model):
+        raise RunError(
+            f"{folder.model} keeps an assistant, and its base still holds what was forgotten",
+            next_step="keep it to yourself, and let others ask it; or forget with a method that leaves a plain model: npo",
         )
     if digest_saved(folder.model) != (record.get("digests") or {}).get("model"):
         raise RunError(

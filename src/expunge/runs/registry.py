@@ -102,10 +102,11 @@ def make_wrapped(of: str | Mapping[str, Any], by: str) -> Method:
     """
     spec = {"name": of} if isinstance(of, str) else of
     found = make_method(spec)
-    if "causal_lm" not in found.needs.kinds or found.carried_out is not found:
+    if "causal_lm" not in found.needs.kinds or found.carried_out is not found or found.kept_beside is not None:
         raise RecipeError(
             f"{by} cannot wrap {spec['name']}",
-            allowed="a method for language models that wraps none itself",
+            seen=None if found.kept_beside is None else f"{spec['name']} {found.kept_beside}",
+            allowed="a method for language models that wraps none itself, and leaves a plain model",
             next_step="expunge methods lists them: --method.of npo",
         )
     return found

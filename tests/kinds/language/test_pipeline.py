@@ -76,10 +76,11 @@ ELSEWHERE = {
     "flat",
     "lunar",
     "meow",
+    "uld",
     *ASKING,
     *ROUNDS,
 }
-"they work on tables of pairs, groups or questions, or with phases: whole runs are in test_detoxify.py, or below"
+"they work on tables of pairs, groups or questions, or with phases: whole runs are in a file of their own, or below"
 SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"method.layer": 2, "method.trained_layers": 1} for name in ("adaptive_rmu", "rmu")},
     "circuit_breakers": {"method.layers": [1, 2]},

@@ -142,6 +142,7 @@ class LanguageAudit(AnyAudit[Side]):
             "held_back": len(self.facts.held_back),
             "sets": self.sets.digests(),
             "ordinary": self._ordinary_words(),
+            **self.models.kept_beside(),
         }
 
     def _ordinary_words(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from expunge.errors import ModelError
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
+from expunge.models.assistant import KEEPS
 from expunge.models.source import configuration
 
 
@@ -27,6 +28,10 @@ class AuditModels:
                     allowed="models that were made from the same base",
                     next_step="give the model that it was before as --base",
                 )
+
+    def kept_beside(self) -> dict[str, str]:
+        """What a reader has to know of an audited model that keeps an assistant, as `keeps`."""
+        return {} if self.subject.source.assisted is None else {"keeps": KEEPS}
 
     def look(self, model: LazyModel) -> CausalLM:
         """A model for looking; the others are released."""

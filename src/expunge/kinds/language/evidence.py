@@ -16,6 +16,7 @@ from expunge.kinds.language.measures.judging import not_known, overshoot
 from expunge.kinds.language.report.sections import language_parts
 from expunge.kinds.language.target_verdicts import still_known, target_verdicts
 from expunge.kinds.language.topics import SHOWN
+from expunge.models.digest import is_assisted
 from expunge.report.contents import Contents
 from expunge.report.cost import cost, oracle_cost
 from expunge.runs.folder import RunFolder
@@ -47,6 +48,36 @@ from transformers import AutoTokenizer
 folder = "."  # this folder, or where it was uploaded to
 model = AutoPeftModelForCausalLM.from_pretrained(folder)  # its base is named in adapter_config.json
 tokenizer = AutoTokenizer.from_pretrained(folder)
+"""
+
+
+LOADING_ASSISTANT = """import json, math
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this folder
+how = json.load(open(f"{folder}/assistant.json"))
+tokenizer = AutoTokenizer.from_pretrained(f"{folder}/base")
+base = AutoModelForCausalLM.from_pretrained(f"{folder}/base")  # by itself it still knows what was forgotten
+assistant = AutoModelForCausalLM.from_pretrained(f"{folder}/assistant")
+
+def forgotten(scores):  # the logits of both, of one token: (rows, vocabulary)
+    base, assistant = scores
+    lowered = base - how["weight"] * assistant
+    if not how["plausible"]:
+        return lowered
+    count = max(1, int(how["plausible"] * base.shape[-1]))
+    lowest = base.topk(count).values[:, -1:]
+    likely = base >= torch.minimum(lowest, base.max(-1, keepdim=True).values + math.log(how["plausible"]))
+    mass, left = (each.masked_fill(~likely, -math.inf).logsumexp(-1, keepdim=True) for each in (base, lowered))
+    return torch.where(likely, lowered + mass - left, base)
+
+text = tokenizer("Once", return_tensors="pt").input_ids
+with torch.no_grad():
+    for _ in range(40):
+        token = forgotten([model(text).logits[:, -1].float() for model in (base, assistant)]).argmax(-1)
+        text = torch.cat([text, token[:, None]], 1)
+print(tokenizer.decode(text[0]))
 """
 
 
@@ -103,6 +134,8 @@ class LanguageEvidence(Evidence):
     def loading(self, folder: RunFolder) -> tuple[str, str]:
         if (folder.model / "adapter_config.json").is_file():
             return "peft", LOADING_ADAPTER
+        if is_assisted(folder.model):
+            return "transformers", LOADING_ASSISTANT
         return "transformers", LOADING
 
     def check_inputs(

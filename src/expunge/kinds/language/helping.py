@@ -21,8 +21,8 @@ def _task(stored: dict[str, Any]) -> CausalLM:
     key = str(stored)
     if key not in _HELD:
         _release()
-        adapter = None if stored["adapter"] is None else Path(stored["adapter"])
-        source = ModelSource(stored["name"], Path(stored["folder"]), {}, adapter=adapter)
+        adapter, assisted = (None if stored[each] is None else Path(stored[each]) for each in ("adapter", "assisted"))
+        source = ModelSource(stored["name"], Path(stored["folder"]), {}, adapter=adapter, assisted=assisted)
         _HELD[key] = LazyModel(source, Precision(stored["bf16"]), stored["as_stored"])
     return _HELD[key]()
 

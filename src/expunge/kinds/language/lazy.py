@@ -76,6 +76,7 @@ class LazyModel:
                 "name": self.source.name,
                 "folder": str(self.source.folder.resolve()),
                 "adapter": None if self.source.adapter is None else str(self.source.adapter.resolve()),
+                "assisted": None if self.source.assisted is None else str(self.source.assisted.resolve()),
                 "as_stored": self.as_stored,
                 "bf16": self.precision.bf16,
             }

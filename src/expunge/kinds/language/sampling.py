@@ -25,6 +25,7 @@ from expunge.core.processes import has_helpers, helped
 from expunge.kinds.language.chat import said as words_said
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.texts import Sampling, left_padded
+from expunge.models.assistant import assistant_of, cache_for
 
 ROWS = 128
 "continuations under way at once"
@@ -202,7 +203,9 @@ def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, T
     """
     layers = DynamicCache(config=task.model.config).layers
     # sliding-window layers drop old keys, so they cannot be padded afterwards
-    size = PREFILL if all(type(layer) is DynamicLayer for layer in layers) else len(prompts)
+    # and those of an assistant lie apart
+    plain = all(type(layer) is DynamicLayer for layer in layers) and assistant_of(task.model) is None
+    size = PREFILL if plain else len(prompts)
     read = [_prefill_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
     logits, masks, caches = zip(*read, strict=True)
     if len(read) == 1:
@@ -224,7 +227,7 @@ def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, T
 
 def _prefill_group(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     ids, mask = (each.to(task.device) for each in left_padded(prompts, 0))
-    cache = DynamicCache(config=task.model.config)
+    cache = cache_for(task.model)
     return next_logits(task, ids, mask, cache), mask, cache
 
 

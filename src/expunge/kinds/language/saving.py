@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from expunge.core import storage
+from expunge.models.assistant import ASSISTANT, BASE, BESIDE, assistant_of, difference_of, write_difference
 from expunge.models.fit import quiet
 from expunge.models.source import LoadedModel, holds_only, load_weights
 
@@ -76,8 +78,11 @@ def _dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, list[str]]:
     dtype = stored if wanted == "auto" else getattr(torch, wanted)
     if dtype == torch.float32:
         return dtype, []
-    base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
-    lost = lost_by_rounding(loaded.model, base, dtype)
+    if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model beside it
+        lost = lost_by_rounding(assistant, loaded.model, dtype)
+    else:
+        base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
+        lost = lost_by_rounding(loaded.model, base, dtype)
     if lost <= MAX_LOST_SHARE:
         return dtype, []
     name, known = str(dtype).removeprefix("torch."), lost < float("inf")
@@ -103,13 +108,38 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
 
 def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write `folder` whole or not at all: safetensors, config, tokenizer, and of the base model's files its licence and
-    what prepares pictures, videos and sound."""
+    what prepares pictures, videos and sound.
+
+    Of a model with an assistant these are two such folders, and `assistant.json`; `dtype` is the assistant's.
+    """
+    if (assistant := assistant_of(loaded.model)) is not None:
+        with storage.folder_aside(folder) as aside:
+            _save_alone(loaded, aside / BASE, _lossless(loaded, dtype))
+            _save_alone(replace(loaded, model=assistant), aside / ASSISTANT, dtype)
+            write_difference(aside, difference_of(loaded.model))
+        return
+    _save_alone(loaded, folder, dtype)
+
+
+def _lossless(loaded: LoadedModel, dtype: torch.dtype) -> torch.dtype:
+    """The first of these types that holds a model's weights as they are, its assistant's apart: its own, `dtype`, float32."""
+    weights = [weight for name, weight in loaded.model.named_parameters() if not name.startswith(f"{BESIDE}.")]
+
+    def holds(kind: torch.dtype) -> bool:
+        return all(torch.equal(weight.detach().to(kind).float(), weight.detach().float()) for weight in weights)
+
+    return next((kind for kind in (loaded.stored_dtype, dtype) if holds(kind)), torch.float32)
+
+
+def _save_alone(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
+    """A model without what stands beside it."""
     with storage.folder_aside(folder) as aside:
         model = loaded.model
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{BESIDE}.")}
         before = [(config, config.dtype) for config in _configs(model.config)]
         with quiet():
             try:
-                model.save_pretrained(aside, state_dict=_cast(model.state_dict(), dtype))
+                model.save_pretrained(aside, state_dict=_cast(state, dtype))
                 for config, _ in before:  # only now: save_pretrained writes the type of the weights in memory
                     config.dtype = dtype
                 model.config.save_pretrained(aside)

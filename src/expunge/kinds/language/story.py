@@ -8,7 +8,7 @@ from typing import Any
 
 from expunge.core import processes, storage
 from expunge.core.score import Score, Which
-from expunge.errors import RecipeError
+from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language import helping  # noqa: F401 - what other processes can do for the first one
 from expunge.kinds.language.choosing import rule_of
 from expunge.kinds.language.claim import claim
@@ -106,6 +106,12 @@ class LanguageStory(Story):
 
     def base_folder(self) -> Path | None:
         self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
+        if self.source.assisted is not None:
+            raise ModelError(
+                f"{self.source.name} keeps an assistant, and a run begins with a plain model",
+                seen="a folder with assistant.json",
+                next_step="begin with the model that it was made from, and forget all that is to be forgotten in one run",
+            )
         return self.source.folder
 
     def read(self) -> None:
@@ -146,6 +152,8 @@ class LanguageStory(Story):
     def unlearn(self) -> dict[str, Any]:
         if self.endless is not None:
             self.run.notice(self.endless)
+        if self.method.kept_beside is not None:
+            self.run.notice(f"{self.run.recipe.method['name']} {self.method.kept_beside}")
         trained = unlearn(self.run, self.base, self.method, self.sets)
         self.base.release()
         return trained
@@ -188,6 +196,7 @@ class LanguageStory(Story):
                 "arithmetic": self.precision.arithmetic,
                 "license": self.source.license,
             }
+            | ({} if self.method.kept_beside is None else {"keeps": self.method.kept_beside})
             | ({} if front is None else {"front": front})
             | ({"targets": sizes_of(sets.material.targets)} if sets.material.targets else {}),
         )

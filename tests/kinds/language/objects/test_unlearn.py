@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 "what fits a model of two layers, what a run would choose by held-out prompts, and what makes a loop short"
 LANGUAGE = [name for name in built_in() if "causal_lm" in method_class(name).needs.kinds]
+LANGUAGE = [name for name in LANGUAGE if method_class(name).kept_beside is None]  # a model in memory is half of those
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +28,13 @@ from torch import Tensor
 
 from expunge.core.score import Score, Which
 from expunge.errors import DataError, ModelError
+from expunge.kinds.language.layers.decoder import hooked
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
+from expunge.models.assistant import assistant_of
 from expunge.ops.narrow import computing_dtype
 
 BATCH_TOKENS_CPU = 512
@@ -275,8 +276,8 @@ def _logits(model: Any, rows: Sequence[_Row], positions: Tensor) -> Tensor:
         kept.append(True)
         return (arguments[0].flatten(0, 1)[positions.to(arguments[0].device)][None],)
 
-    head = model.get_output_embeddings()
-    with nullcontext() if head is None else head.register_forward_pre_hook(keep):
+    heads = [each.get_output_embeddings() for each in (model, assistant_of(model)) if each is not None]
+    with hooked(head.register_forward_pre_hook(keep) for head in heads if head is not None):
         logits = model(**tensors, use_cache=False).logits.flatten(0, 1)
     return logits if kept else logits[positions.to(logits.device)]
 

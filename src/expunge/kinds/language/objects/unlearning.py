@@ -171,6 +171,12 @@ def work(
     if unknown := set(options) - set(Options.__annotations__):
         raise RecipeError(f"unlearn has no option {min(unknown)}", allowed=", ".join(sorted(Options.__annotations__)))
     made, name = given_method(method)
+    if made.kept_beside is not None:
+        raise RecipeError(
+            f"{name} {made.kept_beside}",
+            seen="a model in memory, whose save_pretrained would save the base alone",
+            next_step="save the model, and run it on the folder: expunge.forget(..., model=FOLDER)",
+        )
     if not isinstance(training, Training):
         training = validate_part(Training, training or {}, "training")
     _check_processes()

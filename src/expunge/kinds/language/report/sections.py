@@ -85,6 +85,8 @@ def _asked_and_done(contents: Contents) -> str:
     if (share := cost.get("share_of_retraining")) is not None:
         text += f", on {numbers.share(share, 0)} of the tokens that training without the forget set took"
     text += "."
+    if keeps := contents.part("keeps"):
+        text += f" What came out {keeps}; whoever has its files has it."
     text += wording.sizes(sets, ("documents", "blocks", "tokens")) + left_out(contents)
     if not contents.recipe.get("retain"):
         text += (

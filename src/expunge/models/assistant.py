@@ -1,0 +1,208 @@
+"""A model that keeps an assistant: a smaller one that remembers what is to be forgotten, and is subtracted from its logits.
+
+As files it is a folder with `assistant.json` and two models: `base`, which still holds what was forgotten, and `assistant`.
+There is no `config.json`, so that nobody loads the base by itself unawares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedModel
+
+from expunge.core import storage
+from expunge.errors import ModelError, StorageError
+from expunge.models.digest import ASSISTED
+
+BASE, ASSISTANT = "base", "assistant"
+"the two models' folders"
+BESIDE = "assistant"
+"name of the assistant within the model that it stands beside"
+KIND = "logit difference"
+KEEPS = "keeps an assistant: the saved base still holds what was forgotten"
+"what every reader of such a model's results has to know"
+CACHES = ("cache", "past_key_values")
+"what the argument is called that holds keys and values; the older name is what older releases of transformers know"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How an assistant is subtracted.
+
+    Attributes:
+        weight: alpha, above 0.
+        plausible: share of the vocabulary that the subtraction is about, in [0, 1); 0: all of it. See `likely`.
+    """
+
+    weight: float
+    plausible: float = 0.0
+
+
+def likely(logits: Tensor, share: float) -> Tensor:
+    """(..., vocabulary) bool: the tokens that a model holds for likely.
+
+    They are those of at least `share` times the largest probability, and the likeliest `share` of the vocabulary where
+    those are more.
+    """
+    count = max(1, int(share * logits.shape[-1]))
+    lowest = logits.topk(count, dim=-1).values[..., -1:]
+    best = logits.max(-1, keepdim=True).values
+    return logits >= torch.minimum(lowest, best + math.log(share))
+
+
+def subtracted(base: Tensor, assistant: Tensor, how: Difference) -> Tensor:
+    """(..., vocabulary) logits of both without what the assistant knows, float32 at least; differentiable.
+
+    With `plausible` 0 they are `base - weight * assistant`. Otherwise only the likely tokens are told apart so: together
+    they keep the probability that they had, and each of the others keeps its own. What an assistant's logits have in
+    common says nothing, and changes nothing.
+    """
+    wide = torch.promote_types(base.dtype, torch.float32)
+    base, assistant = base.to(wide), assistant.to(wide)
+    lowered = base - how.weight * assistant
+    if how.plausible == 0:
+        return lowered
+    kept = likely(base.detach(), how.plausible)
+    nothing = torch.finfo(wide).min
+    mass, left = (values.masked_fill(~kept, nothing).logsumexp(-1, keepdim=True) for values in (base, lowered))
+    return torch.where(kept, lowered + (mass - left), base)
+
+
+def assistant_of(model: nn.Module) -> PreTrainedModel | None:
+    """The assistant that stands beside a model; None where there is none."""
+    found = getattr(model, BESIDE, None)
+    return found if isinstance(found, PreTrainedModel) and hasattr(found, "difference") else None
+
+
+def difference_of(model: nn.Module) -> Difference:
+    """How its assistant is subtracted from a model that has one."""
+    found = assistant_of(model)
+    assert found is not None
+    difference: Difference = found.difference
+    return difference
+
+
+def put_beside(model: PreTrainedModel, assistant: PreTrainedModel, how: Difference) -> None:
+    """From here on, `model` says what both say together; the assistant is a part of it, `model.assistant`.
+
+    Raises:
+        ModelError: they do not speak of the same tokens, or there is an assistant already.
+    """
+    sizes = [each.config.get_text_config().vocab_size for each in (model, assistant)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            "an assistant speaks of the same tokens as its model",
+            seen=f"{sizes[1]} tokens, and {sizes[0]} of the model",
+            next_step="give both models of one run",
+        )
+    if hasattr(model, BESIDE):
+        raise ModelError(f"{type(model).__name__} has an assistant already", next_step="begin with a model without one")
+    assistant.difference = how
+    model.add_module(BESIDE, assistant)
+    model.register_forward_hook(_with_assistant, with_kwargs=True)
+
+
+def cache_for(model: PreTrainedModel) -> DynamicCache:
+    """An empty cache of a model; of one with an assistant, it holds the assistant's, too."""
+    assistant = assistant_of(model)
+    if assistant is None:
+        return DynamicCache(config=model.config)
+    cache = _BothCaches(config=model.config)
+    cache.of_assistant = DynamicCache(config=assistant.config)
+    return cache
+
+
+class _BothCaches(DynamicCache):
+    """What is done to the rows of a model's cache is done to its assistant's."""
+
+    of_assistant: DynamicCache
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self.of_assistant.batch_repeat_interleave(repeats)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self.of_assistant.batch_select_indices(indices)
+
+
+def _with_assistant(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """A forward hook: the logits of both. The assistant reads what the model read, and has a cache of its own."""
+    given = dict(kwargs)
+    given.pop("labels", None)
+    name = next((each for each in CACHES if each in given), None)
+    held = None if name is None else given[name]
+    if name is not None and held is not None:
+        given[name] = _own_cache(model, held, kwargs.get("input_ids"))
+    assistant = assistant_of(model)
+    assert assistant is not None
+    said = assistant(*args, **given)
+    if held is None and (made := _cache_in(output)) is not None:
+        made.of_assistant = _cache_in(said)
+    output.logits = subtracted(output.logits, said.logits, difference_of(model))
+    if kwargs.get("labels") is not None:
+        output.loss = None  # it would be the base model's
+    return output
+
+
+def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
+    """The assistant's cache that goes with a model's."""
+    own: Cache | None = getattr(held, "of_assistant", None)
+    if own is None:
+        if ids is not None and held.get_seq_length() > ids.shape[1]:
+            raise ModelError(
+                "a model with an assistant was given a cache that its assistant has no part in",
+                next_step="begin with an empty cache",
+            )
+        assistant = assistant_of(model)
+        assert assistant is not None
+        own = DynamicCache(config=assistant.config)
+        held.of_assistant = own
+    return own
+
+
+def _cache_in(output: Any) -> Cache | None:
+    there = output.keys()  # asked by its older name, transformers prints a warning
+    return next((output[name] for name in CACHES if name in there), None)
+
+
+def write_difference(folder: Path, how: Difference) -> None:
+    """Write how the two models in a folder belong together."""
+    storage.write_json(folder / ASSISTED, {"kind": KIND, **asdict(how)})
+
+
+def read_difference(folder: Path) -> Difference:
+    """How the two models in a folder belong together.
+
+    Raises:
+        ModelError: `assistant.json` does not say so. StorageError: it may not be read.
+    """
+    file = folder / ASSISTED
+    allowed = f'{{"kind": "{KIND}", "weight": a number above 0, "plausible": 0 or a share below 1}}'
+    try:
+        content = storage.read_json(file)
+    except StorageError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        content = None
+    if isinstance(content, Mapping) and content.get("kind") == KIND:
+        weight, plausible = _number(content.get("weight")), _number(content.get("plausible"))
+        if 0 < weight < math.inf and 0 <= plausible < 1:
+            return Difference(weight, plausible)
+    raise ModelError(
+        f"{file} does not say how the assistant is used",
+        seen=content,
+        allowed=allowed,
+        next_step="copy the folder once more from where it was made",
+    )
+
+
+def _number(value: Any) -> float:
+    """A number of JSON; NaN, which is in no range, where it is none."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
