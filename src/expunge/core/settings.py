@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from expunge.errors import RecipeError, did_you_mean
 
+FEW = 12
+"fields that are listed beside the one that is nearest to a misspelt name"
+
 
 class Part(BaseModel):
     """Base of all parts of a recipe and of methods: frozen, and unknown fields are refused."""
@@ -39,10 +42,11 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
         kind = inner
     place = ".".join(names)
     if first["type"] == "extra_forbidden":
+        near = did_you_mean(names[-1], kind.model_fields)
         return RecipeError(
             f"{where}: there is no field {place}",
-            allowed=", ".join(kind.model_fields),
-            next_step=did_you_mean(names[-1], kind.model_fields),
+            allowed=", ".join(kind.model_fields) if near is None or len(kind.model_fields) <= FEW else None,
+            next_step=near,
         )
     if first["type"] == "missing":
         return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")

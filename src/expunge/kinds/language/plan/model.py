@@ -18,8 +18,9 @@ from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
 from expunge.kinds.language.recipe import Recipe
+from expunge.models.folders import named_folder
 from expunge.models.language_kind import LanguageKind, language_kind
-from expunge.models.source import ModelSource, named_folder, narrow_type
+from expunge.models.source import ModelSource, narrow_type
 from expunge.models.starter import STARTERS, starter_folder
 from expunge.models.tokenizers import read_tokenizer
 from expunge.models.weights import weight_files
