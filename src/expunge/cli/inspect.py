@@ -100,6 +100,11 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 
 def _set(name: str, of: dict[str, Any]) -> str:
-    kinds = f"{of['documents']:,} documents" + (f" ({of['questions']:,} with a question)" if of["questions"] else "")
+    from expunge.core.words import counted
+
+    kinds = counted(of["documents"], "document") + (
+        f" ({of['questions']:,} with a question)" if of["questions"] else ""
+    )
     asked = ", as the model says it" if of["asked_of_the_model"] else ""
-    return f"{name}: {of['name']}{asked}: {kinds}, {of['tokens']:,} tokens in {of['blocks']:,} blocks"
+    blocks = f"{counted(of['tokens'], 'token')} in {counted(of['blocks'], 'block')}"
+    return f"{name}: {of['name']}{asked}: {kinds}, {blocks}"

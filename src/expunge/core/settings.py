@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,18 @@ class Part(BaseModel):
     """Base of all parts of a recipe and of methods: frozen, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    if not TYPE_CHECKING:  # checkers know the fields
+
+        def __init__(self, /, **fields: Any) -> None:
+            """Raises `RecipeError` for a field that there is not, or a value that does not fit."""
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _readable(error, type(self).__name__, type(self)) from None
+
+        # Else pydantic would call it for the parts of what it validates, and their errors would not know where they are.
+        __init__.__pydantic_base_init__ = True
 
 
 P = TypeVar("P", bound=Part)

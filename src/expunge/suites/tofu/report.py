@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.core.words import counted
 from expunge.errors import RunError
 from expunge.report import numbers, wording
 from expunge.report.page import render_page
@@ -243,7 +244,7 @@ def print_questions(figures: Mapping[str, Any]) -> None:
     split, count = next(iter(figures["asked"].items()))
     console.print(
         f"\n{count} {'questions of the forget set' if split == 'forget' else f'rows of {SPLITS.get(split, split)}'}, "
-        f"{figures['seeds']} models of each method. 95 % intervals, none of p-values."
+        f"{counted(figures['seeds'], 'model')} of each method. 95 % intervals, none of p-values."
     )
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
