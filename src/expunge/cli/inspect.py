@@ -94,7 +94,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines.append(f"what {found['model']} knows now (a sample; intervals are 95 %):")
     for row in found["knows"]:
         name = f"{row['measure'].replace('_', ' ')}, {row['split']}"
-        lines.append(f"  {name:<34} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}], n = {row['n']}")
+        limits = f"[{row['low']:.4g}, {row['high']:.4g}]" if row["n"] > 1 else "(too few for an interval)"
+        lines.append(f"  {name:<34} {row['value']:.4g} {limits}, n = {row['n']}")
     lines += [f"  not measured: {each}" for each in found["not_measured"]]
     return lines + [f"note: {each}" for each in found["notes"]]
 
