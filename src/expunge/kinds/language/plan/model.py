@@ -85,7 +85,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise ModelError(
             f"there is no model {name}: no such folder, and nothing to be had from the hub",
             seen=first_line(error),
-            next_step="give a starter (smollm2-135m), or a folder that holds its config.json",
+            next_step="give a starter (smollm2-135m), or a folder that holds its config.json; docs/scale.md has the plans of "
+            "large models",
         ) from error
 
 
