@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.errors import RecipeError, RunError
+from expunge.kinds.language.audited_recipe import audited_recipe
 from expunge.kinds.language.recipe import make_recipe
+from expunge.models.folders import check_named
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import main_kind, read_recipe, recipe_class
 from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
+from expunge.runs.registry import refuse_missing
 
 if TYPE_CHECKING:
     from expunge.kinds.language.objects.own_loop import Prepared
@@ -45,12 +48,8 @@ def forget(
     Returns:
         The run folder, with `model`, `scores.json` and `report.html` in it.
     """
-    return run(
-        make_recipe({"model": model, "forget": target if isinstance(target, str) else list(target)}, options),
-        out,
-        show,
-        log_with,
-    )
+    targets = target if isinstance(target, str) else list(target)
+    return run(make_recipe({"model": model, "forget": targets}, options), out, show, log_with)
 
 
 def run(
@@ -60,9 +59,10 @@ def run(
 
     `log_with`: as `forget` takes it.
     """
+    made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
+    refuse_missing(made, RunFolder(out))  # before what takes seconds to import
     from expunge import spine
 
-    made = read_recipe(Path(recipe)) if isinstance(recipe, str | Path) else recipe
     return spine.run(made, out, show, log_with)
 
 
@@ -160,6 +160,7 @@ def plan(
 
     if isinstance(recipe, str | Path):
         recipe = read_recipe(Path(recipe), read_overrides(options, recipe_class(Path(recipe))))
+    refuse_missing(recipe, weights=False)
     kind = kind_of(recipe)
     if kind.plan is None:
         raise RecipeError(
@@ -187,11 +188,14 @@ def inspect(
     Returns:
         What `expunge inspect --json` prints.
     """
-    from expunge.kinds.language.inspection import inspect_target
     from expunge.runs.audit import seconds_of
 
-    targets = target if isinstance(target, str) else list(target)
-    return inspect_target(make_recipe({"model": model, "forget": targets}, options), seconds_of(budget), show)
+    forget = target if isinstance(target, str) else list(target)
+    recipe, seconds = make_recipe({"model": model, "forget": forget}, options), seconds_of(budget)
+    refuse_missing(recipe)
+    from expunge.kinds.language.inspection import inspect_target
+
+    return inspect_target(recipe, seconds, show)
 
 
 def evaluate(
@@ -209,8 +213,6 @@ def evaluate(
         more: `benchmarks`, `prompts`, `ordinary_text`: what else to measure on, as in the recipe's `evaluation`;
             `toxicity_prompts`, `toxicity_groups`, `scorer`: `prompts`, `groups` and `scorer` of its `toxicity`.
     """
-    from expunge import spine
-
     for name in more.keys() - More.__annotations__.keys():
         raise TypeError(f"evaluate() got an unexpected keyword argument {name!r}")
     given = {name: str(value) for name, value in more.items() if value is not None}
@@ -220,6 +222,8 @@ def evaluate(
     path = load_run(target).recipe if recipe is None else Path(recipe)
     made = read_recipe(path)
     made = main_kind(made).with_more(made, given)
+    from expunge import spine  # takes seconds: what is missing is told before
+
     if recipe is not None:
         return spine.evaluate_model(str(target), made, path, show)
     return spine.evaluate_run(made, load_run(target), show)
@@ -266,9 +270,7 @@ def audit(
         data: `base`, `forget`, `retain`, `ordinary` (text that perplexity is measured on; default: the retain set), and
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
-    begun = time.monotonic()  # what is imported now takes seconds of the budget, too
-    from expunge.auditing import Asked
-    from expunge.auditing import audit as audit_
+    begun = time.monotonic()  # what is imported later takes seconds of the budget, too
     from expunge.runs.audit import seconds_of
 
     given = {name: value for name, value in data.items() if value is not None}
@@ -280,35 +282,32 @@ def audit(
             seen=", ".join(given),
             allowed="none of them",
         )
-    asked = Asked(
-        model=None if of_run else str(target),
-        control=None if control is None else str(control),
-        holdout=None if holdout is None else str(holdout),
-        attacks=tuple(attacks),
-        budget=None if budget is None else seconds_of(budget),
-        begun=begun,
-    )
-    if of_run:
-        return folder, audit_(read_recipe(folder.recipe), folder, asked, show)
+    seconds = None if budget is None else seconds_of(budget)
     missing = [name for name in ("base", "forget", "retain") if name not in given]
-    if missing:
+    if of_run:
+        recipe = read_recipe(folder.recipe)
+    elif missing:
         raise RecipeError(
             f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
             seen=f"without {', '.join(missing)}",
             next_step="give --base MODEL --forget PATH --retain PATH; or the folder that --out of a run named",
         )
-    recipe = make_recipe(
-        {
-            "model": str(given.pop("base")),
-            "forget": str(given.pop("forget")),
-            "retain": str(given["retain"]),
-            "data": {"retain_answers": 0},
-            "evaluation": {"ordinary_text": str(given.pop("ordinary", given["retain"])), "familiarity": False},
-        },
-        {name: value for name, value in given.items() if name != "retain"},
-        "audit",
+    else:
+        recipe = audited_recipe(given)
+        folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
+        refuse_missing(recipe, folder)
+        check_named(str(target))
+    from expunge.auditing import Asked
+    from expunge.auditing import audit as audit_
+
+    asked = Asked(
+        model=None if of_run else str(target),
+        control=None if control is None else str(control),
+        holdout=None if holdout is None else str(holdout),
+        attacks=tuple(attacks),
+        budget=seconds,
+        begun=begun,
     )
-    folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
     return folder, audit_(recipe, folder, asked, show)
 
 

@@ -98,6 +98,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     return f"did you mean {near}?" if near else None
 
 
+def near_names(name: str, known: Iterable[str], every: str) -> str:
+    """The next step after a name that does not exist, where there are too many to list: the nearest first.
+
+    Args:
+        every: what lists all of them, such as "expunge methods lists all".
+    """
+    names = list(known)
+    best = nearest(name, names)
+    if best is None:
+        return every
+    others = [each for each in difflib.get_close_matches(name, names, n=4, cutoff=0.75) if each != best]
+    also = f" Like it: {', '.join(others)}." if others else ""
+    return f"did you mean {best}?{also} {every}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what another library's error says, shortened; its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

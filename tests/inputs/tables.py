@@ -137,7 +137,7 @@ CASES = [
         what="a row too short",
         use=documents("a.csv", "id,text\n1,Fog\n2\n"),
         refused=DataError,
-        says=("a.csv:3 has 1 cells", "2, as in the header"),
+        says=("a.csv:3 has 1 cell", "2, as in the header"),
     ),
     Case(
         what="empty cells alone",

@@ -169,6 +169,6 @@ def test_spunge_refuses_what_it_cannot_wrap(of: object) -> None:
 def test_spunge_names_what_is_wrong_with_the_method_it_wraps() -> None:
     with pytest.raises(RecipeError, match="there is no method 'npoo'") as caught:
         make_method({"name": "spunge", "of": "npoo"})
-    assert caught.value.next_step == "did you mean npo?"
+    assert str(caught.value.next_step).startswith("did you mean npo?")
     with pytest.raises(RecipeError, match="method npo: there is no field betta"):
         make_method({"name": "spunge", "of": {"name": "npo", "betta": 1}})

@@ -85,6 +85,16 @@ def test_other_numbers_of_examples_make_no_pairs(tmp_path: Path) -> None:
     assert line(str(compare_runs([one, two])), "Verbatim recall, forget set").rstrip().endswith("+0.100")
 
 
+def test_no_change_is_told_over_other_numbers_of_examples(tmp_path: Path) -> None:
+    one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    scores = json.loads(two.scores.read_text(encoding="utf-8"))
+    for row in scores:
+        row["n"] = 10 if (row["measure"], row["split"]) == ("verbatim_recall", "forget") else row["n"]
+    two.scores.write_text(json.dumps(scores), encoding="utf-8")
+    text = line(str(compare_runs([one, two])), "Verbatim recall, forget set")
+    assert text.rstrip().endswith("not told: n is 40 there, 10 here")
+
+
 def test_what_one_run_lacks_is_a_dash(tmp_path: Path) -> None:
     one, two = make_run(tmp_path / "one"), make_run(tmp_path / "two", benchmarks=False)
     comparison = compare_runs([one, two])

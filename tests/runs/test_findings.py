@@ -56,6 +56,7 @@ def harm(kept: float = 1.0, ratio: float = 1.0) -> list[Finding]:
         "perplexity": {"ratio": [ratio, ratio - 0.01, ratio + 0.01], "n": 40},
         "kl": [0.01, 0.0, 0.02],
     }
+    assert [each.title for each in damage_findings(Audit(), found, of_retain=True)][1] == "Perplexity on the retain set"
     return damage_findings(Audit(), found)
 
 

@@ -247,10 +247,10 @@ def test_methods_by_name() -> None:
     assert list(contest_methods("scrub, kookmin")) == ["scrub", "kookmin"]
     with pytest.raises(RecipeError, match="there is no method 'kokmin'") as caught:
         contest_methods("scrub,kokmin")
-    assert caught.value.next_step == "did you mean kookmin?"
+    assert str(caught.value.next_step).startswith("did you mean kookmin?")
     with pytest.raises(RecipeError, match="whos_harry_potter does not work on image classifiers") as caught:
         contest_methods("whos_harry_potter")
-    assert "scrub" in (caught.value.allowed or "")
+    assert str(caught.value.next_step).endswith("expunge methods says what each works on")
 
 
 def test_a_method_that_diverges_has_no_score_and_breaks_nothing_off(

@@ -53,7 +53,7 @@ def test_choices_are_read_as_options_are() -> None:
         ("method.betta=0.1..1", "method npo: there is no field betta", "did you mean beta?"),
         ("trainng.max_steps=1,2", "recipe.yaml: there is no field trainng", "did you mean training?"),
         ("training.max_stps=1..2", "recipe.yaml: there is no field training.max_stps", "did you mean max_steps?"),
-        ("method=npo,simnop", "there is no method 'simnop'", "did you mean simnpo?"),
+        ("method=npo,simnop", "there is no method 'simnop'", "did you mean simnpo? expunge methods lists all"),
         ("method.beta=-1..0.5", "method npo: beta is not right", None),
         ("training.max_steps=1.5..3", "recipe.yaml: training.max_steps is not right", None),
         (

@@ -172,6 +172,9 @@ def test_the_table_says_all(swept: tuple[Path, dict[str, Any]]) -> None:
     assert "look" in text.splitlines()[-1], "the best of many looks better than it is"
     nothing = found | {"trials": found["trials"][2:], "front": []}
     assert sweep_table(nothing).startswith("No trial has scores.")
+    assert "\n2 of 4 trials failed.\n" in text
+    one = found | {"trials": found["trials"][2:3], "front": []}
+    assert sweep_table(one).endswith("\n1 of 1 trial failed.")
 
 
 def test_typed(typed: Any, swept: tuple[Path, dict[str, Any]], space: Space, tmp_path: Path) -> None:
@@ -187,5 +190,8 @@ def test_typed(typed: Any, swept: tuple[Path, dict[str, Any]], space: Space, tmp
     assert f"Report: {out / 'report.html'}" in said.out
     assert typed("report", out).out == f"{out / 'report.html'}\n"
     assert typed("sweep", path).code == 2
+    failing = ("--over", "training.learning_rate=1e30,1e31", "--method", "gradient_ascent", "--training.max_steps", "2")
+    said = typed("sweep", path, *options, *failing, "--out", tmp_path / "failed")
+    assert (said.code, "2 of 2 trials failed." in said.out) == (1, True), said
     assert "there is no recipe none.yaml" in typed("sweep", "none.yaml", *over).err
     assert typed("sweep", path, *over, "--trials", "0").err.startswith("expunge: nothing is to be tried")

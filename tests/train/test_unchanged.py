@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from expunge.errors import UnchangedError
+from expunge.errors import DivergedError, UnchangedError
 from expunge.train.unchanged import must_change
 from small_images import tiny_resnet
 
@@ -55,3 +55,14 @@ def test_weights_without_numbers_and_narrow_ones_are_compared_too() -> None:
 def test_an_error_of_the_method_stays_its_own() -> None:
     with pytest.raises(ZeroDivisionError), must_change(torch.nn.Linear(2, 2), "ssd"):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_no_number_is_told(value: float) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    with (
+        pytest.raises(DivergedError, match="npo left weights that are no numbers") as caught,
+        must_change(model, "npo"),
+    ):
+        model[1].bias.data[1] = value
+    assert caught.value.seen == "NaN or infinity in 1 of 4 weights, first in 1.bias"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.errors import RecipeError, did_you_mean
+from expunge.errors import RecipeError
 from expunge.kinds.language.recipe import make_recipe
-from expunge.runs.registry import built_in, installed
+from expunge.runs.registry import refuse_unknown
 
 FIELDS = ("forget", "retain", "model", "method")
 PLANNING = 300
@@ -32,8 +32,7 @@ def write_draft(path: Path, given: Mapping[str, str]) -> None:
     if "forget" not in content:
         raise RecipeError("there is nothing to forget yet", next_step="name a topic, or a file or folder")
     if (method := content.get("method")) is not None:
-        if method not in (names := [*built_in(), *installed()]):
-            raise RecipeError(f"there is no method {method!r}", next_step=did_you_mean(method, names))
+        refuse_unknown(method)
         content["method"] = {"name": method}
     if given.get("topic"):
         content["forget_kind"] = "topic"

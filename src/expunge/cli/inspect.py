@@ -94,12 +94,18 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines.append(f"what {found['model']} knows now (a sample; intervals are 95 %):")
     for row in found["knows"]:
         name = f"{row['measure'].replace('_', ' ')}, {row['split']}"
-        lines.append(f"  {name:<34} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}], n = {row['n']}")
+        limits = f"[{row['low']:.4g}, {row['high']:.4g}]" if row["n"] > 1 else "(too few for an interval)"
+        lines.append(f"  {name:<34} {row['value']:.4g} {limits}, n = {row['n']}")
     lines += [f"  not measured: {each}" for each in found["not_measured"]]
     return lines + [f"note: {each}" for each in found["notes"]]
 
 
 def _set(name: str, of: dict[str, Any]) -> str:
-    kinds = f"{of['documents']:,} documents" + (f" ({of['questions']:,} with a question)" if of["questions"] else "")
+    from expunge.core.words import counted
+
+    kinds = counted(of["documents"], "document") + (
+        f" ({of['questions']:,} with a question)" if of["questions"] else ""
+    )
     asked = ", as the model says it" if of["asked_of_the_model"] else ""
-    return f"{name}: {of['name']}{asked}: {kinds}, {of['tokens']:,} tokens in {of['blocks']:,} blocks"
+    blocks = f"{counted(of['tokens'], 'token')} in {counted(of['blocks'], 'block')}"
+    return f"{name}: {of['name']}{asked}: {kinds}, {blocks}"

@@ -53,16 +53,20 @@ def sweep(
         The sweep's folder; default: runs/sweep-NAME, with the recipe's name.
     """
     from expunge.core.printed import print_json
-    from expunge.runs.kinds import recipe_class
+    from expunge.runs.kinds import read_recipe, recipe_class
     from expunge.runs.overrides import read_overrides
     from expunge.runs.recipe import read_fields
+    from expunge.runs.registry import refuse_missing
     from expunge.sweep.axes import read_space
-    from expunge.sweep.report import sweep_table
-    from expunge.sweep.run import run_sweep
 
     at = out or Path("runs") / f"sweep-{recipe.stem}"
     kind = recipe_class(recipe)
-    space = read_space(kind, read_fields(recipe), read_overrides(options, kind), over or (), str(recipe))
+    fixed = read_overrides(options, kind)
+    refuse_missing(read_recipe(recipe, fixed))
+    space = read_space(kind, read_fields(recipe), fixed, over or (), str(recipe))
+    from expunge.sweep.report import sweep_table
+    from expunge.sweep.run import run_sweep
+
     found = run_sweep(space, at, trials=trials, jobs=jobs, ray=ray, show=printed.show())
     if printed.json:
         print_json(found)

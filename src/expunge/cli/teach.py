@@ -46,6 +46,12 @@ def teach(
         Show no progress and print nothing.
     """
     from expunge.core.printed import Printed
+    from expunge.kinds.language.paths import text_place
+    from expunge.models.folders import check_named
+
+    for text in (book, keep):
+        text_place(text)
+    check_named(model)  # all before what takes seconds to import
     from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from expunge.errors import RecipeError, did_you_mean
+
+FEW = 12
+"fields that are listed beside the one that is nearest to a misspelt name"
 
 
 class Part(BaseModel):
     """Base of all parts of a recipe and of methods: frozen, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    if not TYPE_CHECKING:  # checkers know the fields
+
+        def __init__(self, /, **fields: Any) -> None:
+            """Raises `RecipeError` for a field that there is not, or a value that does not fit."""
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _readable(error, type(self).__name__, type(self)) from None
+
+        # Else pydantic would call it for the parts of what it validates, and their errors would not know where they are.
+        __init__.__pydantic_base_init__ = True
 
 
 P = TypeVar("P", bound=Part)
@@ -39,10 +54,11 @@ def _readable(error: ValidationError, where: str, root: type[Part]) -> RecipeErr
         kind = inner
     place = ".".join(names)
     if first["type"] == "extra_forbidden":
+        near = did_you_mean(names[-1], kind.model_fields)
         return RecipeError(
             f"{where}: there is no field {place}",
-            allowed=", ".join(kind.model_fields),
-            next_step=did_you_mean(names[-1], kind.model_fields),
+            allowed=", ".join(kind.model_fields) if near is None or len(kind.model_fields) <= FEW else None,
+            next_step=near,
         )
     if first["type"] == "missing":
         return RecipeError(f"{where}: the field {place} is missing", next_step=f"add it, or give --{place}")

@@ -10,16 +10,11 @@ from transformers import PreTrainedModel
 
 from expunge.errors import ModelError, first_line
 from expunge.models.fit import quiet
-from expunge.models.unusable import read_adapter
+from expunge.models.unusable import ADAPTER, read_adapter
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 MERGED = ("LORA",)
 "kinds of peft's adapters that can be added to the weights"
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model."""
-    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def base_named(folder: Path) -> str:
@@ -45,7 +40,7 @@ def base_named(folder: Path) -> str:
         )
     if not isinstance(base, str) or not base:
         raise ModelError(
-            f"{folder / CONFIG} names no base model",
+            f"{folder / ADAPTER} names no base model",
             next_step="write its folder or Hugging Face id into base_model_name_or_path",
         )
     return base
@@ -56,7 +51,7 @@ def no_base(folder: Path, base: str, error: ModelError) -> ModelError:
     return ModelError(
         f"the base model of the adapter in {folder} cannot be used",
         seen=f"base_model_name_or_path: {base}; {error.what}",
-        next_step=f"get that model, or write where it is into base_model_name_or_path of {folder / CONFIG}",
+        next_step=f"get that model, or write where it is into base_model_name_or_path of {folder / ADAPTER}",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from expunge.core import storage
-from expunge.errors import ExpungeError, ModelError, first_line, nearest
+from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.models import unusable
-from expunge.models.adapters import base_named, is_adapter, merged, no_base
+from expunge.models.adapters import base_named, merged, no_base
 from expunge.models.assistant import ASSISTANT, BASE, put_beside, read_difference
 from expunge.models.digest import digest_model, is_assisted
 from expunge.models.fit import check_fit, check_info, quiet
+from expunge.models.folders import check_folder, check_id, instead_of, is_adapter, named_folder
 from expunge.models.language_kind import LanguageKind, language_kind
 from expunge.models.starter import STARTERS, starter_folder
 from expunge.models.tokenizers import check_vocabulary, read_tokenizer
@@ -125,7 +125,7 @@ def _assisted(name: str, folder: Path) -> ModelSource:
                 seen=f"no folder {part}",
                 next_step="copy the folder once more from where it was made, whole",
             )
-        _check_folder(folder / part)
+        check_folder(folder / part)
         _check_language(folder / part, f"{name}/{part}")
     return ModelSource(name, folder / BASE, digest_model(folder), assisted=folder)
 
@@ -146,59 +146,23 @@ def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     path = Path(name)
     with storage.reading(path):
         if (named := named_folder(name)) is not None:
-            _check_folder(named)
+            check_folder(named)
             return named, None
         if path.exists():
             raise unusable.not_a_folder(path)
         folder = _hub_folder(name, revision)
-        _check_folder(folder, on_hub=(name, revision))
+        check_folder(folder, on_hub=(name, revision))
     return folder, name
-
-
-def named_folder(name: str) -> Path | None:
-    """Where a model lies that is named by its folder; a run folder stands for the model in it. None: no such folder."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return None
-    return folder / "model" if (folder / "model").is_dir() and not (folder / "config.json").is_file() else folder
-
-
-def _check_folder(folder: Path, on_hub: tuple[str, str | None] | None = None) -> None:
-    """Raise where a folder holds no model whose weights can be read.
-
-    `on_hub`: (id, revision) where it was fetched, and so holds only what can be used.
-    """
-    if not (folder / "config.json").is_file():
-        raise unusable.no_config(folder, STARTERS)
-    names = [file.name for file in folder.iterdir()]
-    if not weight_files(folder) and not list(folder.glob("*.safetensors.index.json")):
-        raise unusable.no_weights(folder, names if on_hub is None else _names_on_hub(*on_hub, names))
-    if "adapter_config.json" in names:
-        raise unusable.adapter_only(folder, whole=True)
-    check_weights(folder)
-
-
-def _names_on_hub(name: str, revision: str | None, fetched: Collection[str]) -> Collection[str]:
-    """The files of a repository, those that are not fetched too; what was fetched where the hub does not say."""
-    from huggingface_hub import list_repo_files
-
-    try:
-        return list(list_repo_files(name, revision=revision))
-    except Exception:  # offline, say: then there is less to tell
-        return fetched
 
 
 def _hub_folder(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    near = nearest(name, STARTERS)
-    hint = f"did you mean the starter model {near}?" if near else "give a model folder, or a starter: smollm2-135m"
+    check_id(name)
     patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.md", "LICENSE*"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except HFValidationError as error:
-        raise ModelError(f"there is no model {name}: no such folder, and not a hub id", next_step=hint) from error
     except PermissionError as error:
         raise ModelError(
             f"the model {name} cannot be saved to the cache",
@@ -209,7 +173,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         raise ModelError(
             f"cannot get the model {name} from the hub",
             seen=str(error).strip().splitlines()[0],
-            next_step=f"check the id and the connection; {hint}",
+            next_step=f"check the id and the connection; {instead_of(name)}",
         ) from error
 
 

@@ -23,6 +23,8 @@ OTHERS = {
     r"__\d+_\d+\.distcp": "torch's distributed checkpoints",
 }
 "files of weights in forms that are not read here"
+ADAPTER = "adapter_config.json"
+"a file of peft's adapters"
 LOADABLE = "a folder with config.json, *.safetensors and the tokenizer's files, as save_pretrained writes it"
 
 

@@ -191,13 +191,20 @@ def _line(runs: Mapping[str, Contents], found: Mapping[str, Row | None], row: Ro
         before=score_text(bases[0]) if same_base and bases[0] else None,
         values=tuple(score_text(after[name]) if name in after else None for name in runs),
         changes=tuple(
-            change(after[first], after[name], paired=_same_examples(runs, found, first, name))
+            _changed(after[first], after[name], _same_examples(runs, found, first, name))
             if first in after and name in after
             else ""
             for name in others
         ),
         scores=after,
     )
+
+
+def _changed(before: Score, after: Score, paired: bool) -> str:
+    """The change in words; of scores over different numbers of examples there is none to tell."""
+    if before.n != after.n:
+        return f"not told: n is {numbers.count(before.n)} there, {numbers.count(after.n)} here"
+    return change(before, after, paired=paired)
 
 
 def _same_examples(runs: Mapping[str, Contents], found: Mapping[str, Row | None], first: str, other: str) -> bool:

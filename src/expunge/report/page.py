@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from expunge.core.safe_text import clean
+from expunge.core.words import counted
 from expunge.report import numbers, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +37,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
-    environment.globals.update(style=style, numbers=numbers, wording=wording)
+    environment.globals.update(style=style, numbers=numbers, wording=wording, counted=counted)
     environment.filters["md"] = markdown
     return environment
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from expunge.core.words import counted
 from expunge.requests.ledger import Ledger
 from expunge.requests.lineage import ancestors, copies_to_tell, lineage
 from expunge.runs.folder import RunFolder
@@ -43,7 +44,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  file     {file}" for file in found["files"])
     for event in found["events"]:
         words = {
-            "added": f"received {event.get('received')}, {len(event.get('files', ()))} files, due {event['due']}",
+            "added": f"received {event.get('received')}, {counted(len(event.get('files', ())), 'file')}, due {event['due']}",
             "extended": f"to {event['due']}: {event.get('reason')}",
             "started": str(event.get("run")),
             "told": f"who has copy {event.get('copy')}",

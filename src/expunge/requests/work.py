@@ -13,8 +13,8 @@ from expunge.core.progress import Silent
 from expunge.data.text.file_kinds import known_endings
 from expunge.errors import DataError, RecipeError, RunError
 from expunge.kinds.language.recipe import Recipe
-from expunge.models.adapters import is_adapter
 from expunge.models.digest import digest_saved
+from expunge.models.folders import is_adapter
 from expunge.requests.ledger import Ledger, Request
 from expunge.requests.lineage import model_digest
 from expunge.requests.order import newest_passed

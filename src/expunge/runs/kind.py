@@ -41,6 +41,8 @@ class Kind:
         more: `module:function` that adds to a recipe what else `expunge evaluate` is asked to measure (recipe, options by
             name); None where it takes no options.
         plan: `module:function` that says what a run will take (recipe, device); None where that is not known.
+        missing: `module:function` that raises for files, folders and models that a recipe names and that are not there
+            (recipe, its run folder or None, whether weights are loaded), and imports no torch.
         audit: `module:function` that makes the audit of a model (story, model, control, holdout); None where there is none.
         spare: names of the stages of a run that training alone reads: `expunge clean` may delete them once it is over.
         processes: whether a launcher may start several processes for a run.
@@ -57,6 +59,7 @@ class Kind:
     more: str | None = None
     plan: str | None = None
     audit: str | None = None
+    missing: str | None = None
     spare: tuple[str, ...] = ()
     processes: bool = False
 

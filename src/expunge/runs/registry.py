@@ -6,18 +6,22 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expunge.core.settings import validate_part
-from expunge.errors import RecipeError, did_you_mean, nearest
+from expunge.errors import RecipeError, near_names, nearest
+from expunge.runs.folder import RunFolder
 from expunge.runs.kind import Kind
 from expunge.runs.kinds import kinds_by_name, kinds_of, task_of
-from expunge.runs.method import Method
-from expunge.runs.plugins import entry_points
+from expunge.runs.plugins import entry_points, reference
 from expunge.runs.recipe import BaseRecipe
+
+if TYPE_CHECKING:  # it imports torch, and a misspelt name is told before
+    from expunge.runs.method import Method
 
 NO_METHODS = {"encoder_training", "image_method"}
 FOLDER = "expunge.methods"
+ALL = "expunge methods lists all"
 
 
 def built_in() -> list[str]:
@@ -41,12 +45,14 @@ def method_class(name: str, *kinds: str) -> type[Method]:
     """The class of a method.
 
     Args:
-        kinds: the kinds of model that it is wanted for; any, where none is named. They decide what an error lists.
+        kinds: the kinds of model that it is wanted for; any, where none is named. They decide what an error proposes.
 
     Raises:
         RecipeError: no such method; names the nearest.
     """
     if name in built_in():
+        from expunge.runs.method import Method
+
         module = importlib.import_module(f"{FOLDER}.{name}")
         own = {module.__name__, f"{module.__name__}.method"}  # a file, or a folder whose class is in its method.py
         for value in vars(module).values():
@@ -55,8 +61,17 @@ def method_class(name: str, *kinds: str) -> type[Method]:
     for point in entry_points(group="expunge.methods"):
         if point.name == name:
             return point.load()
-    known = working_on(*kinds)
-    raise RecipeError(f"there is no method {name!r}", allowed=", ".join(known), next_step=did_you_mean(name, known))
+    raise _unknown(name, working_on(*kinds))
+
+
+def _unknown(name: str, known: Sequence[str]) -> RecipeError:
+    return RecipeError(f"there is no method {name!r}", next_step=near_names(name, known, ALL))
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise `RecipeError` where there is no method of this name; no method's file is read, nor torch."""
+    if name not in (known := [*built_in(), *installed()]):
+        raise _unknown(name, known)
 
 
 def working_on(*kinds: str) -> list[str]:
@@ -85,7 +100,6 @@ def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
         raise RecipeError(
             f"the method {name} does not work on {kinds_by_name()[kinds[0]].words}",
             seen=f"{name} works on {' and '.join(words_of(found))}",
-            allowed=", ".join(able),
             next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
         )
     return validate_part(found, fields, f"method {name}")
@@ -116,6 +130,25 @@ def words_of(method: type[Method]) -> list[str]:
     """The kinds of model that a method works on, in words."""
     known = kinds_by_name()
     return [known[name].words for name in method.needs.kinds if name in known]
+
+
+def refuse_missing(recipe: BaseRecipe, folder: RunFolder | None = None, weights: bool = True) -> None:
+    """Raise for a method, file, folder or model that a recipe names and that is not there: the names first, then fields of
+    the method, so that torch is imported for nothing that is misspelt.
+
+    Args:
+        folder: that of the run, where there is to be one.
+        weights: whether models are loaded; else their configuration is enough.
+
+    Raises:
+        ExpungeError: with what is missing, and the next step.
+    """
+    if isinstance(name := recipe.method.get("name"), str):
+        refuse_unknown(name)
+    kinds = kinds_of(task_of(recipe))
+    if (missing := kinds[0].missing) is not None:
+        reference(missing)(recipe, folder, weights)
+    make_method(recipe.method, *(kind.name for kind in kinds))
 
 
 def kind_of(recipe: BaseRecipe) -> Kind:

@@ -8,6 +8,7 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.core.safe_text import clean
+from expunge.core.words import counted
 from expunge.errors import RunError
 from expunge.report import numbers
 from expunge.report.compare import text_table
@@ -94,10 +95,12 @@ def sweep_table(found: Mapping[str, Any]) -> str:
                 VERDICTS[each["passed"]], numbers.seconds(each["seconds"]),
             ])  # fmt: skip
     lines = [text_table(rows).rstrip()] if len(rows) > 1 else ["No trial has scores."]
-    for each in found["trials"]:
-        if each["failed"]:
-            values = ", ".join(f"{field} {setting(each['values'], field)}" for field in each["values"])
-            lines.append(clean(f"{each['name']} failed ({values}): {each['failed']}"))
+    failed = [each for each in found["trials"] if each["failed"]]
+    for each in failed:
+        values = ", ".join(f"{field} {setting(each['values'], field)}" for field in each["values"])
+        lines.append(clean(f"{each['name']} failed ({values}): {each['failed']}"))
+    if failed:
+        lines.append(f"{len(failed)} of {counted(len(found['trials']), 'trial')} failed.")
     if best:
         lines += ["", "* no other trial beats it in both. After: the score, its 95 % interval and n.", CHOSEN]
     return "\n".join(lines)

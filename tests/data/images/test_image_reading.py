@@ -212,7 +212,7 @@ def test_a_table_without_labels(tmp_path: Path) -> None:
         ("path\nC:\\a.png\n", "not inside"),
         ("path\nx\\..\\..\\a.png\n", "not inside"),
         ("path\nlink.png\n", "not inside"),
-        ("path,label\na.png,1\na.png\n", r"t\.csv:3 has 1 cells"),
+        ("path,label\na.png,1\na.png\n", r"t\.csv:3 has 1 cell"),
         ("path,path\na.png,1\n", "two columns 'path'"),
         ("name,label\na.png,1\n", "names no pictures"),
         ("path\na.png\na.png\n", "two pictures a.png"),

@@ -79,8 +79,16 @@ def _list(source: str) -> Listing:
         return _list_folder(path)
     if path.exists():
         return _list_file(path)
-    if source.strip() and DATASET_ID.fullmatch(source) and not path.parent.is_dir() and not source.startswith("."):
-        return _list_folder(fetch(source))
+    refuse_missing(source)
+    return _list_folder(fetch(source))
+
+
+def refuse_missing(source: str) -> None:
+    """Raise `DataError` where there is no such file or folder, and the name is no id of a dataset."""
+    path = Path(os.path.expanduser(source))
+    is_id = source.strip() and DATASET_ID.fullmatch(source) and not path.parent.is_dir() and not source.startswith(".")
+    if path.exists() or is_id:
+        return
     names = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
     near = nearest(path.name, names)
     raise DataError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expunge.core.words import counted
 from expunge.data.text.file_kinds import ending
 from expunge.data.text.text_files import decode_utf8, open_text, read_bytes, refuse_binary
 from expunge.errors import DataError
@@ -85,7 +86,7 @@ def _parse(text: str, path: Path) -> Table:
     for row, line in zip(chosen.rows, chosen.lines, strict=True):
         if len(row) != len(header):
             raise DataError(
-                f"{path}:{line} has {len(row)} cells",
+                f"{path}:{line} has {counted(len(row), 'cell')}",
                 seen=delimiter.join(row)[:80],
                 allowed=f"{len(header)}, as in the header",
                 next_step="repair the row; put a cell that holds a "

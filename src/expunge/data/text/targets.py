@@ -27,6 +27,13 @@ _NAMES_TOO = (
 "endings that names of things have as well (Node.js, archive.org): alone they make no file name"
 FILE_SUFFIXES = tuple(known for known in (*KNOWN, ".log", ".dat", ".cfg", ".ini", ".toml") if known not in _NAMES_TOO)
 "endings that make words a file name"
+DATASET = "an existing path, or a Hugging Face dataset id (owner/name)"
+"what a set may be"
+TOPIC = (
+    "an existing path, a Hugging Face dataset id (owner/name), or a topic in words (with --topic, where they "
+    "look like a path)"
+)
+"what a target may be"
 CLOSE = 0.86
 "likeness of two names from which on one may be meant for the other"
 
@@ -89,7 +96,7 @@ def classify_target(target: str, may_be_topic: bool = True) -> TargetKind:
     if os.path.lexists(place):
         raise DataError(f"{target} is a link that leads nowhere", seen=os.readlink(place), next_step="repair the link")
     if looks_like_path(target):
-        raise missing_target(target, may_be_topic)
+        raise missing_target(target, TOPIC if may_be_topic else DATASET)
     if DATASET_ID.fullmatch(target):
         return "dataset"
     if may_be_topic and (near := near_path(target)) is not None:
@@ -144,8 +151,8 @@ def nothing_to_read(target: str) -> DataError:
     )
 
 
-def missing_target(target: str, may_be_topic: bool = True) -> DataError:
-    """The error for a missing path, with the nearest name that exists; topics are spoken of where one is allowed."""
+def missing_target(target: str, allowed: str = TOPIC) -> DataError:
+    """The error for a missing path, with the nearest name that exists."""
     path = Path(os.path.expanduser(target))
     child, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:
@@ -162,10 +169,7 @@ def missing_target(target: str, may_be_topic: bool = True) -> DataError:
     return DataError(
         f"there is no file or folder {target}",
         seen=f"{child.name!r} is missing in {parent}" if child != path else None,
-        allowed="an existing path, a Hugging Face dataset id (owner/name), or a topic in words (with --topic, where they "
-        "look like a path)"
-        if may_be_topic
-        else "an existing path, or a Hugging Face dataset id (owner/name)",
+        allowed=allowed,
         next_step=step,
     )
 

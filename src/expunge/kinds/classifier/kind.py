@@ -14,5 +14,6 @@ KIND = Kind(
     story="expunge.kinds.classifier.story:ClassifierStory",
     evidence="expunge.kinds.classifier.evidence:ClassifierEvidence",
     measures="expunge.kinds.classifier.measures.declared:DECLARED",
+    missing="expunge.kinds.classifier.missing:refuse_missing",
     audit="expunge.kinds.classifier.audit:make_audit",
 )

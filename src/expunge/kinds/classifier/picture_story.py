@@ -14,7 +14,8 @@ from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.classifier.training import retraining_passes
-from expunge.models.source import ModelSource, locate, named_folder
+from expunge.models.folders import named_folder
+from expunge.models.source import ModelSource, locate
 from expunge.runs.artifacts import Artifact, fitted, on_progress, refuse_changed, unlearned
 from expunge.runs.extras import extra_scores
 from expunge.runs.paths import absolute_if_there

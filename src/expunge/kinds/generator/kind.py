@@ -14,5 +14,6 @@ KIND = Kind(
     story="expunge.kinds.generator.story:GeneratorStory",
     evidence="expunge.kinds.generator.evidence:GeneratorEvidence",
     measures="expunge.kinds.generator.measures.declared:DECLARED",
+    missing="expunge.kinds.classifier.missing:refuse_missing",
     audit="expunge.kinds.generator.audit:make_audit",
 )

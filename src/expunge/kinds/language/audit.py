@@ -221,7 +221,8 @@ class LanguageAudit(AnyAudit[Side]):
             return recall_or_none(self.models.look(model), [f.asked for f in facts.every])
 
         key = self._of(model, facts) | {"version": 2}
-        found: list[float | None] = self._cached(f"known-{which}", key, make, "asking for the facts")
+        doing = f"asking for the facts, {self.words[which]}"
+        found: list[float | None] = self._cached(f"known-{which}", key, make, doing)
         return found
 
     def _no_numbers(self, model: LazyModel, values: Sequence[float | None]) -> None:
@@ -323,7 +324,7 @@ class LanguageAudit(AnyAudit[Side]):
 
     def damaged(self, damage: dict[str, Any]) -> list[Finding]:
         """What `damage` gave, beside the limits; not yet judged."""
-        return damage_findings(self.settings, damage)
+        return damage_findings(self.settings, damage, self.sets.ordinary.digest == self.sets.retain.digest)
 
     def shown(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """What is shown of each of these facts, with what the models say to it."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from expunge.errors import DataError
 from expunge.kinds.language.limits import check_lengths
 from expunge.kinds.language.measures.two_answers import read_two_answers
-from expunge.kinds.language.paths import resolve_paths
-from expunge.kinds.language.recipe import MEASURING, Recipe, load_recipe
+from expunge.kinds.language.paths import held_recipe, resolve_paths
+from expunge.kinds.language.recipe import MEASURING, Recipe
 from expunge.kinds.language.terms.anchors import load_anchors
 from expunge.models.source import find_model
 from expunge.runs.folder import RunFolder
@@ -21,11 +21,7 @@ def claim(folder: RunFolder, recipe: Recipe) -> Recipe:
     Only what is measured may change (`MEASURING`): the model stays the same, and so do its thresholds. While there is no
     model yet, so may the step to end at, and what changes memory alone.
     """
-    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
-    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
-        # It stays one, whatever file has got that name since.
-        recipe = recipe.model_copy(update={"forget_kind": "topic"})
-    recipe = resolve_paths(recipe)
+    recipe, held = held_recipe(folder, recipe)
     if held is not None:
         with suppress(DataError):  # its paths are absolute ones already; they may be those of another machine
             held = resolve_paths(held)

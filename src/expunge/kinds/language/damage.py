@@ -46,8 +46,12 @@ def summed_up(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]:
-    """What `summed_up` gives, beside the limits; not yet judged."""
+def damage_findings(settings: Audit, damage: Mapping[str, Any], of_retain: bool = False) -> list[Finding]:
+    """What `summed_up` gives, beside the limits; not yet judged.
+
+    Args:
+        of_retain: whether perplexity is that of the retain set, since no other text was given.
+    """
     retain, perplexity = damage["retain"], damage["perplexity"]
     kept, ratio = retain["kept"] or (None, None, None), perplexity["ratio"]
     return [
@@ -67,7 +71,7 @@ def damage_findings(settings: Audit, damage: Mapping[str, Any]) -> list[Finding]
         Finding(
             name="perplexity",
             kind=DAMAGE,
-            title="Perplexity on ordinary text",
+            title="Perplexity on the retain set" if of_retain else "Perplexity on ordinary text",
             limit=settings.perplexity,
             value=ratio[0],
             low=ratio[1],

@@ -16,6 +16,7 @@ KIND = Kind(
     measures="expunge.kinds.language.measures.declared:DECLARED",
     more="expunge.kinds.language.more:with_more",
     plan="expunge.kinds.language.plan.plan:make_plan",
+    missing="expunge.kinds.language.paths:refuse_missing",
     audit="expunge.kinds.language.make_audit:make_audit",
     spare=(
         "reinforced",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from expunge.core.settings import validate_part
 from expunge.errors import RecipeError
-from expunge.kinds.language.paths import resolve_paths
+from expunge.kinds.language.paths import refuse_missing_files, resolve_paths
 from expunge.kinds.language.recipe import Evaluation, Recipe, Toxicity
 
 OF_EVALUATION = ("benchmarks", "benchmark_rows", "prompts", "ordinary_text")
@@ -19,6 +19,7 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
 
     Raises:
         RecipeError: a scorer without prompts, rows of benchmarks without benchmarks, or none of them.
+        DataError: benchmarks or prompts that are not there.
     """
     asked = {name: given[name] for name in OF_EVALUATION if name in given}
     evaluation = validate_part(Evaluation, {**recipe.evaluation.model_dump(), **asked}, "evaluation")
@@ -33,6 +34,7 @@ def with_more(recipe: Recipe, given: Mapping[str, str]) -> Recipe:
             seen=f"--scorer {given['scorer']}",
             next_step="give --toxicity-prompts FILE too",
         )
+    refuse_missing_files(given.get("benchmarks"), given.get("prompts"))
     return resolve_paths(recipe.model_copy(update={"evaluation": evaluation, "toxicity": toxicity}))
 
 

@@ -1,4 +1,4 @@
-"""What a recipe names on disk, and which kind of target it names: resolved once, when a run begins."""
+"""What a recipe names on disk, and which kind of target it names: resolved once, when a run begins. Without torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from expunge.data.images.hub import fetch
 from expunge.data.text.row_forms import FIELDS, used_fields
 from expunge.data.text.targets import classify_target, missing_target, nothing_to_read
 from expunge.errors import RecipeError
-from expunge.kinds.language.recipe import Recipe, Toxicity
+from expunge.kinds.language.recipe import HUB, Recipe, Toxicity, load_recipe
 from expunge.kinds.language.topics import check_topics, with_listed_topics
 from expunge.kinds.language.toxicity.scorer import DEFAULT
-from expunge.kinds.language.toxicity.statements import HUB
 from expunge.kinds.language.toxicity.toxic_text import prompt_files
+from expunge.models.folders import check_named
 from expunge.models.starter import STARTERS
+from expunge.runs.folder import RunFolder
 from expunge.runs.paths import absolute, absolute_if_given, absolute_if_there
 
 
@@ -48,8 +49,8 @@ def resolve_paths(recipe: Recipe) -> Recipe:
             "forget": absolute(recipe.forget) if on_disk else recipe.forget,
             "forget_also": also,
             "forget_kind": kind,
-            "retain": _text_place(recipe.retain),
-            "holdout": _text_place(recipe.holdout),
+            "retain": text_place(recipe.retain),
+            "holdout": text_place(recipe.holdout),
             "model": recipe.model if recipe.model in STARTERS else absolute_if_there(recipe.model),
             "retrained": absolute_if_there(recipe.retrained),
             "toxicity": recipe.toxicity.model_copy(
@@ -72,7 +73,48 @@ def resolve_paths(recipe: Recipe) -> Recipe:
     )
 
 
-def _text_place(name: str | None) -> str | None:
+def held_recipe(folder: RunFolder, recipe: Recipe) -> tuple[Recipe, Recipe | None]:
+    """The recipe with its paths resolved, and the one that a run folder holds already, if it does.
+
+    Raises:
+        ExpungeError: as `resolve_paths`.
+    """
+    held = load_recipe(folder.recipe) if folder.recipe.is_file() else None
+    if held is not None and (held.forget, held.forget_kind, recipe.forget_kind) == (recipe.forget, "topic", "auto"):
+        # It stays one, whatever file has got that name since.
+        recipe = recipe.model_copy(update={"forget_kind": "topic"})
+    return resolve_paths(recipe), held
+
+
+def refuse_missing(recipe: Recipe, folder: RunFolder | None, weights: bool) -> None:
+    """Raise for a target, a set or a file of the recipe that is not there, and for a model that no name stands for.
+
+    Args:
+        folder: that of the run, where there is to be one.
+        weights: whether a model is loaded; else a configuration is enough.
+
+    Raises:
+        ExpungeError: as `resolve_paths` and `check_named`; of files to measure with, a DataError.
+    """
+    held = None
+    if recipe.forget != HUB:  # what comes from there is fetched when the run begins
+        recipe, held = (resolve_paths(recipe), None) if folder is None else held_recipe(folder, recipe)
+    for name in (recipe.model, recipe.retrained) if weights else (recipe.model,):
+        if name is not None:
+            check_named(name, weights)
+    if held is None:
+        evaluation = recipe.evaluation
+        refuse_missing_files(recipe.anchors.path, evaluation.prompts, evaluation.questions, evaluation.benchmarks)
+
+
+def refuse_missing_files(*places: str | None) -> None:
+    """Raise `DataError` for a file or folder that is not there; what is to be had from the hub is not looked for."""
+    for place in places:
+        if place is not None and place != HUB and not os.path.exists(os.path.expanduser(place)):
+            raise missing_target(place, "an existing path")
+
+
+def text_place(name: str | None) -> str | None:
     """Where a set's text lies: a path as an absolute one, or the id of a dataset."""
     if name is None:
         return None

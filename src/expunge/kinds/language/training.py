@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from expunge.core.memory import give_back_freed_memory, keep_freed_memory
 from expunge.core.order import Order
 from expunge.core.processes import is_first, world
+from expunge.core.words import counted
 from expunge.errors import RecipeError
 from expunge.kinds.language.choosing import Choosing
 from expunge.kinds.language.guard import Guard
@@ -199,7 +200,7 @@ def parameters_of(
         and (first == 0 or (task.layer_of(name) or 0) >= first)
     ]
     if not found:
-        layers = f", {len(task.layers)} layers" if first else ""  # no model needs layers without it
+        layers = f", {counted(len(task.layers), 'layer')}" if first else ""  # no model needs layers without it
         raise RecipeError(
             f"{type(method).__name__} finds no weights to train in this model",
             seen=f"training.first_layer {first}{layers}; {len(able)} trainable weights",

@@ -106,6 +106,11 @@ def carry_out(
             rows, watched = probe_tokens(task, probes, watched)
             folder.log("probe", step=step, prompts=rows, watched=watched)
 
+    def log(event: str, **values: Any) -> None:
+        folder.log(event, **values)
+        if event == "resumed":
+            run.show.say(f"goes on after step {values['step']}, from its checkpoint")
+
     def keep(added: Targets) -> None:
         place = folder.model if recipe.save == "adapter" else folder.adapter
         save_adapter(task, ADAPTER, added, base.source, place)
@@ -118,7 +123,7 @@ def carry_out(
         training=recipe.training,
         seed=recipe.seed,
         checkpoints=checkpoints,
-        log=folder.log,
+        log=log,
         groups=trained.groups,
         tune=tuning(recipe, sets, task),
         probe=probe,

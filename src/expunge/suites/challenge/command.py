@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from expunge.core.words import counted
+
 
 @dataclass(frozen=True)
 class Making:
@@ -129,8 +131,9 @@ def print_contest(figures: dict[str, Any]) -> None:
             shown(row["ulira"]["auc"]) if "ulira" in row else "",
         )
     for row in figures["diverged"]:
-        table.add_row(row["name"], "diverged", f"{row['models']} models: {row['reason']}")
+        table.add_row(row["name"], "diverged", f"{counted(row['models'], 'model')}: {row['reason']}")
     console.print(table)
     console.print(
-        f"\n{figures['models']} models of each kind, {figures['examples']} forgotten pictures. 95 % intervals."
+        f"\n{counted(figures['models'], 'model')} of each kind, {counted(figures['examples'], 'forgotten picture')}. "
+        "95 % intervals."
     )

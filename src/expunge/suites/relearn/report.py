@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.core.words import counted
 from expunge.report import numbers
 from expunge.report.audit_figures import curves
 from expunge.report.page import render_page
@@ -178,7 +179,8 @@ def print_relearn(figures: Mapping[str, Any]) -> None:
     facts = figures["facts"]
     console.print(
         f"\n{facts['asked']} facts; the attacker is given half, and asked for the other {facts['held_back']}. "
-        f"{figures['seeds']} models of each method. Excess: known beyond the oracle, as a share of what the taught model "
+        f"{counted(figures['seeds'], 'model')} of each method. Excess: known beyond the oracle, as a share of what the "
+        "taught model "
         "knew beyond it. 95 % intervals over facts."
     )
     notes = [TUNED] if any(row["tuned"] for row in figures["methods"]) else []

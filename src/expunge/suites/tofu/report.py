@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
+from expunge.core.words import counted
 from expunge.errors import RunError
 from expunge.report import numbers, wording
 from expunge.report.page import render_page
@@ -257,13 +258,10 @@ def print_questions(figures: Mapping[str, Any]) -> None:
             for each in _side_by_side(["method", *columns], lines, console.width):
                 console.print(_table(*each))
     split, count = next(iter(figures["asked"].items()))
-    what = (
-        f"question{'s' * (count != 1)} of the forget set"
-        if split == "forget"
-        else f"rows of {SPLITS.get(split, split)}"
-    )
-    many = f"{figures['seeds']} model{'s' * (figures['seeds'] != 1)} of each method"
-    console.print(f"\n{count} {what}, {many}. 95 % intervals, none of p-values.")
+    of = "question of the forget set" if split == "forget" else f"row of {SPLITS.get(split, split)}"
+    asked = counted(count, of, of.replace(" of", "s of", 1))
+    many = f"{counted(figures['seeds'], 'model')} of each method"
+    console.print(f"\n{asked}, {many}. 95 % intervals, none of p-values.")
     if figures["seeds"] > 1:
         console.print("Means over seeds; forget quality of the seed that is farthest from the oracle.")
     tuned = [TUNED] if any(row.get("tuned") for row in figures["methods"]) else []

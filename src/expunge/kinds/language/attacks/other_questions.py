@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from expunge.core.words import counted
 from expunge.kinds.language.attacks.answer_words import BLANK, named, new_part, without, words
 from expunge.kinds.language.attacks.attack import Attack, Side, tokens
 from expunge.kinds.language.attacks.facts import Fact, Row, batch_of, in_batches, recall
@@ -43,7 +44,7 @@ class OtherQuestion(Attack):
 
     def missing(self, side: Side) -> str | None:
         number = len(self.rows(side))
-        return None if number >= FEWEST else f"{number} facts can be asked so, and it needs {FEWEST}"
+        return None if number >= FEWEST else f"{counted(number, 'fact')} can be asked so, and it needs {FEWEST}"
 
     def pieces(self, side: Side) -> list[Piece]:
         return [Piece(words=self.setting, work=Work(read=tokens(self.rows(side).values()), loaded=1))]
@@ -130,7 +131,7 @@ class Choice(Attack):
         if len(set(_letters(forms))) < len(LETTERS):
             return "the tokenizer has no tokens of their own for the letters"
         number = len(options(side.facts.every))
-        return None if number >= FEWEST else f"{number} facts can be asked so, and it needs {FEWEST}"
+        return None if number >= FEWEST else f"{counted(number, 'fact')} can be asked so, and it needs {FEWEST}"
 
     def pieces(self, side: Side) -> list[Piece]:
         read = sum(tokens(rows) for rows in _turned(side.facts.every, Forms(side.tokenizer)))

@@ -18,8 +18,9 @@ from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.kinds.language.blocks import iterate_blocks
 from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
 from expunge.kinds.language.recipe import Recipe
+from expunge.models.folders import named_folder
 from expunge.models.language_kind import LanguageKind, language_kind
-from expunge.models.source import ModelSource, named_folder, narrow_type
+from expunge.models.source import ModelSource, narrow_type
 from expunge.models.starter import STARTERS, starter_folder
 from expunge.models.tokenizers import read_tokenizer
 from expunge.models.weights import weight_files
@@ -84,7 +85,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise ModelError(
             f"there is no model {name}: no such folder, and nothing to be had from the hub",
             seen=first_line(error),
-            next_step="give a starter (smollm2-135m), or a folder that holds its config.json",
+            next_step="give a starter (smollm2-135m), or a folder that holds its config.json; docs/scale.md has the plans of "
+            "large models",
         ) from error
 
 

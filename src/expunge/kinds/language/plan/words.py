@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SMALL = 2**27
 "bytes that are said in MiB"
+UNKNOWN_SPEED = "its speed is not known: give --rate FLOPS, or a --device that is known (docs/scale.md)"
 
 
 def gib(size: int) -> str:
@@ -37,7 +38,7 @@ def head(plan: Plan) -> str:
     device = plan.device
     trained = "all trained" if plan.trained == plan.weights else f"{plan.trained / 1e6:,.1f} million trained"
     cards = f"{device.count} cards of " if device.count > 1 else ""
-    speed = "its speed is not known" if device.speed is None else f"{device.speed / 1e9:,.0f} GFLOP/s ({device.source})"
+    speed = UNKNOWN_SPEED if device.speed is None else f"{device.speed / 1e9:,.0f} GFLOP/s ({device.source})"
     return (
         f"{plan.model}, {plan.method}: {plan.weights / 1e6:,.1f} million parameters, {trained}, {plan.steps} steps\n"
         f"on {device.name}: {cards}{gib(device.memory)}, of which {gib(device.usable)} can be used; {speed}\n"

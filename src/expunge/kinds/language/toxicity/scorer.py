@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expunge.core import storage
+from expunge.core.words import counted
 from expunge.errors import ModelError, RecipeError, did_you_mean, nearest
 
 DEFAULT = "jigsaw-bilstm"
@@ -36,7 +37,7 @@ class Scorer:
             returned = self.function(texts)
         except Exception as error:
             raise ModelError(
-                f"the toxicity scorer {self.name} failed on {len(texts)} texts",
+                f"the toxicity scorer {self.name} failed on {counted(len(texts), 'text')}",
                 seen=f"{type(error).__name__}: {error}",
                 next_step="try it by itself on a few texts, the empty text among them",
             ) from error
@@ -45,7 +46,7 @@ class Scorer:
         except (TypeError, ValueError) as error:
             raise self._wrong(repr(returned)[:120]) from error
         if values.shape != (len(texts),):
-            raise self._wrong(f"shape {values.shape} for {len(texts)} texts")
+            raise self._wrong(f"shape {values.shape} for {counted(len(texts), 'text')}")
         wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))  # so that NaN is found, too
         if len(wrong):
             raise self._wrong(f"{values[wrong[0]]} for {texts[wrong[0]][:80]!r}")

@@ -14,14 +14,13 @@ from expunge.data.text.readers import digest_documents, read_documents
 from expunge.data.text.words import first_units, units
 from expunge.errors import DataError
 from expunge.kinds.language.blocks import Block, iterate_blocks
-from expunge.kinds.language.recipe import Recipe
+from expunge.kinds.language.recipe import HUB, Recipe
 from expunge.kinds.language.sets import TextSet, true_labels
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.kinds.language.toxicity.toxic_rows import Statement
 from expunge.kinds.language.toxicity.toxic_text import ToxicText, choose, read_toxic_text, settle_groups
 from expunge.runs.context import Run
 
-HUB = "hub"
 GROUPS = "groups.json"
 "the attribute columns of a table of statements, in its folder: name -> a group for each block"
 BEGINNING = 0.5

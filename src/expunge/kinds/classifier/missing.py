@@ -1,0 +1,15 @@
+"""Pictures that a recipe names and that are not there. Without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from expunge.data.images.reading import refuse_missing as refuse_missing_source
+from expunge.runs.folder import RunFolder
+
+
+def refuse_missing(recipe: Any, folder: RunFolder | None, weights: bool) -> None:
+    """Raise `DataError` for pictures of a classifier's or generator's recipe that are not there; models are not looked at."""
+    for name in ("data", "test_data", "retain"):
+        if (source := getattr(recipe, name, None)) is not None:
+            refuse_missing_source(source)
