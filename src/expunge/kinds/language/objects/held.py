@@ -62,11 +62,14 @@ class HeldModel(LazyModel):
             self._task.notices = self.notices
         return self._task
 
+    def load_whole(self) -> CausalLM:
+        return self()
+
     def to_train(self) -> CausalLM:
         """The task; what is trained of it is float32."""
         return self()
 
-    def under_adapter(self, bits: int | None = None) -> CausalLM:
+    def under_adapter(self, bits: int | None = None, whole: bool = False) -> CausalLM:
         """The task, for an adapter on top; frozen weights are held in the type that they came in where that is narrow.
 
         Raises:
