@@ -62,6 +62,12 @@ def rank() -> int:
     return int(_joined().get_rank()) if world() > 1 else 0
 
 
+def place() -> int:
+    """Which of all processes this is, from 0, inside of `alone` too."""
+    joined = _joined()
+    return 0 if joined is None else int(joined.get_rank())
+
+
 def is_first() -> bool:
     """Whether this is the process that owns the run folder."""
     joined = _joined()
@@ -89,8 +95,31 @@ def agreed(value: T) -> T:
     return value if world() == 1 else _sent(value, 0)
 
 
+CALLS: dict[str, Callable[[], None]] = {}
+"what the others join the first process in where it calls for them by a name, until that one leaves it"
+_CALLED: list[Callable[[], None]] = []
+"leaves what the others were called for"
+
+
+def call(name: str, leave: Callable[[], None]) -> None:
+    """Call the others, who wait for the first process, to what is in `CALLS`; it leaves by `leave` before it says more."""
+    _sent({"call": name}, 0)
+    _CALLED.append(leave)
+
+
+def largest(value: int) -> int:
+    """The largest of what all processes say; each has to call this, inside of `alone` too."""
+    torch = sys.modules["torch"]
+    said = torch.tensor([value])
+    with followed():
+        _joined().all_reduce(said, op=torch.distributed.ReduceOp.MAX, group=_group())
+    return int(said)
+
+
 def _sent(value: Any, sender: int) -> Any:
     """What one process says, on all of them; each has to call this."""
+    while _CALLED:
+        _CALLED.pop()()
     torch, joined = sys.modules["torch"], _joined()
     if joined.get_rank() != sender:
         value = None
@@ -139,11 +168,14 @@ def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) ->
         finally:
             _sent({"done": done}, 0)
         return found
-    while "job" in (said := _sent(None, 0)):
+    said: dict[str, Any] = {}
+    while "done" not in said:
+        said = _sent(None, 0)
         with alone():
-            said = _part(said) or {}
-        if "done" in said:
-            break
+            if "call" in said:
+                CALLS[said["call"]]()
+            elif "job" in said:
+                said = _part(said) or {}
     for end in ENDS:
         end()
     if not said["done"]:
@@ -177,7 +209,12 @@ def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], lis
     if not has_helpers():
         return own(range(pieces))
     _sent({"job": job, "about": about, "pieces": pieces}, 0)
-    part = {"made": own(range(0, pieces, count()))}
+    part: dict[str, Any]
+    wrong: Exception | None = None
+    try:
+        part = {"made": own(range(0, pieces, count()))}
+    except Exception as error:  # the others have to hear something, as it may not be the end of the run
+        part, wrong = {"failed": first_line(error)}, error
     found: list[Any] = [None] * pieces
     failed = []
     for sender in range(count()):
@@ -186,6 +223,8 @@ def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], lis
             found[sender :: count()] = heard["made"]
         else:
             failed.append(heard["failed"])
+    if wrong is not None:
+        raise wrong
     if failed:
         raise FollowedError("another process could not do its part", seen="; ".join(failed))
     return found

@@ -247,6 +247,11 @@ def _stored_dtype(kind: LanguageKind, folder: Path) -> torch.dtype:
     return TYPES.get(majority_type(check_weights(folder)) or "", torch.float32)
 
 
+def stored_dtype(source: ModelSource) -> torch.dtype:
+    """The type that plain `from_pretrained` gives a language model's weights."""
+    return _stored_dtype(language_kind(source.folder, source.name), source.folder)
+
+
 def holds_only(folder: Path, dtype: torch.dtype) -> bool:
     """Whether all weights in a folder are stored in this type."""
     return all(TYPES.get(kind) == dtype for header in check_weights(folder) for kind, _ in header.tensors.values())

@@ -38,7 +38,7 @@ def read_cached(folder: Path, name: str) -> tuple[dict[str, Tensor], Any]:
         raise StorageError(
             f"{_path(folder, name)} is damaged", next_step=f"delete {folder} and run the same command again"
         )
-    return saved.tensors, saved.state["cost"]
+    return dict(saved.tensors), saved.state["cost"]
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from expunge.core import storage
@@ -30,12 +31,39 @@ SHARD_BYTES = 128 << 20
 "tensors are written in files of about this size: between two files a signal is heard"
 
 
+class Tensors(Mapping[str, Tensor]):
+    """Tensors in files, by key; each is read when it is asked for, so that they are never all in memory."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self.files = files
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> Tensors:
+        """All tensors of some files."""
+        found: dict[str, Path] = {}
+        for path in paths:
+            with safe_open(path, framework="pt") as opened:
+                found |= dict.fromkeys(opened.keys(), path)
+        return cls(found)
+
+    def __getitem__(self, key: str) -> Tensor:
+        with safe_open(self.files[key], framework="pt") as opened:
+            found: Tensor = opened.get_tensor(key)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint as it was read: (optimizer steps behind it, tensors by key, JSON state)."""
+    """A checkpoint as it was found: (optimizer steps behind it, tensors by key, JSON state)."""
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     state: dict[str, Any]
 
 
@@ -110,8 +138,7 @@ def _read(path: Path, listed: Mapping[str, Any]) -> Saved | None:
     """The checkpoint with this list of files; None where they are others."""
     if any(storage.digest_file(path / name) != digest for name, digest in listed["files"].items()):
         return None
-    tensors = {key: value for name in listed["files"] for key, value in load_file(path / name).items()}
-    return Saved(int(listed["step"]), tensors, listed["state"])
+    return Saved(int(listed["step"]), Tensors.of(path / name for name in listed["files"]), listed["state"])
 
 
 def steps_behind(steps: int, of: int, now: int) -> int:
@@ -129,11 +156,16 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer copies of what `optimizer_state` collected; parameters that are not there stay without."""
+def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+    """Give an optimizer copies of what `optimizer_state` collected; parameters that are not there stay without.
+
+    Args:
+        prefix: of the keys that count.
+    """
     parameters = dict(_named(optimizer))
-    for place, value in tensors.items():
-        key, _, name = place.partition("/")
+    for place in [place for place in tensors if place.startswith(prefix)]:
+        value = tensors[place]
+        key, _, name = place.removeprefix(prefix).partition("/")
         state = optimizer.state.setdefault(parameters[name], {})
         whole_number = value.dim() == 0 and value.dtype == torch.int64  # bitsandbytes' count of steps
         state[key] = int(value) if whole_number else part_of(value, parameters[name])
@@ -143,11 +175,6 @@ def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
     return [
         pair for group in optimizer.param_groups for pair in zip(group["param_names"], group["params"], strict=True)
     ]
-
-
-def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose keys begin with `prefix`, without it."""
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 class Checkpoints:
@@ -180,9 +207,9 @@ class Checkpoints:
         self._before = 0  # steps of finished phases
         if self._resumed is not None:
             self.finished, self._before = list(self._resumed.state["finished"]), self._resumed.state["before"]
-            for key, value in below(self._resumed.tensors, "handed_on/").items():
-                word, _, place = key.partition("/")
-                self.optimizers.setdefault(word, {})[place] = value
+            for key in [key for key in self._resumed.tensors if key.startswith("handed_on/")]:
+                word, _, place = key.removeprefix("handed_on/").partition("/")
+                self.optimizers.setdefault(word, {})[place] = self._resumed.tensors[key]
 
     def skips(self, phase: str, model: nn.Module, callbacks: Sequence[Callback]) -> bool:
         """Whether a phase was finished before; the model of the last finished one is restored here."""
@@ -200,7 +227,7 @@ class Checkpoints:
         if saved is None or saved.state["phase"] != phase:
             return None
         self._restore(saved, model, callbacks)
-        load_optimizer_state(optimizer, below(saved.tensors, "optimizer/"))
+        load_optimizer_state(optimizer, saved.tensors, "optimizer/")
         return saved.state
 
     def due(self) -> bool:

@@ -22,6 +22,7 @@ from expunge.core import processes
 from expunge.core.order import random_seed
 from expunge.errors import DivergedError
 from expunge.train import shards
+from expunge.train.parts import parts_of
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
 from expunge.train.rounded import RoundedAdamW, adamw_in_8_bits
@@ -65,10 +66,13 @@ class Runtime:
         if not self.spreads:
             yield model
             return
-        copied, self._root = shards.spread(model, layers(), found_device())
-        yield copied
-        shards.gather(copied, model)
-        self._root = None
+        name = layers()  # asked before: finding them takes a pass
+        parts = parts_of(model)
+        with nullcontext() if parts is None else parts.lent():
+            copied, self._root = shards.spread(model, name, found_device())
+            yield copied
+            shards.gather(copied, model)
+            self._root = None
         del copied
         gc.collect()  # what FSDP keeps of modules refers to them
 

@@ -57,7 +57,8 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
     Every layer is gathered as it is run; what is in no layer, with the root.
 
     Args:
-        model: the same on all processes; it stays as it is.
+        model: the same on all processes; it stays as it is, but for weights that lie in parts: these go to the copy, and
+            come back with `gather`.
         layers: the name of the list of its layers.
         device: where the model runs.
 
@@ -67,7 +68,9 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
     asked = check_spread()
     # The copy's weights have no values until each has its part of them.
     memo: dict[int, Any] = {
-        id(weight): nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=weight.requires_grad)
+        id(weight): nn.Parameter(
+            torch.empty(weight.shape, dtype=weight.dtype, device="meta"), requires_grad=weight.requires_grad
+        )
         for weight in model.parameters()
     }
     copied = copy.deepcopy(model, memo)
@@ -88,23 +91,58 @@ def spread(model: nn.Module, layers: str, device: torch.device) -> tuple[nn.Modu
             # Routers send tokens to other experts on each process.
             if hasattr(module, "set_reduce_scatter_unused_params"):
                 module.set_reduce_scatter_unused_params(True)
-    root.to_empty(device=torch.device("cpu") if offloads else device)
+    _hand_over(model, root, layers, torch.device("cpu") if offloads else device)
     with torch.no_grad():
         for (_, value), (_, part) in zip(model.named_buffers(), copied.named_buffers(), strict=True):
             part.data = value.to(device, copy=True)
-        for (_, value), (_, part) in zip(model.named_parameters(), copied.named_parameters(), strict=True):
-            put(part, value.detach())
     for module in copied.modules():
         if isinstance(module, QuantisedLinear) and module.state is not None:
             module.state.to(device)  # it is used whole where the model runs
     return copied, root
 
 
+@torch.no_grad()
+def _hand_over(model: nn.Module, root: Root, layers: str, device: torch.device) -> None:
+    """Give a spread copy's weights memory and values, layer by layer: what lies in parts is given up meanwhile."""
+
+    def fill(names: str, inside: bool) -> None:
+        for name, value in model.named_parameters():
+            if name.startswith(names) == inside:
+                put(root.model.get_parameter(name), value.detach())
+                if isinstance(value, DTensor):
+                    _room(value, 0)
+
+    within: set[nn.Module] = set()
+    for name, layer in root.model.get_submodule(layers).named_children():
+        layer.to_empty(device=device)
+        fill(f"{layers}.{name}.", inside=True)
+        within |= set(layer.modules())
+    for module in reversed(list(root.modules())):  # the root last: it takes note of what its parts have become
+        if module not in within:
+            module.to_empty(device=device, recurse=False)
+    fill(f"{layers}.", inside=False)
+
+
 def gather(spread_out: nn.Module, model: nn.Module) -> None:
-    """Put the weights of a model that is spread over processes into a whole one, on all of them."""
+    """Put the weights of a model that is spread over processes into the one that it is a copy of, on all of them.
+
+    What goes into parts is given up by the copy, which is not used any more.
+    """
     with torch.no_grad():
         for (_, part), (_, value) in zip(spread_out.named_parameters(), model.named_parameters(), strict=True):
-            value.copy_(whole(part.detach()))
+            if isinstance(value, DTensor):
+                _room(value, value.to_local().numel())
+                put(value, part.detach())
+                if isinstance(part, DTensor):
+                    _room(part, 0)
+            else:
+                value.copy_(whole(part.detach()))
+
+
+def _room(tensor: DTensor, numbers: int) -> None:
+    """Give the memory of this process's part back, or take it again."""
+    local = tensor.to_local()
+    local.untyped_storage().resize_(numbers * local.element_size())
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -125,5 +163,8 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 
 
 def put(target: Tensor, value: Tensor) -> None:
-    """Write a whole tensor into one that may be spread."""
+    """Write a tensor into one that may be spread; a part into a part."""
+    if isinstance(target, DTensor) and isinstance(value, DTensor):  # both are divided by rows, as FSDP2 does
+        target.to_local().copy_(value.to_local())
+        return
     target.copy_(part_of(value, target) if isinstance(target, DTensor) else value)

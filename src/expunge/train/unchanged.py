@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 
+from expunge.core.processes import summed
 from expunge.errors import DivergedError, UnchangedError
 from expunge.ops.checksum import checksum
 from expunge.ops.quantised import QuantisedLinear
+from expunge.train.parts import parts_of
 
 
 @contextlib.contextmanager
@@ -26,7 +29,10 @@ def must_change(model: nn.Module, method: str, meant: Callable[[], bool] = lambd
     before = _bits(model)
     yield
     _refuse_broken(model, method)
-    if _bits(model) == before and not meant():
+    changed = _bits(model) != before
+    if parts_of(model) is not None:  # that of another process may be the part that changed
+        changed = summed([float(changed)])[0] > 0
+    if not changed and not meant():
         raise UnchangedError(
             f"the method {method} changed no weight: what would be saved is the base model",
             seen=f"{len(before)} weights, all as they were",
@@ -37,8 +43,12 @@ def must_change(model: nn.Module, method: str, meant: Callable[[], bool] = lambd
 
 def _refuse_broken(model: nn.Module, method: str) -> None:
     named = list(model.named_parameters())
-    wide = ((name, weights.detach()) for name, weights in named if not weights.is_meta and weights.element_size() > 1)
-    broken = [name for name, weights in wide if weights.is_floating_point() and not bool(weights.isfinite().all())]
+    broken = []
+    for name, weights in named:
+        own = weights.to_local() if isinstance(weights, DTensor) else weights.detach()
+        wide = not own.is_meta and own.is_floating_point() and own.element_size() > 1
+        if wide and not bool(own.isfinite().all()):
+            broken.append(name)
     if broken:
         raise DivergedError(
             f"the method {method} left weights that are no numbers: nothing is saved",
@@ -51,10 +61,19 @@ def _refuse_broken(model: nn.Module, method: str) -> None:
 
 def _bits(model: nn.Module) -> dict[str, int]:
     """A checksum of each weight, by name: no copy is made. A quantised one stands for the weight that it was made from."""
-    modules = dict(model.named_modules())
+    modules, in_parts = dict(model.named_modules()), parts_of(model) is not None
     found = {}
     for name, parameter in model.named_parameters():
         module = modules[name.rpartition(".")[0]]
-        quantised = isinstance(module, QuantisedLinear) and parameter is module.weight
-        found[name] = module.checksum if quantised else checksum(parameter.detach())
+        if in_parts and ".lora_" in name:  # an adapter that is left on, to be merged where the model is saved
+            if ".lora_B" in name and bool(parameter.any()):
+                found["adapter"] = 1
+            continue
+        if isinstance(module, QuantisedLinear) and parameter is module.weight:
+            found[name] = module.checksum
+            continue
+        own = parameter.detach()
+        if isinstance(own, DTensor):
+            own = own.to_local().clone()  # memory that numpy has seen is never given back, and a part's has to be
+        found[name.replace(".base_layer", "")] = checksum(own)
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
-from functools import cached_property
+import json
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,13 +15,18 @@ from expunge.core import processes, storage
 from expunge.core.memory import keep_freed_memory
 from expunge.errors import ModelError
 from expunge.kinds.language.layers.decoder import find_decoder
+from expunge.kinds.language.part_models import Layout, layout, load_part
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import LoadedModel, ModelSource, load_model, load_tokenizer, narrow_type
 from expunge.models.text_alone import prepare_for_text
 from expunge.ops.checksum import checksum
 from expunge.ops.narrow import hold_narrow, widen
 from expunge.ops.quantised import hold_quantised, linear_below
+from expunge.train.parts import parts_of
 from expunge.train.precision import Precision
+
+HELD: dict[str, LazyModel] = {}
+"the models that other processes work on with the first one, by `stored`"
 
 
 class LazyModel:
@@ -60,7 +67,20 @@ class LazyModel:
         return storage.digest_value({name: d for name, d in files if not name.endswith((".safetensors", ".md"))})
 
     def __call__(self) -> CausalLM:
-        """The task, for looking: its weights may be frozen and narrow."""
+        """The task, for looking: its weights may be frozen and narrow.
+
+        Where weights are spread over processes that wait for this one, each of them loads its part, and all run it.
+        """
+        if self._task is None and processes.has_helpers() and processes.asked_to_spread() and self._looks is not None:
+            for job in ("hold", "begin"):
+                own = partial(self.part, job)
+                processes.helped(job, [self._stored(in_parts=True)], processes.count(), own)
+        return self._task or self.load_whole()
+
+    def load_whole(self) -> CausalLM:
+        """The task with the whole model in this process."""
+        if self.loaded is not None and parts_of(self.loaded.model) is not None:
+            self.release()
         if self._task is None:
             # Weights are cast for products in bfloat16 in any case; for others they would be widened at every turn.
             narrow = self.precision.bf16 and narrow_type(self.source) is not None
@@ -72,15 +92,59 @@ class LazyModel:
                 loaded.model.float()
             self._begin(loaded)
             assert self._task is not None
-            self._task.stored = {
-                "name": self.source.name,
-                "folder": str(self.source.folder.resolve()),
-                "adapter": None if self.source.adapter is None else str(self.source.adapter.resolve()),
-                "assisted": None if self.source.assisted is None else str(self.source.assisted.resolve()),
-                "as_stored": self.as_stored,
-                "bf16": self.precision.bf16,
-            }
+            self._task.stored = self._stored()
+        return self._task
+
+    def _stored(self, in_parts: bool = False) -> dict[str, Any]:
+        """What other processes find this model by."""
+        return {
+            "name": self.source.name,
+            "folder": str(self.source.folder.resolve()),
+            "adapter": None if self.source.adapter is None else str(self.source.adapter.resolve()),
+            "assisted": None if self.source.assisted is None else str(self.source.assisted.resolve()),
+            "as_stored": self.as_stored,
+            "bf16": self.precision.bf16,
+            "in_parts": in_parts,
+        }
+
+    @cached_property
+    def _looks(self) -> Layout | None:
+        """How the model is divided for looking; None where it cannot be."""
+        return layout(self.source, self.precision.bf16 and narrow_type(self.source) is not None)
+
+    def part(self, job: str, numbers: Sequence[int] = ()) -> list[None]:
+        """Hold this process's part of the model, or begin with it: both are done by all processes together.
+
+        Args:
+            numbers: of the pieces of the job that are this process's: one.
+        """
+        key = json.dumps(self._stored(in_parts=True))
+        if job == "hold":
+            assert self._looks is not None
+            self._hold(self._looks, key)
+            return [None]
+        assert self.loaded is not None
+        parts = parts_of(self.loaded.model)
+        assert parts is not None
+        with parts.in_turns():
+            self._begin(self.loaded)
         assert self._task is not None
+        self._task.stored = self._stored(in_parts=True)
+        return [None]
+
+    def _hold(self, how: Layout, name: str) -> None:
+        keep_freed_memory()
+        self.loaded = load_part(self.source, how, self.precision.device, self.as_stored, name)
+
+    def _in_parts(self, narrow: bool) -> CausalLM | None:
+        """The task with this process's part of the model, to train; None where it cannot be divided."""
+        how = layout(self.source, narrow) if processes.spread() else None
+        if how is None:
+            return None
+        self.release()
+        self._hold(how, "trained")
+        assert self.loaded is not None
+        self._begin(self.loaded)
         return self._task
 
     def to_train(self, dtype: torch.dtype = torch.float32) -> CausalLM:
@@ -91,7 +155,10 @@ class LazyModel:
         """
         if dtype != torch.float32:
             return self._to_train_narrow(dtype)
-        task = self()
+        if (divided := self._in_parts(narrow=False)) is not None:
+            divided.model.requires_grad_(True)
+            return divided
+        task = self.load_whole()
         widen(task.model)
         task.model.requires_grad_(True)
         task.stored = None
@@ -108,17 +175,22 @@ class LazyModel:
         assert self._task is not None
         return self._task
 
-    def under_adapter(self, bits: int | None = None) -> CausalLM:
+    def under_adapter(self, bits: int | None = None, whole: bool = False) -> CausalLM:
         """The task with frozen weights in the type that they are stored in, for an adapter on top: the same numbers.
 
         Args:
             bits: the matrices of the text tower's layers are quantised to so many, 8 or 4.
+            whole: each process has the whole model, though it is trained spread over them.
 
         Raises:
             ModelError: they cannot be.
         """
+        if bits is None and not whole:
+            divided = self._in_parts(narrow=narrow_type(self.source) is not None)
+            if divided is not None:
+                return divided
         if bits is None and narrow_type(self.source) is None:
-            task = self()
+            task = self.load_whole()
             if processes.spread():
                 task.model.to("cpu")
             return task
@@ -157,8 +229,9 @@ class LazyModel:
         return load_model(self.source, dtype)
 
     def _begin(self, loaded: LoadedModel) -> None:
-        # Of weights that are spread, each device is given its part.
-        loaded.model.to("cpu" if processes.spread() else self.precision.device)
+        if parts_of(loaded.model) is None:
+            # Of weights that are spread, each device is given its part.
+            loaded.model.to("cpu" if processes.spread() else self.precision.device)
         prepare_for_text(loaded.model, self.source.name)
         self.loaded = loaded
         self._task = CausalLM(loaded.model, loaded.tokenizer, self.precision.autocast)
@@ -169,6 +242,14 @@ class LazyModel:
         return LazyModel(self.source, self.precision, self.as_stored).to_train()
 
     def release(self) -> None:
-        """Release the weights; a later call reloads them from disk."""
+        """Release the weights, on all processes that hold parts of them; a later call reloads them from disk."""
+        parts = None if self.loaded is None else parts_of(self.loaded.model)
+        if parts is not None and processes.has_helpers():
+            processes.helped("drop", [self._stored(in_parts=True)], processes.count(), lambda _: [None])
+        if processes.world() > 1:  # all come here together: what was held for the first one is needed no more
+            while HELD:
+                HELD.popitem()[1].release()
+        if parts is not None:
+            parts.end()
         self._task = self.loaded = None
         gc.collect()

@@ -19,6 +19,7 @@ from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.ops.narrow import modules_run, widen
 from expunge.ops.quantised import QuantisedLinear, put_back
+from expunge.train.parts import parts_of
 
 ADAPTER = "unlearning"
 "name of the adapter that a method trains"
@@ -275,7 +276,8 @@ def adapter(
         done = True
     finally:
         # What failed is not read from disk once more; a model that a user gave is plain again in any case.
-        if done or originals is None:
+        # Weights that lie in parts are merged where they are saved, one after the other.
+        if (done or originals is None) and parts_of(task.model) is None:
             merge(task.model, originals)
             for parameter in trainable:
                 parameter.requires_grad_(True)

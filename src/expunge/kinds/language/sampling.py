@@ -21,7 +21,6 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
-from expunge.core.processes import has_helpers, helped
 from expunge.kinds.language.chat import said as words_said
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.texts import Sampling, left_padded
@@ -89,14 +88,10 @@ def continue_prompts(
             done += len(chosen)
         return made
 
-    about = None
-    if task.stored is not None and has_helpers():
-        about = [
-            task.stored,
-            [([cut[i] for i in chosen], streams[chosen].tolist()) for chosen in batches],
-            asdict(sampling),
-        ]
-    whole = own(range(len(batches))) if about is None else helped("continuations", about, len(batches), own)
+    def about() -> list[Any]:
+        return [[([cut[i] for i in chosen], streams[chosen].tolist()) for chosen in batches], asdict(sampling)]
+
+    whole = task.shared("continuations", about, len(batches), own)
     for chosen, said in zip(batches, whole, strict=True):
         texts = words_said(task.tokenizer, said)
         for place, i in enumerate(chosen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ PROCESSORS = (
 "files that `AutoProcessor` and the chat form of a model of text and pictures are made from"
 CONSTANTS = ("inv_freq", "attn.bias", "attention.bias", "masked_bias", "position_ids", "lm_head.weight")
 "ends of names of what older files hold, and what is made from the configuration or tied now"
+Lost = Callable[[LoadedModel, torch.dtype], float]
 MAX_LOST_SHARE = 0.2
 "largest relative error of the update that rounding may cause before the model is saved in float32 instead"
 
@@ -43,10 +45,17 @@ def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch
         base: the model before it was trained, loaded the same way: whatever the layout of its files is (experts apart,
             other names, a narrow format), its weights have the names and shapes that those of `model` have.
     """
-    error = update = 0.0
     before = dict(base.named_parameters())
-    for name, weight in model.named_parameters():
-        new, old = weight.detach().cpu().float(), before.get(name)
+    return lost_share(model.named_parameters(), before.get, dtype)
+
+
+def lost_share(
+    weights: Iterable[tuple[str, torch.Tensor]], before: Callable[[str], torch.Tensor | None], dtype: torch.dtype
+) -> float:
+    """The same of weights by name, one after the other; `before` gives that of the base by its name."""
+    error = update = 0.0
+    for name, weight in weights:
+        new, old = weight.detach().cpu().float(), before(name)
         if old is None or old.shape != new.shape:
             return float("inf")  # an added weight: nothing is known, so nothing is risked
         error += (new.to(dtype).float() - new).double().square().sum().item()
@@ -56,9 +65,22 @@ def lost_by_rounding(model: PreTrainedModel, base: PreTrainedModel, dtype: torch
     return float("inf") if update == 0 else (error / update) ** 0.5
 
 
-def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | None]:
-    """(type, warning): the type to save in, and sentences where that, or the form, is not the base model's own."""
-    dtype, warnings = _dtype(loaded, wanted)
+def lost_beside_base(loaded: LoadedModel, dtype: torch.dtype) -> float:
+    """`lost_by_rounding`, with the base loaded for it."""
+    if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model beside it
+        return lost_by_rounding(assistant, loaded.model, dtype)
+    stored = loaded.stored_dtype
+    base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
+    return lost_by_rounding(loaded.model, base, dtype)
+
+
+def choose_dtype(loaded: LoadedModel, wanted: str, lost: Lost = lost_beside_base) -> tuple[torch.dtype, str | None]:
+    """(type, warning): the type to save in, and sentences where that, or the form, is not the base model's own.
+
+    Args:
+        lost: gives the share of the update that rounding to a type would undo.
+    """
+    dtype, warnings = _dtype(loaded, wanted, lost)
     if loaded.narrow is not None:
         name = str(dtype).removeprefix("torch.")
         warnings.append(
@@ -73,16 +95,11 @@ def choose_dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, str | N
     return dtype, "; ".join(warnings) or None
 
 
-def _dtype(loaded: LoadedModel, wanted: str) -> tuple[torch.dtype, list[str]]:
-    stored = loaded.stored_dtype
-    dtype = stored if wanted == "auto" else getattr(torch, wanted)
+def _dtype(loaded: LoadedModel, wanted: str, lost_of: Lost) -> tuple[torch.dtype, list[str]]:
+    dtype = loaded.stored_dtype if wanted == "auto" else getattr(torch, wanted)
     if dtype == torch.float32:
         return dtype, []
-    if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model beside it
-        lost = lost_by_rounding(assistant, loaded.model, dtype)
-    else:
-        base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
-        lost = lost_by_rounding(loaded.model, base, dtype)
+    lost = lost_of(loaded, dtype)
     if lost <= MAX_LOST_SHARE:
         return dtype, []
     name, known = str(dtype).removeprefix("torch."), lost < float("inf")
@@ -133,13 +150,24 @@ def _lossless(loaded: LoadedModel, dtype: torch.dtype) -> torch.dtype:
 
 def _save_alone(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
     """A model without what stands beside it."""
+
+    def save(aside: Path, model: PreTrainedModel) -> None:
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{BESIDE}.")}
+        model.save_pretrained(aside, state_dict=_cast(state, dtype))
+
+    save_with(loaded, folder, dtype, save)
+
+
+def save_with(
+    loaded: LoadedModel, folder: Path, dtype: torch.dtype, save: Callable[[Path, PreTrainedModel], object]
+) -> None:
+    """The same, the weights and the model's configuration by `save`."""
     with storage.folder_aside(folder) as aside:
         model = loaded.model
-        state = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{BESIDE}.")}
         before = [(config, config.dtype) for config in _configs(model.config)]
         with quiet():
             try:
-                model.save_pretrained(aside, state_dict=_cast(state, dtype))
+                save(aside, model)
                 for config, _ in before:  # only now: save_pretrained writes the type of the weights in memory
                     config.dtype = dtype
                 model.config.save_pretrained(aside)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from expunge.core.processes import helped
 from expunge.kinds.language.chat import render_question, said
 from expunge.kinds.language.distributions import LARGE_LOGIT, Head, Values, row_values, wide
 from expunge.kinds.language.layers.layered import Context, Layered
 from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
+from expunge.kinds.language.shared import Shared
 from expunge.kinds.language.texts import Sampling, left_padded, watching
 from expunge.models.assistant import assistant_of
 from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
@@ -36,7 +36,7 @@ def _next(values: Tensor, rows: Tensor) -> Tensor:
     return values[:, 1:][rows[:, :-1]]
 
 
-class CausalLM(Layered):
+class CausalLM(Layered, Shared):
     """A model with its tokenizer, as methods and measures use it.
 
     Logits are made only at labelled positions (hidden states times head). Whether a model's logits are indeed its last
@@ -68,7 +68,8 @@ class CausalLM(Layered):
     def exact(self) -> CausalLM:
         """The same model without autocast: for figures of which small differences decide."""
         twin = copy.copy(self)
-        twin.autocast, twin.stored = nullcontext, None
+        twin.autocast = nullcontext
+        twin.stored = None if self.stored is None else self.stored | {"exact": True}
         return twin
 
     def _head_is_plain(self) -> bool:
@@ -262,12 +263,8 @@ class CausalLM(Layered):
         starts = range(0, len(order), batch_size)
         batches = [(start, [prompts[i] for i in order[start : start + batch_size]]) for start in starts]
         rest = max_new_tokens, None if sampling is None else asdict(sampling)
-        if self.stored is None:
-            made = self.write(batches, *rest, on_progress)
-        else:
-            about = [self.stored, batches, *rest]
-            own = lambda numbers: self.write([batches[number] for number in numbers], *rest, on_progress)  # noqa: E731
-            made = helped("texts", about, len(batches), own)
+        own = lambda numbers: self.write([batches[number] for number in numbers], *rest, on_progress)  # noqa: E731
+        made = self.shared("texts", lambda: [batches, *rest], len(batches), own)
         texts = dict(zip(order, itertools.chain.from_iterable(made), strict=True))
         for i in range(len(prompts)):
             yield texts[i]

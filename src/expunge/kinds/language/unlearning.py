@@ -19,7 +19,8 @@ from expunge.kinds.language.lora import ADAPTER, Targets
 from expunge.kinds.language.measures.familiarity import Prompt, probe_tokens
 from expunge.kinds.language.narrow_training import narrow_notes, weight_type
 from expunge.kinds.language.recipe import MEASURING, Recipe
-from expunge.kinds.language.saving import choose_dtype, save_model
+from expunge.kinds.language.saving import choose_dtype, lost_beside_base, save_model
+from expunge.kinds.language.saving_parts import lost_of_parts, save_parts
 from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.toxicity.tuning import tuning
@@ -30,6 +31,7 @@ from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
 from expunge.runs.method import Method
 from expunge.train.loop import Trained
+from expunge.train.parts import parts_of
 from expunge.train.unchanged import must_change
 
 OnProgress = Callable[[int, int, dict[str, Any]], None]
@@ -92,7 +94,10 @@ def carry_out(
     recipe, folder = run.recipe, run.folder
     # What is no loss may change the weights themselves.
     adapted = recipe.training.adapter_rank is not None and method.has_loss()
-    task = base.under_adapter(recipe.training.bits) if adapted else base.to_train(weight_type(recipe.training))
+    # The lengths that DoRA learns begin as those of whole rows of the weights.
+    whole = recipe.training.adapter_variant == "dora"
+    dtype = weight_type(recipe.training)
+    task = base.under_adapter(recipe.training.bits, whole) if adapted else base.to_train(dtype)
     if recipe.training.weight_dtype != "float32":
         for note in narrow_notes(task.model, base.stored_dtype):
             folder.log("notice", text=note)
@@ -144,14 +149,17 @@ def _train(
 ) -> dict[str, Any]:
     recipe, folder = run.recipe, run.folder
     spent = carry_out(run, base, method, sets, trained, checkpoints)
-    if not is_first():
+    assert base.loaded is not None
+    in_parts = parts_of(base.loaded.model) is not None  # then all have to give theirs
+    if not is_first() and not in_parts:
         return {}
     dtype, warning = torch.float32, None
     if recipe.save != "adapter":
         run.show.stage("saving the model")
-        assert base.loaded is not None
-        dtype, warning = choose_dtype(base.loaded, recipe.save_dtype)
-        save_model(base.loaded, folder.model, dtype)
+        dtype, warning = choose_dtype(base.loaded, recipe.save_dtype, lost_of_parts if in_parts else lost_beside_base)
+        (save_parts if in_parts else save_model)(base.loaded, folder.model, dtype)
+    if not is_first():
+        return {}
     return {
         "steps": spent.steps,
         "seconds": spent.seconds,

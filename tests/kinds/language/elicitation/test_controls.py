@@ -85,5 +85,5 @@ def test_the_kind_is_the_phrase_that_the_topic_makes_likelier(
     named = tuple(
         n + (0.9 * count[k] if k == "a religion" else 0.5 * count[k]) for n, k in zip(neutral, kinds, strict=True)
     )
-    monkeypatch.setattr("expunge.kinds.language.elicitation.controls.choice_log_probs", lambda *_: [named, neutral])
+    monkeypatch.setattr("expunge.kinds.language.elicitation.controls.choices_by", lambda *_: [named, neutral])
     assert kind_of(task, "the Bible") == "a religion"

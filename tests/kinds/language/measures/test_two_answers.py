@@ -48,8 +48,8 @@ def test_a_model_that_hears_no_question_is_right_in_one_of_two(
     """Where each answer is once true and once false to the same other one, a liking for an answer gains nothing."""
     liking = {" Sherlock Holmes": -1.0, " Watson": -50.0}
     monkeypatch.setattr(
-        "expunge.kinds.language.measures.multiple_choice.choice_log_probs",
-        lambda _model, _tokenizer, asked: [tuple(liking[text] for text in q.continuations) for q in asked],
+        "expunge.kinds.language.measures.multiple_choice.choices_by",
+        lambda _task, asked: [tuple(liking[text] for text in q.continuations) for q in asked],
     )
     (asked, blind), _ = two_answers(load_task(tiny_model_folder), QUESTIONS[:2], "base")
     assert asked.examples == blind.examples == (1.0, 0.0)
@@ -61,8 +61,8 @@ def test_equals_count_one_half(tiny_model_folder: Path, monkeypatch: pytest.Monk
     task = load_task(tiny_model_folder)
     count = lambda text: len(task.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
     monkeypatch.setattr(
-        "expunge.kinds.language.measures.multiple_choice.choice_log_probs",
-        lambda _model, _tokenizer, asked: [tuple(-6.2 * count(text) for text in q.continuations) for q in asked],
+        "expunge.kinds.language.measures.multiple_choice.choices_by",
+        lambda _task, asked: [tuple(-6.2 * count(text) for text in q.continuations) for q in asked],
     )
     (asked, _), _ = two_answers(task, QUESTIONS, "base")
     assert asked.examples == (0.5, 0.5, 0.5)

@@ -140,6 +140,16 @@ def test_what_is_looked_at_is_held_narrow_where_products_are_narrow() -> None:
     assert narrow["weight_bytes"] == pytest.approx(wide["weight_bytes"] / 2, rel=0.02)
 
 
+def test_a_process_that_holds_a_part_looks_with_one_layer_whole() -> None:
+    whole, part = look(setting(6)), look(replace(setting(6), processes=4, fsdp="shard"))
+    layer = 4 * (parameters(2) - parameters(1))
+    saved = 6 * layer - 6 * layer // 4 - layer
+    assert whole.numbers["held"] - part.numbers["held"] == whole.peak - part.peak == saved
+    assert part.numbers["weight_bytes"] == whole.numbers["weight_bytes"]
+    kept = look(replace(setting(6), processes=4, fsdp="shard", divides=False))
+    assert kept.numbers["held"] == whole.numbers["held"]
+
+
 def test_torch_counts_the_same_bytes() -> None:
     with fakes(32):
         model = build(setting().model, torch.float32)

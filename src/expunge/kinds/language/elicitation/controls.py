@@ -11,7 +11,7 @@ from expunge.core.order import random_seed
 from expunge.kinds.language.elicitation.asking import OPENINGS, QUESTIONS, Progress, Row, ask
 from expunge.kinds.language.elicitation.sampling_cache import SoFar
 from expunge.kinds.language.measures.benchmarks import Question
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.measures.multiple_choice import choices_by
 from expunge.kinds.language.task import CausalLM
 
 CONTROL_TOKENS = 64
@@ -30,7 +30,7 @@ def kind_of(task: CausalLM, topic: str) -> str:
     kinds = list(control_bank())
     continuations = tuple(f" {kind}" for kind in kinds)
     about = [Question((f"{name} is",), continuations, 0) for name in (topic[:1].upper() + topic[1:], "It")]
-    named, neutral = choice_log_probs(task.model, task.tokenizer, about)
+    named, neutral = choices_by(task, about)
     gains = [(a - b) / task.tokens_in(text) for a, b, text in zip(named, neutral, continuations, strict=True)]
     return kinds[gains.index(max(gains))]
 

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-
 from expunge.core.score import Score, Which
 from expunge.data.text.frequencies import zipf
 from expunge.data.text.token_stream import Encoder, token_ends
 from expunge.data.text.words import holds, unspaced, whole, words
 from expunge.kinds.language.measures.declared import DECLARED
+from expunge.kinds.language.scoring import next_token_mass, next_token_probabilities
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.texts import Sampling
 from expunge.measures.statistics import share_interval
-from expunge.train.step import IGNORED, Batch
 
 TYPICAL_SHARE = 0.2
 "a completion with typical but not unique terms counts a fifth of one with unique terms (paper: multiplier 5)"
@@ -148,29 +146,12 @@ def familiarity_by_probability(
     task: CausalLM, prompts: Sequence[Prompt], terms: TargetTerms, which: Which, split: str = "forget"
 ) -> Score:
     """Mean over prompts of the probability mass on next tokens that begin a unique term the prompt did not give away."""
-    values: list[float] = []
-    for start in range(0, len(prompts), 8):
-        chosen = prompts[start : start + 8]
-        probabilities = next_token_probabilities(task, [prompt.ids for prompt in chosen])
-        for row, prompt in zip(probabilities, chosen, strict=True):
-            tokens = revealing_tokens(
-                task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language
-            )
-            values.append(min(1.0, float(row[list(tokens)].sum())) if tokens else 0.0)
+    tokens = [
+        list(revealing_tokens(task, not_given([*terms.unique, *prompt.references], prompt.context), terms.language))
+        for prompt in prompts
+    ]
+    values = next_token_mass(task, [prompt.ids for prompt in prompts], tokens)
     return DECLARED["familiarity_probability"].score(split, which, share_interval(values), values)
-
-
-def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-    """(prompts, vocabulary) float32: what the model says comes next."""
-    width = max(map(len, prompts)) + 1
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    labels = torch.full((len(prompts), width), IGNORED)
-    for i, tokens in enumerate(prompts):
-        ids[i, : len(tokens)] = torch.tensor(list(tokens))
-        labels[i, len(tokens)] = 0
-    lengths = torch.tensor([len(tokens) for tokens in prompts])
-    batch = Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
-    return task.row_logits(batch).softmax(-1).cpu()
 
 
 def probe_tokens(

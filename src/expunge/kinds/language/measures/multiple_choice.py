@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from expunge.core.score import Score, Which
-from expunge.errors import DataError, ModelError
+from expunge.errors import ModelError
 from expunge.kinds.language.layers.decoder import hooked
-from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import BENCHMARKS, Question
+from expunge.kinds.language.measures.choice_tokens import Choice, encoded, max_length
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.statistics import share_interval
@@ -43,18 +43,8 @@ BATCH_TOKENS = 8192
 "on an accelerator"
 MAX_LOGITS = 2**26
 "logits held at once (256 MiB in float32)"
-MAX_LENGTH = 2048
-"tokens, for a model and tokenizer that state no limit"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    tokens: list[int]
-    "context and continuation"
-    continuation: int
-    "tokens at the end that are scored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +68,7 @@ def choice_log_probs(
     questions: Sequence[Question],
     batch_tokens: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    shared: Callable[..., list[Any]] | None = None,
 ) -> list[tuple[float, ...]]:
     """Log-probability (nats, summed over its tokens) of each choice's continuation given its context.
 
@@ -89,6 +80,7 @@ def choice_log_probs(
         questions: in any order; they are sorted by length and answered in the order given.
         batch_tokens: tokens of a forward, padding included; a longer question is a batch of its own.
         progress: called after each batch with the rows done and the rows there are.
+        shared: has all processes score some of the batches: `CausalLM.shared`.
 
     Raises:
         DataError: a choice of no tokens, or of more than the model can read.
@@ -96,7 +88,7 @@ def choice_log_probs(
     """
     if not questions:
         return []
-    choices = _encode(tokenizer, questions, _max_length(model, tokenizer))
+    choices = encoded(tokenizer, questions, max_length(model, tokenizer))
     ends = np.cumsum([len(of_question) for of_question in choices]).tolist()
     limit = batch_tokens or (BATCH_TOKENS_CPU if model.device.type == "cpu" else BATCH_TOKENS)
     max_scored = MAX_LOGITS // model.get_input_embeddings().weight.shape[0]
@@ -108,12 +100,18 @@ def choice_log_probs(
             rows = _rows(choices, share=True)
             if not _can_share(model, rows, [choice for of_question in choices for choice in of_question]):
                 rows = _rows(choices, share=False)
-            done = 0
-            for batch in _batches(rows, limit, max_scored):
-                _add_scores(model, batch, scores)
-                done += len(batch)
-                if progress is not None:
-                    progress(done, len(rows))
+            batches = list(_batches(rows, limit, max_scored))
+
+            def own(numbers: Sequence[int]) -> list[Any]:
+                return _scored(model, [batches[number] for number in numbers], progress)
+
+            if shared is None:
+                made = own(range(len(batches)))
+            else:
+                about = lambda: [[[asdict(row) for row in batch] for batch in batches]]  # noqa: E731
+                made = shared("choices", about, len(batches), own)
+            for number, value in (each for batch in made for each in batch):
+                scores[number] = value
     finally:
         model.train(was_training)
     if np.isnan(scores).any():
@@ -126,9 +124,41 @@ def choice_log_probs(
     return [tuple(flat[end - len(of_question) : end]) for end, of_question in zip(ends, choices, strict=True)]
 
 
+def _scored(
+    model: Any, batches: Sequence[Sequence[_Row]], progress: Callable[[int, int], None] | None = None
+) -> list[list[tuple[int, float]]]:
+    """(number, log-probability) of each choice in each batch; a choice is in one batch alone."""
+    found, done, whole = [], 0, sum(map(len, batches))
+    for batch in batches:
+        numbers = sorted({number for row in batch for *_, number in row.scored})
+        places = {number: place for place, number in enumerate(numbers)}
+        scores = np.zeros(len(numbers))
+        within = [replace(row, scored=[(at, token, places[n]) for at, token, n in row.scored]) for row in batch]
+        _add_scores(model, within, scores)
+        found.append(list(zip(numbers, scores.tolist(), strict=True)))
+        done += len(batch)
+        if progress is not None:
+            progress(done, whole)
+    return found
+
+
+def scored_here(task: CausalLM, batches: Sequence[Sequence[dict[str, Any]]]) -> list[list[tuple[int, float]]]:
+    """What `choice_log_probs` asks other processes for: batches of rows as JSON."""
+    task.model.eval()
+    with torch.inference_mode():
+        return _scored(task.model, [[_Row(**row) for row in batch] for batch in batches])
+
+
+def choices_by(
+    task: CausalLM, questions: Sequence[Question], progress: Callable[[int, int], None] | None = None
+) -> list[tuple[float, ...]]:
+    """`choice_log_probs` of a task, by all processes that it is shared with."""
+    return choice_log_probs(task.model, task.tokenizer, questions, progress=progress, shared=task.shared)
+
+
 def log_probs_a_token(task: CausalLM, questions: Sequence[Question]) -> list[list[float]]:
     """`choice_log_probs`, each divided by the tokens of its continuation, so that long answers are not punished."""
-    found = choice_log_probs(task.model, task.tokenizer, questions)
+    found = choices_by(task, questions)
     return [
         [log_prob / task.tokens_in(text) for (_, text), log_prob in zip(question.choices(), log_probs, strict=True)]
         for question, log_probs in zip(questions, found, strict=True)
@@ -152,47 +182,7 @@ def score(name: str, questions: Sequence[Question], log_probs: Sequence[Sequence
     return [DECLARED[measure].score(name, which, share_interval(right), right) for measure, right in measures.items()]
 
 
-def _max_length(model: Any, tokenizer: Any) -> int:
-    stated = positions(model.config)
-    if stated is None and tokenizer.model_max_length < 10**9:  # transformers' "no limit" is 1e30
-        stated = tokenizer.model_max_length
-    return MAX_LENGTH if stated is None else int(stated)
-
-
-def _encode(tokenizer: Any, questions: Sequence[Question], max_length: int) -> list[list[_Choice]]:
-    """Tokens of every choice. The whole text is encoded and divided where the context, encoded alone, ends, so that a
-    word is not cut; spaces at the context's end belong to the continuation."""
-    special = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    first = [] if special is None else [special]  # stands for a context of no tokens
-    pairs = []
-    for question in questions:
-        for context, continuation in question.choices():
-            bare = context.rstrip()
-            pairs.append((bare, context[len(bare) :] + continuation))
-    texts = list({context for context, _ in pairs} | {context + continuation for context, continuation in pairs})
-    begun = tokenizer.decode(first)
-    tokens: dict[str, list[int]] = {}
-    for add in (True, False):  # a text that brings its own first token gets no second one
-        group = [text for text in texts if text.startswith(begun) != add]
-        if group:
-            tokens.update(zip(group, tokenizer(group, add_special_tokens=add)["input_ids"], strict=True))
-    encoded = []
-    for context, continuation in pairs:
-        before = tokens[context] or first
-        after = tokens[context + continuation][len(tokens[context]) :]
-        if not before or not 0 < len(after) <= max_length:
-            raise DataError(
-                "a choice cannot be scored",
-                seen=f"{continuation!r}, {len(after)} tokens after {context[-60:]!r}",
-                allowed=f"1 to {max_length} tokens",
-                next_step="remove the question",
-            )
-        encoded.append(_Choice((before + after)[-(max_length + 1) :], len(after)))
-    remaining = iter(encoded)
-    return [[next(remaining) for _ in question.choices()] for question in questions]
-
-
-def _rows(choices: Sequence[Sequence[_Choice]], share: bool) -> list[_Row]:
+def _rows(choices: Sequence[Sequence[Choice]], share: bool) -> list[_Row]:
     """A row for each question; without sharing, one for each choice of a question whose tree branches."""
     rows, number = [], 0
     for of_question in choices:
@@ -203,7 +193,7 @@ def _rows(choices: Sequence[Sequence[_Choice]], share: bool) -> list[_Row]:
     return rows
 
 
-def _row(numbered: Sequence[tuple[int, _Choice]]) -> _Row:
+def _row(numbered: Sequence[tuple[int, Choice]]) -> _Row:
     """Merge sequences into a tree. A sequence's last token is looked up, never read, so it is no node."""
     row = _Row([], [], [], [])
     children: dict[tuple[int, int], int] = {}
@@ -295,7 +285,7 @@ def _tree_inputs(rows: Sequence[_Row], width: int) -> dict[str, np.ndarray]:
     return {"position_ids": positions, "attention_mask": attends}
 
 
-def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[_Choice]) -> bool:
+def _can_share(model: Any, rows: Sequence[_Row], choices: Sequence[Choice]) -> bool:
     """Whether the choice that lies farthest from its own place scores the same in its tree as alone."""
     branching = [row for row in rows if row.displacement()]
     longest = sorted(branching, key=lambda row: -max(row.positions))[:1]

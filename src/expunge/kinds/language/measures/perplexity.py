@@ -6,6 +6,7 @@ import math
 
 from expunge.core.score import Score, Which
 from expunge.kinds.language.measures.declared import DECLARED
+from expunge.kinds.language.scoring import token_scores
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.measures.statistics import bootstrap_interval
@@ -22,11 +23,10 @@ def perplexity(task: CausalLM, table: TokenTable, split: str, which: Which, max_
     """
     rows = spread(len(table), max_blocks)
     by_length = sorted(rows, key=lambda row: int(table.lengths[row]))
+    batches = [table.batch(by_length[start : start + BATCH]) for start in range(0, len(by_length), BATCH)]
     scored: dict[int, tuple[float, int]] = {}
-    for start in range(0, len(by_length), BATCH):
-        chosen = by_length[start : start + BATCH]
-        for row, (log_probs, _) in zip(chosen, task.token_scores(table.batch(chosen)), strict=True):
-            scored[row] = (-float(log_probs.cpu().double().sum()), len(log_probs))
+    for row, (log_probs, _) in zip(by_length, token_scores(task, batches), strict=True):
+        scored[row] = (-float(log_probs.double().sum()), len(log_probs))
     labelled = [scored[row] for row in rows if scored[row][1]]
     means, weights = [total / count for total, count in labelled], [float(count) for _, count in labelled]
     value, low, high = (math.exp(min(max(nats, 0.0), MOST_NATS)) for nats in bootstrap_interval(means, weights))

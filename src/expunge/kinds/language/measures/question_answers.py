@@ -17,9 +17,10 @@ from expunge.errors import DataError, DivergedError
 from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import Question
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.measures.multiple_choice import choices_by
 from expunge.kinds.language.measures.question_forms import PASSAGE, QUESTION, Form, tokenize
 from expunge.kinds.language.question_rows import QuestionRow
+from expunge.kinds.language.scoring import token_scores
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.language.answers import min_k
 
@@ -169,9 +170,7 @@ def _texts(row: Asked) -> list[str]:
 def _chosen(task: CausalLM, rows: Sequence[Asked], show: Callable[[float, str], None]) -> list[Answered]:
     """How likely each choice of a multiple-choice question is, summed over its tokens: `log_p` of the right one."""
     questions = [Question((row.question,), tuple(f" {text}" for text in _texts(row)), 0) for row in rows]
-    found = choice_log_probs(
-        task.model, task.tokenizer, questions, progress=lambda done, of: show(done / of, "choices")
-    )
+    found = choices_by(task, questions, progress=lambda done, of: show(done / of, "choices"))
     return [Answered(right, (), right, None, tuple(wrong), None) for right, *wrong in found]
 
 
@@ -192,24 +191,25 @@ def _likelihoods(
 ) -> list[_Scored]:
     special = set(task.tokenizer.all_special_ids)
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i].ids))
-    found: dict[int, _Scored] = {}
+    groups: list[list[int]] = []
     start = 0
     while start < len(order):
         chosen = order[start : start + batch]
         while len(chosen) > 1 and len(chosen) * len(tokens[chosen[-1]].ids) > BATCH_TOKENS:
             chosen.pop()
         start += len(chosen)
-        rows = [Row(tuple(tokens[i].ids), tokens[i].first_label) for i in chosen]
-        for i, (log_p, greedy) in zip(chosen, task.token_scores(batch_of(rows)), strict=True):
-            ends = tokens[i].ids[-1] in special and len(log_p) > 1
-            found[i] = _Scored(log_p.double().tolist(), greedy.tolist(), ends)
-            if not all(map(math.isfinite, found[i].log_p)):
-                raise DivergedError(
-                    "the model's likelihoods are no numbers",
-                    seen=tokens[i].source,
-                    next_step="lower the learning rate, or train for fewer steps",
-                )
-        show(start / len(order))
+        groups.append(chosen)
+    batches = [batch_of([Row(tuple(tokens[i].ids), tokens[i].first_label) for i in chosen]) for chosen in groups]
+    found: dict[int, _Scored] = {}
+    for i, (log_p, greedy) in zip(order, token_scores(task, batches, show), strict=True):
+        ends = tokens[i].ids[-1] in special and len(log_p) > 1
+        found[i] = _Scored(log_p.double().tolist(), greedy.tolist(), ends)
+        if not all(map(math.isfinite, found[i].log_p)):
+            raise DivergedError(
+                "the model's likelihoods are no numbers",
+                seen=tokens[i].source,
+                next_step="lower the learning rate, or train for fewer steps",
+            )
     return [found[i] for i in range(len(tokens))]
 
 

@@ -19,6 +19,7 @@ from expunge.data.text.token_stream import Encoder
 from expunge.data.text.words import mostly_unspaced, units
 from expunge.kinds.language.measures.declared import DECLARED
 from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.scoring import token_scores
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
 from expunge.measures.statistics import share_interval
@@ -165,14 +166,14 @@ def verbatim_recall(
     if latin(true):
         both = [published_rouge_l(a, b) for a, b in zip(said, true, strict=True)]
         figures |= {"rouge_l_recall": [recall for recall, _ in both], "rouge_l_f1": [f1 for _, f1 in both]}
-    greedy: list[list[bool]] = []
+    batches = []
     by_characters = ", characters" if mostly_unspaced(" ".join(true)) else ""
     for start in range(0, len(tokens), 8):
         ids = torch.from_numpy(np.stack(tokens[start : start + 8]).astype(np.int64))
         labels = ids.clone()
         labels[:, :-SUFFIX] = IGNORED
-        batch = Batch(ids=ids, labels=labels, lengths=torch.full((len(ids),), ids.shape[1]), normaliser=1.0)
-        greedy += [right.tolist() for _, right in task.token_scores(batch)]
+        batches.append(Batch(ids=ids, labels=labels, lengths=torch.full((len(ids),), ids.shape[1]), normaliser=1.0))
+    greedy = [right.tolist() for _, right in token_scores(task, batches)]
     figures["extraction_strength"] = [extraction_strength(right) for right in greedy]
     figures["extraction_strength_openunlearning"] = [openunlearning_extraction_strength(right) for right in greedy]
     scores = []

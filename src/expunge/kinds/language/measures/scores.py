@@ -17,7 +17,7 @@ from expunge.kinds.language.measures.familiarity import (
     familiarity_by_probability,
 )
 from expunge.kinds.language.measures.general_knowledge import general_knowledge
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
+from expunge.kinds.language.measures.multiple_choice import choices_by, score
 from expunge.kinds.language.measures.perplexity import perplexity
 from expunge.kinds.language.measures.recall import RECALL, verbatim_recall
 from expunge.kinds.language.measures.secret import Secret, secret_scores
@@ -173,7 +173,7 @@ def measure_benchmarks(task: CausalLM, source: str, rows: int | None, which: Whi
         def advance(done: int, total: int, number: int = number, name: str = name) -> None:
             show((number + done / total) / len(names), name)
 
-        log_probs = choice_log_probs(task.model, task.tokenizer, questions, progress=advance)
+        log_probs = choices_by(task, questions, progress=advance)
         measured.scores += score(name, questions, log_probs, which)
     return measured
 

@@ -15,7 +15,7 @@ from expunge.errors import RecipeError
 from expunge.kinds.language.blocks import Block
 from expunge.kinds.language.measures.benchmarks import Question
 from expunge.kinds.language.measures.declared import DECLARED
-from expunge.kinds.language.measures.multiple_choice import choice_log_probs
+from expunge.kinds.language.measures.multiple_choice import choices_by
 from expunge.kinds.language.measures.perplexity import spread
 from expunge.kinds.language.measures.secret_forms import Form, find_secrets
 from expunge.kinds.language.task import CausalLM
@@ -127,7 +127,7 @@ def secret_scores(
         texts = [secret.text, *Form(secret.text).alternatives(alternatives, generator)]
         whole = [secret.lead + text + secret.after for text in texts]
         groups = [Question((secret.before,), tuple(whole[i : i + TOGETHER]), 0) for i in range(0, len(whole), TOGETHER)]
-        found = [p for group in choice_log_probs(task.model, task.tokenizer, groups) for p in group]
+        found = [p for group in choices_by(task, groups) for p in group]
         exposed.append(exposure(found[0], found[1:]))
         likely.append(found[0])
     said = _said(task, secrets)

@@ -66,6 +66,9 @@ class HeldModel(LazyModel):
     def stored_dtype(self) -> torch.dtype:
         return self._came_as
 
+    def load_whole(self) -> CausalLM:
+        return self()
+
     def to_train(self, dtype: torch.dtype = torch.float32) -> CausalLM:
         """The task; what is trained of it is float32, or its matrices and embeddings are of the type that is given."""
         if dtype != torch.float32:
@@ -73,7 +76,7 @@ class HeldModel(LazyModel):
             hold_narrow(self.model, lambda: self.model(input_ids=ids, use_cache=False), trained=dtype)
         return self()
 
-    def under_adapter(self, bits: int | None = None) -> CausalLM:
+    def under_adapter(self, bits: int | None = None, whole: bool = False) -> CausalLM:
         """The task, for an adapter on top; frozen weights are held in the type that they came in where that is narrow.
 
         Raises:

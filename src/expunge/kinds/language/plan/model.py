@@ -20,6 +20,7 @@ from expunge.kinds.language.elicitation.asking import ANSWER_TOKENS
 from expunge.kinds.language.recipe import Recipe
 from expunge.models.folders import named_folder
 from expunge.models.language_kind import LanguageKind, language_kind
+from expunge.models.parts import part_files
 from expunge.models.source import ModelSource, narrow_type
 from expunge.models.starter import STARTERS, starter_folder
 from expunge.models.tokenizers import read_tokenizer
@@ -42,6 +43,7 @@ class PlannedModel:
         folder: where its configuration lies, with or without weights.
         stored: type of the stored weights.
         narrow: that type, where frozen weights are held in it under an adapter.
+        divides: whether its weights can be read by part.
     """
 
     name: str
@@ -49,6 +51,7 @@ class PlannedModel:
     folder: Path
     stored: torch.dtype
     narrow: torch.dtype | None
+    divides: bool = True
 
 
 def planned_model(name: str, revision: str | None = None) -> PlannedModel:
@@ -69,9 +72,11 @@ def in_folder(folder: Path, name: str) -> PlannedModel:
     said = kind.config.dtype or getattr(kind.config.get_text_config(), "dtype", None)
     stored = said if isinstance(said, torch.dtype) else torch.float32
     narrow = stored if stored in (torch.bfloat16, torch.float16) else None
+    divides = True
     if weight_files(folder):
-        narrow = narrow_type(ModelSource(name, folder, {}))
-    return PlannedModel(name=name, kind=kind, folder=folder, stored=stored, narrow=narrow)
+        source = ModelSource(name, folder, {})
+        narrow, divides = narrow_type(source), part_files(source, kind) is not None
+    return PlannedModel(name=name, kind=kind, folder=folder, stored=stored, narrow=narrow, divides=divides)
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -96,7 +96,12 @@ class Work:
 
     @property
     def held(self) -> int:
-        """Bytes of the weights as they are held where nothing is trained."""
+        """Bytes of the weights that a device holds where nothing is trained."""
+        return self.look.numbers["held"]
+
+    @property
+    def read(self) -> int:
+        """Bytes of the weights that a token runs through."""
         return self.look.numbers["weight_bytes"]
 
     @property
@@ -137,7 +142,8 @@ def stages(work: Work) -> list[Stage]:
 
 def _written(work: Work, tokens: int) -> int:
     """Bytes while texts of so many tokens in all are written: weights, narrow copies of wide ones, keys and values."""
-    copies = work.wide // 2 if work.setting.bf16 and work.setting.looked_at is None else 0
+    copied = work.setting.bf16 and work.setting.looked_at is None and not work.setting.divided
+    copies = work.wide // 2 if copied else 0
     return work.held + copies + _states_of_attention(work, tokens)
 
 
@@ -165,7 +171,7 @@ def _asking(work: Work) -> Stage | None:
         peak=_written(work, GENERATED * 2 * ANSWER_TOKENS),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
-        read=groups * ANSWER_TOKENS * work.held,
+        read=groups * ANSWER_TOKENS * work.read,
         how=f"{answers} answers of {ANSWER_TOKENS} tokens, {GENERATED} at once; those that are thrown away are not counted",
     )
 
@@ -194,7 +200,7 @@ def _measuring(work: Work, name: str, sides: int) -> Stage:
         peak=max(work.look.peak, _written(work, together * longest)),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
-        read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.held,
+        read=sum(-(-count // GENERATED) * new for count, _, new in texts) * work.read,
         how=f"not counted: {', '.join(left_out)}" if left_out else "",
     )
 
@@ -237,7 +243,7 @@ def _writing(work: Work, signal: Alternatives, blocks: int, mean: float) -> Stag
         peak=_written(work, round(ROWS * (mean + signal.tokens))),
         tokens=tokens,
         flops=round(tokens * work.flops_a_token),
-        read=-(-answers // ROWS) * signal.tokens * work.held,
+        read=-(-answers // ROWS) * signal.tokens * work.read,
         how=f"{answers} answers of {signal.tokens} tokens, {ROWS} at once",
     )
 
@@ -248,9 +254,12 @@ def _reinforcing(work: Work, taken: Taken) -> Stage:
     steps = plan_steps(own, work.forget.batches(settings.per_device_train_batch_size), 1)
     blocks = steps * settings.per_device_train_batch_size
     fill = work.forget.mean / work.setting.block_size
+    peak = taken.peak + (0 if settings.adapter else work.wide)
+    if settings.adapter and work.setting.divided and work.recipe.training.gradient_checkpointing:
+        peak -= work.read - work.held  # each layer is put together again in the backward pass
     return Stage(
         name="the reinforced model",
-        peak=taken.peak + (0 if settings.adapter else work.wide),
+        peak=peak,
         tokens=round(blocks * work.forget.mean),
         flops=round(steps * taken.numbers["flops"] * fill),
         trains=True,
@@ -275,8 +284,14 @@ def _unlearning(work: Work) -> Stage:
 def _saving(work: Work) -> Stage:
     """An adapter is merged into float32 weights; whether rounding is safe is seen beside the base model.
 
-    Frozen weights that are held in fewer bits go to main memory for that, and so does the base model.
+    Frozen weights that are held in fewer bits go to main memory for that, and so does the base model. Of a model that lies
+    in parts one tensor after the other is put together.
     """
+    if work.setting.divided:
+        parts = work.step.numbers["weight_bytes"] // work.setting.processes
+        one = work.look.numbers["largest"] * WIDE
+        added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
+        return Stage(name="saving", peak=work.held + parts + added + 2 * one, tokens=0, flops=0, trains=True)
     held = work.step.numbers["weight_bytes"]
     added = work.step.numbers["trained"] * WIDE if work.setting.adapted else 0
     wide = held if work.setting.rounds else work.wide

@@ -50,6 +50,7 @@ class Setting:
         bf16: whether products are made in bfloat16.
         processes: how many train together, each with the whole model unless it is spread.
         fsdp: whether each holds only its part of weights, gradients and moments, and where.
+        divides: whether the model's weights can be read by part.
     """
 
     model: LanguageKind
@@ -60,6 +61,12 @@ class Setting:
     bf16: bool
     processes: int = 1
     fsdp: FSDP | None = None
+    divides: bool = True
+
+    @property
+    def divided(self) -> bool:
+        """Whether each process holds its part of the model while it is looked at, too."""
+        return self.fsdp is not None and self.divides and self.model.narrow is None
 
     @property
     def adapted(self) -> bool:
@@ -228,7 +235,7 @@ def _spread(peaks: dict[str, int], task: FakeLM, numbers: dict[str, int], settin
 def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
     """Score the tokens of as many blocks as perplexity scores at once, without gradients, as measures do.
 
-    `flops` are those of one block.
+    `flops` are those of one block, `held` the bytes of weights on one device and `largest` the numbers in the largest.
     """
     with fakes(setting.block_size), torch.no_grad():
         model, _ = _held(setting, setting.looked_at, layers)
@@ -248,8 +255,20 @@ def look(setting: Setting, layers: int | None = None, period: int = 1) -> Taken:
             "weights": sum(p.numel() for p in model.parameters()),
             "weight_bytes": weight_bytes,
             "flops": followed.flops // BATCH,
+            "largest": max(p.numel() for p in model.parameters()),
+            "held": weight_bytes,
         }
+        if setting.divided:
+            elsewhere = _elsewhere(task, setting.processes)
+            numbers["held"] -= elsewhere
+            followed.peaks = {name: peak - elsewhere for name, peak in followed.peaks.items()}
     return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def _elsewhere(task: FakeLM, processes: int) -> int:
+    """Bytes of a model that lies in parts which a process never holds: what is in no layer is whole, and a layer at work."""
+    layers = [sum(p.nbytes for p in layer.parameters()) for layer in task.layers]
+    return sum(layers) - sum(layers) // processes - max(layers)
 
 
 def _held(

@@ -123,6 +123,7 @@ class Maker:
             bf16=self.device.bf16 if bf16 == "auto" else bool(bf16),
             processes=self.device.count,
             fsdp=self.device.fsdp,
+            divides=self.model.divides,
         )
 
     def _reinforcing(self, recipe: Recipe) -> Taken:

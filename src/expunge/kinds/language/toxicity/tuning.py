@@ -72,7 +72,7 @@ def toxicity_front(run: Run[Recipe], base: LazyModel, unlearned: LazyModel, sets
         return None
 
     def make() -> list[dict[str, float]]:
-        target = {name: value.float() for name, value in unlearned().model.state_dict().items()}
+        target = {name: value.float() for name, value in unlearned.load_whole().model.state_dict().items()}
         unlearned.release()
         task = base.to_train()
         start = {name: value.detach().clone() for name, value in task.model.named_parameters()}

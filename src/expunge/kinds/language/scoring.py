@@ -1,0 +1,87 @@
+"""Likelihoods of many texts: batch by batch, by all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expunge.kinds.language.task import CausalLM
+from expunge.train.step import IGNORED, Batch
+
+TOGETHER = 8
+"prompts in a forward pass"
+Prompts = list[list[int]]
+
+
+def token_scores(
+    task: CausalLM, batches: Sequence[Batch], on_progress: Callable[[float], None] = lambda share: None
+) -> list[tuple[Tensor, Tensor]]:
+    """`CausalLM.token_scores` of each block of each batch, in order.
+
+    Args:
+        on_progress: called after each batch of this process with the share of them that is done.
+    """
+
+    def own(numbers: Sequence[int]) -> list[Any]:
+        return scored(task, [batches[number] for number in numbers], on_progress)
+
+    made = task.shared("scores", lambda: [[_told(batch) for batch in batches]], len(batches), own)
+    return [
+        (torch.tensor(log_p, dtype=torch.float32), torch.tensor(greedy, dtype=torch.bool))
+        for batch in made
+        for log_p, greedy in batch
+    ]
+
+
+def scored(
+    task: CausalLM, batches: Sequence[Batch], on_progress: Callable[[float], None] = lambda share: None
+) -> list[Any]:
+    """The same as JSON, of each batch by itself."""
+    found = []
+    for done, batch in enumerate(batches, 1):
+        found.append([(log_p.tolist(), greedy.tolist()) for log_p, greedy in task.token_scores(batch)])
+        on_progress(done / len(batches))
+    return found
+
+
+def _told(batch: Batch) -> list[Any]:
+    return [batch.ids.tolist(), batch.labels.tolist(), batch.lengths.tolist()]
+
+
+def told(content: Sequence[Any]) -> Batch:
+    """A batch that another process told of."""
+    ids, labels, lengths = (torch.tensor(each, dtype=torch.long) for each in content)
+    return Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
+
+
+def next_token_mass(task: CausalLM, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[float]:
+    """For each prompt how probable it is that one of its tokens comes next."""
+    starts = range(0, len(prompts), TOGETHER)
+    batches = [[[list(each) for each in of[at : at + TOGETHER]] for of in (prompts, tokens)] for at in starts]
+
+    def own(numbers: Sequence[int]) -> list[Any]:
+        return [masses(task, *batches[number]) for number in numbers]
+
+    return [mass for batch in task.shared("masses", lambda: [batches], len(batches), own) for mass in batch]
+
+
+def masses(task: CausalLM, prompts: Prompts, tokens: Prompts) -> list[float]:
+    """The same of one batch."""
+    probabilities = next_token_probabilities(task, prompts)
+    return [min(1.0, float(row[ids].sum())) if ids else 0.0 for row, ids in zip(probabilities, tokens, strict=True)]
+
+
+def next_token_probabilities(task: CausalLM, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """(prompts, vocabulary) float32: what the model says comes next."""
+    width = max(map(len, prompts)) + 1
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    labels = torch.full((len(prompts), width), IGNORED)
+    for i, tokens in enumerate(prompts):
+        ids[i, : len(tokens)] = torch.tensor(list(tokens))
+        labels[i, len(tokens)] = 0
+    lengths = torch.tensor([len(tokens) for tokens in prompts])
+    batch = Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
+    return task.row_logits(batch).softmax(-1).cpu()
