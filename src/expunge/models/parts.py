@@ -64,8 +64,8 @@ class PartFiles:
 def part_files(source: ModelSource, kind: LanguageKind) -> PartFiles | None:
     """The files of a model whose weights can be read by part; None where they cannot.
 
-    They cannot where an adapter is merged into them or an assistant stands beside, where they are widened, and where transformers makes its weights of
-    others: of experts apart, say, or of other names.
+    They cannot where an adapter is merged into them or an assistant stands beside, where they are widened, and where
+    transformers makes its weights of others: of experts apart, say, or of other names.
     """
     if source.widened or kind.narrow is not None:
         return None

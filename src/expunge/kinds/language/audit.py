@@ -221,8 +221,9 @@ class LanguageAudit(AnyAudit[Side]):
             return recall_or_none(self.models.look(model), [f.asked for f in facts.every])
 
         key = self._of(model, facts) | {"version": 2}
-        doing = f"asking for the facts, {self.words[which]}"
-        found: list[float | None] = self._cached(f"known-{which}", key, make, doing)
+        found: list[float | None] = self._cached(
+            f"known-{which}", key, make, f"asking for the facts, {self.words[which]}"
+        )
         return found
 
     def _no_numbers(self, model: LazyModel, values: Sequence[float | None]) -> None:
