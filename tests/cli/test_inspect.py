@@ -40,7 +40,7 @@ def test_it_says_what_would_be_forgotten(
     assert found["not_measured"] == []
     shown = inspected(capsys, *words, "--budget", NO_TIME)
     assert "not measured: perplexity of the forget set: the time was up" in shown
-    assert "forget.txt: 1 documents" in shown
+    assert "forget.txt: 1 document," in shown
 
 
 def test_a_retain_set_that_repeats_the_target(

@@ -16,7 +16,7 @@ from transformers import AutoModelForImageClassification
 
 import expunge
 from expunge import api, spine
-from expunge.errors import ModelError, RecipeError, RunError
+from expunge.errors import DivergedError, ModelError, RecipeError, RunError
 from expunge.kinds.classifier import story
 from expunge.kinds.classifier.recipe import ImageRecipe
 from expunge.report.verify import verify_run
@@ -318,10 +318,17 @@ def test_every_method_that_is_one_loss(name: str, own_models: dict[str, Path], f
 # Broken models
 
 
-@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("value", "looked_at"), [(0.0, True), (float("nan"), True), (float("nan"), False), (float("inf"), False)]
+)
 @pytest.mark.usefixtures("no_report")
-def test_a_broken_model_fails_its_verdict(
-    value: float, own_models: dict[str, Path], forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_broken_model_is_not_saved_and_would_fail_its_verdict(
+    value: float,
+    looked_at: bool,
+    own_models: dict[str, Path],
+    forget: Forget,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def breaking(work: Any, method: Any, phase: Any) -> None:
         with torch.no_grad():
@@ -330,6 +337,12 @@ def test_a_broken_model_fails_its_verdict(
         work.cost.passes = 1
 
     monkeypatch.setattr(story, "unlearn", breaking)
+    if value and looked_at:
+        with pytest.raises(DivergedError, match="weights that are no numbers"):
+            forget(tmp_path / "run", model=str(own_models["vit"]))
+        assert not (tmp_path / "run" / "model").exists()
+        return
+    monkeypatch.setattr("expunge.train.unchanged._refuse_broken", lambda model, method: None)
     folder = forget(tmp_path / "run", model=str(own_models["vit"]))
     scores = {(s.measure, s.split): s.value for s in folder.read_scores() if s.model == "unlearned"}
     assert scores["image_accuracy", "retain"] <= (0.0 if value else 0.3)

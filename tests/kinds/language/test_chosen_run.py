@@ -56,9 +56,14 @@ def test_a_run_whose_training_chooses(tiny_model_folder: Path, tmp_path: Path) -
         ({"method": "npo", "holdout": "x.txt", "forget_kind": "toxicity"}, "and toxicity is a habit"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_read(options: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_read(
+    options: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one.txt", "x.txt"):
+        (tmp_path / name).write_text("A text.")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=said):
-        expunge.forget("nothing.txt", out=tmp_path / "run", **options)
+        expunge.forget(str(tmp_path / "one.txt"), out=tmp_path / "run", **options)
     assert not (tmp_path / "run/recipe.yaml").exists()
 
 

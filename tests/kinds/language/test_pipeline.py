@@ -317,7 +317,7 @@ def test_the_users_own_model_is_never_written_over(
     [
         ({"retrained": "modle"}, "there is no model modle|cannot get the model modle"),
         ({"retrained": "bare"}, "has no tokenizer"),
-        ({"anchors.path": "anchros.yaml", "method": "whos_harry_potter"}, "cannot read the anchors"),
+        ({"anchors.path": "anchros.yaml", "method": "whos_harry_potter"}, "there is no file or folder"),
     ],
 )
 def test_what_is_needed_late_is_looked_up_before_the_folder_is_claimed(

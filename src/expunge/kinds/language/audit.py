@@ -220,10 +220,8 @@ class LanguageAudit(AnyAudit[Side]):
         def make() -> list[float | None]:
             return recall_or_none(self.models.look(model), [f.asked for f in facts.every])
 
-        key = self._of(model, facts) | {"version": 2}
-        found: list[float | None] = self._cached(
-            f"known-{which}", key, make, f"asking for the facts, {self.words[which]}"
-        )
+        key, doing = self._of(model, facts) | {"version": 2}, f"asking for the facts, {self.words[which]}"
+        found: list[float | None] = self._cached(f"known-{which}", key, make, doing)
         return found
 
     def _no_numbers(self, model: LazyModel, values: Sequence[float | None]) -> None:

@@ -73,7 +73,11 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
     for name in wanted:
         if name not in able:
             method_class(name, "image_classifier")  # raises for an unknown name, with the nearest one
-            raise RecipeError(f"the method {name} does not work on image classifiers", allowed=", ".join(able))
+            raise RecipeError(
+                f"the method {name} does not work on image classifiers",
+                allowed=", ".join(able),
+                next_step="expunge methods says what each works on",
+            )
         own = settings.get(name) or {}
         found[name] = {
             "method": {"name": name, **(own.get("method") or {})},

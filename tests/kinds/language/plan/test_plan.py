@@ -214,9 +214,9 @@ def test_the_command(recipe: Recipe, tmp_path: Path, typed: Type) -> None:
     assert (code, "did you mean l4" in out + err) == (2, True)
 
 
-def test_other_kinds_of_model_are_refused() -> None:
+def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="recipes for language models"):
-        api.plan("age_predictor", ["--data", "faces"], device="l4")
+        api.plan("age_predictor", ["--data", str(tmp_path)], device="l4")
 
 
 def test_the_audit_is_planned_attack_by_attack(tiny_model_folder: Path, recipe: Recipe) -> None:

@@ -90,7 +90,7 @@ def test_what_is_no_score_is_refused(module: str, function: str, seen: str) -> N
 
 
 def test_a_scorer_that_fails_is_named(module: str) -> None:
-    with pytest.raises(ModelError, match=f"scorer {module}:fails failed on 1 texts") as raised:
+    with pytest.raises(ModelError, match=f"scorer {module}:fails failed on 1 text") as raised:
         load_scorer(f"{module}:fails")(["a"])
     assert raised.value.seen == "KeyError: 'no such word'"
 
