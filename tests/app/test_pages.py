@@ -59,9 +59,11 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     audited = make_run(tmp_path, "audited") / "audit"
     audited.mkdir()
     (audited / "audit.json").write_text('{"passed": false}')
+    unknown = make_run(tmp_path, "unknown", passed=False) / "record.json"
+    unknown.write_text(unknown.read_text().replace('"passed": false', '"passed": false, "not_known": true'))
     (tmp_path / "notes").mkdir()
     rows = {row.name: row for row in Listing(tmp_path).rows()}
-    assert set(rows) == {"good", "bad", "suite/cell", "audited"}
+    assert set(rows) == {"good", "bad", "suite/cell", "audited", "unknown"}
     assert [rows[name].passed for name in ("good", "bad", "suite/cell")] == [True, False, None]
     assert rows["suite/cell"].state == "interrupted"
     assert rows["suite/cell"].title == "a book"
@@ -70,6 +72,8 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     text = ask(site, "/").text
     for words in ("not audited", "✗ failed", "interrupted", "✗ not passed", "/runs/suite/cell"):
         assert words in text
+    assert text.count("✗ failed") == 1
+    assert text.count("not known well enough to be seen to go") == 1
 
 
 def test_a_run_that_has_no_record_yet_shows_all_it_is_to_forget(site: Any, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Row:
     Attributes:
         name: path below the folder, with slashes. title: what was to be forgotten.
         passed: the verdict; None where there is none. audited: that of the audit.
+        not_known: the base model knew the target too little for a verdict to say something.
         changed: seconds since 1970 of its last change.
     """
 
@@ -36,6 +37,7 @@ class Row:
     model: str
     state: State
     passed: bool | None
+    not_known: bool
     audited: bool
     has_audit: bool
     seconds: float | None
@@ -99,6 +101,7 @@ class Listing:
             model=str(recipe.get("model") or ""),
             state=state,
             passed=verdict["passed"] is True if "passed" in verdict else None,
+            not_known=bool(verdict.get("not_known")),
             audited=audit.get("passed") is True,
             has_audit=bool(audit),
             seconds=seconds if isinstance(seconds, int | float) else None,
