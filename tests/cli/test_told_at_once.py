@@ -8,6 +8,7 @@ from pathlib import Path
 
 CASES = {
     "run demo --method npoo": "there is no method 'npoo'",
+    "run demo --forget nofile.txt": "there is no file or folder nofile.txt",
     "run whos_harry_potter --forget nofile.txt": "there is no file or folder nofile.txt",
     "run whos_harry_potter --forget t.txt --retain nofile.txt": "there is no file or folder nofile.txt",
     "run whos_harry_potter --forget t.txt --holdout nofile.txt": "there is no file or folder nofile.txt",
