@@ -32,6 +32,7 @@ METHODS: dict[str, list[str]] = {
     "rmu": ["--method", "rmu", *SHORT],
     "repselect": ["--method", "repselect"],
     "repselect, KL 0.05": ["--method", "repselect", "--method.kl_limit", "0.05"],
+    "repselect, KL 0.1": ["--method", "repselect", "--method.kl_limit", "0.1"],
     "cir": ["--method", "cir"],
     "mudman": ["--method", "mudman"],
     "undo": ["--method", "undo", "--method.of", "npo", *SHORT],
