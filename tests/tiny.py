@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from expunge.kinds.language.session import LanguageWork
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
 from expunge.train.step import IGNORED, Batch
@@ -47,3 +50,8 @@ def make_batch(blocks: Sequence[Sequence[int]], first_label: int = 1, padding: i
 
 def ignore_log(event: str, **values: object) -> None:
     """A log that keeps nothing."""
+
+
+def again(work: LanguageWork, model: Path, name: str, **changes: Any) -> LanguageWork:
+    """The same work on the model once more as it is stored, with checkpoints of its own."""
+    return replace(work, task=load_task(model), trained=[], checkpoints=work.checkpoints / name, **changes)

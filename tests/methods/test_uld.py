@@ -22,7 +22,7 @@ from expunge.models.assistant import subtracted
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
 from small_language import FORGET, RETAIN, row_log_p, small_gpt2
-from tiny import ignore_log, load_task, random_blocks, write_table
+from tiny import again, ignore_log, load_task, random_blocks, write_table
 
 TRAINING = Training(max_steps=3, learning_rate=1e-2, per_device_train_batch_size=2, num_train_epochs=9, warmup_ratio=0)
 
@@ -131,10 +131,6 @@ def work(tiny_model_folder: Path, tmp_path: Path) -> LanguageWork:
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
     )
-
-
-def again(work: LanguageWork, model: Path, name: str, **changes: Any) -> LanguageWork:
-    return replace(work, task=load_task(model), trained=[], checkpoints=work.checkpoints / name, **changes)
 
 
 @pytest.mark.parametrize("rank", [None, 2])

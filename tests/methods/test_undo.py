@@ -19,7 +19,7 @@ from expunge.kinds.language.task import CausalLM
 from expunge.methods.undo import UNDO, xavier
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
-from tiny import ignore_log, load_task, random_blocks, write_table
+from tiny import again, ignore_log, load_task, random_blocks, write_table
 
 INNER = {"name": "gradient_difference"}
 TRAINING = Training(max_steps=3, learning_rate=1e-3, per_device_train_batch_size=2, num_train_epochs=9)
@@ -37,10 +37,6 @@ def work(tiny_model_folder: Path, tmp_path: Path) -> LanguageWork:
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
     )
-
-
-def again(work: LanguageWork, model: Path, name: str, **changes: Any) -> LanguageWork:
-    return replace(work, task=load_task(model), trained=[], checkpoints=work.checkpoints / name, **changes)
 
 
 def gpt2(seed: int) -> CausalLM:
