@@ -27,8 +27,15 @@ def matrix(sizes: list[float], shape: tuple[int, int], seed: int = 0) -> torch.T
     return torch.from_numpy(left @ np.diag(sizes) @ right.T)
 
 
-def written_out(gradient: np.ndarray, components: int) -> np.ndarray:
-    """Of each of the leading singular values s_i there is s_min^2 / s_i left."""
+def written_out(gradient: np.ndarray, components: int, of: np.ndarray | None = None) -> np.ndarray:
+    """Of each of the leading singular values s_i there is s_min^2 / s_i left; along those of another matrix, both sides."""
+    if of is not None:
+        left, sizes, right = np.linalg.svd(of, full_matrices=False)
+        count = min(components, int((sizes > sizes[0] * max(of.shape) * np.finfo(np.float64).eps).sum()))
+        less = np.diag(1 - sizes[count - 1] / sizes[:count])
+        inputs = np.eye(of.shape[1]) - right[:count].T @ less @ right[:count]
+        outputs = np.eye(of.shape[0]) - left[:, :count] @ less @ left[:, :count].T
+        return np.asarray(outputs @ gradient @ inputs)
     left, sizes, right = np.linalg.svd(gradient, full_matrices=False)
     count = min(components, int((sizes > sizes[0] * max(gradient.shape) * np.finfo(np.float64).eps).sum()))
     sizes[:count] = sizes[count - 1] ** 2 / sizes[:count]
@@ -75,15 +82,18 @@ def test_fused_experts_are_collapsed_each_by_itself() -> None:
         torch.testing.assert_close(other, collapsed(one, 512, seed=0), rtol=0, atol=0)
 
 
-def test_a_run_by_its_formula(tmp_path: Path) -> None:
+@pytest.mark.parametrize("directions", ["forget", "retain", "forget_and_retain"])
+def test_a_run_by_its_formula(directions: str, tmp_path: Path) -> None:
     """W + s C(G) with the gradient that raises the forget loss, s at the limit of the KL divergence."""
     model, other = gpt2(), gpt2()
     before, said = weights_of(model), [log_p(model, block) for block in RETAIN]
     work = make_work(model, tmp_path)
-    RepSelect(adversary_epochs=0, kl_limit=0.02).apply(work)
+    RepSelect.model_validate({"adversary_epochs": 0, "kl_limit": 0.02, "directions": directions}).apply(work)
     scale = float(work.log.of("round")[-1]["scale"])  # type: ignore[attr-defined]
+    retained = gradient(other, lambda: loss_of(other, RETAIN), MLP)
     for name, found in gradient(other, lambda: loss_of(other, FORGET), MLP).items():
-        expected = before[name] + scale * written_out(found, 512)
+        of = {"forget": None, "retain": retained[name], "forget_and_retain": found + retained[name]}[directions]
+        expected = before[name] + scale * written_out(found, 512, of)
         np.testing.assert_allclose(model.get_parameter(name).detach().numpy(), expected, rtol=1e-8, atol=1e-10)
     after = weights_of(model)
     assert {name for name in before if not np.array_equal(before[name], after[name])} == set(MLP)
@@ -111,7 +121,7 @@ def test_the_adapter_recalls_the_forget_set_and_leaves_no_trace(tmp_path: Path) 
     model = gpt2()
     work, before, kinds = make_work(model, tmp_path), weights_of(model), [type(each) for each in model.modules()]
     with_, without = (
-        RepSelect(adversary_epochs=epochs, adversary_learning_rate=0.5).change(work, work.mlp_weights(), 0)
+        RepSelect(adversary_epochs=epochs, adversary_learning_rate=0.5).forget_gradients(work, work.mlp_weights(), 0)
         for epochs in (1, 0)
     )
     assert any(not torch.allclose(with_[name], without[name]) for name in MLP)

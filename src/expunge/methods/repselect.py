@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -46,6 +46,10 @@ class RepSelect(Method):
     text shares and which relearning finds first, are brought down: the i-th one has $\sigma_{\min}^2 / \sigma_i$ left of
     $\sigma_i$, since both sides are collapsed. W are the matrices of the MLPs, found whatever their names are.
 
+    With `directions`, U, $\Sigma$ and V are those of another matrix than G: of the retain set's gradient, or of the sum of
+    both; each is a mean over tokens, the retain set's without the adapter. So the step turns away from what the retain set
+    uses, too.
+
     As in the authors' code, G is taken once, and the model is moved along it until the KL divergence lies between 95 % of
     the limit and the limit. With `rounds` above 1, which are ours, the limit is reached in as many equal parts, each with
     an adapter and a gradient of its own. Ours are also: the retain set in the place of WikiText; the mean over the forget set
@@ -62,6 +66,8 @@ class RepSelect(Method):
     "how often the gradient is taken; 1 in the authors' code"
     components: PositiveInt = 512
     "singular directions of each gradient that are collapsed; 512 in the authors' code"
+    directions: Literal["forget", "retain", "forget_and_retain"] = "forget"
+    "whose gradient has the singular directions that are collapsed: `distribution` in the authors' code, forget there too"
     adversary_epochs: NonNegativeInt = 1
     "passes of the adapter over the forget set; 1 in the authors' code, 0 leaves it out"
     adversary_learning_rate: PositiveFloat = 0.01
@@ -82,7 +88,7 @@ class RepSelect(Method):
         forget = Watched(work.task, work.forget, self.kl_blocks, size)
         work.log("round", round=0, scale=0.0, kl=said.divergence(), forget_loss=forget.nll())
         for number in range(self.rounds):
-            change = work.cached(f"change {number + 1}", partial(self.change, work, weights, number))
+            change = work.cached(f"change {number + 1}", partial(self.change, work, weights, number, said))
             before = {name: weight.detach().clone() for name, weight in weights.items()}
             put = partial(step, weights, before, change)
             limit = self.kl_limit * (number + 1) / self.rounds
@@ -99,8 +105,24 @@ class RepSelect(Method):
                 work.stays = number == 0 or work.stays
                 work.log("notice", text=f"round {number + 1}: no step kept the limit of the KL divergence")
 
-    def change(self, work: LanguageWork, weights: Weights, number: int) -> Change:
+    def change(self, work: LanguageWork, weights: Weights, number: int, retained: Watched) -> Change:
         """What a round moves the weights along, by name: the collapsed gradient."""
+        name = f"repselect, round {number + 1}"
+        shared = {} if self.directions == "forget" else gradients(work, weights, retained)
+        gradient = self.forget_gradients(work, weights, number)
+        change = {}
+        for key in list(gradient):
+            of, seed = gradient.pop(key), random_seed(work.seed, "repselect", number, key)
+            spread = of if self.directions == "forget" else shared.pop(key)
+            if self.directions == "forget_and_retain":
+                spread = spread + of
+            found = collapsed(of, self.components, seed, spread)
+            require_finite({f"change of {key}": float(found.abs().max())}, name)
+            change[key] = found.cpu()
+        return change
+
+    def forget_gradients(self, work: LanguageWork, weights: Weights, number: int) -> Change:
+        """G of each of the weights, by name, at the model that recalls the forget set."""
         drawn, name = work.drawn(work.forget, f"repselect {number}"), f"repselect, round {number + 1}"
         steps = (self.adversary_epochs + 1) * len(drawn)
         meter = Meter(work, name, steps * self.rounds, steps * number)
@@ -120,15 +142,30 @@ class RepSelect(Method):
                 loss = work.task.nll(batch)
                 meter.add(float(loss.detach()) * labelled / max(1, work.forget.labelled(batch.rows)), batch.size)
                 loss.backward()
-        change = {}
-        for key, weight in weights.items():
-            gradient, weight.grad = weight.grad, None  # one at a time: there is room for one copy of all
-            seed = random_seed(work.seed, "repselect", number, key)
-            found = torch.zeros_like(weight) if gradient is None else collapsed(gradient, self.components, seed)
-            require_finite({f"change of {key}": float(found.abs().max())}, name)
-            change[key] = found.cpu()
         work.trained.append(meter.cost("the limit of the KL divergence is reached"))
-        return change
+        return taken(weights)
+
+
+def gradients(work: LanguageWork, weights: Weights, watched: Watched) -> Change:
+    """The gradient of the mean loss a token of some blocks, by name."""
+    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for batch in watched.batches:
+        loss = work.task.nll(batch.to(work.task.device))
+        for name, gradient in zip(
+            found, torch.autograd.grad(loss, [*weights.values()], allow_unused=True), strict=True
+        ):
+            if gradient is not None:
+                found[name] += gradient
+    return found
+
+
+def taken(weights: Weights) -> Change:
+    """The gradients that the weights have, by name; they have none afterwards."""
+    found = {}
+    for name, weight in weights.items():
+        gradient, weight.grad = weight.grad, None
+        found[name] = torch.zeros_like(weight) if gradient is None else gradient
+    return found
 
 
 def descend(parameters: list[nn.Parameter], loss: Tensor, rate: float) -> None:
@@ -147,22 +184,24 @@ def step(weights: Weights, before: Change, change: Change, scale: float) -> None
             weight.copy_(before[name].add(change[name].to(weight), alpha=scale))
 
 
-def collapsed(gradient: Tensor, components: int, seed: int) -> Tensor:
-    """A gradient (..., outputs, inputs) with its leading singular directions brought down on both sides.
+def collapsed(gradient: Tensor, components: int, seed: int, of: Tensor | None = None) -> Tensor:
+    """A gradient (..., outputs, inputs) with leading singular directions brought down on both sides.
 
     Args:
         components: how many of them.
         seed: of the draws by which they are found where they are not all of them.
+        of: the matrix whose directions they are; None: the gradient's own.
     """
+    of = gradient if of is None else of
     if gradient.dim() > 2:
-        return torch.stack([collapsed(each, components, seed) for each in gradient])
-    wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-    if components >= min(wide.shape):
-        left, sizes, right = torch.linalg.svd(wide, full_matrices=False)
+        return torch.stack([collapsed(each, components, seed, other) for each, other in zip(gradient, of, strict=True)])
+    wide, spread = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in (gradient, of))
+    if components >= min(spread.shape):
+        left, sizes, right = torch.linalg.svd(spread, full_matrices=False)
         right = right.mT
     else:
         torch.manual_seed(seed % (1 << 31))
-        left, sizes, right = torch.svd_lowrank(wide, q=components)
+        left, sizes, right = torch.svd_lowrank(spread, q=components)
     there = sizes > sizes.max() * max(wide.shape) * torch.finfo(wide.dtype).eps  # the others are rounding
     if not there.any():
         return wide
