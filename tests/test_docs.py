@@ -121,8 +121,9 @@ def check_command(command: str) -> None:
     from_file = verb.__name__ in ("run", "plan") and (given["recipe"].is_file() or str(given["recipe"]) in shipped())
     kind = (recipe_class(given["recipe"]),) if from_file else ()
     overrides = read_overrides(given.get("options", ()), *kind)
-    if given.get("method") is not None:
-        overrides = {"method.name": given["method"], **overrides}
+    method = given["choices"].method if "choices" in given else given.get("method")
+    if method is not None:
+        overrides = {"method.name": method, **overrides}
     if from_file:
         recipe = read_recipe(given["recipe"], {"forget": "a topic", **overrides})
     else:

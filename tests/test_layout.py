@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,20 @@ SOURCE = Path(expunge.__file__).parent
 def test_no_source_file_is_long() -> None:
     lines = {str(path.relative_to(SOURCE)): len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
     assert {name: count for name, count in lines.items() if count > 350} == {}
+
+
+def test_no_function_has_many_parameters() -> None:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = each.args
+                names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+                names += [one.arg for one in (given.vararg, given.kwarg) if one]
+                found[f"{path.relative_to(SOURCE)}: {each.name}"] = len(
+                    [one for one in names if one not in ("self", "cls")]
+                )
+    assert {name: count for name, count in found.items() if count > 8} == {}
 
 
 def test_the_public_surface_is_eleven_names() -> None:

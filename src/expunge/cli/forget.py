@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +11,28 @@ from cyclopts import Parameter
 from expunge.core.printed import WORDS, Printed
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What is kept, and how the target is forgotten."""
+
+    retain: str | None = None
+    "The retain set, as TARGET; default: sampled from the model itself."
+    method: str | None = None
+    "One of `expunge methods`; default: whos_harry_potter."
+    topic: bool = False
+    "TARGET is a topic in words, whatever files are there or it looks like."
+
+
+CHOICES = Choices()
+
+
 def forget(
     target: str,
     /,
     *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     out: Path,
     model: str = "smollm2-135m",
-    retain: str | None = None,
-    method: str | None = None,
-    topic: bool = False,
+    choices: Annotated[Choices, Parameter(name="*")] = CHOICES,
     log_with: Annotated[list[str] | None, Parameter(negative_iterable=())] = None,
     printed: Printed = WORDS,
 ) -> int:
@@ -52,12 +66,6 @@ def forget(
         The run folder to write.
     model:
         A starter model (smollm2-135m), a folder, or a Hugging Face id.
-    retain:
-        The retain set, as TARGET; default: sampled from the model itself.
-    method:
-        One of `expunge methods`; default: whos_harry_potter.
-    topic:
-        TARGET is a topic in words, whatever files are there or it looks like.
     log_with:
         An experiment tracker that figures are sent to (tensorboard, wandb, mlflow, trackio, ...); may be repeated.
     """
@@ -67,11 +75,11 @@ def forget(
 
     targets, others = further_targets(target, options)
     fields = read_overrides(others)
-    if retain is not None:
-        fields["retain"] = retain
-    if method is not None:
-        fields = {"method.name": method, **fields}
-    if topic:
+    if choices.retain is not None:
+        fields["retain"] = choices.retain
+    if choices.method is not None:
+        fields = {"method.name": choices.method, **fields}
+    if choices.topic:
         fields["forget_kind"] = "topic"
     made = forget_(targets, model=model, out=out, show=printed.show(), log_with=log_with or (), **fields)
     return tell(made, printed)

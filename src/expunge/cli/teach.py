@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the texts are read."""
+
+    tokens: int = 6144
+    "Tokens of each text."
+    epochs: float = 8.0
+    "Times each text is read."
+    learning_rate: float = 1e-4
+    "Highest learning rate."
+    seed: int = 0
+    "Seed of the order of reading."
+
+
+READING = Reading()
 
 
 def teach(
@@ -12,10 +33,7 @@ def teach(
     keep: str,
     out: Path,
     model: str = "smollm2-135m",
-    tokens: int = 6144,
-    epochs: float = 8.0,
-    learning_rate: float = 1e-4,
-    seed: int = 0,
+    reading: Annotated[Reading, Parameter(name="*")] = READING,
     quiet: bool = False,
 ) -> None:
     """Teach a model a book, to have a case with a known truth: a taught model, and one that never saw the book.
@@ -34,14 +52,6 @@ def teach(
         Folder for the two texts, the taught model and the retrained one (taught only the retain set).
     model:
         The model that is taught.
-    tokens:
-        Tokens of each text.
-    epochs:
-        Times each text is read.
-    learning_rate:
-        Highest learning rate.
-    seed:
-        Seed of the order of reading.
     quiet:
         Show no progress and print nothing.
     """
@@ -55,10 +65,7 @@ def teach(
     from expunge.suites.taught_book import Lesson
     from expunge.suites.taught_book import teach as teach_
 
-    lesson = Lesson(
-        book=book, keep=keep, model=model, tokens=tokens, epochs=epochs, learning_rate=learning_rate, seed=seed
-    )
-    made = teach_(lesson, out, show=Printed(quiet=quiet).show())
+    made = teach_(Lesson(book=book, keep=keep, model=model, **asdict(reading)), out, show=Printed(quiet=quiet).show())
     if quiet:
         return
     print(

@@ -8,13 +8,18 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from expunge.core.printed import WORDS, Printed, print_json
 from expunge.core.words import counted
 
 
 @dataclass(frozen=True)
 class Making:
-    """Where models are made."""
+    """Which models are made, and where."""
 
+    models: int = 32
+    "Models of each kind: unlearned by each method, retrained, and retrained for the ceiling."
+    seed: int = 0
+    "Decides the split, and with it the forget set; and every model."
     workers: int | None = None
     "Processes; if not given, one for each core, and a single one on a GPU."
     ray: bool = False
@@ -26,13 +31,10 @@ def challenge(
     data: str,
     forget: str = "random:0.02",
     methods: str = "all",
-    models: int = 32,
     pictures: int | None = 1200,
-    seed: int = 0,
     making: Annotated[Making, Parameter(name="*")] = Making(),
     out: Path = Path("runs/challenge"),
-    json: bool = False,
-    quiet: bool = False,
+    printed: Printed = WORDS,
 ) -> int:
     """The NeurIPS 2023 unlearning contest, on any pictures.
 
@@ -53,22 +55,11 @@ def challenge(
         What is to be forgotten: a query, a file of ids, class:NAME, identity:COLUMN:COUNT or random:SHARE.
     methods:
         Names with commas between them, or all.
-    models:
-        Models of each kind: unlearned by each method, retrained, and retrained for the ceiling.
     pictures:
         Use the first so many pictures of the data.
-    seed:
-        Decides the split, and with it the forget set; and every model.
     out:
         The contest's folder.
-    json:
-        Print JSON in place of the table: what contest.json holds.
-    quiet:
-        Show no progress and print no table.
     """
-    import json as json_
-
-    from expunge.core.progress import Live, Silent
     from expunge.kinds.classifier.recipe import ImageRecipe
     from expunge.runs.overrides import read_overrides
     from expunge.runs.recipe import make
@@ -78,7 +69,7 @@ def challenge(
     content = {
         "data": data,
         "forget": forget,
-        "seed": seed,
+        "seed": making.seed,
         "images": {"limit": pictures, "only_train": True, "size": 32},
     }
     recipe = make(ImageRecipe, content, read_overrides(options, ImageRecipe), where="options")
@@ -86,14 +77,14 @@ def challenge(
         recipe,
         out,
         methods=contest_methods(methods),
-        models=models,
+        models=making.models,
         workers=making.workers,
         ray=making.ray,
-        show=Silent() if quiet else Live(),
+        show=printed.show(),
     )
-    if json:
-        print(json_.dumps(figures, indent=2, ensure_ascii=False))
-    if json or quiet:
+    if printed.json:
+        print_json(figures)
+    if printed.json or printed.quiet:
         return 0
     print_contest(figures)
     print(f"Figures: {out / 'contest.json'}")
