@@ -87,20 +87,21 @@ class RepSelect(Method):
         said = Said(work.task, kept, self.kl_blocks, size)
         forget = Watched(work.task, work.forget, self.kl_blocks, size)
         work.log("round", round=0, scale=0.0, kl=said.divergence(), forget_loss=forget.nll())
+        first = self.learning_rate
         for number in range(self.rounds):
             change = work.cached(f"change {number + 1}", partial(self.change, work, weights, number, said))
             before = {name: weight.detach().clone() for name, weight in weights.items()}
             put = partial(step, weights, before, change)
             limit = self.kl_limit * (number + 1) / self.rounds
 
-            def found(put: Callable[[float], None] = put, limit: float = limit) -> Change:
-                tried = partial(work.log, "scale_tried")
-                scale = longest(put, said.divergence, limit, self.learning_rate, tried)
+            def found(put: Callable[[float], None] = put, limit: float = limit, first: float = first) -> Change:
+                scale = longest(put, said.divergence, limit, first, partial(work.log, "scale_tried"))
                 return {"scale": torch.tensor(scale, dtype=torch.float64)}
 
             scale = float(work.cached(f"scale {number + 1}", found)["scale"])
             put(scale)
             work.log("round", round=number + 1, scale=scale, kl=said.divergence(), forget_loss=forget.nll())
+            first = scale or first
             if scale == 0:
                 work.stays = number == 0 or work.stays
                 work.log("notice", text=f"round {number + 1}: no step kept the limit of the KL divergence")
@@ -226,7 +227,8 @@ def longest(
         first: the length that is tried first.
         tried: told each `scale` with its `kl`.
     """
-    low, high, scale = 0.0, math.inf, first
+    put(0.0)
+    start, low, high, scale = divergence(), 0.0, math.inf, first
     for _ in range(TRIES):
         put(scale)
         found = divergence()
@@ -237,8 +239,9 @@ def longest(
                 break
         else:
             high = scale
-        # Near the model as it was the divergence grows as the square of the length. Rounding may leave it below 0.
-        ratio = math.sqrt((1 + NEAR) / 2 * limit / found) if 0 < found < math.inf else WIDEST if found <= 0 else 0.0
+        # What the divergence grows by is taken for the square of the length. Rounding may leave it below where it started.
+        more, wanted = found - start, (1 + NEAR) / 2 * limit - start
+        ratio = math.sqrt(max(wanted, 0.0) / more) if 0 < more < math.inf else WIDEST if more <= 0 else 0.0
         guess = scale * min(WIDEST, max(1 / WIDEST, ratio))
         scale = guess if low < guess < high else math.sqrt(low * high) if low else high / WIDEST
     return low
