@@ -12,7 +12,7 @@ from typing import Any
 
 from expunge.core.processes import ENDS, JOBS
 from expunge.kinds.language.lazy import HELD, LazyModel
-from expunge.kinds.language.measures.multiple_choice import scored_here
+from expunge.kinds.language.measures.token_trees import scored_here
 from expunge.kinds.language.sampling import continue_batches
 from expunge.kinds.language.scoring import masses, scored, told
 from expunge.kinds.language.task import CausalLM

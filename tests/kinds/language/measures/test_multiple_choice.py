@@ -26,7 +26,9 @@ from transformers import (
 
 from expunge.errors import DataError, ModelError
 from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.choice_tokens import Choice, encoded
 from expunge.kinds.language.measures.multiple_choice import choice_log_probs, score
+from expunge.kinds.language.measures.token_trees import continuation_scores
 from expunge.ops.narrow import hold_narrow
 
 LONG = "It was a bright cold day, and the man said that he had seen nothing of the kind before. " * 4
@@ -181,6 +183,38 @@ def test_other_architectures(tokenizer: Any, caplog: pytest.LogCaptureFixture, b
         log_probs = choice_log_probs(model, tokenizer, QUESTIONS, 300)
     assert ("scored one by one" not in caplog.text) == shares
     assert_equal_to_alone(model, tokenizer, log_probs)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_each_token_by_itself(tokenizer: Any, model: Any, shares: bool) -> None:
+    torch.manual_seed(0)
+    if not shares:
+        model = sharpened(MambaForCausalLM(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=500)))
+    choices = encoded(tokenizer, QUESTIONS, 1000)
+    said = choices[0][0].tokens[:4]
+    with torch.no_grad():
+        for _ in range(2):
+            said = [*said, int(model(torch.tensor([said])).logits[0, -1].argmax())]
+    choices.append([Choice(said, 2), Choice([*said, 5], 3)])
+    values, first = continuation_scores(model, choices, each_token=True, batch_tokens=300)
+    sums, all_first = continuation_scores(model, choices, batch_tokens=300)
+    start = 0
+    for number, choice in enumerate(choice for of_question in choices for choice in of_question):
+        with torch.no_grad():
+            logits = (
+                model(torch.tensor([choice.tokens])).logits[0].double().log_softmax(-1)[-choice.continuation - 1 : -1]
+            )
+        wanted = torch.tensor(choice.tokens[-choice.continuation :])
+        own = slice(start, start := start + choice.continuation)
+        assert values[own].tolist() == pytest.approx(
+            logits.gather(1, wanted[:, None])[:, 0].tolist(), abs=1e-5, rel=1e-6
+        )
+        assert first[own].tolist() == (logits.argmax(-1) == wanted).tolist()
+        assert sums[number] == pytest.approx(values[own].sum(), abs=1e-5, rel=1e-6)
+        assert all_first[number] == first[own].all()
+    assert start == len(values) == len(first)
+    assert all_first[-2:].tolist() == [True, first[-1]]
+    assert not first.all()
 
 
 class DeafLlama(LlamaForCausalLM):

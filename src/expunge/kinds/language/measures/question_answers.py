@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from expunge.core import storage
 from expunge.data.text.document import Document, Turn
 from expunge.errors import DataError, DivergedError
-from expunge.kinds.language.attacks.facts import Row, batch_of
 from expunge.kinds.language.limits import positions
 from expunge.kinds.language.measures.benchmarks import Question
+from expunge.kinds.language.measures.choice_tokens import Choice
 from expunge.kinds.language.measures.multiple_choice import choices_by
 from expunge.kinds.language.measures.question_forms import PASSAGE, QUESTION, Form, tokenize
+from expunge.kinds.language.measures.token_trees import continuation_scores
 from expunge.kinds.language.question_rows import QuestionRow
-from expunge.kinds.language.scoring import token_scores
 from expunge.kinds.language.task import CausalLM
 from expunge.measures.language.answers import min_k
 
 BATCH = 16
-"answers in a forward pass, and questions that are answered at once"
-BATCH_TOKENS = 4096
-"tokens in a forward pass, padding included; a longer row is a pass of its own"
+"questions that are answered at once"
 NEW_TOKENS = 200
 "tokens of an answer, at most: TOFU's and OpenUnlearning's"
 
@@ -140,10 +140,10 @@ def answer_questions(
         positions(task.model.config),
     )
     _refuse_long(tokens, positions(task.model.config))
-    counts = [len(_texts(row)) for row in rows]
-    places = [sum(counts[:number]) for number in range(len(rows))]
-    found = _likelihoods(task, tokens, batch, lambda share: show(0.5 * share, "likelihoods"))
-    prompts = [tokens[place].ids[: tokens[place].first_label] for place in places]
+    remaining = iter(tokens)
+    answers = [[next(remaining) for _ in _texts(row)] for row in rows]
+    found = _likelihoods(task, answers, lambda share: show(0.5 * share, "likelihoods"))
+    prompts = [true.ids[: true.first_label] for true, *_ in answers]
     said: Sequence[str | None] = [None] * len(rows)
     if generate and all(row.is_said for row in rows):
         most = rows[0].form.new_tokens or new_tokens
@@ -153,13 +153,10 @@ def answer_questions(
         said = [row.form.ended(each[0]).strip() for row, each in zip(rows, texts_of, strict=True)]
     decode = task.tokenizer.decode
     cut = [
-        decode(tokens[place].ids[tokens[place].first_label :], skip_special_tokens=True) if row.form.cut else None
-        for row, place in zip(rows, places, strict=True)
+        decode(first.ids[first.first_label :], skip_special_tokens=True) if row.form.cut else None
+        for row, (first, *_) in zip(rows, answers, strict=True)
     ]
-    return [
-        _answered(row, found[place : place + count], text, true)
-        for row, place, count, text, true in zip(rows, places, counts, said, cut, strict=True)
-    ]
+    return [_answered(*each) for each in zip(rows, found, said, cut, strict=True)]
 
 
 def _texts(row: Asked) -> list[str]:
@@ -187,30 +184,30 @@ class _Scored:
 
 
 def _likelihoods(
-    task: CausalLM, tokens: Sequence[QuestionRow], batch: int, show: Callable[[float], None]
-) -> list[_Scored]:
+    task: CausalLM, tokens: Sequence[Sequence[QuestionRow]], show: Callable[[float], None]
+) -> list[list[_Scored]]:
+    """How likely the answers to each question are; the question runs once for all of them."""
     special = set(task.tokenizer.all_special_ids)
-    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i].ids))
-    groups: list[list[int]] = []
+    choices = [[Choice(list(row.ids), len(row.ids) - max(1, row.first_label)) for row in rows] for rows in tokens]
+    log_p, greedy = continuation_scores(
+        task.model, choices, each_token=True, progress=lambda done, of: show(done / of), shared=task.shared
+    )
+    found: list[list[_Scored]] = []
     start = 0
-    while start < len(order):
-        chosen = order[start : start + batch]
-        while len(chosen) > 1 and len(chosen) * len(tokens[chosen[-1]].ids) > BATCH_TOKENS:
-            chosen.pop()
-        start += len(chosen)
-        groups.append(chosen)
-    batches = [batch_of([Row(tuple(tokens[i].ids), tokens[i].first_label) for i in chosen]) for chosen in groups]
-    found: dict[int, _Scored] = {}
-    for i, (log_p, greedy) in zip(order, token_scores(task, batches, show), strict=True):
-        ends = tokens[i].ids[-1] in special and len(log_p) > 1
-        found[i] = _Scored(log_p.double().tolist(), greedy.tolist(), ends)
-        if not all(map(math.isfinite, found[i].log_p)):
-            raise DivergedError(
-                "the model's likelihoods are no numbers",
-                seen=tokens[i].source,
-                next_step="lower the learning rate, or train for fewer steps",
-            )
-    return [found[i] for i in range(len(tokens))]
+    for rows, of_question in zip(tokens, choices, strict=True):
+        found.append([])
+        for row, choice in zip(rows, of_question, strict=True):
+            own = slice(start, start + choice.continuation)
+            start = own.stop
+            if not np.isfinite(log_p[own]).all():
+                raise DivergedError(
+                    "the model's likelihoods are no numbers",
+                    seen=row.source,
+                    next_step="lower the learning rate, or train for fewer steps",
+                )
+            ends = row.ids[-1] in special and choice.continuation > 1
+            found[-1].append(_Scored(log_p[own].tolist(), greedy[own].tolist(), ends))
+    return found
 
 
 def _answered(row: Asked, found: Sequence[_Scored], said: str | None, cut: str | None) -> Answered:
