@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,32 @@ def test_a_step_in_parts_has_the_same_loss(name: str, tiny_model_folder: Path, t
     whole = [0, 1, 2, 3]
     parts = sum(loss(rows, whole) for rows in ([0, 2], [1], [3]))
     assert parts == pytest.approx(loss(whole, whole), rel=1e-4, abs=1e-5)
+
+
+@every_language_loss
+def test_a_term_whose_gradient_is_added_before_the_next_is_made_changes_nothing(
+    name: str, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    method = make_method({"name": name, **SHALLOW.get(name, {})})
+    step = language_step(method, tmp_path, tiny_model_folder)
+    parameters = [each for each in step.task.model.parameters() if each.requires_grad]  # type: ignore[attr-defined]
+
+    def gradients(given: Step) -> tuple[float, list[torch.Tensor]]:
+        total = method.loss(given).total
+        total.backward()
+        found = [torch.zeros_like(each) if each.grad is None else each.grad.clone() for each in parameters]
+        step.task.model.zero_grad(set_to_none=True)  # type: ignore[attr-defined]
+        return float(total), found
+
+    added: list[torch.Tensor] = []
+    together = gradients(step)
+    apart = gradients(replace(step, backward=lambda term: (added.append(term), term.backward())))
+    assert apart[0] == together[0]
+    for one, other in zip(apart[1], together[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * max(1.0, float(other.abs().max())))
+    assert len(added) <= 1
+    if type(method).loss.__qualname__.startswith(("NPO.", "RMU.", "GradientDifference.")):
+        assert len(added) == 1
 
 
 def image_step(method: Method) -> Step:

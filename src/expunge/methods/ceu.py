@@ -43,7 +43,7 @@ class CEU(Method):
     def loss(self, step: Step) -> Loss:
         losses = step.row_values(step.forget, without_label, labels=True)
         forget = step.row_mean(step.forget, torch.where(self.behind(step, losses), losses, 0.0))
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)
 
     def behind(self, step: Step, losses: Tensor) -> Tensor:
         """(rows,) whether a row is behind the first ones of its example."""

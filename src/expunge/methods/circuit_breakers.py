@@ -68,4 +68,6 @@ class CircuitBreakers(Method):
         forget = self.alpha * (1 - step.progress / 2) * step.token_mean(step.forget, like)
         states = step.hidden_at(step.retain, self.layers)
         moved = (states - step.signal("retain_layer_states").to(states)).norm(dim=-1).mean(1)
-        return Loss(forget=forget, retain=self.alpha * step.progress / 2 * step.token_mean(step.retain, moved))
+        return Loss(
+            forget=step.before_next(forget), retain=self.alpha * step.progress / 2 * step.token_mean(step.retain, moved)
+        )

@@ -48,4 +48,4 @@ class DPO(Method):
         gain = gain.reshape(len(loss), -1)
         of_examples = F.logsigmoid(self.beta * (gain - loss[:, None])).mean(1)
         forget = -self.factor / self.beta * step.mean(step.forget, of_examples)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

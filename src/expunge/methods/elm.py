@@ -84,4 +84,4 @@ class ELM(Method):
             fluent = step.signal("fluent_text")
             each = step.example_nll(fluent) / step.example_rows(fluent).clamp(min=1)
             forget = forget + self.fluency_weight * step.mean(fluent, each)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

@@ -70,4 +70,4 @@ class GradientDifference(Method):
             forget = self.forget_weight * step.row_mean(step.forget, losses)
         else:
             forget = -self.forget_weight * step.nll(step.forget, ceiling=ceiling)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

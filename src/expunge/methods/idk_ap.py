@@ -38,7 +38,9 @@ class IdkAP(Method):
 
     def loss(self, step: Step) -> Loss:
         forget = self.forget_weight * refusal_loss(step)
-        return Loss(forget=forget, retain=self.retain_weight * self.preservation(step) if self.draws_retain else None)
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        return Loss(forget=step.before_next(forget), retain=self.retain_weight * self.preservation(step))
 
     def preservation(self, step: Step) -> Tensor:
         """The second term without alpha, a scalar."""

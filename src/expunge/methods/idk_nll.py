@@ -37,4 +37,4 @@ class IdkNLL(Method):
 
     def loss(self, step: Step) -> Loss:
         forget = refusal_loss(step)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

@@ -54,7 +54,7 @@ class JensUn(Method):
         if not self.draws_retain:
             return Loss(forget=forget)
         moved = step.against_original(step.retain, jensen_shannon)
-        return Loss(forget=forget, retain=self.retain_weight * step.row_mean(step.retain, moved))
+        return Loss(forget=step.before_next(forget), retain=self.retain_weight * step.row_mean(step.retain, moved))
 
     def _target(self, log_p: Tensor) -> Tensor:
         """(rows, classes) log q."""

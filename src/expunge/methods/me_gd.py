@@ -49,4 +49,4 @@ class MeGD(Method):
     def loss(self, step: Step) -> Loss:
         of = from_uniform if self.toward == "uniform" else lost_entropy
         forget = self.forget_weight * step.row_mean(step.forget, step.row_values(step.forget, of))
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

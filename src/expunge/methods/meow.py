@@ -52,4 +52,4 @@ class MEOW(Method):
         inverted = step.signal("inverted_facts")
         each = step.example_nll(inverted) / step.example_rows(inverted).clamp(min=1)
         forget = step.mean(inverted, each)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

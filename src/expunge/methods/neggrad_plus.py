@@ -29,7 +29,5 @@ class NeggradPlus(Method):
         return True
 
     def loss(self, step: Step) -> Loss:
-        return Loss(
-            forget=-(1 - self.alpha) * step.nll(step.forget),
-            retain=self.alpha * step.nll(step.retain),
-        )
+        forget = step.before_next(-(1 - self.alpha) * step.nll(step.forget))
+        return Loss(forget=forget, retain=self.alpha * step.nll(step.retain))

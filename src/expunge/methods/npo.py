@@ -34,8 +34,7 @@ class NPO(Method):
     signals = ("reference_nll",)
 
     def loss(self, step: Step) -> Loss:
-        forget = self.forget_loss(step)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, self.forget_loss(step))
 
     def forget_loss(self, step: Step) -> Tensor:
         """The first term, a scalar."""

@@ -87,5 +87,9 @@ class RMU(Method):
         forget = step.token_mean(step.forget, away)
         if not self.draws_retain:
             return Loss(forget=forget)
+        forget = step.before_next(forget)
         moved = step.hidden(step.retain, self.layer) - step.signal("hidden_states")
-        return Loss(forget=forget, retain=self.retain_weight * step.token_mean(step.retain, moved.square().mean(1)))
+        return Loss(
+            forget=step.before_next(forget),
+            retain=self.retain_weight * step.token_mean(step.retain, moved.square().mean(1)),
+        )

@@ -37,4 +37,4 @@ class SimNPO(Method):
         nll = step.example_nll(step.forget) / step.example_rows(step.forget)
         losses = F.logsigmoid(self.beta * (nll - self.gamma))
         forget = -2 / self.beta * self.forget_weight * step.mean(step.forget, losses)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

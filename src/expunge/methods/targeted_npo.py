@@ -95,7 +95,3 @@ class TargetedNPO(Method):
         away = self.away(log_mass - torch.where(pushed, base.mass, 1.0).log())
         kept = self.keep_weight * base.said.cross_entropy(log_p)
         return kept + torch.where(pushed, self.push_weight * away, 0.0)
-
-    def with_retain(self, step: Step, forget: Tensor) -> Loss:
-        """The loss with the retain set's part."""
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)

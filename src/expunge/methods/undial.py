@@ -40,7 +40,7 @@ class UNDIAL(Method):
 
     def loss(self, step: Step) -> Loss:
         forget = step.row_mean(step.forget, step.against_original(step.forget, self.cross_entropy, labels=True))
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)
 
     def cross_entropy(self, log_p: Tensor, log_ref: Tensor, target: Tensor) -> Tensor:
         """(rows,) of the adjusted reference with the model, both (rows, classes)."""

@@ -36,7 +36,7 @@ class WGA(Method):
         with torch.no_grad():
             weights = self.weights(nll)
         forget = -self.forget_weight * step.row_mean(step.forget, weights * nll)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)
 
     def weights(self, nll: Tensor) -> Tensor:
         """(rows,) of tokens that cost so many nats."""

@@ -12,6 +12,8 @@ from expunge.core.settings import Part
 from expunge.train.step import LayeredTask, Loss, Step
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from expunge.kinds.language.signals.signal import Signal
     from expunge.train.gradients import Gradients
 
@@ -91,6 +93,13 @@ class Method(Part):
     def carried_out(self) -> Method:
         """The method whose needs are to be met: this one, or the one that it wraps."""
         return self
+
+    def with_retain(self, step: Step, forget: Tensor) -> Loss:
+        """The loss of most methods: a term of the forget set and, of weight `retain_weight`, the retain set's likelihood."""
+        if not self.draws_retain:
+            return Loss(forget=forget)
+        forget = step.before_next(forget)
+        return Loss(forget=forget, retain=float(getattr(self, "retain_weight", 1.0)) * step.nll(step.retain))
 
     def trains(self, name: str) -> bool:
         """Whether the parameter of this name is trained."""

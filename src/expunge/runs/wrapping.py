@@ -104,7 +104,7 @@ class WrappingLoss(Wrapping):
         return self.wrapped.found_in(task)
 
     def loss(self, step: Step) -> Loss:
-        return self.wrapped.loss(step)
+        return self.wrapped.loss(replace(step, backward=None))  # what is made of its terms is the wrapper's to say
 
     def add_part(self, gradients: Gradients, part: Part, make: Callable[[Step], Loss] | None = None) -> None:
         """Add the gradient of one term of the other method's loss to `.grad`.

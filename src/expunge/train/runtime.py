@@ -154,6 +154,11 @@ class Runtime:
                     (term if self.spreads else term * self.world).backward()
         return sum((term.detach() for term in terms[1:]), start=terms[0].detach())
 
+    @property
+    def adding(self) -> Callable[[Tensor], Any] | None:
+        """`backward` for a term while the next is not made yet; None where all of a step belongs in one call of the root."""
+        return self.backward if self._root is None else None
+
     def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
         """Clip the gradients to a norm, over all parameters together; the norm that they had, as a scalar."""
         norm = shards.whole(nn.utils.clip_grad_norm_(parameters, most))

@@ -191,6 +191,7 @@ class Step:
         truth: set -> summed negative log-likelihood of what truly stands there, wherever a loss came by it.
         progress: the share of the training's steps that are done, 0 in the first; for losses that change meanwhile
             (`Method.scheduled`).
+        backward: adds the gradient of a term; None: that of the whole loss is added at once, by whoever asked for it.
     """
 
     task: Task
@@ -198,6 +199,15 @@ class Step:
     retain: Any
     truth: dict[str, Tensor] = field(default_factory=dict)
     progress: float = 0.0
+    backward: Callable[[Tensor], Any] | None = None
+
+    def before_next(self, term: Tensor) -> Tensor:
+        """A term of the loss, before the next one is made. Where `backward` is there its gradient is added now, so that what
+        it needs never lies in memory with what the next one needs, and what is returned has none."""
+        if self.backward is None or not term.requires_grad:
+            return term
+        self.backward(term)
+        return term.detach()
 
     def figures(self, loss: Loss) -> dict[str, Tensor]:
         """What is logged of a loss: its parts, and the truth's negative log-likelihood of either set in nats a row.

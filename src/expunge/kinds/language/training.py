@@ -130,7 +130,7 @@ def train_language(
 
         def loss(*batches: Any) -> tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]:
             given = {"forget": None, "retain": None} | dict(zip(tables, batches, strict=True))
-            step = Step(task, **given, progress=done.share)
+            step = Step(task, **given, progress=done.share, backward=runtime.adding)
             found = method.loss(step)
             # Together, the gradients of both sets would be there whole before any of them is handed out.
             return found.terms if runtime.spreads else found.total, step.figures(found)

@@ -52,4 +52,4 @@ class WhosHarryPotter(Method):
 
     def loss(self, step: Step) -> Loss:
         forget = step.nll(step.forget)
-        return Loss(forget=forget, retain=self.retain_weight * step.nll(step.retain) if self.draws_retain else None)
+        return self.with_retain(step, forget)

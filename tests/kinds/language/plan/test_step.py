@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,18 @@ def test_weights_in_bfloat16_take_four_bytes_with_their_gradients(optim: str, mo
 
 def test_gradients_of_earlier_batches_and_buckets_of_processes_count() -> None:
     gradients = 4 * parameters(2)
-    alone = training_step(setting(gradient_checkpointing=True))
-    assert training_step(setting(gradient_accumulation_steps=2)).peak > training_step(setting()).peak
-    shared = training_step(replace(setting(gradient_checkpointing=True), processes=2))
+    one_pass = partial(setting, 2, "gradient_ascent")
+    alone = training_step(one_pass(gradient_checkpointing=True))
+    assert training_step(one_pass(gradient_accumulation_steps=2)).peak > training_step(one_pass()).peak
+    shared = training_step(replace(one_pass(gradient_checkpointing=True), processes=2))
     assert shared.peak == alone.peak + gradients
+
+
+def test_the_second_set_begins_where_the_first_has_left_its_gradients() -> None:
+    """Of one process; several make both sets' passes in one call of the model, and hold what both need."""
+    first, alone = training_step(setting(2, "gradient_ascent")).peak, training_step(setting()).peak
+    together = training_step(replace(setting(), processes=2)).peak - 4 * parameters(2)
+    assert first < alone < together
 
 
 def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
@@ -96,9 +105,10 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
     ],
 )
 def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, Any], tmp_path: Path) -> None:
-    wanted = setting(2, method, **training)
+    deep = 5
+    wanted = setting(deep, method, **training)
     adapted, ids = "adapter_rank" in training, torch.zeros(1, 4, dtype=torch.long)
-    real = AutoModelForCausalLM.from_config(config(2), dtype=torch.bfloat16 if adapted else torch.float32).eval()
+    real = AutoModelForCausalLM.from_config(config(deep), dtype=torch.bfloat16 if adapted else torch.float32).eval()
     if wanted.rounds:
         hold_narrow(real, lambda: real(input_ids=ids, use_cache=False), trained=torch.bfloat16)
     if adapted:
@@ -117,7 +127,7 @@ def test_a_real_step_takes_what_was_predicted(method: str, training: dict[str, A
         seed=0,
         checkpoints=tmp_path / "checkpoints",
         log=ignore_log,
-        originals=lambda: AutoModelForCausalLM.from_config(config(2), dtype=torch.bfloat16),
+        originals=lambda: AutoModelForCausalLM.from_config(config(deep), dtype=torch.bfloat16),
     )
     followed = Following()
     followed.add([*real.parameters(), *real.buffers()])

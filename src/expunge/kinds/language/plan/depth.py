@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from expunge.kinds.language.plan.fakes import build
-from expunge.kinds.language.plan.step import MIDDLE, Setting, Taken, look, training_step
+from expunge.kinds.language.plan.following import MIDDLE
+from expunge.kinds.language.plan.step import Setting, Taken, look, training_step
 from expunge.models.language_kind import LanguageKind
 from expunge.runs.method import Method
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 from transformers.integrations import moe  # noqa: F401 - registers its operations
 
+from expunge.kinds.language.layers.decoder import first_tensor
+from expunge.kinds.language.plan.fakes import FakeLM
+
 aten = torch.ops.aten
+TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
+"parts of a backward pass: down to the last layers, between them, and from the first layers on"
 
 
 def _experts(inputs: torch.Size, weight: torch.Size, *_: Any, **_named: Any) -> int:
@@ -93,3 +99,35 @@ class Following(TorchDispatchMode):
             if isinstance(each, Tensor):
                 self._note(each)
         return found
+
+
+@contextmanager
+def phases(task: FakeLM, followed: Following, period: int) -> Iterator[None]:
+    """Name phases: each run of the layers forward, and the backward pass of it by whether it is at the top or the bottom."""
+    runs = 0
+    layers = list(task.layers)
+    last = (len(layers) - 1) // period
+
+    def begin(_module: nn.Module, _inputs: Any) -> None:
+        nonlocal runs
+        if torch._C._current_graph_task_id() == -1:  # else a layer is run again, in the backward pass
+            runs += 1
+            followed.enter(f"{runs} forward")
+
+    def arrives(place: str) -> Callable[..., None]:
+        def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            states, phase = first_tensor(output), f"{runs} {place}"
+            if states is not None and states.requires_grad and torch._C._current_graph_task_id() == -1:
+                states.register_hook(lambda _: followed.enter(phase))
+
+        return note
+
+    hooks = [layers[0].register_forward_pre_hook(begin)]
+    for number, layer in enumerate(layers):
+        part = number // period
+        hooks.append(layer.register_forward_hook(arrives(BOTTOM if part == 0 else TOP if part == last else MIDDLE)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

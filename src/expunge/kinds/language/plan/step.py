@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import gc
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -13,13 +15,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 from transformers import PreTrainedModel
 
 from expunge.kinds.language.guard import BLOCKS, TOKENS
-from expunge.kinds.language.layers.decoder import first_tensor
 from expunge.kinds.language.lora import Adapter
 from expunge.kinds.language.measures.perplexity import BATCH
 from expunge.kinds.language.narrow_training import weight_type
 from expunge.kinds.language.plan.devices import FSDP
 from expunge.kinds.language.plan.fakes import FakeLM, add_adapter, build, fakes
-from expunge.kinds.language.plan.following import Following
+from expunge.kinds.language.plan.following import TOP, Following, phases
 from expunge.kinds.language.plan.moments import moments_in_8_bits, with_moments
 from expunge.kinds.language.plan.signals import batch_of, blocks
 from expunge.kinds.language.recipe import Training
@@ -32,9 +33,6 @@ from expunge.train.gradients import Gradients
 from expunge.train.loop import only_trained
 from expunge.train.rounded import PIECE, SCRATCH
 from expunge.train.step import Loss, Step
-
-TOP, MIDDLE, BOTTOM = "top", "middle", "bottom"
-"parts of a backward pass: down to the last layers, between them, and from the first layers on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +153,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                     parameter.grad = torch.zeros_like(parameter)
             followed.add([*moments, *buckets, *(p.grad for p in trained.values() if p.grad is not None)])
             watched = max(BLOCKS, -(-TOKENS // setting.block_size))
-            with _phases(task, followed, period), followed:
+            with phases(task, followed, period), followed:
                 if watched > training.per_device_train_batch_size:  # else it holds less than the step
                     followed.enter("guard")
                     with torch.no_grad():
@@ -171,7 +169,9 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                 if setting.method.makes_gradient():
                     _own_gradient(task, setting.method, list(trained.values()), batches)
                 else:
-                    loss = setting.method.loss(Step(task, forget, retain))
+                    alone = setting.processes == 1  # else all of a step is one call of the model
+                    backward = partial(_first_backward, followed) if alone else None
+                    loss = setting.method.loss(Step(task, forget, retain, backward=backward))
                     terms = [loss.total] if setting.fsdp is None else loss.terms
                     del loss
                     followed.enter(f"0 {TOP}")
@@ -193,6 +193,14 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
             if setting.fsdp is not None:
                 followed.peaks = _spread(followed.peaks, task, numbers, setting)
     return Taken(peaks=followed.peaks, numbers=numbers)
+
+
+def _first_backward(followed: Following, term: Tensor) -> None:
+    """The backward pass of a term before the next is made."""
+    followed.enter(f"0 {TOP}")
+    term.backward()
+    gc.collect()  # tensors of no data are held in cycles
+    followed.enter("forward")
 
 
 def _own_gradient(task: FakeLM, method: Method, trained: list[nn.Parameter], batches: dict[str, Any]) -> None:
@@ -312,35 +320,3 @@ class CrossEntropy(Method):
 
 def _trained(task: FakeLM, setting: Setting, named: Collection[str] | None) -> list[nn.Parameter]:
     return parameters_of(task, setting.method, setting.training, named)
-
-
-@contextmanager
-def _phases(task: FakeLM, followed: Following, period: int) -> Iterator[None]:
-    """Name phases: each run of the layers forward, and the backward pass of it by whether it is at the top or the bottom."""
-    runs = 0
-    layers = list(task.layers)
-    last = (len(layers) - 1) // period
-
-    def begin(_module: nn.Module, _inputs: Any) -> None:
-        nonlocal runs
-        if torch._C._current_graph_task_id() == -1:  # else a layer is run again, in the backward pass
-            runs += 1
-            followed.enter(f"{runs} forward")
-
-    def arrives(place: str) -> Callable[..., None]:
-        def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            states, phase = first_tensor(output), f"{runs} {place}"
-            if states is not None and states.requires_grad and torch._C._current_graph_task_id() == -1:
-                states.register_hook(lambda _: followed.enter(phase))
-
-        return note
-
-    hooks = [layers[0].register_forward_pre_hook(begin)]
-    for number, layer in enumerate(layers):
-        part = number // period
-        hooks.append(layer.register_forward_hook(arrives(BOTTOM if part == 0 else TOP if part == last else MIDDLE)))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
