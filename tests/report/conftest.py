@@ -8,6 +8,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from cheap_figures import PRINT_SVG
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _figures_painted(painted: None) -> None:
+    """Their words are there."""
+
+
 @pytest.fixture
 def figures_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures as they are, for a test."""
