@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
+from unittest.mock import patch
 from xml.sax.saxutils import escape
 
-import pytest
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -28,9 +28,7 @@ def frame(paint: Callable[[], Figure]) -> str:
 @contextmanager
 def drawing() -> Iterator[None]:
     """Inside, figures are as they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(svg, "as_svg", AS_SVG)
-        patch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
+    with patch.object(svg, "as_svg", AS_SVG), patch.object(FigureCanvasSVG, "print_svg", PRINT_SVG):
         yield
 
 
