@@ -85,13 +85,13 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
     ("method", "training"),
     [
         ("gradient_difference", {}),
-        ("gradient_difference", {"gradient_checkpointing": True}),
+        pytest.param("gradient_difference", {"gradient_checkpointing": True}, marks=pytest.mark.long),
         ("simnpo", {"adapter_rank": 4}),
         ("fine_tune", {"adapter_rank": 4, "gradient_checkpointing": True}),
         ("gradient_difference", {"gradient_accumulation_steps": 2}),
         ("gradient_difference", {"adapter_rank": 4, "quantization": "4bit"}),
         ("npo_sam", {}),
-        ("gradient_difference", {"weight_dtype": "bfloat16"}),
+        pytest.param("gradient_difference", {"weight_dtype": "bfloat16"}, marks=pytest.mark.long),
         ("simnpo", {"weight_dtype": "bfloat16", "gradient_checkpointing": True}),
     ],
 )
