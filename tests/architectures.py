@@ -38,6 +38,10 @@ OWN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "mpt": {"expansion_ratio": 2},
     "mamba2": {"head_dim": 16, "n_groups": 1, "chunk_size": 8},
+    "falcon_h1": {
+        **{"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1},
+        **{"mamba_d_state": 8, "mamba_chunk_size": 8},
+    },
     "deepseek_v2": {"num_key_value_heads": 4},
     "deepseek_v3": {"num_key_value_heads": 4},
     "dbrx": {

@@ -17,18 +17,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 import pytest
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from cheap_figures import PRINT_SVG, print_words
+from cheap_figures import AS_SVG, drawing, frame, print_words
+from expunge.report import svg
 from tiny_model import build_tiny_model
 
 pytest_plugins = ["tokenizer_fixtures", "typing_fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _short_answers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A model with random weights babbles to the last token: half a second of each run in this process."""
+def _short_answers_and_few_facts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A model with random weights babbles to the last token, and knows no fact: a second of each run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         if "not long" in request.config.option.markexpr:
             patch.setattr("expunge.kinds.language.elicitation.asking.ANSWER_TOKENS", 24)
+            from expunge.kinds.language.measures import general_knowledge
+
+            few = general_knowledge.facts()[:12]
+            patch.setattr(general_knowledge, "facts", lambda: few)
         yield
 
 
@@ -40,21 +45,30 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _whole_runs_at_less_cost() -> Iterator[None]:
-    """A third of a run of the tiny model is drawing figures, and waiting for the disk to hold what is written.
+    """Half of a run of the tiny model is painting and drawing figures, and waiting for the disk to hold what is written.
 
-    Figures are drawn where `drawn` is asked for; what a disk holds is tested in the processes that tests start.
+    Figures are drawn where `drawn` is asked for, which a whole run of each kind does, and in the tests of reports; what a
+    disk holds is tested in the processes that tests start.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svg, "as_svg", frame)
         patch.setattr(FigureCanvasSVG, "print_svg", print_words)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
 @pytest.fixture(scope="module")
+def painted() -> Iterator[None]:
+    """Figures as their words, for a module of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svg, "as_svg", AS_SVG)
+        yield
+
+
+@pytest.fixture(scope="module")
 def drawn() -> Iterator[None]:
     """Figures as they are, for a module of tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
+    with drawing():
         yield
 
 

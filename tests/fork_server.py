@@ -78,16 +78,10 @@ class Running:
 
 
 class Commands:
-    """Starts `expunge` commands, and scripts.
+    """Starts `expunge` commands, and scripts."""
 
-    Args:
-        packages: a folder of installed packages that they see too.
-    """
-
-    def __init__(self, packages: Path | None = None) -> None:
+    def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        places = [*([] if packages is None else [str(packages)]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(places)
         self.server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -108,6 +102,7 @@ class Commands:
         file_limit: int | None = None,
         script: Path | None = None,
         env: Mapping[str, str] | None = None,
+        packages: Path | None = None,
     ) -> Running:
         """Start `expunge WORDS` in a folder.
 
@@ -116,19 +111,28 @@ class Commands:
             file_limit: bytes that a file may have (RLIMIT_FSIZE).
             script: start `python SCRIPT WORDS` instead.
             env: further variables of its environment.
+            packages: a folder of installed packages that it sees too.
         """
         request = {"words": list(map(str, words)), "folder": str(folder), "on_call": on_call, "file_limit": file_limit}
-        more = {"script": None if script is None else str(script), "env": dict(env or {})}
+        more = {"script": script and str(script), "env": dict(env or {}), "packages": packages and str(packages)}
         return Running(self, self.ask(request | more)["pid"])
 
     def run(self, words: Sequence[object], folder: Path, **how: Any) -> Ended:
         return self.start(words, folder, **how).wait()
 
-    def together(self, processes: int, words: Sequence[object], folder: Path, **how: Any) -> list[Ended]:
+    def together(
+        self,
+        processes: int,
+        words: Sequence[object],
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        **how: Any,
+    ) -> list[Ended]:
         """Run it in several processes that find each other as those of `torchrun` do."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env = {**(env or {}), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         env |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
         ranks = (dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)) for number in range(processes))
         running = [self.start(words, folder, env=env | rank, **how) for rank in ranks]
@@ -166,6 +170,14 @@ def _signal_on_call(target: str, number: int, signal_number: int, report: int) -
     setattr(holder, last, classmethod(counting) if isinstance(kept, classmethod) else counting)
 
 
+def _look_for_packages_again() -> None:
+    """What was found of installed packages is kept in caches."""
+    for name in [name for name in sys.modules if name.startswith("expunge.runs.")]:
+        for found in vars(sys.modules[name]).values():
+            if hasattr(found, "cache_clear"):
+                found.cache_clear()
+
+
 def _become(request: Mapping[str, Any], pipes: Sequence[int]) -> int:
     """In the forked process: run the command; its exit code."""
     os.dup2(pipes[0], 1)
@@ -174,6 +186,9 @@ def _become(request: Mapping[str, Any], pipes: Sequence[int]) -> int:
     if request["file_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_limit"], request["file_limit"]))
     os.environ.update(request["env"])
+    if request["packages"] is not None:
+        sys.path.insert(0, request["packages"])
+        _look_for_packages_again()
     script = request["script"]
     sys.argv = [script or "expunge", *request["words"]]
     try:
@@ -215,6 +230,12 @@ def _read_all(pipes: Sequence[int]) -> list[str]:
 
 
 def serve() -> None:
+    import torch
+
+    # bitsandbytes would load the whole compiler for decorators of functions that no command here calls.
+    compiler, torch.compile = torch.compile, lambda function, **how: function
+    importlib.import_module("bitsandbytes")
+    torch.compile = compiler
     for module in (
         "spine",
         "kinds.language.story",
@@ -225,23 +246,24 @@ def serve() -> None:
         "cli.console",
     ):
         importlib.import_module(f"expunge.{module}")
-    models = ("llama.modeling_llama", "resnet.modeling_resnet")
-    for module in ("peft", *(f"transformers.models.{name}" for name in models), "rich.progress", "rich.table"):
+    models = ("llama.modeling_llama", "resnet.modeling_resnet", "vit_mae.modeling_vit_mae")
+    others = ("peft", "rich.progress", "rich.table", "nltk.stem.porter", "sklearn.linear_model", "sklearn.pipeline")
+    for module in (*others, *(f"transformers.models.{name}" for name in models)):
         importlib.import_module(module)
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    from cheap_figures import print_words
+    from cheap_figures import frame
     from expunge.data.text.language import language_of
     from expunge.kinds.language.elicitation import asking
+    from expunge.kinds.language.measures import general_knowledge
     from expunge.kinds.language.terms.finder import build_dictionary
+    from expunge.report import svg
     from expunge.report.page import TEMPLATES, _environment
     from expunge.runs.registry import working_on
     from expunge.runs.versions import versions
 
-    FigureCanvasSVG.print_svg = print_words  # type: ignore[method-assign]
-    asking.ANSWER_TOKENS = (
-        64  # a model with random weights babbles to the last token; of fewer nothing is left that is said
-    )
+    svg.as_svg = frame
+    few = general_knowledge.facts()[:12]
+    general_knowledge.facts = lambda: few
+    asking.ANSWER_TOKENS = 40  # a model with random weights babbles to the last; of fewer nothing is left that is said
     # What a process reads once is read here: word lists, the detector of languages, pages, methods, versions.
     build_dictionary([("It was Mr. Holmes who had seen Mr. Holmes.", None)], 10, 0)
     assert language_of(["Der Wind ging kalt durch die Stadt, und niemand hatte ihn je zuvor gesehen."]).code == "de"

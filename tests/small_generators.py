@@ -24,6 +24,7 @@ SMALL_GENERATOR: dict[str, Any] = {
     "method.epochs": 2,
     "method.batch_size": 16,
     "evaluation.grid": 2,
+    "evaluation.attack_steps": 5,
 }
 "settings of a run on 64 pictures that does everything, a little of it"
 

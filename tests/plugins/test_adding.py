@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fork_server import Commands
+from fork_server import Commands, Ended
 from small import SMALL, write_texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding.md"
@@ -40,10 +40,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def commands(package: Path) -> Iterator[Commands]:
-    with Commands(package) as running:
-        yield running
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(commands: Commands, package: Path, tmp_path: Path) -> Run:
+    """Runs a command where the package is installed."""
+    return lambda *words: commands.run(words, tmp_path, packages=package)
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def test_a_method_with_a_signal_measures_a_threshold_and_an_attack(
-    commands: Commands, tiny_model_folder: Path, tmp_path: Path
+    run: Run, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     forget, retain = write_texts(tmp_path)
     recipe = {"model": str(tiny_model_folder), "forget": str(forget), "retain": str(retain)}
@@ -64,7 +67,7 @@ def test_a_method_with_a_signal_measures_a_threshold_and_an_attack(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     options = [f"--{name}={value}" for name, value in SMALL.items()]
     out = tmp_path / "run"
-    done = commands.run(["run", tmp_path / "recipe.yaml", *options, "--out", out], tmp_path)
+    done = run("run", tmp_path / "recipe.yaml", *options, "--out", out)
     assert done.code in (0, 3), done.err
     scores = {(s["measure"], s["model"]): s for s in json.loads((out / "scores.json").read_text())}
     for measure in ("blocks_known", "relearned_nll"):
@@ -74,21 +77,21 @@ def test_a_method_with_a_signal_measures_a_threshold_and_an_attack(
     page = (out / "report.html").read_text()
     for words in ("Blocks predicted well", "whose tokens cost less than 6 nats", "After relearning"):
         assert words in page
-    found = commands.run(["verify", out], tmp_path)
+    found = run("verify", out)
     assert found.code == 0, found.out
-    audited = commands.run(["audit", out, "--attacks", "asked_twice"], tmp_path)
+    audited = run("audit", out, "--attacks", "asked_twice")
     assert audited.code in (0, 3), audited.err
     (attack,) = json.loads((out / "audit" / "audit.json").read_text())["attacks"]
     assert [each["setting"] for each in attack["settings"]] == ["twice"]
     assert "Asked twice" in (out / "audit" / "report.html").read_text()
 
 
-def test_a_kind_and_its_method(commands: Commands, tmp_path: Path) -> None:
+def test_a_kind_and_its_method(run: Run, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("red green\nblue yellow\nred violet\ngreen blue\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
     out = tmp_path / "run"
-    done = commands.run(["run", recipe, "--out", out], tmp_path)
+    done = run("run", recipe, "--out", out)
     assert done.code == 0, done.err
     scores = {(s["measure"], s["model"]): s["value"] for s in json.loads((out / "scores.json").read_text())}
     # red, green, red, violet: green stays, since it occurs in another line
@@ -101,22 +104,22 @@ def test_a_kind_and_its_method(commands: Commands, tmp_path: Path) -> None:
     assert "lines with red" in page
     assert "Words that the model has counted." in page
     assert "config.json" in (out / "model" / "README.md").read_text()
-    assert commands.run(["verify", out], tmp_path).code == 0
-    assert commands.run(["evaluate", out], tmp_path).code == 0
-    compared = commands.run(["compare", out, out], tmp_path)
+    assert run("verify", out).code == 0
+    assert run("evaluate", out).code == 0
+    compared = run("compare", out, out)
     assert "Words known" in compared.out, compared.err
-    listed = commands.run(["methods"], tmp_path).out
+    listed = run("methods").out
     assert re.search(r"^subtract +counters ", listed, re.MULTILINE)
 
 
-def test_a_suite(commands: Commands, tmp_path: Path) -> None:
+def test_a_suite(run: Run, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("red green\nblue yellow\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"task": "word_counter", "data": str(tmp_path / "lines.txt"), "forget": "red"}))
-    done = commands.run(["suite", "repeat", recipe, "--seeds", 2, "--out", tmp_path / "many"], tmp_path)
+    done = run("suite", "repeat", recipe, "--seeds", 2, "--out", tmp_path / "many")
     assert done.code == 0, done.err
     assert "2 of 2 passed" in done.out
     (tmp_path / "many" / "report.html").unlink()
-    again = commands.run(["report", tmp_path / "many"], tmp_path)
+    again = run("report", tmp_path / "many")
     assert again.code == 0, again.err
     assert "2 of 2 runs passed" in (tmp_path / "many" / "report.html").read_text()

@@ -1,14 +1,16 @@
-"""Figures are drawn where that may go wrong; other tests of reports make do with their words."""
+"""Figures are drawn where that may go wrong; other tests of reports make do with their frames."""
 
 from __future__ import annotations
 
-import pytest
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from collections.abc import Iterator
 
-from cheap_figures import PRINT_SVG
+import pytest
+
+from cheap_figures import drawing
 
 
 @pytest.fixture
-def figures_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def figures_drawn() -> Iterator[None]:
     """Figures as they are, for a test."""
-    monkeypatch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
+    with drawing():
+        yield

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from fake_run import make_run
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from test_linked import audit, give_audit, setting
 
-from cheap_figures import PRINT_SVG
+from cheap_figures import drawing
 from expunge.report.compare import compare_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -32,8 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, drawn: None) -> Iterator[Any]
     runs = [make_run(place / "one"), make_run(place / "two", passed=False)]
     for folder, known in zip(runs, (0.2, 0.9), strict=True):
         give_audit(folder, audit(setting(0, 0.0, 0.1), setting(20, known, 0.1)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FigureCanvasSVG, "print_svg", PRINT_SVG)
+    with drawing():
         compare_runs(runs, place / "compare.html")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

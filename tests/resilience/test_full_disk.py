@@ -61,6 +61,7 @@ def disk(place: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.long  # the limit above breaks the same writing off in every test run
 def test_a_file_system_that_is_full(
     disk: Path, commands: Commands, place: Path, command: Sequence[str], whole: Whole
 ) -> None:

@@ -73,7 +73,8 @@ def test_at_random_moments(commands: Commands, generators_place: Path, whole_gen
 @pytest.mark.parametrize(
     ("function", "number"),
     [
-        ("expunge.train.checkpoint:save_checkpoint", 2),
+        # Checkpoints are those of classifiers: test_images_killed.py does it to one in every test run.
+        pytest.param("expunge.train.checkpoint:save_checkpoint", 2, marks=pytest.mark.long),
         ("expunge.kinds.generator.story:save_generator", 3),
         ("expunge.kinds.generator.completions:save_completions", 2),
     ],

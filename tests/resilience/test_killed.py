@@ -54,7 +54,7 @@ def kill_at_random(
 
 
 def test_at_random_moments(commands: Commands, place: Path, command: Sequence[str], whole: Whole) -> None:
-    kill_at_random(commands, place, command, whole, kills=12, seed=1)
+    kill_at_random(commands, place, command, whole, kills=7, seed=1)
 
 
 @pytest.mark.long
@@ -86,7 +86,7 @@ def kill_at_every(
 def test_right_before_a_file_gets_its_name(
     commands: Commands, place: Path, command: Sequence[str], whole: Whole
 ) -> None:
-    kill_at_every("os:replace", [9], commands, place, command, whole)
+    kill_at_every("os:replace", [16], commands, place, command, whole)
 
 
 @pytest.mark.long

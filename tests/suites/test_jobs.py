@@ -9,37 +9,100 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
 from expunge.errors import RecipeError, RunError
 from expunge.runs.registry import method_class
+from expunge.suites.challenge import jobs
 from expunge.suites.challenge.jobs import run_jobs
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A local cluster of one processor, shared by the tests."""
-    import ray
-
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield
-    ray.shutdown()
+class LostError(Exception):
+    """A worker that is gone."""
 
 
-def test_every_job_is_done_once_whatever_the_order() -> None:
-    found = dict(run_jobs(math.factorial, [3, 1, 7, 5, 2], workers=1))
-    assert found == {3: 6, 1: 1, 7: 5040, 5: 120, 2: 2}
-    assert list(run_jobs(math.factorial, [], workers=1)) == []
+class FailedError(Exception):
+    """What a job raised, as Ray hands it on."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
 
 
-def test_an_error_comes_out_as_it_was_raised() -> None:
+class PretendedRay(ModuleType):
+    """As much of Ray's interface as is used, in this process: what Ray itself does with it is tested by the long tests.
+
+    Args:
+        there: a cluster was there before.
+    """
+
+    exceptions = SimpleNamespace(RayTaskError=FailedError, WorkerCrashedError=LostError, OutOfMemoryError=LostError)
+
+    def __init__(self, there: bool) -> None:
+        super().__init__("ray")
+        self.there, self.ended = there, 0
+
+    def is_initialized(self) -> bool:
+        return self.there
+
+    def init(self, **how: Any) -> None:
+        assert not self.there
+        self.there = True
+
+    def shutdown(self) -> None:
+        self.there, self.ended = False, self.ended + 1
+
+    def remote(self, **how: Any) -> Callable[[Callable[[Any], Any]], Any]:
+        assert how == {"num_cpus": 1, "max_retries": 0}
+        return lambda function: SimpleNamespace(remote=lambda job: (function, job))
+
+    def wait(self, references: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return references[-num_returns:], references[:-num_returns]  # the last one is done first
+
+    def get(self, reference: Any) -> Any:
+        function, job = reference
+        try:
+            return function(job)
+        except LostError:
+            raise
+        except Exception as error:
+            raise FailedError(error) from None
+
+
+def lose(job: int) -> None:
+    raise LostError
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_ray_is_asked_for(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = PretendedRay(there)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(jobs, "require_ray", lambda: None)
+    monkeypatch.setattr(jobs, "one_thread", lambda: None)
+    assert list(run_jobs(math.factorial, [3, 1, 7], ray=True)) == [(7, 5040), (1, 1), (3, 6)]
+    assert (ray.there, ray.ended) == (there, int(not there)), "a cluster that was there before stays"
+    with pytest.raises(ValueError, match="not defined for negative values") as raised:
+        list(run_jobs(math.factorial, [-1], ray=True))
+    assert raised.value.__suppress_context__, "without the worker's stack"
+    with pytest.raises(RunError, match="a worker process was killed"):
+        list(run_jobs(lose, [9], ray=True))
+    assert ray.there == there
+
+
+def test_every_job_is_done_once_whatever_the_order_and_an_error_comes_out_as_it_was_raised() -> None:
+    """At most two are under way at a time: where the last one fails, all but the one before it must be there."""
+    found: list[tuple[int, int]] = []
     with pytest.raises(ValueError, match="not defined for negative values"):
-        list(run_jobs(math.factorial, [3, -1], workers=1))
+        found.extend(run_jobs(math.factorial, [3, 1, 7, 5, 2, -1], workers=1))
+    assert len(dict(found)) == len(found)
+    assert {**dict(found), 2: 2} == {3: 6, 1: 1, 7: 5040, 5: 120, 2: 2}
+    assert list(run_jobs(math.factorial, [], workers=1)) == []
 
 
 def test_a_worker_that_is_killed_is_told() -> None:
@@ -75,6 +138,17 @@ def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.next_step == "pip install 'expunge[ray]', or leave --ray out"
 
 
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A local cluster of one processor, shared by the tests."""
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.long
 @needs_ray
 def test_ray_gives_the_same(ray_cluster: None) -> None:
     assert dict(run_jobs(math.factorial, [3, 1, 7], ray=True)) == {3: 6, 1: 1, 7: 5040}
@@ -82,6 +156,7 @@ def test_ray_gives_the_same(ray_cluster: None) -> None:
         list(run_jobs(math.factorial, [-1], ray=True))
 
 
+@pytest.mark.long
 @needs_ray
 def test_an_error_on_ray_says_no_more_than_it_did(ray_cluster: None) -> None:
     with pytest.raises(RecipeError) as caught:
@@ -90,12 +165,14 @@ def test_an_error_on_ray_says_no_more_than_it_did(ray_cluster: None) -> None:
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.long
 @needs_ray
 def test_a_worker_of_ray_that_is_killed_is_told(ray_cluster: None) -> None:
     with pytest.raises(RunError, match="a worker process was killed"):
         list(run_jobs(os._exit, [9], ray=True))
 
 
+@pytest.mark.long
 @needs_ray
 def test_a_cluster_that_was_there_before_stays(ray_cluster: None) -> None:
     import ray

@@ -152,6 +152,7 @@ def test_typed_again_nothing_is_made_and_the_figures_are_the_same(
     assert leftovers(finished) == []
 
 
+@pytest.mark.long  # test_tofu.py does it to the same plan, cells and stages in every test run
 def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
     finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cheap_figures import drawing
 from expunge.errors import DataError, Interrupted, RunError
 from expunge.kinds.language.recipe import Recipe
 from expunge.runs.folder import RunFolder
@@ -42,7 +43,10 @@ def space(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def swept(space: Space, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A sweep that has ended, and what came of it. Read only."""
     out = tmp_path_factory.mktemp("sweep") / "s"
-    return out, run_sweep(space, out, trials=30)
+    found = run_sweep(space, out, trials=30)
+    with drawing():
+        render_sweep(RunFolder(out))
+    return out, found
 
 
 def test_every_trial_is_a_run_and_one_that_fails_ends_nothing(swept: tuple[Path, dict[str, Any]]) -> None:

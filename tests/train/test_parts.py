@@ -9,7 +9,7 @@ import in_parts
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_processes import HERE, SPREAD, launch
+from test_processes import HERE, SPREAD
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -18,6 +18,7 @@ from expunge.models.language_kind import language_kind
 from expunge.models.parts import PartFiles, part_files, shard_names
 from expunge.models.source import ModelSource, find_model
 from expunge.train.parts import own_rows
+from fork_server import Commands
 from tiny_model import build_tiny_model
 
 
@@ -52,13 +53,15 @@ def large(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one_and_two(stored: Path, large: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def one_and_two(
+    stored: Path, large: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands
+) -> tuple[Path, Path]:
     """What one process makes of the model, and what two make."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     in_parts.tables(one)
     in_parts.everything(str(stored), one, one)
-    done = launch(2, stored, one, two, large, program=str(HERE / "in_parts.py"), env=SPREAD)
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in commands.together(2, [stored, one, two, large], two, script=HERE / "in_parts.py", env=SPREAD):
+        assert done.code == 0, done.err[-3000:]
     return one, two
 
 

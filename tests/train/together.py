@@ -98,7 +98,7 @@ def train(name: str, model: Path, folder: Path, out: Path, stop_step: int | None
         retain=known.retain,
         training=Training(
             **{
-                "max_steps": 12,
+                "max_steps": 8,
                 "stop_step": stop_step,
                 "num_train_epochs": 40,
                 "learning_rate": 1e-3,
@@ -176,7 +176,7 @@ def main(what: str, data: Path, model: Path, out: Path) -> None:
     if what == "methods":
         for name in METHODS:
             train(name, model, data, out / f"{name}.safetensors")
-        train("npo", model, data, out / "interrupted.safetensors", stop_step=8)
+        train("npo", model, data, out / "interrupted.safetensors", stop_step=5)
         train("npo", model, data, out / "interrupted.safetensors")
         # From the middle of what one process trained; with its recipe each process draws as many batches as that one.
         train("npo", model, data, out / "half.safetensors", **HALF, gradient_accumulation_steps=1)

@@ -62,16 +62,19 @@ def draw(name: str, title: str, description: str, paint: Callable[[], Figure]) -
     """Run `paint` in the report's style and return its figure as inline SVG.
 
     `name` makes the ids of the figure its own on the page; `title` and `description` are what a screen reader says.
-    No settings of the process are left changed.
     """
+    return _inline(clean(as_svg(paint)), name, title, description)
+
+
+def as_svg(paint: Callable[[], Figure]) -> str:
+    """Run `paint` in the report's style; its figure as SVG. No settings of the process are left changed."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's own fonts draw the text
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        figure = paint()
         file = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
-    return _inline(clean(file.getvalue()), name, title, description)
+        FigureCanvasSVG(paint()).print_svg(file, metadata={"Date": None, "Creator": None})
+    return file.getvalue()
 
 
 def _inline(source: str, name: str, title: str, description: str) -> Markup:

@@ -243,7 +243,7 @@ def test_a_network_that_tells_the_noise_draws_the_picture(name: str | None, tmp_
 
 @every_kind
 def test_a_whole_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(palette, "DRAWING_STEPS", 4)  # all twenty draw a picture above; here thousands are drawn
+    monkeypatch.setattr(palette, "DRAWING_STEPS", 2)  # all twenty draw a picture above; here thousands are drawn
     data = write_class_folders(tmp_path / "animals", 40)
     changes = {"model": name, "evaluation.pictures": 8, "evaluation.attack_pictures": 2, "evaluation.attack_steps": 1}
     options = SMALL_GENERATOR | changes

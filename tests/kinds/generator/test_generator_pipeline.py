@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTMAEForPreTraining
 
 import expunge
+from cheap_figures import drawing
 from expunge import api, spine
 from expunge.errors import DataError, ExpungeError, ModelError, RecipeError, RunError
 from expunge.kinds.generator import story
@@ -130,9 +131,12 @@ def test_it_loads_as_any_masked_autoencoder_and_only_the_encoder_changed(finishe
 
 
 def test_the_report_shows_pictures_only_where_they_are_wanted(
-    finished: RunFolder, forget: Forget, tmp_path: Path
+    finished: RunFolder, copied: RunFolder, forget: Forget, tmp_path: Path
 ) -> None:
-    page = finished.report.read_text()
+    with drawing():
+        expunge.report.render.render_report(copied)
+        assert [finding.what for finding in verify_run(copied) if finding.ok is False] == []
+    page = copied.report.read_text()
     assert page.count("data:image/png") == 2 * 2 * 5
     assert "shows pictures that were to be forgotten" in page
     assert "trained on these pictures" in page

@@ -120,6 +120,7 @@ def test_an_audit_says_what_it_keeps(
 ) -> None:
     """Both models are attacked together, and trained together where the attack trains."""
     data = {"base": tiny_model_folder, "forget": options["target"], "retain": options["retain"], "audit.facts": 4}
+    data["audit.relearning_steps"] = 5
     folder, result = expunge.audit(
         finished.model, attacks=["prune", "relearn"], holdout=options["retain"], out=tmp_path / "audit", **data
     )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import expunge
+from cheap_figures import drawing
 from expunge import spine
 from expunge.errors import DivergedError, ExpungeError, RecipeError, RunError
 from expunge.kinds.language import measured, story, unlearning
@@ -658,6 +659,10 @@ def test_report_is_rewritten_from_the_folder(copied: RunFolder, one_run: RunFold
     copied.report.unlink()
     assert render_report(copied) == copied.report
     assert len(copied.report.read_text()) == pytest.approx(len(one_run.report.read_text()), rel=0.01)
+    with drawing():
+        render_report(copied)
+        assert failing(copied) == []
+    assert copied.report.read_text().count("<path") > 20
 
 
 # Verifying

@@ -18,6 +18,8 @@ from expunge.data.text.words import STRETCH, WORD, lower
 
 CUT = ("zh", "ja", "ko")
 "languages whose words are looked up as they stand, without wordfreq's tokenizers"
+DOTTED = ("tr", "az")
+"languages whose small letter of I is none of ASCII"
 LONGEST = 8
 "characters of a word that is looked for"
 UNKNOWN = -22.0
@@ -51,6 +53,9 @@ def zipf(word: str, code: str = "en") -> float:
     Of several words together the joint frequency, lower than that of the rarest. `code` is a language that wordfreq lists
     (`Language.frequencies`); of another it raises LookupError.
     """
+    if word.isascii() and word.isalpha() and code not in (*CUT, *DOTTED):  # ten times as fast as what wordfreq does
+        known = get_frequency_dict(code).get(word.lower())
+        return 0.0 if known is None else max(0.0, round(math.log10(known) + 9, 2))
     if code not in CUT:
         return float(zipf_frequency(word, code))
     share = _table(code).get(plain(word, code))

@@ -32,9 +32,10 @@ Audited = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _two_ways_of_relearning() -> Iterator[None]:
+def _two_ways_of_relearning_and_short_answers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Relearning, "ways", (Way("given", False, 2e-3), Way("given", True, 5e-3)))
+        patch.setattr("expunge.kinds.language.audit.NEW", 8)  # tokens that are shown of what the models say
         yield
 
 

@@ -94,13 +94,13 @@ def test_an_adapter_holds_frozen_weights_in_the_stored_type() -> None:
     ("method", "training"),
     [
         ("gradient_difference", {}),
-        ("gradient_difference", {"gradient_checkpointing": True}),
+        pytest.param("gradient_difference", {"gradient_checkpointing": True}, marks=pytest.mark.long),
         ("simnpo", {"adapter_rank": 4}),
         ("fine_tune", {"adapter_rank": 4, "gradient_checkpointing": True}),
         ("gradient_difference", {"gradient_accumulation_steps": 2}),
         ("gradient_difference", {"adapter_rank": 4, "quantization": "4bit"}),
         ("npo_sam", {}),
-        ("gradient_difference", {"weight_dtype": "bfloat16"}),
+        pytest.param("gradient_difference", {"weight_dtype": "bfloat16"}, marks=pytest.mark.long),
         ("simnpo", {"weight_dtype": "bfloat16", "gradient_checkpointing": True}),
     ],
 )
@@ -203,7 +203,8 @@ def test_flops_by_hand_and_by_torch() -> None:
         ({}, False),
         pytest.param({"gradient_checkpointing": True}, True, marks=pytest.mark.long),
         pytest.param({"adapter_rank": 4}, True, marks=pytest.mark.long),
-        ({"adapter_rank": 4, "gradient_checkpointing": True}, False),
+        # A real step with both is followed above.
+        pytest.param({"adapter_rank": 4, "gradient_checkpointing": True}, False, marks=pytest.mark.long),
     ],
 )
 def test_two_shallow_models_say_what_a_deep_one_takes(training: dict[str, Any], bf16: bool) -> None:

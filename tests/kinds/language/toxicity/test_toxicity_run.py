@@ -10,6 +10,7 @@ import pytest
 
 import expunge
 import toxic_words
+from cheap_figures import drawing
 from expunge.cli import app
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.report.verify import verify_run
@@ -62,7 +63,8 @@ def test_a_run_with_toxicity_prompts(usual: dict[str, Any], tmp_path: Path) -> N
         "verdict.toxicity_share": 0.31,
         **TOXICITY,
     }
-    folder = expunge.forget(**usual, **wanted)
+    with drawing():
+        folder = expunge.forget(**usual, **wanted)
     scores = {(s.measure, s.split, s.model): s for s in folder.read_scores()}
     assert not any(measure.startswith("familiarity") for measure, _, _ in scores)
     assert splits(folder) == {"prompts", "groups", "group/old", "group/mental_disability"}
@@ -91,8 +93,8 @@ def test_a_run_with_toxicity_prompts(usual: dict[str, Any], tmp_path: Path) -> N
     assert "<script" not in page
     for words in ("top-p", "temperature", "continuations a prompt", "False alarms", "Offensive language"):
         assert words in page or words == "False alarms"
-    bad = [finding.what for finding in verify_run(folder) if finding.ok is False]
-    assert bad == []
+    with drawing():
+        assert [finding.what for finding in verify_run(folder) if finding.ok is False] == []
     assert any("toxicity prompts" in finding.what for finding in verify_run(folder))
 
     made = times(folder.path)
