@@ -72,6 +72,23 @@ def test_help_of_every_verb_shows_an_example(verb: str, typed: Type) -> None:
     assert len(said.out.splitlines()) > 5
 
 
+@pytest.mark.parametrize(
+    ("verb", "wanted"),
+    [
+        ("init", "[OPTIONS] [OUT]"),
+        ("compare", "[OPTIONS] RUNS..."),
+        ("sign", "[OPTIONS] [RUN]"),
+        ("methods", "[OPTIONS] [NAME]"),
+        ("app", "[OPTIONS] [RUNS]"),
+        ("request run", "[OPTIONS] [ID...]"),
+        ("request add", "--subject STR [OPTIONS] FILES..."),
+        ("verify", "[OPTIONS] RUN"),
+    ],
+)
+def test_help_names_the_arguments_that_may_be_left_out(verb: str, wanted: str, typed: Type) -> None:
+    assert typed(*verb.split(), "--help").out.splitlines()[0].strip() == f"Usage: expunge {verb} {wanted}"
+
+
 def test_version(typed: Type) -> None:
     from expunge import __version__
 
