@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -352,8 +353,12 @@ def test_the_verbs_after_a_run(first: Ended, place: Path, typed: Type, monkeypat
     assert "Verdict: not known well enough to be seen to go" in said.out
     said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
     assert said.code == 0
-    assert len(said.out.splitlines()) == 6
-    assert (place / "scores.json").is_file()
+    header, *lines, last = said.out.splitlines()
+    assert header.split() == ["measure", "split", "n", "value", "better", "is"]
+    assert last == "Scores: scores.json"
+    scores = json.loads((place / "scores.json").read_text())
+    assert [line.split()[:3] for line in lines] == [[row["measure"], row["split"], str(row["n"])] for row in scores]
+    assert len(scores) == 6
     (place / "runs" / "a" / "model" / "config.json").write_text("{}")
     said = typed("verify", "runs/a")
     assert said.code == 1
