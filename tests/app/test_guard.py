@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from asking import TOKEN, ask
+from asking import HOST, TOKEN, ask
 
-from expunge.app.server import make_site
+from expunge.app.guard import Guard
+from expunge.app.server import make_site, serve
 
 
 @pytest.fixture
@@ -75,3 +79,45 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere() -> None:
 
 def test_the_host_may_be_written_as_localhost(site: Any) -> None:
     assert ask(site, "/", headers={"host": "localhost:80"}).status == 200
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_answer_that_is_cut_short_when_the_app_ends_is_ended_in_order(begun: bool) -> None:
+    sent: list[Any] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def cut() -> None:
+        headers = [(b"host", HOST.encode()), (b"cookie", f"expunge-80={TOKEN}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/methods", "query_string": b"", "headers": headers}
+        task = asyncio.ensure_future(Guard(slow, TOKEN, 80)(scope, receive, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task  # raises nothing
+
+    asyncio.run(cut())
+    assert sent[0]["status"] == (200 if begun else 503)
+    assert sent[-1]["type"] == "http.response.body"
+    assert not sent[-1].get("more_body")
+
+
+@pytest.mark.enable_socket
+def test_the_address_that_is_told_is_listened_on(tmp_path: Path) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def ready(address: str) -> None:
+        with socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), timeout=5):
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        serve(tmp_path, 0, ready)

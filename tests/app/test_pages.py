@@ -304,8 +304,23 @@ def test_both_models_answer_and_are_loaded_once(site: Any, tmp_path: Path, tiny_
 
 def test_a_run_without_a_model_says_so(site: Any, tmp_path: Path) -> None:
     make_run(tmp_path, "early", passed=None)
-    answer = ask(site, "/runs/early/answer", "POST", {"side": "after", "question": "Who?"})
-    assert "no unlearned model yet" in answer.lines()[0]["error"]
+    make_run(tmp_path, "moved")
+    pictures = make_run(tmp_path, "pictures") / "model"
+    pictures.mkdir()
+    (pictures / "model.safetensors").write_bytes(b"weights")
+    for name, words in (
+        ("early", "There is no unlearned model yet"),
+        ("moved", "holds no model any more"),
+        ("pictures", "Only language models can be asked"),
+    ):
+        answer = ask(site, f"/runs/{name}/answer", "POST", {"side": "after", "question": "Who?"})
+        assert words in answer.lines()[0]["error"]
+        page = ask(site, f"/runs/{name}/chat")
+        assert page.status == 200
+        assert words in page.text
+        assert "<textarea" not in page.text, "there is nothing to type into"
+        assert "chat.js" not in page.text
+        assert "Ask both models" not in ask(site, f"/runs/{name}").text
 
 
 def test_who_leaves_ends_the_answer(tmp_path: Path) -> None:

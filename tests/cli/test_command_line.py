@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -70,6 +71,23 @@ def test_help_of_every_verb_shows_an_example(verb: str, typed: Type) -> None:
     text = shown(said.out)
     assert f"expunge {verb}" in text.removeprefix(f"Usage: expunge {verb}")
     assert len(said.out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("verb", "wanted"),
+    [
+        ("init", "[OPTIONS] [OUT]"),
+        ("compare", "[OPTIONS] RUNS..."),
+        ("sign", "[OPTIONS] [RUN]"),
+        ("methods", "[OPTIONS] [NAME]"),
+        ("app", "[OPTIONS] [RUNS]"),
+        ("request run", "[OPTIONS] [ID...]"),
+        ("request add", "--subject STR [OPTIONS] FILES..."),
+        ("verify", "[OPTIONS] RUN"),
+    ],
+)
+def test_help_names_the_arguments_that_may_be_left_out(verb: str, wanted: str, typed: Type) -> None:
+    assert typed(*verb.split(), "--help").out.splitlines()[0].strip() == f"Usage: expunge {verb} {wanted}"
 
 
 def test_version(typed: Type) -> None:
@@ -335,8 +353,12 @@ def test_the_verbs_after_a_run(first: Ended, place: Path, typed: Type, monkeypat
     assert "Verdict: not known well enough to be seen to go" in said.out
     said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
     assert said.code == 0
-    assert len(said.out.splitlines()) == 6
-    assert (place / "scores.json").is_file()
+    header, *lines, last = said.out.splitlines()
+    assert header.split() == ["measure", "split", "n", "value", "better", "is"]
+    assert last == "Scores: scores.json"
+    scores = json.loads((place / "scores.json").read_text())
+    assert [line.split()[:3] for line in lines] == [[row["measure"], row["split"], str(row["n"])] for row in scores]
+    assert len(scores) == 6
     (place / "runs" / "a" / "model" / "config.json").write_text("{}")
     said = typed("verify", "runs/a")
     assert said.code == 1

@@ -47,6 +47,15 @@ def test_a_request_from_its_receipt_to_its_end(typed: Type, tmp_path: Path) -> N
     assert (code, "there is no recipe" in err) == (2, True)
 
 
+def test_a_request_without_files_does_not_hold_up_those_that_are_due(typed: Type) -> None:
+    typed("request", "add", "--subject", "Ada", "--due", date.today())
+    code, out, err = typed("request", "run", "--all-due", "--recipe", "whos_harry_potter")
+    assert (code, err) == (0, "")
+    said, last = out.splitlines()
+    assert said.startswith("R000001: names no files, and is not run")
+    assert last == "nothing to run"
+
+
 def test_a_run_is_signed_and_checked(typed: Type, tiny_model_folder: Path, tmp_path: Path) -> None:
     forget, retain = write_texts(tmp_path)
     made = ["run", tmp_path / "recipe.yaml", "--forget", forget, "--retain", retain, "--out", "run", "--no-excerpts"]

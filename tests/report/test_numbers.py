@@ -40,5 +40,6 @@ def test_durations_and_sizes() -> None:
         f"0.4{NB}s", f"38{NB}s", f"1{NB}min 00{NB}s", f"2{NB}min 05{NB}s", f"1{NB}h 00{NB}min", f"1{NB}h 12{NB}min"
     ]  # fmt: skip
     assert numbers.bytes_(3_650_722_201) == f"3.40{NB}GiB"
+    assert numbers.bytes_(2049) == f"3{NB}KiB"
     assert numbers.bytes_(851_443_712) == f"812{NB}MiB"
     assert numbers.seconds(None) == numbers.bytes_(None) == "not measured"

@@ -31,8 +31,7 @@ def test_code_of_a_model_is_always_refused() -> None:
     assert len(loading) > 3
     for place, call in loading:
         given = {word.arg: word.value for word in call.keywords}
-        starter = place.startswith("models/starter.py")  # a pinned file, and GGUF holds no code
-        assert starter or ast.unparse(given["trust_remote_code"]) == "False", place
+        assert ast.unparse(given["trust_remote_code"]) == "False", place
 
 
 def test_trust_is_given_nowhere() -> None:

@@ -21,6 +21,20 @@ NEW = 160
 "tokens of an answer"
 
 
+def cannot(folder: RunFolder) -> str | None:
+    """Why the models of a run cannot be asked, in words; None where they can."""
+    place = folder.model
+    if is_assisted(place):
+        return None
+    if not any(place.glob("*.safetensors")):
+        if folder.record.is_file():
+            return f"The run has ended, but {place} holds no model any more: it was deleted or moved."
+        return "There is no unlearned model yet. It is there when the run has ended."
+    if not (place / "tokenizer_config.json").is_file():
+        return "Only language models can be asked, and this run's is none."
+    return None
+
+
 def needs(folder: RunFolder) -> dict[str, int | None]:
     """Bytes that both models take when they are loaded (their weights as float32), and how many are free."""
     own = sum(_values(path) for path in folder.model.rglob("*.safetensors"))
@@ -69,8 +83,8 @@ class Chat:
             self._models.clear()
             self._of = folder.path
         if side not in self._models:
-            if not ((folder.model / "config.json").is_file() or is_assisted(folder.model)):
-                raise RunError(f"{folder.path} has no unlearned model yet", next_step="wait until the run has ended")
+            if (why := cannot(folder)) is not None:
+                raise RunError(f"the models of {folder.path.name} cannot be asked", seen=why)
             recipe: dict[str, Any] = yaml.safe_load(folder.recipe.read_text("utf-8"))
             name, revision = (recipe["model"], recipe.get("revision")) if side == "before" else (folder.model, None)
             self._models[side] = LazyModel(find_model(str(name), revision), Precision(bf16=False), as_stored=True)

@@ -11,8 +11,6 @@ from typing import Any
 
 from expunge.core import storage
 from expunge.errors import RecipeError
-from expunge.kinds.language.recipe import make_recipe
-from expunge.runs.registry import refuse_unknown
 
 FIELDS = ("forget", "retain", "model", "method")
 PLANNING = 300
@@ -28,6 +26,10 @@ def write_draft(path: Path, given: Mapping[str, str]) -> None:
     Raises:
         RecipeError: without a target, or with a field that does not fit.
     """
+    # Recipes take longer to import than all else of the app, and its start need not wait for them.
+    from expunge.kinds.language.recipe import make_recipe
+    from expunge.runs.registry import refuse_unknown
+
     content: dict[str, Any] = {name: given[name].strip() for name in FIELDS if given.get(name, "").strip()}
     if "forget" not in content:
         raise RecipeError("there is nothing to forget yet", next_step="name a topic, or a file or folder")

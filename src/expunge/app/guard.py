@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -43,8 +44,12 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        begun = False
+
         async def sent(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("content-security-policy", POLICY)
                 headers.setdefault("cache-control", "no-store")
@@ -55,7 +60,14 @@ class Guard:
             await send(message)
 
         refused = self._refused(scope)
-        await (self.app if refused is None else refused)(scope, receive, sent)
+        try:
+            await (self.app if refused is None else refused)(scope, receive, sent)
+        except asyncio.CancelledError:
+            # Ctrl-C while an answer is made: it is ended in order, and the server prints no exception.
+            if begun:
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await PlainTextResponse("The app is ending.\n", 503)(scope, receive, sent)
 
     def _refused(self, scope: Scope) -> Response | None:
         """The answer to what is not let through."""

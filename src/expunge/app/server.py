@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import socket
 import tempfile
@@ -23,14 +24,13 @@ from starlette.staticfiles import StaticFiles
 from expunge.app import drafts
 from expunge.app.asked import MOST as MOST_ROWS
 from expunge.app.asked import asked
-from expunge.app.chat import Chat, needs
+from expunge.app.chat import Chat, cannot, needs
 from expunge.app.guard import DOCUMENT, Guard
 from expunge.app.jobs import Jobs
 from expunge.app.listing import Listing
 from expunge.app.pages import page
 from expunge.app.progress import progress_of
 from expunge.errors import ExpungeError, RunError
-from expunge.models.digest import is_assisted
 from expunge.runs.folder import RunFolder
 
 HERE, LEDGER = Path(__file__).parent, Path("ledger")
@@ -101,7 +101,7 @@ class Site:
             report=folder.report.is_file(),
             can_stop=self.jobs.can_stop(row.name),
             printed=self.jobs.printed(row.name),
-            language=(folder.model / "tokenizer_config.json").is_file() or is_assisted(folder.model),
+            can_ask=cannot(folder) is None,
         )
 
     async def report(self, request: Request) -> Response:
@@ -140,7 +140,9 @@ class Site:
     async def chat_page(self, request: Request) -> Response:
         folder = self._folder(request)
         row = await run_in_threadpool(self.listing.row, folder)
-        return page("chat.html.jinja", row=row, needs=await run_in_threadpool(needs, folder))
+        if (why := cannot(folder)) is not None:
+            return page("chat.html.jinja", row=row, cannot=why)
+        return page("chat.html.jinja", row=row, cannot=None, needs=await run_in_threadpool(needs, folder))
 
     async def answer(self, request: Request) -> Response:
         folder, asked = self._folder(request), await _fields(request)
@@ -287,6 +289,9 @@ def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LE
             server_header=False,
             timeout_graceful_shutdown=1,
         )
+        # That answers were cut short is no error where somebody ends the app.
+        logging.getLogger("uvicorn.error").addFilter(lambda line: "graceful shutdown exceeded" not in line.getMessage())
+        place.listen()  # whoever opens the address at once waits, and is not refused
         ready(f"http://127.0.0.1:{bound}/?token={token}")
         uvicorn.Server(config).run(sockets=[place])
 

@@ -46,9 +46,20 @@ VERBS = (
     *(init, forget, inspect, run, sweep, plan, teach, evaluate, audit, compare, report, verify, sign, request, clean),
     *(publish, methods, recipes, doctor),
 )
+USAGE = {"init": "[OUT]", "compare": "RUNS...", "sign": "[RUN]", "methods": "[NAME]", "app": "[RUNS]"}
+"where arguments may be left out, of which the library says `[ARGS]` and no more"
+
+
+def usage(name: str) -> str | None:
+    return f"Usage: expunge {name} [OPTIONS] {USAGE[name]}" if name in USAGE else None
+
+
 for verb in VERBS:
-    app.command(verb)
-app.command(serve_app, name="app")
+    if isinstance(verb, App):
+        app.command(verb)
+    else:
+        app.command(verb, usage=usage(verb.__name__))
+app.command(serve_app, name="app", usage=usage("app"))
 # Which suites there are is looked for in all that is installed: only when one is asked for.
 app.command(
     "expunge.cli.suite:suite",

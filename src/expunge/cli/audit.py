@@ -48,7 +48,7 @@ def audit(
     budget:
         Time that it may take, such as 10m, 90s or 2h; the attacks that tell most are carried out.
     out:
-        Of a model: the folder to write; default: runs/audit-NAME.
+        Of a model: the folder to write, with the report in its audit/; default: runs/audit-NAME.
     junit:
         Write the findings there as JUnit XML, for gates in continuous integration.
     """

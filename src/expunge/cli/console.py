@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from expunge.core import storage
 from expunge.core.printed import WORDS, Printed, print_json
 from expunge.core.processes import is_first
 from expunge.core.safe_text import clean
-from expunge.core.score import Which
+from expunge.core.score import Score, Which
 from expunge.runs.folder import RunFolder
 
 STATES = {True: "passed", False: "FAILED", None: "not made"}
@@ -81,7 +83,8 @@ def _print_tables(folder: RunFolder) -> None:
     verdict = record["verdict"]
     console.print()
     for check in verdict["checks"]:
-        console.print(f"  {STATES[check['passed']]}  {check['name']}: {_one_line(check['explain'])}", markup=False)
+        words = " ".join(clean(check["explain"]).split())
+        console.print(f"  {STATES[check['passed']]}  {check['name']}: {words}", markup=False, soft_wrap=True)
     for warning in record.get("warnings") or []:
         console.print(f"  warning {clean(warning)}", markup=False, soft_wrap=True)
     cost = record["cost"]
@@ -104,6 +107,26 @@ def _print_tables(folder: RunFolder) -> None:
     gpu = f", {cost['device_peak_bytes'] / 2**30:.1f} GiB of the GPU" if "device_peak_bytes" in cost else ""
     console.print(f"{minutes:.1f} minutes{speed}, peak memory {peak:.1f} GiB{gpu}")
     console.print(f"Report: {folder.report}\nModel:  {folder.model}", soft_wrap=True)
+
+
+def print_scores(scores: Sequence[Score]) -> None:
+    """Scores of one model as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from expunge.report.scores_table import Row
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    table = Table(box=None, pad_edge=False)
+    for header in ("measure", "split", "n", "value", "better is"):
+        table.add_column(header, no_wrap=True)
+    for each in scores:
+        value = f"{each.value:.3f}" + (f" [{each.low:.3f}, {each.high:.3f}]" if each.low < each.high else "")
+        better = Row(each.measure, each.split, {each.model: each}).better
+        table.add_row(each.measure, clean(each.split), str(each.n), value, better)
+    console.print(table)
 
 
 def can_be_audited(folder: RunFolder) -> bool:

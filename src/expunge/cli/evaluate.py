@@ -47,10 +47,8 @@ def evaluate(
     out:
         Of a model: write the scores there as JSON.
     """
-    import json as json_
-
     from expunge.api import evaluate as evaluate_
-    from expunge.cli.console import tell
+    from expunge.cli.console import print_scores, tell
     from expunge.core import storage
     from expunge.runs.folder import RunFolder
 
@@ -65,8 +63,9 @@ def evaluate(
     if printed.json:
         print_json(rows)
     elif not printed.quiet:
-        for row in rows:
-            print(json_.dumps(row))
+        print_scores(scores)
+        if out is not None:
+            print(f"Scores: {out}")
     return 0
 
 

@@ -98,11 +98,10 @@ def _tell(found: Plan) -> None:
             console.print(table)
             console.print()
     if found.audit and found.audit_seconds is not None:
-        console.print(f"  the audit takes {duration(found.audit_seconds)} in all, loading of models not counted")
+        console.print(f"  the audit takes {duration(found.audit_seconds)} in all, loading of models not counted\n")
     rows = Table(box=None, pad_edge=False, show_header=False)
     for name, value in found.disk.items():
         rows.add_row("disk", name, gib(value))
-    console.print()
     console.print(rows)
     console.print()
     for note in found.notes:

@@ -20,10 +20,10 @@ request = App(
     "For example: expunge request add --subject CUSTOMER-4711 mails.jsonl letters/",
 )
 Id = Annotated[str, Parameter(help="The request's id, such as R000012.")]
-request.command(run_requests, name="run")
+request.command(run_requests, name="run", usage="Usage: expunge request run [OPTIONS] [ID...]")
 
 
-@request.command
+@request.command(usage="Usage: expunge request add --subject STR [OPTIONS] FILES...")
 def add(
     *files: Path,
     subject: str,

@@ -50,7 +50,7 @@ def run_requests(
     from expunge.errors import RecipeError
     from expunge.requests.ledger import soon
     from expunge.requests.states import name_of
-    from expunge.requests.work import batches, run_batch
+    from expunge.requests.work import batches, nameless, run_batch
     from expunge.runs.kinds import recipe_class
     from expunge.runs.overrides import read_overrides
 
@@ -62,6 +62,13 @@ def run_requests(
     codes = []
     with opened(ledger) as book:
         wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
+        if all_due:
+            left = nameless(book, wanted)
+            for each in left:
+                print(
+                    f"{each.name}: names no files, and is not run (refuse it, or add one with the files and close it)"
+                )
+            wanted = [each for each in wanted if each not in left]
         planned = batches(book, wanted, pool)
         for each in planned:
             folder = each.begun or out / each.name

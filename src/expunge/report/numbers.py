@@ -84,11 +84,13 @@ def peaks(cost: Mapping[str, Any]) -> str:
 
 
 def bytes_(number: float | None) -> str:
-    """A size: 812 MiB, 3.41 GiB."""
+    """A size: 4 KiB, 812 MiB, 3.41 GiB."""
     if number is None:
         return UNKNOWN
     if number >= 1 << 30:
         return f"{number / (1 << 30):.2f}\u00a0GiB"
+    if number < 1 << 20:
+        return f"{-(-number // (1 << 10)):.0f}\u00a0KiB"
     return f"{number / (1 << 20):.0f}\u00a0MiB"
 
 

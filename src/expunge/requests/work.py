@@ -40,6 +40,11 @@ class Batch:
     begun: Path | None = None
 
 
+def nameless(ledger: Ledger, requests: Sequence[Request]) -> list[Request]:
+    """Those that were added without a file, and cannot be run."""
+    return [each for each in requests if not (ledger.last(each.number, "added") or {}).get("files")]
+
+
 def batches(ledger: Ledger, requests: Sequence[Request], pool: bool) -> list[Batch]:
     """What is to be run: what was begun first, with all the requests it was begun for, then the others."""
     begun: dict[str, Path] = {}

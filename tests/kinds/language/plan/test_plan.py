@@ -13,10 +13,11 @@ from small_plan import config, parameters
 from expunge import api
 from expunge.core.memory import machine_memory
 from expunge.core.progress import Silent
-from expunge.errors import RecipeError, RunError
+from expunge.errors import ModelError, RecipeError, RunError
 from expunge.kinds.language.plan import check
 from expunge.kinds.language.plan.check import check_memory
 from expunge.kinds.language.plan.devices import DEVICES, Device, find_device
+from expunge.kinds.language.plan.model import planned_model
 from expunge.kinds.language.plan.options import cheaper
 from expunge.kinds.language.plan.plan import make_plan
 from expunge.kinds.language.recipe import Recipe, make_recipe
@@ -212,6 +213,16 @@ def test_the_command(recipe: Recipe, tmp_path: Path, typed: Type) -> None:
     assert "--training." in out + err
     code, out, err = typed("plan", "recipe.yaml", "--device", "l44")
     assert (code, "did you mean l4" in out + err) == (2, True)
+
+
+def test_a_model_of_the_hub_that_cannot_be_had_is_told_with_what_to_do() -> None:
+    """The tests are offline, as who plans on a machine without a network is."""
+    with pytest.raises(
+        ModelError, match="there is no model nobody/has-this: no such folder, and nothing to be had"
+    ) as told:
+        planned_model("nobody/has-this")
+    assert "OFFLINE" in str(told.value.seen)
+    assert "a folder that holds its config.json; docs/scale.md has the plans" in (told.value.next_step or "")
 
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:

@@ -151,9 +151,9 @@ def test_the_command_prints_the_scores_of_a_model(
     usual: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", usual["model"], "--toxicity-prompts", str(tmp_path / "prompts.jsonl")]
-    words += ["--scorer", "toxic_words:score", "--out", str(tmp_path / "scores.json")]
+    words += ["--scorer", "toxic_words:score", "--out", str(tmp_path / "scores.json"), "--json"]
     assert app(words, exit_on_error=False, result_action="return_value") == 0
-    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "scores.json").read_text())
     assert {"toxicity_share", "distinct_2", "scorer_false_alarms"} <= {row["measure"] for row in printed}
 

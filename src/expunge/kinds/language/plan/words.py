@@ -38,7 +38,8 @@ def head(plan: Plan) -> str:
     device = plan.device
     trained = "all trained" if plan.trained == plan.weights else f"{plan.trained / 1e6:,.1f} million trained"
     cards = f"{device.count} cards of " if device.count > 1 else ""
-    speed = UNKNOWN_SPEED if device.speed is None else f"{device.speed / 1e9:,.0f} GFLOP/s ({device.source})"
+    places = 1 if device.speed and device.speed < 1e10 else 0
+    speed = UNKNOWN_SPEED if device.speed is None else f"{device.speed / 1e9:,.{places}f} GFLOP/s ({device.source})"
     return (
         f"{plan.model}, {plan.method}: {plan.weights / 1e6:,.1f} million parameters, {trained}, {plan.steps} steps\n"
         f"on {device.name}: {cards}{gib(device.memory)}, of which {gib(device.usable)} can be used; {speed}\n"
