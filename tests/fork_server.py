@@ -124,11 +124,13 @@ class Commands:
     def run(self, words: Sequence[object], folder: Path, **how: Any) -> Ended:
         return self.start(words, folder, **how).wait()
 
-    def together(self, processes: int, words: Sequence[object], folder: Path, **how: Any) -> list[Ended]:
+    def together(
+        self, processes: int, words: Sequence[object], folder: Path, env: Mapping[str, str] | None = None, **how: Any
+    ) -> list[Ended]:
         """Run it in several processes that find each other as those of `torchrun` do."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        env = {**(env or {}), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         env |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
         ranks = (dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)) for number in range(processes))
         running = [self.start(words, folder, env=env | rank, **how) for rank in ranks]
