@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from small_images import small_work, tiny_resnet
 FITTING = Phase(name="fit", epochs=3, learning_rate=0.01, optimizer="adam", batch_size=16, schedule="cosine")
 SHORT = Phase(name="fit", epochs=2, learning_rate=0.01, batch_size=16)
 "a base model is trained so, and again by the methods that do"
-HALF_STEP = "scrub"
+BROKEN = "scrub"
 "whose training is broken off and resumed"
 
 
@@ -54,12 +55,12 @@ def forgotten(kind: str, name: str, folder: Path, **more: Any) -> tuple[dict[str
     return generators.run(name, drawing), drawing.cost.passes
 
 
-def everything(base_folder: Path, out: Path) -> None:
-    """All of it, in this process or in all together."""
-    for kind, methods in (("classifier", classifiers.METHODS), ("generator", generators.METHODS)):
-        keep(fitted(kind), 0, out / f"{kind}-fitted.safetensors")
-        for name in methods:
-            keep(*forgotten(kind, name, base_folder), out / f"{kind}-{name}.safetensors")
+def everything(names: Sequence[str], base_folder: Path, out: Path) -> None:
+    """What these names stand for, in this process or in all together."""
+    for name in names:
+        kind, _, method = name.partition("-")
+        found = (fitted(kind), 0) if method == "fitted" else forgotten(kind, method, base_folder)
+        keep(*found, out / f"{name}.safetensors")
 
 
 def keep(weights: dict[str, Tensor], passes: int, path: Path) -> None:
@@ -73,14 +74,15 @@ def broken(base_folder: Path, out: Path) -> None:
     folder.mkdir(exist_ok=True)
     try:
         stop = classifiers.killed_at(3)
-        forgotten("classifier", HALF_STEP, base_folder, checkpoints=folder, save_seconds=0.0, on_progress=stop)
+        forgotten("classifier", BROKEN, base_folder, checkpoints=folder, save_seconds=0.0, on_progress=stop)
     except classifiers.Killed:
         pass
-    again = forgotten("classifier", HALF_STEP, base_folder, checkpoints=folder, save_seconds=0.0)
+    again = forgotten("classifier", BROKEN, base_folder, checkpoints=folder, save_seconds=0.0)
     keep(*again, out / "resumed.safetensors")
 
 
 if __name__ == "__main__":
     found_device()
-    everything(Path(sys.argv[1]), Path(sys.argv[2]))
-    broken(Path(sys.argv[1]), Path(sys.argv[2]))
+    everything(sys.argv[3:], Path(sys.argv[1]), Path(sys.argv[2]))
+    if f"classifier-{BROKEN}" in sys.argv:
+        broken(Path(sys.argv[1]), Path(sys.argv[2]))

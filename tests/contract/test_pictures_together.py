@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +22,56 @@ from expunge.train.session import Session
 from fork_server import Commands
 
 HERE = Path(__file__).parent
-NAMES = [
-    *["classifier-fitted", *(f"classifier-{name}" for name in classifiers.METHODS)],
-    *["generator-fitted", *(f"generator-{name}" for name in generators.METHODS)],
+EVERY = [
+    *(f"classifier-{name}" for name in ("fitted", *classifiers.METHODS)),
+    *(f"generator-{name}" for name in ("fitted", *generators.METHODS)),
 ]
+# From random weights; a loss, and gradients of a method's own; phases, broken off; some weights alone; draws inside of a
+# step, and passes that the loss counts itself.
+QUICK = [
+    *(f"classifier-{name}" for name in ("fitted", "gradient_difference", "npo_sam", "scrub", "sun")),
+    *(f"generator-{name}" for name in ("fitted", "noisy_label", "retain_label")),
+]
+REST = [name for name in EVERY if name not in QUICK]
+Made = Callable[[Sequence[str]], tuple[Path, Path]]
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes that accumulates two batches."""
-    folder = tmp_path_factory.mktemp("one")
-    for kind in ("classifier", "generator"):
-        pictures_together.keep(pictures_together.fitted(kind), 0, folder / f"{kind}.safetensors")
-    plain = Session.train
+def made(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Made:
+    """Folders of what one process makes that accumulates two batches, and of what two processes make."""
 
-    def accumulating(self: Session, phase: Phase, *given: Any, **options: Any) -> None:
-        plain(self, replace(phase, accumulate=2), *given, **options)
+    @cache
+    def folders(*names: str) -> tuple[Path, Path]:
+        one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+        for kind in ("classifier", "generator"):
+            pictures_together.keep(pictures_together.fitted(kind), 0, one / f"{kind}.safetensors")
+        plain = Session.train
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "train", accumulating)
-        patch.setattr(session, "world", lambda: 2)  # the steps of a phase are as many
-        pictures_together.everything(folder, folder)
-    return folder
+        def accumulating(self: Session, phase: Phase, *given: Any, **options: Any) -> None:
+            plain(self, replace(phase, accumulate=2), *given, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Session, "train", accumulating)
+            patch.setattr(session, "world", lambda: 2)  # the steps of a phase are as many
+            pictures_together.everything(names, one, one)
+        script = HERE / "pictures_together.py"
+        for done in commands.together(2, [one, two, *names], two, script=script):
+            assert done.code == 0, done.err[-3000:]
+        return one, two
+
+    return lambda names: folders(*names)
 
 
-@pytest.fixture(scope="module")
-def two(one: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> Path:
-    """What two make."""
-    folder = tmp_path_factory.mktemp("two")
-    for done in commands.together(2, [one, folder], folder, script=HERE / "pictures_together.py"):
-        assert done.code == 0, done.err[-3000:]
-    return folder
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_two_processes_train_what_one_trains(name: str, one: Path, two: Path) -> None:
+def check(name: str, one: Path, two: Path) -> None:
+    """Raise unless two processes made what one made: running statistics of batch normalisation are among it."""
     file = f"{name}.safetensors"
     alone, together = load_file(one / file), load_file(two / file)
     before = load_file(one / f"{name.partition('-')[0]}.safetensors")
     assert together.keys() == alone.keys()
     assert any(not torch.equal(alone[key], before[key]) for key in before)
     for key, value in alone.items():
-        # Running statistics of batch normalisation are among them.
-        size = float(value.float().abs().max())
-        torch.testing.assert_close(
-            together[key], value, rtol=1e-5, atol=1e-5 * size, msg=lambda text, key=key: f"{key}: {text}"
-        )
+        atol = 1e-5 * float(value.float().abs().max())
+        torch.testing.assert_close(together[key], value, rtol=1e-5, atol=atol)
     costs = []
     for folder in (one, two):
         with safe_open(folder / file, framework="pt") as opened:
@@ -73,6 +79,18 @@ def test_two_processes_train_what_one_trains(name: str, one: Path, two: Path) ->
     assert costs[0] == costs[1]
 
 
-def test_what_was_broken_off_ends_with_the_same_bits(two: Path) -> None:
+@pytest.mark.parametrize("name", QUICK)
+def test_two_processes_train_what_one_trains(name: str, made: Made) -> None:
+    check(name, *made(QUICK))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", REST)
+def test_so_they_do_with_every_method(name: str, made: Made) -> None:
+    check(name, *made(REST))
+
+
+def test_what_was_broken_off_ends_with_the_same_bits(made: Made) -> None:
+    _, two = made(QUICK)
     whole, resumed = (load_file(two / f"{name}.safetensors") for name in ("classifier-scrub", "resumed"))
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
