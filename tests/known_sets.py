@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe
 from expunge.kinds.language.signals.signal import lookup
 from expunge.kinds.language.task import CausalLM
@@ -33,9 +34,11 @@ class KnownBase:
         return self.task
 
 
-def known_sets(method: Method, task: CausalLM, forget: TokenTable, retain: TokenTable, folder: Path) -> TrainedSets:
+def known_sets(
+    method: Method, model: CausalLM | LazyModel, forget: TokenTable, retain: TokenTable, folder: Path
+) -> TrainedSets:
     """What the method trains on; results are kept in the run folder `folder`."""
-    base: Any = KnownBase(task)
+    base: Any = KnownBase(model) if isinstance(model, CausalLM) else model
     sets: Any = SimpleNamespace(
         material=SimpleNamespace(forget=forget, terms=SimpleNamespace(unique=[])),
         forms=None,

@@ -15,7 +15,7 @@ from typing import Any
 from expunge.core import storage
 from expunge.core.interruption import interruptible
 from expunge.core.memory import out_of_memory
-from expunge.core.processes import count, first_alone, is_first
+from expunge.core.processes import first_alone, is_first, launched, launched_to_spread
 from expunge.core.progress import Silent
 from expunge.core.score import Score
 from expunge.core.threads import in_use
@@ -51,26 +51,39 @@ def run(recipe: BaseRecipe, out: str | Path, show: Silent | None = None, log_wit
         ExpungeError: with what happened, where, and the next step; earlier results stay.
     """
     folder = RunFolder(out)
+    refuse_processes(kind_of(recipe))
     check_trackers(log_with)
     with at_work(recipe, folder, show, f"{RESUMES} in {folder.path}") as (kind, story):
         folder.refuse_moved(story.run.recipe.model_dump(mode="json"))
         folder.refuse_base(story.base_folder())
         if not is_first():
             story.run.show = Silent()
-        if count() > 1 and not kind.processes:
-            raise RecipeError(
-                f"{kind.words} are trained in one process",
-                seen=f"{count()} processes",
-                next_step="start expunge without a launcher",
-            )
         with folder.held():
             folder.log("threads", **in_use())
-            # The others read what the first one prepared.
-            first_alone(lambda: _prepared(story), story.read)
+            story.begin()
             with tracked(folder, story.run.recipe, log_with if is_first() else ()):
                 trained = story.unlearn()
                 first_alone(lambda: finish(kind, story, trained))
     return folder
+
+
+def refuse_processes(kind: Kind) -> None:
+    """Raise unless runs on this kind of model work in as many processes as there are, with weights spread or not.
+
+    Before they join: one that has left would be missed by those that are about to.
+    """
+    if launched() > 1 and not kind.processes:
+        raise RecipeError(
+            f"{kind.words} are trained in one process",
+            seen=f"{launched()} processes",
+            next_step="start expunge without a launcher",
+        )
+    if launched_to_spread() and not kind.spreads:
+        raise RecipeError(
+            f"weights of {kind.words} are not spread over processes (FSDP): each has all of them",
+            seen="ACCELERATE_USE_FSDP",
+            next_step="start without --use_fsdp",
+        )
 
 
 @contextlib.contextmanager
@@ -88,11 +101,6 @@ def at_work(
         raise
     finally:
         at_work.show.close()
-
-
-def _prepared(story: Story) -> None:
-    story.read()
-    story.prepare()
 
 
 def finish(kind: Kind, story: Story, trained: dict[str, Any]) -> None:

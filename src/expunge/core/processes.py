@@ -6,7 +6,6 @@ it decides holds for all, so that none waits for one that has left.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+from expunge.core.wire import packed, unpacked
 from expunge.errors import FollowedError, first_line
 
 T = TypeVar("T")
@@ -47,9 +47,18 @@ def world() -> int:
     return 1 if _ALONE.get() else count()
 
 
+def launched_to_spread() -> bool:
+    """Whether weights are to be spread over the processes that a launcher started, by what `--use_fsdp` sets."""
+    return launched() > 1 and _asks_to_spread()
+
+
 def asked_to_spread() -> bool:
-    """Whether weights are to be spread over the processes, by what `accelerate launch --use_fsdp` sets."""
-    return count() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
+    """Whether weights are to be spread over the processes."""
+    return count() > 1 and _asks_to_spread()
+
+
+def _asks_to_spread() -> bool:
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("true", "1")
 
 
 def spread() -> bool:
@@ -121,17 +130,14 @@ def _sent(value: Any, sender: int) -> Any:
     while _CALLED:
         _CALLED.pop()()
     torch, joined = sys.modules["torch"], _joined()
-    if joined.get_rank() != sender:
-        value = None
-    text = json.dumps(value).encode()  # torch would send objects as pickle
+    own = joined.get_rank() == sender
+    data = bytearray(packed(value) if own else b"")  # torch would send objects as pickle
     with followed():
-        size = torch.tensor([len(text)])
+        size = torch.tensor([len(data)])
         joined.broadcast(size, sender, group=_group())
-        sent = torch.zeros(int(size), dtype=torch.uint8)
-        if joined.get_rank() == sender:
-            sent += torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        sent = torch.frombuffer(data, dtype=torch.uint8) if own else torch.empty(int(size), dtype=torch.uint8)
         joined.broadcast(sent, sender, group=_group())
-    return value if joined.get_rank() == sender else json.loads(sent.numpy().tobytes())
+    return value if own else unpacked(memoryview(sent.numpy()))
 
 
 def summed(values: Sequence[float]) -> list[float]:
@@ -185,7 +191,7 @@ def first_alone(work: Callable[[], T], others: Callable[[], T] | None = None) ->
 
 
 JOBS: dict[str, Callable[[Any, Sequence[int]], list[Any]]] = {}
-"what others can help the first process with: given (what it is about, numbers of the pieces), the piece of each, as JSON"
+"what others can help the first process with: given (what it is about, numbers of the pieces), the piece of each"
 ENDS: list[Callable[[], None]] = []
 "called on the others when the first process needs no more help"
 
@@ -200,8 +206,8 @@ def helped(job: str, about: Any, pieces: int, own: Callable[[Sequence[int]], lis
 
     Args:
         job: a name in `JOBS`, by which the others know what to do.
-        about: what they are given, as JSON.
-        own: makes the pieces of these numbers, as JSON.
+        about: what they are given: JSON, in which arrays may stand, as in the pieces.
+        own: makes the pieces of these numbers.
 
     Raises:
         FollowedError: another process could not do its part.

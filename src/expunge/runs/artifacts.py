@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.core import storage
-from expunge.core.processes import agreed, first_alone, is_first
+from expunge.core.processes import agreed, is_first
 from expunge.core.progress import Silent
 from expunge.errors import RunError
 from expunge.models.digest import digest_saved
@@ -32,11 +32,11 @@ class Artifact:
 
 
 def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
-    """A model trained from random weights, cached as `fitted-NAME`.
+    """A model trained from random weights, by all processes, cached as `fitted-NAME`.
 
     Args:
         make: given the result's folder and one for checkpoints, saves the model to `model` in the first and returns what
-            it cost (`passes`, `seconds`).
+            it cost (`passes`, `seconds`). Of several processes the first one saves.
     """
     checkpoints = run.folder.checkpoints / f"{name}-{storage.digest_value(key)[:16]}"
 
@@ -44,8 +44,14 @@ def fitted(run: Run[Any], name: str, key: dict[str, Any], make: Callable[[Path, 
         storage.write_json(path / "fitted.json", make(path, checkpoints))
 
     checkpoints.mkdir(parents=True, exist_ok=True)
-    path = run.cached(f"fitted-{name}", key, fill)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    path = run.cache_path(f"fitted-{name}", key)
+    if agreed((path / "stage.json").is_file()) or is_first():
+        run.cached(f"fitted-{name}", key, fill)
+    else:
+        make(path, checkpoints)
+    agreed(None)  # now the others may read what the first one wrote
+    if is_first():
+        shutil.rmtree(checkpoints, ignore_errors=True)
     spent = storage.read_json(path / "fitted.json")
     return Artifact(ModelSource.of_folder(path / "model"), int(spent["passes"]), float(spent["seconds"]))
 
@@ -57,8 +63,8 @@ def unlearned(
 
     Args:
         key: everything that decides what the model becomes.
-        begin: called if the model has to be made; does what is cached by itself, and gives what makes the model: given a
-            folder for checkpoints, it saves `model/` and returns what it cost.
+        begin: called by all processes if the model has to be made; does what is cached by itself, and gives what makes the
+            model: given a folder for checkpoints, it saves `model/` and returns what it cost.
         checkpoints: that folder, where it is not named after the key.
     """
     at = checkpoints or run.folder.checkpoints / f"unlearned-{storage.digest_value(key)[:16]}"
@@ -70,7 +76,7 @@ def unlearned(
             # What says that it is done goes first: a crash in between leaves a result that is not done.
             (done / "stage.json").unlink(missing_ok=True)
             shutil.rmtree(done, ignore_errors=True)
-        make = first_alone(begin, begin)
+        make = begin()
 
     def fill(path: Path) -> None:
         assert make is not None

@@ -46,6 +46,7 @@ class Kind:
         audit: `module:function` that makes the audit of a model (story, model, control, holdout); None where there is none.
         spare: names of the stages of a run that training alone reads: `expunge clean` may delete them once it is over.
         processes: whether a launcher may start several processes for a run.
+        spreads: whether its weights may be spread over them.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Kind:
     missing: str | None = None
     spare: tuple[str, ...] = ()
     processes: bool = False
+    spreads: bool = False
 
     def make_story(self, run: Run[Any]) -> Story:
         """What a run on this kind of model does."""

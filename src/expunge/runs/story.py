@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from expunge.core.processes import first_alone
 from expunge.core.score import Score
 from expunge.models.source import ModelSource
 from expunge.runs.context import Run
@@ -73,6 +74,15 @@ class Story(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Make or find the base model and the retrained one."""
+
+    def begin(self) -> None:
+        """`read` and `prepare`: of several processes the first one does it alone, and the others read what it left."""
+
+        def alone() -> None:
+            self.read()
+            self.prepare()
+
+        first_alone(alone, self.read)
 
     @abstractmethod
     def unlearn(self) -> dict[str, Any]:

@@ -35,9 +35,15 @@ def add_gradients(
     """
     parts: Figures = []
     sizes = [0] * len(streams)
-    for at, drawn in enumerate(zip(*(stream.batches(*numbers) for stream in streams), strict=True), 1):
-        with runtime.micro_step(last=at == len(numbers[1])):
+    shares = len(numbers[0]) if streams[0].means else 1
+    runtime.begin_pass()
+    batches = zip(*(stream.batches(*numbers) for stream in streams), strict=True)
+    for place, drawn in zip(numbers[1], batches, strict=True):
+        with runtime.micro_step(place, last=place == numbers[1][-1]):
             terms, figures = runtime.inside(loss, *(batch for batch, _ in drawn))
+            if shares > 1:
+                terms = terms / shares if isinstance(terms, Tensor) else [term / shares for term in terms]
+                figures = {name: figure / shares for name, figure in figures.items()}
             value = runtime.backward(terms)
         parts.append({"loss": value, **figures})
         sizes = [size + more for size, (_, more) in zip(sizes, drawn, strict=True)]

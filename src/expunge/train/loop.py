@@ -31,10 +31,13 @@ class Stream:
         order: which rows are in which batch.
         load: the batches of a step, each with its size (tokens or pictures): given the rows of all of them, and which ones
             are wanted. Sums may be divided by totals over all.
+        means: whether losses are means over a batch, and not divided by such totals: a step's is then the mean over its
+            batches.
     """
 
     order: Order
     load: Callable[[Sequence[list[int]], Sequence[int]], Iterator[tuple[Any, int]]]
+    means: bool = False
 
     def batches(self, numbers: Sequence[int], own: Sequence[int]) -> Iterator[tuple[Any, int]]:
         """Those of the batches `numbers` whose places are in `own`."""
@@ -79,8 +82,8 @@ def train(
     """
     runtime = runtime or Runtime()
     order = streams[0].order
-    per_epoch = max(1, order.batches_per_epoch // runtime.world)
-    steps = phase.planned(per_epoch)
+    together = phase.accumulate * runtime.world
+    steps = phase.planned(order.batches_per_epoch, runtime.world)
     end = min(steps, phase.stop_step or steps)
     with only_trained(model, parameters) as trained:
         optimizer = runtime.prepare(model, trained, phase, order.seed)
@@ -96,8 +99,8 @@ def train(
         epoch, stopped = -1, ""
         while step < end and not stopped:
             begun = time.monotonic()
-            if step * phase.accumulate // per_epoch != epoch:
-                epoch = step * phase.accumulate // per_epoch
+            if step * together // order.batches_per_epoch != epoch:
+                epoch = step * together // order.batches_per_epoch
                 model.train(phase.mode == "train")
                 for callback in callbacks:
                     callback.before_epoch(epoch)
@@ -129,9 +132,8 @@ def train(
                 for callback in callbacks:
                     callback.after_step(report)
             stopped = report.stop
-            between = (
-                step % phase.save_every == 0 if phase.save_every else step * phase.accumulate // per_epoch != epoch
-            )
+            left = step * together // order.batches_per_epoch != epoch
+            between = step % phase.save_every == 0 if phase.save_every else left
             if between and not report.ends and runtime.agreed(checkpoints.due()):
                 progress = {"step": step, "world": runtime.world, "seen": seen, "seconds": time.monotonic() - start}
                 checkpoints.save(phase.name, model, optimizer, callbacks, progress)

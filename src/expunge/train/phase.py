@@ -56,9 +56,9 @@ class Phase:
     save_every: int | None = None
     stream: str = ""
 
-    def planned(self, batches_per_epoch: int) -> int:
+    def planned(self, batches_per_epoch: int, processes: int = 1) -> int:
         """Optimizer steps of the whole phase."""
-        return self.steps or max(1, round(self.epochs * batches_per_epoch / self.accumulate))
+        return self.steps or max(1, round(self.epochs * batches_per_epoch / (self.accumulate * processes)))
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step, counted from 0."""

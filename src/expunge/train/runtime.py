@@ -26,6 +26,7 @@ from expunge.train.parts import parts_of
 from expunge.train.phase import Phase
 from expunge.train.precision import found_device
 from expunge.train.rounded import RoundedAdamW, adamw_in_8_bits
+from expunge.train.running import Running
 
 T = TypeVar("T")
 Loss = Callable[..., tuple[Tensor | Sequence[Tensor], dict[str, Tensor]]]
@@ -44,6 +45,8 @@ class Runtime:
         self.rank, self.world = processes.rank(), processes.world()
         self.spreads = processes.spread()
         self._root: nn.Module | None = None
+        self._running: Running | None = None
+        self._seed, self._passes = (0, "", 0), 0
 
     def agreed(self, decision: bool) -> bool:
         """What the first process decides: clocks differ, and all have to save together."""
@@ -91,6 +94,7 @@ class Runtime:
             accelerator = Accelerator(mixed_precision=None, kwargs_handlers=[how])
             accelerator.native_amp = False
             self._root = accelerator.prepare_model(shards.Root(model))
+            self._running = Running(model)
         rate, decay, parameters = phase.learning_rate, phase.weight_decay, list(named.items())
         if phase.optimizer == "sgd":
             return torch.optim.SGD(parameters, lr=rate, momentum=phase.momentum, weight_decay=decay, fused=True)
@@ -102,15 +106,24 @@ class Runtime:
         return kind(parameters, lr=rate, betas=phase.betas, weight_decay=decay, fused=True)
 
     def seed(self, seed: int, stream: str, step: int) -> None:
-        """Seed what a step draws on the device, dropout for one."""
-        stream = f"{stream}/rank {self.rank}" if self.world > 1 else stream
+        """Seed what a step draws on the device, dropout for one: of its first batch, and on all processes alike."""
+        self._seed, self._passes = (seed, stream, step), 0
         torch.manual_seed(random_seed(seed, stream, step) % (1 << 31))
 
-    def micro_step(self, last: bool) -> AbstractContextManager[object]:
-        """Around a batch's passes: gradients are added up over the processes in the last of a step.
+    def begin_pass(self) -> None:
+        """Before a pass over a step's batches; of most methods there is one."""
+        self._passes += 1
+
+    def micro_step(self, place: int, last: bool) -> AbstractContextManager[object]:
+        """Around a batch's passes, which draw by its place in the step and so alike on however many processes; gradients are
+        added up over the processes in the last of a step.
 
         Where weights are spread it is done after each batch, as no process has room for all gradients.
         """
+        if place or self._passes > 1:
+            seed, stream, step = self._seed
+            names = (stream, f"pass {self._passes}", f"batch {place}", step)
+            torch.manual_seed(random_seed(seed, *names) % (1 << 31))
         nothing = self._root is None or last or self.spreads
         return nullcontext() if nothing else self._root.no_sync()  # type: ignore[operator, union-attr]
 
@@ -122,6 +135,8 @@ class Runtime:
         """
         if self._root is None:
             return work(*given)
+        if self._running is not None:
+            self._running.begin()
         with processes.followed():
             found: T = self._root(work, *given)
         return found
@@ -152,6 +167,8 @@ class Runtime:
             with processes.followed():
                 for term in terms:
                     (term if self.spreads else term * self.world).backward()
+                if self._running is not None:
+                    self._running.end()
         return sum((term.detach() for term in terms[1:]), start=terms[0].detach())
 
     @property

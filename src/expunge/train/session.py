@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.order import Order, random_seed, shuffled
+from expunge.core.processes import agreed, is_first, summed, world
 from expunge.train.cache import cached_there, read_cached, write_cached
 from expunge.train.callback import Callback, Report
 from expunge.train.checkpoint import Checkpoints
@@ -142,7 +143,7 @@ class Session:
             name: unique in a method.
         """
         if name not in self._cached:
-            if self.checkpoints is not None and cached_there(self.checkpoints, name):
+            if self.checkpoints is not None and agreed(cached_there(self.checkpoints, name)):
                 self._cached[name], spent = read_cached(self.checkpoints, name)
                 self.cost.passes += spent["passes"]
                 self.cost.seconds += spent["seconds"]
@@ -150,7 +151,7 @@ class Session:
                 passes, seconds = self.cost.passes, self.cost.seconds
                 made = {key: value.detach().cpu().clone() for key, value in make().items()}
                 self._cached[name] = made
-                if self.checkpoints is not None:
+                if self.checkpoints is not None and is_first():
                     spent = {"passes": self.cost.passes - passes, "seconds": self.cost.seconds - seconds}
                     write_cached(self.checkpoints, name, made, spent)
         return self._cached[name]
@@ -235,7 +236,7 @@ class Session:
             for at in own:
                 yield self.task.batch(examples, torch.tensor(rows[at]), **known), len(rows[at])
 
-        return Stream(Order(len(examples), size, self.seed, name), load)
+        return Stream(Order(len(examples), size, self.seed, name), load, means=True)
 
 
 class _Ledger(Callback):
@@ -245,9 +246,22 @@ class _Ledger(Callback):
 
     def __init__(self, session: Session, phase: str, passes: Passes) -> None:
         self.session, self.phase, self.passes = session, phase, passes
+        self._counted = 0
+
+    def begin(self, step: int) -> None:
+        self._counted = self.session.cost.passes
+
+    def before_epoch(self, epoch: int) -> None:
+        self._counted = self.session.cost.passes
+
+    def after_backward(self) -> None:
+        if world() > 1:  # the loss counts passes of its own, here of this process's batches alone
+            own = self.session.cost.passes - self._counted
+            self.session.cost.passes += round(summed([own])[0]) - own
 
     def after_step(self, report: Report) -> None:
         self.session.cost.passes += self.passes.of(report.sizes)
+        self._counted = self.session.cost.passes
         self.session.cost.seconds += report.seconds
         self.session.losses.setdefault(self.phase, []).append(report.figures["loss"])
         if self.session.on_progress is not None:

@@ -16,4 +16,5 @@ KIND = Kind(
     measures="expunge.kinds.classifier.measures.declared:DECLARED",
     missing="expunge.kinds.classifier.missing:refuse_missing",
     audit="expunge.kinds.classifier.audit:make_audit",
+    processes=True,
 )

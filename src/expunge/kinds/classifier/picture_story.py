@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from expunge.core.order import random_seed
+from expunge.core.processes import first_alone, is_first, world
 from expunge.core.score import Score, Which
 from expunge.errors import RecipeError
 from expunge.kinds.classifier.task import Pictures
@@ -17,10 +18,12 @@ from expunge.kinds.classifier.training import retraining_passes
 from expunge.models.folders import named_folder
 from expunge.models.source import ModelSource, locate
 from expunge.runs.artifacts import Artifact, fitted, on_progress, refuse_changed, unlearned
+from expunge.runs.context import Run
 from expunge.runs.extras import extra_scores
 from expunge.runs.paths import absolute_if_there
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.story import Outcome, Story
+from expunge.train.precision import found_device
 
 R = TypeVar("R", bound=BaseRecipe)
 
@@ -50,6 +53,10 @@ class PictureStory(Story):
     sets: Any
     base: Artifact
     oracle: Artifact | None
+
+    def __init__(self, run: Run[Any]) -> None:
+        super().__init__(run)
+        found_device()  # joins the other processes, where there are any
 
     @abstractmethod
     def read_data(self) -> None:
@@ -122,7 +129,12 @@ class PictureStory(Story):
         if made_from is not None:
             refuse_changed(self.run.folder, made_from, self.made_from(), self.changed_words)
 
+    def begin(self) -> None:
+        first_alone(self.read, self.read)
+        self.prepare()
+
     def prepare(self) -> None:
+        """Make or find the base model and the retrained one; what is trained here, all processes train together."""
         self.base = self.make_base()
         self.oracle = self.make_oracle()
 
@@ -157,7 +169,8 @@ class PictureStory(Story):
         def make(path: Path, checkpoints: Path) -> dict[str, Any]:
             run.show.stage(f"training {'the base model' if name == 'base' else 'a model without the forget set'}")
             task, session = self.fit(pictures, random_seed(recipe.seed, name) % (1 << 31), self.saving(checkpoints))
-            self.save(task, path / "model")
+            if is_first():
+                self.save(task, path / "model")
             return {"passes": session.cost.passes, "seconds": session.cost.seconds}
 
         return fitted(run, name, key | self.fitted_from(), make)
@@ -176,7 +189,8 @@ class PictureStory(Story):
         run.show.stage(f"unlearning: {recipe.method['name']}")
         start = time.monotonic()
         task, session = self.change(self.saving(checkpoints))
-        self.save(task, run.folder.model)
+        if is_first():
+            self.save(task, run.folder.model)
         retraining = retraining_passes(recipe, self.sets)
         return {
             "passes": session.cost.passes,
@@ -184,7 +198,7 @@ class PictureStory(Story):
             "share_of_retraining": session.cost.passes / retraining,
             "seconds": time.monotonic() - start,
             "losses": session.losses,
-        }
+        } | ({"processes": world()} if world() > 1 else {})
 
     def models(self) -> dict[Which, ModelSource]:
         """The run's models."""
@@ -208,7 +222,7 @@ class PictureStory(Story):
             "read_as": {"size": sets.size, "classes": list(sets.classes or ())},
             "exact": trained.get("exact"),
             "stopped": "all phases done",
-        }
+        } | ({"processes": trained["processes"]} if "processes" in trained else {})
         return Outcome(
             scores=scores,
             base=self.base.source,

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from expunge.core.order import random_seed
+from expunge.core.processes import first_alone
 from expunge.core.score import Score, Which
 from expunge.errors import DataError, ModelError, RecipeError
 from expunge.kinds.classifier.base_check import in_the_models_order, refuse_unfit_base
@@ -144,12 +145,16 @@ class ClassifierStory(PictureStory):
 
     def prepare(self) -> None:
         self.base = self.make_base()
+        first_alone(self.check_base)
+        self.oracle = self.make_oracle()
+
+    def check_base(self) -> None:
+        """Raise where the base model does not know its pictures; note what a reader of the scores must know of it."""
         recipe, outputs = self.run.recipe, self.outputs(self.base.source, "base")
         given, allowed = recipe.model not in NEW, recipe.allow_chance_base
         note = refuse_unfit_base(recipe.model, outputs, self.sets.classes, given=given, allow_chance=allowed)
         if note is not None:
             self.run.notice(note)
-        self.oracle = self.make_oracle()
 
     def fitted_from(self) -> dict[str, Any]:
         return {"sets": self.sets.digests(), "classes": list(self.sets.classes)}

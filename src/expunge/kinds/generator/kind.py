@@ -16,4 +16,5 @@ KIND = Kind(
     measures="expunge.kinds.generator.measures.declared:DECLARED",
     missing="expunge.kinds.classifier.missing:refuse_missing",
     audit="expunge.kinds.generator.audit:make_audit",
+    processes=True,
 )

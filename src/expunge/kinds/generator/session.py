@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from expunge.core.processes import world
 from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.corruption import draw_keys
 from expunge.kinds.generator.picture_noise import NoiseKind, noise_like
@@ -186,7 +187,7 @@ class GeneratorWork(Session):
     def phase(self, name: str, pictures: int, epochs: float, batch_size: int, **more: object) -> Phase:
         """A phase of so many epochs over so many pictures."""
         # 1.1 * 10240 is above 11264 by a rounding error, which makes no step
-        steps = max(1, math.ceil(epochs * pictures / batch_size - 1e-9))
+        steps = max(1, math.ceil(epochs * pictures / (batch_size * world()) - 1e-9))
         return Phase(name=name, steps=steps, batch_size=batch_size, **more)  # type: ignore[arg-type]
 
 

@@ -15,6 +15,8 @@ from expunge.kinds.language.lazy import HELD, LazyModel
 from expunge.kinds.language.measures.token_trees import scored_here
 from expunge.kinds.language.sampling import continue_batches
 from expunge.kinds.language.scoring import masses, scored, told
+from expunge.kinds.language.signals import reference_nll, retain_labels, surprise  # noqa: F401 - what is made of batches
+from expunge.kinds.language.signals.divided import own_batches, own_blocks
 from expunge.kinds.language.task import CausalLM
 from expunge.models.source import ModelSource
 from expunge.train.precision import Precision
@@ -66,6 +68,14 @@ def _on(work: Callable[[CausalLM, Any, Sequence[int]], list[Any]]) -> Callable[[
     return job
 
 
+def _blocks(about: Any, own: Sequence[int]) -> list[Any]:
+    stored, *rest = about
+    if not own and not stored["in_parts"]:
+        return []
+    base = _lazy(stored)
+    return base().in_turns(lambda: own_blocks(base, rest, own) if own else [])
+
+
 def _texts(task: CausalLM, about: Any, own: Sequence[int]) -> list[Any]:
     batches, max_new_tokens, sampling = about
     return task.write([batches[number] for number in own], max_new_tokens, sampling)
@@ -89,5 +99,6 @@ def _choices(task: CausalLM, about: Any, own: Sequence[int]) -> list[Any]:
 
 
 JOBS.update(scores=_on(_scores), masses=_on(_masses), choices=_on(_choices))
+JOBS.update(blocks=_blocks, batches=_on(own_batches))
 JOBS.update(hold=_hold, begin=_begin, drop=_drop, texts=_on(_texts), continuations=_on(_continuations))
 ENDS.append(_release_whole)

@@ -33,4 +33,5 @@ KIND = Kind(
         "unwanted-words",
     ),
     processes=True,
+    spreads=True,
 )

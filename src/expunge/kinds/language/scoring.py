@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def token_scores(
     def own(numbers: Sequence[int]) -> list[Any]:
         return scored(task, [batches[number] for number in numbers], on_progress)
 
-    made = task.shared("scores", lambda: [[_told(batch) for batch in batches]], len(batches), own)
+    made = task.shared("scores", lambda: [[as_told(batch) for batch in batches]], len(batches), own)
     return [
         (torch.tensor(log_p, dtype=torch.float32), torch.tensor(greedy, dtype=torch.bool))
         for batch in made
@@ -47,13 +48,14 @@ def scored(
     return found
 
 
-def _told(batch: Batch) -> list[Any]:
-    return [batch.ids.tolist(), batch.labels.tolist(), batch.lengths.tolist()]
+def as_told(batch: Batch) -> list[np.ndarray]:
+    """What other processes are told of a batch: its tokens and their labels."""
+    return [each.cpu().numpy().astype(np.int32) for each in (batch.ids, batch.labels, batch.lengths)]
 
 
-def told(content: Sequence[Any]) -> Batch:
+def told(content: Sequence[np.ndarray]) -> Batch:
     """A batch that another process told of."""
-    ids, labels, lengths = (torch.tensor(each, dtype=torch.long) for each in content)
+    ids, labels, lengths = (torch.from_numpy(each).long() for each in content)
     return Batch(ids=ids, labels=labels, lengths=lengths, normaliser=1.0)
 
 

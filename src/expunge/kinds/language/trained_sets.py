@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from expunge.core.order import Order
-from expunge.core.processes import count
+from expunge.core.processes import count, first_alone
 from expunge.kinds.language.guard import watched_rows
 from expunge.kinds.language.inputs import Sets
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.recipe import Recipe, Training
+from expunge.kinds.language.signals.divided import offered
 from expunge.kinds.language.signals.registry import signals_of
 from expunge.kinds.language.signals.signal import Labels, Signal, Source
 from expunge.kinds.language.token_dataset import TokenTable
@@ -33,7 +34,7 @@ class TrainedSets:
 
 
 def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) -> TrainedSets:
-    """The sets as the method trains on them.
+    """The sets as the method trains on them; of several processes the first has it made by all, and the others read it.
 
     Of statements there are no more than the recipe's steps go through once: what has to be known of them before training
     is asked of no others. They are the first, for statements lie in random order, unless a signal says which are best.
@@ -43,9 +44,21 @@ def trained_sets(run: Run[Recipe], base: LazyModel, method: Method, sets: Sets) 
     """
     core = method.carried_out
     every = signals_of(core)
-    wanted = {name: [signal for signal in every if signal.set == name] for name in ("forget", "retain")}
     whole = training_table(sets, core)
     source = Source(run=run, base=base, sets=sets, method=core, table=whole, rows=range(len(whole)))
+
+    def make() -> TrainedSets:
+        return _made(source, every)
+
+    with offered(source, every):
+        found = first_alone(make, make)
+    assert found is not None
+    return found
+
+
+def _made(source: Source, every: Sequence[Signal]) -> TrainedSets:
+    run, sets, core, whole = source.run, source.sets, source.method, source.table
+    wanted = {name: [signal for signal in every if signal.set == name] for name in ("forget", "retain")}
     rows = _chosen(source, wanted["forget"])
     retain = sets.kept
     if wanted["retain"]:

@@ -12,4 +12,5 @@ KIND = replace(
     words="sharded classifiers",
     short="sharded",
     story="expunge.kinds.sharded_classifier.story:ShardedStory",
+    processes=False,
 )

@@ -145,14 +145,13 @@ def _train(at_work: Work, on_progress: OnProgress | None) -> Trained:
 def prepared(at_work: Work) -> tuple[Sets, TrainedSets]:
     """The sets, and what a method trains on; the first process makes it, and the others read it."""
 
-    def make() -> tuple[Sets, TrainedSets]:
-        sets = given_sets(at_work.run, at_work.base, at_work.method, at_work.forget, at_work.retain, at_work.holdout)
-        trained = trained_sets(at_work.run, at_work.base, at_work.method, sets)
-        return sets, trained if at_work.retain is not None else replace(trained, retain=None)
+    def make() -> Sets:
+        return given_sets(at_work.run, at_work.base, at_work.method, at_work.forget, at_work.retain, at_work.holdout)
 
-    found = first_alone(make, make)
-    assert found is not None
-    return found
+    sets = first_alone(make, make)
+    assert sets is not None
+    trained = trained_sets(at_work.run, at_work.base, at_work.method, sets)
+    return sets, trained if at_work.retain is not None else replace(trained, retain=None)
 
 
 @contextmanager

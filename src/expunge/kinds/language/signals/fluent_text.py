@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from expunge.core.order import random_seed
 from expunge.errors import ModelError
 from expunge.kinds.language.sampling import keeps_keys, next_logits, prefill
+from expunge.kinds.language.signals.divided import by_block
 from expunge.kinds.language.signals.signal import Signal, Source
 from expunge.kinds.language.targets import introduced
 from expunge.kinds.language.task import CausalLM
@@ -41,23 +43,35 @@ class FluentText(Signal):
     doing = "writing other text after the beginnings of the forget set"
 
     def make(self, source: Source, path: Path) -> None:
-        task, wanted, done = source.base(), set(source.rows), 0
-        before, expert, novice = (
-            task.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-            for text in (self.opening, self.expert, self.novice)
-        )
+        before, wanted, made = self.tokens_of(source, self.opening), set(source.rows), by_block(self, source)
+        done = 0
         with TableWriter(path) as table:
             for row in range(len(source.table)):
                 if row not in wanted:
                     table.append([], [])
                     continue
-                block = source.table.ids_of(row)
-                start = block[: max(1, min(BEGINNING, len(block) // 2))]
-                contexts = [[*introduced(task, text, start), *before] for text in (list[int](), expert, novice)]
-                made = [*before, *self.written(task, contexts, random_seed(source.run.recipe.seed, self.name, row))]
-                table.append([*start, *made], [IGNORED] * len(start) + made)
+                start, new = self.beginning(source, row), [*before, *next(made)[1].tolist()]
+                table.append([*start, *new], [IGNORED] * len(start) + new)
                 done += 1
                 source.run.show.update(done / len(wanted))
+
+    def block(self, source: Source, row: int) -> Tensor:
+        """(new,) the tokens that are written for a block."""
+        task, start, before = source.base(), self.beginning(source, row), self.tokens_of(source, self.opening)
+        others = ([], *(self.tokens_of(source, text) for text in (self.expert, self.novice)))
+        contexts = [[*introduced(task, text, start), *before] for text in others]
+        return torch.tensor(self.written(task, contexts, random_seed(source.run.recipe.seed, self.name, row)))
+
+    @staticmethod
+    def beginning(source: Source, row: int) -> list[int]:
+        """The part of a block that its text goes on from."""
+        ids = source.table.ids_of(row)
+        return ids[: max(1, min(BEGINNING, len(ids) // 2))]
+
+    @staticmethod
+    def tokens_of(source: Source, text: str) -> list[int]:
+        """The tokens of a text, without what begins one."""
+        return list(source.base.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def lookup(self, source: Source, path: Path) -> Lookup:
         return TokenTable(path).batch

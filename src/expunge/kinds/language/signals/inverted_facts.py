@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from expunge.kinds.language.signals.divided import by_block
 from expunge.kinds.language.signals.preferred import Preferred, preferred_table
 from expunge.kinds.language.signals.signal import Source
 from expunge.kinds.language.task import CausalLM
@@ -50,14 +53,20 @@ class InvertedFacts(Preferred):
                 of_fact[:] = sorted(of_fact, key=lambda row: (sign * scores.get(row, 0.0), row))[: self.top]
         return sorted(row for of_fact in facts.values() for row in of_fact)
 
+    def block(self, source: Source, row: int) -> Tensor:
+        """MEMO of the wanted text of a block."""
+        table = preferred_table(source)
+        first = int(np.flatnonzero(table.labels_of(row) != IGNORED)[0])
+        value = memo(source.base(), table.ids_of(row), first, self.stride, self.length)
+        return torch.tensor(value, dtype=torch.float64)
+
     def scores(self, source: Source) -> dict[int, float]:
         """MEMO of the wanted text of each of the source's rows; computed now, unless it was before."""
 
         def make(path: Path) -> None:
-            table, task, values = preferred_table(source), source.base(), []
-            for row in source.rows:
-                first = int(np.flatnonzero(table.labels_of(row) != IGNORED)[0])
-                values.append(memo(task, table.ids_of(row), first, self.stride, self.length))
+            values = []
+            for _, value in by_block(self, source):
+                values.append(float(value))
                 source.run.show.update(len(values) / len(source.rows))
             np.save(path / "values.npy", np.array(values), allow_pickle=False)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from expunge.kinds.language.signals.divided import OF_BATCHES, by_batch
 from expunge.kinds.language.signals.signal import Signal, Source, alike
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.train.step import Batch
 
 if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
@@ -40,10 +42,19 @@ def block_nll(task: CausalLM, table: TokenTable, progress: Callable[[float], Non
     found = np.zeros(len(table), np.float32)
     asked = np.flatnonzero(table.lengths > 1).tolist()
     left = len(asked)
-    for rows in alike(table, asked):
-        with torch.no_grad():
-            found[rows] = task.example_nll(table.batch(rows)).float().cpu().numpy()
+    for rows, nll in by_batch(task, "nll", table, list(alike(table, asked))):
+        found[rows] = nll
         left -= len(rows)
         if progress is not None:
             progress(1 - left / len(table))
     return found
+
+
+def batch_nll(task: CausalLM, batch: Batch, _: Sequence[int]) -> np.ndarray:
+    """The same of the blocks of one batch."""
+    with torch.no_grad():
+        found: np.ndarray = task.example_nll(batch).float().cpu().numpy()
+    return found
+
+
+OF_BATCHES["nll"] = batch_nll

@@ -12,9 +12,10 @@ import torch
 
 from expunge.core import storage
 from expunge.core.order import random_seed
+from expunge.kinds.language.signals.divided import OF_BATCHES, by_batch
 from expunge.kinds.language.signals.signal import Labels, Source, alike
 from expunge.kinds.language.token_dataset import TableWriter, TokenTable
-from expunge.train.step import IGNORED
+from expunge.train.step import IGNORED, Batch
 
 if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
@@ -119,24 +120,37 @@ def _base_says(
 ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """For each block: candidates and weights (labels, TOP + TAIL), drawn by its number; what each label costs, and the mass
     of what is cleared, both (labels,)."""
-    found = {}
-    for group in alike(table, [row for row in rows if table.labelled([row])]):
-        whole = task.row_logits(table.batch(group)).softmax(-1).cpu()
-        parts = whole.split([table.labelled([row]) for row in group])
-        for row, rest in zip(group, parts, strict=True):
-            labels = torch.from_numpy(np.array(table.labels_of(row)[1:], np.int64))
-            cost = -rest.gather(1, labels[labels != IGNORED][:, None])[:, 0].log()
-            mass_cleared = rest.new_zeros(len(rest))
-            if cleared:
-                mass_cleared = rest[:, list(cleared)].sum(1)
-                rest[:, list(cleared)] = 0.0
-                rest /= rest.sum(1, keepdim=True)
-            top = rest.topk(TOP, dim=-1)
-            rest.scatter_(1, top.indices, 0.0)
-            mass = rest.sum(1, keepdim=True)
-            generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
-            drawn = torch.multinomial(rest.add_(1e-12), TAIL, replacement=True, generator=generator)
-            weights = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1)
-            candidates = torch.cat([top.indices, drawn], 1)
-            found[row] = candidates.numpy(), weights.numpy(), cost.numpy(), mass_cleared.numpy()
+    groups = list(alike(table, [row for row in rows if table.labelled([row])]))
+    return {
+        row: (candidates, weights, cost, mass)
+        for of, said in by_batch(task, "said", table, groups, seed, list(cleared))
+        for row, (candidates, weights, cost, mass) in zip(of, said, strict=True)
+    }
+
+
+def _said(
+    task: CausalLM, batch: Batch, rows: Sequence[int], seed: int, cleared: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """The same of each block of a batch, in order."""
+    found = []
+    labelled = batch.labels[:, 1:] != IGNORED
+    parts = task.row_logits(batch).softmax(-1).cpu().split(labelled.sum(1).tolist())
+    for row, rest, labels, kept in zip(rows, parts, batch.labels[:, 1:], labelled, strict=True):
+        cost = -rest.gather(1, labels[kept][:, None])[:, 0].log()
+        mass_cleared = rest.new_zeros(len(rest))
+        if cleared:
+            mass_cleared = rest[:, list(cleared)].sum(1)
+            rest[:, list(cleared)] = 0.0
+            rest /= rest.sum(1, keepdim=True)
+        top = rest.topk(TOP, dim=-1)
+        rest.scatter_(1, top.indices, 0.0)
+        mass = rest.sum(1, keepdim=True)
+        generator = torch.Generator().manual_seed(random_seed(seed, "reference", row))
+        drawn = torch.multinomial(rest.add_(1e-12), TAIL, replacement=True, generator=generator)
+        weights = torch.cat([top.values, (mass / TAIL).expand(-1, TAIL)], 1)
+        candidates = torch.cat([top.indices, drawn], 1)
+        found.append((candidates.numpy(), weights.numpy(), cost.numpy(), mass_cleared.numpy()))
     return found
+
+
+OF_BATCHES["said"] = _said

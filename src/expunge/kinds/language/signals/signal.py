@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from expunge.core import storage
+from expunge.kinds.language.signals.divided import by_block
 from expunge.kinds.language.token_dataset import Lookup, TokenTable
 from expunge.train.step import IGNORED
 
@@ -87,7 +88,10 @@ class Signal:
     "part of the key: raise it when what the values mean changes"
 
     def block(self, source: Source, row: int) -> Tensor:
-        """The values of a block, without gradients: (...) per example, otherwise (labelled tokens, ...) or (tokens, ...)."""
+        """The values of a block, without gradients: (...) per example, otherwise (labelled tokens, ...) or (tokens, ...).
+
+        Of several processes each makes some of the blocks, with a source that knows these alone.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no block")
 
     def key(self, source: Source) -> dict[str, Any]:
@@ -106,10 +110,8 @@ class Signal:
         """Fill the folder `path` with what `lookup` reads: `values.npy`, (blocks, ...) per example, (vocabulary, ...) per
         label, otherwise (tokens, ...) as long as `source.table.ids`, in which blocks lie as they do there."""
         table, found = source.table, None
-        for number, row in enumerate(source.rows, 1):
-            with torch.no_grad():
-                made = self.block(source, row).cpu()
-            value = (made.float() if made.is_floating_point() else made).numpy()
+        for number, (row, made) in enumerate(by_block(self, source), 1):
+            value = made.astype(np.float32) if np.issubdtype(made.dtype, np.floating) else made
             if found is None:
                 shape = (len(table), *value.shape) if self.per == "example" else (len(table.ids), *value.shape[1:])
                 found = np.lib.format.open_memmap(path / "values.npy", "w+", value.dtype, shape)

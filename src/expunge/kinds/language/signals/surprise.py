@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from expunge.kinds.language.measures.perplexity import spread
+from expunge.kinds.language.signals.divided import OF_BATCHES, by_batch
 from expunge.kinds.language.signals.signal import Signal, Source
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.train.step import Batch
 
 if TYPE_CHECKING:
     from expunge.kinds.language.task import CausalLM
@@ -44,11 +46,19 @@ def token_surprise(task: CausalLM, table: TokenTable, progress: Callable[[float]
     """
     rows = spread(len(table), BLOCKS)
     total, positions = torch.zeros(()), 0
-    for number, row in enumerate(rows, 1):
-        probabilities = task.row_logits(table.batch([row])).softmax(-1)
-        total = total + probabilities.cpu().double().sum(0)  # not every device has float64
-        positions += len(probabilities)
+    for number, (of, said) in enumerate(by_batch(task, "said in all", table, [[row] for row in rows]), 1):
+        total = total + torch.from_numpy(said)
+        positions += table.labelled(of)
         if progress is not None:
             progress(number / len(rows))
     frequency = np.maximum(total.numpy() / max(1, positions), FLOOR)
     return np.asarray(-np.log(frequency), np.float32)
+
+
+def said_in_all(task: CausalLM, batch: Batch, _: Sequence[int]) -> np.ndarray:
+    """(vocabulary,) float64: the sum of the next-token distributions over the labelled tokens of a batch."""
+    found: np.ndarray = task.row_logits(batch).softmax(-1).cpu().double().sum(0).numpy()  # not every device has float64
+    return found
+
+
+OF_BATCHES["said in all"] = said_in_all
