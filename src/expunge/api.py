@@ -14,7 +14,7 @@ from expunge.kinds.language.audited_recipe import audited_recipe
 from expunge.kinds.language.recipe import make_recipe
 from expunge.models.folders import check_named
 from expunge.runs.folder import RunFolder
-from expunge.runs.kinds import main_kind, read_recipe, recipe_class
+from expunge.runs.kinds import kinds_of, main_kind, read_recipe, recipe_class, task_of
 from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import refuse_missing
@@ -271,6 +271,7 @@ def audit(
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
     begun = time.monotonic()  # what is imported later takes seconds of the budget, too
+    from expunge.runs.attack_names import refuse_misspelt
     from expunge.runs.audit import seconds_of
 
     given = {name: value for name, value in data.items() if value is not None}
@@ -286,6 +287,7 @@ def audit(
     missing = [name for name in ("base", "forget", "retain") if name not in given]
     if of_run:
         recipe = read_recipe(folder.recipe)
+        refuse_misspelt(attacks, kinds_of(task_of(recipe)))
     elif missing:
         raise RecipeError(
             f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
@@ -294,6 +296,7 @@ def audit(
         )
     else:
         recipe = audited_recipe(given)
+        refuse_misspelt(attacks, kinds_of(task_of(recipe)))
         folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
         refuse_missing(recipe, folder)
         check_named(str(target))
