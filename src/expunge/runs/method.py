@@ -92,6 +92,11 @@ class Method(Part):
         """The method whose needs are to be met: this one, or the one that it wraps."""
         return self
 
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What the model depends on beside the fields: digests of what they name."""
+        return {}
+
     def trains(self, name: str) -> bool:
         """Whether the parameter of this name is trained."""
         return True

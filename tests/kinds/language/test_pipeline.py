@@ -77,6 +77,7 @@ ELSEWHERE = {
     "lunar",
     "meow",
     "uld",
+    "o3",
     *ASKING,
     *ROUNDS,
 }
