@@ -285,18 +285,15 @@ def audit(
         )
     seconds = None if budget is None else seconds_of(budget)
     missing = [name for name in ("base", "forget", "retain") if name not in given]
-    if of_run:
-        recipe = read_recipe(folder.recipe)
-        refuse_misspelt(attacks, kinds_of(task_of(recipe)))
-    elif missing:
+    if missing and not of_run:
         raise RecipeError(
             f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
             seen=f"without {', '.join(missing)}",
             next_step="give --base MODEL --forget PATH --retain PATH; or the folder that --out of a run named",
         )
-    else:
-        recipe = audited_recipe(given)
-        refuse_misspelt(attacks, kinds_of(task_of(recipe)))
+    recipe: BaseRecipe = read_recipe(folder.recipe) if of_run else audited_recipe(given)
+    refuse_misspelt(attacks, kinds_of(task_of(recipe)))
+    if not of_run:
         folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
         refuse_missing(recipe, folder)
         check_named(str(target))
