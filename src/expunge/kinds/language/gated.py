@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core import storage
+from expunge.core.processes import spread
 from expunge.errors import ModelError, RecipeError
 from expunge.kinds.language.layers.decoder import hooked
 from expunge.kinds.language.lora import ADAPTER, adapted, targets
@@ -97,8 +98,15 @@ def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: 
         earlier: folder of a model that this was done to before: its adapters are kept.
 
     Raises:
-        RecipeError: it was done to another model, or the model has no linear layers, or fewer than the detector looks at.
+        RecipeError: it was done to another model, the model has no linear layers, or fewer than the detector looks at, or
+            its weights are spread over processes.
     """
+    if spread():
+        raise RecipeError(
+            "gated adapters are not trained on weights that are spread over processes",
+            seen="FSDP",
+            next_step="start without --use_fsdp: then each process has the whole model",
+        )
     task, base = work.task, _checksum(work.task)
     before = [] if earlier is None else _kept(earlier, base, task)
     layers = _looked_at(task, how)
