@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from expunge.errors import RecipeError
 from expunge.kinds.language.gated import earlier_matrices
@@ -200,6 +202,32 @@ def test_what_cannot_be_is_refused(work: LanguageWork, tmp_path: Path) -> None:
     for by in ("sage", "gru"):
         with pytest.raises(RecipeError, match=f"{by} cannot wrap o3"):
             make_method({"name": by, "of": "o3"})
+
+
+def test_of_matrices_that_lie_the_other_way_round(work: LanguageWork, tmp_path: Path) -> None:
+    """GPT-2's: acting in full, the adapter is what is merged into its weights."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 200, "n_embd": 16, "n_layer": 4, "n_head": 2, "n_positions": 48}
+    task = CausalLM(GPT2LMHeadModel(GPT2Config(**sizes)).eval(), None)  # type: ignore[arg-type]
+    merged = deepcopy(task.model)
+    table = write_table(tmp_path / "small", random_blocks([12] * 8, seed=1))
+    replace(work, task=task, forget=table, retain=None).carry_out(O3(rank=2))
+    gate = gate_of(task.model)
+    assert gate is not None
+    assert gate.every[0].detector.layers == 2
+    gate.every[0].detector.boundary = 1e6
+    ids = torch.tensor(random_blocks([9], seed=5))
+    with torch.no_grad():
+        for place, (a, b) in gate.every[0].matrices.items():
+            assert bool(b.any())
+            merged.get_submodule(place).weight += (2 * b @ a).T
+        torch.testing.assert_close(task.model(ids).logits, merged(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_are_spread_are_refused(work: LanguageWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("expunge.kinds.language.gated.spread", lambda: True)
+    with pytest.raises(RecipeError, match="spread over processes"):
+        work.carry_out(O3())
 
 
 class Killed(BaseException):
