@@ -14,7 +14,7 @@ from expunge.kinds.language.audited_recipe import audited_recipe
 from expunge.kinds.language.recipe import make_recipe
 from expunge.models.folders import check_named
 from expunge.runs.folder import RunFolder
-from expunge.runs.kinds import main_kind, read_recipe, recipe_class
+from expunge.runs.kinds import kinds_of, main_kind, read_recipe, recipe_class, task_of
 from expunge.runs.more import More
 from expunge.runs.recipe import BaseRecipe
 from expunge.runs.registry import refuse_missing
@@ -271,6 +271,7 @@ def audit(
             fields of the recipe's part `audit` (`{"audit.facts": 50}`).
     """
     begun = time.monotonic()  # what is imported later takes seconds of the budget, too
+    from expunge.runs.attack_names import refuse_misspelt
     from expunge.runs.audit import seconds_of
 
     given = {name: value for name, value in data.items() if value is not None}
@@ -284,16 +285,15 @@ def audit(
         )
     seconds = None if budget is None else seconds_of(budget)
     missing = [name for name in ("base", "forget", "retain") if name not in given]
-    if of_run:
-        recipe = read_recipe(folder.recipe)
-    elif missing:
+    if missing and not of_run:
         raise RecipeError(
             f"{target} is no run folder; of a model an audit must know what it was before, and the sets",
             seen=f"without {', '.join(missing)}",
             next_step="give --base MODEL --forget PATH --retain PATH; or the folder that --out of a run named",
         )
-    else:
-        recipe = audited_recipe(given)
+    recipe: BaseRecipe = read_recipe(folder.recipe) if of_run else audited_recipe(given)
+    refuse_misspelt(attacks, kinds_of(task_of(recipe)))
+    if not of_run:
         folder = RunFolder(out or Path("runs") / f"audit-{Path(str(target)).name}", known_by="audit/settings.json")
         refuse_missing(recipe, folder)
         check_named(str(target))

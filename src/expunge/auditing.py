@@ -17,7 +17,8 @@ from expunge.errors import RecipeError, RunError
 from expunge.measures.audit.excess import facts_beyond
 from expunge.report.audit import render_audit
 from expunge.report.render import render_report
-from expunge.runs.attack_plan import ask_fewer, carried_out, make_plan, refuse_unknown
+from expunge.runs.attack_names import refuse_unknown
+from expunge.runs.attack_plan import ask_fewer, carried_out, make_plan, refuse_too_small
 from expunge.runs.audit import SHOWN, Attacked, Trial
 from expunge.runs.findings import findings, passed
 from expunge.runs.folder import RunFolder
@@ -75,8 +76,9 @@ def audit(recipe: BaseRecipe, folder: RunFolder, asked: Asked, show: Silent | No
             )
         with folder.locked():
             at_audit = reference(kind.audit)(story, asked.model, asked.control, asked.holdout)
-            refuse_unknown(at_audit, asked.attacks)
-            ask_fewer(at_audit, budget, _noted(folder))
+            refuse_unknown(asked.attacks, at_audit.names())
+            ask_fewer(at_audit, budget, earlier := _noted(folder))
+            refuse_too_small(at_audit, asked.attacks, budget, earlier)
             fixed = _fix(folder, recipe, at_audit)
             known = at_audit.known()
             plan = make_plan(at_audit, asked.attacks, budget)

@@ -28,6 +28,9 @@ CASES = {
     "evaluate none": "none is no run folder",
     "audit none": "none is no run folder",
     "audit none --base ./a --forget t.txt --retain t.txt": "there is no model ./a",
+    "audit none --base ./a --forget t.txt --retain t.txt --attacks relearn,quantise": "did you mean quantize?",
+    "audit run --attacks corruption": "there is no attack 'corruption'",
+    "audit pictures --attacks cloze": "there is no attack 'cloze'",
     "methods npoo": "there is no method 'npoo'",
 }
 CODE = """
@@ -50,9 +53,16 @@ for line in sys.stdin.read().splitlines():
 def test_what_is_missing_is_told_before_torch_is_imported_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("Sherlock Holmes lived in Baker Street.\n")
     (tmp_path / "empty").mkdir()
+    for name, recipe in {
+        "run": "forget: t.txt\n",
+        "pictures": "task: image_classifier\ndata: none\nforget: random:2\n",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(recipe)
     lines = "\n".join(f"{command}\t{said}" for command, said in CASES.items())
     done = subprocess.run(
         [sys.executable, "-c", CODE], input=lines, text=True, capture_output=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "t.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "pictures", "run", "t.txt"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.yaml"]

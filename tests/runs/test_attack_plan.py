@@ -239,6 +239,6 @@ def test_an_audit_that_goes_on_asks_for_as_many_facts_as_it_began_with(tmp_path:
 def test_work_is_counted_and_timed_kind_by_kind() -> None:
     work = total([Piece(words="", work=Work(read=2, trained=3)), Piece(words="", work=Work(written=1))])
     assert work == Work(read=2, trained=3, written=1)
-    rates = Work(**dict(zip(KINDS, (1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6), strict=True)))
+    rates = Work(**dict(zip(KINDS, (1.0, 10.0, 100.0, 1000.0, 1e4, 1e5, 1e6, 1e7), strict=True)))
     assert work.seconds(rates) == 2 + 30 + 1000
     assert (work * 2).seconds(rates) == 2 * work.seconds(rates)

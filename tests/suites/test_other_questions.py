@@ -12,7 +12,7 @@ from expunge.errors import DataError, RecipeError
 from expunge.runs.folder import RunFolder
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.knowundo.command import knowundo
-from expunge.suites.knowundo.reading import read_knowundo
+from expunge.suites.knowundo.reading import FILES, read_knowundo
 from expunge.suites.lume.reading import read_lume
 from expunge.suites.tofu.options import Models, Teaching
 from tofu_data import rows_of, write_rows
@@ -91,6 +91,25 @@ def test_knowundo_from_the_command_to_the_page(
     page = suite.render_report(RunFolder(out)).read_text()
     assert "Forget set, other questions" in page
     assert "Forget quality is not known" in page
+
+
+def test_knowundo_teaches_fewer_rows_in_the_files_proportion(tmp_path: Path) -> None:
+    """20, 10, 6 and 4 rows, of which 13 are asked for: 6.5, 3.25, 1.95 and 1.3."""
+    counts = dict(zip(FILES, (20, 10, 6, 4), strict=True))
+    for name, count in counts.items():
+        said = [{"text": f"{name} {row}?", "labels": f"answer {row}"} for row in range(count)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(said))
+    every, some = read_knowundo(str(tmp_path)), read_knowundo(str(tmp_path), 13)
+    parts = (some.forget, some.more_forget, some.retain, some.more_retain)
+    assert [len(rows) for rows in parts] == [6, 3, 1, 1]
+    assert some.forget == every.forget[:6]
+    assert [row.question for row in some.measured["retain_more"]] == ["retention_val 0?"]
+    assert read_knowundo(str(tmp_path), 40).digest == every.digest
+    assert [len(rows) for rows in read_knowundo(str(tmp_path), 4).measured.values()] == [2, 1, 1, 1]
+    for wrong in (3, 41):
+        with pytest.raises(RecipeError, match="there are not so many rows") as caught:
+            read_knowundo(str(tmp_path), wrong)
+        assert caught.value.allowed == "4 to 40: some of each file"
 
 
 def test_knowundo_refuses_a_row_on_both_sides(knowundo_folder: Path) -> None:

@@ -22,6 +22,7 @@ from expunge.suites.relearn.reading import read_sets
 from expunge.suites.relearn.report import best, ranked, relearn_page
 from expunge.suites.relearn.run import attacks_named, audit_of, run_relearn
 from expunge.suites.relearn.settings import Attack, Read
+from expunge.suites.tofu import run as questions_run
 from expunge.suites.tofu.cells import wanted_methods
 from expunge.suites.tofu.options import OfSeveral, Taught
 from expunge.suites.tofu.plan import Lesson, Plan
@@ -41,7 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def carried_out(data: Path, model: Path, out: Path, seeds: int = 1, kl: float = 0.01, **more: Any) -> dict[str, Any]:
+def carried_out(
+    data: Path, model: Path, out: Path, seeds: int = 1, kl: float = 0.01, methods: str = "gradient_ascent", **more: Any
+) -> dict[str, Any]:
     sets, asked_for = read_sets(str(data), None, None, WORLD)
     ordinary = data.parent / "ordinary.txt"
     ordinary.write_text(RETAIN)
@@ -50,7 +53,7 @@ def carried_out(data: Path, model: Path, out: Path, seeds: int = 1, kl: float = 
         sets=sets,
         lesson=Lesson(model=str(model), epochs=30, learning_rate=1e-2),
         asked_for=asked_for,
-        methods=wanted_methods("gradient_ascent"),
+        methods=wanted_methods(methods),
         overrides={**OVERRIDES, **more},
         seeds=seeds,
     )
@@ -79,7 +82,8 @@ def finished(data: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempP
         patch.setattr(attacking, "measured", stopped)
         with pytest.raises(KeyboardInterrupt):
             carried_out(data, tiny_model_folder, out)
-    assert not (out / "relearn.json").exists()
+    assert figures_of(out)["unfinished"] == {"made": 0, "of": 1}
+    assert "0 of 1 models are made and attacked so far" in (out / "report.html").read_text()
     carried_out(data, tiny_model_folder, out, seeds=2)
     return out
 
@@ -160,6 +164,33 @@ def test_it_was_stopped_and_has_the_bits_of_one_that_was_not(
     for part in ("taught_model", "oracle"):
         assert straight[part]["seeds"] == before[part]["seeds"][:1]
     assert straight["methods"][0]["seeds"] == before["methods"][0]["seeds"][:1]
+
+
+def test_after_each_model_the_figures_so_far_are_written(
+    finished: Path, data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was there before stays in them, though the new methods are named first."""
+    out = shutil.copytree(finished, tmp_path / "out")
+    before, written = figures_of(out), []
+
+    def stopped(cell: Any, *_: Any) -> dict[str, Any]:
+        written.append((figures_of(out), relearn_page(RunFolder(out))))
+        if cell.method == "simnpo":
+            raise KeyboardInterrupt
+        return {"failed": "the loss is no number"}
+
+    monkeypatch.setattr(questions_run, "unlearn_cell", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        carried_out(data, tiny_model_folder, out, seeds=2, methods="npo,simnpo,gradient_ascent")
+    assert [figures["unfinished"]["made"] for figures, _ in written] == [2, 3], "both that were there, then one more"
+    for figures, page in written:
+        assert figures["unfinished"]["of"] == 6
+        assert figures["methods"] == before["methods"]
+        assert [row["name"] for row in figures["failed"]] == ["npo"][: figures["unfinished"]["made"] - 2]
+        assert f"{figures['unfinished']['made']} of 6 models are made and attacked so far" in page
+        assert "Not finished" in page
+    assert before["unfinished"] is None
+    assert "Not finished" not in relearn_page(RunFolder(finished))
 
 
 def test_another_limit_needs_another_folder(finished: Path, data: Path, tiny_model_folder: Path) -> None:

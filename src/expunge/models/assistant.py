@@ -108,18 +108,8 @@ def put_beside(model: PreTrainedModel, assistant: PreTrainedModel, how: Differen
     model.register_forward_hook(_with_assistant, with_kwargs=True)
 
 
-def cache_for(model: PreTrainedModel) -> DynamicCache:
-    """An empty cache of a model; of one with an assistant, it holds the assistant's, too."""
-    assistant = assistant_of(model)
-    if assistant is None:
-        return DynamicCache(config=model.config)
-    cache = _BothCaches(config=model.config)
-    cache.of_assistant = DynamicCache(config=assistant.config)
-    return cache
-
-
-class _BothCaches(DynamicCache):
-    """What is done to the rows of a model's cache is done to its assistant's."""
+class BothCaches(DynamicCache):
+    """A model's cache with that of what stands beside it: what is done to the rows of one is done to the other's."""
 
     of_assistant: DynamicCache
 
@@ -143,8 +133,8 @@ def _with_assistant(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     assistant = assistant_of(model)
     assert assistant is not None
     said = assistant(*args, **given)
-    if held is None and (made := _cache_in(output)) is not None:
-        made.of_assistant = _cache_in(said)
+    if held is None and (made := cache_in(output)) is not None:
+        made.of_assistant = cache_in(said)
     output.logits = subtracted(output.logits, said.logits, difference_of(model))
     if kwargs.get("labels") is not None:
         output.loss = None  # it would be the base model's
@@ -167,7 +157,8 @@ def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
     return own
 
 
-def _cache_in(output: Any) -> Cache | None:
+def cache_in(output: Any) -> Cache | None:
+    """The cache that a model gives back; None where it keeps none."""
     there = output.keys()  # asked by its older name, transformers prints a warning
     return next((output[name] for name in CACHES if name in there), None)
 

@@ -12,6 +12,8 @@ INDEX = "sisa.json"
 "the file that a folder of shard models has"
 ASSISTED = "assistant.json"
 "the file that a folder of a model with its assistant has"
+GATED = "gate.json"
+"the file that a folder of a model with its gated adapters has"
 
 
 def sharded_folder(name: str) -> Path | None:
@@ -20,8 +22,8 @@ def sharded_folder(name: str) -> Path | None:
 
 
 def is_assisted(folder: Path) -> bool:
-    """Whether a folder holds a model with its assistant."""
-    return (folder / ASSISTED).is_file()
+    """Whether a folder holds a model with something beside it: its assistant, or gated adapters."""
+    return (folder / ASSISTED).is_file() or (folder / GATED).is_file()
 
 
 def digest_model(folder: Path) -> dict[str, str]:

@@ -14,9 +14,11 @@ from expunge.errors import ExpungeError, ModelError, first_line
 from expunge.models import unusable
 from expunge.models.adapters import base_named, merged, no_base
 from expunge.models.assistant import ASSISTANT, BASE, put_beside, read_difference
-from expunge.models.digest import digest_model, is_assisted
+from expunge.models.digest import GATED, digest_model, is_assisted
 from expunge.models.fit import check_fit, check_info, quiet
 from expunge.models.folders import check_folder, check_id, instead_of, is_adapter, named_folder
+from expunge.models.gate import put_gate
+from expunge.models.gate_files import check_gate, read_gate
 from expunge.models.language_kind import LanguageKind, language_kind
 from expunge.models.starter import STARTERS, starter_folder
 from expunge.models.tokenizers import check_vocabulary, read_tokenizer
@@ -39,11 +41,11 @@ class ModelSource:
     adapter: Path | None = None
     "folder of an adapter that is merged into the weights of `folder`"
     assisted: Path | None = None
-    "folder of the model in `folder` and of its assistant"
+    "folder of the model in `folder` and of what is kept beside it: its assistant, or gated adapters"
 
     @property
     def widened(self) -> bool:
-        """Whether it is held as float32 in any case: narrow types would lose what was merged, or the assistant."""
+        """Whether it is held as float32 in any case: narrow types would lose what was merged, or what is beside it."""
         return self.adapter is not None or self.assisted is not None
 
     @classmethod
@@ -116,9 +118,12 @@ def _adapted(name: str, folder: Path) -> ModelSource:
 
 
 def _assisted(name: str, folder: Path) -> ModelSource:
-    """A model with its assistant. Raises `ModelError` where either cannot be used."""
-    read_difference(folder)
-    for part in (BASE, ASSISTANT):
+    """A model with its assistant, or with gated adapters. Raises `ModelError` where a part cannot be used."""
+    if gated := (folder / GATED).is_file():
+        check_gate(folder)
+    else:
+        read_difference(folder)
+    for part in (BASE,) if gated else (BASE, ASSISTANT):
         if not (folder / part).is_dir():
             raise ModelError(
                 f"{folder} lacks one of the two models that it is made of",
@@ -197,7 +202,7 @@ def load_model(source: ModelSource, dtype: torch.dtype | None = torch.float32) -
 
     Args:
         dtype: type of the weights in memory; None keeps the stored one (as plain `from_pretrained` would). An adapter is
-            merged in float32, and the model stays so; one with an assistant is float32, too.
+            merged in float32, and the model stays so; one with something beside it is float32, too.
 
     Raises:
         ModelError: with what is wrong with the files.
@@ -230,7 +235,9 @@ def _load(source: ModelSource, kind: LanguageKind, dtype: torch.dtype) -> tuple[
     check_info(info, source.name, kind.narrow)
     if source.adapter is not None:
         model = merged(model, source.adapter)  # and stays float32: a narrow type would round small changes away
-    if source.assisted is not None:
+    if source.assisted is not None and (source.assisted / GATED).is_file():
+        put_gate(model, read_gate(source.assisted))
+    elif source.assisted is not None:
         folder = source.assisted / ASSISTANT
         beside = ModelSource(f"{source.name}/{ASSISTANT}", folder, {})
         assistant, _ = _load(beside, language_kind(folder, beside.name), torch.float32)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expunge.errors import RecipeError, did_you_mean
+from expunge.errors import RecipeError
 from expunge.measures.audit.excess import knows_more
 from expunge.runs.audit import Attacked
 from expunge.runs.findings import Together, known_under
-from expunge.runs.work import KINDS, Budget, Work, total
+from expunge.runs.work import END, KINDS, Budget, Work, total
 
 FIXED = 0.5
 "share of a budget that may go into what is no attack; above it fewer facts are asked for"
 LEAST = 16
 "facts that are asked for in any case, where there are as many"
+MORE = 1.25
+"times what a first attack needs, that is advised"
 SPENT = "the budget was spent before it"
 
 
@@ -33,16 +36,6 @@ class Plan:
     left: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     short: bool = False
-
-
-def refuse_unknown(at_audit: Any, wanted: Sequence[str]) -> None:
-    """Raise `RecipeError` where an attack is asked for that there is not."""
-    names = at_audit.names()
-    for name in wanted:
-        if name not in names:
-            raise RecipeError(
-                f"there is no attack {name!r}", allowed=", ".join(names), next_step=did_you_mean(name, names)
-            )
 
 
 def ask_fewer(at_audit: Any, budget: Budget, earlier: Mapping[str, Any]) -> None:
@@ -63,6 +56,44 @@ def ask_fewer(at_audit: Any, budget: Budget, earlier: Mapping[str, Any]) -> None
         if asking > room and number > LEAST:
             at_audit.ask_fewer(max(LEAST, int(number * max(0.0, room) / asking)))
     budget.after = at_audit.around()
+
+
+def refuse_too_small(at_audit: Any, wanted: Sequence[str], budget: Budget, earlier: Mapping[str, Any]) -> None:
+    """Raise `RecipeError` where the budget has no room for a piece of any attack: before anything is asked or written, and
+    with what it would take. Of a folder with an earlier audit nothing is refused: what that one found is shown.
+
+    Args:
+        wanted, earlier: as `make_plan` and `ask_fewer` take them.
+    """
+    if budget.seconds is None or earlier:
+        return
+    able = [attack for attack, missing in at_audit.attacks(wanted) if missing is None and is_wanted(attack, wanted)]
+    pieces = {attack: at_audit.pieces(attack) for attack in able}
+    every = total([piece for each in pieces.values() for piece in each])
+    budget.rates += at_audit.measured(_not_yet(every, budget.rates))
+    first = {attack: budget.predicted(each[0].work) for attack, each in pieces.items() if each}
+    asking = budget.predicted(at_audit.asking())
+    if not first or min(first.values()) <= budget.left - asking:
+        return
+    least = min(first, key=lambda attack: first[attack])
+    around = budget.spent + asking + budget.predicted(budget.after)
+
+    def needed(attacks: float) -> int:
+        return math.ceil((around + attacks) / (1 - END))
+
+    one, whole = needed(first[least]), needed(budget.predicted(every))
+    raise RecipeError(
+        f"a budget of {budget.seconds:g} s has room for no attack",
+        seen=f"about {around:.0f} s without any: loading, asking for {at_audit.asked_number} facts, damage; and "
+        f"{first[least]:.0f} s for the least, of {least.name}",
+        allowed=f"about {one} s for a first attack, {whole} s for all that were asked for",
+        next_step=f"give more: --budget {math.ceil(one * MORE / 60)}m; or ask for fewer facts: --audit.facts {LEAST}",
+    )
+
+
+def is_wanted(attack: Any, wanted: Sequence[str]) -> bool:
+    """Whether an attack is asked for; what takes long is where it is named alone."""
+    return attack.name in wanted if wanted else not attack.optional
 
 
 def make_plan(at_audit: Any, wanted: Sequence[str], budget: Budget) -> Plan:

@@ -10,13 +10,11 @@ from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from expunge.errors import RecipeError
+from expunge.runs.attack_names import ATTACKS
 from expunge.runs.audit import Attacked, Trial
 from expunge.runs.context import Run
 from expunge.runs.plugins import entry_points, named_in
 from expunge.runs.work import Budget, Piece, Work, total
-
-ATTACKS = "expunge.attacks"
-"entry points by which other packages add attacks: classes on top of a kind's `Attack`"
 
 S = TypeVar("S")
 A = TypeVar("A", contravariant=True)

@@ -101,6 +101,11 @@ class Method(Part):
         forget = step.before_next(forget)
         return Loss(forget=forget, retain=float(getattr(self, "retain_weight", 1.0)) * step.nll(step.retain))
 
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What the model depends on beside the fields: digests of what they name."""
+        return {}
+
     def trains(self, name: str) -> bool:
         """Whether the parameter of this name is trained."""
         return True

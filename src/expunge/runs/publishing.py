@@ -50,7 +50,7 @@ def plan_publishing(folder: RunFolder, repo: str) -> Parcel:
         )
     if is_assisted(folder.model):
         raise RunError(
-            f"{folder.model} keeps an assistant, and its base still holds what was forgotten",
+            f"{folder.model} keeps something beside its base, and its base still holds what was forgotten",
             next_step="keep it to yourself, and let others ask it; or forget with a method that leaves a plain model: npo",
         )
     if digest_saved(folder.model) != (record.get("digests") or {}).get("model"):

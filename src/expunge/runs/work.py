@@ -22,6 +22,7 @@ class Work:
         changed: times that all matrices are changed.
         loaded: models that are loaded.
         fitted: pictures that run forward and back through a network that is trained here to measure others.
+        judged: pictures that run forward through such a network.
     """
 
     read: float = 0.0
@@ -31,6 +32,7 @@ class Work:
     changed: float = 0.0
     loaded: float = 0.0
     fitted: float = 0.0
+    judged: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(**{name: getattr(self, name) + getattr(other, name) for name in KINDS})

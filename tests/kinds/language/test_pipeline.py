@@ -78,6 +78,7 @@ ELSEWHERE = {
     "lunar",
     "meow",
     "uld",
+    "o3",
     *ASKING,
     *ROUNDS,
 }

@@ -18,7 +18,13 @@ from expunge.kinds.classifier.task import Pictures
 from expunge.kinds.generator.attacks.attack import Side, attacks
 from expunge.kinds.generator.attacks.nearness import VIEWS, mean_picture, nearness, views
 from expunge.kinds.generator.feature_network import FeatureNetwork
-from expunge.kinds.generator.judge_network import found_network, is_trained_here, to_train, training_rate
+from expunge.kinds.generator.judge_network import (
+    found_network,
+    is_trained_here,
+    judging_rate,
+    to_train,
+    training_rate,
+)
 from expunge.kinds.generator.story import GeneratorStory
 from expunge.kinds.generator.task import ImageToImage
 from expunge.runs.attacking import AnyAttack
@@ -102,8 +108,13 @@ class GeneratorAuditing(PictureAuditing[Side]):
             yield which, side
 
     def measured(self, work: Work) -> Work:
-        rates = super().measured(work)
-        return rates + Work(fitted=training_rate(self.run.recipe, self.sets)) if work.fitted else rates
+        rates, recipe = super().measured(work), self.run.recipe
+        if work.fitted:
+            rates += Work(fitted=training_rate(recipe, self.sets))
+        if work.judged:
+            there = None if self._untrained.fitted else self._network[0]
+            rates += Work(judged=judging_rate(recipe, self.sets, there))
+        return rates
 
     def identity(self) -> str | None:
         return self.sets.identity or super().identity()

@@ -37,6 +37,8 @@ from expunge.train.phase import Phase
 
 COMPARED = 32
 "pictures compared at once, of which every layer is kept meanwhile"
+TIMED = 64
+"pictures whose way through the network is timed"
 
 
 def only_drawn(pixels: Tensor, hidden: Tensor, patch: int) -> Tensor:
@@ -194,6 +196,23 @@ def training_rate(recipe: GeneratorRecipe, sets: GeneratorSets) -> float:
         clipped_step(F.cross_entropy(task.logits_of(batch.pixels), batch.labels), optimizer)
         took = time.monotonic() - start
     return took / len(some)
+
+
+def judging_rate(recipe: GeneratorRecipe, sets: GeneratorSets, network: FeatureNetwork | None) -> float:
+    """Seconds that a picture takes here that such a network only looks at.
+
+    Args:
+        network: the one that is there; None: one like it, which is still to be trained.
+    """
+    some = sets.tensors["retain"].pixels[:TIMED]
+    if network is None:
+        settings = recipe.network
+        model = new_classifier(settings.model, sets.classes or (), 0).model.eval()
+        network = FeatureNetwork("", model, settings.size, (0.0,) * 3, (1.0,) * 3, classifies=True)
+    network.measure(some[:8])  # what is done once is none of the rate
+    start = time.monotonic()
+    network.measure(some)
+    return (time.monotonic() - start) / len(some)
 
 
 def _phase(recipe: GeneratorRecipe) -> Phase:

@@ -7,7 +7,7 @@ from typing import Any
 from expunge.errors import ModelError
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
-from expunge.models.assistant import KEEPS
+from expunge.models.beside import keeps_of
 from expunge.models.source import configuration
 
 
@@ -30,8 +30,9 @@ class AuditModels:
                 )
 
     def kept_beside(self) -> dict[str, str]:
-        """What a reader has to know of an audited model that keeps an assistant, as `keeps`."""
-        return {} if self.subject.source.assisted is None else {"keeps": KEEPS}
+        """What a reader has to know of an audited model that keeps something beside it, as `keeps`."""
+        folder = self.subject.source.assisted
+        return {} if folder is None else {"keeps": keeps_of(folder)}
 
     def look(self, model: LazyModel) -> CausalLM:
         """A model for looking; the others are released."""

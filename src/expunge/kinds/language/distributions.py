@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from expunge.errors import ModelError
-from expunge.models.assistant import assistant_of
+from expunge.models.beside import beside
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -98,8 +98,8 @@ class Head:
         self.model = model
         if model.get_output_embeddings() is None or model.base_model is model:
             raise _no_head(model, "no output layer")
-        if assistant_of(model) is not None:
-            raise _no_head(model, "an assistant beside it, of which its logits are made, too")
+        if beside(model) is not None:
+            raise _no_head(model, "an assistant beside it, or adapters, of which its logits are made, too")
         self.direct = True
         self._check()
 

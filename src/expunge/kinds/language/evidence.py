@@ -16,7 +16,7 @@ from expunge.kinds.language.measures.judging import not_known, overshoot
 from expunge.kinds.language.report.sections import language_parts
 from expunge.kinds.language.target_verdicts import still_known, target_verdicts
 from expunge.kinds.language.topics import SHOWN
-from expunge.models.digest import is_assisted
+from expunge.models.digest import GATED, is_assisted
 from expunge.report.contents import Contents
 from expunge.report.cost import cost, oracle_cost
 from expunge.runs.folder import RunFolder
@@ -50,6 +50,54 @@ model = AutoPeftModelForCausalLM.from_pretrained(folder)  # its base is named in
 tokenizer = AutoTokenizer.from_pretrained(folder)
 """
 
+
+LOADING_GATED = """import json
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # this folder
+how = json.load(open(f"{folder}/gate.json"))
+tokenizer = AutoTokenizer.from_pretrained(f"{folder}/base")
+base = AutoModelForCausalLM.from_pretrained(f"{folder}/base", dtype="float32")  # by itself it knows what was forgotten
+names = [f"adapter-{number}" for number in range(1, len(how["adapters"]) + 1)]
+model = PeftModel.from_pretrained(base, f"{folder}/{names[0]}", adapter_name=names[0])
+for name in names[1:]:
+    model.load_adapter(f"{folder}/{name}", name)
+model.base_model.set_adapter(names)
+weights = {}
+for path, module in model.named_modules():
+    if path.rpartition(".lora_B.")[2] in names:
+        name = path.rpartition(".")[2]
+        module.register_forward_hook(lambda _module, _given, added, name=name: weights[name] * added)
+
+def weight(detector, row, states):  # of an adapter at each token, by the model's hidden states as it was: (1, time, 1)
+    count, score = len(detector["mean"]), 0
+    for layer in range(count):
+        mean = states[layer + 1].cumsum(1) / torch.arange(1, states[0].shape[1] + 1)[:, None]
+        z = (mean - detector["mean"][layer]) / detector["scale"][layer]
+        along = (z @ detector["directions"][layer].T) ** 2
+        across = (z.square().sum(-1) - along.sum(-1)).clamp(min=0) / detector["floor"][layer]
+        far = ((along / detector["variances"][layer]).sum(-1) + across) / z.shape[-1]
+        unlike = 1 - (z / z.norm(dim=-1, keepdim=True) @ detector["bank"][layer].T).amax(-1)
+        usual, spread = detector["usual"][layer]
+        score = score + ((torch.stack([far, unlike], -1) - usual) / spread).mean(-1) / count
+    usual, spread = detector["scores"]
+    return torch.sigmoid(row["steepness"] * (row["boundary"] - (score - usual) / spread))[..., None]
+
+detectors = [load_file(f"{folder}/{name}/detector.safetensors") for name in names]
+text = tokenizer("Once", return_tensors="pt").input_ids
+with torch.no_grad():
+    for _ in range(40):
+        with model.disable_adapter():
+            states = model(text, output_hidden_states=True).hidden_states
+        rows = zip(names, detectors, how["adapters"])
+        weights.update({name: weight(detector, row, states) for name, detector, row in rows})
+        token = model(text).logits[:, -1].argmax(-1)
+        text = torch.cat([text, token[:, None]], 1)
+print(tokenizer.decode(text[0]))
+"""
 
 LOADING_ASSISTANT = """import json, math
 import torch
@@ -134,6 +182,8 @@ class LanguageEvidence(Evidence):
     def loading(self, folder: RunFolder) -> tuple[str, str]:
         if (folder.model / "adapter_config.json").is_file():
             return "peft", LOADING_ADAPTER
+        if (folder.model / GATED).is_file():
+            return "peft", LOADING_GATED
         if is_assisted(folder.model):
             return "transformers", LOADING_ASSISTANT
         return "transformers", LOADING

@@ -181,6 +181,12 @@ def switch(model: nn.Module, on: bool) -> None:
         module.enable_adapters(on)
 
 
+def adapter_inputs(model: nn.Module) -> dict[str, nn.Parameter]:
+    """A (rank, inputs) of the adapter that a method trains, by the name of the linear layer, without adapters."""
+    end = f".lora_A.{ADAPTER}.weight"
+    return {key[: -len(end)]: each for key, each in model.named_parameters() if key.endswith(end)}
+
+
 def adapted_weights(model: nn.Module) -> dict[str, str]:
     """The weight that each of the adapters' parameters changes: both by name, the weight's without adapters."""
     found: dict[str, str] = {}

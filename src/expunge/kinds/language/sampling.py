@@ -24,7 +24,7 @@ from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixi
 from expunge.kinds.language.chat import said as words_said
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.texts import Sampling, left_padded
-from expunge.models.assistant import assistant_of, cache_for
+from expunge.models.beside import beside, cache_for
 
 ROWS = 128
 "continuations under way at once"
@@ -198,8 +198,8 @@ def prefill(task: CausalLM, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, T
     """
     layers = DynamicCache(config=task.model.config).layers
     # sliding-window layers drop old keys, so they cannot be padded afterwards
-    # and those of an assistant lie apart
-    plain = all(type(layer) is DynamicLayer for layer in layers) and assistant_of(task.model) is None
+    # and those of what stands beside the model lie apart
+    plain = all(type(layer) is DynamicLayer for layer in layers) and beside(task.model) is None
     size = PREFILL if plain else len(prompts)
     read = [_prefill_group(task, prompts[start : start + size]) for start in range(0, len(prompts), size)]
     logits, masks, caches = zip(*read, strict=True)

@@ -12,8 +12,11 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from expunge.core import storage
-from expunge.models.assistant import ASSISTANT, BASE, BESIDE, assistant_of, difference_of, write_difference
+from expunge.models.assistant import ASSISTANT, BASE, assistant_of, difference_of, write_difference
+from expunge.models.beside import NAMES
 from expunge.models.fit import quiet
+from expunge.models.gate import gate_of
+from expunge.models.gate_files import write_gate
 from expunge.models.source import LoadedModel, holds_only, load_weights
 
 LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
@@ -69,6 +72,8 @@ def lost_beside_base(loaded: LoadedModel, dtype: torch.dtype) -> float:
     """`lost_by_rounding`, with the base loaded for it."""
     if (assistant := assistant_of(loaded.model)) is not None:  # it began as layers of the model beside it
         return lost_by_rounding(assistant, loaded.model, dtype)
+    if gate_of(loaded.model) is not None:
+        return 0.0  # the model's own weights are as they were, and adapters are float32
     stored = loaded.stored_dtype
     base = load_weights(loaded.source, stored if holds_only(loaded.source.folder, stored) else torch.float32)
     return lost_by_rounding(loaded.model, base, dtype)
@@ -127,8 +132,14 @@ def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
     """Write `folder` whole or not at all: safetensors, config, tokenizer, and of the base model's files its licence and
     what prepares pictures, videos and sound.
 
-    Of a model with an assistant these are two such folders, and `assistant.json`; `dtype` is the assistant's.
+    Of a model with an assistant these are two such folders, and `assistant.json`; `dtype` is the assistant's. Of one with
+    gated adapters they are such a folder, one for each adapter, and `gate.json`.
     """
+    if (gate := gate_of(loaded.model)) is not None:
+        with storage.folder_aside(folder) as aside:
+            _save_alone(loaded, aside / BASE, _lossless(loaded, dtype))
+            write_gate(aside, gate)
+        return
     if (assistant := assistant_of(loaded.model)) is not None:
         with storage.folder_aside(folder) as aside:
             _save_alone(loaded, aside / BASE, _lossless(loaded, dtype))
@@ -139,8 +150,9 @@ def save_model(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
 
 
 def _lossless(loaded: LoadedModel, dtype: torch.dtype) -> torch.dtype:
-    """The first of these types that holds a model's weights as they are, its assistant's apart: its own, `dtype`, float32."""
-    weights = [weight for name, weight in loaded.model.named_parameters() if not name.startswith(f"{BESIDE}.")]
+    """The first of these types that holds a model's own weights as they are, those beside it apart: its own, `dtype`,
+    float32."""
+    weights = [weight for name, weight in loaded.model.named_parameters() if not name.startswith(NAMES)]
 
     def holds(kind: torch.dtype) -> bool:
         return all(torch.equal(weight.detach().to(kind).float(), weight.detach().float()) for weight in weights)
@@ -152,7 +164,7 @@ def _save_alone(loaded: LoadedModel, folder: Path, dtype: torch.dtype) -> None:
     """A model without what stands beside it."""
 
     def save(aside: Path, model: PreTrainedModel) -> None:
-        state = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{BESIDE}.")}
+        state = {name: value for name, value in model.state_dict().items() if not name.startswith(NAMES)}
         model.save_pretrained(aside, state_dict=_cast(state, dtype))
 
     save_with(loaded, folder, dtype, save)

@@ -25,6 +25,7 @@ from expunge.kinds.language.targets_apart import sizes_of
 from expunge.kinds.language.toxicity.measured import toxic_side_by_side, toxicity_digests
 from expunge.kinds.language.toxicity.tuning import toxicity_front
 from expunge.kinds.language.unlearning import made_from, unlearn
+from expunge.models.beside import keeps_of
 from expunge.models.digest import digest_model
 from expunge.models.source import ModelSource, find_model
 from expunge.ops.quantised import require_bitsandbytes
@@ -108,8 +109,8 @@ class LanguageStory(Story):
         self.source = find_model(self.run.recipe.model, self.run.recipe.revision)
         if self.source.assisted is not None:
             raise ModelError(
-                f"{self.source.name} keeps an assistant, and a run begins with a plain model",
-                seen="a folder with assistant.json",
+                f"a run begins with a plain model, and {self.source.name} is none",
+                seen=f"it {keeps_of(self.source.assisted)}",
                 next_step="begin with the model that it was made from, and forget all that is to be forgotten in one run",
             )
         return self.source.folder

@@ -20,7 +20,7 @@ from expunge.kinds.language.layers.layered import Context, Layered
 from expunge.kinds.language.limits import fit_prompts, positions, refuse_unknown_tokens
 from expunge.kinds.language.shared import Shared
 from expunge.kinds.language.texts import Sampling, left_padded, watching
-from expunge.models.assistant import assistant_of
+from expunge.models.beside import beside
 from expunge.ops.cross_entropy import linear_cross_entropy, linear_nll
 from expunge.ops.packing import packed_hidden, packs, worth_packing
 from expunge.train.step import IGNORED, Batch, Rows, SampledLabels
@@ -76,7 +76,7 @@ class CausalLM(Layered, Shared):
         head = self.model.get_output_embeddings()
         if head is None or getattr(head, "bias", None) is not None or self.model.base_model is self.model:
             return False
-        if assistant_of(self.model) is not None:  # beside large logits, as are tried below, its own would not be seen
+        if beside(self.model) is not None:  # beside large logits, as are tried below, its own would not be seen
             return False
         if hasattr(head, "modules_to_save") or hasattr(head, "get_base_layer"):  # what an adapter adds is no matrix yet
             return False

@@ -58,6 +58,7 @@ def made_from(recipe: Recipe, base: LazyModel, method: Method, sets: Sets) -> di
         "bf16": base.precision.bf16,
         "seed": recipe.seed,
         **({} if choice is None else {"evaluated": choice.made_from()}),
+        **method.made_from,
     }
 
 

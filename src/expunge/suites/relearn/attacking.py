@@ -23,6 +23,9 @@ from expunge.runs.audit import AS_IS, Audit, Trial
 from expunge.runs.context import Run
 from expunge.train.precision import Precision
 
+FOUND = "found.json"
+"the file of a result"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -64,14 +67,24 @@ class Attacker:
     audit: Audit
     attacks: Sequence[OfTraining]
 
+    def has_found(self, who: str, folder: Path, seed: int) -> bool:
+        """Whether `attack` would read all that it finds, or that the model computes no numbers."""
+        key = self._key(self._model(folder))
+        known = self.run.cache_path(f"known-{who}", key)
+        if (known / "stage.json").is_file() and None in storage.read_json(known / FOUND):
+            return True
+        results = [(f"known-{who}", key), (f"damage-{who}", self._key_of_damage(key))]
+        results += [(f"{each.name}-{who}-{seed}", self._key_of(each, key, seed)) for each in self.attacks]
+        return all((self.run.cache_path(*each) / "stage.json").is_file() for each in results)
+
     def attack(self, who: str, folder: Path, seed: int) -> Found:
         """Ask and attack a model, or read what was found before.
 
         Raises:
             DivergedError: the model computes no numbers: nothing can be said of what it knows.
         """
-        model = LazyModel(find_model(str(folder)), Precision("auto"), as_stored=True)
-        key = {"model": model.digest, "facts": self.facts.digest, "arithmetic": model.precision.arithmetic}
+        model = self._model(folder)
+        key = self._key(model)
         asked = [fact.asked for fact in self.facts.every]
         known = self._cached(f"known-{who}", key, lambda: recall_or_none(model(), asked), f"asking {who}")
         if None in known:
@@ -84,7 +97,7 @@ class Attacker:
             seconds += took
         damage = self._cached(
             f"damage-{who}",
-            {**key, "base": self.base.digest, "texts": [self.retain.digest, self.ordinary.digest]},
+            self._key_of_damage(key),
             lambda: measured(self.base(), model(), self._rows(self.retain), self._rows(self.ordinary)),
             f"measuring what it cost {who}",
         )
@@ -120,20 +133,35 @@ class Attacker:
             model.release()  # the attack loads a copy of its own
             return [trial.row() for trial in attack.carry_out(side)]
 
+        name, what = f"{attack.name}-{who}-{seed}", self._key_of(attack, key, seed)
+        rows = self._cached(name, what, carry_out, f"{attack.title.lower()}: {who}, seed {seed}")
+        took = storage.read_json(self.run.cache_path(name, what) / "stage.json")["seconds"]
+        return [Trial(**row) for row in rows], float(took)
+
+    @staticmethod
+    def _model(folder: Path) -> LazyModel:
+        return LazyModel(find_model(str(folder)), Precision("auto"), as_stored=True)
+
+    def _key(self, model: LazyModel) -> dict[str, Any]:
+        """What all that is found of a model depends on."""
+        return {"model": model.digest, "facts": self.facts.digest, "arithmetic": model.precision.arithmetic}
+
+    def _key_of_damage(self, key: dict[str, Any]) -> dict[str, Any]:
+        return {**key, "base": self.base.digest, "texts": [self.retain.digest, self.ordinary.digest]}
+
+    def _key_of(self, attack: OfTraining, key: dict[str, Any], seed: int) -> dict[str, Any]:
+        """What an attack's result depends on."""
         settings = {
             "version": attack.version,
             "steps": self.audit.relearning_steps,
             "ways": [way.words for way in attack.ways],
             "texts": storage.digest_value([self.retain.digest, self.ordinary.digest]),
         }
-        name, what = f"{attack.name}-{who}-{seed}", {**key, **settings, "seed": seed}
-        rows = self._cached(name, what, carry_out, f"{attack.title.lower()}: {who}, seed {seed}")
-        took = storage.read_json(self.run.cache_path(name, what) / "stage.json")["seconds"]
-        return [Trial(**row) for row in rows], float(took)
+        return {**key, **settings, "seed": seed}
 
     @staticmethod
     def _rows(facts: Facts) -> list[Any]:
         return [fact.taught for fact in facts.every]
 
     def _cached(self, name: str, key: dict[str, Any], make: Any, doing: str) -> Any:
-        return self.run.cached_json(name, key, make, "found.json", doing)
+        return self.run.cached_json(name, key, make, FOUND, doing)

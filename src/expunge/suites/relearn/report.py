@@ -14,7 +14,7 @@ from expunge.report.audit_figures import curves
 from expunge.report.page import render_page
 from expunge.runs.folder import RunFolder
 from expunge.suites.tofu import plots
-from expunge.suites.tofu.report import called, read_figures
+from expunge.suites.tofu.report import called, read_figures, unfinished
 from expunge.suites.tofu.words import TUNED
 
 Row = Mapping[str, Any]
@@ -43,6 +43,7 @@ def relearn_page(folder: RunFolder) -> str:
         heads=headings(figures),
         rows=[(name, cells_of(row, figures), what) for name, row, what in rows],
         best=best(figures),
+        unfinished=unfinished(figures, "attacked"),
         worst=worst,
         front=front(figures),
         curves=[(title, figure) for title, figure in drawn if figure],

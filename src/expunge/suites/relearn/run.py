@@ -7,10 +7,10 @@ missing; more methods and seeds may be added to it later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from expunge.core import storage
 from expunge.core.progress import Silent
@@ -26,20 +26,25 @@ from expunge.runs.plugins import named_in
 from expunge.runs.recipe import make
 from expunge.runs.versions import versions
 from expunge.suites.relearn.attacking import Attacker, Found, facts_of
-from expunge.suites.relearn.figures import method_row, model_row
+from expunge.suites.relearn.figures import Seeds, method_row, model_row
 from expunge.suites.relearn.report import render_relearn
 from expunge.suites.relearn.settings import Attack
 from expunge.suites.relearn.suite import NAME
 from expunge.suites.tofu.cells import Cell
 from expunge.suites.tofu.plan import Plan
 from expunge.suites.tofu.prepare import Prepared, prepared
-from expunge.suites.tofu.run import unlearned
+from expunge.suites.tofu.run import is_unlearned, unlearned
 from expunge.suites.tofu.suite import data_folder
 from expunge.train.precision import Precision
+
+Result: TypeAlias = "tuple[dict[str, Any], Found | None]"
+"what a cell took, and what was found of its model; None where there is none"
 
 
 def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
     """Make every model that is missing, attack it, compute the figures, and write them; the figures.
+
+    Figures and page are written before each model that is missing, too, and say then that they are not finished.
 
     Raises:
         ExpungeError: what ends any run, but for a training that diverged or changed nothing; another suite's folder.
@@ -64,41 +69,83 @@ def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None
             {seed: attacker.attack(who, Path(origin.model), seed) for seed in range(plan.seeds)}
             for who, origin in (("taught", made.before), ("oracle", made.oracle))
         )
-        groups: dict[str, list[tuple[Cell, dict[str, Any], Found | None]]] = {}
         evaluation = made.content["evaluation"] | {"ordinary_text": ordinary.target}
         cells = made.cells(evaluation=evaluation)
-        for number, cell in enumerate(cells, 1):
-            spent = unlearned(made, cell, plan.sets, made.before, f"{number} of {len(cells)}")
-            found = None
-            if not spent["failed"]:
-                try:
-                    found = attacker.attack(cell.name, cell.path / "model", cell.seed)
-                except DivergedError as error:
-                    spent = spent | {"failed": error.what}
-            groups.setdefault(cell.group, []).append((cell, spent, found))
+        so_far = _Figures(made, attack, attacker, ordinary, base, oracle)
+        missing = [cell for cell in cells if not _is_there(made, cell, attacker)]
+        results: dict[str, Result] = {}
+        # What is there comes first, so that no figures that were written before are lost in those so far.
+        for number, cell in enumerate([*(each for each in cells if each not in missing), *missing], 1):
+            if cell in missing:
+                so_far.write(cells, results, finished=False)
+            results[cell.name] = _cell(made, cell, attacker, f"{number} of {len(cells)}")
         run.show.stage("computing the figures")
+        return so_far.write(cells, results, finished=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """The figures of the suite, of as many models as there are."""
+
+    made: Prepared
+    attack: Attack
+    attacker: Attacker
+    ordinary: TextSet
+    base: Seeds
+    oracle: Seeds
+
+    def write(self, cells: Sequence[Cell], results: Mapping[str, Result], finished: bool) -> dict[str, Any]:
+        """Compute figures, write them and the page; the figures.
+
+        Args:
+            results: what it took and what was found of a cell, by its name.
+        """
+        run, facts, attacks = self.made.run, self.attacker.facts, self.attacker.attacks
+        groups: dict[str, list[tuple[Cell, dict[str, Any], Found | None]]] = {}
+        for cell in cells:
+            if cell.name in results:
+                groups.setdefault(cell.group, []).append((cell, *results[cell.name]))
+        rows = [method_row(of_group, self.oracle, self.base, attacks) for of_group in groups.values()]
         figures: dict[str, Any] = {
             "suite": NAME,
-            "settings": made.settings,
-            "seeds": plan.seeds,
-            "facts": {"asked": len(attacker.facts.every), "held_back": len(attacker.facts.held_back)},
-            "ordinary": "text that the model wrote before it was taught" if ordinary.generated else ordinary.shown,
-            "kl_limit": attack.kl,
+            "unfinished": None if finished else {"made": len(results), "of": len(cells)},
+            "settings": self.made.settings,
+            "seeds": self.made.plan.seeds,
+            "facts": {"asked": len(facts.every), "held_back": len(facts.held_back)},
+            "ordinary": "text that the model wrote before it was taught"
+            if self.ordinary.generated
+            else self.ordinary.shown,
+            "kl_limit": self.attack.kl,
             "attacks": {each.name: [each.title, each.sentence] for each in attacks},
-            "taught_model": model_row(base, oracle, base, attacks),
-            "oracle": model_row(oracle, oracle, base, attacks),
-            "methods": [],
-            "failed": [],
+            "taught_model": model_row(self.base, self.oracle, self.base, attacks),
+            "oracle": model_row(self.oracle, self.oracle, self.base, attacks),
+            "methods": [row for row, _ in rows if row is not None],
+            "failed": [failed for _, failed in rows if failed is not None],
+            "notices": run.notices(),
             "versions": versions(),
         }
-        for cells_of_group in groups.values():
-            row, failed = method_row(cells_of_group, oracle, base, attacks)
-            figures["methods"] += [row] if row is not None else []
-            figures["failed"] += [failed] if failed is not None else []
-        figures["notices"] = run.notices()
         storage.write_json(run.folder.path / f"{NAME}.json", figures)
         render_relearn(run.folder)
-    return figures
+        return figures
+
+
+def _is_there(made: Prepared, cell: Cell, attacker: Attacker) -> bool:
+    """Whether a cell's model was made and attacked, or failed to be made."""
+    spent = is_unlearned(made, cell, made.plan.sets, made.before)
+    if spent is None:
+        return False
+    return bool(spent["failed"]) or attacker.has_found(cell.name, cell.path / "model", cell.seed)
+
+
+def _cell(made: Prepared, cell: Cell, attacker: Attacker, place: str) -> Result:
+    """(what a cell took, or why it failed; what was found of its model); made once."""
+    spent = unlearned(made, cell, made.plan.sets, made.before, place)
+    if spent["failed"]:
+        return spent, None
+    try:
+        return spent, attacker.attack(cell.name, cell.path / "model", cell.seed)
+    except DivergedError as error:
+        return spent | {"failed": error.what}, None
 
 
 def attacks_named(names: str) -> list[OfTraining]:

@@ -88,13 +88,17 @@ def questions_page(folder: RunFolder) -> str:
     )
 
 
-def unfinished(figures: Mapping[str, Any]) -> str:
-    """How far a suite came that has not ended; empty for one that has."""
+def unfinished(figures: Mapping[str, Any], done: str = "asked") -> str:
+    """How far a suite came that has not ended; empty for one that has.
+
+    Args:
+        done: what is done to each model that was made.
+    """
     found = figures.get("unfinished")
     if not found:
         return ""
     series = "; the series come after them" if found["made"] == found["of"] else ""
-    return f"{found['made']} of {found['of']} models are made and asked so far{series}. The same command resumes"
+    return f"{found['made']} of {found['of']} models are made and {done} so far{series}. The same command resumes"
 
 
 def axes(figures: Mapping[str, Any]) -> tuple[list[str], str | None]:

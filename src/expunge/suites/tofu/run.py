@@ -151,6 +151,15 @@ def unlearned(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin, pl
     return spent
 
 
+def is_unlearned(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin) -> dict[str, Any] | None:
+    """What `unlearned` would find in the suite's folder; None where the cell is still to be carried out."""
+    path = made.run.cache_path(f"cell-{cell.name}", _cell_key(cell, sets, origin))
+    if not (path / "stage.json").is_file():
+        return None
+    spent: dict[str, Any] = storage.read_json(path / "spent.json")
+    return spent
+
+
 def _cell(made: Prepared, cell: Cell, sets: QuestionSets, origin: Origin, place: str) -> tuple[dict[str, Any], Answers]:
     """(what a cell took, or why it failed; what its model answers); made once."""
     spent = unlearned(made, cell, sets, origin, place)

@@ -15,11 +15,13 @@ from audit_checks import ALONE, by_name, check_no_picture_named, check_pages, ch
 from expunge.auditing import Asked, audit
 from expunge.errors import ExpungeError
 from expunge.kinds.classifier.attacks.relearning import Relearning, Way
+from expunge.kinds.classifier.audit import ImageAuditing
 from expunge.kinds.generator.kind import KIND as GENERATORS
 from expunge.kinds.generator.recipe import GeneratorRecipe
 from expunge.runs.folder import RunFolder
 from expunge.runs.kinds import kinds_by_name
 from expunge.runs.recipe import make
+from expunge.runs.work import Work
 from said import Type
 
 
@@ -117,8 +119,11 @@ def test_the_same_command_reuses_what_it_found_and_limits_stay(run: RunFolder) -
     check_reused(run, ("quantize", "prune"))
 
 
-def test_a_budget_leaves_out_what_does_not_fit(planted: PlantedPictures, tmp_path: Path) -> None:
-    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=1.0)
+def test_a_budget_leaves_out_what_does_not_fit(
+    planted: PlantedPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageAuditing, "measured", lambda self, work: Work(trained=1e3 if work.trained else 0.0))
+    found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=3600.0)
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
     assert "not asked for" in left["probe"]

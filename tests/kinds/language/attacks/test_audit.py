@@ -21,10 +21,12 @@ from expunge.cli import app
 from expunge.core import storage
 from expunge.errors import ExpungeError
 from expunge.kinds.language.attacks.relearning import Relearning, Way
+from expunge.kinds.language.audit import LanguageAudit
 from expunge.kinds.language.audit_models import AuditModels
 from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.task import CausalLM
 from expunge.runs import attack_plan
+from expunge.runs.work import Work
 from tiny import load_task
 
 FEW = {"audit.relearning_steps": 20, "audit.facts": 15}
@@ -262,12 +264,33 @@ def test_the_same_command_reuses_what_it_found_and_limits_stay(
     assert "excess" in str(refused.value)
 
 
-def test_a_budget_leaves_out_what_does_not_fit_and_says_so(planted: Planted, audited: Audited) -> None:
-    found = audited(planted.base, "quantize,relearn", budget="1s")
+def test_a_budget_leaves_out_what_does_not_fit_and_says_so(
+    planted: Planted, audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LanguageAudit, "measured", lambda self, work: Work(trained=1e3 if work.trained else 0.0))
+    found = audited(planted.base, "quantize,relearn", budget="1h")
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
     assert "not asked for" in left["lens"]
     assert "relearn" not in states(found)
+
+
+def test_a_budget_without_room_for_any_attack_is_refused_at_once(
+    planted: Planted, audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose models take 100 s each to load: more than a minute before anything is asked."""
+    monkeypatch.setattr(LanguageAudit, "measured", lambda self, work: Work(loaded=100.0 if work.loaded else 0.0))
+    with pytest.raises(ExpungeError, match="a budget of 60 s has room for no attack") as caught:
+        audited(planted.base, "quantize,relearn", budget="60s")
+    needed = re.fullmatch(
+        r"about (\d+) s for a first attack, (\d+) s for all that were asked for", caught.value.allowed
+    )
+    assert needed is not None
+    one, whole = map(int, needed.groups())
+    assert 300 < one < whole
+    assert f"--budget {-(-one * 125 // 6000)}m" in str(caught.value.next_step)
+    assert not list((tmp_path / "audit").rglob("known-*"))
+    assert not (tmp_path / "audit" / "audit").exists(), "no limits are fixed"
 
 
 def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
@@ -288,7 +311,8 @@ def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
 
 
 def test_an_audit_that_made_no_attack_does_not_pass(planted: Planted, audited: Audited) -> None:
-    found = audited(planted.retrained, "quantize,relearn", budget="1s")
+    found = audited(planted.retrained, "membership")
+    assert found["attacks"] == [], "no texts are given that no model saw"
     assert set(states(found).values()) == {True}
     assert not found["passed"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from expunge.kinds.generator.attacks.attack import Attack, Side
-from expunge.kinds.generator.attacks.nearness import Changed, drawn_in_batches, views
+from expunge.kinds.generator.attacks.nearness import VIEWS, Changed, drawn_in_batches, views
 from expunge.kinds.generator.attacks.optimised_input import found_change, searching
 from expunge.kinds.generator.attacks.other_corruptions import others
 from expunge.kinds.generator.attacks.relearning import DecoderRelearning
@@ -41,7 +41,7 @@ class Group(Attack):
         return "the forgotten are no group of classes that the measuring network knows"
 
     def pieces(self, side: Side) -> list[Piece]:
-        asking = Work(read=side.asking_held_back())
+        asking = Work(read=side.asking_held_back(), judged=VIEWS * len(side.asked.held_back))
         before = {
             AS_IT_IS: side.untrained,
             **{words: Work() for words, _ in others(side.look())},
@@ -79,4 +79,4 @@ def group_likelihood(side: Side, task: ImageToImage, numbers: list[int], change:
             assert probabilities is not None
             parts.append(probabilities.double().numpy() @ share)
         total += np.concatenate(parts)
-    return [float(value) for value in np.clip(total / len(views(1, 0)), 0.0, 1.0)]
+    return [float(value) for value in np.clip(total / VIEWS, 0.0, 1.0)]
