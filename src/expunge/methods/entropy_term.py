@@ -36,7 +36,7 @@ class EntropyTerm(WrappingLoss):
         return self.wrapped.draws_retain or self.retain_entropy != 0
 
     def loss(self, step: Step) -> Loss:
-        found = self.wrapped.loss(step)
+        found = super().loss(step)
         forget, retain = found.forget, found.retain
         assert forget is not None
         if self.forget_entropy:
