@@ -223,7 +223,7 @@ def test_the_example_keeps_the_contract_of_methods(
     assert example_method in discovery.built_in()
     contract = load_file(ROOT / "tests" / "methods" / "test_every_method.py", "contract_for_the_example")
     kept = 0
-    for name, function in vars(contract).items():
+    for name, function in list(vars(contract).items()):
         wanted = inspect.signature(function).parameters if name.startswith("test_") else {}
         # Its page says that its loss depends on the accumulation.
         if "name" in wanted and name != "test_a_step_in_parts_has_the_same_loss":

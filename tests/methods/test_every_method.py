@@ -204,7 +204,7 @@ def test_a_term_whose_gradient_is_added_before_the_next_is_made_changes_nothing(
         total.backward()
         found = [torch.zeros_like(each) if each.grad is None else each.grad.clone() for each in parameters]
         step.task.model.zero_grad(set_to_none=True)  # type: ignore[attr-defined]
-        return float(total), found
+        return float(total.detach()), found
 
     added: list[torch.Tensor] = []
     together = gradients(step)
