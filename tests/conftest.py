@@ -15,9 +15,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from cheap_figures import AS_SVG, drawing, frame, print_words
+from cheap_figures import drawing, frame
 from expunge.report import svg
 from tiny_model import build_tiny_model
 
@@ -47,21 +46,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _whole_runs_at_less_cost() -> Iterator[None]:
     """Half of a run of the tiny model is painting and drawing figures, and waiting for the disk to hold what is written.
 
-    Figures are drawn where `drawn` is asked for, which a whole run of each kind does, and in the tests of reports; what a
-    disk holds is tested in the processes that tests start.
+    Figures are drawn where they are looked at (`drawn`, `drawing`): in tests of reports, and once for each kind of run. What
+    a disk holds is tested in the processes that tests start.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(svg, "as_svg", frame)
-        patch.setattr(FigureCanvasSVG, "print_svg", print_words)
         patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def painted() -> Iterator[None]:
-    """Figures as their words, for a module of tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(svg, "as_svg", AS_SVG)
         yield
 
 

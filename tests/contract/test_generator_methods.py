@@ -48,10 +48,10 @@ def work_on(task: ImageToImage, seed: int = 0, **more: Any) -> GeneratorWork:
     return generator_work(task.twin(copy.deepcopy(task.model)), seed=seed, **more)
 
 
-def run(name: str, work: GeneratorWork) -> State:
+def run(name: str, work: GeneratorWork, **more: Any) -> State:
     torch.manual_seed(123)  # global draws would show
     once = {"views": 1} if "views" in method_class(name).model_fields else {}
-    make_method({"name": name, "batch_size": 16, **once, **SETTINGS[name]}).apply(work)
+    make_method({"name": name, "batch_size": 16, **once, **SETTINGS[name], **more}).apply(work)
     return {key: value.clone() for key, value in work.model.state_dict().items()}
 
 
@@ -91,11 +91,11 @@ def test_it_forgets_more_than_it_harms(name: str, trained: ImageToImage) -> None
 @every_method
 def test_the_seed_decides_every_bit(name: str, trained: ImageToImage) -> None:
     first, again, other = work_on(trained), work_on(trained), work_on(trained, seed=1)
-    state = run(name, first)
+    state = run(name, first, epochs=2)
     torch.rand(5)
-    assert equal(run(name, again), state)
+    assert equal(run(name, again, epochs=2), state)
     assert again.cost.passes == first.cost.passes
-    assert not equal(run(name, other), state)
+    assert not equal(run(name, other, epochs=2), state)
 
 
 class Killed(BaseException):
@@ -117,15 +117,15 @@ def killed_at(step: int) -> Callable[[str, float, float], None]:
 def test_an_interruption_changes_no_bit(name: str, trained: ImageToImage, tmp_path: Path) -> None:
     phases: list[str] = []
     whole = work_on(trained, on_progress=lambda phase, share, loss: phases.append(phase))
-    state = run(name, whole)
+    state = run(name, whole, epochs=2)
     for step in sorted({2, len(phases) // 2, len(phases)}):
         folder = tmp_path / str(step)
         folder.mkdir()
         broken = work_on(trained, checkpoints=folder, save_seconds=0.0, on_progress=killed_at(step))
         with pytest.raises(Killed):
-            run(name, broken)
+            run(name, broken, epochs=2)
         again = work_on(trained, checkpoints=folder, save_seconds=0.0)
-        assert equal(run(name, again), state), f"broken at step {step} of {len(phases)}"
+        assert equal(run(name, again, epochs=2), state), f"broken at step {step} of {len(phases)}"
         assert again.cost.passes == whole.cost.passes
         assert again.losses == whole.losses
 

@@ -89,7 +89,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 "what fits a model of two layers"
 SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
-SHORTER |= {"ceu", "me_gd", "satimp", "undial", "wga"}
+SHORTER |= {"ceu", "me_gd", "pdu", "satimp", "undial", "wga"}
 SHORTER |= {"adaptive_rmu", "circuit_breakers", "elm", "entropy_term", "gru", "lat", "shred", "sure", "tar"}
 "they need of a run what another one needs, too; `make test-long` runs them"
 HERE = [
@@ -202,7 +202,9 @@ def test_the_model_has_changed_and_is_whole(finished: RunFolder, tiny_model_fold
     assert max((after[name] - before[name]).abs().max().item() for name in after) > 1e-4
 
 
-@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "repselect" else pytest.mark.long) for name in ROUNDS]
+)
 def test_a_whole_run_of_a_method_with_a_loop_of_its_own(
     name: str, forget: Forget, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -52,7 +52,13 @@ def detoxify(model: Path, tables: Path, out: Path, method: dict[str, Any], **opt
     return expunge.run(read_recipe(RECIPE, fields), out)
 
 
-@pytest.mark.parametrize("name", METHODS)
+QUICK = ("targeted_npo", "dpo", "steering", "task_vector_negation")
+"the recipe's own, one on pairs, one that trains nothing, one that trains a second model"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in METHODS]
+)
 def test_a_run_with_every_method(name: str, tables: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     folder = detoxify(tiny_model_folder, tables, tmp_path / "run", {"name": name, **METHODS[name]})
     before, after = (load_file(place / "model.safetensors") for place in (tiny_model_folder, folder.model))
