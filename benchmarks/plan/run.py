@@ -21,6 +21,7 @@ MODELS = {
 LORA = {"adapter_rank": 16}
 CHECKPOINTING = {"gradient_checkpointing": True}
 NARROW, IN_8_BITS = {"weight_dtype": "bfloat16"}, {"optim": "adamw_bnb_8bit"}
+BASE_IN_8_BITS = {"quantization": "8bit"}
 Case = tuple[str, str, int, int, dict[str, Any], bool]
 CASES: list[Case] = [
     ("11 M", "gradient_difference", 4, 128, {}, False),
@@ -45,6 +46,9 @@ CASES: list[Case] = [
     ("gpt2, 38 M", "gradient_difference", 2, 128, NARROW | IN_8_BITS, False),
     ("135 M", "gradient_difference", 1, 128, NARROW | CHECKPOINTING, False),
     ("135 M", "gradient_difference", 1, 128, NARROW, False),
+    ("11 M", "gradient_difference", 4, 128, LORA | BASE_IN_8_BITS, False),
+    ("11 M", "simnpo", 2, 128, LORA | BASE_IN_8_BITS | CHECKPOINTING, False),
+    ("43 M", "gradient_difference", 2, 128, LORA | BASE_IN_8_BITS, False),
 ]
 "(model, method, batch, block, other fields of training, bfloat16)"
 STEPS = 2
@@ -101,12 +105,14 @@ def measured(case: Case) -> dict[str, int]:
     from transformers import AutoModelForCausalLM
 
     from expunge.core.memory import keep_freed_memory, resident_bytes
+    from expunge.kinds.language.layers.decoder import find_decoder
     from expunge.kinds.language.narrow_training import weight_type
     from expunge.kinds.language.recipe import Training
     from expunge.kinds.language.session import LanguageWork
     from expunge.kinds.language.task import CausalLM
     from expunge.kinds.language.token_dataset import TableWriter, TokenTable
     from expunge.ops.narrow import hold_narrow
+    from expunge.ops.quantised import hold_quantised, linear_below
 
     name, method_name, batch, block, fields, bf16 = case
     training = Training(
@@ -123,9 +129,18 @@ def measured(case: Case) -> dict[str, int]:
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16 if narrow else torch.float32).eval()
         if narrow:
             ids = torch.zeros(1, 4, dtype=torch.long)
-            hold_narrow(
-                model, lambda: model(input_ids=ids, use_cache=False), trained=None if adapted else weight_type(training)
-            )
+
+            def run() -> None:
+                model(input_ids=ids, use_cache=False)
+
+            held = hold_narrow(model, run, trained=None if adapted else weight_type(training))
+            if training.bits is not None:
+                layers = find_decoder(model, run).prefix
+                hold_quantised(linear_below(model, held, layers), training.bits, torch.device("cpu"))
+
+        def originals() -> Any:
+            return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+
         session = LanguageWork(
             task=CausalLM(model, None, context),
             forget=table,
@@ -134,6 +149,7 @@ def measured(case: Case) -> dict[str, int]:
             seed=0,
             checkpoints=folder,
             log=lambda event, **values: None,
+            originals=originals if training.bits is not None else None,
         )
         session.carry_out(method)
 
