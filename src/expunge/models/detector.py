@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
@@ -110,13 +110,14 @@ def made(forget: Places, other: Places | None = None) -> dict[str, Tensor]:
     another set, `FAR` deviations away.
     """
     (fitted, back), (others, other_back) = _halves(forget), (None, None) if other is None else _halves(other)
-    held, against = _near_each(fitted), None if others is None else _near_each(others)
+    held = _near_each(fitted)
+    against: Sequence[Near | None] = [None] * len(held) if others is None else _near_each(others)
     found = {name: torch.stack([getattr(each, name) for each in held]) for name in PARTS}
-    if against is not None:
+    if others is not None:
         found |= {f"{OTHER}{name}": torch.stack([getattr(each, name) for each in against]) for name in PARTS}
 
     def figures(features: Tensor) -> Tensor:  # layers, places, both
-        pairs = zip(held, against or [None] * len(held), strict=True)
+        pairs = zip(held, against, strict=True)
         return torch.stack([_figures(features[:, at].double(), *pair) for at, pair in enumerate(pairs)])
 
     own = figures(back)
