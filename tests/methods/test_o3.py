@@ -197,7 +197,7 @@ def test_what_cannot_be_is_refused(work: LanguageWork, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot wrap"):
         make_method({"name": "o3", "of": "undo"})
     few = replace(work, forget=write_table(tmp_path / "few", [[5, 6, 7]]))
-    with pytest.raises(RecipeError, match="a detector needs more of the forget set"):
+    with pytest.raises(RecipeError, match="a detector needs more text"):
         few.carry_out(O3())
     for by in ("sage", "gru"):
         with pytest.raises(RecipeError, match=f"{by} cannot wrap o3"):

@@ -23,34 +23,45 @@ def by_hand(features: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.nda
     return far, 1 - cosines.max(1)
 
 
-def test_a_detectors_weight_by_hand() -> None:
-    """Every other text makes it, the others say what is usual; so their weights are spread about that of the middle."""
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another set"])
+def test_a_detectors_weight_by_hand(beside: bool) -> None:
+    """Every other text makes it, the others say what is usual, and of both sets where the boundary is."""
     generator = np.random.default_rng(1)
     features = generator.normal(0, 1, (24, 2, 6)) * np.array([1.0, 5.0])[None, :, None]
-    texts = np.repeat(np.arange(8), 3)
-    detector = Detector(made(torch.tensor(features), torch.tensor(texts)), boundary=1.5, steepness=2.0)
-    back = texts % 2 == 1
+    others = generator.normal(0.5, 1.5, (16, 2, 6))
+    texts, of_others = np.repeat(np.arange(8), 3), np.repeat(np.arange(4), 4)
+    given = [(torch.tensor(each), torch.tensor(of)) for each, of in ((features, texts), (others, of_others))]
+    tensors = made(given[0], given[1] if beside else None)
+    back, others_back = texts % 2 == 1, of_others % 2 == 1
 
     def figures(of: np.ndarray) -> np.ndarray:
-        return np.stack([np.stack(by_hand(features[~back, layer], of[:, layer]), -1) for layer in range(2)])
+        found = []
+        for layer in range(2):
+            both = np.stack(by_hand(features[~back, layer], of[:, layer]), -1)
+            found.append(both - np.stack(by_hand(others[~others_back, layer], of[:, layer]), -1) if beside else both)
+        return np.stack(found)
 
     usual = figures(features[back])
     mean, spread = usual.mean(1, keepdims=True), usual.std(1, keepdims=True)
 
     def score(of: np.ndarray) -> np.ndarray:
-        return ((figures(of) - mean) / spread).mean((0, 2))
+        return np.asarray(((figures(of) - mean) / spread).mean((0, 2)))
 
+    own, theirs = score(features[back]), score(others[others_back])
+    # The point that is as many deviations above one mean as it is below the other.
+    boundary = (theirs.mean() - own.mean()) / (own.std() + theirs.std()) if beside else 3.0
+    assert Detector(tensors, None, 2.0).boundary == pytest.approx(boundary, rel=1e-4)
+    detector = Detector(tensors, boundary=1.5, steepness=2.0)
     asked = generator.normal(0, 1.2, (5, 2, 6))
-    z = (score(asked) - score(features[back]).mean()) / score(features[back]).std()
+    z = (score(asked) - own.mean()) / own.std()
     parts = [detector.part(layer, torch.tensor(asked[:, layer])) for layer in range(2)]
-    own = detector.weight(parts[0] + parts[1]).double().numpy()
-    np.testing.assert_allclose(own, 1 / (1 + np.exp(-2 * (1.5 - z))), rtol=1e-4)
-    assert {name: tuple(each.shape) for name, each in detector.tensors.items()} == shapes(2, 6, int((~back).sum()))
-    far = detector.weight(detector.part(0, torch.full((1, 6), 50.0)) + detector.part(1, torch.full((1, 6), 50.0)))
-    assert float(far) == pytest.approx(0, abs=1e-6)
+    found = detector.weight(parts[0] + parts[1]).double().numpy()
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-2 * (1.5 - z))), rtol=2e-3)
+    assert {name: tuple(each.shape) for name, each in detector.tensors.items()} == shapes(detector.tensors)
+    assert shapes({"mean": torch.zeros(2, 6)}) == {}
 
 
 def test_of_few_texts_every_other_place_is_held_back() -> None:
     features = torch.randn(10, 1, 4, generator=torch.Generator().manual_seed(0))
-    assert made(features, torch.zeros(10))["bank"].shape == (1, 5, 4)
-    assert made(features, torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 8]))["bank"].shape == (1, 6, 4)
+    assert made((features, torch.zeros(10)))["bank"].shape == (1, 5, 4)
+    assert made((features, torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 8])))["bank"].shape == (1, 6, 4)

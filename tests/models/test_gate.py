@@ -46,7 +46,9 @@ def drawn_gate(task: CausalLM, seed: int = 0, adapters: int = 2) -> Gate:
             outputs, inputs = there[place].weight.shape
             matrices[place] = tuple(torch.randn(*size, generator=generator) / 4 for size in ((2, inputs), (outputs, 2)))
         features = means[number::2, 1:].flatten(0, 1)[:, None]
-        detector = Detector(made(features, torch.arange(len(features))), boundary=12 + number, steepness=0.15)
+        texts, others = torch.arange(len(features)), features.flip(2) + 0.3  # the second adapter has another set
+        tensors = made((features, texts), (others, texts) if number else None)
+        detector = Detector(tensors, boundary=12 if number == 0 else 0, steepness=0.15)
         found.append(GatedAdapter(matrices, 1.5, detector))  # type: ignore[arg-type]
     return Gate(found, "model.layers", "0")
 
@@ -60,6 +62,16 @@ def both(tiny_model_folder: Path) -> tuple[CausalLM, CausalLM, Gate]:
     return CausalLM(task.model.eval(), task.tokenizer), alone, gate
 
 
+def held_against(feature: np.ndarray, parts: dict[str, np.ndarray], before: str) -> np.ndarray:
+    """Both distances from a set, by the inverse of its covariance."""
+    mean, scale, v, variances, floor, bank = (
+        parts[f"{before}{name}"][0] for name in ("mean", "scale", "directions", "variances", "floor", "bank")
+    )
+    z = (feature - mean) / scale
+    covariance = floor * np.eye(len(z)) + v.T @ np.diag((variances - floor) * (v**2).sum(1)) @ v
+    return np.array([z @ np.linalg.inv(covariance) @ z / len(z), 1 - max(row @ z / np.linalg.norm(z) for row in bank)])
+
+
 def weights_of(alone: CausalLM, adapter: GatedAdapter, ids: list[int]) -> np.ndarray:
     """(time,) in numpy and float64: distances in the covariance itself, and cosines, of means up to each token."""
     parts = {name: value.double().numpy() for name, value in adapter.detector.tensors.items()}
@@ -67,14 +79,12 @@ def weights_of(alone: CausalLM, adapter: GatedAdapter, ids: list[int]) -> np.nda
         states = alone.model(torch.tensor([ids]), output_hidden_states=True).hidden_states[1][0].double().numpy()
     scores = []
     for t in range(len(ids)):
-        z = (states[: t + 1].mean(0) - parts["mean"][0]) / parts["scale"][0]
-        v, floor = parts["directions"][0], parts["floor"][0]
-        covariance = floor * np.eye(len(z)) + v.T @ np.diag((parts["variances"][0] - floor) * (v**2).sum(1)) @ v
-        far = z @ np.linalg.inv(covariance) @ z / len(z)
-        unlike = 1 - max(row @ z / np.linalg.norm(z) for row in parts["bank"][0])
+        figures = held_against(states[: t + 1].mean(0), parts, "")
+        if "other_mean" in parts:
+            figures = figures - held_against(states[: t + 1].mean(0), parts, "other_")
         usual, spread = parts["usual"][0]
-        scores.append(np.mean((np.array([far, unlike]) - usual) / spread))
-    mean, spread = parts["scores"]
+        scores.append(np.mean((figures - usual) / spread))
+    mean, spread, _ = parts["scores"]
     bound, steepness = adapter.detector.boundary, adapter.detector.steepness
     return 1 / (1 + np.exp(-steepness * (bound - (np.array(scores) - mean) / spread)))
 

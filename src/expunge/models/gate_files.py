@@ -138,9 +138,8 @@ def _adapter(folder: Path, row: Mapping[str, float]) -> GatedAdapter:
         found[place] = a, b
     if not found or len(matrices) != 2 * len(found):
         raise _broken(folder / WEIGHTS, f"{len(matrices)} tensors, {len(found)} pairs of A and B")
-    bank = statistics.get("bank")
-    wanted = {} if bank is None or bank.dim() != 3 else shapes(bank.shape[0], bank.shape[2], bank.shape[1])
-    if not wanted or {name: tuple(each.shape) for name, each in statistics.items()} != wanted:
+    wanted = shapes(statistics)
+    if "mean" not in wanted or {name: tuple(each.shape) for name, each in statistics.items()} != wanted:
         raise _broken(folder / DETECTOR, ", ".join(f"{name} {tuple(each.shape)}" for name, each in statistics.items()))
     return GatedAdapter(found, row["scale"], Detector(statistics, row["boundary"], row["steepness"]))
 

@@ -72,18 +72,23 @@ for path, module in model.named_modules():
         name = path.rpartition(".")[2]
         module.register_forward_hook(lambda _module, _given, added, name=name: weights[name] * added)
 
+def distances(mean, held):  # from one set of texts, in two ways
+    z = (mean - held["mean"]) / held["scale"]
+    along = (z @ held["directions"].T) ** 2
+    across = (z.square().sum(-1) - along.sum(-1)).clamp(min=0) / held["floor"]
+    far = ((along / held["variances"]).sum(-1) + across) / z.shape[-1]
+    return torch.stack([far, 1 - (z / z.norm(dim=-1, keepdim=True) @ held["bank"].T).amax(-1)], -1)
+
 def weight(detector, row, states):  # of an adapter at each token, by the model's hidden states as it was: (1, time, 1)
     count, score = len(detector["mean"]), 0
     for layer in range(count):
         mean = states[layer + 1].cumsum(1) / torch.arange(1, states[0].shape[1] + 1)[:, None]
-        z = (mean - detector["mean"][layer]) / detector["scale"][layer]
-        along = (z @ detector["directions"][layer].T) ** 2
-        across = (z.square().sum(-1) - along.sum(-1)).clamp(min=0) / detector["floor"][layer]
-        far = ((along / detector["variances"][layer]).sum(-1) + across) / z.shape[-1]
-        unlike = 1 - (z / z.norm(dim=-1, keepdim=True) @ detector["bank"][layer].T).amax(-1)
-        usual, spread = detector["usual"][layer]
-        score = score + ((torch.stack([far, unlike], -1) - usual) / spread).mean(-1) / count
-    usual, spread = detector["scores"]
+        held = {name: value[layer] for name, value in detector.items() if name != "scores"}
+        both, (usual, spread) = distances(mean, held), held["usual"]
+        if "other_mean" in held:
+            both = both - distances(mean, {name[6:]: value for name, value in held.items() if name[:6] == "other_"})
+        score = score + ((both - usual) / spread).mean(-1) / count
+    usual, spread, _ = detector["scores"]
     return torch.sigmoid(row["steepness"] * (row["boundary"] - (score - usual) / spread))[..., None]
 
 detectors = [load_file(f"{folder}/{name}/detector.safetensors") for name in names]

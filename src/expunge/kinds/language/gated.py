@@ -51,7 +51,7 @@ class Detecting:
     """
 
     layers: int | None
-    boundary: float
+    boundary: float | None
     steepness: float
 
 
@@ -110,7 +110,12 @@ def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: 
     task, base = work.task, _checksum(work.task)
     before = [] if earlier is None else _kept(earlier, base, task)
     layers = _looked_at(task, how)
-    tensors = work.cached("detector", lambda: made(*_features(task, work.forget, layers)))
+    kept = work.retain if work.retain is not None and len(work.retain) else None
+
+    def statistics() -> dict[str, Tensor]:
+        return made(_features(task, work.forget, layers), None if kept is None else _features(task, kept, layers))
+
+    tensors = work.cached("detector", statistics)
     detector = Detector(dict(tensors), how.boundary, how.steepness)
     _tell(work, detector, layers)
 
@@ -203,10 +208,10 @@ def _features(task: CausalLM, table: TokenTable, layers: int) -> tuple[Tensor, T
     found = torch.cat(features)
     if len(found) < 4:
         raise RecipeError(
-            "a detector needs more of the forget set than there is",
+            "a detector needs more text than there is in a set",
             seen=f"{len(found)} places",
             allowed="4 or more labelled tokens",
-            next_step="give more text to forget",
+            next_step="give more text, to forget or to keep",
         )
     return found, torch.tensor(texts)
 
@@ -244,7 +249,7 @@ def _tell(work: LanguageWork, detector: Detector, layers: int) -> None:
     if "retain" in weights:
         one, other = weights["forget"][:, None], weights["retain"]
         figures["area"] = float((one > other).double().mean() + (one == other).double().mean() / 2)
-    work.log("detector", layers=layers, **figures)
+    work.log("detector", layers=layers, boundary=detector.boundary, **figures)
     if figures.get("area", 1.0) < POOR:
         text = (
             f"the detector tells the forget set from the retain set badly: mean weights {figures['forget_weight']:.2f} and "

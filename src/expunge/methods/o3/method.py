@@ -26,7 +26,7 @@ class O3(Wrapping):
     with the loss $L_U$ of another method. By the second term, over all adapted matrices W of $|\ell|$ layers, it reads
     other directions of its inputs than those of earlier requests. What is forgotten and what is kept is told apart when
     text is read: $w_i$, from 0 to 1, says how like the text so far is to the forget set of request i. No retain set is
-    needed; where one is given, it is only said how well the detector tells it from the forget set.
+    needed; where one is given, the detector is made of both.
 
     **The model itself stays as it was: the saved base still holds what was forgotten, and who has the files has it.**
     What is saved is a folder `base`, a folder for each adapter, with its detector, and `gate.json`; all together are what
@@ -38,11 +38,13 @@ class O3(Wrapping):
     at, and nothing is trained. As in the authors' code they are means over tokens, the score of a layer is made of the
     Mahalanobis distance and of the largest cosine, the first half of the layers counts, and one half of the texts serves
     to make the detector, the other to say what is usual. Otherwise are: covariances are shrunk (Ledoit and Wolf 2004),
-    dimensions scaled; both parts of a score count alike, as deviations from what is usual (their code adds 1000 cosines
-    with the sign by which what is near in one part counts as far in the other); layers are averaged; the weight falls
-    with the distance as a logistic curve does, where theirs falls on both sides of the middle, is cut to 0 or 1.2, and
-    one of several requests alone counts. And a weight is each token's, of the text up to it, where theirs is the whole
-    prompt's: so it goes on while text is written, and text is measured as it is written.
+    dimensions scaled; where there is a retain set, distances are less those from it (Ren et al. 2021, arXiv:2106.09022),
+    since by themselves they tell texts of a language model's kind apart badly; both parts of a score count alike, as
+    deviations from what is usual (their code adds 1000 cosines with the sign by which what is near in one part counts as
+    far in the other); layers are averaged; the weight falls with the distance as a logistic curve does, where theirs
+    falls on both sides of the middle, is cut to 0 or 1.2, and one of several requests alone counts. And a weight is each
+    token's, of the text up to it, where theirs is the whole prompt's: so it goes on while text is written, and text is
+    measured as it is written.
 
     The authors train one adapter further from request to request, with random labels of the options to choose from, or
     refusals on TOFU (`of: {name: idk_nll, retain_weight: 0}`). The default has the uniform distribution over the
@@ -60,8 +62,9 @@ class O3(Wrapping):
     "folder of the run of the request before, or of its model"
     layers: PositiveInt | None = None
     "the first layers that the detector looks at; null: half of them, as the authors' 12 of 24"
-    boundary: float = 3.0
-    "deviations from what is usual of the forget set, at which an adapter acts by half; ours"
+    boundary: float | None = None
+    """deviations from what is usual of the forget set, at which an adapter acts by half; null: where held-back texts of both
+    sets are misjudged as often, 3 without a retain set; ours"""
     steepness: PositiveFloat = 4.0
     "of the weight's fall at the boundary; ours"
 
