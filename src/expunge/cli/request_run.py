@@ -64,9 +64,9 @@ def run_requests(
         wanted = book.due_by(soon(within)) if all_due else book.requests(sorted(set(numbers)))
         if all_due:
             left = nameless(book, wanted)
-            for each in left:
+            for empty in left:
                 print(
-                    f"{each.name}: names no files, and is not run (refuse it, or add one with the files and close it)"
+                    f"{empty.name}: names no files, and is not run (refuse it, or add one with the files and close it)"
                 )
             wanted = [each for each in wanted if each not in left]
         planned = batches(book, wanted, pool)
