@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_class_folders(folder / "pictures", 48)
     (folder / "r.yaml").write_text(
         "task: image_classifier\ndata: pictures\nforget: random:6\nmodel: own\nmethod: fine_tune\n"
-        "images: {size: 16}\nunlearning: {num_train_epochs: 1}\n"
+        "images: {size: 16}\nunlearning: {num_train_epochs: 1}\nallow_chance_base: true\n"
     )
     save_tiny(tiny_resnet(), folder / "own", CLASSES)
     save_tiny(tiny_resnet(classes=7), folder / "seven")
@@ -196,7 +196,7 @@ def test_validation_pictures_where_a_method_needs_them(typed: Type) -> None:
 
 
 def test_all_of_a_class_is_noted(typed: Type) -> None:
-    code, _ = typed("--forget", "class:bee", "--allow_chance_base", "true")
+    code, _ = typed("--forget", "class:bee")
     assert code in (0, 3)
     assert "no picture of the class bee is in the retain set: this forgets whole classes" in notices()
 

@@ -60,7 +60,10 @@ class MaskedAutoencoder(ImageToImage):
         tokens = tokens + positions[0, 1:][places]
         first = (embeddings.cls_token + positions[:, :1]).expand(len(tokens), -1, -1)
         states = torch.cat([first, tokens], 1)
-        for layer in vit.layers:
+        layers = (
+            vit.layers if hasattr(vit, "layers") else vit.encoder.layer
+        )  # as earlier versions of transformers have them
+        for layer in layers:
             states = layer(states)
         return vit.layernorm(states)
 

@@ -19,6 +19,7 @@ from expunge.kinds.language.lora import adapted_weights
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.task import CausalLM
 from expunge.kinds.language.token_dataset import TokenTable
+from expunge.models.checkpointing import disable_checkpointing, enable_checkpointing
 from expunge.runs.method import Method
 from expunge.train.cache import file_name
 from expunge.train.callback import Callback, Report
@@ -139,7 +140,7 @@ def train_language(
         if method.makes_gradient():
             own = OwnGradient(task, tuple(tables), method.make_gradient, lambda: done.share)
         if training.gradient_checkpointing:
-            task.model.activation_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(task.model, {"use_reentrant": False})
         probe = work.probe if name == UNLEARNING and (is_first() or runtime.spreads) else None
         parameters, choosing = parameters_of(task, method, training, named), None
         if work.choice is not None and name == UNLEARNING:
@@ -172,7 +173,7 @@ def train_language(
         )
         kept = "" if choosing is None else choosing.finish(result.steps)
         if training.gradient_checkpointing:
-            task.model.activation_checkpointing_disable()
+            disable_checkpointing(task.model)
     if training.gradient_checkpointing:
         keep_freed_memory()
     if not result.stopped:

@@ -18,6 +18,7 @@ from expunge.kinds.language.lazy import LazyModel
 from expunge.kinds.language.lora import adapted
 from expunge.kinds.language.saving import MAX_LOST_SHARE
 from expunge.kinds.language.task import CausalLM
+from expunge.models.checkpointing import enable_checkpointing, is_checkpointing
 from expunge.models.source import ModelSource
 from expunge.models.text_alone import prepare_for_text
 from expunge.models.tokenizers import check_tokenizer
@@ -118,7 +119,7 @@ class HeldModel(LazyModel):
         modes = {module: (module.__class__, module.training) for module in whole.modules()}
         weights = {weight: (weight.dtype, weight.requires_grad) for weight in whole.parameters()}
         buffers = {name: buffer.dtype for name, buffer in whole.named_buffers()}
-        checkpointing = self.model.is_activation_checkpointing
+        checkpointing = is_checkpointing(self.model)
         whole.eval()
         self.model.to(self.precision.device)
         if self.adapted and not any(needed for _, needed in weights.values()) and hasattr(whole, "set_requires_grad"):
@@ -144,8 +145,8 @@ class HeldModel(LazyModel):
                 if buffer.dtype != buffers[name]:
                     buffer.data = buffer.data.to(buffers[name])
             self.model.to(device)
-            if checkpointing and not self.model.is_activation_checkpointing:
-                self.model.activation_checkpointing_enable()
+            if checkpointing and not is_checkpointing(self.model):
+                enable_checkpointing(self.model)
 
     def _widen(self, under_adapter: bool) -> None:
         """Make float32 what is trained, and the rest unless it is frozen under an adapter."""

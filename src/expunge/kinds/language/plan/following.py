@@ -37,8 +37,11 @@ FLOPS: dict[Any, Any] = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
         aten._scaled_dot_product_flash_attention_backward
     ],
-    torch.ops.transformers.grouped_mm_fallback: shape_wrapper(_experts),
-    torch.ops.transformers.grouped_mm_fallback_backward: shape_wrapper(_experts_backward),
+    **{
+        getattr(torch.ops.transformers, name): shape_wrapper(count)
+        for name, count in (("grouped_mm_fallback", _experts), ("grouped_mm_fallback_backward", _experts_backward))
+        if hasattr(torch.ops.transformers, name)  # not in every version
+    },
 }
 "operation -> its floating-point operations, by torch's own formulas; attention counts whole, as without a causal mask"
 

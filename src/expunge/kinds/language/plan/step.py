@@ -25,6 +25,7 @@ from expunge.kinds.language.plan.moments import moments_in_8_bits, with_moments
 from expunge.kinds.language.plan.signals import batch_of, blocks
 from expunge.kinds.language.recipe import Training
 from expunge.kinds.language.training import parameters_of
+from expunge.models.checkpointing import enable_checkpointing
 from expunge.models.language_kind import LanguageKind
 from expunge.ops.narrow import hold_narrow
 from expunge.ops.quantised import hold_quantised, linear_below, require_bitsandbytes
@@ -160,7 +161,7 @@ def training_step(setting: Setting, layers: int | None = None, period: int = 1) 
                         task.nll(blocks(watched, setting.block_size))
                 model.train()
                 if training.gradient_checkpointing:
-                    model.activation_checkpointing_enable({"use_reentrant": False})
+                    enable_checkpointing(model, {"use_reentrant": False})
                 looked = followed.flops
                 followed.enter("forward")
                 forget = batch_of(setting, model, "forget") if setting.method.needs.forget else None
