@@ -26,6 +26,7 @@ from expunge.models.gate import gate_of
 from expunge.models.source import LoadedModel, find_model, load_model
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
+from killed_work import killed_and_resumed
 from tiny import again, ignore_log, load_task, make_batch, random_blocks, write_table
 
 TRAINING = Training(max_steps=3, learning_rate=1e-2, per_device_train_batch_size=3, num_train_epochs=9, warmup_ratio=0)
@@ -230,26 +231,8 @@ def test_weights_that_are_spread_are_refused(work: LanguageWork, monkeypatch: py
         work.carry_out(O3())
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_killed_anywhere_it_ends_with_the_same_bits(work: LanguageWork, tiny_model_folder: Path) -> None:
-    often = replace(work, training=TRAINING.model_copy(update={"probe_steps": 1, "save_seconds": 1e-6}))
-    whole = again(often, tiny_model_folder, "whole")
-    whole.carry_out(O3())
-    for last in (1, 3):
-        told: list[int] = []
-
-        def stop(*_: Any, told: list[int] = told, last: int = last) -> None:
-            told.append(1)
-            if len(told) == last:
-                raise Killed
-
-        with pytest.raises(Killed):
-            again(often, tiny_model_folder, f"{last}", on_progress=stop).carry_out(O3())
-        resumed = again(often, tiny_model_folder, f"{last}")
-        resumed.carry_out(O3())
+    for whole, resumed in killed_and_resumed(work, tiny_model_folder, O3(), (1, 3)):
         assert resumed.cost().steps == 3
         assert all(torch.equal(value, whole.weights()[name]) for name, value in resumed.weights().items())
         ids = torch.tensor(random_blocks([8]))

@@ -21,8 +21,9 @@ from expunge.methods.uld.assistants_loss import AssistantsLoss
 from expunge.models.assistant import subtracted
 from expunge.runs.registry import make_method
 from expunge.train.step import Step
+from killed_work import killed_and_resumed
 from small_language import FORGET, RETAIN, row_log_p, small_gpt2
-from tiny import again, ignore_log, load_task, random_blocks, write_table
+from tiny import ignore_log, load_task, random_blocks, write_table
 
 TRAINING = Training(max_steps=3, learning_rate=1e-2, per_device_train_batch_size=2, num_train_epochs=9, warmup_ratio=0)
 
@@ -201,26 +202,8 @@ def test_without_a_weight_of_the_likely_it_is_the_formula(work: LanguageWork, ti
         torch.testing.assert_close(subtracted(base, own, work.task.model.assistant.difference), base - 0.5 * own)
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_killed_anywhere_it_ends_with_the_same_bits(work: LanguageWork, tiny_model_folder: Path) -> None:
-    often = replace(work, training=TRAINING.model_copy(update={"probe_steps": 1, "save_seconds": 1e-6}))
-    whole = again(often, tiny_model_folder, "whole")
-    whole.carry_out(ULD())
-    for last in (1, 2, 3):
-        told: list[int] = []
-
-        def stop(*_: Any, told: list[int] = told, last: int = last) -> None:
-            told.append(1)
-            if len(told) == last:
-                raise Killed
-
-        with pytest.raises(Killed):
-            again(often, tiny_model_folder, f"{last}", on_progress=stop).carry_out(ULD())
-        resumed = again(often, tiny_model_folder, f"{last}")
-        resumed.carry_out(ULD())
+    for whole, resumed in killed_and_resumed(work, tiny_model_folder, ULD(), (1, 2, 3)):
         assert resumed.cost().steps == 3
         assert all(torch.equal(value, whole.weights()[name]) for name, value in resumed.weights().items())
 

@@ -164,6 +164,16 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_json_or_none(path: Path) -> Any:
+    """The same; None where the file is there and may be read, but holds no JSON."""
+    try:
+        return read_json(path)
+    except StorageError as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        return None
+
+
 @contextlib.contextmanager
 def folder_aside(path: Path, elsewhere: str | None = None) -> Iterator[Path]:
     """Fill a temporary sibling folder, then rename it to `path`; on any error `path` stays as it was.

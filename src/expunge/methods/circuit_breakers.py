@@ -66,8 +66,7 @@ class CircuitBreakers(Method):
         states = step.hidden_at(step.forget, self.layers)
         like = F.cosine_similarity(states, step.signal("forget_layer_states").to(states), dim=-1).relu().mean(1)
         forget = self.alpha * (1 - step.progress / 2) * step.token_mean(step.forget, like)
+        forget = step.before_next(forget)
         states = step.hidden_at(step.retain, self.layers)
         moved = (states - step.signal("retain_layer_states").to(states)).norm(dim=-1).mean(1)
-        return Loss(
-            forget=step.before_next(forget), retain=self.alpha * step.progress / 2 * step.token_mean(step.retain, moved)
-        )
+        return Loss(forget=forget, retain=self.alpha * step.progress / 2 * step.token_mean(step.retain, moved))

@@ -53,8 +53,9 @@ class JensUn(Method):
         forget = self.forget_weight * step.row_mean(step.forget, apart)
         if not self.draws_retain:
             return Loss(forget=forget)
+        forget = step.before_next(forget)
         moved = step.against_original(step.retain, jensen_shannon)
-        return Loss(forget=step.before_next(forget), retain=self.retain_weight * step.row_mean(step.retain, moved))
+        return Loss(forget=forget, retain=self.retain_weight * step.row_mean(step.retain, moved))
 
     def _target(self, log_p: Tensor) -> Tensor:
         """(rows, classes) log q."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 from expunge.core import storage
-from expunge.errors import ModelError, StorageError
+from expunge.errors import ModelError
 from expunge.models.digest import ASSISTED
 
 BASE, ASSISTANT = "base", "assistant"
@@ -176,12 +176,7 @@ def read_difference(folder: Path) -> Difference:
     """
     file = folder / ASSISTED
     allowed = f'{{"kind": "{KIND}", "weight": a number above 0, "plausible": 0 or a share below 1}}'
-    try:
-        content = storage.read_json(file)
-    except StorageError as error:
-        if not isinstance(error.__cause__, ValueError):
-            raise
-        content = None
+    content = storage.read_json_or_none(file)
     if isinstance(content, Mapping) and content.get("kind") == KIND:
         weight, plausible = _number(content.get("weight")), _number(content.get("plausible"))
         if 0 < weight < math.inf and 0 <= plausible < 1:

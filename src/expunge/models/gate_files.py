@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from expunge.core import storage
-from expunge.errors import ModelError, StorageError, first_line
+from expunge.errors import ModelError, first_line
 from expunge.models.adapters import WEIGHTS
 from expunge.models.assistant import BASE
 from expunge.models.detector import Detector, shapes
@@ -95,12 +95,7 @@ def read_gate(folder: Path) -> Gate:
 def _described(folder: Path) -> dict[str, Any]:
     """What `gate.json` says, checked."""
     file = folder / GATED
-    try:
-        content = storage.read_json(file)
-    except StorageError as error:
-        if not isinstance(error.__cause__, ValueError):
-            raise
-        content = None
+    content = storage.read_json_or_none(file)
     if isinstance(content, dict) and content.get("kind") == KIND:
         rows = content.get("adapters")
         texts = all(isinstance(content.get(name), str) for name in ("layers", "base_checksum"))

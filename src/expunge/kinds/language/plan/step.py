@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -200,7 +199,6 @@ def _first_backward(followed: Following, term: Tensor) -> None:
     """The backward pass of a term before the next is made."""
     followed.enter(f"0 {TOP}")
     term.backward()
-    gc.collect()  # tensors of no data are held in cycles
     followed.enter("forward")
 
 
