@@ -13,7 +13,8 @@ import torch
 from architectures import tiny_model
 from expunge.errors import RecipeError, UnchangedError
 from expunge.kinds.language.session import LanguageWork
-from expunge.methods.repselect import RepSelect, collapsed, longest
+from expunge.methods.repselect import RepSelect, collapsed
+from expunge.ops.step_length import longest
 from expunge.train.unchanged import must_change
 from robust import FORGET, RETAIN, gpt2, gradient, kl, log_p, loss_of, make_work, nll, weights_of
 
@@ -195,6 +196,10 @@ def test_the_longest_step(power: float, factor: float) -> None:
     )
     assert 0.95 * 0.01 <= factor * found**power <= 0.01
     assert len(tried) <= 25
+    put, most = at.__setitem__, found / 3
+    assert longest(lambda scale: put(0, scale), lambda: factor * at[0] ** power, 0.01, 0.05, most=most) == most
+    wider = longest(lambda scale: put(0, scale), lambda: factor * at[0] ** power, 0.01, 0.05, most=3 * found)
+    assert 0.95 * 0.01 <= factor * wider**power <= 0.01
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "mixtral", "gemma2", "mamba", "gpt_oss", "qwen2_moe"])

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from expunge.core.progress import Silent
 from expunge.errors import DataError, RecipeError, RunError
+from expunge.kinds.language.attacks.facts import Row
 from expunge.kinds.language.attacks.relearning import Relearning, Way
+from expunge.kinds.language.lazy import LazyModel
+from expunge.kinds.language.recipe import Recipe
+from expunge.models.source import find_model
 from expunge.runs.audit import Audit, Trial
+from expunge.runs.context import Run
 from expunge.runs.folder import RunFolder
+from expunge.runs.recipe import make
 from expunge.runs.suite import suite_of, suites
 from expunge.suites.relearn import attacking, run
 from expunge.suites.relearn.command import relearn
@@ -21,6 +30,7 @@ from expunge.suites.relearn.figures import mean_trial, mean_values, strongest
 from expunge.suites.relearn.reading import read_sets
 from expunge.suites.relearn.report import best, ranked, relearn_page
 from expunge.suites.relearn.run import attacks_named, audit_of, run_relearn
+from expunge.suites.relearn.scaling import Scaling
 from expunge.suites.relearn.settings import Attack, Read
 from expunge.suites.tofu import run as questions_run
 from expunge.suites.tofu.cells import wanted_methods
@@ -28,6 +38,7 @@ from expunge.suites.tofu.options import OfSeveral, Taught
 from expunge.suites.tofu.plan import Lesson, Plan
 from expunge.suites.world.reading import write_world
 from expunge.suites.world.settings import WORLD, World
+from expunge.train.precision import Precision
 from small import RETAIN, leftovers
 from tofu_data import rows_of, write_rows, write_tofu
 
@@ -43,7 +54,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def carried_out(
-    data: Path, model: Path, out: Path, seeds: int = 1, kl: float = 0.01, methods: str = "gradient_ascent", **more: Any
+    data: Path,
+    model: Path,
+    out: Path,
+    seeds: int = 1,
+    attack: Attack = Attack(),  # noqa: B008 (frozen)
+    methods: str = "gradient_ascent",
+    epochs: float = 30,
+    **more: Any,
 ) -> dict[str, Any]:
     sets, asked_for = read_sets(str(data), None, None, WORLD)
     ordinary = data.parent / "ordinary.txt"
@@ -51,13 +69,13 @@ def carried_out(
     plan = Plan(
         name="relearn",
         sets=sets,
-        lesson=Lesson(model=str(model), epochs=30, learning_rate=1e-2),
+        lesson=Lesson(model=str(model), epochs=epochs, learning_rate=1e-2),
         asked_for=asked_for,
         methods=wanted_methods(methods),
         overrides={**OVERRIDES, **more},
         seeds=seeds,
     )
-    return run_relearn(plan, Attack(kl=kl, ordinary=str(ordinary)), out)
+    return run_relearn(plan, replace(attack, ordinary=str(ordinary)), out)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -194,7 +212,7 @@ def test_after_each_model_the_figures_so_far_are_written(
 
 
 def test_another_limit_needs_another_folder(finished: Path, data: Path, tiny_model_folder: Path) -> None:
-    for more in ({"kl": 0.5}, {"audit.relearning_steps": 5}):
+    for more in ({"attack": Attack(kl=0.5)}, {"attack": Attack(equal_damage=True)}, {"audit.relearning_steps": 5}):
         with pytest.raises(RunError, match="holds another run"):
             carried_out(data, tiny_model_folder, finished, **more)  # type: ignore[arg-type]
 
@@ -243,6 +261,47 @@ def test_methods_are_ranked_at_equal_damage() -> None:
     assert found is not None
     assert found["name"] == "fine"
     assert best({**figures, "methods": [rows[0], rows[3]]}) is None
+
+
+def test_equal_damage(data: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model is on the line through the taught model and its own, where the limit is; and is attacked there."""
+    out = tmp_path / "out"
+    wanted: Any = {"attack": Attack(kl=0.02, equal_damage=True), "methods": "gradient_ascent,npo", "epochs": 4}
+    figures = carried_out(data, tiny_model_folder, out, **wanted)
+    (taught,) = out.glob("stages/taught-*/model/model.safetensors")
+    before = load_file(taught)
+    scales = {}
+    for method in figures["methods"]:
+        assert 0.95 * 0.02 <= method["damage"]["kl"][0] <= 0.02
+        (own,) = out.glob(f"cells/{method['group']}/0/model/model.safetensors")
+        (moved,) = out.glob(f"stages/scaled-{method['group']}-0-*/model/model.safetensors")
+        after, found = load_file(own), load_file(moved)
+        for name, weight in found.items():
+            start, end = (each[name].astype(np.float64) for each in (before, after))
+            np.testing.assert_allclose(weight, start + method["scale"] * (end - start), atol=1e-6)
+        scales[method["name"]] = method["scale"]
+        known = stage(out, f"known-{method['group']}-0")
+        assert method["excess"]["as_is"]["known"] == pytest.approx(np.mean(known))
+    assert 0 < scales["gradient_ascent"] < 1
+    page = relearn_page(RunFolder(out))
+    assert "times its change" in page
+    assert f"<b>{scales['npo']:.2f}</b>" in page
+    monkeypatch.setattr(Scaling, "_make", lambda *_: pytest.fail("this was done before"))
+    assert carried_out(data, tiny_model_folder, out, **wanted) == figures
+
+
+def test_a_model_that_cannot_be_moved_along_a_line_stays(tiny_model_folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny_model_folder, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] * np.nan}, other / "model.safetensors", {"format": "pt"})
+    precision = Precision("auto")
+    base, broken = (LazyModel(find_model(str(each)), precision, as_stored=True) for each in (tiny_model_folder, other))
+    (tmp_path / "run").mkdir()
+    own = Run(make(Recipe, {"forget": "x"}), RunFolder(tmp_path / "run"), Silent())
+    scaling = Scaling(run=own, base=base, ordinary=[Row((1, 2, 3), 1)], limit=0.01)
+    assert scaling.scaled("broken", broken) == (broken.source.folder, None)
+    assert scaling.is_there("broken", broken)
 
 
 def test_nothing_is_told_where_the_taught_model_knew_no_more() -> None:

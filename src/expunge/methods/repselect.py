@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -11,17 +10,13 @@ from torch import Tensor, nn
 from expunge.core.order import random_seed
 from expunge.kinds.language.rounds import Meter, require_finite
 from expunge.kinds.language.watched import Said, Watched
+from expunge.ops.step_length import longest
 from expunge.runs.method import Method, Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from expunge.kinds.language.session import LanguageWork
-
-TRIES = 40
-"lengths of a step that are tried at most"
-NEAR, WIDEST = 0.95, 8.0
-"share of the limit that is near enough to it; how much longer or shorter the next length tried may be (both the authors')"
 
 Weights = dict[str, nn.Parameter]
 Change = dict[str, Tensor]
@@ -210,38 +205,3 @@ def collapsed(gradient: Tensor, components: int, seed: int, of: Tensor | None = 
     taken = 1 - sizes.min() / sizes
     wide = wide - (wide @ right * taken) @ right.mT
     return wide - left @ (taken[:, None] * (left.mT @ wide))
-
-
-def longest(
-    put: Callable[[float], None],
-    divergence: Callable[[], float],
-    limit: float,
-    first: float,
-    tried: Callable[..., None],
-) -> float:
-    """The longest step whose divergence keeps a limit, to within 5 % of the limit; 0 where none does.
-
-    Args:
-        put: sets the model for a length.
-        divergence: of the model as it is.
-        first: the length that is tried first.
-        tried: told each `scale` with its `kl`.
-    """
-    put(0.0)
-    start, low, high, scale = divergence(), 0.0, math.inf, first
-    for _ in range(TRIES):
-        put(scale)
-        found = divergence()
-        tried(scale=scale, kl=found)
-        if found <= limit:  # not where it is no number
-            low = scale
-            if found >= NEAR * limit:
-                break
-        else:
-            high = scale
-        # What the divergence grows by is taken for the square of the length. Rounding may leave it below where it started.
-        more, wanted = found - start, (1 + NEAR) / 2 * limit - start
-        ratio = math.sqrt(max(wanted, 0.0) / more) if 0 < more < math.inf else WIDEST if more <= 0 else 0.0
-        guess = scale * min(WIDEST, max(1 / WIDEST, ratio))
-        scale = guess if low < guess < high else math.sqrt(low * high) if low else high / WIDEST
-    return low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from expunge.kinds.language.recipe import Recipe
 from expunge.models.source import find_model
 from expunge.runs.audit import AS_IS, Audit, Trial
 from expunge.runs.context import Run
+from expunge.suites.relearn.scaling import Scaling
 from expunge.train.precision import Precision
 
 FOUND = "found.json"
@@ -36,12 +37,14 @@ class Found:
         trials: attack -> what it knows of the facts that were held back, setting by setting.
         damage: what `kinds.language.damage.measured` gives, of the taught model and this one.
         seconds: what the attacks took.
+        scale: by how much the model's change was made longer or shorter first; None: it is as it was made.
     """
 
     known: Trial
     trials: dict[str, list[Trial]]
     damage: dict[str, Any]
     seconds: float
+    scale: float | None = None
 
 
 def facts_of(documents: Sequence[Document], name: str, *, tokenizer: Any, block_size: int, wanted: int = ROWS) -> Facts:
@@ -57,6 +60,7 @@ class Attacker:
         base: the model that was taught, before anything was forgotten.
         facts: one half is given to the attacker, the other asked for.
         retain, ordinary: what damage is measured on.
+        scaling: how methods' models are moved to equal damage first; None: they are attacked as they are.
     """
 
     run: Run[Recipe]
@@ -66,6 +70,26 @@ class Attacker:
     ordinary: Facts
     audit: Audit
     attacks: Sequence[OfTraining]
+    scaling: Scaling | None = None
+
+    def to_equal_damage(self, limit: float) -> Attacker:
+        """One that moves methods' models to this divergence first, in nats a token."""
+        rows = self._rows(self.ordinary)
+        return replace(self, scaling=Scaling(run=self.run, base=self.base, ordinary=rows, limit=limit))
+
+    def attack_cell(self, who: str, folder: Path, seed: int) -> Found:
+        """The same as `attack` of a method's model, which is moved to equal damage first if that is wanted."""
+        if self.scaling is None:
+            return self.attack(who, folder, seed)
+        moved, scale = self.scaling.scaled(who, self._model(folder))
+        return replace(self.attack(who, moved, seed), scale=scale)
+
+    def has_found_cell(self, who: str, folder: Path, seed: int) -> bool:
+        """Whether `attack_cell` would read all that it finds."""
+        if self.scaling is None:
+            return self.has_found(who, folder, seed)
+        model = self._model(folder)
+        return self.scaling.is_there(who, model) and self.has_found(who, self.scaling.scaled(who, model)[0], seed)
 
     def has_found(self, who: str, folder: Path, seed: int) -> bool:
         """Whether `attack` would read all that it finds, or that the model computes no numbers."""

@@ -37,9 +37,11 @@ def method_row(
     if not made:
         return None, failed
     spent = [each for _, each, found in cells if found is not None]
+    scales = [found.scale for found in made.values() if found.scale is not None]
     notes = sorted({each[name] for each in spent for name in ("stopped", "warning") if each[name]})
     return row | model_row(made, oracle, base, attacks) | {
-        "seconds": float(np.mean([each["seconds"] for each in spent])), "notes": notes}, failed  # fmt: skip
+        "seconds": float(np.mean([each["seconds"] for each in spent])), "notes": notes,
+        "scale": float(np.mean(scales)) if scales else None}, failed  # fmt: skip
 
 
 def model_row(models: Seeds, oracle: Seeds, base: Seeds, attacks: Sequence[OfTraining]) -> dict[str, Any]:

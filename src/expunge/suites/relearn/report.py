@@ -102,6 +102,7 @@ def headings(figures: Mapping[str, Any]) -> list[str]:
         "perplexity",
         "KL, nats a token",
         f"KL at most {limit}",
+        *(["times its change"] if figures["settings"].get("equal_damage") else []),
         "seconds",
     ]
 
@@ -129,8 +130,15 @@ def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         limits(damage["perplexity"]["ratio"], percent=False),
         (kl, "" if low == high else f"[{low}, {high}]"),
         ("yes" if within(row, figures["kl_limit"]) else "no", ""),
+        *([(_scale(row), "")] if figures["settings"].get("equal_damage") else []),
         (numbers.plain(row["seconds"]) if "seconds" in row else "", ""),
     ]
+
+
+def _scale(row: Row) -> str:
+    if "scale" not in row:  # the taught model and the oracle
+        return ""
+    return "as made" if row["scale"] is None else numbers.fixed(row["scale"], 2)
 
 
 def front(figures: Mapping[str, Any]) -> Any:

@@ -59,11 +59,14 @@ def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None
         "kl": attack.kl,
         "audit": audit.model_dump(mode="json"),
         "ordinary": _digest(attack.ordinary),
+        **({"equal_damage": True} if attack.equal_damage else {}),
     }
     with prepared(replace(plan, asked_for=record), out, show, {"ordinary_text": attack.ordinary}) as made:
         run = made.run
         ordinary = _ordinary(made)
         attacker = _attacker(made, ordinary, audit, attacks)
+        if attack.equal_damage:
+            attacker = attacker.to_equal_damage(attack.kl)
         assert made.oracle is not None  # these sets are taught
         base, oracle = (
             {seed: attacker.attack(who, Path(origin.model), seed) for seed in range(plan.seeds)}
@@ -134,7 +137,7 @@ def _is_there(made: Prepared, cell: Cell, attacker: Attacker) -> bool:
     spent = is_unlearned(made, cell, made.plan.sets, made.before)
     if spent is None:
         return False
-    return bool(spent["failed"]) or attacker.has_found(cell.name, cell.path / "model", cell.seed)
+    return bool(spent["failed"]) or attacker.has_found_cell(cell.name, cell.path / "model", cell.seed)
 
 
 def _cell(made: Prepared, cell: Cell, attacker: Attacker, place: str) -> Result:
@@ -143,7 +146,7 @@ def _cell(made: Prepared, cell: Cell, attacker: Attacker, place: str) -> Result:
     if spent["failed"]:
         return spent, None
     try:
-        return spent, attacker.attack(cell.name, cell.path / "model", cell.seed)
+        return spent, attacker.attack_cell(cell.name, cell.path / "model", cell.seed)
     except DivergedError as error:
         return spent | {"failed": error.what}, None
 

@@ -13,6 +13,8 @@ class Attack:
     "Names with commas between them: relearn, relearn_rates, relearn_benign."
     kl: float = 0.01
     "Damage at which methods are ranked: KL divergence from the taught model on ordinary text, nats a token, at most."
+    equal_damage: bool = False
+    "Move each model along its own change until its KL divergence is --kl, so that methods are compared at that damage."
     ordinary: str | None = None
     "Ordinary text; if not given, text that the model wrote before it was taught."
 
