@@ -52,7 +52,7 @@ def test_the_methods_that_come_with_it() -> None:
         *["adaptive_rmu", "altpo", "ceu", "cir", "circuit_breakers", "dpo", "elm", "entropy_term"],
         *["fine_tune", "flat", "gradient_ascent", "gradient_difference", "gru", "idk_ap", "idk_dpo"],
         *["idk_nll", "jensun", "lat", "lunar", "me_gd", "meow", "mudman", "neggrad_plus", "npo", "npo_sam"],
-        *["o3", "pdu", "repselect", "rmu", "sage", "satimp", "shred", "simnpo", "spunge", "steering", "sure"],
+        *["o3", "pdu", "repair", "repselect", "rmu", "sage", "satimp", "shred", "simnpo", "spunge", "steering", "sure"],
         *["tar", "targeted_npo", "task_vector_negation", "uld", "undial", "undo", "wga", "whos_harry_potter"],
     ] == LANGUAGE
     classics = {"retrain", "random_labels", "cf_k", "eu_k", "scrub", "scrub_r", "bad_teacher", "unsir", "ssd", "fisher"}

@@ -88,7 +88,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "circuit_breakers": {"method.layers": [1, 2]},
 }
 "what fits a model of two layers"
-SHORTER = {"gradient_difference", "neggrad_plus", "npo_sam", "sage", "simnpo", "targeted_npo", "fine_tune", "undo"}
+SHORTER = {
+    "gradient_difference",
+    "neggrad_plus",
+    "npo_sam",
+    "sage",
+    "simnpo",
+    "targeted_npo",
+    "fine_tune",
+    "undo",
+    "repair",
+}
 SHORTER |= {"ceu", "me_gd", "pdu", "satimp", "undial", "wga"}
 SHORTER |= {"adaptive_rmu", "circuit_breakers", "elm", "entropy_term", "gru", "lat", "shred", "sure", "tar"}
 "they need of a run what another one needs, too; `make test-long` runs them"
