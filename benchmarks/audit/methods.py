@@ -33,6 +33,7 @@ METHODS: dict[str, list[str]] = {
     "repselect": ["--method", "repselect"],
     "repselect, KL 0.05": ["--method", "repselect", "--method.kl_limit", "0.05"],
     "repselect, KL 0.1": ["--method", "repselect", "--method.kl_limit", "0.1"],
+    "repair": ["--method", "repair", "--method.of", "{name: repselect, kl_limit: 0.2}"],
     "cir": ["--method", "cir"],
     "mudman": ["--method", "mudman"],
     "undo": ["--method", "undo", "--method.of", "npo", *SHORT],
@@ -49,8 +50,8 @@ def expunge(*words: str) -> None:
         sys.exit(code)
 
 
-def folder_of(name: str) -> str:
-    return name.replace(", KL ", "-")
+def folder_of(name: str, seed: int) -> str:
+    return name.replace(", KL ", "-") + (f"-seed{seed}" if seed else "")
 
 
 def figure(row: dict[str, Any] | None) -> str:
@@ -62,10 +63,10 @@ def figure(row: dict[str, Any] | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def row_of(name: str, out: Path) -> str:
-    found = json.loads((out / folder_of(name) / "audit" / "audit.json").read_text())
+def row_of(name: str, folder: Path) -> str:
+    found = json.loads((folder / "audit" / "audit.json").read_text())
     rows = {row["name"]: row for row in found["findings"]}
-    record = json.loads((out / folder_of(name) / "record.json").read_text())
+    record = json.loads((folder / "record.json").read_text())
     cells = [figure(rows.get(each)) for each in (*ATTACKS, "retain_kept", "perplexity")]
     seconds = record["cost"]["seconds"].get("unlearned") or record["cost"].get("seconds_unlearning") or 0
     return "| " + " | ".join([name, *cells, f"{found['damage']['kl'][0]:.4f}", f"{seconds:.0f}"]) + " |"
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--ordinary", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", default=";".join(METHODS), help="names with ; between")
+    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     taught, out = given.taught.resolve(), given.out.resolve()
     names = given.methods.split(";")
@@ -84,14 +86,15 @@ def main() -> None:
         data = [f"--{part}={taught / file}" for part, file in (("model", "model"), ("retrained", "retrained"))]
         data += [f"--{part}={taught / f'{part}.txt'}" for part in ("forget", "retain")]
         data += [f"--evaluation.ordinary_text={Path(given.ordinary).resolve()}", *MEASURING]
-        if not (out / folder_of(name) / "record.json").is_file():
-            expunge("run", "taught_book", *data, *METHODS[name], "--out", str(out / folder_of(name)))
-        if not (out / folder_of(name) / "audit" / "audit.json").is_file():
-            expunge("audit", str(out / folder_of(name)), "--attacks", ",".join(ATTACKS[1:]))
+        folder = out / folder_of(name, given.seed)
+        if not (folder / "record.json").is_file():
+            expunge("run", "taught_book", *data, *METHODS[name], "--seed", str(given.seed), "--out", str(folder))
+        if not (folder / "audit" / "audit.json").is_file():
+            expunge("audit", str(folder), "--attacks", ",".join(ATTACKS[1:]))
     print("| method | without an attack | 4 and 8 bits | relearned | retain kept | perplexity | KL | seconds |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name in names:
-        print(row_of(name, out))
+        print(row_of(name, out / folder_of(name, given.seed)))
 
 
 if __name__ == "__main__":
