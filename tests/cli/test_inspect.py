@@ -39,7 +39,7 @@ def test_it_says_what_would_be_forgotten(
     assert 1 < measured["perplexity", "forget"]["value"] < 1e6
     assert found["not_measured"] == []
     shown = inspected(capsys, *words, "--budget", NO_TIME)
-    assert "not measured: perplexity of the forget set: the time was up" in shown
+    assert "not measured: perplexity of the forget set: out of time" in shown
     assert "forget.txt: 1 document," in shown
 
 

@@ -112,6 +112,6 @@ CASES = [
         what="a secret that does not stand there",
         use=forgotten(PIN, **{"evaluation.secret": "4812"}),
         refused=RecipeError,
-        says=("4812", "does not stand in the target", "as it stands there"),
+        says=("4812", "is not in the target", "as in the target"),
     ),
 ]

@@ -136,7 +136,7 @@ def test_what_would_give_the_base_away_is_refused(
         plan_publishing(finished, "me/forgotten")
     with pytest.raises(ModelError, match="a run begins with a plain model") as caught:
         expunge.forget(out=tmp_path / "next", **options | {"model": str(finished.path), "method": "npo"})
-    assert "forget all that is to be forgotten in one run" in str(caught.value.next_step)
+    assert "forget everything in one run" in str(caught.value.next_step)
     assert not (tmp_path / "next/recipe.yaml").exists()
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_folder)

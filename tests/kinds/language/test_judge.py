@@ -249,7 +249,7 @@ def test_without_a_retrained_model_little_recall_may_be_left(before: float, afte
     found = scores({("verbatim_recall", "forget"): (before, after)})
     assert failed(found) == ([] if passed else ["recall_left"])
     (check,) = (check for check in judge(found, Verdict())["checks"] if check["name"] == "recall_left")
-    assert ("still reciting" in check["explain"]) == (after == 0.47)
+    assert ("still counts as reciting" in check["explain"]) == (after == 0.47)
 
 
 @pytest.mark.parametrize(

@@ -756,7 +756,7 @@ def test_verify_says_what_it_cannot_check(copied: RunFolder) -> None:
     copied.record.write_text(json.dumps(record))
     findings = {finding.what: finding.ok for finding in verify_run(copied)}
     assert findings["answers.json: it is not in the record"] is None
-    assert findings["the general set: sampled from the model, and not in stages/ any more"] is None
+    assert findings["the general set: sampled from the model, and no longer in stages/"] is None
     assert findings["the ordinary set, sampled from the model, has the recorded digest"] is True
     assert any(what.startswith("events.jsonl and stages/") and ok is None for what, ok in findings.items())
     assert any(what.startswith("the base model ") and ok for what, ok in findings.items())

@@ -218,11 +218,11 @@ def test_the_command(recipe: Recipe, tmp_path: Path, typed: Type) -> None:
 def test_a_model_of_the_hub_that_cannot_be_had_is_told_with_what_to_do() -> None:
     """The tests are offline, as who plans on a machine without a network is."""
     with pytest.raises(
-        ModelError, match="there is no model nobody/has-this: no such folder, and nothing to be had"
+        ModelError, match="there is no model nobody/has-this: no such folder, and nothing found"
     ) as told:
         planned_model("nobody/has-this")
     assert "OFFLINE" in str(told.value.seen)
-    assert "a folder that holds its config.json; docs/scale.md has the plans" in (told.value.next_step or "")
+    assert "a folder with its config.json; docs/scale.md has the plans" in (told.value.next_step or "")
 
 
 def test_other_kinds_of_model_are_refused(tmp_path: Path) -> None:
