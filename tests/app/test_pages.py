@@ -73,7 +73,7 @@ def test_the_table_says_how_each_run_came_out(site: Any, tmp_path: Path) -> None
     for words in ("not audited", "✗ failed", "interrupted", "✗ not passed", "/runs/suite/cell"):
         assert words in text
     assert text.count("✗ failed") == 1
-    assert text.count("not known well enough to be seen to go") == 1
+    assert text.count("not known well enough to measure forgetting") == 1
 
 
 def test_a_run_that_has_no_record_yet_shows_all_it_is_to_forget(site: Any, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_cleaning_takes_what_training_read_and_nothing_that_is_verified(copied: 
     assert sum(row["bytes"] for row in rows["goes"]) > 0
     assert verify_run(copied) == found
     assert all(finding.ok is not False for finding in found)
-    assert "Nothing may go." in typed("clean", copied.path, "--yes").out
+    assert "Nothing can be deleted." in typed("clean", copied.path, "--yes").out
     scores = copied.read_scores()
     assert evaluate(copied.path) == scores  # nothing is trained again, and the sets are as they were
     assert {name: before[name] for name in before if name.startswith("model/")} == {

@@ -350,7 +350,7 @@ def test_the_verbs_after_a_run(first: Ended, place: Path, typed: Type, monkeypat
     assert "Perplexity" in said.out
     said = typed("evaluate", "runs/a")
     assert said.code == 3
-    assert "Verdict: not known well enough to be seen to go" in said.out
+    assert "Verdict: not known well enough to measure forgetting" in said.out
     said = typed("evaluate", "tiny", "--recipe", "runs/a/recipe.yaml", "--out", "scores.json")
     assert said.code == 0
     header, *lines, last = said.out.splitlines()

@@ -84,7 +84,7 @@ def stays(record: dict[str, Any]) -> None:
 
 
 def unknown(record: dict[str, Any]) -> None:
-    assert "not known well enough to be seen to go" in check(record, "secret_exposure")["explain"]
+    assert "not known well enough to measure forgetting" in check(record, "secret_exposure")["explain"]
 
 
 def told_why(record: dict[str, Any]) -> None:

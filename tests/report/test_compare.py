@@ -92,7 +92,7 @@ def test_no_change_is_told_over_other_numbers_of_examples(tmp_path: Path) -> Non
         row["n"] = 10 if (row["measure"], row["split"]) == ("verbatim_recall", "forget") else row["n"]
     two.scores.write_text(json.dumps(scores), encoding="utf-8")
     text = line(str(compare_runs([one, two])), "Verbatim recall, forget set")
-    assert text.rstrip().endswith("not told: n is 40 there, 10 here")
+    assert text.rstrip().endswith("not given: n is 40 there, 10 here")
 
 
 def test_what_one_run_lacks_is_a_dash(tmp_path: Path) -> None:

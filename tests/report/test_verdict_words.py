@@ -36,7 +36,7 @@ def test_what_was_measured_later_is_told() -> None:
     words = verdict_words({"passed": True, "checks": checks}, later=["benchmarks", "ordinary text"])
     assert words.reason == (
         "All 2 checks were met. The thresholds were fixed in the recipe before the run. "
-        "What they are held against was in part set after it: benchmarks, ordinary text."
+        "Some of what they are compared with was set after it: benchmarks, ordinary text."
     )
     unknown = "The thresholds were fixed in the recipe before the run."
     assert verdict_words({"passed": True, "checks": checks}, later=None).reason == f"All 2 checks were met. {unknown}"

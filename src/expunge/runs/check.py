@@ -10,7 +10,7 @@ from typing import Any, Literal
 from expunge.core.score import Score, Which
 from expunge.runs.recipe import Thresholds
 
-NOT_KNOWN = "not known well enough to be seen to go"
+NOT_KNOWN = "not known well enough to measure forgetting"
 "how an explanation begins where the base model did not show what is to go"
 REFERENCE = {"base": "before", "retrained": "in the retrained model"}
 

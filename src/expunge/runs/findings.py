@@ -120,7 +120,7 @@ def _of_attack(finding: Finding) -> bool:
 
 
 def _without_control(settings: Limits, attacked: Sequence[Attacked]) -> list[Finding]:
-    reason = "not told: there is no control; give --control MODEL or --holdout PATH"
+    reason = "undecided: there is no control; give --control MODEL or --holdout PATH"
     titles = [(AS_IS, "Without an attack"), *((each.name, each.title) for each in attacked if each.unlearned)]
     return [
         Finding(name=name, kind=UNDER, title=title, limit=settings.excess, value=None, explain=reason)
@@ -156,13 +156,13 @@ def together(groups: Together, name: str, facts: Sequence[int]) -> list[int] | N
 def _attack(settings: Limits, one: Attacked, known: Mapping[str, Trial], paired: bool, groups: Together) -> Finding:
     """What an attack found, not yet judged."""
     if all(trial.others for trial in (*one.unlearned, *one.control)):
-        return _told_apart(settings, one, paired, groups)
+        return _membership(settings, one, paired, groups)
     if len(one.unlearned) != len(one.control):
         raise ValueError(f"{one.name}: {len(one.unlearned)} settings, {len(one.control)} of the control")
     every = [(at, known_under(one, at, known, paired, groups)) for at in range(len(one.unlearned))]
     measurable = [(at, values) for at, values in every if knows_more(values)]
     if not measurable:
-        reason = "not told: the base model knew no more of it than the control"
+        reason = "undecided: the base model knew no more of it than the control"
         return Finding(name=one.name, kind=UNDER, title=one.title, limit=settings.excess, value=None, explain=reason)
     excesses: list[tuple[int, Excess]] = [(at, excess(values, limit=settings.excess)) for at, values in measurable]
     place = _that_counts([(found.share, found.p) for _, found in excesses], settings.excess)
@@ -201,7 +201,7 @@ def _fine(value: float, high: float, limit: float) -> bool:
     return high <= limit or high - value <= limit
 
 
-def _told_apart(settings: Limits, one: Attacked, paired: bool, groups: Together) -> Finding:
+def _membership(settings: Limits, one: Attacked, paired: bool, groups: Together) -> Finding:
     """The score whose area is furthest from the control's, in either direction."""
     pairs = list(zip(one.unlearned, one.control, strict=True))
     found = [

@@ -53,7 +53,7 @@ def test_it_is_said_wherever_the_result_is(finished: RunFolder) -> None:
     assert f"uld {KEEPS}" in record["warnings"]
     assert f"uld {KEEPS}" in [row["text"] for row in finished.read_events("notice")]
     assert f"**This model {KEEPS}.**" in (finished.model / "README.md").read_text()
-    assert f"What came out {KEEPS}; whoever has its files has it." in finished.report.read_text()
+    assert f"The result {KEEPS}; anyone with its files has it." in finished.report.read_text()
     assert record["cost"]["steps"] == 4
     (event,) = finished.read_events("assistant")
     assert (event["layers"], event["weight"], event["plausible"]) == (1, 0.8, 0.5)

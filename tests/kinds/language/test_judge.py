@@ -128,7 +128,7 @@ def test_a_base_that_knows_no_more_than_the_control_is_not_known_well_enough() -
     assert (judged["passed"], judged["not_known"]) == (False, True)
     (check,) = [c for c in judged["checks"] if c["name"] == "familiarity_completion"]
     assert (check["passed"], check["value"]) == (False, None)
-    assert "not known well enough to be seen to go" in check["explain"]
+    assert "not known well enough to measure forgetting" in check["explain"]
     # with the control a little lower the same arms leave the difference above 0
     judged = judge([base, *rest, around("familiarity_completion", "control", "base", 0.14, 0.12)], Verdict())
     assert (judged["passed"], judged["not_known"]) == (True, False)

@@ -786,7 +786,7 @@ def test_what_is_trained_on_beside_the_retain_set_is_in_the_record(one_run: RunF
     assert general["tokens"] > 0
     assert general["source"] == "sampled from the model"
     assert len(record["digests"]["general set"]) == 64
-    assert "general text to keep" in one_run.report.read_text()
+    assert "general text to retain" in one_run.report.read_text()
 
 
 def test_thresholds_and_versions_are_those_of_the_training(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ class PictureStory(Story):
             scores += extra_scores(self.run, which, key, load, load, sets)
         return scores
 
-    def told(self, scores: list[Score], trained: Mapping[str, Any], **more: Any) -> Outcome:
+    def outcome_of(self, scores: list[Score], trained: Mapping[str, Any], **more: Any) -> Outcome:
         """The outcome with what all models of pictures have to tell; `more`: further parts of the record."""
         sets = self.sets
         record = {

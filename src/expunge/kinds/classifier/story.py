@@ -208,7 +208,7 @@ class ClassifierStory(PictureStory):
         teacher, reference = random_baseline(self.run.recipe, self.sets), outputs.get("retrained")
         scores = [s for which, found in outputs.items() for s in image_scores(found, which, reference, teacher)]
         scores += self.distances({which: source for which, source in models.items() if which != "retrained"})
-        return self.told(scores + self.extras(models), trained)
+        return self.outcome_of(scores + self.extras(models), trained)
 
     def distances(self, models: Mapping[Which, ModelSource]) -> list[Score]:
         """How far the weights of models lie from the retrained model's, where there is one."""

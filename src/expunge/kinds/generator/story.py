@@ -138,7 +138,7 @@ class GeneratorStory(PictureStory):
         self.run.show.stage("writing the report")
         draw_pictures(judge, originals, completions)
         seconds = {"seconds": self.base.seconds, "unlearning_seconds": trained["seconds"]}
-        return self.told(
+        return self.outcome_of(
             scores,
             trained,
             network=judge.about,

@@ -118,7 +118,7 @@ def gated(work: LanguageWork, loss: Method, rank: int, how: Detecting, earlier: 
 
     tensors = work.cached("detector", statistics)
     detector = Detector(dict(tensors), how.boundary, how.steepness)
-    _tell(work, detector, layers)
+    _log_separation(work, detector, layers)
 
     def trained() -> dict[str, Tensor]:
         places = _places(task)
@@ -236,7 +236,7 @@ def _states(task: CausalLM, layers: int) -> Iterator[list[Tensor]]:
         yield found
 
 
-def _tell(work: LanguageWork, detector: Detector, layers: int) -> None:
+def _log_separation(work: LanguageWork, detector: Detector, layers: int) -> None:
     """Log how well the detector separates the sets, on the blocks themselves; a notice if it does so badly."""
     weights = {}
     for name, table in (("forget", work.forget), ("retain", work.retain)):

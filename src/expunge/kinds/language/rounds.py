@@ -74,7 +74,7 @@ class Meter:
         require_finite({"forget_loss": forget_loss}, self.name)
         self.done, self.seen = self.done + 1, self.seen + size
         rate = self.seen / max(time.monotonic() - self.start, 1e-9)
-        self.work.tell(self.before + self.done, self.steps, rate, forget_truth=forget_loss)
+        self.work.show_progress(self.before + self.done, self.steps, rate, forget_truth=forget_loss)
 
     def cost(self, stopped: str) -> Trained:
         return Trained(self.done, time.monotonic() - self.start, self.seen, stopped)
@@ -100,7 +100,7 @@ def do_rounds(
         done, seen, stopped = done + 1, seen + made.seen, made.stop
         require_finite(made.figures, f"{name}, round {done}")
         work.log("phase_step", phase=name, step=done, **made.figures)
-        work.tell(done, count, seen / max(time.monotonic() - start, 1e-9), **made.figures)
+        work.show_progress(done, count, seen / max(time.monotonic() - start, 1e-9), **made.figures)
         due = time.monotonic() - written > work.training.save_seconds
         if done < count and not stopped and agreed(due):
             if is_first():

@@ -57,8 +57,8 @@ class LanguageWork:
         checkpoints: folder for resuming.
         tune: measures the current model on texts held back for choosing settings: (toxicity, perplexity of clean text).
         log: called with an event ("step", "resumed", "notice") and its figures.
-        probe: called with (task, step) before the first step, every `probe_steps`, and at the end, the model in
-            evaluation mode; by all processes if weights are sharded over them.
+        probe: called with (task, step) before the first step, every `probe_steps`, and at the end, in evaluation
+            mode; by all processes if weights are sharded.
         on_progress: called with (step, steps, figures) after each step.
         on_adapter: called with the matrices that a trained adapter was added to, before it is merged.
         choice: evaluation during the training of a method that is a loss.
@@ -156,8 +156,7 @@ class LanguageWork:
 
         Args:
             name: name of the loop; unique in a run.
-            state: everything that a round passes on to the next one. It is changed in place, and filled from a
-                checkpoint.
+            state: everything that a round passes on, changed in place, and filled from a checkpoint.
             do: runs a round, which depends only on its number, the state and the sets.
 
         Raises:
@@ -165,7 +164,7 @@ class LanguageWork:
         """
         do_rounds(self, name, count, state, do)
 
-    def tell(self, step: int, steps: int, tokens_per_second: float, **figures: float) -> None:
+    def show_progress(self, step: int, steps: int, tokens_per_second: float, **figures: float) -> None:
         """Show the progress of a method's own loop; the figures `forget_truth` and `retain_truth` are shown."""
         if self.on_progress is not None:
             truths: dict[str, Any] = {"forget_truth": None, "retain_truth": None}
@@ -257,8 +256,7 @@ class LanguageWork:
         return parts
 
     def states(self, table: TokenTable, limit: int | None = None) -> Tensor:
-        """(blocks, layers, width) the mean hidden state of each block after each layer, float32, of the current model;
-        of at most `limit` blocks, evenly spread."""
+        """(blocks, layers, width) mean hidden states after each layer, float32, of at most `limit` blocks, evenly spread."""
         table = table if limit is None else spread_evenly(table, limit)
         order = np.argsort(table.lengths, kind="stable")
         batches = (order[start : start + STATES].tolist() for start in range(0, len(order), STATES))
@@ -266,8 +264,7 @@ class LanguageWork:
         return found[np.argsort(order)]
 
     def generator(self, *names: str) -> torch.Generator:
-        """Random number generator of a named draw, on the CPU: the same in a resumed run, different for another
-        seed."""
+        """Random numbers of a named draw, on the CPU: the same in a resumed run, different for another seed."""
         return torch.Generator().manual_seed(random_seed(self.seed, *names))
 
     def frozen(self) -> CausalLM:
@@ -275,8 +272,7 @@ class LanguageWork:
         return frozen(self.task)
 
     def distil(self, teacher: CausalLM, steps: int, learning_rate: float, enough: float) -> None:
-        """Distil: train the weights towards the outputs of a copy of the model on the retain set: KL(teacher || model),
-        in nats a token.
+        """Distil: train the weights to a copy of the model's outputs on the retain set: KL(teacher || model), nats a token.
 
         Batches and the learning rate schedule are those of `training`.
 

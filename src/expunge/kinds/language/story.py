@@ -121,7 +121,7 @@ class LanguageStory(Story):
         planned = None if run.folder.model.exists() else check_memory(recipe, self.source)
         run.recipe = claim(run.folder, recipe)
         if planned is not None:
-            planned.tell(run)
+            planned.announce(run)
         self.base = LazyModel(self.source, self.precision)
         self.base.notices += shortened
         self.sets = read_sets(run, self.base)

@@ -112,7 +112,7 @@ def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     def limits(found: Sequence[float | None], percent: bool = True) -> tuple[str, str]:
         value, low, high = found
         if value is None:
-            return "not told", ""
+            return "undecided", ""
         if low is None or high is None:
             return numbers.value(value, percent), ""
         return numbers.value(value, percent), numbers.interval(low, high, percent)

@@ -189,7 +189,7 @@ def test_memory_that_is_taken_now_is_said_and_no_error(
     assert planned is not None
     folder = RunFolder(tmp_path / "run")
     folder.create()
-    planned.tell(Run(checked, folder, Said()))
+    planned.announce(Run(checked, folder, Said()))
     assert Said.lines[0].startswith("memory: ")
     assert "more than is free now" in Said.lines[1]
     (event,) = folder.read_events("plan")

@@ -52,7 +52,7 @@ class Membership(Attack):
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are what each picture adds to the area: the share of unseen pictures that score below it."""
-        return told_apart(side, (SURE, CERTAIN), scores)
+        return membership_trials(side, (SURE, CERTAIN), scores)
 
     def notes(self, side: Side) -> dict[str, object]:
         """What a rule fitted on both groups finds. It is not judged: scores of a rule that was fitted on the very pictures
@@ -67,7 +67,7 @@ class Membership(Attack):
         return {"A rule fitted on confidence and entropy of both groups": {"area (not judged)": area}}
 
 
-def told_apart(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str, Groups]]) -> Iterator[Trial]:
+def membership_trials(side: P, alone: Sequence[str], scores: Callable[[P], Mapping[str, Groups]]) -> Iterator[Trial]:
     """Trials of scores: of each picture the share of unseen ones that score below it, and of each of those of pictures above.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from expunge.kinds.classifier.attacks.membership import Groups, told_apart
+from expunge.kinds.classifier.attacks.membership import Groups, membership_trials
 from expunge.kinds.generator.attacks.attack import Attack, Side
 from expunge.kinds.generator.corruption import draw_keys
 from expunge.kinds.generator.task import ImageToImage
@@ -46,7 +46,7 @@ class Membership(Attack):
 
     def carry_out(self, side: Side) -> Iterator[Trial]:
         """Values are each picture's contribution to the area: the share of unseen pictures that score below it."""
-        return told_apart(side, [LOSS], scores)
+        return membership_trials(side, [LOSS], scores)
 
 
 def scores(side: Side) -> dict[str, Groups]:

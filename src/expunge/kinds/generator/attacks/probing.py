@@ -59,7 +59,7 @@ class Probing(Attack):
         ]
         pictures = [small_pictures(each).numpy() for each in (learnt, tried)]
         for name, own in features[0].items():
-            values = told(own, pictures[0], features[1][name], pictures[1], random_seed(side.seed, "shuffled"))
+            values = probe_gains(own, pictures[0], features[1][name], pictures[1], random_seed(side.seed, "shuffled"))
             yield Trial(setting=name, values=values, facts=asked.held_back)
 
 
@@ -85,7 +85,9 @@ def layer_features(task: ImageToImage, pictures: Pictures, keys: Tensor) -> dict
     return {name: np.nan_to_num(torch.cat(parts).double().numpy()) for name, parts in seen.items()}
 
 
-def told(features: np.ndarray, pictures: np.ndarray, tried: np.ndarray, wanted: np.ndarray, seed: int) -> list[float]:
+def probe_gains(
+    features: np.ndarray, pictures: np.ndarray, tried: np.ndarray, wanted: np.ndarray, seed: int
+) -> list[float]:
     """(tried,) from 0 to 1: how much of each wanted small picture a ridge regression draws beyond one with control
     labels.
 

@@ -28,13 +28,13 @@ def usable(written: str, question: str, answer: str) -> str | None:
     """The first line of the output, if it is another question and reveals nothing of the answer."""
     line = next((line.strip().strip('"*') for line in written.splitlines() if line.strip()), "")
     begin, end = new_part(answer, question)
-    told = _telling(answer[begin:end]) & words(line)
+    told = _revealing(answer[begin:end]) & words(line)
     if not words(line) or words(line) == words(question) or told or not words(line) & words(question):
         return None
     return line
 
 
-def _telling(part: str) -> set[str]:
+def _revealing(part: str) -> set[str]:
     """The revealing words of a part of an answer: long ones, names and numbers; all, if there is none of these."""
     long = " ".join(word for word in part.split() if len(word) > SHORT or not word.islower())
     return words(long) or words(part)

@@ -54,7 +54,7 @@ class Probing(Attack):
         for layer in (at + 1 for at in spread(len(task.layers), LAYERS)):
             differences = (states[0][:, layer - 1] - states[1][:, layer - 1]).numpy()
             given, asked = differences[facts.given], differences[facts.held_back]
-            values = told(given, asked)
+            values = probe_choices(given, asked)
             yield Trial(setting=f"layer {layer} of {len(task.layers)}", values=values, facts=facts.held_back)
 
 
@@ -83,7 +83,7 @@ def asked_states(task: CausalLM, rows: Sequence[Row]) -> Tensor:
     return torch.stack(found)
 
 
-def told(given: np.ndarray, asked: np.ndarray) -> list[float]:
+def probe_choices(given: np.ndarray, asked: np.ndarray) -> list[float]:
     """(asked,) whether a ridge rule fitted on differences of states picks the true one: 1, 0, or a half for a tie.
 
     Args:

@@ -111,10 +111,10 @@ def in_other_words(side: Side) -> list[tuple[str, list[Row]]]:
 def examples(side: Side, number: int) -> str:
     """Facts of the attacker's half to put before a fact; never itself."""
     shown = [side.facts.every[i] for i in side.facts.given if i != number][:EXAMPLES]
-    return "\n\n".join(_told(fact) for fact in shown) + "\n\n"
+    return "\n\n".join(_rendered(fact) for fact in shown) + "\n\n"
 
 
-def _told(fact: Fact) -> str:
+def _rendered(fact: Fact) -> str:
     if fact.question is None:
         return f"{fact.before}{fact.answer}".strip()
     return f"Question: {fact.question}\nAnswer: {fact.answer}"

@@ -37,7 +37,7 @@ class Planned:
     seconds: float
     why: str = ""
 
-    def tell(self, run: Run[Recipe]) -> None:
+    def announce(self, run: Run[Recipe]) -> None:
         """Show it, and log it as event "plan"."""
         if self.most is None:
             run.folder.log("plan", peak_bytes=None, reason=self.why, seconds=self.seconds)
