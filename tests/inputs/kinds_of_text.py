@@ -222,7 +222,7 @@ CASES = [
     Case(what="targets as they are typed", use=typed("a/b", "c/d", "--seed", "1", "--forget", "e/f"),
          expect=equal((["a/b", "c/d", "e/f"], ["--seed", "1"]))),
     Case(what="a topic without quotes", use=typed("Harry", "Potter"), refused=RecipeError,
-         says=("unexpected argument 'Potter'", 'put what holds spaces in quotes: "Harry Potter"')),
+         says=("unexpected argument 'Potter'", 'put text with spaces in quotes: "Harry Potter"')),
     Case(what="topics in quotes", use=typed("Harry Potter", "World War II", "--forget", "Narnia"),
          expect=equal((["Harry Potter", "World War II", "Narnia"], []))),
     Case(what="several topics", use=targets("Narnia", "Middle Earth"), expect=equal(("topic", ["Narnia", "Middle Earth"]))),

@@ -161,7 +161,7 @@ def test_a_comparison_is_written_over_an_earlier_one_alone(tmp_path: Path) -> No
     assert "beside each other" in page.read_text(encoding="utf-8")
     config = tmp_path / "config.json"
     config.write_text("{}")
-    with pytest.raises(RunError, match="is there already, and no comparison"):
+    with pytest.raises(RunError, match="already exists, and is not a comparison"):
         compare(runs, config)
     assert config.read_text() == "{}"
     with pytest.raises(RunError, match="is a folder"):

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from expunge.core import storage
 from expunge.errors import RunError
 from expunge.report import figures, numbers, wording
-from expunge.report.audit import conclusive_attacks, audit_of_run, audit_part
+from expunge.report.audit import audit_of_run, audit_part, conclusive_attacks
 from expunge.report.contents import Contents, read_contents
 from expunge.report.formula import as_run
 from expunge.report.mathml import set_formulas
