@@ -310,7 +310,7 @@ def test_a_run_without_a_model_says_so(site: Any, tmp_path: Path) -> None:
     (pictures / "model.safetensors").write_bytes(b"weights")
     for name, words in (
         ("early", "There is no unlearned model yet"),
-        ("moved", "holds no model any more"),
+        ("moved", "has no model any more"),
         ("pictures", "Only language models can be asked"),
     ):
         answer = ask(site, f"/runs/{name}/answer", "POST", {"side": "after", "question": "Who?"})

@@ -226,7 +226,7 @@ def test_copies_among_forget_and_retain(typed: Type) -> None:
             ["pickled holds its weights only as pickle", "pytorch_model.bin", "*.safetensors", "save_pretrained"],
         ),
         ("torn", ["model.safetensors is cut short"]),
-        ("pictures", ["pictures holds no model: config.json is missing"]),
+        ("pictures", ["pictures has no model: config.json is missing"]),
         ("r.yaml", ["r.yaml is a file, not a model folder"]),
     ],
 )

@@ -81,7 +81,7 @@ def test_what_it_does_not_inspect(tmp_path: Path, tiny_model_folder: Path) -> No
 
     (tmp_path / "faces").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "faces" / "a.png")
-    with pytest.raises(DataError, match="holds no text") as caught:
+    with pytest.raises(DataError, match="has no text") as caught:
         inspect(str(tmp_path / "faces"), model=str(tiny_model_folder))
     assert "for pictures there are recipes" in str(caught.value)
     with pytest.raises(RecipeError, match="toxic statements"):

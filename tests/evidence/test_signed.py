@@ -269,12 +269,12 @@ def test_keys(folder: RunFolder, key: Path, tmp_path: Path) -> None:
     with pytest.raises(EvidenceError, match="already exists"):
         new_key(key)
     assert key.read_bytes() == before
-    with pytest.raises(EvidenceError, match="holds no private Ed25519 key"):
+    with pytest.raises(EvidenceError, match="has no private Ed25519 key"):
         sign_run(folder, public(key))
     with pytest.raises(EvidenceError, match="is not signed"):
         signature_findings(folder, public(key))
     sign_run(folder, key)
-    with pytest.raises(EvidenceError, match="holds no public Ed25519 key"):
+    with pytest.raises(EvidenceError, match="has no public Ed25519 key"):
         signature_findings(folder, key)
     other = new_key(tmp_path / "somebody")
     assert [each.ok for each in signature_findings(folder, other)] == [False]

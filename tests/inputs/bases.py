@@ -122,7 +122,7 @@ REFUSED = [
     refused(
         "an adapter without weights",
         only(adapter_config__json='{"base_model_name_or_path": "org/base", "peft_type": "LORA"}'),
-        "holds no adapter_model.safetensors",
+        "has no adapter_model.safetensors",
         "model.save_pretrained",
     ),
     refused(

@@ -92,5 +92,5 @@ def test_an_error_is_shown_and_never_obeyed(
     assert ended.value.code == 1
     printed = capsys.readouterr().err
     assert "expunge: no�]0;title��[31m" in printed
-    assert "is no run folder" in printed
+    assert "is not a run folder" in printed
     assert not set(printed) & set("\x1b\x07\x9b\x08\r\u202e")

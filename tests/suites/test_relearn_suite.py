@@ -177,7 +177,7 @@ def test_after_each_model_the_figures_so_far_are_written(
         written.append((figures_of(out), relearn_page(RunFolder(out))))
         if cell.method == "simnpo":
             raise KeyboardInterrupt
-        return {"failed": "the loss is no number"}
+        return {"failed": "the loss is not a number"}
 
     monkeypatch.setattr(questions_run, "unlearn_cell", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -22,13 +22,13 @@ NEW = 160
 
 
 def cannot(folder: RunFolder) -> str | None:
-    """Why the models of a run cannot be asked, in words; None where they can."""
+    """Why the models of a run cannot be asked, in words; None if they can."""
     place = folder.model
     if is_assisted(place):
         return None
     if not any(place.glob("*.safetensors")):
         if folder.record.is_file():
-            return f"The run has ended, but {place} holds no model any more: it was deleted or moved."
+            return f"The run has ended, but {place} has no model any more: it was deleted or moved."
         return "There is no unlearned model yet. It is there when the run has ended."
     if not (place / "tokenizer_config.json").is_file():
         return "Only language models can be asked, and this run's is none."

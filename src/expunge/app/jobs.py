@@ -37,7 +37,8 @@ class Jobs:
         """
         if NAME.fullmatch(name) is None:
             raise RunError(
-                f"{name!r} is no name for a run", allowed="letters, digits, dots, hyphens and underscores, 64 at most"
+                f"{name!r} is not a name for a run",
+                allowed="letters, digits, dots, hyphens and underscores, 64 at most",
             )
         return self.place / f"{name}.yaml"
 

@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         name: path below the folder, with slashes. title: what was to be forgotten.
-        passed: the verdict; None where there is none. audited: that of the audit.
+        passed: the verdict; None if there is none. audited: that of the audit.
         not_known: the base model knew the target too little for a verdict to say something.
         changed: seconds since 1970 of its last change.
     """
@@ -61,7 +61,7 @@ class Listing:
         return self._row(folder.path, locked_inodes())
 
     def find(self, name: str) -> RunFolder | None:
-        """The run of a name; None where the folder holds none. A path that leaves the folder is none."""
+        """The run of a name; None if the folder holds none. A path that leaves the folder is none."""
         try:
             path = (self.root / name).resolve()
             inside = path.is_relative_to(self.root) and path != self.root
@@ -109,7 +109,7 @@ class Listing:
         )
 
     def _content(self, path: Path) -> dict[str, Any]:
-        """What a file holds; nothing where it is not there or damaged."""
+        """What a file holds; nothing if it is not there or damaged."""
         changed = _changed(path)
         known = self._read.get(path)
         if known is not None and known[0] == changed:
@@ -127,7 +127,7 @@ class Listing:
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"reads plain values alone; that in C where there is one"
+"reads plain values alone; that in C if there is one"
 
 
 def _plain(text: str) -> Any:

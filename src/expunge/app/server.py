@@ -230,7 +230,7 @@ class Site:
         return path
 
     def _name_of(self, folder: str) -> str | None:
-        """The name of a run folder below the root; None where it is no run there."""
+        """The name of a run folder below the root; None if it is no run there."""
         path = Path(folder).resolve()
         if not path.is_relative_to(self.root):
             return None
@@ -289,7 +289,7 @@ def serve(root: Path, port: int, ready: Callable[[str], None], ledger: Path = LE
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        # That answers were cut short is no error where somebody ends the app.
+        # That answers were cut short is not an error where somebody ends the app.
         logging.getLogger("uvicorn.error").addFilter(lambda line: "graceful shutdown exceeded" not in line.getMessage())
         place.listen()  # whoever opens the address at once waits, and is not refused
         ready(f"http://127.0.0.1:{bound}/?token={token}")
@@ -316,6 +316,6 @@ async def _fields(request: Request) -> dict[str, str]:
         try:
             found = json.loads(body)
         except ValueError as error:
-            raise RunError("what was sent is no JSON") from error
+            raise RunError("what was sent is not JSON") from error
         return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
     return dict(parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True))

@@ -127,7 +127,7 @@ def _read(path: Path) -> bytes:
 
 def _no_key(path: Path, which: str) -> EvidenceError:
     return EvidenceError(
-        f"{path} holds no {which} Ed25519 key",
+        f"{path} has no {which} Ed25519 key",
         allowed="a PEM file without a password",
         next_step="make a pair: expunge sign --new-key FILE",
     )

@@ -22,7 +22,7 @@ def sign_run(folder: RunFolder, key: Path) -> Path:
 
     Raises:
         RunError: the run is not finished.
-        EvidenceError: the file holds no private key, or the record is damaged.
+        EvidenceError: the file has no private key, or the record is damaged.
     """
     signer, record = read_signer(key), read_whole_record(folder)
     place = folder.path / "evidence"
@@ -46,7 +46,7 @@ def signature_findings(folder: RunFolder, key: Path) -> list[Finding]:
 
     Raises:
         RunError: the run was not signed.
-        EvidenceError: the file holds no public key.
+        EvidenceError: the file has no public key.
     """
     public, envelope = read_public(key), folder.path / "evidence" / ENVELOPE
     if not envelope.is_file():

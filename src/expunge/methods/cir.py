@@ -54,7 +54,7 @@ class CIR(Method):
     As in the authors' code the components are those of the forget set (there gathered in the epoch before; here taken
     again at the beginning of each epoch), and the first token of a text, with its huge activations, is left out of L,
     of the components and of $\Delta$; the code leaves out the last as well. The layers are the same shares of the depth
-    as 6 to 12 of 16. Ours are: components in at most a quarter of a matrix's dimensions, the retain set in the place of
+    as 6 to 12 of 16. Ours are: components in at most a quarter of a matrix's dimensions, the retain set instead of
     WikiText for the stop, that the epoch beyond the limit is scaled back to it, and no dropout. Experts stored in one
     weight together have no inputs and outputs of their own here; they are not changed.
     """

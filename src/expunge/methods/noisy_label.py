@@ -17,7 +17,7 @@ class NoisyLabel(WholeTraining):
           + \alpha \, \mathbb{E}_{x \in F} \left\| D(E_\theta(T(x))) - n \right\|^2,
           \quad n \sim \mathcal{N}(\mu, \sigma^2)$$
 
-    The training loss, with noise in place of the forgotten pictures: pixels with the mean and standard deviation of a
+    The training loss, with noise instead of the forgotten pictures: pixels with the mean and standard deviation of a
     batch of both sets, drawn for every batch. Squares are means over the hidden pixels. The whole model trains. The
     authors draw indices of codebook words, since their model predicts those; here pixels are drawn, for every kind of
     model. (Their diffusion model is also given pure noise for the forgotten picture; here it is given the picture under

@@ -53,8 +53,8 @@ class RepSelect(Method):
 
     As in the authors' code, G is taken once, and the model is moved along it until the KL divergence lies between 95 %
     of the limit and the limit. With `rounds` above 1, which are ours, the limit is reached in as many equal parts, each
-    with an adapter and a gradient of its own. Ours are also: the retain set in the place of WikiText; the mean over the
-    forget set in the place of a sum of batches' means, which changes the unit of s alone; singular values at rounding
+    with an adapter and a gradient of its own. Ours are also: the retain set instead of WikiText; the mean over the
+    forget set instead of a sum of batches' means, which changes the unit of s alone; singular values at rounding
     level are skipped, so that a forget set of few tokens is not a special case; no dropout; and how the length is
     found, by the square root of the KL divergence and bisection (there by factors of 8 and bisection).
     """

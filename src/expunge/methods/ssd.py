@@ -39,7 +39,7 @@ class SSD(ImageMethod):
     alpha: PositiveFloat = 10.0
     "how many times more important for the forget set a chosen weight is; 10 in the paper"
     adaptive: bool = False
-    "choose alpha by the size of the forget set, in place of `alpha`"
+    "choose alpha by the size of the forget set, instead of `alpha`"
     dampening: PositiveFloat = 1.0
     "lambda; 1 in the paper"
     batch_size: PositiveInt = 128

@@ -21,7 +21,7 @@ def base_named(folder: Path) -> str:
     """The name of the base model of an adapter that can be merged into it.
 
     Raises:
-        ModelError: its weights are no safetensors, it names no base, or is of a kind that cannot be merged.
+        ModelError: its weights are not safetensors, it names no base, or is of a kind that cannot be merged.
     """
     config: dict[str, Any] = read_adapter(folder)
     kind, base = config.get("peft_type"), config.get("base_model_name_or_path")
@@ -33,7 +33,7 @@ def base_named(folder: Path) -> str:
         )
     if not (folder / WEIGHTS).is_file():
         raise ModelError(
-            f"{folder} holds no {WEIGHTS}",
+            f"{folder} has no {WEIGHTS}",
             seen=", ".join(sorted(file.name for file in folder.iterdir())[:6]),
             allowed="weights as safetensors; pickle can run code when it is loaded",
             next_step="save it again with peft: model.save_pretrained(FOLDER)",

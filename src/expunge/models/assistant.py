@@ -75,7 +75,7 @@ def subtracted(base: Tensor, assistant: Tensor, how: Difference) -> Tensor:
 
 
 def assistant_of(model: nn.Module) -> PreTrainedModel | None:
-    """The assistant that stands beside a model; None where there is none."""
+    """The assistant that stands beside a model; None if there is none."""
     found = getattr(model, BESIDE, None)
     return found if isinstance(found, PreTrainedModel) and hasattr(found, "difference") else None
 
@@ -158,7 +158,7 @@ def _own_cache(model: nn.Module, held: Cache, ids: Tensor | None) -> Cache:
 
 
 def cache_in(output: Any) -> Cache | None:
-    """The cache that a model gives back; None where it keeps none."""
+    """The cache that a model gives back; None if it keeps none."""
     there = output.keys()  # asked by its older name, transformers prints a warning
     return next((output[name] for name in CACHES if name in there), None)
 

@@ -15,7 +15,7 @@ NAMES = (f"{assistant.BESIDE}.", f"{gate.BESIDE}.")
 
 
 def beside(model: nn.Module) -> nn.Module | None:
-    """What stands beside a model; None where nothing does."""
+    """What stands beside a model; None if nothing does."""
     return assistant.assistant_of(model) or gate.gate_of(model)
 
 

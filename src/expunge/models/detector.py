@@ -82,7 +82,7 @@ def _figures(features: Tensor, held: Near, other: Near | None) -> Tensor:
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """The shapes that a detector's tensors must have, by name, as its banks say; empty where there is none."""
+    """The shapes that a detector's tensors must have, by name, as its banks say; empty if there is none."""
     found: dict[str, tuple[int, ...]] = {}
     for before in ("", OTHER):
         bank = tensors.get(f"{before}bank")

@@ -17,7 +17,7 @@ GATED = "gate.json"
 
 
 def sharded_folder(name: str) -> Path | None:
-    """The folder of shard models that is called so, or that is in the run called so; None where there is none."""
+    """The folder of shard models that is called so, or that is in the run called so; None if there is none."""
     return next((folder for folder in (Path(name), Path(name) / "model") if (folder / INDEX).is_file()), None)
 
 

@@ -20,7 +20,7 @@ TIMEOUT = 120.0
 ATTEMPTS = 3
 "times a busy endpoint (status 429, 5xx) is asked"
 PIECE, PIECES = 1 << 16, 64
-"an answer is read in so many bytes at a time, and up to so many times: 4 MiB"
+"an answer is read in this many bytes at a time, and up to this many times: 4 MiB"
 
 
 class EndpointError(ExpungeError):
@@ -43,7 +43,7 @@ def complete(
     """
     if not url.lower().startswith(("http://", "https://")):
         raise RecipeError(
-            f"the endpoint is no web address: {url}",
+            f"the endpoint is not a web address: {url}",
             allowed="http:// or https://, without the /chat/completions at the end",
         )
     url = url.rstrip("/") + "/chat/completions"
@@ -76,7 +76,7 @@ def content_of(reply: Any) -> str:
     """What the model said, without what it thought aloud before.
 
     Raises:
-        ValueError: the reply is no chat completion with a text.
+        ValueError: the reply is not a chat completion with a text.
     """
     try:
         content = reply["choices"][0]["message"]["content"]

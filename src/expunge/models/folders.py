@@ -1,4 +1,4 @@
-"""The folder of a model by its name, before anything of it is loaded: told without torch where there is none."""
+"""The folder of a model by its name, before anything of it is loaded: told without torch if there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def check_named(name: str, weights: bool = True) -> None:
-    """Raise where a name can stand for no language model, as far as that shows without a hub.
+    """Raise if a name can stand for no language model, as far as that shows without a hub.
 
     Args:
         weights: whether the model is to be loaded; else its configuration is enough.
@@ -50,7 +50,7 @@ def check_named(name: str, weights: bool = True) -> None:
 
 
 def check_id(name: str) -> None:
-    """Raise `ModelError` where a name has not the form of a hub id."""
+    """Raise `ModelError` if a name has not the form of a hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -63,13 +63,13 @@ def check_id(name: str) -> None:
 
 
 def instead_of(name: str) -> str:
-    """What to give in place of a name that stands for no model."""
+    """What to give instead of a name that stands for no model."""
     near = nearest(name, STARTERS)
     return f"did you mean the starter model {near}?" if near else "give a model folder, or a starter: smollm2-135m"
 
 
 def check_folder(folder: Path, on_hub: tuple[str, str | None] | None = None) -> None:
-    """Raise where a folder holds no model whose weights can be read.
+    """Raise if a folder has no model whose weights can be read.
 
     `on_hub`: (id, revision) where it was fetched, and so holds only what can be used.
     """

@@ -200,7 +200,7 @@ class _Add:
 
 
 def gate_of(model: nn.Module) -> Gate | None:
-    """The gate that stands beside a model; None where there is none."""
+    """The gate that stands beside a model; None if there is none."""
     found = getattr(model, BESIDE, None)
     return found if isinstance(found, Gate) else None
 
@@ -233,7 +233,7 @@ def put_gate(model: PreTrainedModel, gate: Gate) -> None:
 
 
 def _cache_of(given: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """(the argument that holds keys and values, they); None where there are none."""
+    """(the argument that holds keys and values, they); None if there are none."""
     name = next((each for each in CACHES if given.get(each) is not None), None)
     return name, None if name is None else given[name]
 

@@ -48,7 +48,7 @@ def write_gate(folder: Path, gate: Gate) -> None:
             "r": rank,
             "lora_alpha": each.scale * rank,
             "target_modules": list(each.places),
-            "base_model_name_or_path": None,  # by itself it is no model
+            "base_model_name_or_path": None,  # by itself it is not a model
             "inference_mode": True,
         }
         storage.write_json(own / ADAPTER, config)
@@ -68,7 +68,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_gate(folder: Path) -> None:
-    """Raise `ModelError` where a folder lacks what it is made of, as far as that shows before tensors are read."""
+    """Raise `ModelError` if a folder lacks what it is made of, as far as that shows before tensors are read."""
     parts = [folder / BASE]
     for number in range(1, len(_described(folder)["adapters"]) + 1):
         parts += [adapter_folder(folder, number) / name for name in (WEIGHTS, DETECTOR)]

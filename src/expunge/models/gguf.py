@@ -54,12 +54,12 @@ class GGUF:
         """Read a file; the tensors' bytes stay on the disk until they are asked for.
 
         Raises:
-            ModelError: it is no such file, or ends too early.
+            ModelError: it is not such a file, or ends too early.
         """
         try:
             return cls._read(np.memmap(path, np.uint8, "r"))
         except (struct.error, IndexError, KeyError, ValueError) as error:
-            raise ModelError(f"{path} is no GGUF file that can be read", seen=str(error)) from error
+            raise ModelError(f"{path} is not a GGUF file that can be read", seen=str(error)) from error
 
     @classmethod
     def _read(cls, content: np.ndarray) -> GGUF:

@@ -72,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` as it stands there.
 
     Raises:
-        ModelError: it is no JSON object. StorageError: it may not be read.
+        ModelError: it is not a JSON object. StorageError: it may not be read.
     """
     file = folder / "config.json"
     try:
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{file} is not valid JSON", seen=error, next_step="copy it once more from the original model"
         ) from error
     if not isinstance(raw, dict):
-        raise ModelError(f"{file} is no configuration", seen=raw, allowed="a JSON object")
+        raise ModelError(f"{file} is not a configuration", seen=raw, allowed="a JSON object")
     return raw
 
 
@@ -91,7 +91,7 @@ def language_kind(folder: Path, name: str) -> LanguageKind:
     """How the language model in a folder is loaded, which the user calls `name`; no weight is read.
 
     Raises:
-        ModelError: it is no model that continues a text, is stored quantised, or needs code of its own.
+        ModelError: it is not a model that continues a text, is stored quantised, or needs code of its own.
     """
     raw = read_config(folder)
     narrow = check_quantised(folder, name, raw)
@@ -126,7 +126,7 @@ _ORIGINAL = "give the language model that it was made from"
 
 def _other(name: str, seen: str, does: str, step: str | None = None) -> ModelError:
     return ModelError(
-        f"{name} is no causal language model: {does}",
+        f"{name} is not a causal language model: {does}",
         seen=seen,
         allowed="a decoder that predicts the next token (…ForCausalLM), or one that reads pictures, too",
         next_step=step or "give another model; picture classifiers and generators have recipes of their own (docs)",

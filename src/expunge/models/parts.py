@@ -62,7 +62,7 @@ class PartFiles:
 
 
 def part_files(source: ModelSource, kind: LanguageKind) -> PartFiles | None:
-    """The files of a model whose weights can be read by part; None where they cannot.
+    """The files of a model whose weights can be read by part; None if they cannot.
 
     They cannot where an adapter is merged into them or an assistant stands beside, where they are widened, and where
     transformers makes its weights of others: of experts apart, say, or of other names.
@@ -92,7 +92,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shard_names(sizes: Mapping[str, int], most: int) -> list[list[str]]:
-    """Names of tensors in files of at most so many bytes, or of one tensor, in order."""
+    """Names of tensors in files of at most this many bytes, or of one tensor, in order."""
     shards: list[list[str]] = []
     room = 0
     for name, size in sizes.items():

@@ -57,7 +57,7 @@ def check_quantised(folder: Path, name: str, raw: dict[str, Any]) -> str | None:
 
 
 def quantisation(folder: Path, raw: dict[str, Any]) -> tuple[str, int | None] | None:
-    """(method, bits) of what the folder says about quantisation; None where it says nothing."""
+    """(method, bits) of what the folder says about quantisation; None if it says nothing."""
     parts = [raw, *(value for value in raw.values() if isinstance(value, dict))]
     for part in parts:
         said = part.get("quantization_config") or part.get("compression_config")

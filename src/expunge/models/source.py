@@ -107,7 +107,7 @@ def find_model(name: str, revision: str | None = None) -> ModelSource:
 
 
 def _adapted(name: str, folder: Path) -> ModelSource:
-    """The base of an adapter with the adapter. Raises `ModelError` where either cannot be used."""
+    """The base of an adapter with the adapter. Raises `ModelError` if either cannot be used."""
     named = base_named(folder)
     try:
         base = find_model(named)
@@ -118,7 +118,7 @@ def _adapted(name: str, folder: Path) -> ModelSource:
 
 
 def _assisted(name: str, folder: Path) -> ModelSource:
-    """A model with its assistant, or with gated adapters. Raises `ModelError` where a part cannot be used."""
+    """A model with its assistant, or with gated adapters. Raises `ModelError` if a part cannot be used."""
     if gated := (folder / GATED).is_file():
         check_gate(folder)
     else:
@@ -183,7 +183,7 @@ def _hub_folder(name: str, revision: str | None) -> Path:
 
 
 def _check_language(folder: Path, name: str) -> None:
-    """Raise where a folder holds no language model that can be trained, as far as its files tell."""
+    """Raise if a folder has no language model that can be trained, as far as its files tell."""
     kind = language_kind(folder, name)
     names = {file.name for file in weight_files(folder)}
     if "model.safetensors" not in names and not (folder / "model.safetensors.index.json").is_file():

@@ -46,7 +46,7 @@ def prepare_for_text(model: PreTrainedModel, name: str) -> RemovableHandle | Non
     if ahead:
         handle.remove()
         raise ModelError(
-            f"{name} is no causal language model: it sees the tokens that it should predict",
+            f"{name} is not a causal language model: it sees the tokens that it should predict",
             seen=f"{type(model).__name__}: a later token changes what is said of earlier ones",
             allowed="a model that predicts each token from those before it",
             next_step="give another model",

@@ -130,7 +130,7 @@ def check_vocabulary(tokenizer: Any, config: Any, folder: Path, name: str) -> No
 
 
 def check_tokenizer(tokenizer: Any, known: int, name: str) -> None:
-    """`check_vocabulary` of a model that knows so many tokens."""
+    """`check_vocabulary` of a model that knows this many tokens."""
     tokens = tokenizer.get_vocab()
     added = set(tokenizer.get_added_vocab())
     beyond = sorted((number, token) for token, number in tokens.items() if number >= known)

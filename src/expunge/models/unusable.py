@@ -62,7 +62,7 @@ def no_config(folder: Path, starters: Collection[str]) -> ModelError:
         return _gguf(f"{folder} holds a GGUF file and no model that can be trained", folder, found[0])
     if inside := _model_inside(folder):
         return ModelError(
-            f"{folder} is no model folder, but holds one",
+            f"{folder} is not a model folder, but holds one",
             seen="no config.json",
             allowed=LOADABLE,
             next_step=f"give that folder: {inside}",
@@ -75,7 +75,7 @@ def no_config(folder: Path, starters: Collection[str]) -> ModelError:
             next_step="take the form that transformers reads; on the hub it often has an id that ends in -hf",
         )
     return ModelError(
-        f"{folder} holds no model: config.json is missing",
+        f"{folder} has no model: config.json is missing",
         seen=", ".join(names[:6]) + (", ..." if len(names) > 6 else ""),
         next_step="give a folder that from_pretrained reads, a hub id, or a starter model: " + ", ".join(starters),
     )
@@ -128,7 +128,7 @@ def no_weights(folder: Path, names: Collection[str]) -> ModelError:
             next_step="download again: hf download ID --local-dir FOLDER resumes where it stopped",
         )
     return ModelError(
-        f"{folder} holds no weights",
+        f"{folder} has no weights",
         seen=", ".join(sorted(names)[:6]) or None,
         allowed="*.safetensors",
         next_step="download them too: hf download ID --local-dir FOLDER",

@@ -14,7 +14,7 @@ from expunge.core import storage
 from expunge.errors import ModelError
 
 LFS = b"version https://git-lfs.github.com/spec/"
-"how the small files begin that git leaves in the place of large ones"
+"how the small files begin that git leaves instead of large ones"
 SMALL = 1024
 "bytes that such a file has at most"
 OF_A_MODEL = (".safetensors", ".json", ".model", ".txt", ".bin", ".gguf")
@@ -66,13 +66,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _check_pointers(folder: Path) -> None:
-    """Raise where git left a pointer in the place of a file that `from_pretrained` reads."""
+    """Raise if git left a pointer instead of a file that `from_pretrained` reads."""
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.stat().st_size > SMALL:
             continue
         if file.suffix in OF_A_MODEL and _begins(file).startswith(LFS):
             raise ModelError(
-                f"{file} is a pointer that git left in the place of the file itself",
+                f"{file} is a pointer that git left instead of the file itself",
                 seen=f"{file.stat().st_size} bytes that name a git-lfs object",
                 next_step=f"fetch the files: git -C {folder} lfs pull, after git lfs install",
             )
@@ -91,7 +91,10 @@ def _check_shards(folder: Path) -> None:
             listed = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"{index} is no index of weight files", seen=error, allowed="JSON with a weight_map", next_step=AGAIN
+                f"{index} is not an index of weight files",
+                seen=error,
+                allowed="JSON with a weight_map",
+                next_step=AGAIN,
             ) from error
         missing = sorted(str(name) for name in listed if not (folder / str(name)).is_file())
         if missing and not (folder / index.name.removesuffix(".index.json")).is_file():
@@ -121,7 +124,7 @@ def _read_header(file: Path) -> Header:
     """The header of a safetensors file (https://github.com/huggingface/safetensors, "Format"): 8 bytes of length, JSON.
 
     Raises:
-        ModelError: it is no such file, or has another size than its header says.
+        ModelError: it is not such a file, or has another size than its header says.
     """
     size = file.stat().st_size
     if size == 0:
@@ -139,7 +142,7 @@ def _read_header(file: Path) -> Header:
         end = 8 + length + max((int(each["data_offsets"][1]) for each in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ModelError(
-            f"{file} is no safetensors file, whatever its name says", seen=_what_it_is(file), next_step=AGAIN
+            f"{file} is not a safetensors file, whatever its name says", seen=_what_it_is(file), next_step=AGAIN
         ) from error
     if size < end:
         raise _cut_short(file, size, end)

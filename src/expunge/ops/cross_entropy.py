@@ -96,7 +96,7 @@ class _LinearCrossEntropy(Function):
             total += losses.sum()
             if grad_hidden is None and grad_head is None:
                 continue
-            # d/dlogits = (sum of weights) * softmax - weights, in place of the logits: no second copy
+            # d/dlogits = (sum of weights) * softmax - weights, instead of the logits: no second copy
             gradient = logits.mul_(mass.sum(1, keepdim=True) / sums)
             gradient.scatter_add_(1, target[rows], -mass)
             narrow = gradient.to(dtype)

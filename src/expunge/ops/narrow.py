@@ -1,7 +1,7 @@
 """Weights held in a narrow type and widened matrix by matrix as they are used.
 
 The numbers are those of a model whose weights were widened once: bfloat16 and float16 fit into float32 exactly. What is
-saved is memory: 2 bytes a weight in place of 4, and no wide copy is kept for the backward pass. Of weights that are trained
+saved is memory: 2 bytes a weight instead of 4, and no wide copy is kept for the backward pass. Of weights that are trained
 the gradients are narrow, too.
 """
 

@@ -33,7 +33,7 @@ def read_audit(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def audit_of_run(folder: RunFolder, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The audit of the model that a run's record describes; None where there was none, or one of another model."""
+    """The audit of the model that a run's record describes; None if there was none, or one of another model."""
     found, digests = read_audit(folder), (record or {}).get("digests")
     listed = digests.get("model") if isinstance(digests, Mapping) else None
     if found is None or not isinstance(listed, Mapping):

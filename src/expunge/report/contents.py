@@ -24,7 +24,7 @@ SHOWN = 6
 class Contents:
     """The files of one run.
 
-    `record` is None where the run has not ended. `recipe` is read as plain YAML, so that a folder written by another
+    `record` is None if the run has not ended. `recipe` is read as plain YAML, so that a folder written by another
     version of the recipe can still be reported.
     """
 

@@ -80,7 +80,7 @@ def _gradient_difference(settings: Mapping[str, Any]) -> list[str]:
     if settings["surprise_share"] is not None:
         formulas.append(r"s_t = -\log \text{(mean probability of } y_t \text{ over the retain set)}")
     if settings["retain_weight"] and settings["retain_target"] == "cleared":
-        formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is no term of the target's own}]")
+        formulas.append(r"q(v \mid x) \propto p_{base}(v \mid x) \, [v \text{ is not a term of the target's own}]")
     return formulas
 
 

@@ -53,7 +53,9 @@ def number_of(name: str) -> int:
     """The number in R000012, R12 or 12."""
     found = re.fullmatch(r"[Rr]?(\d{1,12})", name)
     if found is None or int(found[1]) == 0:
-        raise RecipeError(f"{name!r} is not a request", allowed="an id such as R000012", next_step="expunge request list")
+        raise RecipeError(
+            f"{name!r} is not a request", allowed="an id such as R000012", next_step="expunge request list"
+        )
     return int(found[1])
 
 

@@ -34,7 +34,7 @@ class Finding:
         limit: from the settings; value, low, high: the value with its 95 % interval, in `unit`.
         bound: side of the limit that is met.
         n: facts, or rows.
-        p: p-value of a true value within the limit, adjusted for the number of settings and findings; None where there
+        p: p-value of a true value within the limit, adjusted for the number of settings and findings; None if there
             is none.
         setting: the deciding setting.
         passed: None if undecided.

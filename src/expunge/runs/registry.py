@@ -69,7 +69,7 @@ def _unknown(name: str, known: Sequence[str]) -> RecipeError:
 
 
 def refuse_unknown(name: str) -> None:
-    """Raise `RecipeError` where there is no method of this name; no method's file is read, nor torch."""
+    """Raise `RecipeError` if there is no method of this name; no method's file is read, nor torch."""
     if name not in (known := [*built_in(), *installed()]):
         raise _unknown(name, known)
 

@@ -28,9 +28,9 @@ class Suite:
         marks: files or folders, any of which says that a folder is this suite's.
         render: `module:function` that writes `report.html` of such a folder (RunFolder to its path).
         compare: `module:function` that sets several beside each other (run folders, path of an HTML page or None; prints
-            as a table); None where that makes no sense.
+            as a table); None if that makes no sense.
         questions: `module:function` that reads what `expunge evaluate --suite` asks any model (data or None, forget set or
-            None, and by name `mmlu`, if it has such a parameter; to the suite's sets of questions); None where it asks none.
+            None, and by name `mmlu`, if it has such a parameter; to the suite's sets of questions); None if it asks none.
     """
 
     name: str

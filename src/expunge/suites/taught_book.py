@@ -66,7 +66,7 @@ def teach(lesson: Lesson, out: str | Path, show: Silent | None = None) -> Taught
     """Teach a model the beginning of a book and of another text, and the same model the other text alone (the oracle).
 
     Returns:
-        The folder's parts, and in `teach.json` what each training took. With the same lesson, what is there already is
+        The folder's parts, and in `teach.json` what each training took. With the same lesson, what already exists is
         used and an interrupted teaching resumes.
     """
     show = show or Silent()

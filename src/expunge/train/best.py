@@ -34,7 +34,7 @@ class Best:
         self._needed: list[int] = []
 
     def save(self, step: int) -> None:
-        """Keep the weights as they are now, in the place of those of another step."""
+        """Keep the weights as they are now, instead of those of another step."""
         if is_first():
             tensors = {name: parameter.detach() for name, parameter in self.named.items()}
             save_checkpoint(self.folder, step, tensors, {}, keep=self._needed)

@@ -95,7 +95,7 @@ def _place(folder: Path, step: int) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first. A folder without its list of digests is no checkpoint."""
+    """Finished checkpoints, oldest first. A folder without its list of digests is not a checkpoint."""
     return sorted(path for path in folder.glob("step-*") if (path / "checkpoint.json").is_file())
 
 
@@ -104,7 +104,7 @@ def _log(text: str) -> None:
 
 
 def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str], None] = _log) -> Saved | None:
-    """The newest checkpoint whose files are what its list says; None where there is none.
+    """The newest checkpoint whose files are what its list says; None if there is none.
 
     Args:
         at_most: a step that it may not lie beyond.
@@ -127,7 +127,7 @@ def load_latest(folder: Path, at_most: int | None = None, notice: Callable[[str]
 
 
 def load_step(folder: Path, step: int) -> Saved | None:
-    """The checkpoint of one step; None where it is not there, or its files are not what its list says."""
+    """The checkpoint of one step; None if it is not there, or its files are not what its list says."""
     try:
         return _read(_place(folder, step), storage.read_json(_place(folder, step) / "checkpoint.json"))
     except (OSError, KeyError, AttributeError, storage.StorageError):
@@ -135,7 +135,7 @@ def load_step(folder: Path, step: int) -> Saved | None:
 
 
 def _read(path: Path, listed: Mapping[str, Any]) -> Saved | None:
-    """The checkpoint with this list of files; None where they are others."""
+    """The checkpoint with this list of files; None if they are others."""
     if any(storage.digest_file(path / name) != digest for name, digest in listed["files"].items()):
         return None
     return Saved(int(listed["step"]), Tensors.of(path / name for name in listed["files"]), listed["state"])
@@ -270,7 +270,7 @@ class Checkpoints:
         self._saved_at = time.monotonic()
 
     def finish(self, phase: Phase, steps: int, optimizer: torch.optim.Optimizer) -> None:
-        """Note that a phase is over, after so many steps."""
+        """Note that a phase is over, after this many steps."""
         self.finished.append(phase.name)
         self._before += steps
         if phase.continues:

@@ -94,7 +94,7 @@ class Gradients:
         parts, sizes = self._pass(loss, sets)
         known = {name for part in self.figures for name in part} - {"loss"}
         again = any(name in known for part in parts for name in part)
-        # Of a term that is made again nothing is added up; but where it is no number, the sum is to be none.
+        # Of a term that is made again nothing is added up; but where it is not a number, the sum is to be none.
         self.figures += [{"loss": part["loss"] * 0} for part in parts] if again else parts
         self.sizes = tuple(a + b for a, b in zip(self.sizes, sizes, strict=True)) if self.sizes else sizes
 

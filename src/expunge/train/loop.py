@@ -73,7 +73,7 @@ def train(
     """Train a model for a phase, from the newest checkpoint of it on; it is left in evaluation mode.
 
     Args:
-        loss: called with a batch of each stream; or what makes a step's gradient in the place of a loss.
+        loss: called with a batch of each stream; or what makes a step's gradient instead of a loss.
         streams: an epoch is a pass over the first; the others are gone round as often as it needs them.
         parameters: what is trained; default: all trainable ones. Others are frozen meanwhile.
 

@@ -49,7 +49,7 @@ def part(rows: Tensor, shape: Sequence[int], mesh: DeviceMesh) -> DTensor:
 
 
 def parts_of(model: nn.Module) -> Parts | None:
-    """The layers of a model that lie in parts; None where it is whole."""
+    """The layers of a model that lie in parts; None if it is whole."""
     return _OF.get(model)
 
 

@@ -17,14 +17,14 @@ class Phase:
     Attributes:
         name: says which phase it is, in logs, draws and checkpoints; unique in a method.
         epochs: passes over the phase's dataset; parts of a pass are possible.
-        steps: so many optimizer steps in place of `epochs`.
+        steps: this many optimizer steps instead of `epochs`.
         stop_step: end after this step, with the learning rates of all steps.
         accumulate: batches in an optimizer step.
         schedule: of the learning rate: constant; cosine or linear, from `learning_rate` to `final_rate`.
         warmup: share of the steps over which the rate rises from 0.
         part: of the whole course of the rate, from 0 to 1, which part this phase is: so that a schedule can span
             several phases.
-        paired_batch_size: of the paired dataset, where there is one; default: `batch_size`.
+        paired_batch_size: of the paired dataset, if there is one; default: `batch_size`.
         continues: phases with the same word here share their momentum (or Adam's averages), as if one
             optimizer served them all; they train the same parameters.
         betas: of Adam: how much of its averages of gradients and of their squares is kept in a step.

@@ -173,7 +173,7 @@ class Runtime:
 
     @property
     def adding(self) -> Callable[[Tensor], Any] | None:
-        """`backward` for a term while the next is not made yet; None where all of a step belongs in one call of the root."""
+        """`backward` for a term while the next is not made yet; None if all of a step belongs in one call of the root."""
         return self.backward if self._root is None else None
 
     def clip(self, parameters: Iterable[nn.Parameter], most: float) -> Tensor:
@@ -200,7 +200,7 @@ class Runtime:
         return found, tuple(sizes)
 
     def require_finite(self, figures: Mapping[str, float], where: str) -> None:
-        """Raise on every process where the loss or its gradient is no number on one.
+        """Raise on every process where the loss or its gradient is not a number on one.
 
         Raises:
             DivergedError: it is not.

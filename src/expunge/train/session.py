@@ -42,7 +42,7 @@ class Passes:
 
     Attributes:
         extra: further passes an image, where the loss runs the model more than once.
-        paired: passes an image of the paired dataset; 1 where the loss only looks at the outputs.
+        paired: passes an image of the paired dataset; 1 if the loss only looks at the outputs.
         share: of the model's work that the loss has it do, where it runs a part of the model only.
     """
 
@@ -51,7 +51,7 @@ class Passes:
     share: float = 1.0
 
     def of(self, sizes: Sequence[int]) -> int:
-        """Passes of a step that saw so many pictures of each dataset."""
+        """Passes of a step that saw this many pictures of each dataset."""
         each = (FORWARD + BACKWARD + self.extra, self.paired + self.extra)
         return round(self.share * sum(size * passes for size, passes in zip(sizes, each, strict=False)))
 
@@ -202,7 +202,7 @@ class Session:
         Args:
             dataset: an epoch is a pass over it; `WithKnown` if batches hold precomputed signals.
             loss: of a batch (and, with `paired_with`, of a batch of that dataset too): a scalar; or what makes a step's
-                gradient in the place of a loss.
+                gradient instead of a loss.
             paired_with: a second dataset; it is gone round as often as the first needs it.
             parameters: what is trained; default: all trainable parameters.
             passes: what a step costs.

@@ -30,7 +30,7 @@ class Batch:
         lengths: (batch,) tokens before padding.
         normaliser: what sums are divided by: the labelled tokens of the whole optimizer step, so that gradient
             accumulation changes nothing.
-        soft_ids, soft_weights: (batch, time, k) candidates and their weights in place of `labels`.
+        soft_ids, soft_weights: (batch, time, k) candidates and their weights instead of `labels`.
         examples: what sums over examples are divided by: those of the whole optimizer step.
         tokens: what sums over tokens are divided by: those of the whole optimizer step, padding apart.
         rows: numbers of the examples in the set they were drawn from.
@@ -88,7 +88,7 @@ class SampledLabels:
 
     Args:
         weights: (rows, k).
-        candidates: (rows, k) classes; None where the k columns are all classes.
+        candidates: (rows, k) classes; None if the k columns are all classes.
     """
 
     __slots__ = ("__candidates", "__weights")
@@ -177,7 +177,7 @@ class LayeredTask(Task, Protocol):
         """What its layers write to the residual stream through."""
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
-        """(tokens, width) hidden states after so many layers, at every token that is no padding, in order."""
+        """(tokens, width) hidden states after this many layers, at every token that is not padding, in order."""
 
     def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:
         """(tokens, layers, width) the same after each of several numbers of layers."""
@@ -274,7 +274,7 @@ class Step:
         return self.task.example_rows(_there(batch))
 
     def example_means(self, batch: Any, values: Tensor) -> Tensor:
-        """(examples,) mean of `values` (rows,) over each example's labelled rows; 0 where it has none."""
+        """(examples,) mean of `values` (rows,) over each example's labelled rows; 0 if it has none."""
         counts = self.example_rows(batch)
         example = torch.repeat_interleave(torch.arange(len(counts), device=values.device), counts.long())
         sums = torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add(0, example, values)
@@ -289,7 +289,7 @@ class Step:
         return values.sum() / _there(batch).normaliser
 
     def token_mean(self, batch: Any, values: Tensor) -> Tensor:
-        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are no padding; scalar."""
+        """Mean of `values` (tokens,) over the tokens of the whole optimizer step that are not padding; scalar."""
         return values.sum() / (_there(batch).tokens or len(values))
 
     def rows(self, batch: Any) -> Rows:
@@ -331,7 +331,7 @@ class Step:
         return values
 
     def hidden(self, batch: Any, layer: int) -> Tensor:
-        """(tokens, width) hidden states after `layer` layers, of every token that is no padding; no layer above it runs."""
+        """(tokens, width) hidden states after `layer` layers, of every token that is not padding; no layer above it runs."""
         return cast(LayeredTask, self.task).hidden(_there(batch), layer)
 
     def hidden_at(self, batch: Any, layers: Sequence[int]) -> Tensor:

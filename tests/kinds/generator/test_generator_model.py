@@ -1,4 +1,4 @@
-"""Folders that hold no generator which can be trained here: each error says what it holds."""
+"""Folders that have no generator which can be trained here: each error says what it holds."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def test_probes_are_asked_before_the_first_step_and_at_the_last(
 
 
 class Poisoned(Method):
-    """A loss that is no number from its third call on."""
+    """A loss that is not a number from its third call on."""
 
     needs: ClassVar[Needs] = Needs()
     calls: ClassVar[int] = 0

@@ -74,7 +74,7 @@ class WorldFact:
 
     @property
     def reversed(self) -> str | None:
-        """The question for the subject; None where others may have the same value."""
+        """The question for the subject; None if others may have the same value."""
         return None if self.relation.reversed is None else self._filled(self.relation.reversed)
 
     @property
@@ -108,7 +108,7 @@ class WorldFact:
 
 
 def make_world(people: int, seed: int = 0, places: int = 0) -> list[WorldFact]:
-    """Five facts about each of so many people, person by person, then about each of so many places; another seed has other
+    """Five facts about each of this many people, person by person, then about as many places; another seed has other
     subjects and values, and one with more people has the same ones and more."""
     used: set[str] = set()
     facts = [fact for number in range(people) for fact in _of_person(number, seed, used)]

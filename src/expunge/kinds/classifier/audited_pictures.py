@@ -50,7 +50,7 @@ def _examples(images: ImageSet, identity: str | None) -> Examples:
 
 
 def refuse_trained_on(given: ImageSet, parts: Mapping[str, ImageSet], path: str) -> None:
-    """Raise `DataError` where pictures that are given as unseen are in a set that was trained on."""
+    """Raise `DataError` if pictures that are given as unseen are in a set that was trained on."""
     for name in ("forget", "retain"):
         copies = exact_copies(given.pixels, parts[name].pixels)
         if copies:

@@ -33,7 +33,7 @@ def in_the_models_order(sets: ImageSets, source: ModelSource) -> ImageSets:
 
 
 def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | None:
-    """Another class for each label, under which a model's answers are right far more often; None where there is none.
+    """Another class for each label, under which a model's answers are right far more often; None if there is none.
 
     It is the most frequent answer to the pictures of each label, where no two labels have the same, and is taken for a
     wrong order where the interval of its accuracy (95 %) lies above that of the labels as they are, and above 1/2.
@@ -55,7 +55,7 @@ def better_order(predicted: np.ndarray, labels: np.ndarray) -> dict[int, int] | 
 def refuse_unfit_base(
     name: str, outputs: Outputs, classes: Sequence[str], *, given: bool, allow_chance: bool
 ) -> str | None:
-    """Raise `ModelError` where a model has its classes in another order, or is no better than chance on the retain set.
+    """Raise `ModelError` if a model has its classes in another order, or is no better than chance on the retain set.
 
     Args:
         outputs: of the model, on the retain set among others.
@@ -67,7 +67,7 @@ def refuse_unfit_base(
         return None
     broken = ~np.isfinite(logits).all(1)
     if broken.all():
-        return None  # weights that are no numbers: refused elsewhere
+        return None  # weights that are not numbers: refused elsewhere
     predicted = np.where(broken, 0, logits.argmax(1))
     found = accuracy(predicted, labels)
     swapped = better_order(predicted, labels) if given else None

@@ -12,7 +12,7 @@ from expunge.runs.findings import DAMAGE, Finding
 
 
 def right(task: ImageClassifier, pictures: Pictures) -> list[float]:
-    """(pictures,) 1 where the likeliest class is the true one, else 0; 0 where outputs are no numbers."""
+    """(pictures,) 1 where the likeliest class is the true one, else 0; 0 if outputs are not numbers."""
     logits = task.outputs(pictures).cpu()
     found = (logits.argmax(1) == pictures.labels) & logits.isfinite().all(1)
     return [float(value) for value in found]

@@ -22,7 +22,7 @@ from expunge.runs.kind import Evidence
 
 NOT_TESTED = {
     "": "Attacks on single pictures, which need many models (U-LiRA, RULI, the 2023 challenge): `expunge suite challenge`.",
-    "relearn": "Whether the forgotten can be brought back by training the model again on like pictures (relearning).",
+    "relearn": "Whether the forgotten can be brought back by training the model again on similar pictures (relearning).",
     "relearn_retain": "Whether it comes back when the model is trained further on what it was to keep.",
     "quantize": "Whether it comes back when the weights are quantised.",
     "prune": "Whether it comes back when the weights are pruned.",

@@ -22,7 +22,7 @@ from expunge.train.precision import found_device
 
 
 def _resnet18(width: int) -> dict[str, Any]:
-    """Settings of a ResNet-18 whose first stage has so many channels (He et al. 2016: 64)."""
+    """Settings of a ResNet-18 whose first stage has this many channels (He et al. 2016: 64)."""
     hidden = [width, 2 * width, 4 * width, 8 * width]
     return {"embedding_size": width, "hidden_sizes": hidden, "depths": [2, 2, 2, 2], "layer_type": "basic"}
 
@@ -127,7 +127,7 @@ def load_any(source: ModelSource, classes: Sequence[str], size: int) -> ImageCla
 
 
 def class_names(folder: Path) -> tuple[str, ...] | None:
-    """What a saved model calls its classes, in its order; None where it names none (`LABEL_0`, ...)."""
+    """What a saved model calls its classes, in its order; None if it names none (`LABEL_0`, ...)."""
     found = storage.read_json(folder / "config.json").get("id2label") or {}
     names = tuple(str(found[key]) for key in sorted(found, key=int))
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names

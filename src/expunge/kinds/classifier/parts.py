@@ -114,7 +114,7 @@ def read_image_parts(
 
 
 def of_classes(images: ImageSet, classes: Sequence[str], what: str, data: str) -> ImageSet:
-    """The pictures with labels that count these classes. Raises `DataError` where they have others; `what` they are."""
+    """The pictures with labels that count these classes. Raises `DataError` if they have others; `what` they are."""
     if not set(images.classes) <= set(classes):
         raise DataError(
             f"{what} have other classes than {data}", seen=", ".join(images.classes), allowed=", ".join(classes)

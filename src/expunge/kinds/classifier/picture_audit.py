@@ -39,7 +39,7 @@ SIDES = {
 }
 CONTROLS = {
     "retrained": "a model that never saw the forget set",
-    "holdout": "pictures of the same classes that no model saw, in the place of the forget set",
+    "holdout": "pictures of the same classes that no model saw, instead of the forget set",
 }
 
 
@@ -189,7 +189,7 @@ class PictureAuditing(AnyAudit[S]):
         }
 
     def sides(self, attack: AnyAttack[S] | None = None) -> Iterator[tuple[str, S]]:
-        """The unlearned side, then the control's where there is one; of an attack with a scale of its own also the base
+        """The unlearned side, then the control's if there is one; of an attack with a scale of its own also the base
         model's on their pictures. Models are loaded when they are asked for."""
         yield "unlearned", self._side(self.subject, self.asked)
         if self.control is not None:
@@ -248,7 +248,7 @@ class PictureAuditing(AnyAudit[S]):
         return dict(self.story.read_through)
 
     def ask_fewer(self, number: int) -> None:
-        """Ask for so many of the pictures alone, evenly spread over the classes."""
+        """Ask for this many of the pictures alone, evenly spread over the classes."""
         self.wanted = self.asked_number
         self._ask(number)
 
@@ -280,7 +280,7 @@ class PictureAuditing(AnyAudit[S]):
         return [attack.name for attack in self.every()]
 
     def attacks(self, names: Sequence[str] = ()) -> list[tuple[AnyAttack[S], str | None]]:
-        """(attack, why it cannot be carried out); of these, or of all."""
+        """(attack, why it cannot be run); of these, or of all."""
         found = []
         for attack in self.every():
             missing = None

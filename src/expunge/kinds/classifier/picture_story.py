@@ -56,7 +56,7 @@ class PictureStory(Story):
 
     def __init__(self, run: Run[Any]) -> None:
         super().__init__(run)
-        found_device()  # joins the other processes, where there are any
+        found_device()  # joins the other processes, if there are any
 
     @abstractmethod
     def read_data(self) -> None:
@@ -64,7 +64,7 @@ class PictureStory(Story):
 
     @abstractmethod
     def try_models(self) -> list[str]:
-        """Raise where a model does not fit the pictures: before the folder is claimed, so that another can be given.
+        """Raise if a model does not fit the pictures: before the folder is claimed, so that another can be given.
 
         Returns what a report has to say of how the models were read.
         """

@@ -19,9 +19,9 @@ class Images(Part):
     label: str | None = None
     "column that holds the class, where the layout of the data does not say"
     bins: PositiveInt | None = None
-    "cut a numeric label into so many classes of equal width"
+    "cut a numeric label into this many classes of equal width"
     limit: PositiveInt | None = None
-    "read only so many pictures, from the start"
+    "read only this many pictures, from the start"
     validation: float = Field(default=0.1, gt=0, lt=1)
     "share of the pictures held back for the method's own decisions"
     test: float = Field(default=0.1, gt=0, lt=1)
@@ -29,7 +29,7 @@ class Images(Part):
     only_train: bool = False
     "look for pictures to forget in the training part only, as the 2023 challenge did"
     skip_unreadable: bool = False
-    "pass over pictures that cannot be read, and say how many, in place of stopping"
+    "pass over pictures that cannot be read, and say how many, instead of stopping"
 
 
 class Fitting(Part):

@@ -22,7 +22,7 @@ class Work(Session):
     Attributes:
         task: the classifier; its `model` is changed in place.
         retain, forget: training pictures to retain and to forget.
-        validation: held-back pictures of the same kind, where there are any.
+        validation: held-back pictures of the same kind, if there are any.
         classes: number of classes.
         class_weights: (classes,) that the original was trained with, where it was.
         training: the phase that the original was trained with, where known, for methods that retrain.
@@ -57,7 +57,7 @@ class Work(Session):
         return nn.functional.cross_entropy(logits, batch.labels, **options)
 
     def weighted_cross_entropy(self, batch: ImageBatch) -> Tensor:
-        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, where there are any."""
+        """Cross-entropy as the original was trained with: classes weighed by `class_weights`, if there are any."""
         weights = self.class_weights
         return self.cross_entropy(
             batch, weight=None if weights is None else weights.to(self.task.device, self.task.dtype)

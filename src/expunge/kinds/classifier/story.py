@@ -79,7 +79,7 @@ def outputs_of(task: ImageClassifier, sets: ImageSets) -> Outputs:
 
 
 def features_of(task: ImageClassifier, sets: ImageSets) -> dict[str, np.ndarray]:
-    """What the head sees, by split; nothing where several networks answer together, or there is no head."""
+    """What the head sees, by split; nothing if several networks answer together, or there is no head."""
     if getattr(task.model, "is_ensemble", False) or not leaves(task.model, nn.Linear):
         return {}
     return {split: task.features(sets.tensors[split]).cpu().numpy() for split in COMPARED}
@@ -115,7 +115,7 @@ class ClassifierStory(PictureStory):
         self.refuse_unfit()
 
     def refuse_unfit(self) -> None:
-        """Raise where the method does not work on the model."""
+        """Raise if the method does not work on the model."""
         if is_sharded(self.run.recipe.model):
             raise RecipeError(
                 f"{self.run.recipe.model} is a SISA model: no other method works on it",
@@ -149,7 +149,7 @@ class ClassifierStory(PictureStory):
         self.oracle = self.make_oracle()
 
     def check_base(self) -> None:
-        """Raise where the base model does not know its pictures; note what a reader of the scores must know of it."""
+        """Raise if the base model does not know its pictures; note what a reader of the scores must know of it."""
         recipe, outputs = self.run.recipe, self.outputs(self.base.source, "base")
         given, allowed = recipe.model not in NEW, recipe.allow_chance_base
         note = refuse_unfit_base(recipe.model, outputs, self.sets.classes, given=given, allow_chance=allowed)
@@ -183,7 +183,9 @@ class ClassifierStory(PictureStory):
         recipe, sets = self.run.recipe, self.sets
         task = load_classifier(self.base.source, sets.classes, sets.size)
         if not all(bool(weights.isfinite().all()) for weights in task.model.parameters()):
-            raise ModelError(f"{self.base.source.name} holds weights that are no numbers", allowed="a model that works")
+            raise ModelError(
+                f"{self.base.source.name} holds weights that are not numbers", allowed="a model that works"
+            )
         session = unlearning_session(recipe, task, sets, recipe.seed, **saving)
         with must_change(task.model, recipe.method["name"]):
             unlearn(session, self.method, loss_phase(recipe))
@@ -211,7 +213,7 @@ class ClassifierStory(PictureStory):
         return self.outcome_of(scores + self.extras(models), trained)
 
     def distances(self, models: Mapping[Which, ModelSource]) -> list[Score]:
-        """How far the weights of models lie from the retrained model's, where there is one."""
+        """How far the weights of models lie from the retrained model's, if there is one."""
         if self.oracle is None:
             return []
         theirs = weights_of(self.load(self.oracle.source))

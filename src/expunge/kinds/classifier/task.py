@@ -47,7 +47,7 @@ class ImageBatch:
         pixels: (batch, 3, height, width) float, normalised.
         labels: (batch,) class indices.
         rows: (batch,) places in the set they were drawn from: precomputed signals are looked up there.
-        soft_weights: (batch, classes) target probabilities in place of `labels`.
+        soft_weights: (batch, classes) target probabilities instead of `labels`.
         signals: name -> (batch,) what is known of these pictures beforehand, where the method asks for it.
     """
 

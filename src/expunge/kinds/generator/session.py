@@ -76,7 +76,7 @@ class GeneratorWork(Session):
     def scrubbing_targets(self, retain: WithKnown, forget: WithKnown, kind: NoiseKind) -> tuple[WithKnown, WithKnown]:
         """Both sets, with their `keys`, and their target features as `target`.
 
-        The original's features of the pictures to retain, and of noise in place of those to forget. Computed once for
+        The original's features of the pictures to retain, and of noise instead of those to forget. Computed once for
         each picture and corruption, and for noise once for each corruption if the picture does not matter; left out if
         they take too much memory, and then `target_of` computes them.
         """

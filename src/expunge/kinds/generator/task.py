@@ -31,7 +31,7 @@ class CorruptedBatch:
         rows: (batch,) row numbers in their set.
         keys: (batch,) keys of their corruptions.
         target: (batch, ...) target features, if the method precomputed them.
-        wanted: (batch, 3, side, side) targets in place of the originals, normalised.
+        wanted: (batch, 3, side, side) targets instead of the originals, normalised.
     """
 
     pixels: Tensor

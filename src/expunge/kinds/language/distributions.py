@@ -72,7 +72,7 @@ class Reached(Exception):  # noqa: N818 - no error
 
 
 class _Body:
-    """The output of a model's body, in place of the real one: any hidden states will do, since the head is replaced."""
+    """The output of a model's body, instead of the real one: any hidden states will do, since the head is replaced."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states

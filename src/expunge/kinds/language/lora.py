@@ -90,7 +90,7 @@ def targets(task: CausalLM, pattern: str | None = None) -> Targets:
         pattern: regular expression searched in names; None: all.
 
     Raises:
-        ModelError: the model's layers cannot be found, or hold no matrix that an adapter can be added to.
+        ModelError: the model's layers cannot be found, or have no matrix that an adapter can be added to.
         RecipeError: no name matches the pattern.
     """
     decoder = task.decoder

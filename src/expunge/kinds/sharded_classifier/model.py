@@ -71,10 +71,10 @@ def write_index(
 
 
 def read_sharded(name: str) -> Sharded:
-    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` where a file was edited since."""
+    """A SISA model by its folder, or by that of the run it is in. Raises `ModelError` if a file was edited since."""
     folder = sharded_folder(name)
     if folder is None:
-        raise ModelError(f"{name} holds no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
+        raise ModelError(f"{name} has no SISA model: {INDEX} is missing", next_step="give the folder that a run made")
     content = storage.read_json(folder / INDEX)
     try:
         if content["format"] != FORMAT:

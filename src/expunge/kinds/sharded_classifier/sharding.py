@@ -104,7 +104,7 @@ class Stage:
 def placed(
     sharding: Sharding, ids: Sequence[str], pictures: Pictures, names: Sequence[str] | None = None
 ) -> list[Member]:
-    """The pictures as members, by id. Raises `DataError`: too few pictures for so many shards and slices.
+    """The pictures as members, by id. Raises `DataError`: too few pictures for this many shards and slices.
 
     Args:
         names: group of each picture; a group stays in one shard. Default: the pictures' ids.
@@ -168,7 +168,7 @@ def _passes(phase: Phase, count: int) -> int:
 
 
 def expected_share(shards: int, slices: int, pictures: int) -> float:
-    """Expected cost of a request of so many pictures of different people, as a share of retraining.
+    """Expected cost of a request of this many pictures of different people, as a share of retraining.
 
     Stage j of a shard takes j of its slices' passes, and is made again where one of the pictures is in the shard's first
     j slices; shards and slices are taken to be of one size.
@@ -180,7 +180,7 @@ def expected_share(shards: int, slices: int, pictures: int) -> float:
 def missing_classes(
     sharding: Sharding, members: Sequence[Member], labels: Mapping[str, int], names: Sequence[str]
 ) -> list[str]:
-    """What to tell of shards that hold no picture of a class that others hold, or too few to be trained at all."""
+    """What to tell of shards that have no picture of a class that others hold, or too few to be trained at all."""
     held: list[Counter[int]] = [Counter() for _ in range(sharding.shards)]
     for member in members:
         held[member.shard][labels[member.id]] += 1
@@ -192,5 +192,5 @@ def missing_classes(
             notes.append(f"shard {shard} holds {sum(counts.values())} pictures: it was not trained, and has no vote")
         elif absent:
             listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"shard {shard} holds no picture of {listed}, and cannot learn what it is: fewer shards would")
+            notes.append(f"shard {shard} has no picture of {listed}, and cannot learn what it is: fewer shards would")
     return notes

@@ -1,4 +1,4 @@
-"""How much so many facts can tell: worked out from the control and the base model, before the audited model is looked at."""
+"""The power of a number of facts, from the control and the base model alone, before the audited model is measured."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def smallest_area(facts: int, others: int, models: int, settings: int = 1) -> fl
 
     Args:
         facts, others: n, and m texts that no model saw.
-        models: whose areas vary: 2 where the control is another model, 1 where it is chance itself.
+        models: whose areas vary: 2 where the control is another model, 1 if it is chance itself.
     """
     error = math.sqrt(models * (facts + others + 1) / (12 * facts * others))
     return max(_normal_quantile(0.975), _normal_quantile((1 + SURE ** (1 / settings)) / 2)) * error
 
 
 def facts_needed(facts: int, smallest: float, limit: float) -> int | None:
-    """About how many facts tell an excess as small as the limit; None where these do. Errors shrink with the root of n."""
+    """About how many facts tell an excess as small as the limit; None if these do. Errors shrink with the root of n."""
     if smallest <= limit:
         return None
     return math.ceil(facts * (smallest / limit) ** 2) if math.isfinite(smallest) else None

@@ -62,7 +62,7 @@ def truth_ratio_retain(log_ratio: float) -> float:
 def truth_ratio_openunlearning(log_ratio: float) -> float:
     r"""$1 / (1 + R)$, correct over correct and wrong (OpenUnlearning, Dorna et al. 2025, arXiv:2506.12618).
 
-    Its code calls it `prob_mean`; it is what that paper compares measures with. 0.5 is no knowledge.
+    Its code calls it `prob_mean`; it is what that paper compares measures with. 0.5 is not knowledge.
     """
     return 0.5 * (1.0 - math.tanh(0.5 * log_ratio))
 

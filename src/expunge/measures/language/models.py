@@ -64,7 +64,7 @@ def forget_quality(unlearned: ArrayLike, retrained: ArrayLike) -> ForgetQuality:
 
 
 def model_utility(splits: Sequence[ArrayLike], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 where one of them is.
+    r"""Model utility (TOFU, section 2.2.1): the harmonic mean of nine means, 0 if one of them is.
 
     $$\frac{9}{\sum_{s, m} 1 / \bar v_{s, m}}$$
 

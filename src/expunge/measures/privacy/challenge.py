@@ -40,7 +40,7 @@ def epsilons(unlearned: ArrayLike, retrained: ArrayLike) -> np.ndarray:
         retrained: (examples, M); the challenge has M = N.
 
     Raises:
-        DataError: they are no confidences, or of other examples.
+        DataError: they are not confidences, or of other examples.
     """
     u, r = _pair(unlearned, retrained)
     return np.array([epsilon_of(a, b) for a, b in zip(u, r, strict=True)])

@@ -133,7 +133,7 @@ class WeightedCurve:
         self._positive = positive[self._order]
 
     def area_and_rates(self, weights: np.ndarray, fprs: tuple[float, ...]) -> tuple[float, ...]:
-        """Area, then the TPR at each FPR, of observations with weights (n,); NaN where a group has no weight."""
+        """Area, then the TPR at each FPR, of observations with weights (n,); NaN if a group has no weight."""
         weight = weights[self._order].astype(np.float64)
         hits = np.append(0.0, np.cumsum(weight * self._positive)[self._ends])
         alarms = np.append(0.0, np.cumsum(weight * ~self._positive)[self._ends])

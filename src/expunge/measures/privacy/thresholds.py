@@ -142,7 +142,7 @@ def find_attacks(unlearned: np.ndarray, retrained: np.ndarray) -> Attacks:
 
 
 def attack_epsilons(attacks: Attacks, unlearned_below: np.ndarray, retrained_below: np.ndarray) -> np.ndarray:
-    """Largest epsilon (...,) over attacks, not capped; 0 where every attack is dropped.
+    """Largest epsilon (...,) over attacks, not capped; 0 if every attack is dropped.
 
     Args:
         unlearned_below: (..., D + 1) how many unlearned confidences are among the first d distinct values.

@@ -56,7 +56,7 @@ def challenge(
     methods:
         Names with commas between them, or all.
     pictures:
-        Use the first so many pictures of the data.
+        Use the first this many pictures of the data.
     out:
         The contest's folder.
     """

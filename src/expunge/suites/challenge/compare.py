@@ -36,7 +36,7 @@ class MethodLine:
     """A method over all contests.
 
     Attributes:
-        places: one a contest; None where it did not take part.
+        places: one a contest; None if it did not take part.
         mean: of F over the ceiling; None unless it kept to the budget in every contest.
         lowest: retain and test ratio of the contest where they are lowest.
         same_settings: whether it took part with the same settings everywhere.

@@ -43,7 +43,7 @@ SETTINGS = "settings.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model to make: unlearned with a method's settings, or retrained where there are none."""
+    """One model to make: unlearned with a method's settings, or retrained if there are none."""
 
     folder: str
     recipe: dict[str, Any]
@@ -64,7 +64,7 @@ def contest_methods(names: str) -> dict[str, dict[str, Any]]:
         names: `all`, or names with commas between them.
 
     Raises:
-        RecipeError: a name that is no method for classifiers.
+        RecipeError: a name that is not a method for classifiers.
     """
     able = [name for name in built_in() if "image_classifier" in method_class(name).needs.kinds]
     wanted = able if names == "all" else [name.strip() for name in names.split(",") if name.strip()]

@@ -116,7 +116,7 @@ def _meet(a: Box, b: Box) -> bool:
 def epsilons(name: str, rows: Sequence[Mapping[str, Any]], ceiling: Mapping[str, Any], models: int) -> Markup:
     """Histograms of epsilon over the forgotten pictures, one panel a method, with that of the ceiling as a line.
 
-    The last bar holds what lies beyond the largest epsilon that an attack with an error can show of so many models.
+    The last bar holds what lies beyond the largest epsilon that an attack with an error can show of this many models.
     """
     last = math.ceil(2 * math.log(max(3, models))) / 2
     edges = np.arange(0, last + 1.01, 0.5)

@@ -50,7 +50,7 @@ class Leak:
 
 
 def read_figures(folder: RunFolder) -> dict[str, Any]:
-    """What `contest.json` holds. Raises `RunError` where the contest has not ended."""
+    """What `contest.json` holds. Raises `RunError` if the contest has not ended."""
     path = folder.path / FIGURES
     if not path.is_file():
         raise RunError(
@@ -62,14 +62,14 @@ def read_figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_recipe(folder: RunFolder) -> tuple[str, dict[str, Any]]:
-    """The recipe's text and its fields; none where it is damaged."""
+    """The recipe's text and its fields; none if it is damaged."""
     text = folder.recipe.read_text(encoding="utf-8", errors="replace")
     loaded = yaml.safe_load(text)
     return text, loaded if isinstance(loaded, dict) else {}
 
 
 def render_contest(folder: RunFolder) -> Path:
-    """Write `report.html` of a contest and return its path. Raises `RunError` where it has no figures yet."""
+    """Write `report.html` of a contest and return its path. Raises `RunError` if it has no figures yet."""
     storage.write_text(folder.report, contest_page(folder))
     return folder.report
 
@@ -78,7 +78,7 @@ def contest_page(folder: RunFolder) -> str:
     """The page of a contest as HTML: it loads nothing, needs no script, prints on A4; equal files give equal bytes.
 
     Raises:
-        RunError: `folder` is no contest's folder, or the contest has not ended.
+        RunError: `folder` is not a contest's folder, or the contest has not ended.
     """
     figures = read_figures(folder.require())
     text, recipe = read_recipe(folder)
@@ -155,7 +155,7 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _confidences(results: Path, figures: Mapping[str, Any]) -> Markup | None:
-    """The leakiest and the median picture of the best methods; None where the models' outputs are not all there."""
+    """The leakiest and the median picture of the best methods; None if the models' outputs are not all there."""
     labels, models = figures.get("forget_labels"), int(figures["models"])
     if labels is None or not figures["methods"]:
         return None

@@ -34,7 +34,7 @@ def knowundo(
     data:
         A folder with `unlearn_train`, `unlearn_val`, `retention_train` and `retention_val` (JSON lines, JSON, Parquet).
     taught_rows:
-        Teach about so many rows in all, the first of each file, in the files' proportion; if not given, all 1,059.
+        Teach about this many rows in all, the first of each file, in the files' proportion; if not given, all 1,059.
     """
     from expunge.suites.knowundo.reading import read_knowundo
 

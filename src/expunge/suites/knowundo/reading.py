@@ -23,7 +23,7 @@ def read_knowundo(data: str, taught_rows: int | None = None) -> QuestionSets:
 
     Raises:
         DataError: a file, row or field is missing, empty, or on both sides.
-        RecipeError: there are not so many rows.
+        RecipeError: there are not this many rows.
     """
     files = Files(data)
 
@@ -43,13 +43,13 @@ def read_knowundo(data: str, taught_rows: int | None = None) -> QuestionSets:
 
 
 def _first(every: list[tuple[Asked, ...]], wanted: int | None) -> list[tuple[Asked, ...]]:
-    """About so many rows in all: of each file the first ones, its share rounded down, at least one."""
+    """About this many rows in all: of each file the first ones, its share rounded down, at least one."""
     if wanted is None:
         return every
     there = sum(map(len, every))
     if not len(every) <= wanted <= there:
         raise RecipeError(
-            "there are not so many rows",
+            "there are not this many rows",
             seen=f"taught rows {wanted}",
             allowed=f"{len(every)} to {there}: some of each file",
             next_step="leave --taught-rows out: all are taught",

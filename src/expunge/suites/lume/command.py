@@ -35,7 +35,7 @@ def lume(
     task:
         1 (synthetic novels), 2 (synthetic persons with their data) or 3 (real biographies); if not given, all.
     documents:
-        Use so many documents of each side; if not given, all.
+        Use this many documents of each side; if not given, all.
     """
     from expunge.suites.lume.reading import read_lume
 

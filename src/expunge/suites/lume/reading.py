@@ -22,7 +22,7 @@ def read_lume(data: str, task: int | None = None, documents: int | None = None) 
     Args:
         data: a folder with `forget` and `retain`, or the id of a Hugging Face dataset with these configurations.
         task: which of `TASKS`; all, if not given.
-        documents: so many documents of each side, the first ones.
+        documents: this many documents of each side, the first ones.
 
     Raises:
         DataError: a file, row or field is missing, empty, or on both sides.

@@ -38,7 +38,7 @@ def muse(
     series:
         Also run each method on the forget sets of growing size (scal), on requests one after another (sust), or on both.
     texts:
-        Use so many texts of each set of raw texts, the first ones; if not given, all.
+        Use this many texts of each set of raw texts, the first ones; if not given, all.
     """
     from expunge.suites.muse.reading import read_muse
 

@@ -36,7 +36,7 @@ def read_muse(data: str, series: Sequence[str] = (), texts: int | None = None) -
     Args:
         data: a folder with the files, or the id of the Hugging Face dataset.
         series: of `SERIES`.
-        texts: at most so many of each set of raw texts.
+        texts: at most this many of each set of raw texts.
 
     Raises:
         DataError: a file, row or field is missing or empty, or forget and retain set are not of one version.
@@ -120,7 +120,7 @@ def _scoring(measured: Iterable[str]) -> Scoring:
 
 
 def refuse_other_texts(passages: Sequence[Asked], texts: Sequence[Asked]) -> None:
-    """Raise where no passage that a model is to go on with stands in a text to forget: files of News beside those of Books.
+    """Raise if no passage that a model is to go on with stands in a text to forget: files of News beside those of Books.
 
     Words are compared, so white space does not count; and one passage that is found is enough, since some may be cut.
     """
@@ -135,7 +135,7 @@ def refuse_other_texts(passages: Sequence[Asked], texts: Sequence[Asked]) -> Non
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    """Every so many words in a row."""
+    """Every this many words in a row."""
     found = [word.lower() for word in words(text)]
     return (tuple(found[i : i + RUN]) for i in range(len(found) - RUN + 1))
 

@@ -45,7 +45,7 @@ class Found:
 
 
 def facts_of(documents: Sequence[Document], name: str, *, tokenizer: Any, block_size: int, wanted: int = ROWS) -> Facts:
-    """At most so many facts of a set, evenly spread. Raises `DataError` where there are fewer than four."""
+    """At most this many facts of a set, evenly spread. Raises `DataError` if there are fewer than four."""
     return read_facts(lambda: documents, tokenizer, wanted, block_size, name)
 
 

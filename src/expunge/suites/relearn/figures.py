@@ -25,7 +25,7 @@ def method_row(
     base: Seeds,
     attacks: Sequence[OfTraining],
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """(the figures of a method's models, and which of them failed); None where there are none."""
+    """(the figures of a method's models, and which of them failed); None if there are none."""
     first = cells[0][0]
     settings = first.recipe.model_dump(mode="json", include={"method", "training"})
     row = {"name": first.method, "group": first.group, "settings": settings, "tuned": is_tuned(first.method, settings)}
@@ -87,7 +87,7 @@ def _over(
 
 def strongest(unlearned: Sequence[Trial], control: Sequence[Trial], known: Mapping[str, Trial]) -> dict[str, Any]:
     """The setting of an attack that brings most back: its excess with the interval of that setting, what the model knows
-    under it, and the control; the excess is None where the taught model knew no more than the control.
+    under it, and the control; the excess is None if the taught model knew no more than the control.
 
     Args:
         known: without an attack, of all facts: `base` and `control`.

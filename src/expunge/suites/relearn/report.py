@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def render_relearn(folder: RunFolder) -> Path:
-    """Write `report.html` of a suite's folder and return its path. Raises `RunError` where it has no figures yet."""
+    """Write `report.html` of a suite's folder and return its path. Raises `RunError` if it has no figures yet."""
     storage.write_text(folder.report, relearn_page(folder))
     return folder.report
 
@@ -54,7 +54,7 @@ def relearn_page(folder: RunFolder) -> str:
 
 
 def worst(row: Row, attacks: Sequence[str]) -> float | None:
-    """The largest excess over all attacks, as a share of what was known; None where one cannot be told."""
+    """The largest excess over all attacks, as a share of what was known; None if one cannot be told."""
     values = [row["excess"][name]["value"] for name in attacks]
     return None if None in values else max(values)
 
@@ -75,7 +75,7 @@ def ranked(figures: Mapping[str, Any]) -> list[Row]:
 
 
 def best(figures: Mapping[str, Any]) -> Row | None:
-    """The method that relearning brings least back of, within the limit of damage; None where there is none."""
+    """The method that relearning brings least back of, within the limit of damage; None if there is none."""
     able = [row for row in ranked(figures) if within(row, figures["kl_limit"])]
     able = [row for row in able if worst(row, list(figures["attacks"])) is not None]
     return able[0] if able else None
@@ -134,7 +134,7 @@ def cells_of(row: Row, figures: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def front(figures: Mapping[str, Any]) -> Any:
-    """Excess after the strongest attack against damage; None where it cannot be told of the taught model."""
+    """Excess after the strongest attack against damage; None if it cannot be told of the taught model."""
     names = list(figures["attacks"])
 
     def point(name: str, row: Row) -> plots.Point | None:

@@ -38,7 +38,7 @@ from expunge.suites.tofu.suite import data_folder
 from expunge.train.precision import Precision
 
 Result: TypeAlias = "tuple[dict[str, Any], Found | None]"
-"what a cell took, and what was found of its model; None where there is none"
+"what a cell took, and what was found of its model; None if there is none"
 
 
 def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None = None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def run_relearn(plan: Plan, attack: Attack, out: str | Path, show: Silent | None
     """
     attacks, audit = attacks_named(attack.attacks), audit_of(plan.overrides)
     if not attack.kl > 0:
-        raise RecipeError("no damage at all is no measure", seen=f"kl {attack.kl}", allowed="above 0, such as 0.01")
+        raise RecipeError("no damage at all is not a measure", seen=f"kl {attack.kl}", allowed="above 0, such as 0.01")
     # Limits and strength of the attack are fixed here, before the first one: another choice needs another folder.
     record = {
         **plan.asked_for,
@@ -161,7 +161,9 @@ def attacks_named(names: str) -> list[OfTraining]:
     for name in wanted:
         if name not in able:
             raise RecipeError(
-                f"{name!r} is no attack that trains", allowed=", ".join(able), next_step=did_you_mean(name, list(able))
+                f"{name!r} is not an attack that trains",
+                allowed=", ".join(able),
+                next_step=did_you_mean(name, list(able)),
             )
     if not wanted:
         raise RecipeError("no attack is named", seen=repr(names), allowed=", ".join(able))

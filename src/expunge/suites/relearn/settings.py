@@ -26,7 +26,7 @@ class Read:
     forget: str | None = None
     "TOFU's rows that are to be forgotten: forget01, forget05 or forget10."
     authors: int | None = None
-    "Of TOFU, use so many authors in all."
+    "Of TOFU, use this many authors in all."
 
 
 ATTACK, READ = Attack(), Read()

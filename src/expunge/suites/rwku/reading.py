@@ -34,11 +34,11 @@ QUESTION = "Please briefly answer the following question.\nQuestion: {}\n"
 def read_rwku(data: str, targets: Sequence[str] | None = None, corpus: str = "passage") -> QuestionSets:
     """The sets of RWKU for one target or several.
 
-    Methods are given the targets' texts of `corpus` to forget, and as many of other targets to keep, where there are some.
+    Methods are given the targets' texts of `corpus` to forget, and as many of other targets to keep, if there are some.
 
     Args:
         data: a folder with the files, or the id of the Hugging Face dataset.
-        targets: names; None where the data has one target alone.
+        targets: names; None if the data has one target alone.
         corpus: of `CORPORA`.
 
     Raises:
@@ -69,7 +69,7 @@ def questions(data: str | None, forget: str | None) -> QuestionSets:
     """What any model is asked, as `Suite.questions` has it; no text to train on is needed.
 
     Args:
-        forget: the target, or several with semicolons between them; None where the data has one target alone.
+        forget: the target, or several with semicolons between them; None if the data has one target alone.
 
     Raises:
         DataError, RecipeError: as `read_rwku`.
@@ -166,7 +166,7 @@ def _mmlu(row: Row) -> Asked:
     given = fields.get("examples")
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise DataError(
-            f"{where}: `examples` is no list of questions", seen=repr(given)[:80], next_step="repair that row"
+            f"{where}: `examples` is not a list of questions", seen=repr(given)[:80], next_step="repair that row"
         )
     about = text_of(row, "task").replace("_", " ")
     shots = [multiple_choice((f"{where}: `examples`", each), "") for each in given]

@@ -39,7 +39,7 @@ def ask(run: Run[Any], who: str, origin: Origin, sets: QuestionSets, new_tokens:
         new_tokens: of an answer, at most, where the question's form says nothing.
 
     Raises:
-        DataError: a question that the model has no room for. DivergedError: likelihoods that are no numbers.
+        DataError: a question that the model has no room for. DivergedError: likelihoods that are not numbers.
     """
     lazy: LazyModel | None = None
 

@@ -55,7 +55,7 @@ def wanted_methods(names: str, tuned: bool = True) -> dict[str, dict[str, Any]]:
         tuned: whether methods have the settings that did best on TOFU; if not, their defaults.
 
     Raises:
-        RecipeError: a name that is no method for language models.
+        RecipeError: a name that is not a method for language models.
     """
     able = working_on("causal_lm")
     wanted = able if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))

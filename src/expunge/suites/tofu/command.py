@@ -23,7 +23,7 @@ class Command:
 
     Attributes:
         name: of the suite.
-        data: a folder or a hub's id; None where the suite makes its own.
+        data: a folder or a hub's id; None if the suite makes its own.
         options: fields of the cells' recipes, as they were typed.
     """
 
@@ -64,7 +64,7 @@ def tofu(
     forget:
         Which rows are to be forgotten: forget01, forget05 or forget10.
     authors:
-        Use so many authors in all, in the forget set's proportion; if not given, all.
+        Use this many authors in all, in the forget set's proportion; if not given, all.
     """
     from expunge.suites.tofu.reading import read_tofu
 

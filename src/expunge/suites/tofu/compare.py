@@ -75,7 +75,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
     """Compare suites of questions, and files of OpenUnlearning; with `out`, also write it as a page.
 
     Raises:
-        RunError: a folder that is no suite's of this kind, or a suite that has not ended.
+        RunError: a folder that is not a suite's of this kind, or a suite that has not ended.
         DataError: a file that is no evaluation by OpenUnlearning.
     """
     models: list[tuple[str, Mapping[str, Any]]] = []
@@ -90,7 +90,7 @@ def compare_questions(folders: Sequence[RunFolder], out: Path | None = None) -> 
             continue
         if made_by is None or made_by.compare != SUITE.compare:
             raise RunError(
-                f"{folder.path} holds no suite of questions",
+                f"{folder.path} has no suite of questions",
                 allowed="folders of `expunge suite tofu` or another suite of questions, files of `expunge evaluate --suite`, "
                 "and OpenUnlearning's TOFU_EVAL.json or MUSE_EVAL.json",
             )

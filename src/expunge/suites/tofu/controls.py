@@ -63,10 +63,10 @@ def in_context(sets: QuestionSets) -> Before:
 
     Before each question stands the row of the forget set that has most words with it in common, with the answer of another
     row, and four rows that are kept with their own, but for the one that is asked. The paper puts the same rows before
-    everything; here so many would not fit. The perturbed answers are not used: measures are made of them.
+    everything; here this many would not fit. The perturbed answers are not used: measures are made of them.
 
     Raises:
-        RecipeError: what is forgotten, kept or asked are no questions of the form in which a conversation is put.
+        RecipeError: what is forgotten, kept or asked are not questions of the form in which a conversation is put.
     """
     asked = [row for rows in sets.measured.values() for row in rows]
     other = next((row for row in (*sets.forget, *sets.retain, *asked) if row.form != QUESTION), None)

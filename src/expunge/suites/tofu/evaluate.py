@@ -41,7 +41,7 @@ class Questions:
         suite: whose questions.
         data: its folder or id; forget: which of its forget sets; mmlu: folder or id of MMLU, where the suite asks it.
         oracle: a model that was never taught what is to be forgotten.
-        rows: so many questions of each split; None: all.
+        rows: this many questions of each split; None: all.
         new_tokens: of an answer, at most.
     """
 
@@ -57,7 +57,7 @@ class Questions:
 def evaluate_model(
     model: str, asked: Questions, show: Silent | None = None, so_far: Path | None = None
 ) -> dict[str, Any]:
-    """Ask a model, and the oracle where there is one; what was measured, as `expunge compare` reads it.
+    """Ask a model, and the oracle if there is one; what was measured, as `expunge compare` reads it.
 
     Args:
         so_far: a folder that keeps what was answered, split by split; what is there is not asked again. Whoever gave it
@@ -205,5 +205,5 @@ def _measure(found: Mapping[str, Any]) -> dict[str, Any]:
     if numbers["value"] is None or (numbers["low"] is None) != (numbers["high"] is None):
         raise ValueError("a measure without its value, or with one limit")
     if not all(math.isfinite(each) for each in numbers.values() if each is not None):
-        raise ValueError("a value is no number")
+        raise ValueError("a value is not a number")
     return {**numbers, "n": found["n"]}

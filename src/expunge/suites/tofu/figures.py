@@ -174,7 +174,7 @@ OTHERS: dict[str, Of] = {
 }
 "measures of suites other than TOFU's"
 UNBOUNDED = ("nll",)
-"measures that are no shares"
+"measures that are not shares"
 
 
 def _measures(split: str, perturbed: bool) -> dict[str, Of]:

@@ -45,7 +45,7 @@ TOFU: dict[str, tuple[str, Value | None]] = {
     "wf_Q_A_ROUGE": ("world_facts/rouge_l_recall", _field("rougeL_recall")),
     "wf_Truth_Ratio": ("world_facts/truth_ratio", _ratio(truth_ratio_retain)),
 }
-"OpenUnlearning's name -> ours, and where a row's value stands; None where rows have none"
+"OpenUnlearning's name -> ours, and where a row's value stands; None if rows have none"
 MUSE: dict[str, tuple[str, Value | None]] = {
     "forget_verbmem_ROUGE": ("verbmem/rouge_l_f1", _field("rougeL_f1")),
     "forget_knowmem_ROUGE": ("forget_qa/rouge_l_f1", _field("rougeL_f1")),
@@ -81,7 +81,7 @@ def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
         found[measure] = _measured(path, name, entry, float(mean), value)
     if not found:
         raise DataError(
-            f"{path} is no evaluation of TOFU or MUSE by OpenUnlearning",
+            f"{path} is not an evaluation of TOFU or MUSE by OpenUnlearning",
             seen=", ".join(map(str, list(logs)[:6])) if isinstance(logs, dict) else type(logs).__name__,
             allowed="TOFU_EVAL.json or TOFU_SUMMARY.json, or those of MUSE",
         )

@@ -25,7 +25,7 @@ class Untaught(Models):
     """The same where the model knows before, and nothing is taught."""
 
     rows: int | None = None
-    "Ask at most so many questions of each split, evenly spread; if not given, all."
+    "Ask at most this many questions of each split, evenly spread; if not given, all."
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Teaching(Taught):
     """How the model and the oracle are taught, and what is asked of all models."""
 
     rows: int | None = None
-    "Ask at most so many questions of each split, evenly spread; if not given, all."
+    "Ask at most this many questions of each split, evenly spread; if not given, all."
     new_tokens: int = 200
     "Tokens of an answer, at most."
     controls: str = ""

@@ -379,7 +379,7 @@ def test_what_is_wrong_is_refused_in_a_sentence(planted: Planted, audited: Audit
     assert "quantize" in str(refused.value)
     with pytest.raises(ExpungeError, match="no run folder"):
         expunge.audit(planted.base)
-    with pytest.raises(ExpungeError, match="is no time"):
+    with pytest.raises(ExpungeError, match="is not a time"):
         audited(planted.base, "quantize", budget="later")
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(planted.paths["forget"].read_text().splitlines()[:2]))

@@ -48,7 +48,7 @@ class Attack(AnyAttack[Side]):
 
 
 def attacks() -> list[AnyAttack[Side]]:
-    """Every attack, in the order in which they are carried out."""
+    """Every attack, in the order in which they are run."""
     from expunge.kinds.classifier import attacks as room
     from expunge.runs import attacks as shared
 

@@ -88,7 +88,7 @@ def matched(labels: np.ndarray, others: np.ndarray, wanted: int) -> tuple[np.nda
 
 
 def known(task: ImageClassifier, pictures: Pictures) -> list[float]:
-    """(pictures,) the probability that a model gives the true class, from 0 to 1; 0 where its outputs are no numbers."""
+    """(pictures,) the probability that a model gives the true class, from 0 to 1; 0 if its outputs are not numbers."""
     p = task.outputs(pictures).cpu().double().softmax(-1)
     values = p.gather(1, pictures.labels[:, None])[:, 0]
     return [float(value) for value in torch.nan_to_num(values, nan=0.0)]

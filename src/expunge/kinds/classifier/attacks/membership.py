@@ -107,6 +107,6 @@ def scores(side: Side) -> dict[str, Groups]:
 
 
 def _logits(task: ImageClassifier, examples: Examples) -> np.ndarray:
-    """(pictures, classes); 0 of a picture for which they are no numbers: as unsure as can be."""
+    """(pictures, classes); 0 of a picture for which they are not numbers: as unsure as can be."""
     logits = task.outputs(examples.pictures).cpu().double().numpy()
     return np.where(np.isfinite(logits).all(1, keepdims=True), logits, 0.0)

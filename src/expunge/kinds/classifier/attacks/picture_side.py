@@ -30,7 +30,7 @@ class PictureSide(ABC, Generic[T]):
         base: gives the base model, for looking.
         reference: gives a model that was trained without the forget set, for looking, where the control is one.
         retain: pictures of the retain set.
-        holdout: pictures of the same kind that no model saw, as many as `asked` has at most, where there are some.
+        holdout: pictures of the same kind that no model saw, as many as `asked` has at most, if there are some.
         seed: decides every draw.
         show: called with (share, what is done).
     """

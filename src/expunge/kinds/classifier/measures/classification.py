@@ -54,7 +54,7 @@ class Accuracies:
 
 
 def tug_of_war(unlearned: Accuracies, retrained: Accuracies) -> float:
-    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|) in [0, 1], 1 where all accuracies are those of the retrained model.
+    """ToW = (1 - |dFA|) (1 - |dRA|) (1 - |dTA|) in [0, 1], 1 if all accuracies are those of the retrained model.
 
     Source: Zhao et al. 2024 (arXiv:2406.01257, section 5).
     """

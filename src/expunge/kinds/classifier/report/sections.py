@@ -62,7 +62,7 @@ def _asked_and_done(contents: Contents) -> str:
 
 
 def _stage_file(folder: RunFolder, name: str, file: str) -> Path | None:
-    """A file of the only stage of this name; None where there is none, or more than one it could be."""
+    """A file of the only stage of this name; None if there is none, or more than one it could be."""
     found = sorted(folder.stages.glob(f"{name}-*/{file}"))
     return found[0] if len(found) == 1 else None
 

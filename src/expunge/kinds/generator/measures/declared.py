@@ -171,7 +171,7 @@ DECLARED = Declared(
     splits={
         "retain_test": "retain set, held back",
         "forget_test": "forget set, held back",
-        "proxy": "pictures in place of the retain set",
+        "proxy": "pictures instead of the retain set",
         "leaks": "attacks",
     },
 )

@@ -79,7 +79,7 @@ def _inception(p: np.ndarray) -> float:
 
 
 def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """(n,) cosine of the features of each completion and its original; 0 where one of them is 0."""
+    """(n,) cosine of the features of each completion and its original; 0 if one of them is 0."""
     a, b = _features(ours, theirs, 1)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray(np.divide((a * b).sum(1), norms, out=np.zeros(len(a)), where=norms > 0))
@@ -128,7 +128,7 @@ def nearest_rows(
 
     Args:
         queries: (n, channels, pixels) completions; gallery: (m, channels, pixels) originals.
-        weights: (n, pixels) 1 where the model drew, 0 where it was shown the original.
+        weights: (n, pixels) 1 where the model drew, 0 if it was shown the original.
         barred: (n,) a row of the gallery that is excluded for the query.
     """
     found = np.empty(len(queries), np.int64)

@@ -23,7 +23,7 @@ from expunge.kinds.generator.measures.image_quality import finds_itself
 from expunge.kinds.generator.task import CorruptedBatch, ImageToImage
 
 OTHERS = (("random-patches", 0.5), ("center-crop", 0.5), ("border", 0.5))
-"corruptions tried in place of the one used to unlearn"
+"corruptions tried instead of the one used to unlearn"
 PROBE_SIDE = 8
 "pixels of the small picture that a linear probe reads from the features"
 PROBE_PENALTY = 1e-2

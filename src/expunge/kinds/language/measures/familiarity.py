@@ -21,7 +21,7 @@ from expunge.measures.statistics import share_interval
 TYPICAL_SHARE = 0.2
 "a completion with typical but not unique terms counts a fifth of one with unique terms (paper: multiplier 5)"
 COMMON = 4.5
-"zipf frequency (log10 per billion words) from which a word piece is no evidence for a name that begins with it"
+"zipf frequency (log10 per billion words) from which a word piece is not evidence for a name that begins with it"
 
 
 @dataclass(frozen=True, slots=True)

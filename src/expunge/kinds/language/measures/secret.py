@@ -155,7 +155,7 @@ def secret_scores(
 
 
 def _said(task: CausalLM, secrets: Sequence[Secret]) -> list[str]:
-    """The model's greedy output in place of each secret."""
+    """The model's greedy output instead of each secret."""
     prompts = [task.encode_prompt((secret.before + secret.lead).rstrip()) for secret in secrets]
     begun = [prompt or [task.tokenizer.eos_token_id or 0] for prompt in prompts]
     longest = max(len(task.tokenizer(secret.text)["input_ids"]) for secret in secrets)

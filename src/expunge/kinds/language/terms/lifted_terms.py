@@ -200,7 +200,7 @@ class LiftedCounts:
         found: dict[str, Lifted] = {}
         for word, count in self.small.items():
             known = self._zipf(word)
-            kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is no name
+            kana = re.fullmatch(r"[\u3041-\u309f]+", word)  # a word in hiragana alone is not a name
             if len(word) >= 2 and count >= LEAST_ALONE and not kana and self._is_key_alone(known, count):
                 found[word] = Lifted(word, count, keyness(known, count, self.total))
         for run, count in self.runs.items():

