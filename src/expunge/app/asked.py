@@ -1,4 +1,4 @@
-"""The requests of a ledger, as the pages show them: no word of who asked."""
+"""The requests of a ledger, as the pages show them: without who asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Asked:
 
     Attributes:
         rows: those to be answered first, by their deadline.
-        error: why they could not be read, in words; None if they could, or where there is no ledger.
+        error: why they could not be read, in words; None if they could, or if there is no ledger.
     """
 
     rows: tuple[Row, ...] = ()

@@ -1,4 +1,4 @@
-"""What the name of a weight says."""
+"""Parse names of weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step of training whose gradient is kept short."""
+"""A training step with a clipped gradient."""
 
 from __future__ import annotations
 

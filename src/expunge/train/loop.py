@@ -29,8 +29,8 @@ class Stream:
 
     Attributes:
         order: which rows are in which batch.
-        load: the batches of a step, each with its size (tokens or pictures): given the rows of all of them, and which ones
-            are wanted. Sums may be divided by totals over all.
+        load: the batches of a step, each with its size (tokens or pictures): given the rows of all of them, and the
+            wanted ones of them. Sums may be divided by totals over all.
         means: whether losses are means over a batch, and not divided by such totals: a step's is then the mean over its
             batches.
     """

@@ -284,7 +284,7 @@ def test_an_oracle_with_the_classes_in_another_order_is_refused(
 def test_no_oracle_can_be_trained_for_a_model_from_elsewhere(
     own_models: dict[str, Path], forget: Forget, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match="only for a model that is trained here") as caught:
+    with pytest.raises(RecipeError, match="for a model that is trained here") as caught:
         forget(tmp_path / "run", model=str(own_models["vit"]), retrained="train")
     assert caught.value.next_step == "give the folder of a retrained model: --retrained FOLDER"
     folder = forget(tmp_path / "given", model=str(own_models["resnet"]), retrained=str(own_models["vit"]))

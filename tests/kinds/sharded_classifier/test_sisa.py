@@ -330,7 +330,7 @@ def test_an_edited_folder_is_refused(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="was edited: its settings or pictures are not those"):
         read_sharded(str(folder))
     (folder / "sisa.json").write_text("{}")
-    with pytest.raises(ModelError, match="is not what a run wrote"):
+    with pytest.raises(ModelError, match="was not written by a run"):
         read_sharded(str(folder))
     with pytest.raises(ModelError, match="has no SISA model"):
         read_sharded(str(tmp_path))

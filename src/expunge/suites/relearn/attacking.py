@@ -1,4 +1,4 @@
-"""One model of the suite under attack: what it knows before, what relearning brings back, and what forgetting cost it."""
+"""One model of the suite under attack: its knowledge before, after relearning, and its damage."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FOUND = "found.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was found of one model with one seed.
+    """The results of one model with one seed.
 
     Attributes:
-        known: what it knows of all facts, without an attack.
-        trials: attack -> what it knows of the facts that were held back, setting by setting.
-        damage: what `kinds.language.damage.measured` gives, of the taught model and this one.
-        seconds: what the attacks took.
+        known: its knowledge of all facts, without an attack.
+        trials: attack -> its knowledge of the held-back facts, setting by setting.
+        damage: the result of `kinds.language.damage.measured` for the taught model and this one.
+        seconds: duration of the attacks.
     """
 
     known: Trial
@@ -51,12 +51,12 @@ def facts_of(documents: Sequence[Document], name: str, *, tokenizer: Any, block_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacker:
-    """Attacks models on the same facts with the same settings; every result is kept in the suite's folder.
+    """Attacks models on the same facts with the same settings; every result is cached in the suite's folder.
 
     Attributes:
-        base: the model that was taught, before anything was forgotten.
-        facts: one half is given to the attacker, the other asked for.
-        retain, ordinary: what damage is measured on.
+        base: the taught model, before forgetting.
+        facts: one half is given to the attacker, who is tested on the other.
+        retain, ordinary: texts to measure damage on.
     """
 
     run: Run[Recipe]
@@ -68,7 +68,7 @@ class Attacker:
     attacks: Sequence[OfTraining]
 
     def has_found(self, who: str, folder: Path, seed: int) -> bool:
-        """Whether `attack` would read all that it finds, or that the model computes no numbers."""
+        """Whether all results of `attack` are cached, or the model's outputs are known not to be finite."""
         key = self._key(self._model(folder))
         known = self.run.cache_path(f"known-{who}", key)
         if (known / "stage.json").is_file() and None in storage.read_json(known / FOUND):
@@ -78,10 +78,10 @@ class Attacker:
         return all((self.run.cache_path(*each) / "stage.json").is_file() for each in results)
 
     def attack(self, who: str, folder: Path, seed: int) -> Found:
-        """Ask and attack a model, or read what was found before.
+        """Ask and attack a model, or read cached results.
 
         Raises:
-            DivergedError: the model computes no numbers: nothing can be said of what it knows.
+            DivergedError: the model's outputs are not finite, so its knowledge cannot be measured.
         """
         model = self._model(folder)
         key = self._key(model)
@@ -99,7 +99,7 @@ class Attacker:
             f"damage-{who}",
             self._key_of_damage(key),
             lambda: measured(self.base(), model(), self._rows(self.retain), self._rows(self.ordinary)),
-            f"measuring what it cost {who}",
+            f"measuring the damage of {who}",
         )
         self.base.release()
         model.release()
@@ -130,7 +130,7 @@ class Attacker:
         )
 
         def carry_out() -> list[dict[str, Any]]:
-            model.release()  # the attack loads a copy of its own
+            model.release()  # the attack loads its own copy
             return [trial.row() for trial in attack.carry_out(side)]
 
         name, what = f"{attack.name}-{who}-{seed}", self._key_of(attack, key, seed)
@@ -143,14 +143,14 @@ class Attacker:
         return LazyModel(find_model(str(folder)), Precision("auto"), as_stored=True)
 
     def _key(self, model: LazyModel) -> dict[str, Any]:
-        """What all that is found of a model depends on."""
+        """Key of all results of a model."""
         return {"model": model.digest, "facts": self.facts.digest, "arithmetic": model.precision.arithmetic}
 
     def _key_of_damage(self, key: dict[str, Any]) -> dict[str, Any]:
         return {**key, "base": self.base.digest, "texts": [self.retain.digest, self.ordinary.digest]}
 
     def _key_of(self, attack: OfTraining, key: dict[str, Any], seed: int) -> dict[str, Any]:
-        """What an attack's result depends on."""
+        """Key of an attack's result."""
         settings = {
             "version": attack.version,
             "steps": self.audit.relearning_steps,

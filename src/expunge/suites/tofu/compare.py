@@ -38,23 +38,23 @@ COLUMNS = (
     "verbmem/exact_memorization",
 )
 CAUTION = (
-    "Models of different folders and files were taught, asked and prompted in their own ways: where these differ, so may the "
-    "figures of equal models."
+    "Models of different folders and files were taught, asked and prompted in their own ways; where these differ, the "
+    "figures of equal models may differ, too."
 )
 
 
 @dataclass(frozen=True)
 class QuestionsComparison:
-    """Models, and what was measured of them: `rows` holds (model, (value, interval) of each column)."""
+    """Models and their measures: `rows` has (model, (value, interval) of each column)."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     unfinished: tuple[str, ...] = ()
-    "how far suites came that have not ended"
+    "progress of unfinished suites"
 
     @property
     def caution(self) -> str:
-        """What to mind in reading it."""
+        """Caveats for the reader."""
         marked = any(name.endswith("(tuned)") for name, _ in self.rows)
         return " ".join([CAUTION, *([f"{TUNED}."] if marked else []), *self.unfinished])
 

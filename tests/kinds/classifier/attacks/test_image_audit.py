@@ -79,7 +79,7 @@ def test_a_destroyed_model_fails(planted: PlantedPictures, tmp_path: Path) -> No
         next(broken.model.parameters()).fill_(float("nan"))
     found = planted.audited(planted.saved("broken", broken), tmp_path / "broken", "membership")
     assert states(found)["retain_kept"] is False
-    assert "no numbers" in found["facts_shown"]["rows"][0]["said"]["unlearned"]
+    assert "not numbers" in found["facts_shown"]["rows"][0]["said"]["unlearned"]
     assert not found["passed"]
 
 

@@ -148,7 +148,7 @@ def test_membership_scores_are_losses_and_differences_of_them() -> None:
                     total[number] += float(task.loss(batch)) / MASKS
             losses.append(total)
     assert found["training loss, low"][0] == pytest.approx(-losses[0], rel=1e-4)
-    beside = found["training loss beside the base model's"][0]
+    beside = found["training loss compared with the base model's"][0]
     assert beside == pytest.approx(losses[1] - losses[0], rel=1e-3, abs=1e-6)
     one.reference = None
     assert list(scores(one)) == ["training loss, low"]

