@@ -120,7 +120,7 @@ def test_only_the_files_of_a_model_are_published_and_only_when_asked(copied: Run
     (copied.model / "texts.csv").write_text("Sherlock Holmes lives in Baker Street")
     said = typed("publish", copied.path, "me/forgot")
     assert (said.code, "Nothing was sent" in said.out) == (0, True)
-    assert "texts.csv: no file of a model" in said.out
+    assert "texts.csv: not a known file of a model" in said.out
     assert (hub.made, hub.files) == ([], {})
     said = typed("publish", copied.path, "me/forgot", "--yes")
     assert (said.code, f"{hub.address}/me/forgot/commit/abc" in said.out) == (0, True), said.err

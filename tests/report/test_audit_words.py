@@ -44,7 +44,7 @@ def test_what_failed_or_is_not_told_or_was_cut_short_stays_so() -> None:
     assert (state, "choice (needs about 310)" in reason) == ("failed", True)
     assert headline(result(row("as_is", None), CHOICE, passed=False))[0] == "undecided"
     assert headline(result(AS_IS, CHOICE, passed=False, short=True, left=("lens",)))[0] == "undecided"
-    assert headline(result(AS_IS, RELEARN, passed=True, left=("lens",)))[1].endswith("1 of 2 attacks were made.")
+    assert headline(result(AS_IS, RELEARN, passed=True, left=("lens",)))[1].endswith("1 of 2 attacks were run.")
 
 
 def test_junit_skips_it() -> None:

@@ -89,6 +89,6 @@ def test_a_threshold_says_the_bound_that_it_is_judged_by() -> None:
 def test_the_recipe_and_the_report_say_the_same_of_a_threshold() -> None:
     words = measures.threshold("recall_left")
     assert words is not None
-    assert words.sentence == "What is left of the verbatim recall of the forget set, as a share of the model before."
+    assert words.sentence == "Remaining verbatim recall of the forget set, as a share of the model before."
     described = Verdict.model_fields["recall_left"].description or ""
     assert f"at most: w{words.sentence[1:-1]}" in " ".join(described.split())

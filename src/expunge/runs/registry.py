@@ -100,7 +100,7 @@ def make_method(spec: Mapping[str, Any], *kinds: str) -> Method:
         raise RecipeError(
             f"the method {name} does not work on {kinds_by_name()[kinds[0]].words}",
             seen=f"{name} works on {' and '.join(words_of(found))}",
-            next_step=(f"did you mean {near}? " if near else "") + "expunge methods says what each works on",
+            next_step=(f"did you mean {near}? " if near else "") + "expunge methods lists what each works on",
         )
     return validate_part(found, fields, f"method {name}")
 

@@ -126,7 +126,7 @@ def test_a_budget_leaves_out_what_does_not_fit(
     found = planted.audited(planted.base, tmp_path / "audit", "quantize,relearn", budget=3600.0)
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
-    assert "not asked for" in left["probe"]
+    assert "not requested" in left["probe"]
     assert not found["passed"]
 
 

@@ -271,7 +271,7 @@ def test_a_budget_leaves_out_what_does_not_fit_and_says_so(
     found = audited(planted.base, "quantize,relearn", budget="1h")
     left = {row["name"]: row["why"] for row in found["not_tested"]}
     assert "budget" in left["relearn"]
-    assert "not asked for" in left["lens"]
+    assert "not requested" in left["lens"]
     assert "relearn" not in states(found)
 
 

@@ -181,7 +181,7 @@ def test_a_line_that_is_no_prompt_is_named(
 
 
 def test_a_missing_or_empty_file(task: CausalLM, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is not a prompt file"):
+    with pytest.raises(DataError, match="there is no prompt file"):
         read_prompts(tmp_path / "none.jsonl", task)
     with pytest.raises(DataError, match="has no prompts"):
         read_prompts(write(tmp_path / "p.jsonl", "\n\n"), task)

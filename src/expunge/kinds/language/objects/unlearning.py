@@ -279,6 +279,6 @@ def given_method(method: Any) -> tuple[Method, str]:
         raise RecipeError(
             f"the method {snake} does not work on language models",
             seen=f"it works on {' and '.join(words_of(type(method)))}",
-            next_step="expunge methods says what each works on",
+            next_step="expunge methods lists what each works on",
         )
     return method, next(known, snake)
