@@ -41,8 +41,7 @@ def forget(
         target: a path, a Hugging Face dataset id, or a topic in words; or a list of several paths and ids, or topics.
         model: a starter model's name, a folder, or a Hugging Face id.
         out: the run folder to write, or to resume.
-        log_with: experiment trackers that figures are sent to, by Accelerate's names: tensorboard, wandb, mlflow,
-            trackio.
+        log_with: trackers to send figures to, by Accelerate's names: tensorboard, wandb, mlflow, trackio.
         options: fields of the recipe; nested ones as mappings, or dotted in a dictionary:
             `forget("x", out="runs/x", **{"training.learning_rate": 1e-5})`.
 
@@ -244,8 +243,7 @@ def _evaluate_toxicity(model: str, given: dict[str, str], show: Silent | None) -
 
 
 def measure_again(run: str | Path, sample: int, show: Silent | None = None) -> list[Finding]:
-    """Measure `sample` of a run's scores, drawn at random, again from its saved model; check that they equal the stored
-    ones."""
+    """Measure a random `sample` of a run's scores again from its saved model; compare with the stored ones."""
     from expunge import spine
 
     return spine.sampled_findings(load_run(run), sample, show)
@@ -314,11 +312,9 @@ def audit(
 
 
 def compare(folders: Sequence[str | Path], out: Path | None = None) -> str:
-    """Scores of several runs, or of several suites of a kind, side by side, with intervals; as text, and as HTML at
-    `out`.
+    """Compare runs, or suites of a kind, side by side, with intervals; as text, and as HTML at `out`.
 
-    Suites of questions can be compared with files of `expunge evaluate --suite`, and OpenUnlearning's `TOFU_EVAL.json`
-    or MUSE's.
+    Suites of questions compare with files of `expunge evaluate --suite`, too, and OpenUnlearning's `TOFU_EVAL.json`.
     """
     return str(comparison(folders, out))
 

@@ -158,7 +158,7 @@ def test_a_comparison_is_written_over_an_earlier_one_alone(tmp_path: Path) -> No
     page = tmp_path / "comparison.html"
     compare(runs, page)
     compare(runs, page)
-    assert "beside each other" in page.read_text(encoding="utf-8")
+    assert "side by side" in page.read_text(encoding="utf-8")
     config = tmp_path / "config.json"
     config.write_text("{}")
     with pytest.raises(RunError, match="already exists, and is not a comparison"):

@@ -90,7 +90,7 @@ def test_knowundo_from_the_command_to_the_page(
     assert suite is suites()["knowundo"]
     page = suite.render_report(RunFolder(out)).read_text()
     assert "Forget set, other questions" in page
-    assert "Forget quality is not known" in page
+    assert "Forget quality could not be computed" in page
 
 
 def test_knowundo_teaches_fewer_rows_in_the_files_proportion(tmp_path: Path) -> None:

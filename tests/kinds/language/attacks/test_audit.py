@@ -303,7 +303,7 @@ def test_where_asking_takes_too_long_a_sample_is_asked_for_and_stays(
     assert {len(values) for values in found["known"].values()} == {8}
     assert [attack["name"] for attack in found["attacks"]] == ["noise"], "measured here, and there was time"
     page = (tmp_path / "audit" / "audit" / "report.html").read_text(encoding="utf-8")
-    assert "Asked were 8 facts" in page
+    assert "The audit used 8 facts" in page
     assert "They are a sample of the 15 that the recipe asks for" in page
     again = audited(planted.base, "noise")
     assert again["known"] == found["known"]
